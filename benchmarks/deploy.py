@@ -1,0 +1,436 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a deploy costs, in trivial tasks.
+
+Seconds of one machine say little on another. So each round also measures, on the same host and with the same
+configuration, an empty play and one trivial task, and a deploy is read as (run - empty play) / trivial task:
+how many of the cheapest tasks that Ansible can do over SSH would have taken as long.
+
+From the root of the repository::
+
+    .venv/bin/python benchmarks/deploy.py --inventory inventories/staging --host staging1 --rounds 5
+
+The host ends with the release of the app as it is in the repository. Exit status: 0; 1 with one sentence that
+says why there are no figures; 2 for wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TASKS = 10
+RECAP = r"^{host}\s*:\s*ok=\d+\s+changed=(\d+)\s+unreachable=\d+\s+failed=\d+"
+MEASUREMENTS = {
+    "nothing": "nothing to change",
+    "change": "code change",
+    "first": "first deploy",
+}
+
+
+class BenchmarkError(Exception):
+    """There are no figures; the message says why in one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    inventory: str
+    host: str
+    playbook: str
+    rounds: int
+    first_deploys: int
+    reset: str
+    app: str
+    app_source: Path
+    change_file: str
+    change_text: str
+    as_json: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One deploy: its seconds, and what the host's ledger says of it (None where it says nothing)."""
+
+    seconds: float
+    candidate_seconds: float | None = None
+    drain_seconds: float | None = None
+
+
+@dataclasses.dataclass
+class Series:
+    """The rounds of one measurement, in seconds: deploys, and beside each what to read it by."""
+
+    runs: list[Run] = dataclasses.field(default_factory=list)
+    empty: list[float] = dataclasses.field(default_factory=list)
+    task: list[float] = dataclasses.field(default_factory=list)
+
+    def figures(self) -> dict[str, float | int | None]:
+        """Medians, and the ratios made of them; `besides_start` leaves out the candidate's own start-up."""
+        seconds = statistics.median(run.seconds for run in self.runs)
+        empty, task = statistics.median(self.empty), statistics.median(self.task)
+        if task <= 0:
+            raise BenchmarkError(
+                "A trivial task measured as free: the machine is too busy, or take more --rounds."
+            )
+        candidate = _median([run.candidate_seconds for run in self.runs])
+        return {
+            "trivial_tasks": (seconds - empty) / task,
+            "besides_start": None if candidate is None else (seconds - empty - candidate) / task,
+            "seconds": seconds,
+            "fastest_seconds": min(run.seconds for run in self.runs),
+            "slowest_seconds": max(run.seconds for run in self.runs),
+            "empty_play_seconds": empty,
+            "trivial_task_seconds": task,
+            "candidate_seconds": candidate,
+            "drain_seconds": _median([run.drain_seconds for run in self.runs]),
+            "rounds": len(self.runs),
+        }
+
+
+def _median(values: list[float | None]) -> float | None:
+    """Median of the values, None where one is missing."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if values and len(known) == len(values) else None
+
+
+def changed_tasks(output: str, host: str) -> int:
+    """Read from the recap how many tasks changed the host. BenchmarkError when the host isn't in it."""
+    found = re.search(RECAP.format(host=re.escape(host)), output, re.MULTILINE)
+    if not found:
+        raise BenchmarkError(f"The play ran without {host}: is it in the inventory, in the playbook's group?")
+    return int(found[1])
+
+
+class Benchmark:
+    """The measuring, on one host, with a directory for the plays and the changed copy of the app."""
+
+    def __init__(self, options: Options, directory: Path) -> None:
+        self.options = options
+        self.copy = directory / options.app_source.name
+        self.plays = directory / "playbooks"
+        self.round = 0
+        self.touched = False
+        self.programs = Path(sys.executable).parent
+
+    def prepare(self) -> None:
+        """Write the reference plays, and copy the app as git sees it, ignored files left at home."""
+        self.plays.mkdir()
+        # Root group_vars are found beside the playbook: the same connection as the deploy's.
+        (self.plays / "group_vars").symlink_to(ROOT / "group_vars")
+        for name, count in {"empty": 0, "one": 1, "many": TASKS + 1}.items():
+            play: dict[str, object] = {"hosts": self.options.host, "gather_facts": False}
+            if count:
+                play["tasks"] = [{"name": f"Ping {n}", "ansible.builtin.ping": {}} for n in range(count)]
+            (self.plays / f"{name}.yml").write_text(json.dumps([play]), encoding="utf-8")
+        source = self.options.app_source
+        listing = subprocess.run(
+            ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if listing.returncode != 0:
+            raise BenchmarkError(f"{source} is in no git checkout that could say which files are the app.")
+        for name in filter(None, listing.stdout.split("\0")):
+            if (source / name).is_file():  # a file that was removed is still listed
+                (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source / name, self.copy / name)
+        self._changed_file()
+
+    def _changed_file(self) -> Path:
+        path = self.copy / self.options.change_file
+        if not path.is_file() or self.options.change_text not in path.read_text(encoding="utf-8"):
+            raise BenchmarkError(
+                f"{self.options.app_source / self.options.change_file} doesn't hold the text "
+                f"{self.options.change_text!r}: name another with --change-file and --change-text."
+            )
+        return path
+
+    def change_code(self) -> None:
+        """Change one line of the copy, to what no round before it had."""
+        self.round += 1
+        text = self.options.change_text
+        original = self.options.app_source / self.options.change_file
+        changed = original.read_text(encoding="utf-8").replace(text, f"{text} ({time.time_ns()})", 1)
+        self._changed_file().write_text(changed, encoding="utf-8")
+
+    def play(self, playbook: str | Path, *extra: str) -> tuple[float, str]:
+        """Run ansible-playbook from the root of the repository; gives its seconds and output."""
+        command = [
+            str(self.programs / "ansible-playbook"),
+            "-i",
+            self.options.inventory,
+            str(playbook),
+            *extra,
+        ]
+        return self._run(command)
+
+    def _run(self, command: list[str], *, quiet: bool = False) -> tuple[float, str]:
+        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+        started = time.perf_counter()
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+        except OSError as exc:
+            raise BenchmarkError(f"{command[0]} can't be run: {exc.strerror}.") from exc
+        seconds = time.perf_counter() - started
+        if done.returncode != 0:
+            if not quiet:
+                sys.stderr.write(done.stdout)
+            raise BenchmarkError(f"This failed, with what is printed above: {shlex.join(command)}")
+        return seconds, done.stdout
+
+    def connect(self) -> None:
+        """Open the connection to the host, which belongs to no measurement."""
+        changed_tasks(self.play(self.plays / "one.yml")[1], self.options.host)
+
+    def reference(self, series: Series) -> None:
+        """Measure an empty play and a trivial task: eleven of them less one, divided by ten."""
+        series.empty.append(self.play(self.plays / "empty.yml")[0])
+        one = self.play(self.plays / "one.yml")[0]
+        series.task.append((self.play(self.plays / "many.yml")[0] - one) / TASKS)
+
+    def deploy(self, *, original: bool = False) -> tuple[float, int]:
+        """Deploy the copy, or the app itself; gives the seconds and the number of changed tasks."""
+        self.touched = True
+        source = [] if original else ["-e", json.dumps({"flask_app_source_directory": str(self.copy)})]
+        seconds, output = self.play(self.options.playbook, "--limit", self.options.host, *source)
+        return seconds, changed_tasks(output, self.options.host)
+
+    def ledger(self) -> dict[str, float]:
+        """Durations of the last deploy from the host's ledger; empty where there is none to read."""
+        ledger = f"/srv/{self.options.app}/ledger.jsonl"
+        command = [str(self.programs / "ansible"), self.options.host, "-i", self.options.inventory, "-b"]
+        try:
+            output = self._run(
+                [*command, "-m", "ansible.builtin.command", "-a", f"tail -n1 {ledger}"], quiet=True
+            )[1]
+            entry = json.loads(output.strip().rsplit("\n", 1)[-1])
+            durations = entry.get("durations") or {}
+            return {name: float(value) for name, value in durations.items() if value is not None}
+        except (BenchmarkError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def measured_run(self, seconds: float) -> Run:
+        """A deploy that made a release, with what the ledger says of it."""
+        durations = self.ledger()
+        return Run(seconds, durations.get("candidate_seconds"), durations.get("drain_seconds"))
+
+    def reset_command(self) -> str:
+        """The command that the user gave, or for a throwaway server the one that makes it anew."""
+        if self.options.reset:
+            return self.options.reset
+        servers = json.loads(self._run([sys.executable, "script/demo-servers"])[1])
+        if self.options.host not in [server["name"] for server in servers]:
+            raise BenchmarkError(
+                f"{self.options.host} is no throwaway server: say with --reset how to empty it."
+            )
+        container = shlex.quote(f"greenlight-demo-{self.options.host}")
+        playbook = shlex.quote(str(self.programs / "ansible-playbook"))
+        remove = f"script/podman/podman rm --force --volumes {container}"
+        return f"{remove} && {playbook} playbooks/throwaway_servers.yml"
+
+    def first_deploys(self) -> Series:
+        """Measure first deploys, each on a host that was emptied before."""
+        series, reset = Series(), self.reset_command()
+        for number in range(self.options.first_deploys):
+            _say(f"first deploy, round {number + 1} of {self.options.first_deploys}: resetting the host")
+            self._run(["sh", "-c", reset])
+            self.connect()
+            seconds, changed = self.deploy()
+            if not changed:
+                raise BenchmarkError(f"The first deploy changed nothing: {reset!r} left the app there.")
+            series.runs.append(self.measured_run(seconds))
+            self.reference(series)
+        return series
+
+    def rounds(self) -> tuple[Series, Series]:
+        """Measure in each round what to read the rest by, a run with nothing to change, a code change."""
+        nothing, change = Series(), Series()
+        _say("deploying, so that there is nothing to change")
+        self.deploy()
+        for number in range(self.options.rounds):
+            _say(f"round {number + 1} of {self.options.rounds}")
+            self.reference(nothing)
+            seconds, changed = self.deploy()
+            if changed:
+                raise BenchmarkError(
+                    f"The run with nothing to change has changed={changed} on {self.options.host}."
+                )
+            nothing.runs.append(Run(seconds))
+            self.change_code()
+            seconds, changed = self.deploy()
+            if not changed:
+                raise BenchmarkError(
+                    "The code change changed nothing: does the playbook take the changed copy?"
+                )
+            change.runs.append(self.measured_run(seconds))
+        change.empty, change.task = nothing.empty, nothing.task
+        return nothing, change
+
+    def restore(self) -> None:
+        """Deploy the app as it is in the repository, if anything else was deployed."""
+        if self.touched:
+            _say(f"deploying {self.options.app_source.name} as it was")
+            self.deploy(original=True)
+            self.touched = False
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def report(options: Options, figures: dict[str, dict[str, float | int | None]]) -> str:
+    """The figures for people: ratios first, seconds beside them."""
+
+    def cell(value: float | int | None, digits: int = 2) -> str:
+        return f"{'-' if value is None else f'{value:.{digits}f}':>13}"
+
+    heads = [
+        "trivial tasks",
+        "besides start",
+        "seconds",
+        "empty play",
+        "trivial task",
+        "app's start",
+        "drain",
+    ]
+    names = [
+        "trivial_tasks",
+        "besides_start",
+        "seconds",
+        "empty_play_seconds",
+        "trivial_task_seconds",
+        "candidate_seconds",
+        "drain_seconds",
+    ]
+    lines = [
+        f"{options.host} of {options.inventory}, medians",
+        f"{'':18}" + "".join(f"{head:>15}" for head in heads),
+    ]
+    for name, values in figures.items():
+        digits = [1, 1, 2, 2, 3, 2, 2]
+        cells = "".join(f"  {cell(values[key], count)}" for key, count in zip(names, digits, strict=True))
+        lines.append(f"{MEASUREMENTS[name]:18}{cells}")
+    lines.append(
+        "trivial tasks = (seconds - empty play) / trivial task; besides start: less the app's own start-up"
+    )
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str] | None) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="What a deploy costs, in trivial tasks.")
+    parser.add_argument("--inventory", default="inventories/staging", help="(default: %(default)s)")
+    parser.add_argument("--host", default="staging1", help="one host of it (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of no change and code change (default: 5)")
+    parser.add_argument("--playbook", default="site.yml", help="what deploys (default: %(default)s)")
+    parser.add_argument(
+        "--first-deploy",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="ROUNDS",
+        help="measure first deploys too, on a host emptied by --reset before each (default: none; 1 if bare)",
+    )
+    parser.add_argument(
+        "--reset",
+        default="",
+        help="shell command that empties the host (default: makes its throwaway server anew)",
+    )
+    parser.add_argument("--app", default="guestbook", help="its name on the host (default: %(default)s)")
+    parser.add_argument(
+        "--app-source", type=Path, default=ROOT / "examples" / "guestbook", help="its directory"
+    )
+    parser.add_argument("--change-file", default="guestbook/views.py", help="(default: %(default)s)")
+    parser.add_argument(
+        "--change-text", default="Please give a name and a message that fit.", help="in that file"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    given = parser.parse_args(arguments)
+    if given.rounds < 1 or given.first_deploy < 0:
+        parser.error("--rounds is at least 1 and --first-deploy at least 0")
+    return Options(
+        inventory=given.inventory,
+        host=given.host,
+        playbook=given.playbook,
+        rounds=given.rounds,
+        first_deploys=given.first_deploy,
+        reset=given.reset,
+        app=given.app,
+        app_source=given.app_source.resolve(),
+        change_file=given.change_file,
+        change_text=given.change_text,
+        as_json=given.json,
+    )
+
+
+def measure(options: Options) -> dict[str, dict[str, float | int | None]]:
+    """Do all of it and leave the host as the repository has it. Raises BenchmarkError."""
+    with tempfile.TemporaryDirectory(prefix="greenlight-benchmark-") as directory:
+        benchmark = Benchmark(options, Path(directory))
+        benchmark.prepare()
+        try:
+            series: dict[str, Series] = {}
+            if options.first_deploys:
+                series["first"] = benchmark.first_deploys()
+            else:
+                benchmark.connect()
+            series["nothing"], series["change"] = benchmark.rounds()
+        except BaseException as failure:
+            try:
+                benchmark.restore()
+            except BenchmarkError as exc:
+                _say(f"The host was not restored: {exc}")
+            raise failure
+        benchmark.restore()
+    return {name: series[name].figures() for name in MEASUREMENTS if name in series}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; gives the exit status."""
+    options = parse(arguments)
+    try:
+        figures = measure(options)
+    except BenchmarkError as exc:
+        _say(f"benchmarks/deploy.py: {exc}")
+        return 1
+    except KeyboardInterrupt:
+        _say("benchmarks/deploy.py: stopped, without figures.")
+        return 1
+    if options.as_json:
+        print(
+            json.dumps(
+                {"host": options.host, "inventory": options.inventory, "measurements": figures}, indent=2
+            )
+        )
+    else:
+        print(report(options, figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

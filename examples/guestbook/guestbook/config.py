@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What differs between environments, and what each of them must be given.
+
+Secrets come from the process's environment only: a fallback in the source would one day sign the cookies of
+production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+SELECTOR = "FLASK_CONFIG"
+
+
+class ConfigError(RuntimeError):
+    """The process was started with a configuration that the app must not run with."""
+
+
+class Base:
+    """What all environments share."""
+
+    ENVIRONMENT = ""
+    DEBUG = False
+    TESTING = False
+    MAX_CONTENT_LENGTH = 16 * 1024 * 1024
+    SESSION_COOKIE_HTTPONLY = True
+    SESSION_COOKIE_SAMESITE = "Lax"
+
+    def __init__(self, environ: Mapping[str, str], instance_path: Path) -> None:
+        values = {key: value for key, value in environ.items() if value}
+        missing = [key for key in ("SECRET_KEY", "DATABASE_URL") if key not in values]
+        if missing:
+            raise ConfigError(f"{' and '.join(missing)} must be set in the environment of {self.ENVIRONMENT}")
+        self.SECRET_KEY = values["SECRET_KEY"]
+        self.DATABASE_URL = values["DATABASE_URL"]
+        self.GREETING = values.get("GREETING", "Hello")
+        self.REVISION = values.get("APP_REVISION", "unknown")
+        self.RELEASE = values.get("APP_RELEASE", "unknown")
+
+
+class Development(Base):
+    """One person's own machine: debugger on, a database file beside the code."""
+
+    ENVIRONMENT = "development"
+    DEBUG = True
+
+    def __init__(self, environ: Mapping[str, str], instance_path: Path) -> None:
+        if not environ.get("DATABASE_URL"):
+            instance_path.mkdir(exist_ok=True)
+            environ = {**environ, "DATABASE_URL": f"sqlite:///{instance_path / 'guestbook.db'}"}
+        super().__init__(environ, instance_path)
+
+
+class Production(Base):
+    """Real users: cookies travel over TLS only."""
+
+    ENVIRONMENT = "production"
+    SESSION_COOKIE_SECURE = True
+
+
+class Staging(Production):
+    """Production in everything but its name and its secrets."""
+
+    ENVIRONMENT = "staging"
+
+
+CONFIGS: dict[str, type[Base]] = {config.ENVIRONMENT: config for config in (Development, Staging, Production)}
+
+
+def load(name: str | None, environ: Mapping[str, str], instance_path: Path) -> Base:
+    """Make the configuration called ``name``, or the one that ``FLASK_CONFIG`` names.
+
+    There is no default: an app that guesses its environment guesses wrong on the day the variable gets lost.
+    """
+    known = ", ".join(sorted(CONFIGS))
+    chosen = name or environ.get(SELECTOR)
+    if not chosen:
+        raise ConfigError(f"{SELECTOR} is not set; set it to one of: {known}")
+    if chosen not in CONFIGS:
+        raise ConfigError(f"{SELECTOR} is {chosen!r}, which is not one of: {known}")
+    return CONFIGS[chosen](environ, instance_path)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An environment is chosen by name, and is refused rather than guessed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from guestbook import config, create_app
+
+
+def test_without_flask_config_the_app_refuses_and_names_the_variable() -> None:
+    with pytest.raises(
+        config.ConfigError, match=r"FLASK_CONFIG is not set; .*development, production, staging"
+    ):
+        create_app()
+
+
+@pytest.mark.parametrize("name", ["prod", "Production", "base"])
+def test_an_unknown_name_is_refused_with_the_known_ones(environ: pytest.MonkeyPatch, name: str) -> None:
+    environ.setenv("FLASK_CONFIG", name)
+    with pytest.raises(config.ConfigError, match=f"'{name}'.*development, production, staging"):
+        create_app()
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+@pytest.mark.parametrize("key", ["SECRET_KEY", "DATABASE_URL"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_secret_is_refused_by_name(
+    environ: pytest.MonkeyPatch, name: str, key: str, value: str | None
+) -> None:
+    environ.delenv(key)
+    if value is not None:
+        environ.setenv(key, value)
+    with pytest.raises(config.ConfigError, match=f"^{key} must be set in the environment of {name}$"):
+        create_app(name)
+
+
+def test_development_has_a_database_of_its_own_but_no_secret_key(
+    environ: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    instance = tmp_path / "instance"
+    settings = config.load("development", {"SECRET_KEY": "dev"}, instance)
+    assert f"sqlite:///{instance}/guestbook.db" == settings.DATABASE_URL
+    assert instance.is_dir()
+    environ.delenv("SECRET_KEY")
+    with pytest.raises(config.ConfigError, match=r"^SECRET_KEY must be set"):
+        create_app("development")
+
+
+@pytest.mark.parametrize(
+    ("name", "debug", "secure"),
+    [("development", True, False), ("staging", False, True), ("production", False, True)],
+)
+def test_debug_and_cookies_follow_the_environment(name: str, debug: bool, secure: bool) -> None:
+    app = create_app(name)
+    assert (app.debug, app.testing, app.config["SESSION_COOKIE_SECURE"]) == (debug, False, secure)
+    assert app.config["SESSION_COOKIE_HTTPONLY"]
+    assert app.config["SESSION_COOKIE_SAMESITE"] == "Lax"
+
+
+@pytest.mark.parametrize("name", sorted(config.CONFIGS))
+def test_one_line_at_startup_names_the_environment_and_no_secret(
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    environ: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    environ.setenv("SECRET_KEY", "never-in-a-log-1")
+    environ.setenv("DATABASE_URL", "sqlite:////nowhere/never-in-a-log-2.db")
+    with caplog.at_level(logging.DEBUG):
+        app = create_app(name)
+    (line,) = caplog.messages
+    assert line.startswith(f"guestbook starts: environment={name} debug={app.debug} ")
+    assert line.endswith(" revision=abc1234 release=20261121T100000Z-abc1234")
+    assert "never-in-a-log" not in caplog.text + "".join(capfd.readouterr())

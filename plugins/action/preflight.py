@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find everything that would stop the deploy, on the controller and on the host, and say it all at once.
+
+Takes the options of the module of the same name that are about the host (``packages``, ``nginx_files``); all else it
+reads from the role's variables, which it holds against ``meta/argument_specs.yml``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import templated
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        known = dict(task_vars or {})
+        values, problems = self._validated(known)
+        host: dict[str, Any] = {}
+        if values:
+            problems += _controller_problems(values)
+            host, more = self._ask_host(values, known)
+            problems += more
+        result.update(changed=False, host=host)
+        if problems:
+            app = str(values.get("flask_app_name") or "The app")
+            result.update(failed=True, msg=describe(problems, app, str(known.get("inventory_hostname"))))
+        return result
+
+    def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+        """Return the role's variables in their declared types, or nothing where a type or a required one is wrong."""
+        path = Path(known["role_path"]) / "meta/argument_specs.yml"
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+        problems = inputs.misspelt(known, spec)
+        values: dict[str, Any] = {}
+        for name in spec:
+            if name not in known:
+                continue
+            try:
+                values[name] = templated(self._templar, known, name)
+            except AnsibleError as error:
+                problems.append(_untemplatable(name, error, known))
+        unreadable = {name for name in spec if name in known and name not in values}
+        validated = ArgumentSpecValidator({name: option for name, option in spec.items() if name not in unreadable})
+        outcome = validated.validate(values)
+        problems += [_type_problem(text) for text in outcome.error_messages]
+        return ({} if outcome.error_messages or unreadable else outcome.validated_parameters), problems
+
+    def _ask_host(self, values: Mapping[str, Any], known: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+        arguments = {
+            "app": values["flask_app_name"],
+            "environment": values["flask_app_environment"],
+            "python": values["flask_app_python"],
+            "python_minimum": values["flask_app_python_minimum"],
+            "http_port": values["flask_app_http_port"],
+            "free_mb": values["flask_app_free_space_mb"],
+            "server_names": values["flask_app_server_names"],
+            **self._task.args,
+        }
+        outcome = self._execute_module(module_name="greenlight.flask.preflight", module_args=arguments, task_vars=known)
+        if outcome.get("failed") or outcome.get("unreachable"):
+            reason = str(outcome.get("module_stderr") or outcome.get("msg")).strip()
+            return {}, [Problem(f"the host can't be asked: {reason}", "Mend the connection or the host's Python.")]
+        return outcome["host"], [Problem(**found) for found in outcome["problems"]]
+
+
+def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
+    environment = values["flask_app_environment"]
+    variables = {name: values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
+    reserved = [values[f"flask_app_{name}_variable"] for name in ("environment", "revision", "release")]
+    return [
+        *inputs.name_problems(values["flask_app_name"]),
+        *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),
+        *inputs.secret_problems(variables["flask_app_secrets"], values["flask_app_required_secrets"], environment),
+        *inputs.variable_problems(variables, reserved),
+        *inputs.source_problems(
+            values.get("flask_app_source_directory") or "",
+            values.get("flask_app_source_git_url") or "",
+            values["flask_app_source_subdirectory"],
+            values["flask_app_requirements"],
+        ),
+        *inputs.server_name_problems(values["flask_app_server_names"]),
+    ]
+
+
+def _untemplatable(name: str, error: AnsibleError, known: Mapping[str, Any]) -> Problem:
+    """Tell which variable is undefined; of other errors only the kind, because the text may hold a value."""
+    match = re.search(r"'(\w+)' is undefined", str(error))
+    reason = f"{match.group(1)} is undefined" if match else f"its template fails ({type(error).__name__})"
+    if name == "flask_app_secrets":
+        return inputs.unreadable_secrets(reason, str(known.get("flask_app_environment", "<environment>")))
+    return Problem(f"{name} can't be read: {reason}.", "Define it, or correct the template.")
+
+
+def _type_problem(text: str) -> Problem:
+    missing = re.match(r"missing required arguments?: (.*)", text)
+    if missing:
+        place = "inventories/<environment>/group_vars/flask_app/main.yml"
+        return Problem(f"not set: {missing.group(1)}.", f"Set it in {place} (README, variables).")
+    return Problem(f"{text}.", "Correct the value.")

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put the source on the host: pack a directory here and send it only where its digest is not there yet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries, list_files, pack
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        arguments = dict(self._task.args)
+        directory = arguments.pop("directory", None)
+        if not directory:
+            result.update(self._run_module(arguments, task_vars))
+            return result
+        present = arguments.pop("present", [])
+        try:
+            top = Path(directory) / arguments.pop("subdirectory", "")
+            listed = entries(top, list_files(top))
+            name = digest(top, listed)
+        except GreenlightError as error:
+            raise AnsibleActionFail(f"flask_app_source_directory: {error}") from error
+        result.update(changed=name not in present, digest=name, revision=name[:12])
+        if name in present or self._task.check_mode:
+            return result
+        with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+            pack(top, listed, Path(archive.name))
+            remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar.gz")
+            try:
+                self._transfer_file(archive.name, remote)
+                outcome = self._run_module({**arguments, "archive": remote, "digest": name}, task_vars)
+            finally:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
+        result.update(outcome)
+        return result
+
+    def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
+        outcome: dict[str, Any] = self._execute_module(
+            module_name="greenlight.flask.source", module_args=arguments, task_vars=dict(task_vars or {})
+        )
+        return outcome

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a program, bounded in time, with its failure told in one sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a program left: exit code (124 when it ran out of time, 127 when it isn't there) and its output."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return "\n".join(part for part in (self.stdout.strip(), self.stderr.strip()) if part)
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    seconds: float = 60,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Finished:
+    """Run ``argv`` for at most ``seconds`` with ``environment`` laid over our own; never raises for a bad exit."""
+    merged = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
+    try:
+        done = subprocess.run(
+            [str(word) for word in argv],
+            env=merged,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        partial = late.stderr or b""
+        text = partial.decode(errors="replace") if isinstance(partial, bytes) else partial
+        return Finished(124, "", f"{text}\n{argv[0]} took longer than {seconds:g} seconds".strip())
+    except FileNotFoundError:
+        return Finished(127, "", f"{argv[0]} is not installed on this host")
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def require(argv: Sequence[str | Path], what: str, **options: object) -> Finished:
+    """Like :func:`run`, but a bad exit raises :class:`GreenlightError` that says ``what`` failed and the last lines."""
+    done = run(argv, **options)  # type: ignore[arg-type]
+    if done.code != 0:
+        tail = "\n".join(done.output.splitlines()[-20:])
+        raise GreenlightError(f"{what} failed (exit code {done.code}):\n{tail}")
+    return done

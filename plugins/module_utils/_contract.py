@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract: what a release must prove, and the proof by N of M health probes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, GaveUp, NoAnswer
+
+#: Seconds between two probes.
+INTERVAL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One assertion that does not hold; ``expected`` and ``got`` are texts for people."""
+
+    assertion: str
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        return f"{self.assertion}: expected {self.expected}, got {self.got}"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the health answer must say.
+
+    Args:
+        environment: name of the environment.
+        debug: DEBUG as expected.
+        revision: the release's revision.
+        release: the release's id; asserted only where the answer has the field (an app need not know its release).
+        status: HTTP status.
+        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision``, ``release``;
+            a name without a key is not asserted.
+        subset: further JSON that the answer must contain; mappings are compared key by key, all else whole.
+    """
+
+    environment: str
+    debug: bool
+    revision: str
+    release: str
+    status: int = 200
+    fields: Mapping[str, str] = field(default_factory=dict)
+    subset: Mapping[str, object] = field(default_factory=dict)
+
+    def failures(self, answer: Answer) -> list[Failure]:
+        """Return what does not hold; empty when the contract is kept. A wrong status hides the rest."""
+        if answer.status != self.status:
+            return [Failure("HTTP status", str(self.status), f"{answer.status} {_short(answer.body)}".strip())]
+        try:
+            document = json.loads(answer.body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            return [Failure("health answer", "a JSON object", _short(answer.body) or "an empty body")]
+        expected = {"environment": self.environment, "debug": self.debug, "revision": self.revision}
+        if self.fields.get("release") in document:
+            expected["release"] = self.release
+        pairs = {self.fields[name]: value for name, value in expected.items() if self.fields.get(name)}
+        return _differences({**self.subset, **pairs}, document, "")
+
+
+def _differences(expected: Mapping[str, object], got: Mapping[str, object], prefix: str) -> list[Failure]:
+    found: list[Failure] = []
+    for key, value in expected.items():
+        name = f"{prefix}{key}"
+        actual = got.get(key)
+        if key not in got:
+            found.append(Failure(name, json.dumps(value), "nothing"))
+        elif isinstance(value, Mapping) and isinstance(actual, Mapping):
+            found += _differences(value, actual, f"{name}.")
+        elif type(value) is not type(actual) or value != actual:
+            found.append(Failure(name, json.dumps(value), _short(json.dumps(actual))))
+    return found
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the probing ended: kept or not, the last answer, what failed, seconds until the first and the last probe."""
+
+    kept: bool
+    failures: list[Failure]
+    answer: Answer | None
+    probes: int
+    first_answer_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long and how often to ask.
+
+    Args:
+        start_seconds: until the first answer at all.
+        probe_seconds: for one answer.
+        successes: N, how many probes must keep the contract.
+        probes: M, of how many.
+    """
+
+    start_seconds: float = 60
+    probe_seconds: float = 5
+    successes: int = 3
+    probes: int = 5
+
+
+def prove(
+    ask: Callable[[float, Callable[[], bool]], Answer],
+    contract: Contract,
+    patience: Patience,
+    alive: Callable[[], bool] = lambda: True,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Proof:
+    """Probe until N of M answers kept the contract, or that can't happen any more, or ``alive`` says no.
+
+    Until the app has answered for the first time, no answer and HTTP 503 mean "still starting" and are bounded by
+    ``start_seconds`` only; from then on each probe counts.
+    """
+    began = clock()
+    deadline = began + patience.start_seconds
+    kept = missed = 0
+    first = 0.0
+    answer: Answer | None = None
+    failures: list[Failure] = []
+    while kept < patience.successes and missed <= patience.probes - patience.successes:
+        if not alive():
+            failures = [Failure("process", "running", "ended by itself")]
+            break
+        starting = not first
+        seconds = max(0.1, deadline - clock()) if starting else patience.probe_seconds
+        try:
+            answer = ask(seconds, alive)
+            failures = contract.failures(answer)
+        except GaveUp as died:
+            failures = [Failure("process", "running", str(died))]
+            break
+        except NoAnswer as silence:
+            failures = [Failure("health answer", f"within {seconds:g} seconds", str(silence))]
+        else:
+            if not (starting and answer.status == 503):
+                first = first or clock() - began
+        if first or clock() >= deadline:
+            kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)
+        if starting and failures and clock() >= deadline:
+            break
+        sleep(INTERVAL_SECONDS)
+    return Proof(kept >= patience.successes, failures if kept < patience.successes else [], answer,
+                 kept + missed, first, clock() - began)  # fmt: skip
+
+
+def _short(text: str, length: int = 200) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"

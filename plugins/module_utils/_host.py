@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server is and has, read without changing it, and what of that stops a deploy."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+
+#: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
+OLDEST_SYSTEMD = 252
+_INTERPRETER = "import json,sys;print(json.dumps(list(sys.version_info[:3])))"
+
+
+@dataclass(frozen=True)
+class Host:
+    """Facts of a server that the role decides by.
+
+    Attributes:
+        cpus: processors that this machine may use.
+        memory_mb: total memory in MiB, rounded down to 256 so that a kernel update doesn't change it.
+        systemd: its version, 0 where systemd is not the init system.
+        python: version of the app's interpreter as ``3.13.5``, empty where there is none.
+        nginx: Nginx's version, empty where it isn't installed.
+        packages_missing: which of the wanted Debian packages are not installed.
+        package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
+        ipv6: whether the kernel speaks IPv6.
+        environment: the stamp of an earlier deploy of this app, empty where there is none.
+        sources: digests of the sources that are there.
+    """
+
+    cpus: int
+    memory_mb: int
+    systemd: int
+    python: str
+    nginx: str
+    packages_missing: list[str]
+    package_module_ready: bool
+    ipv6: bool
+    environment: str
+    sources: list[str]
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the deploy needs of a server.
+
+    Args:
+        environment: the environment of this inventory.
+        python: path of the app's interpreter.
+        python_minimum: oldest version of it, as ``3.11``.
+        packages: Debian packages.
+        http_port: TCP port of the site.
+        free_mb: MiB that must be free where /srv is.
+        free_inodes: inodes, likewise.
+    """
+
+    environment: str
+    python: str
+    python_minimum: str
+    packages: Sequence[str]
+    http_port: int
+    free_mb: int
+    free_inodes: int
+
+
+def survey(layout: Layout, wanted: Wanted) -> Host:
+    """Read the facts."""
+    installed = _installed([*wanted.packages, "python3-apt"])
+    sources = layout.sources
+    return Host(
+        cpus=len(os.sched_getaffinity(0)),
+        memory_mb=_memory_mb(layout.root),
+        systemd=_systemd_version(layout.root),
+        python=_python_version(wanted.python),
+        nginx=_nginx_version(),
+        packages_missing=[name for name in wanted.packages if name not in installed],
+        package_module_ready="python3-apt" in installed,
+        ipv6=(layout.root / "proc/net/if_inet6").exists(),
+        environment=(read(layout.environment_id) or "").strip(),
+        sources=sorted(entry.name for entry in sources.iterdir()) if sources.is_dir() else [],
+    )
+
+
+def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
+    """Return everything about the server that stops this deploy."""
+    return [
+        *_platform_problems(layout.root, host),
+        *_python_problems(wanted, host),
+        *_room_problems(layout.root, wanted),
+        *_stamp_problems(layout, wanted, host),
+        *_name_problems(layout, host),
+        *_port_problems(wanted),
+    ]
+
+
+def _platform_problems(root: Path, host: Host) -> list[Problem]:
+    found = []
+    if not (root / "usr/bin/apt-get").exists():
+        found.append(Problem("This host has no apt-get: the role supports Debian 12 and 13.", "Use one of these."))
+    if host.systemd == 0:
+        found.append(
+            Problem(
+                "systemd does not run here (there is no /run/systemd/system): it is what starts and keeps the app.",
+                "Use a host, virtual machine or container that boots with systemd.",
+            )
+        )
+    elif host.systemd < OLDEST_SYSTEMD:
+        found.append(
+            Problem(
+                f"systemd {host.systemd} is too old: {OLDEST_SYSTEMD} is needed.",
+                "Upgrade the host to Debian 12 or 13.",
+            )
+        )
+    return found
+
+
+def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
+    if not host.python:
+        return [
+            Problem(
+                f"flask_app_python is {wanted.python}, and no Python interpreter runs there.",
+                "Install it, or set flask_app_python to one that is installed.",
+            )
+        ]
+    if _numbers(host.python) < _numbers(wanted.python_minimum):
+        return [
+            Problem(
+                f"{wanted.python} is Python {host.python}, which is too old: {wanted.python_minimum} is needed.",
+                "Set flask_app_python to a newer interpreter of this host, or upgrade the host.",
+            )
+        ]
+    return []
+
+
+def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:
+    place = root / "srv" if (root / "srv").is_dir() else root
+    space = os.statvfs(place)
+    free_mb = space.f_bavail * space.f_frsize // 2**20
+    found = []
+    if free_mb < wanted.free_mb:
+        found.append(
+            Problem(
+                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}.",
+                "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb.",
+            )
+        )
+    if space.f_files and space.f_favail < wanted.free_inodes:
+        found.append(
+            Problem(
+                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed.",
+                "Remove files that nobody needs.",
+            )
+        )
+    return found
+
+
+def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
+    if host.environment in ("", wanted.environment):
+        return []
+    return [
+        Problem(
+            f"This host is stamped {host.environment} for {layout.app}, and flask_app_environment is"
+            f" {wanted.environment}: the wrong inventory, or the wrong host in it?",
+            f"If the host really changes sides, write {wanted.environment} into {layout.environment_id} on it.",
+        )
+    ]
+
+
+def _name_problems(layout: Layout, host: Host) -> list[Problem]:
+    if host.environment:
+        return []
+    taken = [str(path) for path in (layout.etc, layout.srv, layout.state) if path.exists()]
+    try:
+        pwd.getpwnam(layout.app)
+        taken.append(f"the account {layout.app}")
+    except KeyError:
+        pass
+    units = layout.units
+    taken += sorted(str(unit) for unit in units.glob(f"{layout.app}@.*")) if units.is_dir() else []
+    if not taken:
+        return []
+    return [
+        Problem(
+            f"flask_app_name is {layout.app}, and this host already has {', '.join(taken)}, not made by this role.",
+            "Choose another flask_app_name.",
+        )
+    ]
+
+
+def _port_problems(wanted: Wanted) -> list[Problem]:
+    done = run(["ss", "-ltnpH", f"sport = :{wanted.http_port}"])
+    owners = set(re.findall(r'\(\("([^"]+)",pid=', done.stdout)) - {"nginx", "systemd"}
+    if done.code != 0 or not owners:
+        return []
+    return [
+        Problem(
+            f"flask_app_http_port is {wanted.http_port}, where {', '.join(sorted(owners))} already listens.",
+            "Stop it, or choose another flask_app_http_port.",
+        )
+    ]
+
+
+def _memory_mb(root: Path) -> int:
+    match = re.search(r"^MemTotal:\s+(\d+) kB", read(root / "proc/meminfo") or "", re.MULTILINE)
+    total = int(match.group(1)) // 1024 if match else 1024
+    limit = (read(root / "sys/fs/cgroup/memory.max") or "").strip()
+    if limit.isdigit():
+        total = min(total, int(limit) // 2**20)
+    return max(256, total // 256 * 256)
+
+
+def _systemd_version(root: Path) -> int:
+    if not (root / "run/systemd/system").is_dir():
+        return 0
+    match = re.match(r"systemd (\d+)", run(["systemctl", "--version"]).stdout)
+    return int(match.group(1)) if match else 0
+
+
+def _python_version(interpreter: str) -> str:
+    done = run([interpreter, "-I", "-c", _INTERPRETER], seconds=20)
+    try:
+        return ".".join(str(int(number)) for number in json.loads(done.stdout))
+    except (ValueError, TypeError):
+        return ""
+
+
+def _nginx_version() -> str:
+    match = re.search(r"nginx/([0-9.]+)", run(["/usr/sbin/nginx", "-v"]).stderr)
+    return match.group(1) if match else ""
+
+
+def _installed(packages: Sequence[str]) -> set[str]:
+    done = run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages])
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0] for row in rows if len(row) == 2 and row[1] == "installed"}
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

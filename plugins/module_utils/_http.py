@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One HTTP request over a unix socket or TCP that knows when to give up."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from urllib.parse import urlsplit
+
+#: A health answer beyond this many bytes is cut.
+MAXIMUM_BODY = 256 * 1024
+
+
+class NoAnswer(Exception):
+    """Nothing that is HTTP came back; the text says how it failed."""
+
+
+class GaveUp(NoAnswer):
+    """The caller's ``still_worth_waiting`` said no."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response: status, headers (lower-case names), body as text, seconds it took."""
+
+    status: int
+    body: str
+    seconds: float
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whom to ask.
+
+    Args:
+        address: path of a unix socket (starts with ``/``), or a URL ``http://address:port`` / ``https://…``.
+        host: the Host header (and TLS server name): the public name of the site.
+        path: the request's path, starting with ``/``.
+    """
+
+    address: str
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        where = f"unix:{self.address}:" if self.address.startswith("/") else self.address
+        return f"{where}{self.path} (Host: {self.host})"
+
+    def connect(self, seconds: float) -> socket.socket:
+        if self.address.startswith("/"):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(seconds)
+            try:
+                connection.connect(self.address)
+            except OSError:
+                connection.close()
+                raise
+            return connection
+        parts = urlsplit(self.address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        connection = socket.create_connection((parts.hostname or "localhost", port), seconds)
+        if parts.scheme != "https":
+            return connection
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context.wrap_socket(connection, server_hostname=self.host)
+
+
+def get(target: Target, seconds: float, still_worth_waiting: Callable[[], bool] = lambda: True) -> Answer:
+    """Send GET and return the answer, after at most about ``seconds``.
+
+    ``still_worth_waiting`` is asked five times a second while nothing comes.
+
+    Raises:
+        NoAnswer: no connection, no HTTP, or no end within the time.
+        GaveUp: ``still_worth_waiting`` returned False.
+    """
+    began = time.monotonic()
+    request = (
+        f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nUser-Agent: greenlight\r\n"
+        "Accept: application/json\r\nConnection: close\r\n\r\n"
+    )
+    try:
+        connection = target.connect(seconds)
+    except OSError as error:
+        raise NoAnswer(f"no connection ({error.strerror or error})") from error
+    with connection:
+        try:
+            connection.sendall(request.encode())
+            _wait_for_bytes(connection, began + seconds, still_worth_waiting)
+            connection.settimeout(max(0.1, began + seconds - time.monotonic()))
+            response = HTTPResponse(connection, method="GET")
+            response.begin()
+            body = response.read(MAXIMUM_BODY).decode(errors="replace")
+        except TimeoutError as error:
+            raise NoAnswer(f"no complete answer within {seconds:g} seconds") from error
+        except (OSError, HTTPException) as error:
+            raise NoAnswer(f"the connection ended without an HTTP answer ({error or type(error).__name__})") from error
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, body, time.monotonic() - began, headers)
+
+
+def _wait_for_bytes(connection: socket.socket, deadline: float, still_worth_waiting: Callable[[], bool]) -> None:
+    while not select.select([connection], [], [], 0.2)[0]:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if not still_worth_waiting():
+            raise GaveUp("the process ended before it answered")

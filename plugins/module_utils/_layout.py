@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where one app lives on a server (design, section 2). Every path is made here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Also a Linux account, a unit name and a directory below /etc, so: the strictest of the three (useradd(8)).
+APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+#: ``<UTC time>-<short digest>``, as in ``20261121T094420Z-1a2b3c4d``.
+RELEASE_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths and unit names of one app.
+
+    Args:
+        app: the app's name; matches :data:`APP_NAME`.
+        root: ``/`` on a server; a temporary directory in tests.
+    """
+
+    app: str
+    root: Path = Path("/")
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc" / self.app
+
+    @property
+    def environment_id(self) -> Path:
+        """The stamp: which environment this host is. Its presence says that the app is ours."""
+        return self.etc / "environment-id"
+
+    @property
+    def digest_key(self) -> Path:
+        """Key of the keyed hash over environments (32 bytes, root only), so that a digest tells nothing of a secret."""
+        return self.etc / "digest.key"
+
+    @property
+    def environment_files(self) -> Path:
+        return self.etc / "releases"
+
+    def environment_file(self, release: str) -> Path:
+        return self.environment_files / f"{release}.env"
+
+    @property
+    def srv(self) -> Path:
+        return self.root / "srv" / self.app
+
+    @property
+    def sources(self) -> Path:
+        return self.srv / "sources"
+
+    @property
+    def venvs(self) -> Path:
+        return self.srv / "venvs"
+
+    @property
+    def releases(self) -> Path:
+        return self.srv / "releases"
+
+    def release(self, release: str) -> Path:
+        return self.releases / release
+
+    @property
+    def live(self) -> Path:
+        """Link to the live release, for people and for what reads files; traffic follows :attr:`live_socket`."""
+        return self.srv / "live"
+
+    @property
+    def live_socket(self) -> Path:
+        """Link to the live release's socket: renaming it IS the switch."""
+        return self.srv / "live.sock"
+
+    @property
+    def previous(self) -> Path:
+        return self.srv / "previous"
+
+    @property
+    def ledger(self) -> Path:
+        return self.srv / "ledger.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """The one directory the app may write (StateDirectory=)."""
+        return self.root / "var/lib" / self.app
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run" / self.app
+
+    def socket(self, release: str) -> Path:
+        return self.run / f"{release}.sock"
+
+    @property
+    def units(self) -> Path:
+        return self.root / "etc/systemd/system"
+
+    def service_unit(self, release: str = "") -> str:
+        return f"{self.app}@{release}.service"
+
+    def socket_unit(self, release: str = "") -> str:
+        return f"{self.app}@{release}.socket"
+
+    def drop_in(self, release: str) -> Path:
+        return self.units / f"{self.service_unit(release)}.d" / "release.conf"

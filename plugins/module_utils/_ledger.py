@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger: one JSON object a line, only ever appended to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def append(path: Path, entry: Mapping[str, object]) -> None:
+    """Append ``entry`` with the UTC time under ``at``; one write, flushed to disk, so a line is whole or absent."""
+    stamped = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **entry}
+    line = json.dumps(stamped, ensure_ascii=False, separators=(", ", ": ")) + "\n"
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, line.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def entries(path: Path) -> list[dict[str, object]]:
+    """Return the entries, oldest first; a line that a crash cut short is passed over."""
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found

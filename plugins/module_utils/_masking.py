@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take secret values out of text that people will read: raw, quoted, URL-encoded, base64 and escaped forms."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+MASK = "********"
+#: Shorter values are not masked: they would turn every message to stars, and are no secrets (the preflight says so).
+SHORTEST = 6
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with every form of every secret replaced by :data:`MASK`; longest forms first."""
+    forms: set[str] = set()
+    for secret in secrets:
+        forms |= _forms(secret)
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    return text
+
+
+def _forms(secret: str) -> set[str]:
+    values = {secret, *secret.splitlines()}
+    password = _password(secret)
+    if password:
+        values |= {password, unquote(password)}
+    forms: set[str] = set()
+    for value in (value for value in values if len(value) >= SHORTEST):
+        raw = value.encode(errors="surrogateescape")
+        forms |= {
+            value,
+            quote(value, safe="", errors="replace"),
+            quote_plus(value, errors="replace"),
+            shlex.quote(value),
+        }
+        forms |= {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        forms |= {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
+    return {form for form in forms if len(form) >= SHORTEST}
+
+
+def _password(secret: str) -> str | None:
+    """The password inside a URL such as a database's, which libraries print without the rest."""
+    try:
+        return urlsplit(secret).password
+    except ValueError:
+        return None

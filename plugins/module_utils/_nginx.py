@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A change of Nginx's configuration as a transaction.
+
+Staged: a copy of the whole tree with the change in it is tested by Nginx itself. Swapped: each file is replaced whole.
+Reloaded: and new workers are seen. If anything fails, the tree is as it was. A marker says that a swap was begun and
+not yet confirmed, so that a run that died in between is mended by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, write
+
+#: Seconds within which a reload must have brought new workers.
+RELOAD_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Nginx on this host.
+
+    Args:
+        etc: its configuration.
+        state: where the marker of the last confirmed change is kept.
+        nginx: the program.
+    """
+
+    etc: Path = Path("/etc/nginx")
+    state: Path = Path("/var/lib/greenlight/nginx")
+    nginx: str = "/usr/sbin/nginx"
+
+    @property
+    def installed(self) -> bool:
+        return Path(self.nginx).exists() and (self.etc / "nginx.conf").exists()
+
+
+#: Path of a file below the tree (relative) -> its new content, or None: the file goes.
+Change = Mapping[str, "str | None"]
+
+
+def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
+    """Return what would differ: relative path -> (content before, content after), an absent file being empty."""
+    found = {}
+    for name, after in change.items():
+        before = read(tree.etc / name)
+        if before != after and not (after is None and not _exists(tree.etc / name)):
+            found[name] = (before or "", after or "")
+    return found
+
+
+def check(tree: Tree, change: Change, server_names: Sequence[str]) -> None:
+    """Test the tree with the change in it, touching nothing.
+
+    Raises:
+        GreenlightError: Nginx refuses it, naming file and line; or another site owns one of ``server_names``, which
+            Nginx itself only warns about before it ignores the second site.
+    """
+    with tempfile.TemporaryDirectory(prefix="greenlight-nginx-") as directory:
+        stage = Path(directory) / "nginx"
+        (Path(directory) / "log").mkdir()
+        _copy(tree.etc, stage)
+        for name, content in change.items():
+            path = stage / name
+            remove(path)
+            if content is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content, encoding="utf-8")
+        _rewrite(stage, tree.etc, Path(directory))
+        done = run([tree.nginx, "-t", "-c", stage / "nginx.conf"])
+        _judge(done, change, server_names, lambda text: text.replace(str(stage), str(tree.etc)))
+
+
+def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
+    """Make the change, live; say whether anything was done.
+
+    Raises:
+        GreenlightError: see :func:`check`; or the reload brought no new workers. The old tree is back.
+    """
+    marker = tree.state / f"{_marker_name(change)}.json"
+    confirmed = json.dumps({"confirmed": _digest(change)})
+    active = _is_active()
+    if not pending(tree, change) and read(marker) == confirmed and active:
+        return False
+    check(tree, change, server_names)
+    before = {name: read(tree.etc / name) for name in change}
+    links = {name: os.readlink(tree.etc / name) for name in change if (tree.etc / name).is_symlink()}
+    write(marker, json.dumps({"begun": _digest(change)}))
+    try:
+        _put(tree, change)
+        _judge(run([tree.nginx, "-t"]), change, server_names, str)
+        _load(active)
+    except GreenlightError:
+        _put(tree, {name: content for name, content in before.items() if name not in links})
+        for name, target in links.items():
+            remove(tree.etc / name)
+            (tree.etc / name).symlink_to(target)
+        if run([tree.nginx, "-t"]).code == 0 and _is_active():
+            run(["systemctl", "reload", "nginx"])
+        raise
+    write(marker, confirmed)
+    return True
+
+
+def stock_default_site(tree: Tree) -> bool:
+    """Say whether Debian's own default site is enabled and unchanged, so that it may give way to ours."""
+    enabled = tree.etc / "sites-enabled/default"
+    if not enabled.is_symlink() or not enabled.exists():
+        return False
+    done = run(["dpkg-query", "--show", "--showformat=${Conffiles}\n", "nginx-common", "nginx"])
+    known = dict(line.split()[:2] for line in done.stdout.splitlines() if len(line.split()) >= 2)
+    digest = hashlib.md5(enabled.read_bytes(), usedforsecurity=False).hexdigest()
+    return known.get(str(enabled.resolve())) == digest
+
+
+def _load(active: bool) -> None:
+    if not active:
+        require(["systemctl", "enable", "--quiet", "--now", "nginx"], "systemctl enable --now nginx")
+        return
+    before = _workers()
+    require(["systemctl", "reload", "nginx"], "systemctl reload nginx")
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while not _workers() - before:
+        if time.monotonic() > deadline:
+            errors = run(["journalctl", "--unit=nginx", "--lines=5", "--output=cat", "--no-pager"]).stdout
+            raise GreenlightError(
+                f"Nginx was reloaded, and no new worker process came within {RELOAD_SECONDS} seconds; the configuration"
+                f" is as it was before. /var/log/nginx/error.log says why. {errors}".strip()
+            )
+        time.sleep(0.05)
+
+
+def _workers() -> set[int]:
+    """Process ids of the workers that accept connections (not those that are shutting down)."""
+    main = run(["systemctl", "show", "nginx", "--property=MainPID", "--value"]).stdout.strip()
+    found = set()
+    for name in (read(Path(f"/proc/{main}/task/{main}/children")) or "").split():
+        title = read(Path(f"/proc/{name}/cmdline")) or ""
+        if title.startswith("nginx: worker process") and "shutting down" not in title:
+            found.add(int(name))
+    return found
+
+
+def _is_active() -> bool:
+    return run(["systemctl", "is-active", "--quiet", "nginx"]).code == 0
+
+
+def _put(tree: Tree, change: Change) -> None:
+    for name, content in change.items():
+        if content is None:
+            remove(tree.etc / name)
+        else:
+            write(tree.etc / name, content)
+
+
+def _judge(done: Finished, change: Change, server_names: Sequence[str], readable: Callable[[str], str]) -> None:
+    text = readable(done.output)
+    if done.code != 0:
+        reasons = [line for line in text.splitlines() if "[emerg]" in line] or text.splitlines()
+        ours = any(f"/{name}:" in line for name in change for line in reasons)
+        owner = "" if ours else " The fault is in a file that is not this app's: mend that first."
+        if "duplicate default server" in text:
+            owner = " Another site is the default server already: set flask_app_nginx_default_server: false."
+        raise GreenlightError(
+            "Nginx refuses the configuration, nothing was changed." + owner + "\n" + "\n".join(reasons)
+        )
+    taken = sorted(set(re.findall(r'conflicting server name "([^"]+)"', text)) & set(server_names))
+    if taken:
+        raise GreenlightError(
+            f"flask_app_server_names holds {', '.join(taken)}, which another site of this host's Nginx already serves"
+            " on the same port. Choose another name, or remove that site (nginx -T shows it)."
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the tree with links followed; a link to nowhere stays one, because Nginx would stumble over it too."""
+    target.mkdir()
+    for entry in source.iterdir():
+        copy = target / entry.name
+        if entry.is_symlink() and not entry.exists():
+            copy.symlink_to(os.readlink(entry))
+        elif entry.is_dir():
+            _copy(entry, copy)
+        elif entry.is_file():
+            shutil.copyfile(entry, copy)
+
+
+def _rewrite(stage: Path, etc: Path, directory: Path) -> None:
+    """Make absolute paths of the copy point into the copy, and keep logs and the pid file of the test out of the way."""
+    for path in stage.rglob("*"):
+        if not path.is_file() or path.is_symlink():
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        moved = text.replace(f"{etc}/", f"{stage}/").replace("/var/log/nginx/", f"{directory}/log/")
+        moved = moved.replace("/run/nginx.pid", f"{directory}/nginx.pid")
+        if moved != text:
+            path.write_text(moved, encoding="utf-8")
+
+
+def _digest(change: Change) -> str:
+    written = {name: content for name, content in change.items() if content is not None}
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+
+def _marker_name(change: Change) -> str:
+    """The app's own site sorts after the files that apps share (their names start with a digit)."""
+    return Path(max(change)).stem
+
+
+def _exists(path: Path) -> bool:
+    return path.exists() or path.is_symlink()

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The release protocol: claim, prove, switch, retire, prune. Each step looks at the host and mends it.
+
+The order is the promise: a candidate is proved on its own socket while the live release serves; the switch is one
+rename; the old release serves what it has accepted and is only then stopped (measured in the design's facts).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    link,
+    make_directory,
+    remove,
+    remove_unfinished,
+    write,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
+
+KEY_BYTES = 32
+
+
+def claim(layout: Layout, environment: str, dry: bool = False) -> list[str]:
+    """Stamp the host for this app and environment, and make the app's directories; return what was missing."""
+    directories = {
+        layout.etc: 0o755,
+        layout.environment_files: 0o700,
+        layout.srv: 0o755,
+        layout.sources: 0o755,
+        layout.venvs: 0o755,
+        layout.releases: 0o755,
+    }
+    missing = [str(path) for path, mode in directories.items() if not _has_mode(path, mode)]
+    missing += [str(path) for path in (layout.environment_id, layout.digest_key) if not path.exists()]
+    if dry or not missing:
+        return missing
+    make_directory(layout.etc)
+    # The stamp comes first: from now on the name is ours, also for a run that starts after this one was killed.
+    if not layout.environment_id.exists():
+        write(layout.environment_id, f"{environment}\n")
+    for path, mode in directories.items():
+        make_directory(path, mode)
+    if not layout.digest_key.exists():
+        write(layout.digest_key, secrets.token_hex(KEY_BYTES) + "\n", 0o600)
+    return missing
+
+
+def key(layout: Layout) -> bytes:
+    """Return the host's key for keyed digests."""
+    try:
+        return bytes.fromhex(layout.digest_key.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        raise GreenlightError(f"{layout.digest_key} is missing; run the play from its start") from None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long the steps of a release may take, in seconds.
+
+    Args:
+        stop_seconds: what systemd gives a release to finish its requests (TimeoutStopSec=).
+        drain_seconds: how long the queue of a retiring socket may take to empty.
+    """
+
+    stop_seconds: float = 45
+    drain_seconds: float = 30
+
+
+def serves(layout: Layout, release: str) -> bool:
+    """Say whether ``release`` is live in every sense: linked, running, and started again by a reboot."""
+    return (
+        Releases(layout).live() == release
+        and os.path.basename(os.path.realpath(layout.live)) == release
+        and systemd.state(layout.socket_unit(release)).is_active
+        and systemd.state(layout.service_unit(release)).is_active
+        and release in systemd.enabled(layout)
+    )
+
+
+def prove_candidate(
+    layout: Layout, release: str, contract: Contract, patience: Patience, host: str, path: str, bounds: Bounds
+) -> Proof:
+    """Start ``release`` on its own socket and prove it; mark it proved, or stop it and mark it bad.
+
+    A live release that doesn't keep its contract is left running: it is all the site has.
+
+    Raises:
+        GreenlightError: not proved; the text has the failing assertion and the journal's last lines, masked.
+    """
+    releases = Releases(layout)
+    if releases.get(release) is None:
+        raise GreenlightError(f"there is no whole release {release} in {layout.releases}")
+    socket, service = layout.socket_unit(release), layout.service_unit(release)
+    systemd.reload_units()
+    if not systemd.state(service).is_active:
+        systemd.stop([socket, service], bounds.stop_seconds)
+    target = Target(str(layout.socket(release)), host, path)
+    restarts = systemd.state(service).restarts
+    started = systemd.start([socket, service], patience.start_seconds)
+
+    def alive() -> bool:
+        now = systemd.state(service)
+        return now.is_running and now.restarts == restarts
+
+    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience, alive if started else _never)
+    if proof.kept:
+        answer = proof.answer
+        releases.mark(release, PROVED, {"health": answer.body if answer else ""})
+        return proof
+    text = explain(layout, release, proof, f"release {release} was not proved on {target}")
+    if releases.live() == release:
+        raise GreenlightError(f"{text}\nIt is the live release, so it was left running.", failures=_texts(proof))
+    systemd.stop([socket, service], bounds.stop_seconds)
+    releases.mark(release, BAD, {"failures": _texts(proof)})
+    live = releases.live()
+    traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
+    raise GreenlightError(
+        f"{text}\n{traffic} The candidate is stopped and kept: journalctl -u {service}", failures=_texts(proof)
+    )
+
+
+def explain(layout: Layout, release: str, proof: Proof, headline: str) -> str:
+    """Say why a proof failed: the assertions, the HTTP answer, the journal's last lines; secrets masked."""
+    lines = [f"{headline}:"]
+    lines += [f"  {failure}" for failure in proof.failures]
+    if proof.answer:
+        lines.append(f"  the answer was HTTP {proof.answer.status} {proof.answer.body.strip()[:500]}")
+    journal = systemd.journal(layout.service_unit(release))
+    if journal:
+        lines += ["its journal ends with:", *(f"  {line}" for line in journal)]
+    return mask("\n".join(lines), Releases(layout).secrets(release))
+
+
+def switch(layout: Layout, release: str) -> str:
+    """Give ``release`` the traffic; return the id of the release that had it before, or an empty text.
+
+    Raises:
+        GreenlightError: it was never proved, or is bad.
+    """
+    releases = Releases(layout)
+    found = releases.get(release)
+    if found is None or found.bad or not found.proved:
+        raise GreenlightError(f"release {release} was not proved, so it gets no traffic; deploy again")
+    before = releases.live()
+    systemd.enable([layout.socket_unit(release), layout.service_unit(release)])
+    if before and before != release:
+        link(layout.previous, f"releases/{before}")
+    link(layout.live_socket, str(layout.socket(release)))
+    link(layout.live, f"releases/{release}")
+    return before if before != release else ""
+
+
+def check_front_door(
+    layout: Layout,
+    contract: Contract,
+    patience: Patience,
+    target: Target,
+    bounds: Bounds,
+    may_switch_back: bool,
+) -> Answer:
+    """Prove the live release once more, as a user reaches it; return its answer.
+
+    Raises:
+        GreenlightError: the contract is broken at the front door. With ``may_switch_back`` the traffic is back at the
+            release that had it before.
+    """
+    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience)
+    if proof.kept and proof.answer:
+        return proof.answer
+    text = explain(
+        layout, contract.release, proof, f"the front door {target} does not lead to release {contract.release}"
+    )
+    if may_switch_back:
+        back = _switch_back(layout, contract.release, _texts(proof), bounds)
+        text += f"\nTraffic is back at {back}." if back else "\nNo earlier release runs: the site answers 503."
+    raise GreenlightError(text, failures=_texts(proof))
+
+
+def _switch_back(layout: Layout, release: str, failures: list[str], bounds: Bounds) -> str:
+    """Take the traffic from ``release``, mark it bad and stop it; return who has the traffic now, or an empty text.
+
+    Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.
+    """
+    releases = Releases(layout)
+    previous = releases.previous()
+    if previous and systemd.state(layout.socket_unit(previous)).is_active:
+        link(layout.live_socket, str(layout.socket(previous)))
+        link(layout.live, f"releases/{previous}")
+        remove(layout.previous)
+    else:
+        previous = ""
+        remove(layout.live_socket)
+        remove(layout.live)
+    releases.mark(release, BAD, {"failures": failures})
+    _stop_release(layout, release, bounds)
+    return previous
+
+
+def superfluous(layout: Layout) -> list[str]:
+    """Return the releases other than the live one that run or would be started by a reboot."""
+    return sorted((systemd.loaded(layout) | systemd.enabled(layout)) - {Releases(layout).live()})
+
+
+def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
+    """Stop every release but the live one, after its accepted requests; return the seconds for each.
+
+    Without a live release nothing is stopped: whatever runs is of more use than nothing.
+    """
+    if not Releases(layout).live():
+        return {}
+    return {release: _stop_release(layout, release, bounds) for release in superfluous(layout)}
+
+
+def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
+    """Let ``release`` serve what it has accepted, then stop it and keep it from starting again; return the seconds."""
+    began = time.monotonic()
+    socket, service = layout.socket_unit(release), layout.service_unit(release)
+    systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
+    systemd.disable([socket, service])
+    systemd.stop([socket, service], bounds.stop_seconds)
+    return round(time.monotonic() - began, 2)
+
+
+def prunable(layout: Layout, keep: int) -> list[str]:
+    """Return what nobody needs, as paths: releases beyond ``keep`` good ones and the newest bad one, their environment
+    files and drop-ins, and the sources and venvs that no kept release uses. Live and previous always stay."""
+    releases = Releases(layout)
+    found = releases.all()
+    good = [release.id for release in found if release.proved and not release.bad]
+    bad = [release.id for release in found if release.bad]
+    kept = {releases.live(), releases.previous(), *good[-keep:], *bad[-1:]} - {""}
+    used = {str(release.manifest.get(kind)) for release in found if release.id in kept for kind in ("source", "venv")}
+    doomed: list[Path] = []
+    doomed += _entries_except(layout.releases, kept)
+    doomed += _entries_except(layout.environment_files, {f"{name}.env" for name in kept})
+    doomed += [
+        path
+        for path in layout.units.glob(f"{layout.service_unit('*')}.d")
+        if path.name not in {f"{layout.service_unit(name)}.d" for name in kept}
+    ]
+    doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
+    return [str(path) for path in doomed]
+
+
+def prune(layout: Layout, keep: int) -> list[str]:
+    """Remove what :func:`prunable` names; return the paths."""
+    doomed = prunable(layout, keep)
+    releases = Releases(layout)
+    for path in map(Path, doomed):
+        if path.parent == layout.releases:
+            releases.destroy(path.name)
+        remove(path)
+    for directory in (layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv):
+        remove_unfinished(directory)
+    return doomed
+
+
+def _entries_except(directory: Path, kept: set[str]) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.name not in kept) if directory.is_dir() else []
+
+
+def _has_mode(path: Path, mode: int) -> bool:
+    return path.is_dir() and path.stat().st_mode & 0o7777 == mode
+
+
+def _texts(proof: Proof) -> list[str]:
+    return [str(failure) for failure in proof.failures]
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases on a host: what there is, which one is live, and the making of a new one.
+
+A release is immutable: source, venv, environment file, Gunicorn settings and unit settings under one id. What is
+learnt of it later (proved, bad) stands in files of their own beside its manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
+    environment_texts,
+    keyed_digest,
+    parse,
+    render,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    UNFINISHED,
+    link,
+    make_directory,
+    read,
+    remove,
+    write,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
+
+MANIFEST = "release.json"
+PROVED = "proved.json"
+BAD = "bad.json"
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Everything a release consists of.
+
+    Args:
+        time: UTC time of the deploy as ``20261121T094420Z``, the same on all hosts.
+        source: digest of the source.
+        venv: digest of the venv.
+        revision: what the app reports as its revision.
+        environment: name of the environment.
+        variables: the process's environment, without the release's own id.
+        secret_names: which of the variables are masked in messages.
+        release_variable: name under which the process gets the release's id.
+        gunicorn: text of gunicorn.conf.py.
+        drop_in: text of the unit drop-in of this instance.
+        service, socket: texts of the template units; the same for all releases made by one version of the role.
+    """
+
+    time: str
+    source: str
+    venv: str
+    revision: str
+    environment: str
+    variables: Mapping[str, object]
+    secret_names: list[str]
+    release_variable: str
+    gunicorn: str
+    drop_in: str
+    service: str
+    socket: str
+
+    def digest(self, key: bytes) -> str:
+        """SHA-256 over everything but the time; the environment takes part as a keyed hash."""
+        parts = {
+            "source": self.source,
+            "venv": self.venv,
+            "revision": self.revision,
+            "environment": keyed_digest(key, environment_texts(self.variables)),
+            "release_variable": self.release_variable,
+            "gunicorn": self.gunicorn,
+            "drop_in": self.drop_in,
+            "service": self.service,
+            "socket": self.socket,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def id(self) -> str:
+        return f"{self.time}-{self.source[:8]}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that is there and whole; ``manifest`` is its release.json."""
+
+    id: str
+    manifest: Mapping[str, object]
+    proved: bool
+    bad: bool
+
+    @property
+    def digest(self) -> str:
+        return str(self.manifest.get("digest", ""))
+
+
+class Releases:
+    """The releases of one app on this host."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def all(self) -> list[Release]:
+        """Return all whole releases, oldest first."""
+        directory = self.layout.releases
+        names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+        return [release for release in map(self.get, names) if release]
+
+    def get(self, release: str) -> Release | None:
+        """Return the release with this id, or None where there is none or only half of one."""
+        path = self.layout.release(release)
+        text = read(path / MANIFEST) if RELEASE_ID.match(release) else None
+        if text is None or not self.layout.environment_file(release).exists():
+            return None
+        return Release(release, json.loads(text), (path / PROVED).exists(), (path / BAD).exists())
+
+    def live(self) -> str:
+        """Return the id of the release that the live socket's link names, or an empty text."""
+        return _linked_release(self.layout.live_socket, ".sock")
+
+    def previous(self) -> str:
+        """Return the id of the release that was live before, if it is still whole and good, or an empty text."""
+        name = _linked_release(self.layout.previous, "")
+        release = self.get(name)
+        return name if release and not release.bad and name != self.live() else ""
+
+    def find(self, digest: str) -> Release | None:
+        """Return the live release if it has this digest, else the newest good one that has it."""
+        candidates = [release for release in self.all() if release.digest == digest and not release.bad]
+        live = self.live()
+        return next((release for release in candidates if release.id == live), candidates[-1] if candidates else None)
+
+    def secrets(self, release: str) -> list[str]:
+        """Return the secret values of a release, for masking."""
+        found = self.get(release)
+        body = read(self.layout.environment_file(release))
+        if not found or body is None:
+            return []
+        names = found.manifest.get("secret_names")
+        values = parse(body)
+        return [values[name] for name in names if name in values] if isinstance(names, list) else []
+
+    def create(self, specification: Specification, key: bytes, by: str) -> Release:
+        """Make the release whole under its id: environment file, drop-in and units first, the directory last.
+
+        Raises:
+            GreenlightError: the id is taken by another release (two deploys in one second).
+        """
+        layout = self.layout
+        name = specification.id
+        if layout.release(name).exists():
+            raise GreenlightError(f"release {name} exists with other contents; run again in a second")
+        variables = {**specification.variables, specification.release_variable: name}
+        make_directory(layout.environment_files, 0o700)
+        write(layout.environment_file(name), render(variables), 0o600)
+        make_directory(layout.drop_in(name).parent)
+        write(layout.drop_in(name), specification.drop_in)
+        write(layout.units / layout.service_unit(), specification.service)
+        write(layout.units / layout.socket_unit(), specification.socket)
+        unfinished = layout.releases / f"{UNFINISHED}{name}"
+        make_directory(layout.releases)
+        remove(unfinished)
+        make_directory(unfinished)
+        link(unfinished / "source", f"../../sources/{specification.source}")
+        link(unfinished / "venv", f"../../venvs/{specification.venv}")
+        write(unfinished / "gunicorn.conf.py", specification.gunicorn)
+        manifest = {
+            "release": name,
+            "revision": specification.revision,
+            "environment": specification.environment,
+            "digest": specification.digest(key),
+            "source": specification.source,
+            "venv": specification.venv,
+            "secret_names": sorted(specification.secret_names),
+            "by": by,
+        }
+        write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        unfinished.rename(layout.release(name))
+        return Release(name, manifest, proved=False, bad=False)
+
+    def mark(self, release: str, mark: str, fact: Mapping[str, object]) -> None:
+        """Write one of the marks :data:`PROVED` and :data:`BAD` with the fact that earned it."""
+        write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n")
+
+    def destroy(self, release: str) -> None:
+        """Remove everything of a release but its shared source and venv; its directory goes first, it makes it whole."""
+        layout = self.layout
+        doomed = layout.release(release)
+        if doomed.exists():
+            doomed.rename(layout.releases / f"{UNFINISHED}{release}")
+            remove(layout.releases / f"{UNFINISHED}{release}")
+        remove(layout.environment_file(release))
+        remove(layout.drop_in(release).parent)
+
+
+def changes(releases: Releases, specification: Specification) -> dict[str, str]:
+    """Return Ansible's diff from the live release to the specification; of the environment only names, never values."""
+    live = releases.get(releases.live())
+    layout = releases.layout
+    before = []
+    if live:
+        home = layout.release(live.id)
+        values = parse(read(layout.environment_file(live.id)) or "")
+        values.pop(specification.release_variable, None)
+        texts = [read(path) or "" for path in (home / "gunicorn.conf.py", layout.drop_in(live.id))]
+        texts += [read(layout.units / unit) or "" for unit in (layout.service_unit(), layout.socket_unit())]
+        before = _description(live.manifest, values, values, texts)
+    after = _description(
+        {name: getattr(specification, name) for name in ("environment", "revision", "source", "venv")},
+        environment_texts(specification.variables),
+        values if live else {},
+        [specification.gunicorn, specification.drop_in, specification.service, specification.socket],
+    )
+    return {
+        "before_header": f"live release {live.id}" if live else "no live release",
+        "before": "\n".join(before),
+        "after_header": "new release",
+        "after": "\n".join(after),
+    }
+
+
+def _description(
+    manifest: Mapping[str, object], variables: Mapping[str, str], known: Mapping[str, str], texts: list[str]
+) -> list[str]:
+    facts = [f"{name}: {manifest.get(name)}" for name in ("environment", "revision", "source", "venv")]
+    names = [
+        f"{name}=(hidden{'' if known.get(name) == value else ', new'})" for name, value in sorted(variables.items())
+    ]
+    return [*facts, "", *names, "", *texts]
+
+
+def _linked_release(path: Path, suffix: str) -> str:
+    try:
+        name = Path(os.readlink(path)).name
+    except OSError:
+        return ""
+    name = name[: -len(suffix)] if suffix and name.endswith(suffix) else name
+    return name if RELEASE_ID.match(name) else ""

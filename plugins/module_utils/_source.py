@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Source: one exact state of the app's code, named by its digest; packed on the controller, unpacked on the host.
+
+A directory is packed as git would see it: tracked and new files, without those that .gitignore names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or link of a source: path relative to it, whether it is executable, link target or None."""
+
+    path: str
+    executable: bool
+    target: str | None
+
+
+def list_files(directory: Path) -> list[str]:
+    """Return the relative paths that git would take, sorted.
+
+    Raises:
+        GreenlightError: no directory, no git program, or nothing in it.
+    """
+    if not directory.is_dir():
+        raise GreenlightError(f"there is no directory {directory}")
+    if run(["git", "--version"]).code != 0:
+        raise GreenlightError("git is not installed on the machine you deploy from; install it (apt install git)")
+    inside = run([*_GIT, "-C", directory, "rev-parse", "--is-inside-work-tree"]).stdout.strip() == "true"
+    ignored = inside and run([*_GIT, "-C", directory, "check-ignore", "--quiet", "."]).code == 0
+    names = _ls_files(directory, []) if inside and not ignored else _ls_files_of_plain_directory(directory)
+    found = sorted(set(_with_submodules(directory, names)))
+    if not found:
+        raise GreenlightError(f"{directory} holds no file that git would take")
+    return found
+
+
+#: A clone may belong to another account than the one that deploys (git-config(1), safe.directory).
+_GIT = ("git", "-c", "safe.directory=*")
+
+
+def _ls_files(directory: Path, options: list[str]) -> list[str]:
+    listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = run([*_GIT, *options, "-C", directory, *listing])
+    if done.code != 0:
+        raise GreenlightError(f"git ls-files failed in {directory}: {done.stderr.strip()}")
+    return [name for name in done.stdout.split("\0") if name]
+
+
+def _ls_files_of_plain_directory(directory: Path) -> list[str]:
+    with tempfile.TemporaryDirectory() as git_directory:
+        run(["git", "init", "--quiet", "--bare", git_directory])
+        options = [f"--git-dir={git_directory}", f"--work-tree={directory.resolve()}"]
+        return [name for name in _ls_files(directory, options) if ".git" not in PurePosixPath(name).parts]
+
+
+def _with_submodules(directory: Path, names: list[str]) -> Iterator[str]:
+    for name in names:
+        path = directory / name
+        if path.is_dir() and not path.is_symlink():
+            yield from (f"{name.rstrip('/')}/{inner}" for inner in list_files(path))
+        elif path.is_symlink() or path.exists():
+            yield name
+
+
+def entries(directory: Path, names: list[str]) -> list[Entry]:
+    """Describe the files.
+
+    Raises:
+        GreenlightError: a link that leaves the source, or something that is neither file nor link.
+    """
+    found = []
+    for name in names:
+        status = (directory / name).lstat()
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(directory / name)
+            if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(name), target)).startswith(".."):
+                raise GreenlightError(f"{name} is a link that leads out of the source ({target}); make it a file")
+            found.append(Entry(name, False, target))
+        elif stat.S_ISREG(status.st_mode):
+            found.append(Entry(name, bool(status.st_mode & stat.S_IXUSR), None))
+        else:
+            raise GreenlightError(f"{name} is neither a file nor a link; a source can't hold it")
+    return found
+
+
+def digest(directory: Path, listed: list[Entry]) -> str:
+    """SHA-256 over path, kind, executable bit and content of each entry, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for entry in listed:
+        if entry.target is None:
+            content = hashlib.sha256((directory / entry.path).read_bytes()).hexdigest()
+            kind = "x" if entry.executable else "f"
+        else:
+            content, kind = entry.target, "l"
+        total.update(f"{kind}\0{entry.path}\0{content}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def pack(directory: Path, listed: list[Entry], archive: Path) -> None:
+    """Write the entries to a compressed tar, owned by root, 0644 or 0755, times kept (Nginx makes ETags of them)."""
+    with tarfile.open(archive, "w:gz", compresslevel=3) as tar:
+        for entry in listed:
+            info = tar.gettarinfo(str(directory / entry.path), arcname=entry.path)
+            info.uid = info.gid = 0
+            info.uname = info.gname = "root"
+            info.mode = 0o755 if entry.executable else 0o644
+            if entry.target is None:
+                info.type = tarfile.REGTYPE
+                with (directory / entry.path).open("rb") as content:
+                    tar.addfile(info, content)
+            else:
+                tar.addfile(info)
+
+
+def unpack(archive: Path, expected: str, sources: Path, python: str) -> None:
+    """Unpack a source below ``sources`` under its digest; it appears whole or not at all.
+
+    Raises:
+        GreenlightError: what arrived is not what was packed.
+    """
+    destination = sources / expected
+    unfinished = sources / f"{UNFINISHED}{expected}"
+    make_directory(sources)
+    remove(unfinished)
+    make_directory(unfinished)
+    names = _extract(archive, unfinished)
+    if digest(unfinished, entries(unfinished, names)) != expected:
+        remove(unfinished)
+        raise GreenlightError("the source that arrived on the host is not the one that was packed; run again")
+    finish(unfinished, destination, python)
+
+
+def git_digest(commit: str, subdirectory: str) -> str:
+    """The digest of a commit's tree: SHA-256 over the commit's id and the directory taken of it."""
+    return hashlib.sha256(f"git\0{commit}\0{subdirectory}".encode()).hexdigest()
+
+
+def export(clone: Path, commit: str, subdirectory: str, sources: Path, python: str) -> None:
+    """Put a commit of a clone below ``sources`` under its digest; it appears whole or not at all.
+
+    Raises:
+        GreenlightError: the clone has no such commit, or the commit no such directory.
+    """
+    name = git_digest(commit, subdirectory)
+    unfinished = sources / f"{UNFINISHED}{name}"
+    make_directory(sources)
+    remove(unfinished)
+    make_directory(unfinished)
+    tree = f"{commit}:{subdirectory.strip('/')}" if subdirectory.strip("/") else commit
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch) / "source.tar"
+        command = [*_GIT, "-c", "tar.umask=0022", "-C", clone, "archive", "--format=tar", "--output", archive, tree]
+        require(command, f"reading {tree} from the git clone")
+        _extract(archive, unfinished)
+    finish(unfinished, sources / name, python)
+
+
+def _extract(archive: Path, directory: Path) -> list[str]:
+    with tarfile.open(archive) as tar:
+        members = [member for member in tar.getmembers() if not member.isdir()]
+        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)  # tarfile docs, PEP 706
+        tar.extractall(directory, members)
+    for parent, _, _ in os.walk(directory):
+        os.chmod(parent, 0o755)
+    return [member.name for member in members]
+
+
+def finish(unfinished: Path, destination: Path, python: str) -> None:
+    """Compile the modules (the app can't write bytecode itself) and give the source its name."""
+    # A module that doesn't compile may be one that is never imported; the candidate tells.
+    run([python, "-m", "compileall", "-q", unfinished], seconds=300, environment={"PYTHONDONTWRITEBYTECODE": ""})
+    unfinished.rename(destination)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we ask of systemd, through systemctl(1), journalctl(1) and ss(8)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
+
+#: Seconds that systemctl may take beyond what the units themselves are allowed.
+GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """The properties of a unit that decide whether a release runs (systemctl show)."""
+
+    active: str
+    sub: str
+    restarts: int
+    main_pid: int
+    result: str
+
+    @property
+    def is_active(self) -> bool:
+        return self.active == "active"
+
+    @property
+    def is_running(self) -> bool:
+        """True while there is a process; not while systemd waits to start it again."""
+        return self.active not in ("failed", "inactive") and self.sub != "auto-restart"
+
+
+def state(unit: str) -> UnitState:
+    """Ask for one unit's state; a unit that systemd doesn't know is ``inactive``."""
+    names = ("ActiveState", "SubState", "NRestarts", "MainPID", "Result")
+    done = run(["systemctl", "show", unit, *(f"--property={name}" for name in names)])
+    values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return UnitState(
+        active=values.get("ActiveState") or "inactive",
+        sub=values.get("SubState", ""),
+        restarts=int(values.get("NRestarts") or 0),
+        main_pid=int(values.get("MainPID") or 0),
+        result=values.get("Result", ""),
+    )
+
+
+def reload_units() -> None:
+    require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
+
+
+def start(units: Sequence[str], seconds: float) -> bool:
+    """Start ``units`` in order; say whether all of them came up. Why one didn't, its journal says."""
+    return all(run(["systemctl", "start", unit], seconds=seconds + GRACE_SECONDS).code == 0 for unit in units)
+
+
+def stop(units: Sequence[str], seconds: float) -> None:
+    """Stop ``units`` in order and forget that one of them had failed."""
+    for unit in units:
+        require(["systemctl", "stop", unit], f"systemctl stop {unit}", seconds=seconds + GRACE_SECONDS)
+    run(["systemctl", "reset-failed", *units])
+
+
+def enabled(layout: Layout) -> set[str]:
+    """Return the releases with an enabled unit: those that a reboot would start."""
+    wants = (layout.units / f"{target}.wants" for target in ("multi-user.target", "sockets.target"))
+    return _releases_of(layout, (entry.name for directory in wants for entry in directory.glob(f"{layout.app}@*")))
+
+
+def enable(units: Sequence[str]) -> None:
+    require(["systemctl", "enable", "--quiet", *units], f"systemctl enable {' '.join(units)}")
+
+
+def disable(units: Sequence[str]) -> None:
+    require(["systemctl", "disable", "--quiet", *units], f"systemctl disable {' '.join(units)}")
+
+
+def loaded(layout: Layout) -> set[str]:
+    """Return the releases with a unit in systemd's memory that is running, starting, stopping or failed."""
+    patterns = (layout.service_unit("*"), layout.socket_unit("*"))
+    done = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", *patterns])
+    rows = (line.split() for line in done.stdout.splitlines())
+    return _releases_of(layout, (row[0] for row in rows if len(row) > 2 and row[2] != "inactive"))
+
+
+def journal(unit: str, lines: int = 30) -> list[str]:
+    """Return the newest ``lines`` of the unit's journal, without times and names."""
+    done = run(["journalctl", "--unit", unit, "--lines", str(lines), "--output=cat", "--no-pager", "--quiet"])
+    return [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def waiting_connections(path: Path) -> int:
+    """Return how many connections wait in the listening unix socket's queue (ss, column Recv-Q)."""
+    done = run(["ss", "-xlH"])
+    for line in done.stdout.splitlines():
+        columns = line.split()
+        if len(columns) > 4 and columns[4] == str(path):
+            return int(columns[2])
+    return 0
+
+
+def wait_until_queue_is_empty(path: Path, seconds: float) -> float:
+    """Wait until nobody waits in the socket's queue, at most ``seconds``; return the seconds it took."""
+    began = time.monotonic()
+    while waiting_connections(path) > 0 and time.monotonic() - began < seconds:
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def _releases_of(layout: Layout, units: Iterable[str]) -> set[str]:
+    pattern = re.compile(rf"{re.escape(layout.app)}@(.+)\.(service|socket)\Z")
+    names = (match.group(1) for match in map(pattern.match, units) if match)
+    return {name for name in names if RELEASE_ID.match(name)}

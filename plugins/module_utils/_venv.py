@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A virtual environment from a lock with hashes, named by its digest, built once and never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+
+#: Written last: a venv without it is half-made.
+MARKER = "greenlight.json"
+#: Seconds for one download or build step.
+BUILD_SECONDS = 1200
+_INTERPRETER = (
+    "import json,os,sys,sysconfig;"
+    "print(json.dumps([sys.implementation.cache_tag, sysconfig.get_platform(), os.path.realpath(sys.executable)]))"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a venv is made of.
+
+    Args:
+        source: directory of the app's source.
+        requirements: the lock, relative to it: a requirements file with hashes, or ``uv.lock``.
+        python: the interpreter.
+        installer: ``uv`` or ``pip``.
+        environment: extra variables for downloads (index, proxy, CA bundle); their values are masked in messages.
+        uv_requirements: a requirements file (its text) that pins uv itself with hashes.
+        tools: where uv is kept.
+        cache: uv's cache, shared by the apps of the host; the same file system as the venvs makes hard links possible.
+    """
+
+    source: Path
+    requirements: str
+    python: str
+    installer: str
+    environment: Mapping[str, str]
+    uv_requirements: str
+    tools: Path = Path("/opt/greenlight")
+    cache: Path = Path("/var/cache/greenlight/uv")
+
+
+def lock_faults(text: str, name: str) -> str:
+    """Say in one sentence what makes a requirements file unfit as a lock, or return an empty text."""
+    if Path(name).name == "uv.lock":
+        return "" if re.search(r'^name = "gunicorn"$', text, re.MULTILINE) else _no_gunicorn(name)
+    logical = re.sub(r"\\\n", " ", text)
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in logical.splitlines()]
+    packages = [line for line in lines if line and not line.startswith("-")]
+    without = [line for line in packages if "--hash=" not in line]
+    if without or not packages:
+        example = f" (the first is {without[0].split()[0]})" if without else ""
+        return (
+            f"flask_app_requirements is {name}, and it is not a lock: a package has no hash{example}."
+            f" Make it with: uv pip compile --generate-hashes requirements.in -o {name}"
+        )
+    if not any(re.match(r"gunicorn\s*(\[|=|@|;|$)", line, re.IGNORECASE) for line in packages):
+        return _no_gunicorn(name)
+    return ""
+
+
+def _no_gunicorn(name: str) -> str:
+    return f"gunicorn is not among the packages of {name}; add it to what you lock, and lock again."
+
+
+def venv_digest(recipe: Recipe) -> str:
+    """SHA-256 over lock, interpreter and platform, as 64 hexadecimal digits.
+
+    Raises:
+        GreenlightError: the lock is missing or unfit, or the interpreter doesn't run.
+    """
+    text = read(recipe.source / recipe.requirements)
+    if text is None:
+        raise GreenlightError(
+            f"the source has no file {recipe.requirements}, the lock that flask_app_requirements names"
+        )
+    fault = lock_faults(text, recipe.requirements)
+    if fault:
+        raise GreenlightError(fault)
+    done = run([recipe.python, "-I", "-c", _INTERPRETER])
+    if done.code != 0:
+        raise GreenlightError(f"flask_app_python is {recipe.python}, and it does not run: {done.output}")
+    total = hashlib.sha256(done.stdout.strip().encode())
+    for name in (
+        (recipe.requirements, "pyproject.toml") if recipe.requirements.endswith("uv.lock") else (recipe.requirements,)
+    ):
+        total.update(b"\0" + (read(recipe.source / name) or "").encode())
+    return total.hexdigest()
+
+
+def is_complete(venv: Path) -> bool:
+    return (venv / MARKER).is_file() and (venv / "bin/python").exists()
+
+
+def build(recipe: Recipe, venv: Path) -> None:
+    """Build ``venv`` in place (its scripts hold its path), marker last; what a killed run left is removed first.
+
+    Raises:
+        GreenlightError: a package can't be had, doesn't match its hash, or contradicts another one.
+    """
+    make_directory(venv.parent)
+    remove(venv)
+    with tempfile.TemporaryDirectory() as scratch:
+        if recipe.installer == "pip":
+            _build_with_pip(recipe, venv)
+        else:
+            _build_with_uv(recipe, venv, Path(scratch))
+    probe = run([venv / "bin/python", "-I", "-c", "import gunicorn; print(gunicorn.__version__)"])
+    if probe.code != 0:
+        raise GreenlightError(f"the new venv can't import gunicorn: {probe.output.splitlines()[-1]}")
+    write(venv / MARKER, json.dumps({"installer": recipe.installer, "gunicorn": probe.stdout.strip()}) + "\n")
+
+
+def _build_with_pip(recipe: Recipe, venv: Path) -> None:
+    _step(recipe, [recipe.python, "-m", "venv", venv], "making the venv")
+    lock = recipe.source / recipe.requirements
+    command = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    _step(recipe, [*command, "--require-hashes", "--requirement", lock], "installing the locked packages with pip")
+
+
+def _build_with_uv(recipe: Recipe, venv: Path, scratch: Path) -> None:
+    uv = _uv(recipe)
+    command = [uv, "--no-config", "--cache-dir", recipe.cache]
+    lock = recipe.source / recipe.requirements
+    if lock.name == "uv.lock":
+        exported = scratch / "requirements.txt"
+        export = ["export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--format=requirements.txt"]
+        where = ["--project", lock.parent, "--python", recipe.python, "--output-file", exported, "--quiet"]
+        _step(recipe, [*command, *export, *where], "reading uv.lock")
+        lock = exported
+    _step(recipe, [*command, "venv", "--quiet", "--python", recipe.python, venv], "making the venv")
+    python = ["--python", venv / "bin/python"]
+    sync = ["pip", "sync", "--quiet", *python, "--require-hashes", "--compile-bytecode", lock]
+    _step(recipe, [*command, *sync], "installing the locked packages with uv")
+    _step(recipe, [*command, "pip", "check", *python], "checking the locked packages against each other")
+
+
+def _uv(recipe: Recipe) -> Path:
+    """Return uv at its pinned version, installed from the package index where it isn't there yet."""
+    match = re.search(r"^uv==([0-9.]+)", recipe.uv_requirements, re.MULTILINE)
+    if not match:
+        raise GreenlightError("the role's file uv.txt pins no uv==<version>; take it from the collection again")
+    home = recipe.tools / f"uv-{match.group(1)}"
+    if not is_complete(home):
+        remove(home)
+        make_directory(recipe.tools)
+        _step(recipe, [recipe.python, "-m", "venv", home], "making a place for uv")
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
+            pinned.write(recipe.uv_requirements)
+            pinned.flush()
+            command = [
+                home / "bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-input",
+            ]
+            options = ["--require-hashes", "--only-binary=:all:", "--requirement", pinned.name]
+            _step(recipe, [*command, *options], "installing uv with pip")
+        write(home / MARKER, "{}\n")
+    return home / "bin/uv"
+
+
+def _step(recipe: Recipe, argv: list[str | Path], what: str) -> Finished:
+    # Debian's certificates, so that a company's own CA counts; a builder must not leave files only root can read.
+    environment = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", "UV_NO_PROGRESS": "1", **recipe.environment}
+    done = run(["sh", "-c", 'umask 022; exec "$@"', "sh", *argv], seconds=BUILD_SECONDS, environment=environment)
+    if done.code != 0:
+        tail = "\n".join(done.output.splitlines()[-20:])
+        raise GreenlightError(f"{what} failed (exit code {done.code}):\n{mask(tail, recipe.environment.values())}")
+    return done

@@ -1,0 +1,193 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start a release on its own socket and prove that it keeps its contract."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: candidate
+short_description: Start a release on its own socket and prove that it keeps its contract
+description:
+  - Traffic does not move. A candidate that fails is stopped, kept and marked bad; the message has the failing assertion and its journal.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  release:
+    description: Id of the release.
+    type: str
+    required: true
+  host:
+    description: The public name, sent as Host.
+    type: str
+    required: true
+  path:
+    description: Path of the health page.
+    type: str
+    required: true
+  contract:
+    description: What the health answer must say.
+    type: dict
+    required: true
+    suboptions:
+      environment:
+        description: Name of the environment.
+        type: str
+        required: true
+      debug:
+        description: Value of DEBUG.
+        type: bool
+        required: true
+      revision:
+        description: Revision of the release.
+        type: str
+        required: true
+      release:
+        description: Id of the release, asserted only where the answer has it.
+        type: str
+        required: true
+      status:
+        description: HTTP status.
+        type: int
+        default: 200
+      fields:
+        description: Which key of the JSON answer holds environment, debug, revision and release.
+        type: dict
+        default: {}
+      subset:
+        description: Further JSON that the answer must contain.
+        type: dict
+        default: {}
+  patience:
+    description: How long and how often to ask.
+    type: dict
+    suboptions:
+      start_seconds:
+        description: Seconds until the first answer.
+        type: float
+        default: 60
+      probe_seconds:
+        description: Seconds for one answer.
+        type: float
+        default: 5
+      successes:
+        description: How many probes must keep the contract.
+        type: int
+        default: 3
+      probes:
+        description: Of how many.
+        type: int
+        default: 5
+  bounds:
+    description: How long stopping a release may take.
+    type: dict
+    suboptions:
+      stop_seconds:
+        description: Seconds that systemd gives a release to finish its requests.
+        type: float
+        default: 45
+      drain_seconds:
+        description: Seconds that the queue of a retiring socket may take to empty.
+        type: float
+        default: 30
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Prove the candidate
+  greenlight.flask.candidate:
+    app: guestbook
+    release: 20261121T094420Z-1a2b3c4d
+    host: guestbook.example.org
+    path: /health
+    contract:
+      environment: production
+      debug: false
+      revision: 1a2b3c4d5e6f
+      release: 20261121T094420Z-1a2b3c4d
+      fields: {environment: env, debug: debug, revision: revision}
+"""
+
+RETURN = r"""
+seconds:
+  description: Seconds until the candidate was proved.
+  returned: success
+  type: float
+first_answer_seconds:
+  description: Seconds until it answered for the first time, which is the app's own start.
+  returned: success
+  type: float
+health:
+  description: The health answer.
+  returned: success
+  type: str
+failures:
+  description: The assertions that failed.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import (
+    BOUNDS,
+    CONTRACT,
+    PATIENCE,
+    bounds,
+    contract,
+    options,
+    patience,
+    run_module,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prove_candidate
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "release": {"type": "str", "required": True},
+    "host": {"type": "str", "required": True},
+    "path": {"type": "str", "required": True},
+    "contract": {**options(CONTRACT), "required": True},
+    "patience": options(PATIENCE),
+    "bounds": options(BOUNDS),
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    params = module.params
+    if module.check_mode:
+        return {"changed": True, "seconds": 0.0, "first_answer_seconds": 0.0, "health": ""}
+    proof = prove_candidate(
+        Layout(params["app"]),
+        params["release"],
+        contract(params["contract"]),
+        patience(params["patience"]),
+        params["host"],
+        params["path"],
+        bounds(params["bounds"]),
+    )
+    return {
+        "changed": True,
+        "seconds": round(proof.seconds, 2),
+        "first_answer_seconds": round(proof.first_answer_seconds, 2),
+        "health": proof.answer.body if proof.answer else "",
+    }
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

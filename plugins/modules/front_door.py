@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the health page through Nginx and take the traffic back if the contract is broken."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: front_door
+short_description: Ask the health page through Nginx and take the traffic back if the contract is broken
+description:
+  - The check after each deploy, and of each run with nothing to change.
+  - With O(switched), a failure moves the traffic back to the release that had it before, which still runs, and marks the new one bad.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  url:
+    description: Where Nginx listens, as C(http://127.0.0.1:80).
+    type: str
+    required: true
+  switched:
+    description: Whether this run moved the traffic, so that it may move it back.
+    type: bool
+    required: true
+  host:
+    description: The public name, sent as Host.
+    type: str
+    required: true
+  path:
+    description: Path of the health page.
+    type: str
+    required: true
+  contract:
+    description: What the health answer must say.
+    type: dict
+    required: true
+    suboptions:
+      environment:
+        description: Name of the environment.
+        type: str
+        required: true
+      debug:
+        description: Value of DEBUG.
+        type: bool
+        required: true
+      revision:
+        description: Revision of the release.
+        type: str
+        required: true
+      release:
+        description: Id of the release, asserted only where the answer has it.
+        type: str
+        required: true
+      status:
+        description: HTTP status.
+        type: int
+        default: 200
+      fields:
+        description: Which key of the JSON answer holds environment, debug, revision and release.
+        type: dict
+        default: {}
+      subset:
+        description: Further JSON that the answer must contain.
+        type: dict
+        default: {}
+  patience:
+    description: How long and how often to ask.
+    type: dict
+    suboptions:
+      start_seconds:
+        description: Seconds until the first answer.
+        type: float
+        default: 60
+      probe_seconds:
+        description: Seconds for one answer.
+        type: float
+        default: 5
+      successes:
+        description: How many probes must keep the contract.
+        type: int
+        default: 3
+      probes:
+        description: Of how many.
+        type: int
+        default: 5
+  bounds:
+    description: How long stopping a release may take.
+    type: dict
+    suboptions:
+      stop_seconds:
+        description: Seconds that systemd gives a release to finish its requests.
+        type: float
+        default: 45
+      drain_seconds:
+        description: Seconds that the queue of a retiring socket may take to empty.
+        type: float
+        default: 30
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Ask at the front door
+  greenlight.flask.front_door:
+    app: guestbook
+    url: http://127.0.0.1:80
+    switched: true
+    host: guestbook.example.org
+    path: /health
+    contract:
+      environment: production
+      debug: false
+      revision: 1a2b3c4d5e6f
+      release: 20261121T094420Z-1a2b3c4d
+      fields: {environment: env, debug: debug, revision: revision}
+"""
+
+RETURN = r"""
+health:
+  description: The health answer, parsed where it is JSON.
+  returned: success
+  type: raw
+failures:
+  description: The assertions that failed.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+import json
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import (
+    BOUNDS,
+    CONTRACT,
+    PATIENCE,
+    bounds,
+    contract,
+    options,
+    patience,
+    run_module,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import check_front_door
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "url": {"type": "str", "required": True},
+    "switched": {"type": "bool", "required": True},
+    "host": {"type": "str", "required": True},
+    "path": {"type": "str", "required": True},
+    "contract": {**options(CONTRACT), "required": True},
+    "patience": options(PATIENCE),
+    "bounds": options(BOUNDS),
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    params = module.params
+    answer = check_front_door(
+        Layout(params["app"]),
+        contract(params["contract"]),
+        patience(params["patience"]),
+        Target(params["url"], params["host"], params["path"]),
+        bounds(params["bounds"]),
+        may_switch_back=params["switched"] and not module.check_mode,
+    )
+    try:
+        health = json.loads(answer.body)
+    except ValueError:
+        health = answer.body
+    return {"changed": False, "health": health}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

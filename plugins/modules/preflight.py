@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a host's facts and find what stops a deploy of a Flask app."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: preflight
+short_description: Read a host's facts and find what stops a deploy of a Flask app
+description:
+  - Reads only. The action of the same name adds what can be checked on the controller, and fails with all problems at once.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  environment:
+    description: The environment that this inventory stands for.
+    type: str
+    required: true
+  python:
+    description: Path of the app's interpreter.
+    type: str
+    required: true
+  python_minimum:
+    description: Oldest version of it.
+    type: str
+    required: true
+  packages:
+    description: Debian packages that the deploy needs.
+    type: list
+    elements: str
+    required: true
+  http_port:
+    description: TCP port of the site.
+    type: int
+    required: true
+  free_mb:
+    description: MiB that must be free where C(/srv) is.
+    type: int
+    required: true
+  free_inodes:
+    description: Inodes that must be free where C(/srv) is.
+    type: int
+    default: 20000
+  server_names:
+    description: Names of the site, which no other site of this Nginx may have.
+    type: list
+    elements: str
+    default: []
+  nginx_files:
+    description: The Nginx files of the app, tested in a copy of the tree. See M(greenlight.flask.nginx_site).
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Read the host's facts
+  greenlight.flask.preflight:
+    app: guestbook
+    environment: staging
+    python: /usr/bin/python3
+    python_minimum: "3.11"
+    packages: [nginx, python3-venv]
+    http_port: 80
+    free_mb: 1024
+"""
+
+RETURN = r"""
+host:
+  description: Facts of the host.
+  returned: always
+  type: dict
+problems:
+  description: What stops a deploy; each has C(what) and C(cure).
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._host import Wanted, problems, survey
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+
+WANTED = {
+    "environment": {"type": "str", "required": True},
+    "python": {"type": "str", "required": True},
+    "python_minimum": {"type": "str", "required": True},
+    "packages": {"type": "list", "elements": "str", "required": True},
+    "http_port": {"type": "int", "required": True},
+    "free_mb": {"type": "int", "required": True},
+    "free_inodes": {"type": "int", "default": 20000},
+}
+SPEC = {
+    "app": {"type": "str", "required": True},
+    **WANTED,
+    "server_names": {"type": "list", "elements": "str", "default": []},
+    "nginx_files": {"type": "dict", "default": {}},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    layout = Layout(module.params["app"])
+    wanted = Wanted(**{name: module.params[name] for name in WANTED})
+    host = survey(layout, wanted)
+    found = problems(layout, wanted, host)
+    tree = nginx.Tree()
+    if module.params["nginx_files"] and tree.installed:
+        try:
+            nginx.check(tree, module.params["nginx_files"], module.params["server_names"])
+        except GreenlightError as error:
+            found.append(Problem(str(error), ""))
+    return {"changed": False, "host": host.as_dict(), "problems": [problem.as_dict() for problem in found]}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

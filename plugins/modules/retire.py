@@ -1,0 +1,80 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stop every release but the live one, after its accepted requests."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: retire
+short_description: Stop every release but the live one, after its accepted requests
+description:
+  - Waits until nobody waits in the old socket's queue, then stops the socket, then the service, which finishes its requests.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  bounds:
+    description: How long stopping a release may take.
+    type: dict
+    suboptions:
+      stop_seconds:
+        description: Seconds that systemd gives a release to finish its requests.
+        type: float
+        default: 45
+      drain_seconds:
+        description: Seconds that the queue of a retiring socket may take to empty.
+        type: float
+        default: 30
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Retire
+  greenlight.flask.retire:
+    app: guestbook
+"""
+
+RETURN = r"""
+retired:
+  description: Release to the seconds that draining and stopping it took.
+  returned: always
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import BOUNDS, bounds, options, run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import retire, superfluous
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "bounds": options(BOUNDS),
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    layout = Layout(module.params["app"])
+    if module.check_mode:
+        waiting = superfluous(layout)
+        return {"changed": bool(waiting), "retired": dict.fromkeys(waiting, 0.0)}
+    retired = retire(layout, bounds(module.params["bounds"]))
+    return {"changed": bool(retired), "retired": retired}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

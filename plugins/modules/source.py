@@ -1,0 +1,116 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put one exact state of an app's code on a host, under its digest."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: source
+short_description: Put one exact state of an app's code on a host, under its digest
+description:
+  - On the host it unpacks what the action of the same name packed and sent, or exports a commit of a git clone that is there.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  archive:
+    description: A packed source on the host. The action sets it from I(directory).
+    type: path
+  digest:
+    description: Digest of the packed source.
+    type: str
+  directory:
+    description: Directory on the controller; packed as git would see it. Taken by the action.
+    type: path
+  present:
+    description: Digests that the host is known to have. Taken by the action, which then sends nothing.
+    type: list
+    elements: str
+    default: []
+  git_directory:
+    description: A clone on the host.
+    type: path
+  git_commit:
+    description: The commit to export from it.
+    type: str
+  subdirectory:
+    description: Take only this directory of the source.
+    type: str
+    default: ""
+  python:
+    description: The interpreter that compiles the modules.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Send the source
+  greenlight.flask.source:
+    app: guestbook
+    directory: examples/guestbook
+    python: /usr/bin/python3
+"""
+
+RETURN = r"""
+digest:
+  description: Digest of the source, the name of its directory.
+  returned: always
+  type: str
+revision:
+  description: The commit, or the start of the digest where the source is a directory.
+  returned: always
+  type: str
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._source import export, git_digest, unpack
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "archive": {"type": "path"},
+    "digest": {"type": "str"},
+    "directory": {"type": "path"},
+    "present": {"type": "list", "elements": "str", "default": []},
+    "git_directory": {"type": "path"},
+    "git_commit": {"type": "str"},
+    "subdirectory": {"type": "str", "default": ""},
+    "python": {"type": "str", "required": True},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    params = module.params
+    sources = Layout(params["app"]).sources
+    commit = params["git_commit"]
+    digest = git_digest(commit, params["subdirectory"]) if commit else params["digest"]
+    result = {"digest": digest, "revision": commit or digest[:12], "changed": not (sources / digest).is_dir()}
+    if result["changed"] and not module.check_mode:
+        if commit:
+            export(Path(params["git_directory"]), commit, params["subdirectory"], sources, params["python"])
+        else:
+            unpack(Path(params["archive"]), digest, sources, params["python"])
+    return result
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the virtual environment of a source from its lock, once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: venv
+short_description: Build the virtual environment of a source from its lock, once
+description:
+  - The venv is named by the digest of lock, interpreter and platform, owned by root, compiled, and never changed afterwards.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  source:
+    description: Digest of the source that holds the lock.
+    type: str
+    required: true
+  requirements:
+    description: The lock, a path in the source; a requirements file with hashes, or C(uv.lock).
+    type: str
+    required: true
+  python:
+    description: The interpreter.
+    type: str
+    required: true
+  installer:
+    description: What installs the packages.
+    type: str
+    choices: [uv, pip]
+    default: uv
+  build_environment:
+    description:
+      - Extra variables for downloads, such as an index or a proxy, encoded by the action (base64 of JSON).
+      - Their values are masked in messages.
+    type: str
+    required: true
+  uv_requirements:
+    description: Text of a requirements file that pins uv with hashes.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Build the venv
+  greenlight.flask.venv:
+    app: guestbook
+    source: "{{ source.digest }}"
+    requirements: requirements.txt
+    python: /usr/bin/python3
+    variables_from: [flask_app_build_environment]
+    uv_requirements: "{{ lookup('ansible.builtin.file', 'uv.txt') }}"
+"""
+
+RETURN = r"""
+digest:
+  description: Digest of the venv, the name of its directory; empty in check mode where the source is not there yet.
+  returned: always
+  type: str
+seconds:
+  description: How long building took.
+  returned: always
+  type: float
+"""
+
+import base64
+import json
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import Recipe, build, is_complete, venv_digest
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "source": {"type": "str", "required": True},
+    "requirements": {"type": "str", "required": True},
+    "python": {"type": "str", "required": True},
+    "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
+    "build_environment": {"type": "str", "required": True, "no_log": True},
+    "uv_requirements": {"type": "str", "required": True},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    params = module.params
+    layout = Layout(params["app"])
+    source = layout.sources / params["source"]
+    if module.check_mode and not source.is_dir():
+        return {"changed": True, "digest": "", "seconds": 0.0}
+    variables = json.loads(base64.b64decode(params["build_environment"]))
+    recipe = Recipe(
+        source=source,
+        requirements=params["requirements"],
+        python=params["python"],
+        installer=params["installer"],
+        environment={name: str(value) for name, value in variables.items()},
+        uv_requirements=params["uv_requirements"],
+    )
+    digest = venv_digest(recipe)
+    venv = layout.venvs / digest
+    missing = not is_complete(venv)
+    began = time.monotonic()
+    if missing and not module.check_mode:
+        build(recipe, venv)
+    return {"changed": missing, "digest": digest, "seconds": round(time.monotonic() - began, 2)}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be wrong with the inputs of a deploy, found on the controller before anything is touched.
+
+Each function returns problems; a text names variables and keys, never a secret's value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
+
+PREFIX = "flask_app_"
+_SERVER_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+
+
+def misspelt(names: Iterable[str], known: Collection[str]) -> list[Problem]:
+    """A variable that looks like ours and is none of ours would otherwise be ignored in silence."""
+    found = []
+    for name in sorted(set(names)):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            cure = (
+                f"Did you mean {near[0]}?" if near else "Remove it; roles/flask_app/defaults/main.yml lists them all."
+            )
+            found.append(Problem(f"{name} is not a variable of this role.", cure))
+    return found
+
+
+def name_problems(name: str) -> list[Problem]:
+    if APP_NAME.match(name):
+        return []
+    rule = "lower-case letters, digits and dashes, a letter first, at most 31 characters"
+    return [Problem(f"flask_app_name is {name!r}; it names an account, a unit and directories.", f"Use {rule}.")]
+
+
+def environment_problems(environment: str, environments: Collection[str], debug: bool) -> list[Problem]:
+    found = []
+    if environment not in environments:
+        near = difflib.get_close_matches(environment, environments, n=1, cutoff=0.6)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        found.append(
+            Problem(
+                f"flask_app_environment is {environment!r}, which is none of {', '.join(environments)}.",
+                f"{hint}A name of your own goes into flask_app_environments.",
+            )
+        )
+    if debug and environment != "development":
+        found.append(
+            Problem(
+                f"flask_app_debug is true, and flask_app_environment is {environment}: DEBUG shows code and secrets.",
+                "Remove flask_app_debug from this inventory.",
+            )
+        )
+    return found
+
+
+def secret_problems(secrets: Mapping[str, Any], required: Collection[str], environment: str) -> list[Problem]:
+    missing = [name for name in required if secrets.get(name) in (None, "")]
+    if not missing:
+        return []
+    place = f"inventories/{environment}/group_vars/flask_app"
+    return [
+        Problem(
+            f"flask_app_secrets has no {', no '.join(missing)}, which flask_app_required_secrets asks for.",
+            f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml",
+        )
+    ]
+
+
+def unreadable_secrets(reason: str, environment: str) -> Problem:
+    """The problem of secrets whose templates can't be resolved, mostly because there is no vault file yet."""
+    return Problem(
+        f"flask_app_secrets can't be read: {reason}.",
+        f"Make fresh secrets with script/secrets {environment}, or add the missing one with:"
+        f" ansible-vault edit inventories/{environment}/group_vars/flask_app/vault.yml",
+    )
+
+
+def variable_problems(variables: Mapping[str, Mapping[str, Any]], reserved: Collection[str]) -> list[Problem]:
+    """Check names and values of the process's environment; ``variables`` maps the role variable to its mapping."""
+    found = []
+    owners: dict[str, str] = {}
+    for owner, values in variables.items():
+        for name, value in values.items():
+            if name in reserved:
+                found.append(Problem(f"{owner} sets {name}, which the role itself sets.", "Remove it."))
+            elif name in owners:
+                found.append(Problem(f"{name} is in {owners[name]} and in {owner}.", "Keep one of them."))
+            owners[name] = owner
+            try:
+                environment_text(name, value)
+            except GreenlightError as error:
+                found.append(Problem(f"{owner}: {error}", ""))
+    return found
+
+
+def source_problems(directory: str, git_url: str, subdirectory: str, requirements: str) -> list[Problem]:
+    if bool(directory) == bool(git_url):
+        said = "are both set" if directory else "are both empty"
+        return [
+            Problem(
+                f"flask_app_source_directory and flask_app_source_git_url {said}.",
+                "Set the one that says where the app's code comes from.",
+            )
+        ]
+    if git_url:
+        return []
+    top = Path(directory) / subdirectory
+    try:
+        files = list_files(top)
+    except GreenlightError as error:
+        return [Problem(f"flask_app_source_directory: {error}.", "Set it to the directory of the app's code.")]
+    if requirements not in files:
+        why = "is there, but .gitignore keeps it home" if (top / requirements).exists() else "is not there"
+        cure = f"Make it with: uv pip compile --generate-hashes requirements.in -o {requirements}"
+        return [Problem(f"flask_app_requirements is {requirements}; in {top} it {why}.", cure)]
+    fault = lock_faults((top / requirements).read_text(encoding="utf-8", errors="replace"), requirements)
+    return [Problem(fault, "")] if fault else []
+
+
+def server_name_problems(names: Iterable[str]) -> list[Problem]:
+    wrong = [name for name in names if not _SERVER_NAME.match(str(name))]
+    if not wrong:
+        return []
+    return [
+        Problem(f"flask_app_server_names holds {', '.join(map(repr, wrong))}.", "Use plain host names in lower case.")
+    ]

@@ -1,0 +1,132 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What script/demo, script/secrets and script/test share. Sourced, not run.
+#
+#   fail <sentence>               say what is wrong and stop
+#   phase <what> <command>...     run a long step: one line with its seconds; its output only when it fails
+#   install_packages              Debian packages that are missing
+#   make_venv controller|test     .venv, from hashed pins
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly repository
+# Where phase keeps the output of its steps; a script may choose another place before its first phase.
+log_directory=${log_directory:-$repository/.demo/log}
+
+# Tools of the venv first. script/podman puts right what Podman would trip over on this machine.
+export PATH=$repository/.venv/bin:$repository/script/podman:$PATH
+# So that the scripts mean this repository, whatever directory they are called from.
+export ANSIBLE_CONFIG=$repository/ansible.cfg
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  exit 1
+}
+
+# Runs a command with its output in a log. Shows that it is alive while it lasts, on a terminal by the seconds,
+# elsewhere by a line each half minute. Without the locks of the script (8, 9), which a long-lived child would keep.
+phase() {
+  local what=$1 log result=0 started=$SECONDS pid next_line=30
+  shift
+  mkdir -p "$log_directory"
+  log=$log_directory/$(printf '%s' "$what" | tr -cs '[:alnum:]' '-').log
+  # A process group of its own, so that Ctrl-C ends all of it and not only the shell in front.
+  set -m
+  "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
+  pid=$!
+  set +m
+  # shellcheck disable=SC2064 # this pid
+  trap "kill -- -$pid 2>/dev/null; exit 130" INT TERM
+  while kill -0 "$pid" 2>/dev/null; do
+    if [[ -t 1 ]]; then
+      printf '\r%-44s %4ss ' "$what" "$((SECONDS - started))"
+    elif ((SECONDS - started >= next_line)); then
+      printf '%-44s %4ss ...\n' "$what" "$((SECONDS - started))"
+      next_line=$((next_line + 30))
+    fi
+    sleep 1 &
+    wait -n "$pid" "$!" 2>/dev/null || true
+  done
+  wait "$pid" || result=$?
+  trap - INT TERM
+  [[ ! -t 1 ]] || printf '\r'
+  if ((result == 0)); then
+    printf '%-44s %4ss  ok\n' "$what" "$((SECONDS - started))"
+    return
+  fi
+  printf '%-44s %4ss  FAILED\n' "$what" "$((SECONDS - started))"
+  cat "$log" >&2
+  return "$result"
+}
+
+as_root() {
+  if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+is_installed() { [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
+
+# Installs Debian packages, those that are missing.
+install_packages() {
+  local package
+  local -a missing=()
+  if ! command -v dpkg-query >/dev/null; then
+    # Not Debian: the programs count, whatever packages they come from.
+    for package in git ssh ssh-keygen podman mmdebstrap runc; do
+      command -v "$package" >/dev/null || missing+=("$package")
+    done
+    ((${#missing[@]} == 0)) || fail "please install these programs: ${missing[*]} (apt, which would do it, isn't here)"
+    return
+  fi
+  for package in python3 python3-venv git openssh-client curl procps util-linux \
+    podman runc netavark aardvark-dns iptables nftables mmdebstrap debian-archive-keyring; do
+    is_installed "$package" || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || fail "please install these packages: ${missing[*]} (apt-get, which would do it, isn't here)"
+  ((EUID == 0)) || sudo -kn true 2>/dev/null || fail "please install these packages: apt-get install ${missing[*]}"
+  phase "apt-get update" as_root apt-get update
+  phase "apt-get install (${#missing[@]} packages)" \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+
+digest() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# A Python that the pinned tools run on.
+find_python() {
+  local python
+  for python in "${GREENLIGHT_PYTHON:-python3}" python3.13 python3.12 python3.11 /usr/bin/python3; do
+    if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$python"
+      return
+    fi
+  done
+  return 1
+}
+
+fill_venv() {
+  local python=$1 lock=$2
+  if ! "$repository/.venv/bin/pip" --version 2>/dev/null | grep -qF "$repository/.venv/"; then
+    "$python" -m venv --clear "$repository/.venv"
+  fi
+  "$repository/.venv/bin/python" -m pip install --require-hashes --disable-pip-version-check --requirement "$lock"
+}
+
+# Makes .venv, unless it was made from the same pins. One made for the tests serves the demo too.
+make_venv() {
+  local lock record=$repository/.venv/greenlight-requirements known=""
+  lock=$repository/requirements/$1.txt
+  [[ ! -r $record ]] || known=$(<"$record")
+  # The place is part of it: the programs in a venv name it, so one that was moved along is made anew.
+  if [[ -x $repository/.venv/bin/python && $known == "$repository"$'\n'*"$(digest "$lock")"* ]]; then
+    return
+  fi
+  local python
+  python=$(find_python) || fail "Python 3.11 or newer with venv is needed (Debian: apt-get install python3-venv)"
+  phase "Python tools into .venv" fill_venv "$python" "$lock" || fail "pip could not fill .venv"
+  {
+    printf '%s\n' "$repository"
+    digest "$lock"
+    # The pins for the tests hold those for the controller.
+    [[ $1 != test ]] || digest "$repository/requirements/controller.txt"
+  } >"$record"
+}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the example app with one fault in it, for the tests that deploy what must not go live.
+
+Each variant is one edit of one file. The edit names the text it replaces, so that a change of the example app
+which leaves a variant without its fault is an error here, and not a deploy test that passes for the wrong
+reason.
+
+    python tests/apps/variants.py health_500 build/broken
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "guestbook"
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv", "instance")
+
+Edit = Callable[[str], str | None]
+
+
+class AnchorError(LookupError):
+    """The text that an edit replaces is not, or not only once, in the file."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One edit of one file; None for its result means that the file goes."""
+
+    path: str
+    edit: Edit
+
+
+def swap(old: str, new: str) -> Edit:
+    """Replace text that must stand in the file exactly once."""
+
+    def edit(text: str) -> str:
+        if text.count(old) != 1:
+            raise AnchorError(f"{old!r} occurs {text.count(old)} times")
+        return text.replace(old, new)
+
+    return edit
+
+
+def pattern(old: str, new: str) -> Edit:
+    """Replace each match of a regular expression that must match at all."""
+
+    def edit(text: str) -> str:
+        changed, count = re.subn(old, new, text, flags=re.MULTILINE)
+        if not count:
+            raise AnchorError(f"nothing matches {old!r}")
+        return changed
+
+    return edit
+
+
+def remove(text: str) -> None:
+    """Take the file away."""
+
+
+IMPORT = "from guestbook import create_app\n"
+CREATE = "app = create_app()\n"
+ASK_DATABASE = "    problem = store().answers(within=HEALTH_SECONDS)\n"
+REPORTS_ANOTHER = """import os
+
+app = create_app("staging" if os.environ["FLASK_CONFIG"] == "production" else "production")
+"""
+# All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
+BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
+
+
+def faults(label: str, seconds: float) -> dict[str, Fault]:
+    """Give all variants by name."""
+    return {
+        # It can't start.
+        "import_error": Fault("wsgi.py", swap(IMPORT, f"import missing_module\n{IMPORT}")),
+        "exit_at_start": Fault("wsgi.py", swap(CREATE, "raise SystemExit(3)\n")),
+        "slow_start": Fault("wsgi.py", swap(IMPORT, f"import time\n\n{IMPORT}\ntime.sleep({seconds!r})\n")),
+        # It starts, and /health gives no good answer.
+        "health_500": Fault("guestbook/views.py", swap(ASK_DATABASE, '    raise RuntimeError("ill")\n')),
+        "hangs": Fault("guestbook/views.py", swap(ASK_DATABASE, "    time.sleep(86_400)\n" + ASK_DATABASE)),
+        "not_json": Fault("guestbook/views.py", swap(ASK_DATABASE, '    return Response("ok"), 200\n')),
+        # It answers, and is not what was to be deployed.
+        "wrong_environment": Fault("wsgi.py", swap(CREATE, REPORTS_ANOTHER)),
+        "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),
+        "wrong_revision": Fault("guestbook/config.py", swap('values.get("APP_REVISION", "unknown")', '"not-this-one"')),
+        # It can't be installed as locked.
+        "no_lock": Fault("requirements.txt", remove),
+        "lock_without_hashes": Fault("requirements.txt", pattern(r" \\\n +--hash=\S+", "")),
+        "bad_hash": Fault("requirements.txt", BAD_HASH),
+        "unresolvable": Fault("requirements.txt", pattern(r"^flask==\S+", "flask==999.0.0")),
+        "no_gunicorn": Fault("requirements.txt", pattern(r"^gunicorn==.*\n(?: .*\n)+", "")),
+        # It is well, and differs.
+        "good_change": Fault(
+            "guestbook/templates/index.html",
+            swap("This is the guestbook.", f"This is the guestbook, {label}."),
+        ),
+    }
+
+
+NAMES = tuple(faults("", 0.0))
+
+
+def make(variant: str, into: Path, *, label: str = "changed", seconds: float = 5.0) -> Path:
+    """Copy the example app into a folder, over what an earlier call left there, and put the fault in.
+
+    ``label`` is what the page of ``good_change`` shows, ``seconds`` how long ``slow_start`` takes.
+    """
+    if variant not in NAMES:
+        raise ValueError(f"there is no variant {variant!r}, only: {', '.join(NAMES)}")
+    fault = faults(label, seconds)[variant]
+    shutil.copytree(EXAMPLE, into, ignore=LEFT_OUT, dirs_exist_ok=True)
+    file = into / fault.path
+    changed = fault.edit(file.read_text(encoding="utf-8"))
+    if changed is None:
+        file.unlink()
+    else:
+        file.write_text(changed, encoding="utf-8")
+    return into
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the example app with one fault in it.")
+    parser.add_argument("variant", choices=NAMES)
+    parser.add_argument("into", type=Path)
+    parser.add_argument("--label", default="changed")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    given = parser.parse_args()
+    print(make(given.variant, given.into, label=given.label, seconds=given.seconds))
+
+
+if __name__ == "__main__":
+    main()

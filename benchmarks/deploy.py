@@ -83,9 +83,7 @@ class Series:
         seconds = statistics.median(run.seconds for run in self.runs)
         empty, task = statistics.median(self.empty), statistics.median(self.task)
         if task <= 0:
-            raise BenchmarkError(
-                "A trivial task measured as free: the machine is too busy, or take more --rounds."
-            )
+            raise BenchmarkError("A trivial task measured as free: the machine is too busy, or take more --rounds.")
         candidate = _median([run.candidate_seconds for run in self.runs])
         return {
             "trivial_tasks": (seconds - empty) / task,
@@ -224,9 +222,7 @@ class Benchmark:
         ledger = f"/srv/{self.options.app}/ledger.jsonl"
         command = [str(self.programs / "ansible"), self.options.host, "-i", self.options.inventory, "-b"]
         try:
-            output = self._run(
-                [*command, "-m", "ansible.builtin.command", "-a", f"tail -n1 {ledger}"], quiet=True
-            )[1]
+            output = self._run([*command, "-m", "ansible.builtin.command", "-a", f"tail -n1 {ledger}"], quiet=True)[1]
             entry = json.loads(output.strip().rsplit("\n", 1)[-1])
             durations = entry.get("durations") or {}
             return {name: float(value) for name, value in durations.items() if value is not None}
@@ -244,9 +240,7 @@ class Benchmark:
             return self.options.reset
         servers = json.loads(self._run([sys.executable, "script/demo-servers"])[1])
         if self.options.host not in [server["name"] for server in servers]:
-            raise BenchmarkError(
-                f"{self.options.host} is no throwaway server: say with --reset how to empty it."
-            )
+            raise BenchmarkError(f"{self.options.host} is no throwaway server: say with --reset how to empty it.")
         container = shlex.quote(f"greenlight-demo-{self.options.host}")
         playbook = shlex.quote(str(self.programs / "ansible-playbook"))
         remove = f"script/podman/podman rm --force --volumes {container}"
@@ -276,16 +270,12 @@ class Benchmark:
             self.reference(nothing)
             seconds, changed = self.deploy()
             if changed:
-                raise BenchmarkError(
-                    f"The run with nothing to change has changed={changed} on {self.options.host}."
-                )
+                raise BenchmarkError(f"The run with nothing to change has changed={changed} on {self.options.host}.")
             nothing.runs.append(Run(seconds))
             self.change_code()
             seconds, changed = self.deploy()
             if not changed:
-                raise BenchmarkError(
-                    "The code change changed nothing: does the playbook take the changed copy?"
-                )
+                raise BenchmarkError("The code change changed nothing: does the playbook take the changed copy?")
             change.runs.append(self.measured_run(seconds))
         change.empty, change.task = nothing.empty, nothing.task
         return nothing, change
@@ -334,9 +324,7 @@ def report(options: Options, figures: dict[str, dict[str, float | int | None]]) 
         digits = [1, 1, 2, 2, 3, 2, 2]
         cells = "".join(f"  {cell(values[key], count)}" for key, count in zip(names, digits, strict=True))
         lines.append(f"{MEASUREMENTS[name]:18}{cells}")
-    lines.append(
-        "trivial tasks = (seconds - empty play) / trivial task; besides start: less the app's own start-up"
-    )
+    lines.append("trivial tasks = (seconds - empty play) / trivial task; besides start: less the app's own start-up")
     return "\n".join(lines)
 
 
@@ -362,13 +350,9 @@ def parse(arguments: list[str] | None) -> Options:
         help="shell command that empties the host (default: makes its throwaway server anew)",
     )
     parser.add_argument("--app", default="guestbook", help="its name on the host (default: %(default)s)")
-    parser.add_argument(
-        "--app-source", type=Path, default=ROOT / "examples" / "guestbook", help="its directory"
-    )
+    parser.add_argument("--app-source", type=Path, default=ROOT / "examples" / "guestbook", help="its directory")
     parser.add_argument("--change-file", default="guestbook/views.py", help="(default: %(default)s)")
-    parser.add_argument(
-        "--change-text", default="Please give a name and a message that fit.", help="in that file"
-    )
+    parser.add_argument("--change-text", default="Please give a name and a message that fit.", help="in that file")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.first_deploy < 0:
@@ -400,12 +384,12 @@ def measure(options: Options) -> dict[str, dict[str, float | int | None]]:
             else:
                 benchmark.connect()
             series["nothing"], series["change"] = benchmark.rounds()
-        except BaseException as failure:
+        except BaseException:
             try:
                 benchmark.restore()
             except BenchmarkError as exc:
                 _say(f"The host was not restored: {exc}")
-            raise failure
+            raise
         benchmark.restore()
     return {name: series[name].figures() for name in MEASUREMENTS if name in series}
 
@@ -422,11 +406,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say("benchmarks/deploy.py: stopped, without figures.")
         return 1
     if options.as_json:
-        print(
-            json.dumps(
-                {"host": options.host, "inventory": options.inventory, "measurements": figures}, indent=2
-            )
-        )
+        print(json.dumps({"host": options.host, "inventory": options.inventory, "measurements": figures}, indent=2))
     else:
         print(report(options, figures))
     return 0

@@ -5,6 +5,7 @@
 #
 #   fail <sentence>               say what is wrong and stop
 #   phase <what> <command>...     run a long step: one line with its seconds; its output only when it fails
+#   reason                        why the last phase failed, if Ansible said so
 #   install_packages              Debian packages that are missing
 #   make_venv controller|test     .venv, from hashed pins
 
@@ -30,6 +31,7 @@ phase() {
   shift
   mkdir -p "$log_directory"
   log=$log_directory/$(printf '%s' "$what" | tr -cs '[:alnum:]' '-').log
+  last_log=$log
   # A process group of its own, so that Ctrl-C ends all of it and not only the shell in front.
   set -m
   "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
@@ -57,6 +59,13 @@ phase() {
   printf '%-44s %4ss  FAILED\n' "$what" "$((SECONDS - started))"
   cat "$log" >&2
   return "$result"
+}
+
+reason() {
+  local line
+  line=$(sed -nE '/^\[ERROR\]: /{s/^\[ERROR\]: (Task failed: )?((Module|Action) failed: )?//p;q}' "$last_log")
+  [[ -n $line && $line != "non-zero return code" ]] || line="see above"
+  printf '%s\n' "$line"
 }
 
 as_root() {

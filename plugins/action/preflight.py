@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find everything that would stop the deploy, on the controller and on the host, and say it all at once.
 
-Takes the options of the module of the same name that are about the host (``packages``, ``nginx_files``); all else it
-reads from the role's variables, which it holds against ``meta/argument_specs.yml``.
+It takes no options: it reads the role's variables and holds them against ``meta/argument_specs.yml``.
 """
 
 from __future__ import annotations
@@ -68,7 +67,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "http_port": values["flask_app_http_port"],
             "free_mb": values["flask_app_free_space_mb"],
             "server_names": values["flask_app_server_names"],
-            **self._task.args,
+            # Derived from the role's variables, so only to be asked for once these are known to be right.
+            "packages": templated(self._templar, known, "__flask_app_packages"),
+            "nginx_files": templated(self._templar, known, "__flask_app_nginx_files"),
         }
         outcome = self._execute_module(module_name="greenlight.flask.preflight", module_args=arguments, task_vars=known)
         if outcome.get("failed") or outcome.get("unreachable"):

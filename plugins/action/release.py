@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the release that the inventory describes; see the module of the same name.
 
-Beside the module's options it takes ``variables`` (a mapping without secrets) and ``variables_from`` (names of variables
-that hold mappings, later ones winning), from which it makes the module's opaque ``variables``.
+Beside the module's options it takes ``variables`` (a mapping without secrets) and ``variables_from`` (names of
+variables that hold mappings, later ones winning), from which it makes the module's opaque ``variables``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, GaveUp, NoAnswer
 
 #: Seconds between two probes.
@@ -101,6 +103,9 @@ class Patience:
         probe_seconds: for one answer.
         successes: N, how many probes must keep the contract.
         probes: M, of how many.
+
+    Raises:
+        GreenlightError: N of M can't be reached, or asks for no proof at all.
     """
 
     start_seconds: float = 60
@@ -108,11 +113,16 @@ class Patience:
     successes: int = 3
     probes: int = 5
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.successes <= self.probes:
+            raise GreenlightError(f"{self.successes} of {self.probes} probes prove nothing: ask for at least 1, at most all")
+
 
 def prove(
     ask: Callable[[float, Callable[[], bool]], Answer],
     contract: Contract,
     patience: Patience,
+    *,
     alive: Callable[[], bool] = lambda: True,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -143,7 +153,7 @@ def prove(
         except NoAnswer as silence:
             failures = [Failure("health answer", f"within {seconds:g} seconds", str(silence))]
         else:
-            if not (starting and answer.status == 503):
+            if not (starting and answer.status == HTTPStatus.SERVICE_UNAVAILABLE):
                 first = first or clock() - began
         if first or clock() >= deadline:
             kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)

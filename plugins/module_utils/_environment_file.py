@@ -19,6 +19,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 #: MAX_ARG_STRLEN of the kernel (execve(2)) is 128 KiB with the NUL that ends ``NAME=value``.
 MAXIMUM_BYTES = 131_071
+#: Unicode's code points that are no characters (utf8.c of systemd refuses them).
+SURROGATES = range(0xD800, 0xE000)
+NONCHARACTERS = range(0xFDD0, 0xFDF0)
+PLANE_ENDS = (0xFFFE, 0xFFFF)
 
 
 class EnvironmentValueError(GreenlightError):
@@ -45,7 +49,7 @@ def environment_text(name: str, value: object) -> str:
     text = str(value)
     for character in text:
         point = ord(character)
-        if point == 0 or 0xD800 <= point <= 0xDFFF or 0xFDD0 <= point <= 0xFDEF or point & 0xFFFE == 0xFFFE:
+        if point == 0 or point in SURROGATES or point in NONCHARACTERS or point & 0xFFFF in PLANE_ENDS:
             raise EnvironmentValueError(
                 f"{name} holds the character U+{point:04X}, which systemd can't carry in an EnvironmentFile."
             )
@@ -78,7 +82,7 @@ def parse(body: str) -> dict[str, str]:
 
 
 def keyed_digest(key: bytes, values: Mapping[str, str]) -> str:
-    """HMAC-SHA256 (RFC 2104) over the pairs, as 64 hexadecimal digits: equal for equal environments, useless to others."""
+    """HMAC-SHA256 (RFC 2104) over the pairs, 64 hexadecimal digits: equal for equal environments, useless to others."""
     body = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
     return hmac.new(key, body, hashlib.sha256).hexdigest()
 

@@ -17,9 +17,9 @@ UNFINISHED = ".unfinished-"
 
 
 def read(path: Path) -> str | None:
-    """Return the file's text, or None where there is no file."""
+    """Return the file's text with its line ends as they are, or None where there is no file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -56,7 +56,7 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
 
 def link(path: Path, target: str) -> bool:
     """Point the symbolic link ``path`` at ``target``, atomically; say whether it pointed elsewhere."""
-    if path.is_symlink() and os.readlink(path) == target:
+    if path.is_symlink() and path.readlink() == Path(target):
         return False
     unfinished = path.with_name(f"{UNFINISHED}{path.name}")
     unfinished.unlink(missing_ok=True)

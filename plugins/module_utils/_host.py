@@ -245,7 +245,7 @@ def _nginx_version() -> str:
 def _installed(packages: Sequence[str]) -> set[str]:
     done = run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages])
     rows = (line.split() for line in done.stdout.splitlines())
-    return {row[0] for row in rows if len(row) == 2 and row[1] == "installed"}
+    return {row[0] for row in rows if row[1:] == ["installed"]}
 
 
 def _numbers(version: str) -> list[int]:

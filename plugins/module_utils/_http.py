@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
+import io
 import select
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Any
 from urllib.parse import urlsplit
 
 #: A health answer beyond this many bytes is cut.
 MAXIMUM_BODY = 256 * 1024
 
 
-class NoAnswer(Exception):
+class NoAnswer(Exception):  # noqa: N818  # expected while an app starts
     """Nothing that is HTTP came back; the text says how it failed."""
 
 
@@ -95,16 +97,38 @@ def get(target: Target, seconds: float, still_worth_waiting: Callable[[], bool] 
         try:
             connection.sendall(request.encode())
             _wait_for_bytes(connection, began + seconds, still_worth_waiting)
-            connection.settimeout(max(0.1, began + seconds - time.monotonic()))
-            response = HTTPResponse(connection, method="GET")
+            response = HTTPResponse(_Bounded(connection, began + seconds), method="GET")  # type: ignore[arg-type]
             response.begin()
-            body = response.read(MAXIMUM_BODY).decode(errors="replace")
+            body = response.read(MAXIMUM_BODY)
+            if response.length and len(body) < MAXIMUM_BODY:
+                raise IncompleteRead(body, response.length)
         except TimeoutError as error:
             raise NoAnswer(f"no complete answer within {seconds:g} seconds") from error
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"the connection ended without an HTTP answer ({error or type(error).__name__})") from error
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, body, time.monotonic() - began, headers)
+        return Answer(response.status, body.decode(errors="replace"), time.monotonic() - began, headers)
+
+
+class _Bounded(io.RawIOBase):
+    """A socket as HTTPResponse wants it, whose deadline holds for all reads together: a dribble doesn't extend it."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 def _wait_for_bytes(connection: socket.socket, deadline: float, still_worth_waiting: Callable[[], bool]) -> None:

@@ -11,12 +11,17 @@ from pathlib import Path
 
 
 def append(path: Path, entry: Mapping[str, object]) -> None:
-    """Append ``entry`` with the UTC time under ``at``; one write, flushed to disk, so a line is whole or absent."""
+    """Append ``entry`` with the UTC time under ``at``; one write, flushed to disk, so a line is whole or absent.
+
+    After a line that a crash cut short the entry begins on a line of its own.
+    """
     stamped = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **entry}
     line = json.dumps(stamped, ensure_ascii=False, separators=(", ", ": ")) + "\n"
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, line.encode())
+        end = os.lseek(handle, 0, os.SEEK_END)
+        torn = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+        os.write(handle, b"\n" * torn + line.encode())
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -26,7 +31,7 @@ def entries(path: Path) -> list[dict[str, object]]:
     """Return the entries, oldest first; a line that a crash cut short is passed over."""
     found = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     for line in lines:

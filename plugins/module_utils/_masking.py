@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take secret values out of text that people will read: raw, quoted, URL-encoded, base64 and escaped forms."""
+"""Take secret values out of text that people will read: raw, quoted, URL-encoded, base64, HTML and escaped forms."""
 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import shlex
 from collections.abc import Iterable
@@ -39,6 +40,8 @@ def _forms(secret: str) -> set[str]:
             shlex.quote(value),
         }
         forms |= {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        page = html.escape(value)
+        forms |= {page, page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")}  # the latter as Jinja writes it
         forms |= {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     return {form for form in forms if len(form) >= SHORTEST}
 

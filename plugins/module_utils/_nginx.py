@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -95,7 +94,7 @@ def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
         return False
     check(tree, change, server_names)
     before = {name: read(tree.etc / name) for name in change}
-    links = {name: os.readlink(tree.etc / name) for name in change if (tree.etc / name).is_symlink()}
+    links = {name: (tree.etc / name).readlink() for name in change if (tree.etc / name).is_symlink()}
     write(marker, json.dumps({"begun": _digest(change)}))
     try:
         _put(tree, change)
@@ -119,7 +118,7 @@ def stock_default_site(tree: Tree) -> bool:
     if not enabled.is_symlink() or not enabled.exists():
         return False
     done = run(["dpkg-query", "--show", "--showformat=${Conffiles}\n", "nginx-common", "nginx"])
-    known = dict(line.split()[:2] for line in done.stdout.splitlines() if len(line.split()) >= 2)
+    known = dict(line.split()[:2] for line in done.stdout.splitlines() if len(line.split()) > 1)
     digest = hashlib.md5(enabled.read_bytes(), usedforsecurity=False).hexdigest()
     return known.get(str(enabled.resolve())) == digest
 
@@ -189,7 +188,7 @@ def _copy(source: Path, target: Path) -> None:
     for entry in source.iterdir():
         copy = target / entry.name
         if entry.is_symlink() and not entry.exists():
-            copy.symlink_to(os.readlink(entry))
+            copy.symlink_to(entry.readlink())
         elif entry.is_dir():
             _copy(entry, copy)
         elif entry.is_file():
@@ -197,7 +196,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _rewrite(stage: Path, etc: Path, directory: Path) -> None:
-    """Make absolute paths of the copy point into the copy, and keep logs and the pid file of the test out of the way."""
+    """Make absolute paths of the copy point into the copy; keep logs and the pid file of the test out of the way."""
     for path in stage.rglob("*"):
         if not path.is_file() or path.is_symlink():
             continue

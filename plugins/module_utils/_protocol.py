@@ -81,7 +81,7 @@ def serves(layout: Layout, release: str) -> bool:
     """Say whether ``release`` is live in every sense: linked, running, and started again by a reboot."""
     return (
         Releases(layout).live() == release
-        and os.path.basename(os.path.realpath(layout.live)) == release
+        and Path(os.path.realpath(layout.live)).name == release
         and systemd.state(layout.socket_unit(release)).is_active
         and systemd.state(layout.service_unit(release)).is_active
         and release in systemd.enabled(layout)
@@ -89,7 +89,7 @@ def serves(layout: Layout, release: str) -> bool:
 
 
 def prove_candidate(
-    layout: Layout, release: str, contract: Contract, patience: Patience, host: str, path: str, bounds: Bounds
+    layout: Layout, release: str, contract: Contract, patience: Patience, *, host: str, path: str, bounds: Bounds
 ) -> Proof:
     """Start ``release`` on its own socket and prove it; mark it proved, or stop it and mark it bad.
 
@@ -113,7 +113,9 @@ def prove_candidate(
         now = systemd.state(service)
         return now.is_running and now.restarts == restarts
 
-    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience, alive if started else _never)
+    proof = prove(
+        lambda seconds, worth: get(target, seconds, worth), contract, patience, alive=alive if started else _never
+    )
     if proof.kept:
         answer = proof.answer
         releases.mark(release, PROVED, {"health": answer.body if answer else ""})
@@ -167,6 +169,7 @@ def check_front_door(
     patience: Patience,
     target: Target,
     bounds: Bounds,
+    *,
     may_switch_back: bool,
 ) -> Answer:
     """Prove the live release once more, as a user reaches it; return its answer.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +189,7 @@ class Releases:
         write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n")
 
     def destroy(self, release: str) -> None:
-        """Remove everything of a release but its shared source and venv; its directory goes first, it makes it whole."""
+        """Remove all of a release but its shared source and venv; its directory, which makes it whole, goes first."""
         layout = self.layout
         doomed = layout.release(release)
         if doomed.exists():
@@ -238,7 +237,7 @@ def _description(
 
 def _linked_release(path: Path, suffix: str) -> str:
     try:
-        name = Path(os.readlink(path)).name
+        name = path.readlink().name
     except OSError:
         return ""
     name = name[: -len(suffix)] if suffix and name.endswith(suffix) else name

@@ -84,8 +84,8 @@ def loaded(layout: Layout) -> set[str]:
     """Return the releases with a unit in systemd's memory that is running, starting, stopping or failed."""
     patterns = (layout.service_unit("*"), layout.socket_unit("*"))
     done = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", *patterns])
-    rows = (line.split() for line in done.stdout.splitlines())
-    return _releases_of(layout, (row[0] for row in rows if len(row) > 2 and row[2] != "inactive"))
+    rows = (line.split() for line in done.stdout.splitlines())  # unit, load, active, sub, description
+    return _releases_of(layout, (row[0] for row in rows if row[2:] and row[2] != "inactive"))
 
 
 def journal(unit: str, lines: int = 30) -> list[str]:
@@ -99,7 +99,7 @@ def waiting_connections(path: Path) -> int:
     done = run(["ss", "-xlH"])
     for line in done.stdout.splitlines():
         columns = line.split()
-        if len(columns) > 4 and columns[4] == str(path):
+        if columns[4:5] == [str(path)]:
             return int(columns[2])
     return 0
 

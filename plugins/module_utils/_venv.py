@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
@@ -18,6 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._masking import m
 
 #: Written last: a venv without it is half-made.
 MARKER = "greenlight.json"
+Argv: TypeAlias = list[str | Path]
 #: Seconds for one download or build step.
 BUILD_SECONDS = 1200
 _INTERPRETER = (
@@ -55,7 +57,7 @@ def lock_faults(text: str, name: str) -> str:
     """Say in one sentence what makes a requirements file unfit as a lock, or return an empty text."""
     if Path(name).name == "uv.lock":
         return "" if re.search(r'^name = "gunicorn"$', text, re.MULTILINE) else _no_gunicorn(name)
-    logical = re.sub(r"\\\n", " ", text)
+    logical = re.sub(r"\\\r?\n", " ", text)
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in logical.splitlines()]
     packages = [line for line in lines if line and not line.startswith("-")]
     without = [line for line in packages if "--hash=" not in line]
@@ -116,6 +118,8 @@ def build(recipe: Recipe, venv: Path) -> None:
             _build_with_pip(recipe, venv)
         else:
             _build_with_uv(recipe, venv, Path(scratch))
+    # Whatever modes the wheels and the installer (uv's own .lock is 0666) have: readable by all, writable by root alone.
+    _step(recipe, ["chmod", "-R", "a+rX,go-w", venv], "closing the venv")
     probe = run([venv / "bin/python", "-I", "-c", "import gunicorn; print(gunicorn.__version__)"])
     if probe.code != 0:
         raise GreenlightError(f"the new venv can't import gunicorn: {probe.output.splitlines()[-1]}")
@@ -125,23 +129,24 @@ def build(recipe: Recipe, venv: Path) -> None:
 def _build_with_pip(recipe: Recipe, venv: Path) -> None:
     _step(recipe, [recipe.python, "-m", "venv", venv], "making the venv")
     lock = recipe.source / recipe.requirements
-    command = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    _step(recipe, [*command, "--require-hashes", "--requirement", lock], "installing the locked packages with pip")
+    command: Argv = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    options: Argv = ["--no-input", "--require-hashes", "--requirement", lock]
+    _step(recipe, [*command, *options], "installing the locked packages with pip")
 
 
 def _build_with_uv(recipe: Recipe, venv: Path, scratch: Path) -> None:
     uv = _uv(recipe)
-    command = [uv, "--no-config", "--cache-dir", recipe.cache]
+    command: Argv = [uv, "--no-config", "--cache-dir", recipe.cache]
     lock = recipe.source / recipe.requirements
     if lock.name == "uv.lock":
         exported = scratch / "requirements.txt"
         export = ["export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--format=requirements.txt"]
-        where = ["--project", lock.parent, "--python", recipe.python, "--output-file", exported, "--quiet"]
+        where: Argv = ["--project", lock.parent, "--python", recipe.python, "--output-file", exported, "--quiet"]
         _step(recipe, [*command, *export, *where], "reading uv.lock")
         lock = exported
     _step(recipe, [*command, "venv", "--quiet", "--python", recipe.python, venv], "making the venv")
-    python = ["--python", venv / "bin/python"]
-    sync = ["pip", "sync", "--quiet", *python, "--require-hashes", "--compile-bytecode", lock]
+    python: Argv = ["--python", venv / "bin/python"]
+    sync: Argv = ["pip", "sync", "--quiet", *python, "--require-hashes", "--compile-bytecode", lock]
     _step(recipe, [*command, *sync], "installing the locked packages with uv")
     _step(recipe, [*command, "pip", "check", *python], "checking the locked packages against each other")
 
@@ -159,22 +164,14 @@ def _uv(recipe: Recipe) -> Path:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
             pinned.write(recipe.uv_requirements)
             pinned.flush()
-            command = [
-                home / "bin/python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-input",
-            ]
-            options = ["--require-hashes", "--only-binary=:all:", "--requirement", pinned.name]
+            command: Argv = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            options = ["--no-input", "--require-hashes", "--only-binary=:all:", "--requirement", pinned.name]
             _step(recipe, [*command, *options], "installing uv with pip")
         write(home / MARKER, "{}\n")
     return home / "bin/uv"
 
 
-def _step(recipe: Recipe, argv: list[str | Path], what: str) -> Finished:
+def _step(recipe: Recipe, argv: Argv, what: str) -> Finished:
     # Debian's certificates, so that a company's own CA counts; a builder must not leave files only root can read.
     environment = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", "UV_NO_PROGRESS": "1", **recipe.environment}
     done = run(["sh", "-c", 'umask 022; exec "$@"', "sh", *argv], seconds=BUILD_SECONDS, environment=environment)

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: candidate
 short_description: Start a release on its own socket and prove that it keeps its contract
 description:
-  - Traffic does not move. A candidate that fails is stopped, kept and marked bad; the message has the failing assertion and its journal.
+  - Traffic does not move. A candidate that fails is stopped, kept and marked bad.
+  - The message has the failing assertion and the candidate's journal.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -173,9 +174,9 @@ def body(module: AnsibleModule) -> dict[str, object]:
         params["release"],
         contract(params["contract"]),
         patience(params["patience"]),
-        params["host"],
-        params["path"],
-        bounds(params["bounds"]),
+        host=params["host"],
+        path=params["path"],
+        bounds=bounds(params["bounds"]),
     )
     return {
         "changed": True,

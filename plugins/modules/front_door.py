@@ -10,7 +10,8 @@ module: front_door
 short_description: Ask the health page through Nginx and take the traffic back if the contract is broken
 description:
   - The check after each deploy, and of each run with nothing to change.
-  - With O(switched), a failure moves the traffic back to the release that had it before, which still runs, and marks the new one bad.
+  - With O(switched), a failure moves the traffic back to the release that had it before, which still runs.
+  - The new one is then marked bad.
 version_added: "0.1.0"
 author:
   - Greenlight founders

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: nginx_site
 short_description: Change Nginx's configuration as a transaction
 description:
-  - Tests the change in a copy of the tree, swaps the files, reloads, sees new workers; if anything fails, the old tree is back.
+  - Tests the change in a copy of the tree, swaps the files, reloads, sees new workers.
+  - If anything fails, the old tree is back.
 version_added: "0.1.0"
 author:
   - Greenlight founders

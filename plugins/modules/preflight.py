@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Read a host's facts and find what stops a deploy of a Flask app
 description:
-  - Reads only. The action of the same name adds what can be checked on the controller, and fails with all problems at once.
+  - Reads only.
+  - The action of the same name adds what can be checked on the controller, and fails with all problems at once.
 version_added: "0.1.0"
 author:
   - Greenlight founders

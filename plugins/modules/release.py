@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: release
 short_description: Make the release that the inventory describes, unless it is there
 description:
-  - Compares the wanted state with what the running process was started with, and makes a new immutable release where they differ.
+  - Compares the wanted state with what the running process was started with.
+  - Where they differ it makes a new release, which is immutable.
   - Use the action of the same name; it takes the environment from variables, so that no value is ever a task argument.
 version_added: "0.1.0"
 author:

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: retire
 short_description: Stop every release but the live one, after its accepted requests
 description:
-  - Waits until nobody waits in the old socket's queue, then stops the socket, then the service, which finishes its requests.
+  - Waits until nobody waits in the old socket's queue.
+  - Then it stops the socket, then the service, which finishes its requests.
 version_added: "0.1.0"
 author:
   - Greenlight founders

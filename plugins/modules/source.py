@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: source
 short_description: Put one exact state of an app's code on a host, under its digest
 description:
-  - On the host it unpacks what the action of the same name packed and sent, or exports a commit of a git clone that is there.
+  - On the host it unpacks what the action of the same name packed and sent.
+  - For a source from git it exports a commit of a clone that is there.
 version_added: "0.1.0"
 author:
   - Greenlight founders

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: venv
 short_description: Build the virtual environment of a source from its lock, once
 description:
-  - The venv is named by the digest of lock, interpreter and platform, owned by root, compiled, and never changed afterwards.
+  - The venv is named by the digest of lock, interpreter and platform.
+  - It is owned by root, compiled, and never changed afterwards.
 version_added: "0.1.0"
 author:
   - Greenlight founders

@@ -69,6 +69,7 @@ REPORTS_ANOTHER = """import os
 
 app = create_app("staging" if os.environ["FLASK_CONFIG"] == "production" else "production")
 """
+FRONT_DOOR = '    if "X-Forwarded-Proto" in request.headers:\n        raise RuntimeError("ill at the front door")\n'
 # All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
@@ -84,6 +85,8 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "health_500": Fault("guestbook/views.py", swap(ASK_DATABASE, '    raise RuntimeError("ill")\n')),
         "hangs": Fault("guestbook/views.py", swap(ASK_DATABASE, "    time.sleep(86_400)\n" + ASK_DATABASE)),
         "not_json": Fault("guestbook/views.py", swap(ASK_DATABASE, '    return Response("ok"), 200\n')),
+        # Well on its own socket, ill behind Nginx: only the front door's check can see it.
+        "front_door_500": Fault("guestbook/views.py", swap(ASK_DATABASE, FRONT_DOOR + ASK_DATABASE)),
         # It answers, and is not what was to be deployed.
         "wrong_environment": Fault("wsgi.py", swap(CREATE, REPORTS_ANOTHER)),
         "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),

@@ -40,6 +40,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -295,7 +296,7 @@ class Result:
         return "\n".join(lines)
 
 
-class _RequestFailed(Exception):
+class _RequestError(Exception):
     """A request that counts as failed."""
 
     def __init__(self, kind: str, detail: str) -> None:
@@ -304,7 +305,7 @@ class _RequestFailed(Exception):
         self.detail = detail
 
 
-class _Lost(Exception):
+class _LostError(Exception):
     """The connection ended before the answer was complete."""
 
 
@@ -350,7 +351,7 @@ class _Connection(asyncio.Protocol):
     async def _more(self) -> None:
         if self.closed:
             reason = f"{type(self.error).__name__}: {self.error}" if self.error else "connection closed"
-            raise _Lost(f"{reason} after {self.received} bytes of the answer")
+            raise _LostError(f"{reason} after {self.received} bytes of the answer")
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 
@@ -366,7 +367,7 @@ class _Connection(asyncio.Protocol):
         """Take everything up to and with the separator."""
         while (end := self.buffer.find(separator)) < 0:
             if len(self.buffer) > HEAD_LIMIT_BYTES:
-                raise _RequestFailed("malformed", f"no end of a line or head in {len(self.buffer)} bytes")
+                raise _RequestError("malformed", f"no end of a line or head in {len(self.buffer)} bytes")
             await self._more()
         taken = bytes(self.buffer[: end + len(separator)])
         del self.buffer[: len(taken)]
@@ -402,37 +403,49 @@ def _size(line: bytes, base: int) -> int:
     return int(text, base)
 
 
+async def _read_head(connection: _Connection) -> tuple[str, int, dict[str, str]]:
+    """Read version, status and headers (names in lower case). Raises ValueError for what isn't HTTP/1."""
+    status = 0
+    while status < 200:  # 100 Continue, 103 Early Hints
+        lines = (await connection.until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        version, code = lines[0].split(" ")[:2]
+        status = int(code)
+        if not version.startswith("HTTP/1.") or not 100 <= status <= 599 or status == 101:
+            raise ValueError(lines[0])
+    headers: dict[str, str] = {}
+    for line in lines[1:-2]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(line)
+        headers[name.lower()] = value.strip()
+    return version, status, headers
+
+
+async def _skip_body(connection: _Connection, status: int, headers: dict[str, str]) -> bool:
+    """Read the body; False when only the connection's end could end it. Raises ValueError for bad framing."""
+    if status in (204, 304):
+        return True
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        while size := _size(await connection.until(b"\r\n"), 16):
+            if await connection.skip(size + 2) != b"\r\n":
+                raise ValueError("a chunk without its end")
+        while await connection.until(b"\r\n") != b"\r\n":
+            pass  # trailers
+        return True
+    if "content-length" in headers:
+        await connection.skip(_size(headers["content-length"].encode("latin-1"), 10))
+        return True
+    await connection.skip_to_end()
+    return False
+
+
 async def _read_answer(connection: _Connection) -> _Answer:
-    """Read one answer to its last byte. Raises _Lost, or _RequestFailed for what isn't HTTP/1."""
+    """Read one answer to its last byte. Raises _LostError, or _RequestError for what isn't HTTP/1."""
     try:
-        status = 0
-        while status < 200:  # 100 Continue, 103 Early Hints
-            head = (await connection.until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            version, code = head[0].split(" ")[:2]
-            status = int(code)
-            if not version.startswith("HTTP/1.") or not 100 <= status <= 599 or status == 101:
-                raise ValueError(head[0])
-        headers: dict[str, str] = {}
-        for line in head[1:-2]:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise ValueError(line)
-            headers[name.lower()] = value.strip()
-        framed = True
-        if status not in (204, 304):
-            if headers.get("transfer-encoding", "").lower() == "chunked":
-                while size := _size(await connection.until(b"\r\n"), 16):
-                    if await connection.skip(size + 2) != b"\r\n":
-                        raise ValueError("a chunk without its end")
-                while await connection.until(b"\r\n") != b"\r\n":
-                    pass  # trailers
-            elif "content-length" in headers:
-                await connection.skip(_size(headers["content-length"].encode("latin-1"), 10))
-            else:
-                framed = False
-                await connection.skip_to_end()
+        version, status, headers = await _read_head(connection)
+        framed = await _skip_body(connection, status, headers)
     except ValueError as exc:
-        raise _RequestFailed("malformed", f"not an HTTP/1 answer: {exc}") from exc
+        raise _RequestError("malformed", f"not an HTTP/1 answer: {exc}") from exc
     close = {token.strip().lower() for token in headers.get("connection", "").split(",")}
     return _Answer(status, headers, framed and version == "HTTP/1.1" and "close" not in close)
 
@@ -503,7 +516,7 @@ class _Generator:
                 await self._request(kind, kept_alive)
         except TimeoutError:
             self._fail("timeout", Failure(due, kind, kept_alive, f"no complete answer within {limit:g} s"))
-        except _RequestFailed as exc:
+        except _RequestError as exc:
             self._fail(exc.kind, Failure(due, kind, kept_alive, exc.detail))
         else:
             result.ok += 1
@@ -518,13 +531,13 @@ class _Generator:
             group.examples.append(failure)
 
     async def _request(self, kind: str, kept_alive: bool) -> None:
-        """Do one request, with the one retry that a reused connection deserves. Raises _RequestFailed."""
+        """Do one request, with the one retry that a reused connection deserves. Raises _RequestError."""
         connection = self._reuse() if kept_alive else None
         if connection is not None:
             self.result.reused += 1
             try:
                 return await self._exchange(connection, kind, kept_alive)
-            except _Lost as exc:
+            except _LostError as exc:
                 # The server may close an idle connection at any time; the request met that on its way.
                 if connection.received or kind not in ("fast", "slow"):
                     raise self._lost(connection, exc) from exc
@@ -532,12 +545,12 @@ class _Generator:
         connection = await self._connect()
         try:
             return await self._exchange(connection, kind, kept_alive)
-        except _Lost as exc:
+        except _LostError as exc:
             raise self._lost(connection, exc) from exc
 
     @staticmethod
-    def _lost(connection: _Connection, exc: _Lost) -> _RequestFailed:
-        return _RequestFailed("truncated" if connection.received else "reset", str(exc))
+    def _lost(connection: _Connection, exc: _LostError) -> _RequestError:
+        return _RequestError("truncated" if connection.received else "reset", str(exc))
 
     def _reuse(self) -> _Connection | None:
         """Give the connection that has been idle longest, so that all stay in use, or None."""
@@ -555,12 +568,12 @@ class _Generator:
         try:
             return (await loop.create_connection(_Connection, self.address, self.port))[1]
         except TimeoutError as exc:  # the kernel's, ETIMEDOUT; ours arrives as a cancellation
-            raise _RequestFailed("connect", f"TimeoutError: {exc}") from exc
+            raise _RequestError("connect", f"TimeoutError: {exc}") from exc
         except OSError as exc:
             reason = f"the generator itself had no resources left: {os.strerror(exc.errno or 0)}"
             if exc.errno in NOT_THE_SERVER and reason not in self.result.unreliable_because:
                 self.result.unreliable_because.append(reason)
-            raise _RequestFailed("connect", f"{type(exc).__name__}: {exc}") from exc
+            raise _RequestError("connect", f"{type(exc).__name__}: {exc}") from exc
 
     async def _exchange(self, connection: _Connection, kind: str, kept_alive: bool) -> None:
         """Send the request and read its answer, which may come before the end of an upload."""
@@ -581,7 +594,7 @@ class _Generator:
                 connection.transport.abort()
         self._see(answer)
         if not 200 <= answer.status <= 299:
-            raise _RequestFailed("status", f"status {answer.status}")
+            raise _RequestError("status", f"status {answer.status}")
 
     def _head(self, kind: str, kept_alive: bool) -> bytes:
         slow_seconds = self.settings.mix.slow_seconds
@@ -678,7 +691,7 @@ class Load:
         settings = json.dumps(dataclasses.asdict(self.settings))
         # A session of its own: the terminal's Ctrl-C goes to the caller, who then ends the block.
         self._process = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), "--worker", settings],
+            [sys.executable, str(Path(__file__).resolve()), "--worker", settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -27,7 +27,7 @@ class Base:
     SESSION_COOKIE_HTTPONLY = True
     SESSION_COOKIE_SAMESITE = "Lax"
 
-    def __init__(self, environ: Mapping[str, str], instance_path: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], instance_path: Path) -> None:  # noqa: ARG002  # for subclasses
         values = {key: value for key, value in environ.items() if value}
         missing = [key for key in ("SECRET_KEY", "DATABASE_URL") if key not in values]
         if missing:

@@ -39,9 +39,7 @@ class Store:
     def __init__(self, url: str) -> None:
         # How long to wait for another process's write; only SQLite's driver knows the setting.
         connect_args = {"timeout": WAIT_SECONDS} if url.startswith("sqlite") else {}
-        self.engine = sa.create_engine(
-            url, pool_timeout=WAIT_SECONDS, pool_pre_ping=True, connect_args=connect_args
-        )
+        self.engine = sa.create_engine(url, pool_timeout=WAIT_SECONDS, pool_pre_ping=True, connect_args=connect_args)
         self._prepared = False
 
     def prepare(self) -> None:

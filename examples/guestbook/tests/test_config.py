@@ -11,9 +11,7 @@ from guestbook import config, create_app
 
 
 def test_without_flask_config_the_app_refuses_and_names_the_variable() -> None:
-    with pytest.raises(
-        config.ConfigError, match=r"FLASK_CONFIG is not set; .*development, production, staging"
-    ):
+    with pytest.raises(config.ConfigError, match=r"FLASK_CONFIG is not set; .*development, production, staging"):
         create_app()
 
 
@@ -37,9 +35,7 @@ def test_a_missing_secret_is_refused_by_name(
         create_app(name)
 
 
-def test_development_has_a_database_of_its_own_but_no_secret_key(
-    environ: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_development_has_a_database_of_its_own_but_no_secret_key(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
     instance = tmp_path / "instance"
     settings = config.load("development", {"SECRET_KEY": "dev"}, instance)
     assert f"sqlite:///{instance}/guestbook.db" == settings.DATABASE_URL

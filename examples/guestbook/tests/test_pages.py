@@ -20,9 +20,7 @@ from sqlalchemy.schema import CreateTable
 ENTRY = {"name": "Ada", "message": "<b>Greetings</b>"}
 
 
-@pytest.mark.parametrize(
-    ("name", "debug"), [("development", True), ("staging", False), ("production", False)]
-)
+@pytest.mark.parametrize(("name", "debug"), [("development", True), ("staging", False), ("production", False)])
 def test_health_says_what_runs(environ: pytest.MonkeyPatch, name: str, debug: bool) -> None:
     environ.setenv("FLASK_CONFIG", name)
     answer = create_app().test_client().get("/health")
@@ -63,9 +61,7 @@ def test_health_is_unavailable_without_a_database_and_tells_no_secret(
     assert "never-in-a-log" not in caplog.text + answer.text
 
 
-def test_health_does_not_wait_for_a_database_that_hangs(
-    client: FlaskClient, environ: pytest.MonkeyPatch
-) -> None:
+def test_health_does_not_wait_for_a_database_that_hangs(client: FlaskClient, environ: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     environ.setattr(Store, "ping", lambda self: over.wait(10))
     environ.setattr(views, "HEALTH_SECONDS", 0.1)
@@ -122,9 +118,7 @@ def test_only_this_site_may_send_the_form(client: FlaskClient, headers: dict[str
     assert ("Ada" in client.get("/").text) == (status == 303)
 
 
-@pytest.mark.parametrize(
-    "change", [{"name": " "}, {"message": ""}, {"name": "x" * 81}, {"message": "x" * 501}]
-)
+@pytest.mark.parametrize("change", [{"name": " "}, {"message": ""}, {"name": "x" * 81}, {"message": "x" * 501}])
 def test_an_entry_that_does_not_fit_is_refused(client: FlaskClient, change: dict[str, str]) -> None:
     answer = client.post("/sign", data=ENTRY | change)
     assert answer.status_code == 400

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print, as JSON, the settings of this machine that a throwaway server needs to reach package archives and registries.
 
-Proxy, CA bundle, pip, uv and apt. A path or a file:// address of this machine means nothing inside a server and stays home.
+Proxy, CA bundle, pip, uv and apt. A path or a file:// address of this machine means nothing inside a server and stays
+home.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases that must not go live: each is tried under load on a server with a live release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import APP, SITE, Played, Server
+
+from tests.apps import variants
+from tests.load.load import Load
+
+#: Variant of the example app -> what the failing play must say.
+BAD = {
+    "import_error": ["process: expected running", "ModuleNotFoundError"],
+    "exit_at_start": ["process: expected running", "its journal ends with"],
+    "health_500": ["HTTP status: expected 200, got 500"],
+    "wrong_environment": ['env: expected "staging", got "production"'],
+    "debug_on": ["debug: expected false, got true"],
+    "wrong_revision": ["revision: expected"],
+    "not_json": ["health answer: expected a JSON object"],
+    "hangs": ["health answer: expected within"],
+    "bad_hash": ["installing the locked packages with uv failed", "hash"],
+    "unresolvable": ["installing the locked packages with uv failed"],
+}
+
+
+@pytest.mark.parametrize("variant", BAD)
+def test_traffic_never_reaches_a_release_with(
+    variant: str, play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make(variant, tmp_path / "app")
+    live = one_server.live
+    with Load(one_server.url, SITE, 100) as load:
+        done = play(limit=one_server.name, flask_app_source_directory=str(source), flask_app_start_seconds=8)
+    assert done.code != 0
+    for words in BAD[variant]:
+        assert words in done.prose, done.output
+    assert "Traceback" not in done.output or "its journal ends with" in done.output
+    assert load.result.failed == 0, str(load.result)
+    assert list(load.result.by_release) == [live]
+    assert one_server.live == live
+    rows = one_server.root(f"systemctl list-units --all --plain --no-legend '{APP}@*' | awk '{{print $1}}'").split()
+    assert sorted(rows) == [f"{APP}@{live}.service", f"{APP}@{live}.socket"]
+
+
+def test_a_bad_release_is_tried_afresh_not_taken_for_done(
+    play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make("health_500", tmp_path / "app")
+    for _ in range(2):
+        done = play(limit=one_server.name, flask_app_source_directory=str(source))
+        assert done.code != 0
+        assert "HTTP status: expected 200, got 500" in done.prose
+
+
+def test_traffic_comes_back_when_the_front_door_fails(
+    play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make("front_door_500", tmp_path / "app")
+    live = one_server.live
+    done = play(limit=one_server.name, flask_app_source_directory=str(source))
+    assert done.code != 0
+    assert "the front door" in done.prose
+    assert f"Traffic is back at {live}" in done.prose
+    assert one_server.ask("/health").json["release"] == one_server.live == live
+    rows = one_server.root(f"systemctl list-units --all --plain --no-legend '{APP}@*' | awk '{{print $1}}'").split()
+    assert sorted(rows) == [f"{APP}@{live}.service", f"{APP}@{live}.socket"]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs of the play on servers that have a live release: nothing to change, check mode, a good change, a reboot."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import APP, ROOT, SITE, Played, Server, connect, servers
+
+from tests.apps import variants
+from tests.load.load import Load
+
+
+def test_check_mode_shows_the_change_and_makes_none(play: Callable[..., Played], tmp_path: Path) -> None:
+    source = variants.make("good_change", tmp_path / "app", label="checked-only")
+    before = {name: connect(name).state() for name in servers()}
+    done = play("--check", "--diff", flask_app_source_directory=str(source))
+    assert done.code == 0, done.output
+    assert done.count("changed") >= 2 * len(servers())
+    assert "+source: " in done.output
+    assert {name: connect(name).state() for name in servers()} == before
+
+
+def test_check_mode_with_nothing_to_change_says_so(play: Callable[..., Played]) -> None:
+    done = play("--check", "--diff")
+    assert (done.code, done.count("changed")) == (0, 0), done.output
+
+
+def test_a_good_change_costs_no_user_a_request(play: Callable[..., Played], tmp_path: Path) -> None:
+    source = variants.make("good_change", tmp_path / "app", label="changed-under-load")
+    before = {name: connect(name).live for name in servers()}
+    with Load(connect("debian12").url, SITE, 100) as first, Load(connect("debian13").url, SITE, 100) as second:
+        done = play(flask_app_source_directory=str(source))
+        time.sleep(2)
+    assert done.code == 0, done.output
+    for name, load in (("debian12", first), ("debian13", second)):
+        server = connect(name)
+        assert load.result.failed == 0, str(load.result)
+        assert load.result.sent > 500
+        assert sorted(load.result.by_release) == sorted([before[name], server.live])
+        assert "changed-under-load" in server.ask("/").body
+        assert server.live != before[name]
+
+
+def test_the_previous_release_is_kept_and_stopped(server: Server) -> None:
+    previous = server.root(f"basename $(readlink /srv/{APP}/previous)")
+    assert previous != server.live
+    assert server.root(f"test -f /srv/{APP}/releases/{previous}/release.json && echo kept") == "kept"
+    assert server.host.run(f"systemctl is-active {APP}@{previous}.service").stdout.strip() == "inactive"
+
+
+def test_the_ledger_tells_who_deployed_what(server: Server) -> None:
+    lines = server.root(f"cat /srv/{APP}/ledger.jsonl").splitlines()
+    assert len(lines) >= 2
+    assert f'"release": "{server.live}"' in lines[-1]
+    for word in ('"result": "good"', '"by": ', '"revision": ', '"candidate_seconds": '):
+        assert word in lines[-1]
+
+
+def test_a_stopped_release_is_started_by_the_next_run(
+    play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make("good_change", tmp_path / "app", label="changed-under-load")
+    live = one_server.live
+    one_server.root(f"systemctl stop {APP}@{live}.socket {APP}@{live}.service")
+    answer = one_server.ask("/health")
+    assert (answer.status, "not available" in answer.body) == (503, True)
+    done = play(limit=one_server.name, flask_app_source_directory=str(source))
+    assert done.code == 0, done.output
+    assert (one_server.ask("/health").json["release"], one_server.live) == (live, live)
+
+
+def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
+    play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make("good_change", tmp_path / "app", label="killed")
+    before = one_server.live
+    process = subprocess.Popen(
+        ["ansible-playbook", "-i", "molecule/shared/inventory", "site.yml", "--limit", one_server.name]
+        + ["--extra-vars", f"flask_app_source_directory={source}"],
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "candidate |" in line:
+            time.sleep(0.7)
+            process.kill()
+            break
+    process.wait()
+    assert one_server.ask("/health").json["release"] == before
+    done = play(limit=one_server.name, flask_app_source_directory=str(source))
+    assert done.code == 0, done.output
+    assert "killed" in one_server.ask("/").body
+    rows = one_server.root(f"systemctl list-units --plain --no-legend '{APP}@*'").splitlines()
+    assert len(rows) == 2
+
+
+def test_a_reboot_brings_the_same_release_back_without_ansible(server: Server) -> None:
+    live = server.live
+    container = f"greenlight-molecule-{server.name}"
+    subprocess.run([ROOT / "script/podman/podman", "restart", container], check=True, capture_output=True)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            health = server.ask("/health")
+        except OSError:
+            health = None
+        if (health and health.status == 200) or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    assert health
+    assert health.json["release"] == live
+    # A new boot: the connection that testinfra keeps is gone with the old one.
+    assert connect(server.name).live == live
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_VAULT_IDENTITY_LIST": f"test@{ROOT}/molecule/shared/unused-vault-password",
+    }

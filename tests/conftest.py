@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes the collection importable from the checkout, under the name it has once installed.
+
+Ansible's own loader does it, as in a play: it also finds the collections of site-packages, and the checkout comes first.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
+
+# The same examples on every run, so that a red run can be had again. GREENLIGHT_EXAMPLES=5000 looks further.
+settings.register_profile(
+    "greenlight",
+    derandomize=True,
+    deadline=None,
+    max_examples=int(os.environ.get("GREENLIGHT_EXAMPLES", "50")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("greenlight")
+set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test pulls the plug; that files are flushed before they get their name has a test of its own."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
+def _git_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Git as on a fresh machine: what the developer configured, or a hook that runs the tests set, doesn't count."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules of this repository that no linter knows. Each is a mistake that was made somewhere and cost somebody a day."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible.playbook.block import Block
+from ansible.playbook.task import Task
+
+from tests.repository import repository
+
+PLAYS = repository.matching("*.yml", "playbooks/*.yml", "molecule/**/*.yml")
+TASK_FILES = repository.matching("roles/*/tasks/**/*.yml", "roles/*/handlers/*.yml", "molecule/**/tasks/*.yml")
+TEMPLATES = repository.matching("roles/flask_app/templates/**/*.j2")
+DOCUMENTS = repository.matching("**/*.md")
+KEYWORDS = {*Task.fattributes, *Block.fattributes, "local_action", "with_items"}
+#: The two lines that say who owns a file on a server.
+HEADER = ["{{ ansible_managed | comment }}", "# Owner: role greenlight.flask.flask_app"]
+
+
+def plays() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name in PLAYS:
+        content = repository.load_yaml(name)
+        for play in content if isinstance(content, list) else []:
+            if isinstance(play, dict) and ("hosts" in play or "ansible.builtin.import_playbook" in play):
+                yield name, play
+
+
+def tasks() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield all tasks, those in blocks too."""
+
+    def inside(content: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for task in content:
+            yield task
+            for part in ("block", "rescue", "always"):
+                yield from inside(task.get(part, []))
+
+    for name in TASK_FILES:
+        for task in inside(repository.load_yaml(name) or []):
+            yield name, task
+    for name, play in plays():
+        for part in ("pre_tasks", "tasks", "post_tasks", "handlers"):
+            for task in inside(play.get(part, [])):
+                yield name, task
+
+
+def uses_of(pattern: str) -> list[str]:
+    """Return the conditions of tasks that match, each with its place."""
+    found = []
+    for name, task in tasks():
+        conditions = task.get("when", [])
+        for condition in conditions if isinstance(conditions, list) else [conditions]:
+            if re.search(pattern, str(condition)):
+                found.append(f"{name}: {condition}")
+    return found
+
+
+def test_the_rules_see_the_role_and_the_playbooks() -> None:
+    assert {"site.yml", "playbooks/deploy.yml"} <= {name for name, _ in plays()}
+    assert "roles/flask_app/tasks/switch.yml" in {name for name, _ in tasks()}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_file_on_a_server_says_who_owns_it(name: str) -> None:
+    assert repository.text(name).splitlines()[:2] == HEADER
+
+
+def test_every_module_is_called_by_its_full_name() -> None:
+    modules = [(name, key) for name, task in tasks() for key in task if key not in KEYWORDS]
+    assert modules
+    assert [(name, key) for name, key in modules if key.count(".") < 2] == []
+
+
+def test_no_play_means_all_hosts() -> None:
+    assert [name for name, play in plays() if "all" in re.split(r"[,:]", str(play.get("hosts", "")))] == []
+
+
+def test_no_task_depends_on_what_this_run_changed() -> None:
+    """A run that died in between would never do the rest: decide by the state of the host."""
+    assert uses_of(r"\bis (not )?(ansible\.builtin\.)?changed\b|\.changed\b") == []
+
+
+def test_no_task_ignores_its_errors() -> None:
+    assert [
+        (name, task["name"]) for name, task in tasks() if task.keys() & {"ignore_errors", "ignore_unreachable"}
+    ] == []
+
+
+def test_every_task_has_a_name() -> None:
+    assert [(name, task) for name, task in tasks() if not task.get("name")] == []
+
+
+def test_nothing_is_left_to_be_done_later() -> None:
+    words = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
+    names = [name for name in repository.tracked() if not (repository.ROOT / name).is_symlink()]
+    assert [name for name in names if words.search(repository.text(name))] == []
+
+
+def test_every_source_file_names_its_licence() -> None:
+    scripts = [
+        name
+        for name in repository.matching("script/**/*", "roles/*/files/*", ".ci/*")
+        if repository.text(name).startswith("#!")
+    ]
+    sources = [*repository.matching("**/*.py"), *scripts]
+    sources = [name for name in sources if not name.startswith("examples/")]  # users copy from there as they like
+    line = "# SPDX-License-Identifier: GPL-3.0-or-later"
+    assert [name for name in sources if line not in repository.text(name).splitlines()[:3]] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_names_only_variables_that_exist(name: str) -> None:
+    spec = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    # flask_app_* and flask_app_gunicorn_* stand for many.
+    named = set(re.findall(r"(?<!\w)flask_app_[a-z0-9_]*[a-z0-9](?!\w)(?!_?\*)", repository.text(name)))
+    assert named - spec.keys() == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_names_only_files_that_exist(name: str) -> None:
+    """Of what is written as a path from the root; what the demo makes is named by its directory only."""
+    directories = {path.split("/")[0] for path in repository.tracked() if "/" in path}
+    paths = re.findall(r"`([\w.-]+/[\w./@-]*)`", repository.text(name))
+    ours = [path for path in paths if path.split("/")[0] in directories]
+    missing = [path for path in ours if not (repository.ROOT / path.rstrip("/")).exists()]
+    base = (repository.ROOT / name).parent
+    assert [path for path in missing if not (base / path).exists()] == []

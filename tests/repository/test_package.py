@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user of the package gets: all of the collection, and nothing else of this repository."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path, PurePath
+
+import pytest
+import yaml
+
+from tests.repository import repository
+
+GALAXY = repository.tool("ansible-galaxy")
+PLAYBOOK = repository.tool("ansible-playbook")
+ALLOWED = re.compile(
+    r"""
+    MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md
+    | meta/runtime\.yml
+    | playbooks/deploy\.yml
+    | plugins/(action|filter|lookup|module_utils|modules|plugin_utils)/\w+\.py
+    | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
+    | roles/flask_app/files/[\w.-]+
+    | roles/flask_app/templates/(etc|srv)/[\w./@-]+\.j2
+    """,
+    re.VERBOSE,
+)
+REQUIRED = {"LICENSE", "README.md", "meta/runtime.yml", "playbooks/deploy.yml", "roles/flask_app/tasks/main.yml"}
+#: What lies about in the directory of somebody who works here, and must stay there.
+LITTER = [
+    ".cache/ruff/x",
+    ".demo/id_ed25519",
+    ".env",
+    ".vault/staging",
+    ".venv/bin/python",
+    "build/guestbook-venv/pyvenv.cfg",
+    "greenlight-flask-0.0.1.tar.gz",
+    "inventories/staging/group_vars/flask_app/vault.yml",
+    "plugins/module_utils/__pycache__/_files.cpython-311.pyc",
+    "tests/unit/__pycache__/test_load.cpython-311.pyc",
+]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the package, as from the directory of somebody who works here."""
+    directory = repository.copy(repository.tracked(), tmp_path_factory.mktemp("repository"))
+    for name in LITTER:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("not for others\n", encoding="utf-8")
+    into = tmp_path_factory.mktemp("package")
+    done = repository.run(GALAXY, "collection", "build", "--output-path", into, directory=directory)
+    assert done.returncode == 0, done.stderr
+    [built] = into.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def members(package: Path) -> list[tarfile.TarInfo]:
+    with tarfile.open(package) as archive:
+        return archive.getmembers()
+
+
+def test_the_package_holds_nothing_that_nobody_meant_to_ship(members: list[tarfile.TarInfo]) -> None:
+    files = [member.name for member in members if not member.isdir()]
+    assert [name for name in files if not ALLOWED.fullmatch(name)] == []
+
+
+def test_the_package_has_no_empty_directory(members: list[tarfile.TarInfo]) -> None:
+    parents = {str(parent) for member in members if not member.isdir() for parent in PurePath(member.name).parents}
+    assert {member.name.rstrip("/") for member in members if member.isdir()} <= parents
+
+
+def test_the_package_holds_no_links(members: list[tarfile.TarInfo]) -> None:
+    assert [member.name for member in members if member.issym() or member.islnk()] == []
+
+
+def test_the_package_holds_the_whole_collection(members: list[tarfile.TarInfo]) -> None:
+    needed = REQUIRED | set(repository.matching("plugins/**/*.py", "roles/flask_app/**/*"))
+    assert needed - {member.name for member in members} == set()
+
+
+def test_the_version_is_that_of_the_newest_entry_in_the_changelog() -> None:
+    version = yaml.safe_load(repository.text("galaxy.yml"))["version"]
+    newest = re.search(r"^## (\S+)", repository.text("CHANGELOG.md"), re.MULTILINE)
+    assert newest
+    assert newest.group(1) == version
+
+
+def test_the_installed_playbook_works_from_an_empty_directory(package: Path, tmp_path: Path) -> None:
+    collections, empty = tmp_path / "collections", tmp_path / "empty"
+    empty.mkdir()
+    install = ["collection", "install", "--offline", "--collections-path", collections, package]
+    installed = repository.run(GALAXY, *install, directory=empty)
+    assert installed.returncode == 0, installed.stderr
+    # Loads what --syntax-check loads, and shows it.
+    command = [PLAYBOOK, "--inventory=app.example.org,", "--list-tasks", "greenlight.flask.deploy"]
+    done = repository.run(*command, directory=empty, ANSIBLE_COLLECTIONS_PATH=str(collections))
+    assert done.returncode == 0, done.stderr
+    assert f"playbook: {collections}/" in done.stdout
+    assert "flask_app : switch | " in done.stdout

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract and its proof: what is refused and why, when the proof waits and when it doesn't."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import (
+    INTERVAL_SECONDS,
+    Contract,
+    Failure,
+    Patience,
+    Proof,
+    prove,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, GaveUp, NoAnswer
+from hypothesis import given
+from hypothesis import strategies as st
+
+FIELDS = {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"}
+CONTRACT = Contract("staging", False, "r1", "20261121T094420Z-1a2b3c4d", fields=FIELDS)
+HEALTHY: dict[str, object] = {"status": "ok", "env": "staging", "debug": False, "revision": "r1"}
+
+
+def answer(document: object = None, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(HEALTHY if document is None else document), 0.01)
+
+
+GOOD = answer()
+STARTING = answer({"status": "starting"}, 503)
+BROKEN = answer({"status": "broken"}, 500)
+WRONG = answer({**HEALTHY, "env": "production"})
+
+
+def said(contract: Contract, document: object, status: int = 200) -> list[str]:
+    return [str(failure) for failure in contract.failures(answer(document, status))]
+
+
+def test_an_answer_that_says_everything_keeps_the_contract() -> None:
+    assert said(CONTRACT, HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "failure"),
+    [
+        ({"env": "production"}, 'env: expected "staging", got "production"'),
+        ({"env": None}, 'env: expected "staging", got null'),
+        ({"env": "Staging"}, 'env: expected "staging", got "Staging"'),
+        ({"debug": True}, "debug: expected false, got true"),
+        ({"debug": 0}, "debug: expected false, got 0"),
+        ({"debug": "false"}, 'debug: expected false, got "false"'),
+        ({"debug": None}, "debug: expected false, got null"),
+        ({"revision": "r0"}, 'revision: expected "r1", got "r0"'),
+        ({"release": "20261120T000000Z-00000000"},
+         'release: expected "20261121T094420Z-1a2b3c4d", got "20261120T000000Z-00000000"'),
+        ({"release": None}, 'release: expected "20261121T094420Z-1a2b3c4d", got null'),
+    ],
+)  # fmt: skip
+def test_each_assertion_fails_by_itself_and_says_what_came(change: dict[str, object], failure: str) -> None:
+    assert said(CONTRACT, {**HEALTHY, **change}) == [failure]
+
+
+@pytest.mark.parametrize("key", ["env", "debug", "revision"])
+def test_a_missing_field_is_a_failure(key: str) -> None:
+    document = {name: value for name, value in HEALTHY.items() if name != key}
+    (failure,) = said(CONTRACT, document)
+    assert failure.startswith(f"{key}: expected ")
+    assert failure.endswith(", got nothing")
+
+
+def test_the_release_is_asserted_only_where_the_answer_has_it() -> None:
+    assert said(CONTRACT, {**HEALTHY, "release": CONTRACT.release}) == []
+    assert said(CONTRACT, HEALTHY) == []
+
+
+def test_all_that_fails_is_said_at_once() -> None:
+    assert len(said(CONTRACT, {"env": "x", "debug": True})) == 3
+
+
+@pytest.mark.parametrize("name", ["environment", "debug", "revision"])
+def test_an_assertion_without_a_field_is_left_out(name: str) -> None:
+    contract = replace(CONTRACT, fields={**FIELDS, name: ""})
+    document = {key: value for key, value in HEALTHY.items() if key != FIELDS[name]}
+    assert said(contract, document) == []
+
+
+def test_the_fields_have_the_names_that_the_user_gave() -> None:
+    contract = replace(CONTRACT, fields={"environment": "stage"})
+    assert said(contract, {"stage": "staging"}) == []
+    assert said(contract, {"env": "staging"}) == ['stage: expected "staging", got nothing']
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 302, 204, 201])
+def test_a_wrong_status_hides_the_rest(status: int) -> None:
+    (failure,) = said(CONTRACT, {"env": "production"}, status)
+    assert failure == f'HTTP status: expected 200, got {status} {{"env": "production"}}'
+
+
+def test_another_status_can_be_asked_for() -> None:
+    assert said(replace(CONTRACT, status=204), HEALTHY, 204) == []
+    assert len(said(replace(CONTRACT, status=204), HEALTHY, 200)) == 1
+
+
+@pytest.mark.parametrize("body", ["", "<html>Welcome</html>", "[]", '"ok"', "null", "{", "200"])
+def test_what_is_no_json_object_is_refused(body: str) -> None:
+    (failure,) = CONTRACT.failures(Answer(200, body, 0.01))
+    assert str(failure) == f"health answer: expected a JSON object, got {body or 'an empty body'}"
+
+
+@pytest.mark.parametrize(
+    ("subset", "got", "failures"),
+    [
+        ({"database": {"up": True}}, {"database": {"up": True, "lag": 3}}, []),
+        ({"database": {"up": True}}, {"database": {"up": False}}, ["database.up: expected true, got false"]),
+        ({"database": {"up": True}}, {"database": {"up": 1}}, ["database.up: expected true, got 1"]),
+        ({"database": {"up": True}}, {"database": {}}, ["database.up: expected true, got nothing"]),
+        ({"database": {"up": True}}, {"database": "up"}, ['database: expected {"up": true}, got "up"']),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, ["a.b.c: expected 1, got 2"]),
+        ({"workers": 1}, {"workers": True}, ["workers: expected 1, got true"]),
+        ({"workers": 1}, {"workers": "1"}, ['workers: expected 1, got "1"']),
+        ({"queues": ["a", "b"]}, {"queues": ["a", "b"]}, []),
+        ({"queues": ["a", "b"]}, {"queues": ["b", "a"]}, ['queues: expected ["a", "b"], got ["b", "a"]']),
+        ({"queues": ["a"]}, {"queues": ["a", "b"]}, ['queues: expected ["a"], got ["a", "b"]']),
+        ({"nothing": None}, {"nothing": None}, []),
+        ({"nothing": None}, {}, ["nothing: expected null, got nothing"]),
+        ({"status": "ok"}, {}, []),
+        ({"status": "fine"}, {}, ['status: expected "fine", got "ok"']),
+    ],
+)
+def test_a_subset_is_held_against_the_answer(
+    subset: dict[str, object], got: dict[str, object], failures: list[str]
+) -> None:
+    assert said(replace(CONTRACT, subset=subset), {**HEALTHY, **got}) == failures
+
+
+def test_a_subset_cannot_soften_the_contract() -> None:
+    contract = replace(CONTRACT, subset={"debug": True, "env": "production"})
+    assert said(contract, HEALTHY) == []
+    assert len(said(contract, {**HEALTHY, "debug": True, "env": "production"})) == 2
+
+
+def test_a_long_answer_is_cut_in_the_message() -> None:
+    (failure,) = CONTRACT.failures(Answer(500, "x" * 10_000, 0.01))
+    assert len(str(failure)) < 300
+    assert str(failure).endswith("…")
+
+
+# The proof
+
+
+class Server:
+    """Plays answers one after another, in its own time; the last one is repeated.
+
+    Each is an answer or an exception, and may come with the seconds it takes. ``ask`` keeps to its bound: what would
+    take longer is a NoAnswer at the bound, as it is with a real socket.
+    """
+
+    def __init__(self, *plays: object, dies_at: float = 1e9) -> None:
+        self.plays = [play if isinstance(play, tuple) else (play, 0.01) for play in plays]
+        self.now = 100.0
+        self.asked: list[float] = []
+        self.bounds: list[float] = []
+        self.dies_at = dies_at + self.now
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds == INTERVAL_SECONDS
+        self.now += seconds
+
+    def alive(self) -> bool:
+        return self.now < self.dies_at
+
+    def ask(self, seconds: float, worth: Callable[[], bool]) -> Answer:
+        play, takes = self.plays[min(len(self.asked), len(self.plays) - 1)]
+        self.asked.append(self.now)
+        self.bounds.append(seconds)
+        end = self.now + min(takes, seconds)
+        if self.dies_at < end:
+            self.now = max(self.now, self.dies_at)
+            assert not worth()
+            raise GaveUp("the process ended before it answered")
+        self.now = end
+        if takes > seconds:
+            raise NoAnswer(f"no complete answer within {seconds:g} seconds")
+        if isinstance(play, Exception):
+            raise play
+        assert isinstance(play, Answer)
+        return play
+
+    def proof(self, patience: Patience | None = None) -> Proof:
+        return prove(
+            self.ask, CONTRACT, patience or Patience(), alive=self.alive, clock=self.clock, sleep=self.sleep
+        )
+
+    @property
+    def seconds(self) -> float:
+        return self.now - 100
+
+
+def test_three_good_answers_prove_a_release_at_once() -> None:
+    server = Server(GOOD)
+    proof = server.proof()
+    assert (proof.kept, proof.failures, proof.probes, proof.answer) == (True, [], 3, GOOD)
+    assert len(server.asked) == 3
+    assert server.seconds < 1
+    assert 0 < proof.first_answer_seconds <= proof.seconds == pytest.approx(server.seconds)
+
+
+@pytest.mark.parametrize(
+    ("plays", "kept", "probes"),
+    [
+        ("GGG", True, 3),
+        ("BGGG", True, 4),
+        ("BBGGG", True, 5),
+        ("GBGBG", True, 5),
+        ("BBB", False, 3),
+        ("GBGBB", False, 5),
+        ("GGBBB", False, 5),
+        ("BGBGB", False, 5),
+        ("GSGG", True, 4),
+        ("GSSS", False, 4),
+    ],
+)  # G good, B broken, S silent for longer than its bound
+def test_three_of_five_answers_must_be_good(plays: str, kept: bool, probes: int) -> None:
+    meaning = {"G": GOOD, "B": BROKEN, "S": (GOOD, 10.0)}
+    server = Server(*(meaning[play] for play in plays))
+    proof = server.proof(Patience(probe_seconds=5))
+    assert (proof.kept, proof.probes, len(server.asked)) == (kept, probes, probes)
+    assert bool(proof.failures) is not kept
+
+
+@given(
+    st.lists(st.booleans(), min_size=9, max_size=9),
+    st.integers(1, 6).flatmap(lambda probes: st.tuples(st.integers(1, probes), st.just(probes))),
+)
+def test_a_release_is_proved_exactly_when_n_of_the_first_m_answers_are_good(
+    good: list[bool], bounds: tuple[int, int]
+) -> None:
+    successes, probes = bounds
+    server = Server(*(GOOD if one else BROKEN for one in good))
+    proof = server.proof(Patience(successes=successes, probes=probes))
+    assert proof.kept is (sum(good[:probes]) >= successes)
+    assert proof.probes == len(server.asked) <= probes
+
+
+def test_one_slow_answer_is_no_false_alarm() -> None:
+    server = Server((GOOD, 55.0))
+    server.plays.append((GOOD, 0.01))
+    assert server.proof(Patience(start_seconds=60)).kept
+    late = Server(GOOD, (GOOD, 20.0), GOOD)
+    assert late.proof(Patience(probe_seconds=5)).kept
+
+
+def test_while_it_starts_503_and_silence_are_waited_for() -> None:
+    silence = NoAnswer("no connection (Connection refused)")
+    server = Server(silence, silence, *[STARTING] * 100, GOOD)
+    proof = server.proof()
+    assert proof.kept
+    assert proof.probes == 3
+    assert proof.first_answer_seconds == pytest.approx(server.asked[102] - 100 + 0.01)
+
+
+def test_a_503_after_the_first_answer_counts_against_it() -> None:
+    server = Server(GOOD, STARTING)
+    proof = server.proof()
+    assert not proof.kept
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("fault", [BROKEN, WRONG, answer([]), answer(HEALTHY, 404)], ids=["500", "env", "list", "404"])
+def test_a_wrong_answer_fails_quickly(fault: Answer) -> None:
+    server = Server(fault)
+    proof = server.proof()
+    assert not proof.kept
+    assert proof.answer is fault
+    assert len(server.asked) == 3
+    assert server.seconds < 1
+
+
+@pytest.mark.parametrize("play", [STARTING, NoAnswer("no connection")], ids=["503", "refused"])
+def test_what_never_starts_is_given_up_at_the_bound(play: object) -> None:
+    server = Server(play)
+    proof = server.proof(Patience(start_seconds=7))
+    assert not proof.kept
+    assert proof.failures
+    assert 7 <= server.seconds < 7.5
+
+
+def test_the_failure_of_a_silent_start_names_the_silence() -> None:
+    proof = Server((GOOD, 100.0)).proof(Patience(start_seconds=7))
+    assert str(proof.failures[0]) == (
+        "health answer: expected within 7 seconds, got no complete answer within 7 seconds"
+    )
+
+
+def test_a_process_that_dies_before_the_first_probe_is_reported_at_once() -> None:
+    server = Server(GOOD, dies_at=0)
+    proof = server.proof()
+    assert not proof.kept
+    assert proof.failures == [Failure("process", "running", "ended by itself")]
+    assert server.asked == []
+
+
+def test_a_process_that_dies_while_it_is_asked_is_reported_at_once() -> None:
+    server = Server((GOOD, 50.0), dies_at=3)
+    proof = server.proof()
+    assert [failure.assertion for failure in proof.failures] == ["process"]
+    assert "ended before it answered" in str(proof.failures[0])
+    assert server.seconds == pytest.approx(3)
+
+
+def test_a_process_that_dies_between_two_good_answers_is_not_proved() -> None:
+    server = Server(GOOD, dies_at=0.15)
+    proof = server.proof()
+    assert not proof.kept
+    assert proof.failures[0].assertion == "process"
+
+
+def test_the_first_answer_may_take_the_whole_start_and_later_ones_their_bound() -> None:
+    server = Server((GOOD, 2.0), GOOD)
+    server.proof(Patience(start_seconds=60, probe_seconds=5))
+    assert server.bounds == [pytest.approx(60), 5, 5]
+
+
+plays = st.tuples(
+    st.sampled_from([GOOD, BROKEN, STARTING, WRONG, NoAnswer("no connection")]),
+    st.floats(0.001, 30),
+)
+
+
+@given(
+    st.lists(plays, min_size=1, max_size=8),
+    st.floats(0.5, 20),
+    st.floats(0.1, 5),
+    st.integers(1, 5).flatmap(lambda probes: st.tuples(st.integers(1, probes), st.just(probes))),
+)
+def test_a_proof_never_takes_longer_than_its_bound(
+    played: Iterable[tuple[object, float]], start: float, each: float, bounds: tuple[int, int]
+) -> None:
+    successes, probes = bounds
+    server = Server(*played)
+    proof = server.proof(Patience(start, each, successes, probes))
+    # The start, then M probes with a pause before each; a probe that begins in time may take its 0.1 s at least.
+    assert server.seconds <= start + 0.1 + probes * (each + INTERVAL_SECONDS) + INTERVAL_SECONDS + 1e-6
+    assert proof.kept or proof.failures
+
+
+@pytest.mark.parametrize(("successes", "probes"), [(0, 5), (-1, 5), (6, 5), (1, 0)])
+def test_a_proof_that_asks_for_nothing_or_the_impossible_is_refused(successes: int, probes: int) -> None:
+    with pytest.raises(GreenlightError, match=f"{successes} of {probes} probes prove nothing"):
+        Patience(successes=successes, probes=probes)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files and links appear whole or not at all, also to somebody who looks in between."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    UNFINISHED,
+    link,
+    make_directory,
+    read,
+    remove,
+    remove_unfinished,
+    write,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.killing import killed
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+@contextmanager
+def watched(look: Callable[[], object]) -> Iterator[set[object]]:
+    """Collect what ``look`` sees, again and again, until the block ends."""
+    seen: set[object] = set()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            seen.add(look())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("bits", [0o644, 0o600, 0o755, 0o400])
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_a_file_has_its_content_and_exactly_its_mode(tmp_path: Path, bits: int, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert write(tmp_path / "file", "content\n", bits) is True
+    finally:
+        os.umask(before)
+    assert read(tmp_path / "file") == "content\n"
+    assert mode(tmp_path / "file") == bits
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "bits", "changed"),
+    [("same", 0o644, False), ("other", 0o644, True), ("same", 0o600, True), ("same\n", 0o644, True)],
+)
+def test_a_write_says_whether_it_changed_anything(tmp_path: Path, content: str, bits: int, changed: bool) -> None:
+    path = tmp_path / "file"
+    write(path, "same")
+    before = path.stat().st_ino
+    assert write(path, content, bits) is changed
+    assert (path.stat().st_ino != before) is changed
+    assert (read(path), mode(path)) == (content, bits)
+
+
+def test_a_file_may_need_directories_that_are_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "a/b/file", "x")
+    assert read(tmp_path / "a/b/file") == "x"
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",))))
+def test_a_text_is_read_as_it_was_written(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "file", text)
+    assert read(tmp_path / "file") == text
+    assert write(tmp_path / "file", text) is False
+
+
+def test_what_is_not_there_reads_as_none(tmp_path: Path) -> None:
+    write(tmp_path / "file", "x")
+    assert read(tmp_path / "absent") is None
+    assert read(tmp_path / "file/below") is None
+
+
+def test_a_write_through_a_link_replaces_the_link(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("theirs")
+    (tmp_path / "file").symlink_to("target")
+    write(tmp_path / "file", "ours")
+    assert not (tmp_path / "file").is_symlink()
+    assert read(tmp_path / "target") == "theirs"
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "file", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write(tmp_path / "file", "new \ud800")
+    assert read(tmp_path / "file") == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_reader_sees_the_old_or_the_new_file_and_nothing_between(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    old, new = "old" * 50_000, "new" * 50_000
+    write(path, old)
+    with watched(lambda: read(path)) as seen:
+        for _ in range(20):
+            write(path, new)
+            write(path, old)
+    assert seen <= {old, new}
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    flushed: list[tuple[bool, str | None]] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append((stat.S_ISDIR(os.fstat(handle).st_mode), read(path))))
+    write(path, "new")
+    assert flushed == [(False, None), (True, "new")]
+    flushed.clear()
+    link(tmp_path / "live", "a")
+    assert flushed == [(True, "new")]
+
+
+def test_a_killed_write_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for change in range(1, 20):
+        write(path, "old", 0o600)
+        if not killed(change, lambda: write(path, "new", 0o644)):
+            break
+        assert (read(path), mode(path)) in (("old", 0o600), ("new", 0o644))
+        remove_unfinished(tmp_path)
+        assert os.listdir(tmp_path) == ["file"]
+    assert change > 3
+
+
+def test_a_secret_file_is_never_readable_by_others(tmp_path: Path) -> None:
+    for change in range(1, 20):
+        if not killed(change, lambda: write(tmp_path / "file", "secret", 0o600)):
+            break
+        assert all(mode(path) == 0o600 for path in tmp_path.iterdir())
+
+
+def test_a_link_points_where_it_was_told(tmp_path: Path) -> None:
+    assert link(tmp_path / "live", "releases/a") is True
+    assert link(tmp_path / "live", "releases/a") is False
+    assert link(tmp_path / "live", "releases/b") is True
+    assert os.readlink(tmp_path / "live") == "releases/b"
+    assert os.listdir(tmp_path) == ["live"]
+
+
+def test_a_link_that_a_killed_run_left_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / f"{UNFINISHED}live").symlink_to("nowhere")
+    link(tmp_path / "live", "releases/a")
+    assert os.readlink(tmp_path / "live") == "releases/a"
+    assert os.listdir(tmp_path) == ["live"]
+
+
+def test_a_reader_never_sees_a_link_missing(tmp_path: Path) -> None:
+    path = tmp_path / "live"
+    link(path, "a")
+
+    def look() -> str:
+        try:
+            return os.readlink(path)
+        except OSError as error:
+            return str(error)
+
+    with watched(look) as seen:
+        for _ in range(200):
+            link(path, "b")
+            link(path, "a")
+    assert seen <= {"a", "b"}
+
+
+def test_a_killed_link_points_to_the_old_or_the_new_target(tmp_path: Path) -> None:
+    path = tmp_path / "live"
+    for change in range(1, 20):
+        link(path, "old")
+        if not killed(change, lambda: link(path, "new")):
+            break
+        assert os.readlink(path) in ("old", "new")
+    assert change > 2
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_directory_has_exactly_its_mode(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert make_directory(tmp_path / "d", 0o700) is True
+        assert make_directory(tmp_path / "e") is True
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "d"), mode(tmp_path / "e")) == (0o700, 0o755)
+    assert make_directory(tmp_path / "d", 0o700) is False
+    assert make_directory(tmp_path / "d", 0o750) is True
+    assert mode(tmp_path / "d") == 0o750
+
+
+def test_files_links_and_trees_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    (tmp_path / "tree/inner/file").write_text("x")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to("kept")
+    (tmp_path / "broken").symlink_to("nowhere")
+    for name in ("tree", "link", "broken"):
+        assert remove(tmp_path / name) is True
+        assert remove(tmp_path / name) is False
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_only_what_is_unfinished_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / f"{UNFINISHED}tree").mkdir()
+    (tmp_path / f"{UNFINISHED}tree/file").write_text("x")
+    (tmp_path / f"{UNFINISHED}file").write_text("x")
+    (tmp_path / "finished").write_text("x")
+    (tmp_path / "below").mkdir()
+    (tmp_path / f"below/{UNFINISHED}file").write_text("x")
+    assert remove_unfinished(tmp_path) == [f"{UNFINISHED}file", f"{UNFINISHED}tree"]
+    assert sorted(os.listdir(tmp_path)) == ["below", "finished"]
+    assert os.listdir(tmp_path / "below") == [f"{UNFINISHED}file"]
+    assert remove_unfinished(tmp_path / "absent") == []

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger keeps every entry, whatever is in it and however the run before ended."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
+from hypothesis import given
+from hypothesis import strategies as st
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+def test_entries_are_kept_in_order_with_their_time(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    append(path, {"release": "a"})
+    append(path, {"release": "b", "health": {"env": "staging"}})
+    first, second = entries(path)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(first.pop("at")))
+    assert second.pop("at")
+    assert (first, second) == ({"release": "a"}, {"release": "b", "health": {"env": "staging"}})
+    assert path.read_text().count("\n") == 2
+
+
+def test_no_ledger_has_no_entries(tmp_path: Path) -> None:
+    assert entries(tmp_path / "ledger.jsonl") == []
+
+
+@given(json_values)
+def test_any_json_comes_back(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.unlink(missing_ok=True)
+    append(path, {"value": value})
+    append(path, {"value": "next"})
+    assert [entry["value"] for entry in entries(path)] == [value, "next"]
+
+
+@pytest.mark.parametrize("cut", [b'{"at": "2026', b'{"at": "2026", "name": "J\xc3', b"{", b"\x00\x00\x00"])
+def test_a_torn_line_is_passed_over_and_the_next_entry_is_whole(tmp_path: Path, cut: bytes) -> None:
+    path = tmp_path / "ledger.jsonl"
+    append(path, {"release": "a"})
+    with path.open("ab") as ledger:
+        ledger.write(cut)
+    assert [entry["release"] for entry in entries(path)] == ["a"]
+    append(path, {"release": "b"})
+    append(path, {"release": "c"})
+    assert [entry["release"] for entry in entries(path)] == ["a", "b", "c"]
+
+
+def test_the_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    append(path, {"release": "a"})
+    before = path.read_bytes()
+    append(path, {"release": "b"})
+    assert path.read_bytes().startswith(before)

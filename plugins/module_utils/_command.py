@@ -12,9 +12,14 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
 
+#: Exit codes as timeout(1) and env(1) give them.
+OUT_OF_TIME = 124
+NOT_INSTALLED = 127
+
+
 @dataclass(frozen=True)
 class Finished:
-    """What a program left: exit code (124 when it ran out of time, 127 when it isn't there) and its output."""
+    """What a program left: exit code (:data:`OUT_OF_TIME` and :data:`NOT_INSTALLED` are ours) and its output."""
 
     code: int
     stdout: str
@@ -31,8 +36,12 @@ def run(
     seconds: float = 60,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    errors: str = "replace",
 ) -> Finished:
-    """Run ``argv`` for at most ``seconds`` with ``environment`` laid over our own; never raises for a bad exit."""
+    """Run ``argv`` for at most ``seconds`` with ``environment`` laid over our own; never raises for a bad exit.
+
+    ``errors`` says what becomes of output that is no UTF-8; file names need ``surrogateescape``.
+    """
     merged = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
         done = subprocess.run(
@@ -41,7 +50,7 @@ def run(
             cwd=directory,
             capture_output=True,
             text=True,
-            errors="replace",
+            errors=errors,
             stdin=subprocess.DEVNULL,
             timeout=seconds,
             check=False,
@@ -49,9 +58,9 @@ def run(
     except subprocess.TimeoutExpired as late:
         partial = late.stderr or b""
         text = partial.decode(errors="replace") if isinstance(partial, bytes) else partial
-        return Finished(124, "", f"{text}\n{argv[0]} took longer than {seconds:g} seconds".strip())
+        return Finished(OUT_OF_TIME, "", f"{text}\n{argv[0]} took longer than {seconds:g} seconds".strip())
     except FileNotFoundError:
-        return Finished(127, "", f"{argv[0]} is not installed on this host")
+        return Finished(NOT_INSTALLED, "", f"{argv[0]} is not installed on this host")
     return Finished(done.returncode, done.stdout, done.stderr)
 
 

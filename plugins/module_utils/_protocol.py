@@ -96,7 +96,7 @@ def prove_candidate(
     A live release that doesn't keep its contract is left running: it is all the site has.
 
     Raises:
-        GreenlightError: not proved; the text has the failing assertion and the journal's last lines, masked.
+        GreenlightError: not proved; the text has the failing assertions, the details the answer and the journal, masked.
     """
     releases = Releases(layout)
     if releases.get(release) is None:
@@ -120,28 +120,29 @@ def prove_candidate(
         answer = proof.answer
         releases.mark(release, PROVED, {"health": answer.body if answer else ""})
         return proof
-    text = explain(layout, release, proof, f"release {release} was not proved on {target}")
+    report = _evidence(layout, release, proof)
+    headline = f"release {release} was not proved on {target}: {report['failures']}"
     if releases.live() == release:
-        raise GreenlightError(f"{text}\nIt is the live release, so it was left running.", failures=_texts(proof))
+        raise GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
     systemd.stop([socket, service], bounds.stop_seconds)
-    releases.mark(release, BAD, {"failures": _texts(proof)})
+    releases.mark(release, BAD, report)
     live = releases.live()
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
-    raise GreenlightError(
-        f"{text}\n{traffic} The candidate is stopped and kept: journalctl -u {service}", failures=_texts(proof)
-    )
+    kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
+    raise GreenlightError(f"{headline}\n{traffic}\n{kept}", **report)
 
 
-def explain(layout: Layout, release: str, proof: Proof, headline: str) -> str:
-    """Say why a proof failed: the assertions, the HTTP answer, the journal's last lines; secrets masked."""
-    lines = [f"{headline}:"]
-    lines += [f"  {failure}" for failure in proof.failures]
-    if proof.answer:
-        lines.append(f"  the answer was HTTP {proof.answer.status} {proof.answer.body.strip()[:500]}")
-    journal = systemd.journal(layout.service_unit(release))
-    if journal:
-        lines += ["its journal ends with:", *(f"  {line}" for line in journal)]
-    return mask("\n".join(lines), Releases(layout).secrets(release))
+def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
+    """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal ends with."""
+    secret_values = Releases(layout).secrets(release)
+    answer = proof.answer
+    found = {
+        "failures": "; ".join(map(str, proof.failures)),
+        "answer": f"HTTP {answer.status} {answer.body.strip()[:500]}" if answer else "none",
+        "journal": "\n".join(systemd.journal(layout.service_unit(release))),
+    }
+    masked: dict[str, object] = {name: mask(text, secret_values) for name, text in found.items()}
+    return masked
 
 
 def switch(layout: Layout, release: str) -> str:
@@ -181,16 +182,15 @@ def check_front_door(
     proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience)
     if proof.kept and proof.answer:
         return proof.answer
-    text = explain(
-        layout, contract.release, proof, f"the front door {target} does not lead to release {contract.release}"
-    )
+    report = _evidence(layout, contract.release, proof)
+    text = f"the front door {target} does not lead to release {contract.release}: {report['failures']}"
     if may_switch_back:
-        back = _switch_back(layout, contract.release, _texts(proof), bounds)
+        back = _switch_back(layout, contract.release, report, bounds)
         text += f"\nTraffic is back at {back}." if back else "\nNo earlier release runs: the site answers 503."
-    raise GreenlightError(text, failures=_texts(proof))
+    raise GreenlightError(text, **report)
 
 
-def _switch_back(layout: Layout, release: str, failures: list[str], bounds: Bounds) -> str:
+def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds: Bounds) -> str:
     """Take the traffic from ``release``, mark it bad and stop it; return who has the traffic now, or an empty text.
 
     Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.
@@ -205,7 +205,7 @@ def _switch_back(layout: Layout, release: str, failures: list[str], bounds: Boun
         previous = ""
         remove(layout.live_socket)
         remove(layout.live)
-    releases.mark(release, BAD, {"failures": failures})
+    releases.mark(release, BAD, report)
     _stop_release(layout, release, bounds)
     return previous
 
@@ -275,10 +275,6 @@ def _entries_except(directory: Path, kept: set[str]) -> list[Path]:
 
 def _has_mode(path: Path, mode: int) -> bool:
     return path.is_dir() and path.stat().st_mode & 0o7777 == mode
-
-
-def _texts(proof: Proof) -> list[str]:
-    return [str(failure) for failure in proof.failures]
 
 
 def _never() -> bool:

@@ -6,16 +6,18 @@ A directory is packed as git would see it: tracked and new files, without those 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import stat
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._command import NOT_INSTALLED, require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
 
@@ -37,9 +39,10 @@ def list_files(directory: Path) -> list[str]:
     """
     if not directory.is_dir():
         raise GreenlightError(f"there is no directory {directory}")
-    if run(["git", "--version"]).code != 0:
+    asked = run([*_GIT, "-C", directory, "rev-parse", "--is-inside-work-tree"])
+    if asked.code == NOT_INSTALLED:
         raise GreenlightError("git is not installed on the machine you deploy from; install it (apt install git)")
-    inside = run([*_GIT, "-C", directory, "rev-parse", "--is-inside-work-tree"]).stdout.strip() == "true"
+    inside = asked.stdout.strip() == "true"
     ignored = inside and run([*_GIT, "-C", directory, "check-ignore", "--quiet", "."]).code == 0
     names = _ls_files(directory, []) if inside and not ignored else _ls_files_of_plain_directory(directory)
     found = sorted(set(_with_submodules(directory, names)))
@@ -48,13 +51,15 @@ def list_files(directory: Path) -> list[str]:
     return found
 
 
-#: A clone may belong to another account than the one that deploys (git-config(1), safe.directory).
-_GIT = ("git", "-c", "safe.directory=*")
+#: A clone may belong to another account than the one that deploys (git-config(1), safe.directory); and a deploy may be
+#: started by a git hook, whose variables (githooks(5)) would lead to the hook's own repository.
+_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+_GIT = ("env", *(f"-u{name}" for name in _HOOK), "git", "-c", "safe.directory=*")
 
 
 def _ls_files(directory: Path, options: list[str]) -> list[str]:
     listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = run([*_GIT, *options, "-C", directory, *listing])
+    done = run([*_GIT, *options, "-C", directory, *listing], errors="surrogateescape")
     if done.code != 0:
         raise GreenlightError(f"git ls-files failed in {directory}: {done.stderr.strip()}")
     return [name for name in done.stdout.split("\0") if name]
@@ -62,7 +67,7 @@ def _ls_files(directory: Path, options: list[str]) -> list[str]:
 
 def _ls_files_of_plain_directory(directory: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as git_directory:
-        run(["git", "init", "--quiet", "--bare", git_directory])
+        run([*_GIT, "init", "--quiet", "--bare", "--template=", git_directory])
         options = [f"--git-dir={git_directory}", f"--work-tree={directory.resolve()}"]
         return [name for name in _ls_files(directory, options) if ".git" not in PurePosixPath(name).parts]
 
@@ -88,7 +93,8 @@ def entries(directory: Path, names: list[str]) -> list[Entry]:
         if stat.S_ISLNK(status.st_mode):
             target = os.readlink(directory / name)  # noqa: PTH115  # as it is written, for the digest
             # An absolute target replaces what stands before it.
-            if os.path.normpath(PurePosixPath(name).parent / target).startswith(("..", "/")):
+            end = PurePosixPath(os.path.normpath(PurePosixPath(name).parent / target))
+            if end.is_absolute() or end.parts[:1] == ("..",):
                 raise GreenlightError(f"{name} is a link that leads out of the source ({target}); make it a file")
             found.append(Entry(name, False, target))
         elif stat.S_ISREG(status.st_mode):
@@ -122,6 +128,7 @@ def pack(directory: Path, listed: list[Entry], archive: Path) -> None:
             if entry.target is None:
                 info.type = tarfile.REGTYPE
                 with (directory / entry.path).open("rb") as content:
+                    info.size = os.fstat(content.fileno()).st_size  # 0 so far for a second hard link to one file
                     tar.addfile(info, content)
             else:
                 tar.addfile(info)
@@ -138,8 +145,11 @@ def unpack(archive: Path, expected: str, sources: Path, python: str) -> None:
     make_directory(sources)
     remove(unfinished)
     make_directory(unfinished)
-    names = _extract(archive, unfinished)
-    if digest(unfinished, entries(unfinished, names)) != expected:
+    try:
+        arrived = digest(unfinished, entries(unfinished, _extract(archive, unfinished)))
+    except (GreenlightError, FileNotFoundError) as error:
+        arrived = str(error)
+    if arrived != expected:
         remove(unfinished)
         raise GreenlightError("the source that arrived on the host is not the one that was packed; run again")
     finish(unfinished, destination, python)
@@ -171,10 +181,13 @@ def export(clone: Path, commit: str, subdirectory: str, sources: Path, python: s
 
 
 def _extract(archive: Path, directory: Path) -> list[str]:
-    with tarfile.open(archive) as tar:
-        members = [member for member in tar.getmembers() if not member.isdir()]
-        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)  # tarfile docs, PEP 706
-        tar.extractall(directory, members)  # noqa: S202  # git made it from the commit, and the filter stands above
+    try:
+        with tarfile.open(archive) as tar:
+            members = [member for member in tar.getmembers() if not member.isdir()]
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)  # PEP 706
+            tar.extractall(directory, members)  # noqa: S202  # git made it from the commit, and the filter stands above
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise GreenlightError(f"the source can't be unpacked: {error}") from error
     for parent, _, _ in os.walk(directory):
         Path(parent).chmod(0o755)
     return [member.name for member in members]
@@ -183,5 +196,6 @@ def _extract(archive: Path, directory: Path) -> list[str]:
 def finish(unfinished: Path, destination: Path, python: str) -> None:
     """Compile the modules (the app can't write bytecode itself) and give the source its name."""
     # A module that doesn't compile may be one that is never imported; the candidate tells.
-    run([python, "-m", "compileall", "-q", unfinished], seconds=300, environment={"PYTHONDONTWRITEBYTECODE": ""})
+    command = ["sh", "-c", 'umask 022; exec "$@"', "sh", python, "-m", "compileall", "-q", unfinished]
+    run(command, seconds=300, environment={"PYTHONDONTWRITEBYTECODE": ""})
     unfinished.rename(destination)

@@ -14,6 +14,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import RE
 
 #: Seconds that systemctl may take beyond what the units themselves are allowed.
 GRACE_SECONDS = 30
+_MASTER_TRACEBACK = re.compile(
+    r"(During handling of the above exception, another exception occurred:\n\n?)?"
+    r"^Traceback \(most recent call last\):\n(?:[ ].*\n|\n)*gunicorn\.errors\.HaltServer.*\n?",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,16 @@ def loaded(layout: Layout) -> set[str]:
     return _releases_of(layout, (row[0] for row in rows if row[2:] and row[2] != "inactive"))
 
 
-def journal(unit: str, lines: int = 30) -> list[str]:
-    """Return the newest ``lines`` of the unit's journal, without times and names."""
-    done = run(["journalctl", "--unit", unit, "--lines", str(lines), "--output=cat", "--no-pager", "--quiet"])
-    return [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
+def journal(unit: str, lines: int = 40) -> list[str]:
+    """Return the newest ``lines`` of the unit's journal that say something, without times and names.
+
+    Gunicorn's own traceback, with which its master ends after a worker could not boot, says nothing and buries the
+    worker's; it is left out.
+    """
+    options = ["--lines=400", "--output=cat", "--no-pager", "--quiet"]
+    said = run(["journalctl", f"--unit={unit}", *options]).stdout
+    said = _MASTER_TRACEBACK.sub("", said)
+    return [line.rstrip() for line in said.splitlines() if line.strip()][-lines:]
 
 
 def waiting_connections(path: Path) -> int:

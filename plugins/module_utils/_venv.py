@@ -53,6 +53,10 @@ class Recipe:
     cache: Path = Path("/var/cache/greenlight/uv")
 
 
+#: What a requirements file takes from elsewhere, where no hash of this file reaches.
+_OTHER_FILE = re.compile(r"-[erc]|--(editable|requirement|constraint)\b")
+
+
 def lock_faults(text: str, name: str) -> str:
     """Say in one sentence what makes a requirements file unfit as a lock, or return an empty text."""
     if Path(name).name == "uv.lock":
@@ -60,7 +64,7 @@ def lock_faults(text: str, name: str) -> str:
     logical = re.sub(r"\\\r?\n", " ", text)
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in logical.splitlines()]
     packages = [line for line in lines if line and not line.startswith("-")]
-    without = [line for line in packages if "--hash=" not in line]
+    without = [line for line in lines if _OTHER_FILE.match(line) or (line in packages and "--hash=" not in line)]
     if without or not packages:
         example = f" (the first is {without[0].split()[0]})" if without else ""
         return (
@@ -94,10 +98,9 @@ def venv_digest(recipe: Recipe) -> str:
     if done.code != 0:
         raise GreenlightError(f"flask_app_python is {recipe.python}, and it does not run: {done.output}")
     total = hashlib.sha256(done.stdout.strip().encode())
-    for name in (
-        (recipe.requirements, "pyproject.toml") if recipe.requirements.endswith("uv.lock") else (recipe.requirements,)
-    ):
-        total.update(b"\0" + (read(recipe.source / name) or "").encode())
+    lock = recipe.source / recipe.requirements
+    for path in (lock, lock.with_name("pyproject.toml")) if lock.name == "uv.lock" else (lock,):
+        total.update(b"\0" + (read(path) or "").encode())
     return total.hexdigest()
 
 
@@ -122,7 +125,7 @@ def build(recipe: Recipe, venv: Path) -> None:
     _step(recipe, ["chmod", "-R", "a+rX,go-w", venv], "closing the venv")
     probe = run([venv / "bin/python", "-I", "-c", "import gunicorn; print(gunicorn.__version__)"])
     if probe.code != 0:
-        raise GreenlightError(f"the new venv can't import gunicorn: {probe.output.splitlines()[-1]}")
+        raise GreenlightError(f"the new venv can't import gunicorn: {''.join(probe.output.splitlines()[-1:])}")
     write(venv / MARKER, json.dumps({"installer": recipe.installer, "gunicorn": probe.stdout.strip()}) + "\n")
 
 

@@ -134,10 +134,17 @@ health:
   returned: success
   type: str
 failures:
-  description: The assertions that failed.
+  description: The assertions that failed, with what was expected and what came.
   returned: failure
-  type: list
-  elements: str
+  type: str
+answer:
+  description: The last HTTP answer.
+  returned: failure
+  type: str
+journal:
+  description: What the release's journal ends with, secrets masked.
+  returned: failure
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -22,7 +22,7 @@ NONCHARACTERS = [chr(plane * 0x10000 + low) for plane in range(17) for low in (0
 NONCHARACTERS += [chr(point) for point in range(0xFDD0, 0xFDF0)]
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
-texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=["\0", *NONCHARACTERS]))
+texts = st.text(st.characters(codec="utf-8", exclude_characters=["\0", *NONCHARACTERS]))
 
 
 @given(st.dictionaries(names, texts, max_size=5))

@@ -26,7 +26,11 @@ def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Pla
                 "flask_app_name": "second",
                 "flask_app_environment": "development",
                 "flask_app_server_names": [SECOND],
-                "flask_app_secrets": {"SECRET_KEY": "only-for-development-0123456789"},
+                "flask_app_installer": "pip",
+                "flask_app_secrets": {
+                    "SECRET_KEY": "only-for-development-0123456789",
+                    "DATABASE_URL": "sqlite:////var/lib/second/second.db",
+                },
                 **variables,
             },
         )
@@ -67,9 +71,6 @@ def test_a_git_commit_goes_live_in_development_with_pip(
     options = {
         "flask_app_source_directory": "",
         "flask_app_source_git_url": f"file://{REPOSITORY}",
-        "flask_app_installer": "pip",
-        # Another lock digest than the first app's, so that pip has something to build.
-        "flask_app_requirements": "requirements.txt",
     }
     done = second(**options)
     assert done.code == 0, done.output

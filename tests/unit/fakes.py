@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host in a directory: systemd, ss and journalctl played by files, so that its state outlives a killed process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification
+
+KEY = b"k" * 32
+SECRETS = {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop"}
+
+
+def specification(time: str = "20261121T094420Z", **changes: object) -> Specification:
+    """A release as the role describes it; ``changes`` are by field."""
+    fields: dict[str, object] = {
+        "time": time,
+        "source": "a1" * 32,
+        "venv": "b2" * 32,
+        "revision": "r1",
+        "environment": "staging",
+        "variables": {"FLASK_CONFIG": "staging", **SECRETS},
+        "secret_names": list(SECRETS),
+        "release_variable": "APP_RELEASE",
+        "gunicorn": "workers = 2\n",
+        "drop_in": "[Service]\nMemoryMax=40%\n",
+        "service": "[Service]\nType=notify\n",
+        "socket": "[Socket]\n",
+    }
+    return Specification(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def create(layout: Layout, time: str, **changes: object) -> str:
+    """Make a release with its source and venv; return its id."""
+    wanted = specification(time, **changes)
+    (layout.sources / wanted.source).mkdir(parents=True, exist_ok=True)
+    (layout.venvs / wanted.venv).mkdir(parents=True, exist_ok=True)
+    return Releases(layout).create(wanted, KEY, "tester").id
+
+
+class Host:
+    """Plays the programs that the protocol calls. A unit is running where a file says so.
+
+    Args:
+        layout: where the app lives.
+        answers: release -> what its health page answers, or None for no answer at all.
+        failing: units that don't start.
+        journal: what journalctl prints.
+        queues: socket paths -> lengths of their queues, one for each time that ss is asked; then 0.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.active = layout.root / "systemd/active"
+        self.failed = layout.root / "systemd/failed"
+        for directory in (self.active, self.failed, layout.units):
+            directory.mkdir(parents=True)
+        self.answers: dict[str, Answer | None] = {}
+        self.front_door: Answer | None = None
+        self.failing: set[str] = set()
+        self.journal = ""
+        self.queues: dict[str, list[int]] = {}
+        self.calls: list[list[str]] = []
+        self.restarts = 0
+
+    def get(self, target: Target, seconds: float, worth: object) -> Answer:
+        if target.address.startswith("/"):
+            release = Path(target.address).stem
+            answer = self.answers.get(release)
+        else:
+            answer = self.front_door
+        if answer is None:
+            raise NoAnswer("no connection (Connection refused)")
+        return answer
+
+    def running(self) -> set[str]:
+        return {unit.name for unit in self.active.iterdir()}
+
+    def enabled(self) -> set[str]:
+        return {link.name for link in self.layout.units.glob("*.wants/*")}
+
+    def run(self, argv: Sequence[str | Path], **_options: object) -> Finished:
+        words = [str(word) for word in argv]
+        self.calls.append(words)
+        program, *rest = words
+        if program == "ss":
+            rows = [f"u_str LISTEN {waiting.pop(0)} 2048 {path} 4711 * 0" for path, waiting in self.queues.items() if waiting]
+            return Finished(0, "\n".join(["u_str LISTEN 7 2048 /run/other.sock 1 * 0", *rows]), "")
+        if program == "journalctl":
+            return Finished(0, self.journal, "")
+        assert program == "systemctl", words
+        verb, *units = [word for word in rest if word != "--quiet"]
+        return getattr(self, "_" + verb.replace("-", "_"))([unit for unit in units if not unit.startswith("--")])
+
+    def _daemon_reload(self, _units: list[str]) -> Finished:
+        return Finished(0, "", "")
+
+    def _show(self, units: list[str]) -> Finished:
+        (unit,) = units
+        state = "active" if unit in self.running() else "failed" if (self.failed / unit).exists() else "inactive"
+        sub = {"active": "running", "failed": "failed"}.get(state, "dead")
+        return Finished(0, f"ActiveState={state}\nSubState={sub}\nNRestarts={self.restarts}\nMainPID=0\nResult=x=y\n", "")
+
+    def _start(self, units: list[str]) -> Finished:
+        (unit,) = units
+        if unit in self.failing:
+            (self.failed / unit).touch()
+            return Finished(1, "", "Job failed")
+        (self.active / unit).touch()
+        return Finished(0, "", "")
+
+    def _stop(self, units: list[str]) -> Finished:
+        for unit in units:
+            (self.active / unit).unlink(missing_ok=True)
+        return Finished(0, "", "")
+
+    def _reset_failed(self, units: list[str]) -> Finished:
+        for unit in units:
+            (self.failed / unit).unlink(missing_ok=True)
+        return Finished(0, "", "")
+
+    def _wants(self, unit: str) -> Path:
+        return self.layout.units / f"{'sockets' if unit.endswith('.socket') else 'multi-user'}.target.wants" / unit
+
+    def _enable(self, units: list[str]) -> Finished:
+        for unit in units:
+            self._wants(unit).parent.mkdir(exist_ok=True)
+            if not self._wants(unit).is_symlink():
+                self._wants(unit).symlink_to("../template")
+        return Finished(0, "", "")
+
+    def _disable(self, units: list[str]) -> Finished:
+        for unit in units:
+            self._wants(unit).unlink(missing_ok=True)
+        return Finished(0, "", "")
+
+    def _list_units(self, _patterns: list[str]) -> Finished:
+        rows = [f"{unit} loaded active running Flask app" for unit in sorted(self.running())]
+        rows += [f"{unit.name} loaded failed failed Flask app" for unit in self.failed.iterdir()]
+        rows += [f"{self.layout.app}@20200101T000000Z-00000000.service loaded inactive dead Flask app"]
+        rows += [f"{self.layout.app}@by-hand.service loaded active running Flask app"]
+        return Finished(0, "\n".join(rows), "")
+
+
+def state(layout: Layout, host: Host) -> Mapping[str, object]:
+    """All that decides who serves now and after a reboot."""
+    releases = Releases(layout)
+    return {
+        "live": releases.live(),
+        "live link": str(layout.live.readlink()) if layout.live.is_symlink() else "",
+        "previous": releases.previous(),
+        "running": host.running(),
+        "enabled": host.enabled(),
+        "failed": sorted(path.name for path in host.failed.iterdir()),
+        "marks": {release.id: (release.proved, release.bad) for release in releases.all()},
+    }

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A release is whole or isn't there, is found again by what it consists of, and tells nobody a secret."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import EnvironmentValueError, parse
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prune
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases, changes
+
+from tests.unit.fakes import KEY, SECRETS, create, specification
+from tests.unit.killing import killed
+
+FIRST = "20261121T094420Z"
+SECOND = "20261121T094421Z"
+ID = f"{FIRST}-a1a1a1a1"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout("shop", tmp_path)
+
+
+def live(layout: Layout, release: str) -> None:
+    link(layout.live_socket, str(layout.socket(release)))
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+# Its making
+
+
+def test_a_release_is_whole_under_its_id(layout: Layout) -> None:
+    made = Releases(layout).create(specification(), KEY, "alice")
+    assert made.id == ID
+    home = layout.release(ID)
+    assert sorted(os.listdir(home)) == ["gunicorn.conf.py", "release.json", "source", "venv"]
+    assert os.readlink(home / "source") == "../../sources/" + "a1" * 32
+    assert os.readlink(home / "venv") == "../../venvs/" + "b2" * 32
+    assert (home / "gunicorn.conf.py").read_text() == "workers = 2\n"
+    assert layout.drop_in(ID).read_text() == "[Service]\nMemoryMax=40%\n"
+    assert (layout.units / "shop@.service").read_text() == "[Service]\nType=notify\n"
+    assert (layout.units / "shop@.socket").read_text() == "[Socket]\n"
+    assert parse(layout.environment_file(ID).read_text()) == {"FLASK_CONFIG": "staging", **SECRETS, "APP_RELEASE": ID}
+    assert Releases(layout).get(ID) == made
+    assert Releases(layout).all() == [made]
+
+
+def test_the_manifest_names_all_and_holds_no_secret(layout: Layout) -> None:
+    create(layout, FIRST)
+    manifest = json.loads((layout.release(ID) / "release.json").read_text())
+    assert manifest == {
+        "release": ID,
+        "revision": "r1",
+        "environment": "staging",
+        "digest": specification().digest(KEY),
+        "source": "a1" * 32,
+        "venv": "b2" * 32,
+        "secret_names": ["DATABASE_URL", "SECRET_KEY"],
+        "by": "tester",
+    }
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_only_root_reads_the_environment_and_everybody_the_rest(layout: Layout, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        create(layout, FIRST)
+    finally:
+        os.umask(before)
+    assert mode(layout.environment_files) == 0o700
+    assert mode(layout.environment_file(ID)) == 0o600
+    assert mode(layout.release(ID)) == 0o755
+    assert mode(layout.release(ID) / "gunicorn.conf.py") == 0o644
+    assert mode(layout.drop_in(ID)) == 0o644
+    assert mode(layout.drop_in(ID).parent) == 0o755
+
+
+def test_no_secret_is_in_a_file_but_the_environment_file(layout: Layout) -> None:
+    create(layout, FIRST)
+    holding = [
+        path
+        for path in layout.root.rglob("*")
+        if path.is_file() and any(secret in path.read_text() for secret in SECRETS.values())
+    ]
+    assert holding == [layout.environment_file(ID)]
+
+
+def test_two_deploys_in_one_second_do_not_become_one(layout: Layout) -> None:
+    create(layout, FIRST)
+    with pytest.raises(GreenlightError, match=f"release {ID} exists with other contents; run again in a second"):
+        create(layout, FIRST, revision="r2")
+    assert Releases(layout).all()[0].manifest["revision"] == "r1"
+
+
+def test_a_value_that_systemd_can_not_carry_makes_no_release(layout: Layout) -> None:
+    with pytest.raises(EnvironmentValueError, match="SECRET_KEY"):
+        create(layout, FIRST, variables={"SECRET_KEY": "hunter2\0"})
+    assert Releases(layout).all() == []
+
+
+def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(tmp_path: Path) -> None:
+    """Before each change to the disk: nothing or all of it is there, and the next run makes it whole and tidy."""
+    change = 0
+    while True:
+        change += 1
+        layout = Layout("shop", tmp_path / f"{change}")
+        create(layout, "20261120T000000Z", revision="r0")
+        live(layout, Releases(layout).all()[0].id)
+        before = {release.id for release in Releases(layout).all()}
+        ended = not killed(change, lambda layout=layout: create(layout, FIRST))  # type: ignore[misc]
+        seen = {release.id for release in Releases(layout).all()}
+        assert (Releases(layout).get(ID) is not None) == (ID in seen)
+        assert seen in (before, before | {ID})
+        if ID in seen:
+            assert len(os.listdir(layout.release(ID))) == 4
+            assert "APP_RELEASE" in layout.environment_file(ID).read_text()
+            assert layout.drop_in(ID).exists()
+            assert (layout.units / "shop@.socket").exists()
+        for time in (FIRST, SECOND):
+            if not Releases(layout).find(specification().digest(KEY)):
+                assert Releases(layout).get(create(layout, time))
+        made = Releases(layout).find(specification().digest(KEY))
+        assert made
+        live(layout, made.id)
+        Releases(layout).mark(made.id, PROVED, {})
+        prune(layout, keep=1)
+        assert os.listdir(layout.releases) == [made.id]
+        assert os.listdir(layout.environment_files) == [f"{made.id}.env"]
+        assert [path.name for path in layout.units.glob("*.d")] == [f"shop@{made.id}.service.d"]
+        if ended:
+            break
+    assert change > 20
+
+
+def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(tmp_path: Path) -> None:
+    for change in range(1, 60, 4):
+        layout = Layout("shop", tmp_path / f"{change}")
+        if not killed(change, lambda layout=layout: create(layout, FIRST)):  # type: ignore[misc]
+            break
+        newer = create(layout, SECOND)
+        live(layout, newer)
+        prune(layout, keep=1)
+        assert os.listdir(layout.releases) == [newer]
+        assert os.listdir(layout.environment_files) == [f"{newer}.env"]
+
+
+@pytest.mark.parametrize("missing", ["manifest", "environment"])
+def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
+    create(layout, FIRST)
+    (layout.release(ID) / "release.json" if missing == "manifest" else layout.environment_file(ID)).unlink()
+    assert Releases(layout).get(ID) is None
+    assert Releases(layout).all() == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../etc", ".unfinished-x", f"{ID}x"])
+def test_what_has_no_release_id_is_no_release(layout: Layout, name: str) -> None:
+    create(layout, FIRST)
+    assert Releases(layout).get(name) is None
+
+
+def test_a_release_is_destroyed_with_all_that_is_its_own(layout: Layout) -> None:
+    create(layout, FIRST)
+    Releases(layout).destroy(ID)
+    assert os.listdir(layout.releases) == os.listdir(layout.environment_files) == []
+    assert list(layout.units.glob("*.d")) == []
+    assert (layout.sources / ("a1" * 32)).is_dir()
+    assert (layout.venvs / ("b2" * 32)).is_dir()
+    Releases(layout).destroy(ID)
+
+
+def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(tmp_path: Path) -> None:
+    for change in range(1, 60):
+        layout = Layout("shop", tmp_path / f"{change}")
+        create(layout, FIRST)
+        ended = not killed(change, lambda layout=layout: Releases(layout).destroy(ID))  # type: ignore[misc]
+        found = Releases(layout).get(ID)
+        assert found is None or len(os.listdir(layout.release(ID))) == 4
+        if ended:
+            break
+    assert change > 5
+
+
+# Its digest
+
+
+def test_the_digest_does_not_depend_on_time_order_or_what_is_secret() -> None:
+    reference = specification().digest(KEY)
+    reordered = dict(reversed(list(specification().variables.items())))
+    assert specification(SECOND).digest(KEY) == reference
+    assert specification(variables=reordered).digest(KEY) == reference
+    assert specification(secret_names=[]).digest(KEY) == reference
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("source", "c3" * 32),
+        ("venv", "c3" * 32),
+        ("revision", "r2"),
+        ("variables", {"FLASK_CONFIG": "production", **SECRETS}),
+        ("variables", {"FLASK_CONFIG": "staging", **SECRETS, "SECRET_KEY": "another"}),
+        ("variables", {"FLASK_CONFIG": "staging"}),
+        ("release_variable", "RELEASE"),
+        ("gunicorn", "workers = 3\n"),
+        ("drop_in", "[Service]\n"),
+        ("service", "[Service]\n"),
+        ("socket", "[Socket]\nBacklog=1\n"),
+    ],
+)
+def test_the_digest_changes_with_each_part(field: str, value: object) -> None:
+    assert specification(**{field: value}).digest(KEY) != specification().digest(KEY)
+
+
+def test_the_digest_tells_nothing_without_the_hosts_key() -> None:
+    assert specification().digest(KEY) != specification().digest(b"other")
+
+
+def test_every_field_of_a_release_is_known_to_these_tests() -> None:
+    in_digest = {"source", "venv", "revision", "variables", "release_variable", "gunicorn", "drop_in", "service", "socket"}
+    elsewhere = {"time", "secret_names", "environment"}  # the environment's name is one of the variables
+    assert {field.name for field in dataclasses.fields(specification())} == in_digest | elsewhere
+
+
+# What there is
+
+
+def test_releases_are_listed_oldest_first_and_what_is_none_is_passed_over(layout: Layout) -> None:
+    assert Releases(layout).all() == []
+    later, earlier = create(layout, SECOND), create(layout, FIRST)
+    (layout.releases / "by-hand").mkdir()
+    assert [release.id for release in Releases(layout).all()] == [earlier, later]
+
+
+def test_no_link_means_no_live_release(layout: Layout) -> None:
+    assert Releases(layout).live() == ""
+    layout.srv.mkdir(parents=True)
+    layout.live_socket.symlink_to("/run/shop/by-hand.sock")
+    assert Releases(layout).live() == ""
+
+
+def test_the_live_release_is_the_one_whose_socket_is_linked(layout: Layout) -> None:
+    create(layout, FIRST)
+    live(layout, ID)
+    assert Releases(layout).live() == ID
+
+
+def test_find_takes_the_newest_good_one_of_equals(layout: Layout) -> None:
+    digest = specification().digest(KEY)
+    assert Releases(layout).find(digest) is None
+    first, second = create(layout, FIRST), create(layout, SECOND)
+    create(layout, "20261121T094422Z", revision="r2")
+    assert Releases(layout).find(digest).id == second  # type: ignore[union-attr]
+    Releases(layout).mark(second, BAD, {"failures": ["x"]})
+    assert Releases(layout).find(digest).id == first  # type: ignore[union-attr]
+    Releases(layout).mark(first, BAD, {})
+    assert Releases(layout).find(digest) is None
+
+
+def test_find_prefers_the_live_one(layout: Layout) -> None:
+    first, _ = create(layout, FIRST), create(layout, SECOND)
+    live(layout, first)
+    assert Releases(layout).find(specification().digest(KEY)).id == first  # type: ignore[union-attr]
+    Releases(layout).mark(first, BAD, {})
+    assert Releases(layout).find(specification().digest(KEY)).id != first  # type: ignore[union-attr]
+
+
+def test_marks_are_told(layout: Layout) -> None:
+    create(layout, FIRST)
+    Releases(layout).mark(ID, PROVED, {"health": "é"})
+    assert (Releases(layout).get(ID).proved, Releases(layout).get(ID).bad) == (True, False)  # type: ignore[union-attr]
+    assert json.loads((layout.release(ID) / PROVED).read_text()) == {"health": "é"}
+    Releases(layout).mark(ID, BAD, {})
+    assert Releases(layout).get(ID).bad  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"), [("good", True), ("bad", False), ("gone", False), ("live", False), ("no link", False)]
+)
+def test_previous_is_whole_good_and_not_live(layout: Layout, case: str, expected: bool) -> None:
+    first, second = create(layout, FIRST), create(layout, SECOND)
+    live(layout, first if case == "live" else second)
+    if case != "no link":
+        link(layout.previous, f"releases/{first}")
+    if case == "bad":
+        Releases(layout).mark(first, BAD, {})
+    if case == "gone":
+        Releases(layout).destroy(first)
+    assert Releases(layout).previous() == (first if expected else "")
+
+
+def test_secrets_are_the_values_of_the_secret_names(layout: Layout) -> None:
+    secrets = {"SECRET_KEY": "two\r\nlines 'quoted'", "TOKEN": "x\ry"}
+    create(layout, FIRST, variables={"PUBLIC": "public", **secrets}, secret_names=["SECRET_KEY", "TOKEN", "ABSENT"])
+    assert sorted(Releases(layout).secrets(ID)) == sorted(secrets.values())
+    assert Releases(layout).secrets("20200101T000000Z-00000000") == []
+
+
+# The diff
+
+
+def test_the_diff_names_variables_and_never_values(layout: Layout) -> None:
+    create(layout, FIRST)
+    live(layout, ID)
+    new = {"FLASK_CONFIG": "production", **SECRETS, "SECRET_KEY": "another-long-secret", "TOKEN": "token-value"}
+    diff = changes(Releases(layout), specification(SECOND, variables=new, gunicorn="workers = 3\n"))
+    assert diff["before_header"] == f"live release {ID}"
+    before, after = diff["before"].splitlines(), diff["after"].splitlines()
+    assert [line for line in before if "=(" in line] == [
+        "DATABASE_URL=(hidden)", "FLASK_CONFIG=(hidden)", "SECRET_KEY=(hidden)",
+    ]  # fmt: skip
+    assert [line for line in after if "=(" in line] == [
+        "DATABASE_URL=(hidden)", "FLASK_CONFIG=(hidden, new)", "SECRET_KEY=(hidden, new)", "TOKEN=(hidden, new)",
+    ]  # fmt: skip
+    assert "workers = 2" in before
+    assert "workers = 3" in after
+    for secret in [*SECRETS.values(), "another-long-secret", "token-value"]:
+        assert secret not in str(diff)
+
+
+def test_the_diff_of_the_same_release_is_empty(layout: Layout) -> None:
+    create(layout, FIRST)
+    live(layout, ID)
+    diff = changes(Releases(layout), specification(SECOND))
+    assert diff["before"] == diff["after"] != ""
+
+
+def test_the_diff_of_a_first_release_begins_with_nothing(layout: Layout) -> None:
+    diff = changes(Releases(layout), specification())
+    assert (diff["before_header"], diff["before"]) == ("no live release", "")
+    assert "SECRET_KEY=(hidden, new)" in diff["after"]
+    assert "revision: r1" in diff["after"]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
-
 #: Exit codes as timeout(1) and env(1) give them.
 OUT_OF_TIME = 124
 NOT_INSTALLED = 127

@@ -115,7 +115,9 @@ class Patience:
 
     def __post_init__(self) -> None:
         if not 1 <= self.successes <= self.probes:
-            raise GreenlightError(f"{self.successes} of {self.probes} probes prove nothing: ask for at least 1, at most all")
+            raise GreenlightError(
+                f"{self.successes} of {self.probes} probes prove nothing: ask for at least 1, at most all"
+            )
 
 
 def prove(

@@ -96,7 +96,7 @@ def prove_candidate(
     A live release that doesn't keep its contract is left running: it is all the site has.
 
     Raises:
-        GreenlightError: not proved; the text has the failing assertions, the details the answer and the journal, masked.
+        GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
     """
     releases = Releases(layout)
     if releases.get(release) is None:

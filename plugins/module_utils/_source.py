@@ -196,6 +196,6 @@ def _extract(archive: Path, directory: Path) -> list[str]:
 def finish(unfinished: Path, destination: Path, python: str) -> None:
     """Compile the modules (the app can't write bytecode itself) and give the source its name."""
     # A module that doesn't compile may be one that is never imported; the candidate tells.
-    command = ["sh", "-c", 'umask 022; exec "$@"', "sh", python, "-m", "compileall", "-q", unfinished]
+    command: list[str | Path] = ["sh", "-c", 'umask 022; exec "$@"', "sh", python, "-m", "compileall", "-q", unfinished]
     run(command, seconds=300, environment={"PYTHONDONTWRITEBYTECODE": ""})
     unfinished.rename(destination)

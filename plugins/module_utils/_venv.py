@@ -121,7 +121,7 @@ def build(recipe: Recipe, venv: Path) -> None:
             _build_with_pip(recipe, venv)
         else:
             _build_with_uv(recipe, venv, Path(scratch))
-    # Whatever modes the wheels and the installer (uv's own .lock is 0666) have: readable by all, writable by root alone.
+    # Whatever modes the wheels and the installer (uv's own .lock is 0666) have: all may read, root alone may write.
     _step(recipe, ["chmod", "-R", "a+rX,go-w", venv], "closing the venv")
     probe = run([venv / "bin/python", "-I", "-c", "import gunicorn; print(gunicorn.__version__)"])
     if probe.code != 0:

@@ -22,7 +22,7 @@ SECRET_TEXT = {
     "value of a secret": re.compile(r"\b(SECRET_KEY|PASSWORD)['\"]?\s*[:=]\s*['\"]?[A-Za-z0-9+/_-]{32,}"),
 }
 #: What a text that only looks like a secret has in it, so that tests can have such texts.
-SHAM = re.compile(r"hunter(@|%40)?2|0123456789abcdef|(?i:example)")
+SHAM = re.compile(r"hunter(@|%40)?2|pass-w0rd|0123456789abcdef|(?i:example)")
 
 
 def texts() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pytest
 import yaml
@@ -65,11 +65,6 @@ def members(package: Path) -> list[tarfile.TarInfo]:
 def test_the_package_holds_nothing_that_nobody_meant_to_ship(members: list[tarfile.TarInfo]) -> None:
     files = [member.name for member in members if not member.isdir()]
     assert [name for name in files if not ALLOWED.fullmatch(name)] == []
-
-
-def test_the_package_has_no_empty_directory(members: list[tarfile.TarInfo]) -> None:
-    parents = {str(parent) for member in members if not member.isdir() for parent in PurePath(member.name).parents}
-    assert {member.name.rstrip("/") for member in members if member.isdir()} <= parents
 
 
 def test_the_package_holds_no_links(members: list[tarfile.TarInfo]) -> None:

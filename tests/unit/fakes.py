@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
@@ -88,13 +88,18 @@ class Host:
         self.calls.append(words)
         program, *rest = words
         if program == "ss":
-            rows = [f"u_str LISTEN {waiting.pop(0)} 2048 {path} 4711 * 0" for path, waiting in self.queues.items() if waiting]
+            rows = [
+                f"u_str LISTEN {waiting.pop(0)} 2048 {path} 4711 * 0"
+                for path, waiting in self.queues.items()
+                if waiting
+            ]
             return Finished(0, "\n".join(["u_str LISTEN 7 2048 /run/other.sock 1 * 0", *rows]), "")
         if program == "journalctl":
             return Finished(0, self.journal, "")
         assert program == "systemctl", words
         verb, *units = [word for word in rest if word != "--quiet"]
-        return getattr(self, "_" + verb.replace("-", "_"))([unit for unit in units if not unit.startswith("--")])
+        answer: Callable[[list[str]], Finished] = getattr(self, "_" + verb.replace("-", "_"))
+        return answer([unit for unit in units if not unit.startswith("--")])
 
     def _daemon_reload(self, _units: list[str]) -> Finished:
         return Finished(0, "", "")
@@ -103,7 +108,9 @@ class Host:
         (unit,) = units
         state = "active" if unit in self.running() else "failed" if (self.failed / unit).exists() else "inactive"
         sub = {"active": "running", "failed": "failed"}.get(state, "dead")
-        return Finished(0, f"ActiveState={state}\nSubState={sub}\nNRestarts={self.restarts}\nMainPID=0\nResult=x=y\n", "")
+        return Finished(
+            0, f"ActiveState={state}\nSubState={sub}\nNRestarts={self.restarts}\nMainPID=0\nResult=x=y\n", ""
+        )
 
     def _start(self, units: list[str]) -> Finished:
         (unit,) = units

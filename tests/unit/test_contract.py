@@ -194,9 +194,7 @@ class Server:
         return play
 
     def proof(self, patience: Patience | None = None) -> Proof:
-        return prove(
-            self.ask, CONTRACT, patience or Patience(), alive=self.alive, clock=self.clock, sleep=self.sleep
-        )
+        return prove(self.ask, CONTRACT, patience or Patience(), alive=self.alive, clock=self.clock, sleep=self.sleep)
 
     @property
     def seconds(self) -> float:

@@ -125,7 +125,9 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_afterwards(
 ) -> None:
     path = tmp_path / "file"
     flushed: list[tuple[bool, str | None]] = []
-    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append((stat.S_ISDIR(os.fstat(handle).st_mode), read(path))))
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: flushed.append((stat.S_ISDIR(os.fstat(handle).st_mode), read(path)))
+    )
     write(path, "new")
     assert flushed == [(False, None), (True, "new")]
     flushed.clear()

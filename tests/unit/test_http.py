@@ -54,9 +54,7 @@ def serving(address: object, family: socket.AddressFamily, play: Play) -> Iterat
 def ask(tmp_path: Path) -> Callable[..., tuple[Answer, bytes]]:
     path = str(tmp_path / "app.sock")
 
-    def asking(
-        play: Play, seconds: float = 5, worth: Callable[[], bool] = lambda: True
-    ) -> tuple[Answer, bytes]:
+    def asking(play: Play, seconds: float = 5, worth: Callable[[], bool] = lambda: True) -> tuple[Answer, bytes]:
         Path(path).unlink(missing_ok=True)
         with serving(path, socket.AF_UNIX, play) as (_, requests):
             answer = get(Target(path, "shop.example.org", "/health?deep=1"), seconds, worth)
@@ -161,7 +159,7 @@ def test_a_server_that_dribbles_is_given_up_in_time(ask: Ask) -> None:
             time.sleep(0.05)
 
     began = time.monotonic()
-    with pytest.raises(NoAnswer, match="no complete answer within 0.4 seconds"):
+    with pytest.raises(NoAnswer, match=r"no complete answer within 0\.4 seconds"):
         ask(play, seconds=0.4)
     assert time.monotonic() - began < 1
 

@@ -52,7 +52,9 @@ def test_a_plain_name_is_an_app_name(name: str) -> None:
     assert APP_NAME.match(name)
 
 
-@pytest.mark.parametrize("name", ["", "1app", "-app", "App", "my_app", "my.app", "my app", "a/b", "app\n", "a" * 32, "ä"])
+@pytest.mark.parametrize(
+    "name", ["", "1app", "-app", "App", "my_app", "my.app", "my app", "a/b", "app\n", "a" * 32, "ä"]
+)
 def test_another_name_is_none(name: str) -> None:
     assert not APP_NAME.match(name)
 

@@ -34,7 +34,8 @@ AWKWARD = "p@ss 'w\"ord\\/é&<+😀\n"
         html.escape(AWKWARD).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
     ],
     ids=[
-        "raw", "shell", "url", "form", "base64", "base64 for urls", "json", "json in utf-8", "repr", "html", "markupsafe",
+        "raw", "shell", "url", "form", "base64", "base64 for urls",
+        "json", "json in utf-8", "repr", "html", "markupsafe",
     ],
 )  # fmt: skip
 def test_a_secret_is_masked_in_each_form(form: str) -> None:

@@ -82,7 +82,15 @@ def test_a_plain_directory_gives_all_but_what_its_gitignore_names(app: Path) -> 
     (app / ".gitignore").write_text("*.log\n!kept.log\n")
     (app / "shop/.gitignore").write_text("/local.py\n")
     put(app, "debug.log", "kept.log", "shop/local.py", "local.py")
-    files = [".gitignore", "kept.log", "local.py", "shop/.gitignore", "shop/__init__.py", "shop/static/style.css", "wsgi.py"]
+    files = [
+        ".gitignore",
+        "kept.log",
+        "local.py",
+        "shop/.gitignore",
+        "shop/__init__.py",
+        "shop/static/style.css",
+        "wsgi.py",
+    ]
     assert list_files(app) == files
     assert not (app / ".git").exists()
 
@@ -147,7 +155,12 @@ def test_the_variables_of_a_git_hook_do_not_lead_elsewhere(
     put(other, "elsewhere.py")
     git(other, "init", "--quiet")
     git(app, "init", "--quiet")
-    for name, value in {"GIT_DIR": ".git", "GIT_WORK_TREE": "", "GIT_INDEX_FILE": ".git/index", "GIT_PREFIX": ""}.items():
+    for name, value in {
+        "GIT_DIR": ".git",
+        "GIT_WORK_TREE": "",
+        "GIT_INDEX_FILE": ".git/index",
+        "GIT_PREFIX": "",
+    }.items():
         monkeypatch.setenv(name, str(other / value))
     assert list_files(app) == ["shop/__init__.py", "shop/static/style.css", "wsgi.py"]
 
@@ -211,7 +224,8 @@ def test_a_link_at_the_top_that_stays_inside_is_kept(app: Path, target: str) -> 
 
 
 @pytest.mark.parametrize(
-    "target", ["/etc/passwd", "//etc/passwd", "../../../x", "../../../app/wsgi.py", "a/../../../../x", "../../..", "../../../.."]
+    "target",
+    ["/etc/passwd", "//etc/passwd", "../../../x", "../../../app/wsgi.py", "a/../../../../x", "../../..", "../../../.."],
 )
 def test_a_link_that_leads_out_is_refused(app: Path, target: str) -> None:
     (app / "shop/static/link").symlink_to(target)
@@ -265,8 +279,10 @@ def test_the_digest_never_changes_between_versions(tmp_path: Path) -> None:
         lambda app: put(app, "new.py"),
         lambda app: (app / "new.py").symlink_to("wsgi.py"),
         lambda app: (app / "shop/static").rename(app / "shop/dynamic"),
-        lambda app: (app / "wsgi.py").write_text("content of shop/__init__.py\n")
-        and (app / "shop/__init__.py").write_text("content of wsgi.py\n"),
+        lambda app: (
+            (app / "wsgi.py").write_text("content of shop/__init__.py\n")
+            and (app / "shop/__init__.py").write_text("content of wsgi.py\n")
+        ),
     ],
     ids=["content", "mode", "name", "fewer", "more", "link", "directory", "swapped"],
 )
@@ -400,7 +416,9 @@ def test_a_cut_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: Path, 
 
 
 def test_a_garbled_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: Path) -> None:
-    for number, body in enumerate([b"not an archive", gzip.compress(b"nor this" * 1000), b"\x1f\x8b\x08\x00" + b"x" * 99]):
+    for number, body in enumerate(
+        [b"not an archive", gzip.compress(b"nor this" * 1000), b"\x1f\x8b\x08\x00" + b"x" * 99]
+    ):
         (tmp_path / "a.tar.gz").write_bytes(body)
         with pytest.raises(GreenlightError, match="is not the one that was packed; run again"):
             unpack(tmp_path / "a.tar.gz", named(app), tmp_path / f"{number}", NO_PYTHON)
@@ -412,7 +430,11 @@ segments = st.text(st.sampled_from("ab.-_ é😀"), min_size=1, max_size=6).filt
 
 @settings(max_examples=20)
 @given(
-    st.dictionaries(st.lists(segments, min_size=1, max_size=3).map("/".join), st.tuples(st.binary(max_size=300), st.booleans()), min_size=1)
+    st.dictionaries(
+        st.lists(segments, min_size=1, max_size=3).map("/".join),
+        st.tuples(st.binary(max_size=300), st.booleans()),
+        min_size=1,
+    )
 )
 def test_any_tree_arrives_as_it_was_packed(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, tuple[bytes, bool]]

@@ -173,7 +173,9 @@ def test_the_project_beside_a_lock_of_uv_is_part_of_the_name(recipe: Recipe, dir
 
 
 def test_a_missing_lock_is_named(recipe: Recipe) -> None:
-    with pytest.raises(GreenlightError, match="the source has no file lock.txt, the lock that flask_app_requirements"):
+    with pytest.raises(
+        GreenlightError, match=r"the source has no file lock\.txt, the lock that flask_app_requirements"
+    ):
         venv_digest(dataclasses.replace(recipe, requirements="lock.txt"))
 
 

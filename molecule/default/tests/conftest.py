@@ -26,6 +26,8 @@ INVENTORY = ROOT / "molecule/shared/inventory"
 DIRECTORY = ROOT / "build/molecule"
 SITE = "guestbook.test"
 APP = "guestbook"
+#: The user's command, with the inventory of the test servers.
+COMMAND = ["ansible-playbook", "-i", str(INVENTORY), "site.yml"]
 #: Seconds that one run of the play may take at the very most.
 PLAY_SECONDS = 300
 
@@ -84,7 +86,7 @@ class Server:
         return Path(self.root(f"readlink /srv/{APP}/live.sock")).stem
 
     def state(self) -> str:
-        """Everything that a deploy could change, in one text to compare: files with owner, mode, size, content; units."""
+        """All that a deploy could change, in one text to compare: files with owner, mode, size, content; units."""
         places = "/etc/guestbook /srv /etc/nginx /etc/systemd/system /etc/passwd /opt/greenlight"
         files = f"find {places} -printf '%p %u:%g %m %s %l\\n' 2>/dev/null | sort"
         contents = "find /etc/nginx /etc/systemd/system /srv/*/releases -type f -exec sha256sum {} + | sort"
@@ -143,23 +145,24 @@ class Played:
         return " ".join(self.output.split())
 
 
-def run_play(*options: str, limit: str = "", **variables: object) -> Played:
-    """The user's command, with variables laid over the inventory's."""
-    command = ["ansible-playbook", "-i", str(INVENTORY), "site.yml", *options]
-    command += ["--limit", limit] if limit else []
-    command += ["--extra-vars", json.dumps(variables)] if variables else []
-    environment = {
-        **os.environ,
+def play_environment() -> dict[str, str]:
+    """The environment of the user's command: the repository's settings, not those that Molecule runs us under."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return {
+        **kept,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_VAULT_IDENTITY_LIST": f"test@{ROOT}/molecule/shared/unused-vault-password",
-        "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
     }
-    # Molecule's own settings would put other paths in place of the user's.
-    for name in ("ANSIBLE_ROLES_PATH", "ANSIBLE_COLLECTIONS_PATH", "ANSIBLE_LIBRARY", "ANSIBLE_FILTER_PLUGINS"):
-        environment.pop(name, None)
+
+
+def run_play(*options: str, limit: str = "", **variables: object) -> Played:
+    """The user's command, with variables laid over the inventory's."""
+    command = [*COMMAND, *options]
+    command += ["--limit", limit] if limit else []
+    command += ["--extra-vars", json.dumps(variables)] if variables else []
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PLAY_SECONDS, check=False
+        command, cwd=ROOT, env=play_environment(), capture_output=True, text=True, timeout=PLAY_SECONDS, check=False
     )
     return Played(done.returncode, done.stdout + done.stderr)
 

@@ -116,7 +116,10 @@ def test_the_preflight_refuses_a_source_with(
 
 def test_all_problems_are_said_at_once(one_server: Server) -> None:
     done = run_play(
-        limit=one_server.name, flask_app_environment="stagging", flask_app_keep_release=3, flask_app_free_space_mb=999_999_999
+        limit=one_server.name,
+        flask_app_environment="stagging",
+        flask_app_keep_release=3,
+        flask_app_free_space_mb=999_999_999,
     )
     refused(done, "flask_app_keep_release is not", "'stagging'", "flask_app_free_space_mb")
 

@@ -42,10 +42,15 @@ def push(server: Server, source: Path) -> str:
     """Make ``source`` the only commit of the repository on the server; return the commit."""
     git = ["git", "-C", str(source)]
     who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], [*who, "commit", "--quiet", "-m", "one"]):
+    for command in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["add", "."],
+        [*who, "commit", "--quiet", "-m", "one"],
+    ):
         subprocess.run([*git, *command], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    unpack = f"sudo sh -c 'rm -rf {REPOSITORY}; mkdir -p {REPOSITORY} && tar -x -C {REPOSITORY} && chown -R root: {REPOSITORY}'"
+    fill = f"mkdir -p {REPOSITORY} && tar -x -C {REPOSITORY} && chown -R root: {REPOSITORY}"
+    unpack = f"sudo sh -c 'rm -rf {REPOSITORY}; {fill}'"
     tar = subprocess.run(["tar", "-c", "-C", str(source / ".git"), "."], check=True, capture_output=True).stdout
     subprocess.run([*ssh(server.name), unpack], input=tar, check=True)
     return commit

@@ -18,7 +18,8 @@ def hunt(server: Server, lines: list[str]) -> list[str]:
     lines = lines + [base64.b64encode(line.encode()).decode().rstrip("=") for line in lines]
     server.write(PATTERNS, "\n".join(lines))
     places = "/etc /srv /var /run /tmp /opt /usr/local /home /dev/shm"
-    readable = f"find {places} -xdev -type f -perm /o+r -exec grep --fixed-strings --files-with-matches --file={PATTERNS} {{}} +"
+    search = f"grep --fixed-strings --files-with-matches --file={PATTERNS}"
+    readable = f"find {places} -xdev -type f -perm /o+r -exec {search} {{}} +"
     found = server.host.run(readable).stdout.split()
     logs = {
         "the journal": "journalctl --no-pager --output=json",

@@ -1,0 +1,716 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Claim, prove, switch, retire, prune: each step mends what it finds, killed at any instant or not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _command, _protocol, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
+    Bounds,
+    check_front_door,
+    claim,
+    key,
+    prove_candidate,
+    prunable,
+    prune,
+    retire,
+    serves,
+    superfluous,
+    switch,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.fakes import SECRETS, Host, create, state
+from tests.unit.killing import killed
+
+OLDER, OLD, NEW = (f"20261121T09442{second}Z" for second in range(3))
+PATIENCE = Patience(start_seconds=0.2, probe_seconds=0.2, successes=1, probes=1)
+BOUNDS = Bounds(stop_seconds=1, drain_seconds=1)
+FIELDS = {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"}
+PUBLIC = Target("http://127.0.0.1:80", "shop.example.org", "/health")
+
+
+def healthy(release: str, **changes: object) -> Answer:
+    document = {"status": "ok", "env": "staging", "debug": False, "revision": "r1", "release": release, **changes}
+    return Answer(200, json.dumps(document), 0.01)
+
+
+def contract(release: str) -> Contract:
+    return Contract("staging", False, "r1", release, fields=FIELDS)
+
+
+def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
+    """Make a host below ``root`` and let the protocol play with it."""
+    host = Host(Layout("shop", root))
+    for module in (_command, _systemd):
+        patch(module, "run", host.run)
+    patch(_protocol, "get", host.get)
+    return host
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return installed(tmp_path, monkeypatch.setattr)
+
+
+@pytest.fixture
+def layout(host: Host) -> Layout:
+    return host.layout
+
+
+def prove(host: Host, release: str, answer: Answer | None = None) -> str:
+    host.answers[release] = answer or healthy(release)
+    prove_candidate(
+        host.layout, release, contract(release), PATIENCE, host="shop.example.org", path="/health", bounds=BOUNDS
+    )
+    return release
+
+
+def go_live(host: Host, time: str, **changes: object) -> str:
+    """Deploy a release, all of it but the pruning."""
+    release = prove(host, create(host.layout, time, **changes))
+    switch(host.layout, release)
+    retire(host.layout, BOUNDS)
+    return release
+
+
+def units(*releases: str) -> set[str]:
+    return {f"shop@{release}.{kind}" for release in releases for kind in ("service", "socket")}
+
+
+# Claim
+
+
+def test_a_claim_makes_stamp_key_and_directories(layout: Layout) -> None:
+    made = claim(layout, "staging")
+    assert len(made) == 8
+    assert layout.environment_id.read_text() == "staging\n"
+    assert len(key(layout)) == 32
+    assert layout.digest_key.stat().st_mode & 0o777 == 0o600
+    assert layout.environment_files.stat().st_mode & 0o777 == 0o700
+    for directory in (layout.etc, layout.srv, layout.sources, layout.venvs, layout.releases):
+        assert directory.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_second_claim_changes_nothing(layout: Layout) -> None:
+    claim(layout, "staging")
+    before = key(layout)
+    assert claim(layout, "staging") == []
+    assert key(layout) == before
+
+
+def test_each_host_has_a_key_of_its_own(tmp_path: Path) -> None:
+    hosts = [Layout("shop", tmp_path / name) for name in "ab"]
+    for each in hosts:
+        claim(each, "staging")
+    assert key(hosts[0]) != key(hosts[1])
+
+
+def test_a_claim_in_check_mode_touches_nothing(layout: Layout) -> None:
+    before = sorted(layout.root.rglob("*"))
+    assert len(claim(layout, "staging", dry=True)) == 8
+    assert sorted(layout.root.rglob("*")) == before
+
+
+def test_a_claim_mends_a_mode_and_nothing_else(layout: Layout) -> None:
+    claim(layout, "staging")
+    before = key(layout)
+    layout.environment_files.chmod(0o755)
+    assert claim(layout, "staging") == [str(layout.environment_files)]
+    assert layout.environment_files.stat().st_mode & 0o777 == 0o700
+    assert (key(layout), layout.environment_id.read_text()) == (before, "staging\n")
+
+
+def test_a_claim_never_changes_the_stamp(layout: Layout) -> None:
+    claim(layout, "staging")
+    layout.digest_key.unlink()
+    claim(layout, "production")
+    assert layout.environment_id.read_text() == "staging\n"
+
+
+def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> None:
+    for change in itertools.count(1):
+        layout = Layout("shop", tmp_path / f"{change}")
+        ended = not killed(change, lambda layout=layout: claim(layout, "staging"))  # type: ignore[misc]
+        if not layout.environment_id.exists():  # nothing but the empty place of the stamp may come before it
+            assert not layout.srv.exists()
+        claim(layout, "staging")
+        assert claim(layout, "staging", dry=True) == []
+        assert len(key(layout)) == 32
+        if ended:
+            break
+    assert change > 10
+
+
+def test_a_missing_key_says_what_to_do(layout: Layout) -> None:
+    with pytest.raises(GreenlightError, match=r"digest\.key is missing; run the play from its start"):
+        key(layout)
+
+
+# Prove
+
+
+def test_a_candidate_that_keeps_its_contract_is_proved_and_runs(host: Host, layout: Layout) -> None:
+    release = prove(host, create(layout, NEW))
+    assert Releases(layout).get(release).proved  # type: ignore[union-attr]
+    assert host.running() == units(release)
+    assert host.enabled() == set()
+    assert Releases(layout).live() == ""
+
+
+def test_the_socket_is_started_before_the_service(host: Host, layout: Layout) -> None:
+    release = prove(host, create(layout, NEW))
+    starts = [call[2] for call in host.calls if call[1] == "start"]
+    assert starts == [layout.socket_unit(release), layout.service_unit(release)]
+    verbs = [call[1] for call in host.calls if call[0] == "systemctl"]
+    assert verbs.index("daemon-reload") < verbs.index("start")
+
+
+def test_what_is_left_of_a_killed_candidate_is_stopped_first(host: Host, layout: Layout) -> None:
+    release = create(layout, NEW)
+    (host.active / layout.socket_unit(release)).touch()
+    (host.failed / layout.service_unit(release)).touch()
+    prove(host, release)
+    verbs = [call[1] for call in host.calls if call[0] == "systemctl" and call[1] in ("stop", "reset-failed", "start")]
+    assert verbs == ["stop", "stop", "reset-failed", "start", "start"]
+    assert not list(host.failed.iterdir())
+
+
+def test_a_candidate_that_still_runs_is_not_restarted(host: Host, layout: Layout) -> None:
+    release = prove(host, create(layout, NEW))
+    host.calls.clear()
+    prove(host, release)
+    assert not [call for call in host.calls if call[1] == "stop"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "health answer: expected within 0.2 seconds, got no connection (Connection refused)"),
+        (Answer(500, "Internal Server Error", 0.01), "HTTP status: expected 200, got 500 Internal Server Error"),
+        (healthy("x", env="production"), 'env: expected "staging", got "production"'),
+        (healthy("x", debug=True), "debug: expected false, got true"),
+        (healthy("x", revision="r0"), 'revision: expected "r1", got "r0"'),
+    ],
+    ids=["no answer", "500", "environment", "debug", "revision"],
+)
+def test_a_candidate_that_breaks_its_contract_is_stopped_kept_and_bad(
+    host: Host, layout: Layout, answer: Answer | None, reason: str
+) -> None:
+    old = go_live(host, OLD)
+    before = state(layout, host)
+    release = create(layout, NEW)
+    host.answers[release] = answer
+    host.journal = "Traceback (most recent call last):\n\nKeyError: 'X'\n"
+    with pytest.raises(GreenlightError) as failed:
+        prove_candidate(layout, release, contract(release), PATIENCE, host="h", path="/health", bounds=BOUNDS)
+    text = str(failed.value)
+    assert f"release {release} was not proved on unix:" in text
+    assert reason in text
+    assert "KeyError: 'X'" in text
+    assert f"Traffic stays with {old}." in text
+    assert f"journalctl -u shop@{release}.service" in text
+    assert reason in failed.value.details["failures"]  # type: ignore[operator]
+    found = Releases(layout).get(release)
+    assert found and found.bad and not found.proved
+    assert json.loads((layout.release(release) / BAD).read_text()) == failed.value.details
+    marks = {**before["marks"], release: (False, True)}  # type: ignore[dict-item]
+    assert state(layout, host) == {**before, "marks": marks}
+
+
+def test_a_first_candidate_that_fails_leaves_no_live_release(host: Host, layout: Layout) -> None:
+    release = create(layout, NEW)
+    with pytest.raises(GreenlightError, match="There is no live release: the site answers 503"):
+        prove_candidate(layout, release, contract(release), PATIENCE, host="h", path="/", bounds=BOUNDS)
+    assert (host.running(), Releases(layout).live()) == (set(), "")
+
+
+@pytest.mark.parametrize("kind", ["service", "socket"])
+def test_a_unit_that_does_not_start_is_told_at_once(host: Host, layout: Layout, kind: str) -> None:
+    release = create(layout, NEW)
+    host.failing = {f"shop@{release}.{kind}"}
+    with pytest.raises(GreenlightError, match="process: expected running, got ended by itself"):
+        prove(host, release)
+    assert (host.running(), list(host.failed.iterdir())) == (set(), [])
+
+
+def test_a_process_that_systemd_had_to_restart_is_not_proved(
+    host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = create(layout, NEW)
+
+    def start(units: list[str]) -> object:
+        host.restarts += 1
+        return Host._start(host, units)
+
+    monkeypatch.setattr(host, "_start", start)
+    with pytest.raises(GreenlightError, match="process: expected running"):
+        prove(host, release)
+
+
+def test_the_live_release_is_left_running_when_it_breaks_its_contract(host: Host, layout: Layout) -> None:
+    release = go_live(host, NEW)
+    host.answers[release] = Answer(500, "broken", 0.01)
+    with pytest.raises(GreenlightError, match="It is the live release, so it was left running"):
+        prove_candidate(layout, release, contract(release), PATIENCE, host="h", path="/", bounds=BOUNDS)
+    assert host.running() == host.enabled() == units(release)
+    assert not Releases(layout).get(release).bad  # type: ignore[union-attr]
+
+
+def test_a_release_that_is_not_whole_is_not_started(host: Host, layout: Layout) -> None:
+    release = create(layout, NEW)
+    layout.environment_file(release).unlink()
+    with pytest.raises(GreenlightError, match=f"there is no whole release {release}"):
+        prove(host, release)
+    assert host.running() == set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(500, f"cannot connect to {SECRETS['DATABASE_URL']} with {SECRETS['SECRET_KEY']}", 0.01),
+        Answer(500, "x" * 180 + SECRETS["DATABASE_URL"], 0.01),
+        Answer(500, "x" * 480 + SECRETS["SECRET_KEY"], 0.01),
+        Answer(200, f"no JSON but {SECRETS['DATABASE_URL']}", 0.01),
+        healthy("x", env=SECRETS["SECRET_KEY"]),
+        healthy("x", revision=[SECRETS["DATABASE_URL"]]),
+    ],
+    ids=["answer", "cut at 200", "cut at 500", "no json", "field", "nested"],
+)
+def test_no_message_and_no_file_holds_a_secret_that_the_app_gave_away(
+    host: Host, layout: Layout, answer: Answer
+) -> None:
+    release = create(layout, NEW)
+    host.answers[release] = answer
+    host.journal = f"connecting to {SECRETS['DATABASE_URL']}\npassword pass-w0rd\nkey {SECRETS['SECRET_KEY']!r}\n"
+    with pytest.raises(GreenlightError) as failed:
+        prove_candidate(layout, release, contract(release), PATIENCE, host="h", path="/", bounds=BOUNDS)
+    said = str(failed.value) + json.dumps(failed.value.details) + (layout.release(release) / BAD).read_text()
+    assert "********" in said
+    for part in ("hunter2", "pass-w0rd", "postgresql://shop"):
+        assert part not in said
+
+
+def test_the_mark_of_a_proved_release_holds_no_secret(host: Host, layout: Layout) -> None:
+    release = prove(host, create(layout, NEW), healthy(f"20261121T094422Z-{'a1' * 4}", key=SECRETS["SECRET_KEY"]))
+    assert "hunter2" not in (layout.release(release) / PROVED).read_text()
+
+
+# Switch
+
+
+def test_a_switch_moves_traffic_and_boot_to_the_release(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    assert switch(layout, new) == old
+    assert Releases(layout).live() == new
+    assert os.readlink(layout.live) == f"releases/{new}"
+    assert os.readlink(layout.live_socket) == str(layout.socket(new))
+    assert Releases(layout).previous() == old
+    assert units(new) <= host.enabled()
+    assert host.running() == units(old, new)
+    assert serves(layout, new)
+    assert not serves(layout, old)
+
+
+def test_a_first_switch_has_nobody_before_it(host: Host, layout: Layout) -> None:
+    new = prove(host, create(layout, NEW))
+    assert switch(layout, new) == ""
+    assert Releases(layout).previous() == ""
+
+
+def test_a_switch_to_the_live_release_keeps_the_previous_one(host: Host, layout: Layout) -> None:
+    old, new = go_live(host, OLD), go_live(host, NEW)
+    assert switch(layout, new) == ""
+    assert Releases(layout).previous() == old
+
+
+@pytest.mark.parametrize("case", ["unproved", "bad", "gone"])
+def test_a_switch_refuses_what_was_not_proved(host: Host, layout: Layout, case: str) -> None:
+    go_live(host, OLD)
+    new = create(layout, NEW)
+    if case != "unproved":
+        prove(host, new)
+    if case == "bad":
+        Releases(layout).mark(new, BAD, {})
+    if case == "gone":
+        Releases(layout).destroy(new)
+    before = state(layout, host)
+    with pytest.raises(GreenlightError, match=f"release {new} was not proved, so it gets no traffic; deploy again"):
+        switch(layout, new)
+    assert state(layout, host) == before
+
+
+@pytest.mark.parametrize("fault", ["socket", "service", "enabled", "live link", "live socket"])
+def test_a_release_serves_only_when_it_is_linked_running_and_enabled(host: Host, layout: Layout, fault: str) -> None:
+    release = go_live(host, NEW)
+    assert serves(layout, release)
+    if fault in ("socket", "service"):
+        (host.active / f"shop@{release}.{fault}").unlink()
+    elif fault == "enabled":
+        _systemd.disable([layout.socket_unit(release), layout.service_unit(release)])
+    else:
+        (layout.live if fault == "live link" else layout.live_socket).unlink()
+    assert not serves(layout, release)
+
+
+# Killed at any instant
+
+
+def deploy(host: Host, time: str, **changes: object) -> None:
+    """What the modules of the role do, in the order of main.yml: look at the host first."""
+    layout = host.layout
+    found = [release for release in Releases(layout).all() if release.manifest["revision"] == changes.get("revision")]
+    release = found[0].id if found and not found[0].bad else create(layout, time, **changes)
+    if not serves(layout, release):
+        host.answers[release] = healthy(release, revision=changes["revision"])
+        wanted = replace(contract(release), revision=str(changes["revision"]))
+        prove_candidate(layout, release, wanted, PATIENCE, host="h", path="/", bounds=BOUNDS)
+        switch(layout, release)
+    retire(layout, BOUNDS)
+    prune(layout, keep=2)
+
+
+def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    for change in itertools.count(1):
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
+        layout = host.layout
+        deploy(host, OLDER, revision="r0", source="c3" * 32)
+        deploy(host, OLD, revision="r1", venv="d4" * 32)
+        ended = not killed(change, lambda host=host: deploy(host, NEW, revision="r2", source="e5" * 32))  # type: ignore[misc]
+        live = Releases(layout).live()
+        assert units(live) <= host.running(), f"change {change}: the live release does not run"
+        assert units(live) <= host.enabled(), f"change {change}: a reboot would not bring the live release back"
+        assert Releases(layout).get(live), f"change {change}: the live release is not whole"
+        assert os.readlink(layout.live).endswith(("a1a1a1a1", "e5e5e5e5"))
+        deploy(host, NEW, revision="r2", source="e5" * 32)
+        ends.append(
+            state(layout, host)
+            | {"left": sorted(str(path.relative_to(layout.root)) for path in layout.srv.rglob("*"))}
+            | {"environments": sorted(os.listdir(layout.environment_files))}
+        )
+        if ended:
+            break
+    assert change > 40
+    assert ends[-1]["live"] == f"{NEW}-e5e5e5e5"
+    assert ends[-1]["previous"] == f"{OLD}-a1a1a1a1"
+    assert ends[-1]["running"] == ends[-1]["enabled"] == units(f"{NEW}-e5e5e5e5")
+    assert [number for number, end in enumerate(ends, start=1) if end != ends[-1]] == []
+
+
+def test_a_way_back_killed_at_any_instant_never_leaves_the_site_without_a_running_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in itertools.count(1):
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
+        layout = host.layout
+        old = go_live(host, OLD)
+        new = prove(host, create(layout, NEW, source="e5" * 32))
+        switch(layout, new)
+
+        def back(layout: Layout = layout, new: str = new) -> None:
+            with pytest.raises(GreenlightError):
+                check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS, may_switch_back=True)
+
+        ended = not killed(change, back)
+        assert units(Releases(layout).live()) <= host.running()
+        assert units(Releases(layout).live()) <= host.enabled()
+        if ended:
+            break
+    assert change > 8
+    assert Releases(layout).live() == old
+
+
+# The front door
+
+
+def test_a_front_door_that_leads_to_the_release_is_answered(host: Host, layout: Layout) -> None:
+    release = go_live(host, NEW)
+    host.front_door = healthy(release)
+    answer = check_front_door(layout, contract(release), PATIENCE, PUBLIC, BOUNDS, may_switch_back=True)
+    assert answer is host.front_door
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_front_door_that_leads_elsewhere_gives_the_traffic_back(host: Host, layout: Layout, may: bool) -> None:
+    old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    host.front_door = healthy(old)
+    host.journal = f"key {SECRETS['SECRET_KEY']}"
+    with pytest.raises(GreenlightError) as failed:
+        check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS, may_switch_back=may)
+    text = str(failed.value)
+    assert f"the front door {PUBLIC} does not lead to release {new}" in text
+    assert f'release: expected "{new}", got "{old}"' in text
+    assert "hunter2" not in text + str(failed.value.details)
+    if may:
+        assert f"Traffic is back at {old}." in text
+        assert Releases(layout).live() == old
+        assert os.readlink(layout.live) == f"releases/{old}"
+        assert Releases(layout).previous() == ""
+        assert Releases(layout).get(new).bad  # type: ignore[union-attr]
+        assert host.running() == host.enabled() == units(old)
+        assert serves(layout, old)
+    else:
+        assert "Traffic is back" not in text
+        assert Releases(layout).live() == new
+        assert not Releases(layout).get(new).bad  # type: ignore[union-attr]
+        assert host.running() == units(old, new)
+
+
+@pytest.mark.parametrize("case", ["first", "previous stopped", "previous bad"])
+def test_without_a_running_previous_release_the_site_answers_503(host: Host, layout: Layout, case: str) -> None:
+    if case != "first":
+        old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    if case == "previous stopped":
+        retire(layout, BOUNDS)
+    if case == "previous bad":
+        Releases(layout).mark(old, BAD, {})
+    with pytest.raises(GreenlightError, match="No earlier release runs: the site answers 503"):
+        check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS, may_switch_back=True)
+    assert not layout.live_socket.is_symlink()
+    assert not layout.live.is_symlink()
+    assert not units(new) & (host.running() | host.enabled())
+
+
+# Retire
+
+
+def test_retiring_stops_all_but_the_live_release(host: Host, layout: Layout) -> None:
+    older, old = (prove(host, create(layout, time)) for time in (OLDER, OLD))
+    new = prove(host, create(layout, NEW))
+    (host.failed / layout.service_unit(older)).touch()
+    _systemd.enable([layout.service_unit(old)])
+    switch(layout, new)
+    assert superfluous(layout) == [older, old]
+    assert sorted(retire(layout, BOUNDS)) == [older, old]
+    assert host.running() == host.enabled() == units(new)
+    assert not list(host.failed.iterdir())
+    assert retire(layout, BOUNDS) == {}
+
+
+def test_a_socket_is_stopped_before_its_service_and_both_are_kept_from_the_next_boot(
+    host: Host, layout: Layout
+) -> None:
+    old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    host.calls.clear()
+    retire(layout, BOUNDS)
+    told = [call for call in host.calls if call[0] == "systemctl" and call[1] in ("disable", "stop")]
+    assert told == [
+        ["systemctl", "disable", "--quiet", layout.socket_unit(old), layout.service_unit(old)],
+        ["systemctl", "stop", layout.socket_unit(old)],
+        ["systemctl", "stop", layout.service_unit(old)],
+    ]
+
+
+def test_a_release_is_stopped_only_when_nobody_waits_in_its_queue(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    switch(layout, prove(host, create(layout, NEW)))
+    host.queues[str(layout.socket(old))] = [3, 2, 1]
+    host.calls.clear()
+    (seconds,) = retire(layout, BOUNDS).values()
+    programs = [call[0] if call[0] == "ss" else call[1] for call in host.calls]
+    assert programs.count("ss") == 4
+    assert max(number for number, name in enumerate(programs) if name == "ss") < programs.index("disable")
+    assert 0.1 < seconds < 0.6
+
+
+def test_a_queue_that_never_empties_is_waited_for_no_longer_than_the_bound(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    switch(layout, prove(host, create(layout, NEW)))
+    host.queues[str(layout.socket(old))] = [1] * 1000
+    (seconds,) = retire(layout, Bounds(drain_seconds=0.2)).values()
+    assert 0.2 <= seconds < 0.5
+    assert units(old) & host.running() == set()
+
+
+def test_without_a_live_release_nothing_is_stopped(host: Host, layout: Layout) -> None:
+    release = prove(host, create(layout, NEW))
+    assert superfluous(layout) == [release]
+    assert retire(layout, BOUNDS) == {}
+    assert host.running() == units(release)
+
+
+def test_another_apps_units_are_left_alone(host: Host, layout: Layout) -> None:
+    other = "shop-admin@20261121T094420Z-1a2b3c4d.service"
+    (host.active / other).touch()
+    _systemd.enable([other])
+    go_live(host, NEW)
+    assert other in host.running() & host.enabled()
+
+
+# Prune
+
+
+def kept(layout: Layout) -> set[str]:
+    return {release.id for release in Releases(layout).all()}
+
+
+def test_live_previous_the_newest_good_ones_and_the_newest_bad_one_stay(host: Host, layout: Layout) -> None:
+    made = [create(layout, f"20261121T0944{second}Z") for second in range(10, 20)]
+    for release in made:
+        Releases(layout).mark(release, PROVED, {})
+    for release in (made[3], made[5]):
+        Releases(layout).mark(release, BAD, {})
+    link(layout.live_socket, str(layout.socket(made[1])))
+    link(layout.previous, f"releases/{made[0]}")
+    prune(layout, keep=3)
+    assert kept(layout) == {made[0], made[1], made[5], *made[7:]}
+    assert prunable(layout, keep=3) == []
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_who_keeps_none_keeps_live_and_previous(host: Host, layout: Layout, keep: int) -> None:
+    go_live(host, OLDER)
+    releases = {go_live(host, OLD), go_live(host, NEW)}
+    prune(layout, keep=keep)
+    assert kept(layout) == releases
+
+
+def test_an_unproved_release_that_is_not_live_goes(host: Host, layout: Layout) -> None:
+    live = go_live(host, OLD)
+    create(layout, NEW)
+    prune(layout, keep=5)
+    assert kept(layout) == {live}
+
+
+def test_a_pruned_release_leaves_nothing_and_a_kept_one_keeps_everything(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLDER, source="c3" * 32, venv="c3" * 32)
+    releases = [go_live(host, OLD), go_live(host, NEW, revision="r1", venv="d4" * 32)]
+    doomed = prunable(layout, keep=1)
+    assert prune(layout, keep=1) == doomed
+    assert {str(Path(path).relative_to(layout.root)) for path in doomed} == {
+        f"srv/shop/releases/{old}",
+        f"etc/shop/releases/{old}.env",
+        f"etc/systemd/system/shop@{old}.service.d",
+        f"srv/shop/sources/{'c3' * 32}",
+        f"srv/shop/venvs/{'c3' * 32}",
+    }
+    assert sorted(os.listdir(layout.sources)) == ["a1" * 32]
+    assert sorted(os.listdir(layout.venvs)) == ["b2" * 32, "d4" * 32]
+    assert sorted(os.listdir(layout.environment_files)) == [f"{release}.env" for release in releases]
+
+
+def test_what_killed_runs_left_goes(host: Host, layout: Layout) -> None:
+    live = go_live(host, NEW)
+    for directory in (layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv, layout.etc):
+        (directory / f"{UNFINISHED}x").mkdir()
+        (directory / f"{UNFINISHED}x/file").touch()
+    prune(layout, keep=5)
+    assert not list(layout.srv.rglob(f"{UNFINISHED}*"))
+    assert not list(layout.etc.rglob(f"{UNFINISHED}*"))
+    assert kept(layout) == {live}
+
+
+def test_pruning_in_check_mode_only_names(host: Host, layout: Layout) -> None:
+    go_live(host, OLDER, source="c3" * 32)
+    go_live(host, OLD)
+    go_live(host, NEW)
+    before = sorted(layout.root.rglob("*"))
+    assert prunable(layout, keep=1)
+    assert sorted(layout.root.rglob("*")) == before
+
+
+def test_nothing_is_pruned_where_there_is_nothing(layout: Layout) -> None:
+    assert prune(layout, keep=5) == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a1", "b2", "c3"]),
+            st.sampled_from(["d4", "e5", "f6"]),
+            st.sampled_from(["proved", "bad", "proved and bad", "neither"]),
+        ),
+        max_size=7,
+    ),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.integers(0, 4),
+)
+def test_no_source_or_venv_of_a_kept_release_is_ever_removed(
+    tmp_path_factory: pytest.TempPathFactory,
+    made: list[tuple[str, str, str]],
+    live: int,
+    previous: int,
+    keep: int,
+) -> None:
+    layout = Layout("shop", tmp_path_factory.mktemp("host"))
+    releases = Releases(layout)
+    names = []
+    for number, (source, venv, mark) in enumerate(made):
+        name = create(layout, f"20261121T09442{number}Z", source=source * 32, venv=venv * 32)
+        for one in {"proved": [PROVED], "bad": [BAD], "proved and bad": [PROVED, BAD]}.get(mark, []):
+            releases.mark(name, one, {})
+        names.append(name)
+    layout.srv.mkdir(parents=True, exist_ok=True)
+    if live < len(names):
+        link(layout.live_socket, str(layout.socket(names[live])))
+    if previous < len(names):
+        link(layout.previous, f"releases/{names[previous]}")
+    wanted = {releases.live(), releases.previous()} - {""}
+    prune(layout, keep)
+    left = releases.all()
+    assert wanted <= {release.id for release in left}
+    for release in left:
+        home = layout.release(release.id)
+        assert (home / "source").is_dir()
+        assert (home / "venv").is_dir()
+        assert layout.environment_file(release.id).exists()
+        assert layout.drop_in(release.id).exists()
+    good = [release.id for release in left if release.proved and not release.bad and release.id not in wanted]
+    assert len(good) <= keep
+    assert sum(release.bad and release.id not in wanted for release in left) <= 1
+    used = {str(release.manifest["venv"]) for release in left}
+    assert set(os.listdir(layout.venvs) if layout.venvs.is_dir() else []) == used
+    assert prunable(layout, keep) == []
+
+
+# Systemd's answers
+
+
+@pytest.mark.parametrize(
+    ("shown", "active", "running"),
+    [
+        ("ActiveState=active\nSubState=running\n", True, True),
+        ("ActiveState=activating\nSubState=start\n", False, True),
+        ("ActiveState=activating\nSubState=auto-restart\n", False, False),
+        ("ActiveState=deactivating\nSubState=stop-sigterm\n", False, True),
+        ("ActiveState=failed\nSubState=failed\n", False, False),
+        ("ActiveState=inactive\nSubState=dead\n", False, False),
+        ("", False, False),
+        ("ActiveState=\nNRestarts=\nMainPID=[not set]\n".replace("[not set]", ""), False, False),
+    ],
+)
+def test_a_units_state_is_read(monkeypatch: pytest.MonkeyPatch, shown: str, active: bool, running: bool) -> None:
+    monkeypatch.setattr(_systemd, "run", lambda argv, **_: _command.Finished(0, shown, ""))
+    found = _systemd.state("shop@x.service")
+    assert (found.is_active, found.is_running, found.restarts, found.main_pid) == (active, running, 0, 0)
+
+
+def test_a_systemctl_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_command, "run", lambda argv, **_: _command.Finished(1, "", "Failed to connect to bus\n"))
+    with pytest.raises(GreenlightError, match=r"(?s)daemon-reload failed \(exit code 1\):\nFailed to connect to bus"):
+        _systemd.reload_units()

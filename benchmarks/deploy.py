@@ -218,21 +218,23 @@ class Benchmark:
         return seconds, changed_tasks(output, self.options.host)
 
     def ledger(self) -> dict[str, float]:
-        """Durations of the last deploy from the host's ledger; empty where there is none to read."""
+        """Seconds by event of the last deploy, from the host's ledger; empty where there is none to read.
+
+        ``live`` has those of the app's own start, ``retired`` those of the old release's drain.
+        """
         ledger = f"/srv/{self.options.app}/ledger.jsonl"
         command = [str(self.programs / "ansible"), self.options.host, "-i", self.options.inventory, "-b"]
         try:
-            output = self._run([*command, "-m", "ansible.builtin.command", "-a", f"tail -n1 {ledger}"], quiet=True)[1]
-            entry = json.loads(output.strip().rsplit("\n", 1)[-1])
-            durations = entry.get("durations") or {}
-            return {name: float(value) for name, value in durations.items() if value is not None}
-        except (BenchmarkError, ValueError, AttributeError, TypeError):
+            output = self._run([*command, "-m", "ansible.builtin.command", "-a", f"tail -n2 {ledger}"], quiet=True)[1]
+            entries = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+            return {entry["event"]: float(entry.get("start_seconds", entry.get("seconds"))) for entry in entries}
+        except (BenchmarkError, ValueError, KeyError, TypeError):
             return {}
 
     def measured_run(self, seconds: float) -> Run:
         """A deploy that made a release, with what the ledger says of it."""
-        durations = self.ledger()
-        return Run(seconds, durations.get("candidate_seconds"), durations.get("drain_seconds"))
+        events = self.ledger()
+        return Run(seconds, events.get("live"), events.get("retired"))
 
     def reset_command(self) -> str:
         """The command that the user gave, or for a throwaway server the one that makes it anew."""

@@ -7,6 +7,8 @@ Ansible's own loader does it, as in a play: it also finds the collections of sit
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,15 @@ settings.register_profile(
 )
 settings.load_profile("greenlight")
 set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where the machine has one, for a test that makes thousands of files."""
+    place = Path("/dev/shm")
+    where = place if os.access(place, os.W_OK) else tmp_path
+    with tempfile.TemporaryDirectory(prefix="greenlight-", dir=where) as made:
+        yield Path(made)
 
 
 @pytest.fixture(autouse=True)

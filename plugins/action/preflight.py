@@ -66,6 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "python_minimum": values["flask_app_python_minimum"],
             "http_port": values["flask_app_http_port"],
             "free_mb": values["flask_app_free_space_mb"],
+            "keep_releases": values["flask_app_keep_releases"],
             "server_names": values["flask_app_server_names"],
             # Derived from the role's variables, so only to be asked for once these are known to be right.
             "packages": templated(self._templar, known, "__flask_app_packages"),

@@ -18,14 +18,14 @@ INTERVAL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Failure:
-    """One assertion that does not hold; ``expected`` and ``got`` are texts for people."""
+    """One assertion that does not hold; ``expected`` and ``got`` are whole texts, so a secret in them can be masked."""
 
     assertion: str
     expected: str
     got: str
 
     def __str__(self) -> str:
-        return f"{self.assertion}: expected {self.expected}, got {self.got}"
+        return f"{self.assertion}: expected {self.expected}, got {_short(self.got)}"
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Contract:
     def failures(self, answer: Answer) -> list[Failure]:
         """Return what does not hold; empty when the contract is kept. A wrong status hides the rest."""
         if answer.status != self.status:
-            return [Failure("HTTP status", str(self.status), f"{answer.status} {_short(answer.body)}".strip())]
+            return [Failure("HTTP status", str(self.status), f"{answer.status} {answer.body}".strip())]
         try:
             document = json.loads(answer.body)
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            return [Failure("health answer", "a JSON object", _short(answer.body) or "an empty body")]
+            return [Failure("health answer", "a JSON object", answer.body.strip() or "an empty body")]
         expected = {"environment": self.environment, "debug": self.debug, "revision": self.revision}
         if self.fields.get("release") in document:
             expected["release"] = self.release
@@ -78,7 +78,7 @@ def _differences(expected: Mapping[str, object], got: Mapping[str, object], pref
         elif isinstance(value, Mapping) and isinstance(actual, Mapping):
             found += _differences(value, actual, f"{name}.")
         elif type(value) is not type(actual) or value != actual:
-            found.append(Failure(name, json.dumps(value), _short(json.dumps(actual))))
+            found.append(Failure(name, json.dumps(value), json.dumps(actual)))
     return found
 
 
@@ -161,7 +161,8 @@ def prove(
             kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)
         if starting and failures and clock() >= deadline:
             break
-        sleep(INTERVAL_SECONDS)
+        if kept < patience.successes:
+            sleep(INTERVAL_SECONDS)
     return Proof(kept >= patience.successes, failures if kept < patience.successes else [], answer,
                  kept + missed, first, clock() - began)  # fmt: skip
 

@@ -15,6 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._command import r
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim, prunable, superfluous
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252
@@ -30,24 +31,28 @@ class Host:
         memory_mb: total memory in MiB, rounded down to 256 so that a kernel update doesn't change it.
         systemd: its version, 0 where systemd is not the init system.
         python: version of the app's interpreter as ``3.13.5``, empty where there is none.
-        nginx: Nginx's version, empty where it isn't installed.
         packages_missing: which of the wanted Debian packages are not installed.
         package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
         ipv6: whether the kernel speaks IPv6.
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
+        claimed: whether stamp, key and directories of the app are all there.
+        account: whether the app's account is there.
+        leftovers: releases that run and should not, and paths that nobody needs.
     """
 
     cpus: int
     memory_mb: int
     systemd: int
     python: str
-    nginx: str
     packages_missing: list[str]
     package_module_ready: bool
     ipv6: bool
     environment: str
     sources: list[str]
+    claimed: bool
+    account: bool
+    leftovers: list[str]
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -65,6 +70,7 @@ class Wanted:
         http_port: TCP port of the site.
         free_mb: MiB that must be free where /srv is.
         free_inodes: inodes, likewise.
+        keep_releases: how many good releases stay.
     """
 
     environment: str
@@ -74,6 +80,7 @@ class Wanted:
     http_port: int
     free_mb: int
     free_inodes: int
+    keep_releases: int
 
 
 def survey(layout: Layout, wanted: Wanted) -> Host:
@@ -85,12 +92,14 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         memory_mb=_memory_mb(layout.root),
         systemd=_systemd_version(layout.root),
         python=_python_version(wanted.python),
-        nginx=_nginx_version(),
         packages_missing=[name for name in wanted.packages if name not in installed],
         package_module_ready="python3-apt" in installed,
         ipv6=(layout.root / "proc/net/if_inet6").exists(),
         environment=(read(layout.environment_id) or "").strip(),
         sources=sorted(entry.name for entry in sources.iterdir()) if sources.is_dir() else [],
+        claimed=not claim(layout, wanted.environment, dry=True),
+        account=_has_account(layout.app),
+        leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
     )
 
 
@@ -183,11 +192,8 @@ def _name_problems(layout: Layout, host: Host) -> list[Problem]:
     if host.environment:
         return []
     taken = [str(path) for path in (layout.etc, layout.srv, layout.state) if path.exists()]
-    try:
-        pwd.getpwnam(layout.app)
+    if host.account:
         taken.append(f"the account {layout.app}")
-    except KeyError:
-        pass
     units = layout.units
     taken += sorted(str(unit) for unit in units.glob(f"{layout.app}@.*")) if units.is_dir() else []
     if not taken:
@@ -213,6 +219,14 @@ def _port_problems(wanted: Wanted) -> list[Problem]:
     ]
 
 
+def _has_account(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
 def _memory_mb(root: Path) -> int:
     match = re.search(r"^MemTotal:\s+(\d+) kB", read(root / "proc/meminfo") or "", re.MULTILINE)
     total = int(match.group(1)) // 1024 if match else 1024
@@ -235,11 +249,6 @@ def _python_version(interpreter: str) -> str:
         return ".".join(str(int(number)) for number in json.loads(done.stdout))
     except (ValueError, TypeError):
         return ""
-
-
-def _nginx_version() -> str:
-    match = re.search(r"nginx/([0-9.]+)", run(["/usr/sbin/nginx", "-v"]).stderr)
-    return match.group(1) if match else ""
 
 
 def _installed(packages: Sequence[str]) -> set[str]:

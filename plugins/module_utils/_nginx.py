@@ -100,7 +100,7 @@ def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
         _put(tree, change)
         _judge(run([tree.nginx, "-t"]), change, server_names, str)
         _load(active)
-    except GreenlightError:
+    except (GreenlightError, OSError):
         _put(tree, {name: content for name, content in before.items() if name not in links})
         for name, target in links.items():
             remove(tree.etc / name)
@@ -206,6 +206,8 @@ def _rewrite(stage: Path, etc: Path, directory: Path) -> None:
             continue
         moved = text.replace(f"{etc}/", f"{stage}/").replace("/var/log/nginx/", f"{directory}/log/")
         moved = moved.replace("/run/nginx.pid", f"{directory}/nginx.pid")
+        for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have a log directory of its own
+            (directory / "log" / name).mkdir(parents=True, exist_ok=True)
         if moved != text:
             path.write_text(moved, encoding="utf-8")
 
@@ -216,8 +218,8 @@ def _digest(change: Change) -> str:
 
 
 def _marker_name(change: Change) -> str:
-    """The app's own site sorts after the files that apps share (their names start with a digit)."""
-    return Path(max(change)).stem
+    """The app's own site: of the files to be there the last, as those that apps share start with a digit."""
+    return Path(max(change, key=lambda name: (change[name] is not None, name))).stem
 
 
 def _exists(path: Path) -> bool:

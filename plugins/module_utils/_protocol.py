@@ -7,10 +7,11 @@ rename; the old release serves what it has accepted and is only then stopped (me
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
@@ -19,19 +20,21 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     link,
     make_directory,
+    read,
     remove,
     remove_unfinished,
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
 
 KEY_BYTES = 32
 
 
-def claim(layout: Layout, environment: str, dry: bool = False) -> list[str]:
+def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
     """Stamp the host for this app and environment, and make the app's directories; return what was missing."""
     directories = {
         layout.etc: 0o755,
@@ -118,7 +121,12 @@ def prove_candidate(
     )
     if proof.kept:
         answer = proof.answer
-        releases.mark(release, PROVED, {"health": answer.body if answer else ""})
+        fact = {
+            "health": mask(answer.body, releases.secrets(release)) if answer else "",
+            "start_seconds": round(proof.first_answer_seconds, 2),
+            "candidate_seconds": round(proof.seconds, 2),
+        }
+        releases.mark(release, PROVED, fact)
         return proof
     report = _evidence(layout, release, proof)
     headline = f"release {release} was not proved on {target}: {report['failures']}"
@@ -126,6 +134,7 @@ def prove_candidate(
         raise GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
     systemd.stop([socket, service], bounds.stop_seconds)
     releases.mark(release, BAD, report)
+    _record(layout, "refused", release, failures=report["failures"])
     live = releases.live()
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
@@ -136,13 +145,14 @@ def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
     """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal ends with."""
     secret_values = Releases(layout).secrets(release)
     answer = proof.answer
-    found = {
-        "failures": "; ".join(map(str, proof.failures)),
-        "answer": f"HTTP {answer.status} {answer.body.strip()[:500]}" if answer else "none",
-        "journal": "\n".join(systemd.journal(layout.service_unit(release))),
+    # Masked before it is cut: half a secret is no longer found, and still tells half of it.
+    failures = [replace(failure, got=mask(failure.got, secret_values)) for failure in proof.failures]
+    body = mask(answer.body, secret_values) if answer else ""
+    return {
+        "failures": "; ".join(map(str, failures)),
+        "answer": f"HTTP {answer.status} {body.strip()[:500]}" if answer else "none",
+        "journal": mask("\n".join(systemd.journal(layout.service_unit(release))), secret_values),
     }
-    masked: dict[str, object] = {name: mask(text, secret_values) for name, text in found.items()}
-    return masked
 
 
 def switch(layout: Layout, release: str) -> str:
@@ -181,6 +191,8 @@ def check_front_door(
     """
     proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience)
     if proof.kept and proof.answer:
+        if _last(layout, "live") != contract.release:
+            _record(layout, "live", contract.release, previous=Releases(layout).previous())
         return proof.answer
     report = _evidence(layout, contract.release, proof)
     text = f"the front door {target} does not lead to release {contract.release}: {report['failures']}"
@@ -206,6 +218,9 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
         remove(layout.live_socket)
         remove(layout.live)
     releases.mark(release, BAD, report)
+    _record(layout, "taken back", release, failures=report["failures"], previous=previous)
+    if previous:
+        _record(layout, "live", previous)
     _stop_release(layout, release, bounds)
     return previous
 
@@ -232,7 +247,9 @@ def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
     systemd.disable([socket, service])
     systemd.stop([socket, service], bounds.stop_seconds)
-    return round(time.monotonic() - began, 2)
+    seconds = round(time.monotonic() - began, 2)
+    _record(layout, "retired", release, seconds=seconds)
+    return seconds
 
 
 def prunable(layout: Layout, keep: int) -> list[str]:
@@ -242,7 +259,7 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     found = releases.all()
     good = [release.id for release in found if release.proved and not release.bad]
     bad = [release.id for release in found if release.bad]
-    kept = {releases.live(), releases.previous(), *good[-keep:], *bad[-1:]} - {""}
+    kept = {releases.live(), releases.previous(), *good[max(len(good) - keep, 0) :], *bad[-1:]} - {""}
     used = {str(release.manifest.get(kind)) for release in found if release.id in kept for kind in ("source", "venv")}
     doomed: list[Path] = []
     doomed += _entries_except(layout.releases, kept)
@@ -264,9 +281,27 @@ def prune(layout: Layout, keep: int) -> list[str]:
         if path.parent == layout.releases:
             releases.destroy(path.name)
         remove(path)
-    for directory in (layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv):
+    places = [layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv, layout.etc]
+    for release in releases.all():
+        places += [layout.release(release.id), layout.drop_in(release.id).parent]
+    for directory in places:
         remove_unfinished(directory)
     return doomed
+
+
+def _record(layout: Layout, event: str, release: str, **facts: object) -> None:
+    """Append an event to the ledger, with what the release's manifest and proof say of it."""
+    found = Releases(layout).get(release)
+    manifest = found.manifest if found else {}
+    known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
+    proof = json.loads(read(layout.release(release) / PROVED) or "{}") if event == "live" else {}
+    append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
+
+
+def _last(layout: Layout, event: str) -> str:
+    """Return the release of the newest event of this kind, or an empty text."""
+    names = [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == event]
+    return names[-1] if names else ""
 
 
 def _entries_except(directory: Path, kept: set[str]) -> list[Path]:

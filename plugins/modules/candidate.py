@@ -149,7 +149,8 @@ journal:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import (
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import (
     BOUNDS,
     CONTRACT,
     PATIENCE,
@@ -157,7 +158,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._module import (
     contract,
     options,
     patience,
-    run_module,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prove_candidate
 

@@ -150,7 +150,8 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import (
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import (
     BOUNDS,
     CONTRACT,
     PATIENCE,
@@ -158,7 +159,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._module import (
     contract,
     options,
     patience,
-    run_module,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import check_front_door
 

@@ -48,6 +48,10 @@ options:
     description: Inodes that must be free where C(/srv) is.
     type: int
     default: 20000
+  keep_releases:
+    description: How many good releases stay on the host.
+    type: int
+    default: 5
   server_names:
     description: Names of the site, which no other site of this Nginx may have.
     type: list
@@ -105,6 +109,7 @@ WANTED = {
     "http_port": {"type": "int", "required": True},
     "free_mb": {"type": "int", "required": True},
     "free_inodes": {"type": "int", "default": 20000},
+    "keep_releases": {"type": "int", "default": 5},
 }
 SPEC = {
     "app": {"type": "str", "required": True},

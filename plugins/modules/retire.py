@@ -55,7 +55,12 @@ retired:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import BOUNDS, bounds, options, run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import (
+    BOUNDS,
+    bounds,
+    options,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import retire, superfluous
 
 SPEC = {

@@ -58,7 +58,7 @@ class Host:
         self.active = layout.root / "systemd/active"
         self.failed = layout.root / "systemd/failed"
         for directory in (self.active, self.failed, layout.units):
-            directory.mkdir(parents=True)
+            directory.mkdir(parents=True, exist_ok=True)
         self.answers: dict[str, Answer | None] = {}
         self.front_door: Answer | None = None
         self.failing: set[str] = set()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -22,6 +23,7 @@ def killed(change: int, work: Callable[[], object]) -> bool:
     """
     child = os.fork()
     if child == 0:
+        gc.disable()  # a collection would copy all the memory that the child shares with us
         seen = 0
 
         def watch(event: str, arguments: tuple[object, ...]) -> None:

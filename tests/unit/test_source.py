@@ -437,9 +437,9 @@ segments = st.text(st.sampled_from("ab.-_ é😀"), min_size=1, max_size=6).filt
     )
 )
 def test_any_tree_arrives_as_it_was_packed(
-    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, tuple[bytes, bool]]
+    memory: Path, tree: dict[str, tuple[bytes, bool]]
 ) -> None:
-    tmp_path = tmp_path_factory.mktemp("tree")
+    tmp_path = memory / f"{len(os.listdir(memory))}"
     app = tmp_path / "app"
     names = []
     for name, (content, executable) in tree.items():

@@ -49,10 +49,9 @@ def push(server: Server, source: Path) -> str:
     ):
         subprocess.run([*git, *command], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    fill = f"mkdir -p {REPOSITORY} && tar -x -C {REPOSITORY} && chown -R root: {REPOSITORY}"
-    unpack = f"sudo sh -c 'rm -rf {REPOSITORY}; {fill}'"
+    place = f"rm -rf {REPOSITORY}; mkdir -p {REPOSITORY} && tar -x -C {REPOSITORY} && chown -R root: {REPOSITORY}"
     tar = subprocess.run(["tar", "-c", "-C", str(source / ".git"), "."], check=True, capture_output=True).stdout
-    subprocess.run([*ssh(server.name), unpack], input=tar, check=True)
+    subprocess.run([*ssh(server.name), f"sudo sh -c '{place}'"], input=tar, check=True)
     return commit
 
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The groups of options that several modules take, and the objects of the core that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds
+
+CONTRACT = {
+    "environment": {"type": "str", "required": True},
+    "debug": {"type": "bool", "required": True},
+    "revision": {"type": "str", "required": True},
+    "release": {"type": "str", "required": True},
+    "status": {"type": "int", "default": 200},
+    "fields": {"type": "dict", "default": {}},
+    "subset": {"type": "dict", "default": {}},
+}
+PATIENCE = {
+    "start_seconds": {"type": "float", "default": 60},
+    "probe_seconds": {"type": "float", "default": 5},
+    "successes": {"type": "int", "default": 3},
+    "probes": {"type": "int", "default": 5},
+}
+BOUNDS = {
+    "stop_seconds": {"type": "float", "default": 45},
+    "drain_seconds": {"type": "float", "default": 30},
+}
+
+
+def options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """An option that takes a group of values, each with its own type and default."""
+    return {"type": "dict", "options": dict(spec), "apply_defaults": True}
+
+
+def contract(values: Mapping[str, Any]) -> Contract:
+    return Contract(**values)
+
+
+def patience(values: Mapping[str, Any]) -> Patience:
+    return Patience(**values)
+
+
+def bounds(values: Mapping[str, Any]) -> Bounds:
+    return Bounds(**values)

@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A change of Nginx's configuration is made whole or not at all, whatever fails and whenever it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
+    Change,
+    Tree,
+    apply,
+    check,
+    pending,
+    stock_default_site,
+)
+
+from tests.unit.killing import killed
+
+SITE = "sites-enabled/shop.conf"
+DEFAULT = "sites-enabled/00-default-80.conf"
+CHANGE: Change = {SITE: "server { listen 80; server_name shop.example.org; }\n", DEFAULT: "server { listen 80; }\n"}
+NAMES = ["shop.example.org"]
+
+NGINX = """\
+#!/bin/sh
+# Plays "nginx -t": refuses a tree in which a file holds "bad", warns where two files hold the same server name.
+conf={etc}/nginx.conf
+[ "$2" = -c ] && conf=$3
+tree=$(dirname "$conf")
+echo "test $tree" >>{log}
+[ -e {live_bad} ] && [ "$tree" = {etc} ] && {{ echo "nginx: [emerg] live tree refused" >&2; exit 1; }}
+bad=$(grep -rl bad "$tree" | head -n 1)
+[ -z "$bad" ] || {{ echo "nginx: [warn] noise" >&2; echo "nginx: [emerg] unknown directive in $bad:1" >&2; exit 1; }}
+if [ "$(grep -rl 'server_name shop.example.org;' "$tree" | wc -l)" -gt 1 ]; then
+    echo 'nginx: [warn] conflicting server name "shop.example.org" on 0.0.0.0:80, ignored' >&2
+fi
+echo "nginx: configuration file $conf test is successful" >&2
+"""
+
+SYSTEMCTL = """\
+#!/bin/sh
+# Plays systemd with one unit: "active" is a file, each reload or start adds a worker.
+echo "$*" >>{log}
+case "$*" in
+    *is-active*) [ -e {state}/active ] ;;
+    *reload*) [ ! -e {state}/reload-fails ] || exit 1; [ -e {state}/no-workers ] || echo >>{state}/workers ;;
+    *enable*) [ ! -e {state}/start-fails ] || exit 1; touch {state}/active; echo >>{state}/workers ;;
+esac
+"""
+
+
+class Machine:
+    """Nginx and systemd, played by scripts; switches are files in ``state``."""
+
+    def __init__(self, root: Path) -> None:
+        self.tree = Tree(root / "etc/nginx", root / "var/greenlight", str(root / "bin/nginx"))
+        self.state = root / "state"
+        self.log = root / "log"
+        for directory in (self.tree.etc / "sites-enabled", self.tree.etc / "sites-available", self.state, root / "bin"):
+            directory.mkdir(parents=True)
+        places = {"etc": self.tree.etc, "log": self.log, "live_bad": self.state / "live-bad", "state": self.state}
+        for name, text in {"nginx": NGINX, "systemctl": SYSTEMCTL}.items():
+            (root / "bin" / name).write_text(text.format(**places))
+            (root / "bin" / name).chmod(0o755)
+        self.put("nginx.conf", f"include {self.tree.etc}/sites-enabled/*;\n")
+        self.turn("active")
+
+    def put(self, name: str, text: str) -> None:
+        (self.tree.etc / name).write_text(text)
+
+    def turn(self, *switches: str) -> None:
+        for switch in switches:
+            (self.state / switch).touch()
+
+    def workers(self) -> set[int]:
+        path = self.state / "workers"
+        return set(range(path.read_text().count("\n"))) if path.exists() else set()
+
+    def told(self, word: str) -> int:
+        """How often a program was called with ``word``."""
+        return sum(word in line for line in self.log.read_text().splitlines()) if self.log.exists() else 0
+
+    def files(self) -> dict[str, str]:
+        """The tree: name -> content, or where a link leads."""
+        return {
+            str(path.relative_to(self.tree.etc)): f"-> {os.readlink(path)}" if path.is_symlink() else path.read_text()
+            for path in sorted(self.tree.etc.rglob("*"))
+            if path.is_symlink() or path.is_file()
+        }
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return made(tmp_path, monkeypatch)
+
+
+def made(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(root)
+    monkeypatch.setenv("PATH", f"{root}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
+    monkeypatch.setattr(_nginx, "_workers", machine.workers)
+    return machine
+
+
+# What differs
+
+
+@pytest.mark.parametrize(
+    ("there", "after", "expected"),
+    [
+        (None, "new", ("", "new")),
+        ("old", "new", ("old", "new")),
+        ("same", "same", None),
+        ("old", None, ("old", "")),
+        (None, None, None),
+        (None, "", ("", "")),
+        ("crlf\r\n", "crlf\n", ("crlf\r\n", "crlf\n")),
+    ],
+)
+def test_what_differs_is_told_with_before_and_after(
+    machine: Machine, there: str | None, after: str | None, expected: tuple[str, str] | None
+) -> None:
+    if there is not None:
+        (machine.tree.etc / SITE).write_bytes(there.encode())
+    assert pending(machine.tree, {SITE: after}) == ({SITE: expected} if expected else {})
+
+
+# The check
+
+
+def test_a_check_touches_nothing_and_tests_a_copy_with_the_change_in_it(machine: Machine) -> None:
+    before = machine.files()
+    check(machine.tree, CHANGE, NAMES)
+    assert machine.files() == before
+    assert machine.told("test ") == 1
+    assert machine.told(f"test {machine.tree.etc}") == 0
+    with pytest.raises(GreenlightError):
+        check(machine.tree, {SITE: "bad"}, NAMES)
+    assert machine.files() == before
+
+
+def test_a_refusal_names_the_file_where_it_really_is(machine: Machine) -> None:
+    with pytest.raises(GreenlightError) as refused:
+        check(machine.tree, {SITE: "bad"}, NAMES)
+    assert str(refused.value) == (
+        "Nginx refuses the configuration, nothing was changed."
+        f"\nnginx: [emerg] unknown directive in {machine.tree.etc / SITE}:1"
+    )
+
+
+def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> None:
+    machine.put("sites-enabled/other.conf", "bad")
+    with pytest.raises(GreenlightError, match=r"(?s)in a file that is not this app's: mend that first.*other\.conf:1"):
+        check(machine.tree, CHANGE, NAMES)
+
+
+def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
+    machine.put("sites-enabled/other.conf", "server { listen 80; server_name shop.example.org; }\n")
+    with pytest.raises(GreenlightError, match="flask_app_server_names holds shop.example.org, which another site"):
+        check(machine.tree, CHANGE, NAMES)
+    check(machine.tree, CHANGE, ["elsewhere.example.org"])
+
+
+def test_a_second_default_server_names_the_variable(machine: Machine) -> None:
+    done = Finished(1, "", "nginx: [emerg] a duplicate default server for 0.0.0.0:80 in /etc/nginx/x:1")
+    with pytest.raises(GreenlightError, match="set flask_app_nginx_default_server: false"):
+        _nginx._judge(done, CHANGE, NAMES, str)
+
+
+def test_a_file_that_is_to_go_is_not_in_the_copy(machine: Machine) -> None:
+    machine.put("sites-enabled/old.conf", "bad")
+    check(machine.tree, {**CHANGE, "sites-enabled/old.conf": None}, NAMES)
+
+
+def test_links_are_followed_and_broken_ones_stay(machine: Machine, tmp_path: Path) -> None:
+    etc, copy = machine.tree.etc, tmp_path / "copy"
+    machine.put("sites-available/blog.conf", "blog")
+    (etc / "sites-enabled/blog.conf").symlink_to("../sites-available/blog.conf")
+    (etc / "sites-enabled/gone.conf").symlink_to("../sites-available/gone.conf")
+    (etc / "linked").symlink_to("sites-available")
+    os.mkfifo(etc / "pipe")
+    _nginx._copy(etc, copy)
+    assert not (copy / "sites-enabled/blog.conf").is_symlink()
+    assert (copy / "sites-enabled/blog.conf").read_text() == "blog"
+    assert (copy / "linked/blog.conf").read_text() == "blog"
+    assert os.readlink(copy / "sites-enabled/gone.conf") == "../sites-available/gone.conf"
+    assert not (copy / "pipe").exists()
+
+
+def test_absolute_paths_logs_and_the_pid_file_lead_into_the_copy(machine: Machine, tmp_path: Path) -> None:
+    etc, stage = machine.tree.etc, tmp_path / "stage"
+    machine.put(
+        "nginx.conf",
+        f"include {etc}/mime.types;\naccess_log /var/log/nginx/access.log;\nerror_log /var/log/nginx/shop/error.log;\n"
+        "pid /run/nginx.pid;\nssl_certificate /etc/ssl/x.pem;\n",
+    )
+    (etc / "binary").write_bytes(b"\xff\xfe/run/nginx.pid")
+    _nginx._copy(etc, stage)
+    _nginx._rewrite(stage, etc, tmp_path)
+    assert (stage / "nginx.conf").read_text() == (
+        f"include {stage}/mime.types;\naccess_log {tmp_path}/log/access.log;\n"
+        f"error_log {tmp_path}/log/shop/error.log;\npid {tmp_path}/nginx.pid;\nssl_certificate /etc/ssl/x.pem;\n"
+    )
+    assert (tmp_path / "log/shop").is_dir()
+    assert (stage / "binary").read_bytes() == b"\xff\xfe/run/nginx.pid"
+
+
+# The change
+
+
+def test_a_change_is_swapped_in_tested_and_reloaded(machine: Machine) -> None:
+    assert apply(machine.tree, CHANGE, NAMES) is True
+    assert {name: machine.files()[name] for name in CHANGE} == CHANGE
+    assert machine.told("reload nginx") == 1
+    assert machine.told(f"test {machine.tree.etc}") == 1
+
+
+@pytest.mark.parametrize("app", ["shop", "api", "default", "zoo"])
+def test_a_second_run_changes_nothing(machine: Machine, app: str) -> None:
+    change = {f"sites-enabled/{app}.conf": "server { }\n", DEFAULT: "server { listen 80; }\n"}
+    (machine.tree.etc / "sites-enabled/default").symlink_to("../sites-available/default")
+    apply(machine.tree, {"sites-enabled/default": None, **change}, NAMES)
+    machine.log.unlink()
+    assert apply(machine.tree, change, NAMES) is False
+    assert (machine.told("test "), machine.told("reload")) == (0, 0)
+
+
+def test_each_app_has_a_marker_of_its_own(machine: Machine) -> None:
+    other = {"sites-enabled/blog.conf": "server { }\n", DEFAULT: CHANGE[DEFAULT]}
+    apply(machine.tree, CHANGE, NAMES)
+    apply(machine.tree, other, [])
+    assert apply(machine.tree, CHANGE, NAMES) is False
+    assert apply(machine.tree, other, []) is False
+
+
+def test_an_nginx_that_does_not_run_is_started(machine: Machine) -> None:
+    (machine.state / "active").unlink()
+    assert apply(machine.tree, CHANGE, NAMES) is True
+    assert machine.told("enable --quiet --now nginx") == 1
+    (machine.state / "active").unlink()
+    assert apply(machine.tree, CHANGE, NAMES) is True
+    assert (machine.state / "active").exists()
+
+
+def test_a_change_that_the_check_refuses_touches_nothing(machine: Machine) -> None:
+    before = machine.files()
+    with pytest.raises(GreenlightError):
+        apply(machine.tree, {**CHANGE, SITE: "bad"}, NAMES)
+    assert machine.files() == before
+    assert machine.told("reload") == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("live-bad", "live tree refused"),
+        ("reload-fails", "systemctl reload nginx failed"),
+        ("no-workers", "no new worker process came within"),
+    ],
+)
+def test_the_old_tree_is_back_when_the_new_one_does_not_work(machine: Machine, fault: str, reason: str) -> None:
+    machine.put(SITE, "server { } # old\n")
+    machine.put("sites-available/default", "stock\n")
+    (machine.tree.etc / "sites-enabled/default").symlink_to("../sites-available/default")
+    before = machine.files()
+    machine.turn(fault)
+    with pytest.raises(GreenlightError, match=reason):
+        apply(machine.tree, {"sites-enabled/default": None, **CHANGE}, NAMES)
+    assert machine.files() == before
+    (machine.state / fault).unlink()
+    assert apply(machine.tree, {"sites-enabled/default": None, **CHANGE}, NAMES) is True
+    assert machine.files()[SITE] == CHANGE[SITE]
+    assert "sites-enabled/default" not in machine.files()
+
+
+def test_the_old_tree_is_loaded_again_after_a_failed_reload(machine: Machine) -> None:
+    machine.turn("no-workers")
+    with pytest.raises(GreenlightError):
+        apply(machine.tree, CHANGE, NAMES)
+    assert machine.told("reload nginx") == 2
+
+
+def test_a_link_of_the_same_name_becomes_a_link_again(machine: Machine) -> None:
+    machine.put("sites-available/shop.conf", "theirs\n")
+    (machine.tree.etc / SITE).symlink_to("../sites-available/shop.conf")
+    before = machine.files()
+    machine.turn("live-bad")
+    with pytest.raises(GreenlightError):
+        apply(machine.tree, CHANGE, NAMES)
+    assert machine.files() == before
+
+
+def test_the_old_tree_is_back_when_the_disk_is_full(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine.files()
+    real = _nginx.write
+
+    def full(path: Path, content: str) -> bool:
+        if path.name == Path(DEFAULT).name:
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, content)
+
+    monkeypatch.setattr(_nginx, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        apply(machine.tree, CHANGE, NAMES)
+    assert machine.files() == before
+
+
+def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs are played in the process here, so that nothing but our own changes are counted."""
+    monkeypatch.setattr(_nginx, "check", lambda tree, change, server_names: None)
+    for change in itertools.count(1):
+        tree = Tree(memory / f"{change}/nginx", memory / f"{change}/state", "nginx")
+        (tree.etc / "sites-enabled").mkdir(parents=True)
+        loaded = memory / f"{change}/loaded"
+
+        def run(argv: list[str], tree: Tree = tree, loaded: Path = loaded, **_: object) -> Finished:
+            if "reload" in argv:
+                shutil.rmtree(loaded, ignore_errors=True)
+                shutil.copytree(tree.etc / "sites-enabled", loaded)
+            return Finished(0, "", "")
+
+        workers = (lambda loaded=loaded: {path.stat().st_ino for path in [loaded] if path.exists()})  # type: ignore[misc]
+        monkeypatch.setattr(_nginx, "run", run)
+        monkeypatch.setattr(_nginx, "require", lambda argv, what, run=run: run(argv))
+        monkeypatch.setattr(_nginx, "_workers", workers)
+        ended = not killed(change, lambda tree=tree: apply(tree, CHANGE, NAMES))  # type: ignore[misc]
+        apply(tree, CHANGE, NAMES)
+        assert {f"sites-enabled/{name}" for name in os.listdir(loaded) if not name.startswith(".")} == set(CHANGE)
+        assert apply(tree, CHANGE, NAMES) is False
+        if ended:
+            break
+    assert change > 15
+
+
+# Debian's own site
+
+
+def conffiles(path: Path, text: str) -> Callable[..., Finished]:
+    digest = hashlib.md5(text.encode()).hexdigest()
+    listing = f"\n /etc/nginx/nginx.conf 00000000000000000000000000000000\n {path} {digest}\n /etc/old 0 obsolete\n"
+    return lambda argv, **_: Finished(0, listing, "")
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [("stock", True), ("edited", False), ("a file", False), ("absent", False), ("broken", False), ("unknown", False)],
+)
+def test_only_debians_unchanged_site_gives_way(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, case: str, expected: bool
+) -> None:
+    available = machine.tree.etc / "sites-available/default"
+    enabled = machine.tree.etc / "sites-enabled/default"
+    if case != "broken":
+        available.write_text("edited" if case == "edited" else "stock")
+    if case == "a file":
+        enabled.write_text("stock")
+    elif case != "absent":
+        enabled.symlink_to("../sites-available/default")
+    known = Path("/elsewhere") if case == "unknown" else available
+    monkeypatch.setattr(_nginx, "run", conffiles(known, "stock"))
+    assert stock_default_site(machine.tree) is expected
+
+
+# The real one
+
+
+REAL = "/usr/sbin/nginx"
+real = pytest.mark.skipif(not os.access(REAL, os.X_OK), reason="Nginx is not installed on this machine")
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Tree:
+    tree = Tree(tmp_path / "etc/nginx", tmp_path / "state", REAL)
+    (tree.etc / "sites-enabled").mkdir(parents=True)
+    (tree.etc / "nginx.conf").write_text(
+        "pid /run/nginx.pid;\nerror_log /var/log/nginx/error.log;\nevents { }\nhttp {\n"
+        f"    access_log /var/log/nginx/access.log;\n    include {tree.etc}/sites-enabled/*;\n}}\n"
+    )
+    return tree
+
+
+@real
+def test_the_real_nginx_takes_a_good_site(nginx: Tree) -> None:
+    check(nginx, CHANGE, NAMES)
+
+
+@real
+def test_the_real_nginx_takes_a_neighbour_with_a_log_directory_of_its_own(nginx: Tree) -> None:
+    (nginx.etc / "sites-enabled/blog").write_text(
+        "server { server_name blog; access_log /var/log/nginx/blog/access.log; }"
+    )
+    check(nginx, CHANGE, NAMES)
+
+
+@real
+def test_the_real_nginxs_refusal_names_file_and_line(nginx: Tree) -> None:
+    with pytest.raises(GreenlightError, match=rf'unknown directive "nonsense" in {nginx.etc / SITE}:2'):
+        check(nginx, {SITE: "server {\n    nonsense;\n}\n"}, NAMES)
+
+
+@real
+def test_the_real_nginxs_warning_of_a_taken_name_is_understood(nginx: Tree) -> None:
+    (nginx.etc / "sites-enabled/other").write_text("server { listen 80; server_name shop.example.org; }")
+    with pytest.raises(GreenlightError, match="holds shop.example.org, which another site"):
+        check(nginx, CHANGE, NAMES)
+
+
+@real
+def test_the_real_nginxs_refusal_of_a_second_default_server_is_understood(nginx: Tree) -> None:
+    (nginx.etc / "sites-enabled/other").write_text("server { listen 80 default_server; }")
+    with pytest.raises(GreenlightError, match="set flask_app_nginx_default_server: false"):
+        check(nginx, {DEFAULT: "server { listen 80 default_server; }"}, NAMES)

@@ -95,6 +95,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values["flask_app_requirements"],
         ),
         *inputs.server_name_problems(values["flask_app_server_names"]),
+        *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),
     ]
 
 

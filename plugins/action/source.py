@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries, list_files, pack
+
+#: Up to this size a source travels with the module, in one round trip instead of four.
+INLINE_BYTES = 2**20
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -27,7 +31,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         present = arguments.pop("present", [])
         try:
-            top = Path(directory) / arguments.pop("subdirectory", "")
+            top = Path(directory)
             listed = entries(top, list_files(top))
             name = digest(top, listed)
         except GreenlightError as error:
@@ -37,17 +41,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
             pack(top, listed, Path(archive.name))
-            remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar.gz")
-            try:
-                self._transfer_file(archive.name, remote)
-                outcome = self._run_module({**arguments, "archive": remote, "digest": name}, task_vars)
-            finally:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
+            packed = Path(archive.name)
+            if packed.stat().st_size <= INLINE_BYTES:
+                content = base64.b64encode(packed.read_bytes()).decode()
+                outcome = self._run_module({**arguments, "content": content, "digest": name}, task_vars)
+            else:
+                outcome = self._send(packed, {**arguments, "digest": name}, task_vars)
         result.update(outcome)
         return result
+
+    def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
+        remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar.gz")
+        try:
+            self._transfer_file(str(archive), remote)
+            return self._run_module({**arguments, "archive": remote}, task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
         outcome: dict[str, Any] = self._execute_module(
             module_name="greenlight.flask.source", module_args=arguments, task_vars=dict(task_vars or {})
         )
+        outcome.pop("invocation", None)
         return outcome

@@ -2,13 +2,35 @@
 """Build the venv of a source; see the module of the same name.
 
 Takes ``variables_from`` in place of ``build_environment``: names of variables that hold mappings for the downloads.
+Where the source is a directory here, its lock is here too: the host is asked only for a venv that it doesn't have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import venv_digest
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpaqueVariablesAction
 
 
 class ActionModule(OpaqueVariablesAction):
     module = "venv"
     argument = "build_environment"
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        arguments = self._task.args
+        directory = arguments.pop("directory", "")
+        identity, present = arguments.pop("interpreter", ""), arguments.pop("present", [])
+        if not directory:
+            return super().run(tmp, task_vars)
+        try:
+            digest = venv_digest(identity, Path(directory) / arguments["requirements"])
+        except GreenlightError as error:
+            raise AnsibleActionFail(str(error)) from error
+        if digest in present or self._task.check_mode:
+            return {"changed": digest not in present, "digest": digest, "seconds": 0.0}
+        return super().run(tmp, task_vars)

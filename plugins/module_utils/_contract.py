@@ -12,7 +12,7 @@ from http import HTTPStatus
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, GaveUp, NoAnswer
 
-#: Seconds between two probes.
+#: Seconds between a probe that failed and the next one.
 INTERVAL_SECONDS = 0.1
 
 
@@ -161,7 +161,7 @@ def prove(
             kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)
         if starting and failures and clock() >= deadline:
             break
-        if kept < patience.successes:
+        if failures:
             sleep(INTERVAL_SECONDS)
     return Proof(kept >= patience.successes, failures if kept < patience.successes else [], answer,
                  kept + missed, first, clock() - began)  # fmt: skip

@@ -34,5 +34,5 @@ def describe(problems: list[Problem], app: str, host: str) -> str:
     """Render findings as the numbered message that ends the play."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = [f"{app} can't be deployed to {host}: {count}, nothing was changed."]
-    lines += [f"{number}. {problem.what} {problem.cure}" for number, problem in enumerate(problems, start=1)]
+    lines += [f"{number}. {problem.what} {problem.cure}".rstrip() for number, problem in enumerate(problems, start=1)]
     return "\n".join(lines)

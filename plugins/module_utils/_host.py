@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
@@ -13,13 +12,13 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim, prunable, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter, is_complete
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252
-_INTERPRETER = "import json,sys;print(json.dumps(list(sys.version_info[:3])))"
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,13 @@ class Host:
         memory_mb: total memory in MiB, rounded down to 256 so that a kernel update doesn't change it.
         systemd: its version, 0 where systemd is not the init system.
         python: version of the app's interpreter as ``3.13.5``, empty where there is none.
+        interpreter: what a venv depends on of it.
         packages_missing: which of the wanted Debian packages are not installed.
         package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
         ipv6: whether the kernel speaks IPv6.
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
+        venvs: digests of the venvs that are there and whole.
         claimed: whether stamp, key and directories of the app are all there.
         account: whether the app's account is there.
         leftovers: releases that run and should not, and paths that nobody needs.
@@ -45,11 +46,13 @@ class Host:
     memory_mb: int
     systemd: int
     python: str
+    interpreter: str
     packages_missing: list[str]
     package_module_ready: bool
     ipv6: bool
     environment: str
     sources: list[str]
+    venvs: list[str]
     claimed: bool
     account: bool
     leftovers: list[str]
@@ -86,17 +89,19 @@ class Wanted:
 def survey(layout: Layout, wanted: Wanted) -> Host:
     """Read the facts."""
     installed = _installed([*wanted.packages, "python3-apt"])
-    sources = layout.sources
+    version, identity = interpreter(wanted.python)
     return Host(
         cpus=len(os.sched_getaffinity(0)),
         memory_mb=_memory_mb(layout.root),
         systemd=_systemd_version(layout.root),
-        python=_python_version(wanted.python),
+        python=version,
+        interpreter=identity,
         packages_missing=[name for name in wanted.packages if name not in installed],
         package_module_ready="python3-apt" in installed,
         ipv6=(layout.root / "proc/net/if_inet6").exists(),
         environment=(read(layout.environment_id) or "").strip(),
-        sources=sorted(entry.name for entry in sources.iterdir()) if sources.is_dir() else [],
+        sources=_names(layout.sources),
+        venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
         claimed=not claim(layout, wanted.environment, dry=True),
         account=_has_account(layout.app),
         leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
@@ -191,7 +196,7 @@ def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]
 def _name_problems(layout: Layout, host: Host) -> list[Problem]:
     if host.environment:
         return []
-    taken = [str(path) for path in (layout.etc, layout.srv, layout.state) if path.exists()]
+    taken = [str(path) for path in (layout.etc, layout.srv, layout.state) if _holds_something(path)]
     if host.account:
         taken.append(f"the account {layout.app}")
     units = layout.units
@@ -219,6 +224,17 @@ def _port_problems(wanted: Wanted) -> list[Problem]:
     ]
 
 
+def _holds_something(path: Path) -> bool:
+    """Not so an empty directory, and one with nothing but what a killed run left: the stamp may be still to come."""
+    if not path.is_dir():
+        return path.exists()
+    return any(not entry.name.startswith(UNFINISHED) for entry in path.iterdir())
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+
+
 def _has_account(name: str) -> bool:
     try:
         pwd.getpwnam(name)
@@ -241,14 +257,6 @@ def _systemd_version(root: Path) -> int:
         return 0
     match = re.match(r"systemd (\d+)", run(["systemctl", "--version"]).stdout)
     return int(match.group(1)) if match else 0
-
-
-def _python_version(interpreter: str) -> str:
-    done = run([interpreter, "-I", "-c", _INTERPRETER], seconds=20)
-    try:
-        return ".".join(str(int(number)) for number in json.loads(done.stdout))
-    except (ValueError, TypeError):
-        return ""
 
 
 def _installed(packages: Sequence[str]) -> set[str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import select
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,6 +68,8 @@ class Target:
         connection = socket.create_connection((parts.hostname or "localhost", port), seconds)
         if parts.scheme != "https":
             return connection
+        import ssl  # only here: most modules never need it, and each would load it at every start
+
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -106,7 +106,7 @@ def prove_candidate(
         raise GreenlightError(f"there is no whole release {release} in {layout.releases}")
     socket, service = layout.socket_unit(release), layout.service_unit(release)
     systemd.reload_units()
-    if not systemd.state(service).is_active:
+    if release in systemd.loaded(layout) and not systemd.state(service).is_active:
         systemd.stop([socket, service], bounds.stop_seconds)
     target = Target(str(layout.socket(release)), host, path)
     restarts = systemd.state(service).restarts

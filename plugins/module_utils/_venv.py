@@ -23,8 +23,8 @@ Argv: TypeAlias = list[str | Path]
 #: Seconds for one download or build step.
 BUILD_SECONDS = 1200
 _INTERPRETER = (
-    "import json,os,sys,sysconfig;"
-    "print(json.dumps([sys.implementation.cache_tag, sysconfig.get_platform(), os.path.realpath(sys.executable)]))"
+    "import json,os,sys,sysconfig; print(json.dumps([list(sys.version_info[:3]),"
+    " sys.implementation.cache_tag, sysconfig.get_platform(), os.path.realpath(sys.executable)]))"
 )
 
 
@@ -80,25 +80,36 @@ def _no_gunicorn(name: str) -> str:
     return f"gunicorn is not among the packages of {name}; add it to what you lock, and lock again."
 
 
-def venv_digest(recipe: Recipe) -> str:
+def interpreter(python: str) -> tuple[str, str]:
+    """Return the version of an interpreter, as ``3.13.5``, and what a venv depends on of it and of the platform.
+
+    Both are empty where no Python runs at this path.
+    """
+    done = run([python, "-I", "-c", _INTERPRETER], seconds=20)
+    try:
+        version, *identity = json.loads(done.stdout)
+        return ".".join(str(int(number)) for number in version), json.dumps(identity)
+    except (ValueError, TypeError):
+        return "", ""
+
+
+def venv_digest(identity: str, lock: Path) -> str:
     """SHA-256 over lock, interpreter and platform, as 64 hexadecimal digits.
 
+    Args:
+        identity: of the interpreter, see :func:`interpreter`.
+        lock: path of the lock.
+
     Raises:
-        GreenlightError: the lock is missing or unfit, or the interpreter doesn't run.
+        GreenlightError: the lock is missing or unfit.
     """
-    text = read(recipe.source / recipe.requirements)
+    text = read(lock)
     if text is None:
-        raise GreenlightError(
-            f"the source has no file {recipe.requirements}, the lock that flask_app_requirements names"
-        )
-    fault = lock_faults(text, recipe.requirements)
+        raise GreenlightError(f"the source has no file {lock.name}, the lock that flask_app_requirements names")
+    fault = lock_faults(text, lock.name)
     if fault:
         raise GreenlightError(fault)
-    done = run([recipe.python, "-I", "-c", _INTERPRETER])
-    if done.code != 0:
-        raise GreenlightError(f"flask_app_python is {recipe.python}, and it does not run: {done.output}")
-    total = hashlib.sha256(done.stdout.strip().encode())
-    lock = recipe.source / recipe.requirements
+    total = hashlib.sha256(identity.encode())
     for path in (lock, lock.with_name("pyproject.toml")) if lock.name == "uv.lock" else (lock,):
         total.update(b"\0" + (read(path) or "").encode())
     return total.hexdigest()

@@ -20,8 +20,11 @@ options:
     type: str
     required: true
   archive:
-    description: A packed source on the host. The action sets it from I(directory).
+    description: A packed source on the host. The action sets it from O(directory).
     type: path
+  content:
+    description: A small packed source itself, in base64. The action sets it from O(directory).
+    type: str
   digest:
     description: Digest of the packed source.
     type: str
@@ -75,6 +78,8 @@ revision:
   type: str
 """
 
+import base64
+import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -85,6 +90,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._source import ex
 SPEC = {
     "app": {"type": "str", "required": True},
     "archive": {"type": "path"},
+    "content": {"type": "str", "no_log": True},  # nobody wants to read it in the host's log
     "digest": {"type": "str"},
     "directory": {"type": "path"},
     "present": {"type": "list", "elements": "str", "default": []},
@@ -104,6 +110,11 @@ def body(module: AnsibleModule) -> dict[str, object]:
     if result["changed"] and not module.check_mode:
         if commit:
             export(Path(params["git_directory"]), commit, params["subdirectory"], sources, params["python"])
+        elif params["content"]:
+            with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+                archive.write(base64.b64decode(params["content"]))
+                archive.flush()
+                unpack(Path(archive.name), digest, sources, params["python"])
         else:
             unpack(Path(params["archive"]), digest, sources, params["python"])
     return result

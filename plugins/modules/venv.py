@@ -9,6 +9,7 @@ DOCUMENTATION = r"""
 module: venv
 short_description: Build the virtual environment of a source from its lock, once
 description:
+  - With O(directory), the action of the same name knows the digest without asking the host, and asks it only to build.
   - The venv is named by the digest of lock, interpreter and platform.
   - It is owned by root, compiled, and never changed afterwards.
 version_added: "0.1.0"
@@ -19,6 +20,17 @@ options:
     description: Name of the app, which is also its account, unit and directory.
     type: str
     required: true
+  directory:
+    description: The source on the controller. Taken by the action.
+    type: path
+  interpreter:
+    description: What the host said of its interpreter, see M(greenlight.flask.preflight). Taken by the action.
+    type: str
+  present:
+    description: Digests of the venvs that the host is known to have. Taken by the action.
+    type: list
+    elements: str
+    default: []
   source:
     description: Digest of the source that holds the lock.
     type: str
@@ -62,6 +74,9 @@ EXAMPLES = r"""
     source: "{{ source.digest }}"
     requirements: requirements.txt
     python: /usr/bin/python3
+    directory: examples/guestbook
+    interpreter: "{{ host.interpreter }}"
+    present: "{{ host.venvs }}"
     variables_from: [flask_app_build_environment]
     uv_requirements: "{{ lookup('ansible.builtin.file', 'uv.txt') }}"
 """
@@ -84,10 +99,19 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import Recipe, build, is_complete, venv_digest
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
+    Recipe,
+    build,
+    interpreter,
+    is_complete,
+    venv_digest,
+)
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    "directory": {"type": "path"},
+    "interpreter": {"type": "str"},
+    "present": {"type": "list", "elements": "str", "default": []},
     "source": {"type": "str", "required": True},
     "requirements": {"type": "str", "required": True},
     "python": {"type": "str", "required": True},
@@ -112,7 +136,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
         environment={name: str(value) for name, value in variables.items()},
         uv_requirements=params["uv_requirements"],
     )
-    digest = venv_digest(recipe)
+    digest = venv_digest(interpreter(params["python"])[1], source / params["requirements"])
     venv = layout.venvs / digest
     missing = not is_complete(venv)
     began = time.monotonic()

@@ -45,7 +45,8 @@ def name_problems(name: str) -> list[Problem]:
 def environment_problems(environment: str, environments: Collection[str], debug: bool) -> list[Problem]:
     found = []
     if environment not in environments:
-        near = difflib.get_close_matches(environment, environments, n=1, cutoff=0.6)
+        near = [name for name in environments if environment and name.startswith(environment.lower())]
+        near = near or difflib.get_close_matches(environment, environments, n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}? " if near else ""
         found.append(
             Problem(
@@ -128,9 +129,23 @@ def source_problems(directory: str, git_url: str, subdirectory: str, requirement
 
 
 def server_name_problems(names: Iterable[str]) -> list[Problem]:
-    wrong = [name for name in names if not _SERVER_NAME.match(str(name))]
-    if not wrong:
+    listed = list(names)
+    if not listed:
+        return [Problem("flask_app_server_names is empty.", "Name the site as its visitors do.")]
+    wrong = [name for name in listed if not _SERVER_NAME.match(str(name))]
+    if wrong:
+        cure = "Use plain host names in lower case."
+        return [Problem(f"flask_app_server_names holds {', '.join(map(repr, wrong))}.", cure)]
+    twice = sorted({name for name in listed if listed.count(name) > 1})
+    return [Problem(f"flask_app_server_names holds {', '.join(map(repr, twice))} twice.", "Keep one.")] if twice else []
+
+
+def proof_problems(successes: int, probes: int) -> list[Problem]:
+    if 1 <= successes <= probes:
         return []
     return [
-        Problem(f"flask_app_server_names holds {', '.join(map(repr, wrong))}.", "Use plain host names in lower case.")
+        Problem(
+            f"flask_app_probe_successes is {successes}, and flask_app_probes is {probes}: that proves nothing.",
+            "Ask for at least one success, and for no more of them than there are probes.",
+        )
     ]

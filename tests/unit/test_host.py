@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server has is read right, and each thing that stops a deploy is found, named, and cured by its cure."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _command, _host, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+
+from tests.unit.killing import killed
+
+APP = "greenlight-test-app"  # no account of this name is on any machine
+WANTED = Wanted(
+    environment="staging",
+    python="/usr/bin/python3",
+    python_minimum="3.11",
+    packages=["nginx", "git"],
+    http_port=80,
+    free_mb=1,
+    free_inodes=1,
+    keep_releases=5,
+)
+
+
+class Programs:
+    """Plays the programs that are asked; a test changes what they say."""
+
+    def __init__(self) -> None:
+        self.systemctl = Finished(0, "systemd 257 (257.9-1~deb13u1)\n+PAM +AUDIT\n", "")
+        self.dpkg = Finished(1, "nginx installed\ngit installed\npython3-apt installed\n", "dpkg-query: no package")
+        self.ss = Finished(0, "", "")
+        self.python = Finished(0, "[3, 13, 5]\n", "")
+        self.asked: list[list[str]] = []
+
+    def run(self, argv: Sequence[str], **_: object) -> Finished:
+        self.asked.append(list(argv))
+        if argv[:2] == ["systemctl", "--version"]:
+            return self.systemctl
+        return {"dpkg-query": self.dpkg, "ss": self.ss, WANTED.python: self.python}.get(argv[0], Finished(0, "", ""))
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
+    played = Programs()
+    for module in (_host, _command, _systemd):
+        monkeypatch.setattr(module, "run", played.run)
+    return played
+
+
+@pytest.fixture
+def layout(tmp_path: Path, programs: Programs) -> Layout:
+    """A fresh Debian host."""
+    for directory in ("etc/systemd/system", "srv", "run/systemd/system", "usr/bin", "proc/net", "var/lib"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "usr/bin/apt-get").touch()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:        2097152 kB\nMemFree: 12 kB\n")
+    return Layout(APP, tmp_path)
+
+
+def found(layout: Layout, wanted: Wanted = WANTED) -> list[str]:
+    """What stops the deploy, each as one text."""
+    told = problems(layout, wanted, survey(layout, wanted))
+    assert all(problem.what.endswith((".", "?")) and problem.cure.endswith(".") for problem in told)
+    return [f"{problem.what} {problem.cure}" for problem in told]
+
+
+# The facts
+
+
+def test_a_fresh_host_is_surveyed(layout: Layout) -> None:
+    host = survey(layout, WANTED)
+    assert host.memory_mb == 2048
+    assert host.systemd == 257
+    assert host.python == "3.13.5"
+    assert host.cpus == len(os.sched_getaffinity(0))
+    assert (host.packages_missing, host.package_module_ready) == ([], True)
+    assert (host.environment, host.sources, host.ipv6) == ("", [], False)
+    assert (host.claimed, host.account, host.leftovers) == (False, False, [])
+
+
+def test_a_claimed_host_is_surveyed(layout: Layout) -> None:
+    claim(layout, "staging")
+    for name in ("b" * 64, "a" * 64):
+        (layout.sources / name).mkdir()
+    (layout.root / "proc/net/if_inet6").touch()
+    host = survey(layout, WANTED)
+    assert (host.environment, host.claimed, host.ipv6) == ("staging", True, True)
+    assert host.sources == ["a" * 64, "b" * 64]
+    assert len(host.leftovers) == 2
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "limit", "expected"),
+    [
+        ("MemTotal: 2097152 kB", None, 2048),
+        ("MemTotal: 2000000 kB", None, 1792),
+        ("MemTotal: 100000 kB", None, 256),
+        ("MemTotal: 8388608 kB", "1073741824", 1024),
+        ("MemTotal: 1048576 kB", "8589934592", 1024),
+        ("MemTotal: 8388608 kB", "max", 8192),
+        ("", None, 1024),
+    ],
+)
+def test_memory_is_what_the_machine_or_its_container_has(
+    layout: Layout, meminfo: str, limit: str | None, expected: int
+) -> None:
+    (layout.root / "proc/meminfo").write_text(meminfo + "\n")
+    if limit:
+        (layout.root / "sys/fs/cgroup").mkdir(parents=True)
+        (layout.root / "sys/fs/cgroup/memory.max").write_text(limit + "\n")
+    assert survey(layout, WANTED).memory_mb == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "missing", "ready"),
+    [
+        ("nginx installed\ngit installed\npython3-apt installed\n", [], True),
+        ("nginx installed\n", ["git"], False),
+        ("nginx config-files\ngit not-installed\npython3-apt half-installed\n", ["nginx", "git"], False),
+        ("", ["nginx", "git"], False),
+    ],
+)
+def test_only_an_installed_package_is_not_missing(
+    layout: Layout, programs: Programs, said: str, missing: list[str], ready: bool
+) -> None:
+    programs.dpkg = Finished(1, said, "")
+    host = survey(layout, WANTED)
+    assert (host.packages_missing, host.package_module_ready) == (missing, ready)
+
+
+def test_the_facts_are_plain_data(layout: Layout) -> None:
+    assert survey(layout, WANTED).as_dict()["systemd"] == 257
+
+
+# What stops a deploy
+
+
+def test_a_good_host_has_no_problem(layout: Layout) -> None:
+    assert found(layout) == []
+
+
+Fault = Callable[[Layout, Programs], None]
+
+
+def _without_systemd(layout: Layout, _programs: Programs) -> None:
+    (layout.root / "run/systemd/system").rmdir()
+
+
+def _other_distribution(layout: Layout, _programs: Programs) -> None:
+    (layout.root / "usr/bin/apt-get").unlink()
+
+
+def _running_systemd(version: str) -> Fault:
+    def fault(_layout: Layout, programs: Programs) -> None:
+        programs.systemctl = Finished(0, f"systemd {version} ({version}-1)\n", "")
+
+    return fault
+
+
+def _python(said: str, code: int = 0) -> Fault:
+    def fault(_layout: Layout, programs: Programs) -> None:
+        programs.python = Finished(code, said, "")
+
+    return fault
+
+
+def _listening(*programs_on_port: str) -> Fault:
+    def fault(_layout: Layout, programs: Programs) -> None:
+        users = "\n".join(
+            f'LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("{name}",pid=1,fd=6),("{name}",pid=2,fd=6))'
+            for name in programs_on_port
+        )
+        programs.ss = Finished(0, users, "")
+
+    return fault
+
+
+def _there(place: str) -> Fault:
+    def fault(layout: Layout, _programs: Programs) -> None:
+        (layout.root / place).parent.mkdir(parents=True, exist_ok=True)
+        (layout.root / place).write_text("somebody else's")
+
+    return fault
+
+
+def _stamped(environment: str) -> Fault:
+    def fault(layout: Layout, _programs: Programs) -> None:
+        claim(layout, environment)
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (_without_systemd, r"systemd does not run here .* boots with systemd\."),
+        (_other_distribution, r"no apt-get: the role supports Debian 12 and 13\."),
+        (_running_systemd("251"), r"systemd 251 is too old: 252 is needed\. Upgrade the host"),
+        (_python("[3, 9, 2]"), r"/usr/bin/python3 is Python 3\.9\.2, which is too old: 3\.11 is needed\. .*flask_app_python"),
+        (_python("", 127), r"flask_app_python is /usr/bin/python3, and no Python interpreter runs there"),
+        (_python("garbage"), r"no Python interpreter runs there"),
+        (_python("5"), r"no Python interpreter runs there"),
+        (_listening("apache2"), r"flask_app_http_port is 80, where apache2 already listens\. .*choose another"),
+        (_listening("nginx", "caddy", "apache2"), r"where apache2, caddy already listens"),
+        (_there(f"etc/{APP}/config"), rf"flask_app_name is {APP}, and this host already has \S*/etc/{APP}, not made by"),
+        (_there(f"srv/{APP}/index.html"), rf"already has \S*/srv/{APP}, .*Choose another flask_app_name"),
+        (_there(f"var/lib/{APP}/data"), rf"already has \S*/var/lib/{APP}, "),
+        (_there(f"srv/{APP}"), rf"already has \S*/srv/{APP}, "),
+        (_there(f"etc/systemd/system/{APP}@.service"), rf"already has \S*/{APP}@\.service, "),
+        (_stamped("production"), rf"stamped production for {APP}, and flask_app_environment is staging: .*wrong inventory"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_the_one_problem_that_is_told(
+    layout: Layout, programs: Programs, fault: Fault, expected: str
+) -> None:
+    fault(layout, programs)
+    (problem,) = found(layout)
+    assert re.search(expected, problem), problem
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        _running_systemd("252"),
+        _running_systemd("257.9"),
+        _python("[3, 11, 0]"),
+        _python("[4, 0, 0]"),
+        _listening("nginx"),
+        _listening("systemd"),
+        _there(f"etc/{APP}2/config"),
+        _there(f"etc/systemd/system/{APP}-admin@.service"),
+        _stamped("staging"),
+    ],
+)
+def test_what_is_no_fault_is_no_problem(layout: Layout, programs: Programs, state: Fault) -> None:
+    state(layout, programs)
+    assert found(layout) == []
+
+
+def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Programs) -> None:
+    found(layout, replace(WANTED, http_port=8081))
+    assert ["ss", "-ltnpH", "sport = :8081"] in programs.asked
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "free_inodes", "expected"),
+    [
+        (500, 500, []),
+        (501, 500, ["/srv has 500 MiB free; flask_app_free_space_mb asks for 501."]),
+        (500, 501, ["/srv has 500 inodes free; 501 are needed."]),
+    ],
+)
+def test_too_little_room_is_told(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, free_mb: int, free_inodes: int, expected: list[str]
+) -> None:
+    space = SimpleNamespace(f_bavail=500 * 256, f_frsize=4096, f_files=10**6, f_favail=500)
+    monkeypatch.setattr(os, "statvfs", lambda place: space)
+    wanted = replace(WANTED, free_mb=free_mb, free_inodes=free_inodes)
+    told = found(layout, wanted)
+    assert len(told) == len(expected)
+    assert all(text.startswith(start) for text, start in zip(told, expected, strict=True))
+
+
+def test_a_file_system_without_inodes_is_no_problem(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda place: space)
+    assert found(layout, replace(WANTED, free_inodes=1000)) == []
+
+
+def test_an_account_of_the_same_name_is_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: name)
+    (problem,) = found(layout)
+    assert f"this host already has the account {APP}" in problem
+    claim(layout, "staging")
+    assert found(layout) == []
+
+
+def test_all_problems_are_told_at_once(layout: Layout, programs: Programs) -> None:
+    _without_systemd(layout, programs)
+    _listening("apache2")(layout, programs)
+    _python("[3, 9, 2]")(layout, programs)
+    assert len(found(layout)) == 3
+
+
+def test_a_name_claimed_by_a_killed_run_is_still_ours(memory: Path, programs: Programs) -> None:
+    for change in range(1, 40):
+        root = memory / f"{change}"
+        for directory in ("run/systemd/system", "usr/bin", "etc/systemd/system"):
+            (root / directory).mkdir(parents=True)
+        (root / "usr/bin/apt-get").touch()
+        layout = Layout(APP, root)
+        ended = not killed(change, lambda layout=layout: claim(layout, "staging"))  # type: ignore[misc]
+        assert found(layout) == [], f"change {change}"
+        if ended:
+            break
+    assert change > 10
+
+
+# How it is told
+
+
+def test_problems_are_numbered_under_a_headline() -> None:
+    told = describe([Problem("A is wrong.", "Mend A."), Problem("B is wrong.", "Mend B.")], "shop", "web1")
+    assert told.splitlines() == [
+        "shop can't be deployed to web1: 2 problems, nothing was changed.",
+        "1. A is wrong. Mend A.",
+        "2. B is wrong. Mend B.",
+    ]
+    assert describe([Problem("A.", "B.")], "shop", "web1").startswith("shop can't be deployed to web1: 1 problem,")
+
+
+def test_a_problem_without_a_cure_ends_with_its_text() -> None:
+    assert describe([Problem("A is wrong.", "")], "shop", "web1").splitlines()[1] == "1. A is wrong."
+
+
+def test_a_host_is_what_the_role_decides_by() -> None:
+    names = set(Host.__dataclass_fields__)
+    assert {"cpus", "memory_mb", "packages_missing", "package_module_ready", "ipv6", "sources"} <= names

@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each wrong input is told before anything is touched: the variable, the cure, and never a secret's value."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible._internal._datatag._tags import Origin
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.greenlight.flask.plugins.action import preflight
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged, plain, templated
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
+SPEC: dict[str, Any] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+ENVIRONMENTS = ["development", "staging", "production"]
+LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
+
+
+def one(problems: list[Problem]) -> tuple[str, str]:
+    (problem,) = problems
+    return problem.what, problem.cure
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("flask_app_server_name", "flask_app_server_names"),
+        ("flask_app_enviroment", "flask_app_environment"),
+        ("flask_app_gunicorn_worker", "flask_app_gunicorn_workers"),
+        ("flask_app_secret", "flask_app_secrets"),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    assert one(inputs.misspelt([name, "flask_app_name", "other"], SPEC)) == (
+        f"{name} is not a variable of this role.",
+        f"Did you mean {meant}?",
+    )
+
+
+def test_a_variable_that_is_like_none_is_told_with_the_list() -> None:
+    what, cure = one(inputs.misspelt(["flask_app_xyzzy_plugh"], SPEC))
+    assert what == "flask_app_xyzzy_plugh is not a variable of this role."
+    assert "roles/flask_app/defaults/main.yml" in cure
+
+
+def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
+    assert inputs.misspelt([*SPEC, "vault_flask_app_secret_key", "__flask_app_host", "flask_apps", "ansible_host"], SPEC) == []
+
+
+def test_each_misspelt_variable_is_told_once_in_order() -> None:
+    names = ["flask_app_zzz", "flask_app_nam", "flask_app_nam"]
+    assert [problem.what.split()[0] for problem in inputs.misspelt(names, SPEC)] == ["flask_app_nam", "flask_app_zzz"]
+
+
+@pytest.mark.parametrize("name", ["Shop", "my_shop", "1shop", "", "a/b", "..", "a" * 32, "shop\n"])
+def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
+    what, cure = one(inputs.name_problems(name))
+    assert what.startswith(f"flask_app_name is {name!r}; ")
+    assert "lower-case letters, digits and dashes" in cure
+
+
+@pytest.mark.parametrize("name", ["shop", "my-shop", "s2"])
+def test_a_plain_name_is_no_problem(name: str) -> None:
+    assert inputs.name_problems(name) == []
+
+
+# Environment and DEBUG
+
+
+@pytest.mark.parametrize(
+    ("environment", "hint"),
+    [("stagging", "Did you mean staging? "), ("prod", "Did you mean production? "), ("dev", "Did you mean development? "), ("", ""),
+     ("Staging", "Did you mean"), ("x", "")],
+)
+def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, hint: str) -> None:
+    what, cure = one(inputs.environment_problems(environment, ENVIRONMENTS, False))
+    assert what == f"flask_app_environment is {environment!r}, which is none of development, staging, production."
+    assert cure.startswith(hint)
+    assert cure.endswith("A name of your own goes into flask_app_environments.")
+
+
+@pytest.mark.parametrize("environment", ["staging", "production", "qa"])
+def test_debug_outside_development_is_told(environment: str) -> None:
+    what, cure = one(inputs.environment_problems(environment, [*ENVIRONMENTS, "qa"], True))
+    assert what.startswith(f"flask_app_debug is true, and flask_app_environment is {environment}: ")
+    assert cure == "Remove flask_app_debug from this inventory."
+
+
+@pytest.mark.parametrize(
+    ("environment", "debug"), [("development", True), ("development", False), ("staging", False), ("production", False)]
+)
+def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debug: bool) -> None:
+    assert inputs.environment_problems(environment, ENVIRONMENTS, debug) == []
+
+
+# Secrets and variables
+
+
+@pytest.mark.parametrize(
+    ("secrets", "told"),
+    [
+        ({}, "no SECRET_KEY, no DATABASE_URL"),
+        ({"SECRET_KEY": ""}, "no SECRET_KEY, no DATABASE_URL"),
+        ({"SECRET_KEY": None, "DATABASE_URL": "x"}, "no SECRET_KEY"),
+        ({"SECRET_KEY": "x"}, "no DATABASE_URL"),
+    ],
+)
+def test_a_missing_secret_is_named_with_the_command_that_adds_it(secrets: Mapping[str, Any], told: str) -> None:
+    what, cure = one(inputs.secret_problems(secrets, ["SECRET_KEY", "DATABASE_URL"], "staging"))
+    assert what == f"flask_app_secrets has {told}, which flask_app_required_secrets asks for."
+    assert "inventories/staging/group_vars/flask_app/main.yml" in cure
+    assert cure.endswith("ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml")
+
+
+@pytest.mark.parametrize("secrets", [{"A": "x"}, {"A": "x", "B": ""}, {"A": 0}, {"A": False}, {"A": ["x"]}])
+def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any]) -> None:
+    assert inputs.secret_problems(secrets, ["A"], "staging") == []
+
+
+def test_unreadable_secrets_name_the_way_to_make_them() -> None:
+    problem = inputs.unreadable_secrets("vault_flask_app_secret_key is undefined", "staging")
+    assert problem.what == "flask_app_secrets can't be read: vault_flask_app_secret_key is undefined."
+    assert "script/secrets staging" in problem.cure
+    assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in problem.cure
+
+
+@pytest.mark.parametrize(
+    ("env", "secrets", "told"),
+    [
+        ({"FLASK_CONFIG": "x"}, {}, "flask_app_env sets FLASK_CONFIG, which the role itself sets. Remove it."),
+        ({}, {"FLASK_CONFIG": "x"}, "flask_app_secrets sets FLASK_CONFIG, which the role itself sets. Remove it."),
+        ({"A": "x"}, {"A": "y"}, "A is in flask_app_env and in flask_app_secrets. Keep one of them."),
+        ({"a-b": "x"}, {}, "flask_app_env: 'a-b' is not a name for an environment variable"),
+        ({"A": True}, {}, "flask_app_env: A is a bool, but a process gets text: write the exact text in quotes."),
+        ({}, {"A": ["hunter2"]}, "flask_app_secrets: A is a list, but"),
+        ({}, {"A": {"x": "hunter2"}}, "flask_app_secrets: A is a dict, but"),
+        ({}, {"A": "hunter2\0"}, "flask_app_secrets: A holds the character U+0000"),
+        ({}, {"A": "hunter2" * 20_000}, "flask_app_secrets: A is 140002 bytes long"),
+    ],
+)
+def test_a_variable_that_a_process_can_not_get_is_told(
+    env: Mapping[str, Any], secrets: Mapping[str, Any], told: str
+) -> None:
+    what, cure = one(inputs.variable_problems({"flask_app_env": env, "flask_app_secrets": secrets}, ["FLASK_CONFIG"]))
+    assert f"{what} {cure}".startswith(told)
+    assert "hunter2" not in what + cure
+
+
+def test_good_variables_are_no_problem() -> None:
+    variables = {"flask_app_env": {"A": "x", "PORT": 8080}, "flask_app_secrets": {"B": "it's \n x", "C": ""}}
+    assert inputs.variable_problems(variables, ["FLASK_CONFIG"]) == []
+
+
+# Source
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.txt").write_text(LOCK)
+    (tmp_path / "wsgi.py").write_text("app = None\n")
+    return tmp_path
+
+
+def source(app: Path, directory: str = ".", git_url: str = "", subdirectory: str = "", lock: str = "requirements.txt") -> list[Problem]:
+    return inputs.source_problems(str(app / directory) if directory else "", git_url, subdirectory, lock)
+
+
+def test_a_good_source_is_no_problem(app: Path) -> None:
+    (app / "backend").mkdir()
+    (app / "backend/uv.lock").write_text('name = "gunicorn"\n')
+    assert source(app) == []
+    assert source(app, subdirectory="backend", lock="uv.lock") == []
+    assert source(app, lock="backend/uv.lock") == []
+    assert source(app, directory="", git_url="https://example.org/shop.git") == []
+
+
+@pytest.mark.parametrize(
+    ("directory", "git_url", "said"), [("", "", "are both empty"), (".", "https://example.org", "are both set")]
+)
+def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: str) -> None:
+    what, cure = one(source(app, directory, git_url))
+    assert what == f"flask_app_source_directory and flask_app_source_git_url {said}."
+    assert "Set the one" in cure
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told", "cure_told"),
+    [
+        (lambda app: app.rename(app.parent / "moved"), "flask_app_source_directory: there is no directory ", "Set it to"),
+        (lambda app: (app / "requirements.txt").unlink(), "flask_app_requirements is requirements.txt; in ", "uv pip compile"),
+        (lambda app: (app / ".gitignore").write_text("*.txt\n"), "but .gitignore keeps it home", "uv pip compile"),
+        (lambda app: (app / "requirements.txt").write_text("flask\n"), "it is not a lock", ""),
+        (lambda app: (app / "requirements.txt").write_text(LOCK.replace("gunicorn", "flask")), "gunicorn is not among", ""),
+    ],
+    ids=["no directory", "no lock", "ignored lock", "no hashes", "no gunicorn"],
+)
+def test_a_source_that_can_not_be_deployed_is_told(
+    app: Path, break_it: Callable[[Path], object], told: str, cure_told: str
+) -> None:
+    break_it(app)
+    what, cure = one(source(app))
+    assert told in what
+    assert cure_told in cure
+    assert "flask_app_" in what or "requirements.txt" in what
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["shop"], ["shop.example.org", "www.shop.example.org"], ["xn--bcher-kva.example"], ["a.b", "1.2.3.4"], ["localhost"]],
+)
+def test_plain_server_names_are_no_problem(names: list[str]) -> None:
+    assert inputs.server_name_problems(names) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Shop.example.org", "shop.example.org.", "https://shop", "shop:8080", "a b", "", "_", "*.example.org", "-a", "a..b",
+     "x;}", "é.example", "a" * 64, "a." * 127 + "a", 5.5, "shop\n"],
+    ids=repr,
+)  # fmt: skip
+def test_another_server_name_is_told(name: Any) -> None:
+    if name == 5.5:
+        assert inputs.server_name_problems([name]) == []  # as text it is a host name
+        return
+    what, cure = one(inputs.server_name_problems(["good.example.org", name]))
+    assert what == f"flask_app_server_names holds {name!r}."
+    assert cure == "Use plain host names in lower case."
+
+
+def test_a_site_without_a_name_is_told() -> None:
+    what, cure = one(inputs.server_name_problems([]))
+    assert what == "flask_app_server_names is empty."
+    assert cure
+
+
+def test_a_name_that_is_there_twice_is_told() -> None:
+    what, _ = one(inputs.server_name_problems(["a.example", "b.example", "a.example"]))
+    assert what == "flask_app_server_names holds 'a.example' twice."
+
+
+@pytest.mark.parametrize(("successes", "probes"), [(0, 5), (6, 5), (-1, 5), (1, 0)])
+def test_a_proof_that_proves_nothing_or_can_not_be_had_is_told(successes: int, probes: int) -> None:
+    what, cure = one(inputs.proof_problems(successes, probes))
+    assert what.startswith(f"flask_app_probe_successes is {successes}, and flask_app_probes is {probes}: ")
+    assert cure
+
+
+@pytest.mark.parametrize(("successes", "probes"), [(1, 1), (3, 5), (5, 5)])
+def test_a_proof_that_can_be_had_is_no_problem(successes: int, probes: int) -> None:
+    assert inputs.proof_problems(successes, probes) == []
+
+
+# All of it, as the action asks
+
+
+def values(app: Path) -> dict[str, Any]:
+    """The role's variables in their declared types, all good."""
+    given = {
+        "flask_app_name": "shop",
+        "flask_app_environment": "staging",
+        "flask_app_server_names": ["shop.example.org"],
+        "flask_app_source_directory": str(app),
+        "flask_app_secrets": {"SECRET_KEY": "hunter2", "DATABASE_URL": "postgresql://x"},
+        "flask_app_required_secrets": ["SECRET_KEY", "DATABASE_URL"],
+        "flask_app_debug": False,
+    }
+    outcome = ArgumentSpecValidator(SPEC).validate(given)
+    assert outcome.error_messages == []
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    return {**defaults, **outcome.validated_parameters, **given}
+
+
+def test_good_inputs_are_no_problem(app: Path) -> None:
+    assert preflight._controller_problems(values(app)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("flask_app_name", "Shop"),
+        ("flask_app_environment", "stagging"),
+        ("flask_app_debug", True),
+        ("flask_app_secrets", {"SECRET_KEY": "hunter2"}),
+        ("flask_app_secrets", None),
+        ("flask_app_env", {"APP_RELEASE": "x"}),
+        ("flask_app_env", {"APP_REVISION": "x"}),
+        ("flask_app_env", {"FLASK_CONFIG": "x"}),
+        ("flask_app_env", {"SECRET_KEY": "x"}),
+        ("flask_app_source_directory", ""),
+        ("flask_app_source_git_url", "https://example.org/shop.git"),
+        ("flask_app_source_subdirectory", "absent"),
+        ("flask_app_requirements", "absent.txt"),
+        ("flask_app_server_names", ["Shop"]),
+        ("flask_app_server_names", []),
+        ("flask_app_probe_successes", 9),
+    ],
+)
+def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, value: Any) -> None:
+    what, cure = one(preflight._controller_problems({**values(app), name: value}))
+    assert re.search(r"flask_app_\w+", what)
+    assert "hunter2" not in what + cure
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "told"),
+    [
+        ("flask_app_secrets", "'vault_flask_app_secret_key' is undefined",
+         "flask_app_secrets can't be read: vault_flask_app_secret_key is undefined. Make fresh secrets with"),
+        ("flask_app_env", "'region' is undefined",
+         "flask_app_env can't be read: region is undefined. Define it, or correct the template."),
+        ("flask_app_secrets", "hunter2 is no JSON",
+         "flask_app_secrets can't be read: its template fails (AnsibleError). Make fresh secrets with"),
+        ("flask_app_env", "hunter2: bad filter",
+         "flask_app_env can't be read: its template fails (AnsibleError). Define it, or"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str, error: str, told: str) -> None:
+    problem = preflight._untemplatable(name, AnsibleError(error), {"flask_app_environment": "staging"})
+    assert f"{problem.what} {problem.cure}".startswith(told)
+    assert "hunter2" not in problem.what + problem.cure
+
+
+def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
+    templar = Templar(loader=DataLoader(), variables={})
+    with pytest.raises(AnsibleUndefinedVariable) as undefined:
+        templated(templar, {"flask_app_secrets": {"A": trust_as_template("{{ vault_a }}")}}, "flask_app_secrets")
+    problem = preflight._untemplatable("flask_app_secrets", undefined.value, {})
+    assert problem.what == "flask_app_secrets can't be read: vault_a is undefined."
+    assert "inventories/<environment>/" in problem.cure
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "not set: flask_app_environment, flask_app_name, flask_app_server_names."),
+        ({"flask_app_http_port": "eighty"}, "argument 'flask_app_http_port' is of type str and we were unable"),
+        ({"flask_app_installer": "conda"}, "value of flask_app_installer must be one of: uv, pip, got: conda."),
+        ({"flask_app_secrets": "hunter2"}, "argument 'flask_app_secrets' is of type str and we were unable"),
+        ({"flask_app_secrets": ["hunter2"]}, "argument 'flask_app_secrets' is of type list and we were unable"),
+    ],
+)
+def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(given: dict[str, Any], told: str) -> None:
+    required = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_app_server_names": ["shop"]}
+    (text,) = ArgumentSpecValidator(SPEC).validate({**required, **given} if given else {}).error_messages
+    problem = preflight._type_problem(text)
+    assert problem.what.startswith(told)
+    assert problem.what.endswith(".")
+    assert problem.cure
+    assert "hunter2" not in problem.what
+
+
+# Values as the action reads them
+
+
+def tagged(value: Any) -> Any:
+    return Origin(description="inventory").tag(value)
+
+
+def test_what_ansible_tags_becomes_pythons_own() -> None:
+    value = {tagged("k"): tagged("text"), "list": tagged([tagged(1), tagged(2.5)]), "n": None, "b": True, "t": ("x",)}
+    result = plain(tagged(value))
+    assert result == {"k": "text", "list": [1, 2.5], "n": None, "b": True, "t": ["x"]}
+    assert type(result) is dict
+    assert {type(key) for key in result} == {str}
+    assert (type(result["k"]), type(result["list"]), type(result["list"][0]), type(result["list"][1])) == (str, list, int, float)
+    assert result["b"] is True
+    json.dumps(result)
+
+
+@pytest.mark.parametrize("value", ["x", 1, 1.5, True, None, [], {}, "true", "1", ""])
+def test_plain_values_stay_what_they_are(value: Any) -> None:
+    assert plain(value) == value
+    assert type(plain(value)) is type(value)
+
+
+def test_a_variable_is_read_with_its_templates_resolved() -> None:
+    known = {"a": trust_as_template("{{ b }}/x"), "b": "y", "c": {"k": trust_as_template("{{ a }}")}}
+    templar = Templar(loader=DataLoader(), variables=known)
+    assert templated(templar, known, "c") == {"k": "y/x"}
+
+
+def test_later_mappings_win_and_undefined_ones_count_as_empty() -> None:
+    known = {"first": {"A": "1", "B": "1"}, "second": {"B": "2"}}
+    templar = Templar(loader=DataLoader(), variables=known)
+    assert merged(templar, known, ["first", "second", "third"]) == {"A": "1", "B": "2"}
+
+
+def test_values_travel_as_one_opaque_text() -> None:
+    values = {"SECRET_KEY": "hunter2 é\n", "PORT": 1}
+    text = encoded(values)
+    assert "hunter2" not in text
+    assert json.loads(base64.b64decode(text)) == values

@@ -67,17 +67,17 @@ class Specification:
     socket: str
 
     def digest(self, key: bytes) -> str:
-        """SHA-256 over everything but the time; the environment takes part as a keyed hash."""
+        """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
+
+        Comments are left out because Ansible's header may name who ran the play, which makes no other release.
+        """
         parts = {
             "source": self.source,
             "venv": self.venv,
             "revision": self.revision,
             "environment": keyed_digest(key, environment_texts(self.variables)),
             "release_variable": self.release_variable,
-            "gunicorn": self.gunicorn,
-            "drop_in": self.drop_in,
-            "service": self.service,
-            "socket": self.socket,
+            **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "drop_in", "service", "socket")},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -233,6 +233,10 @@ def _description(
         f"{name}=(hidden{'' if known.get(name) == value else ', new'})" for name, value in sorted(variables.items())
     ]
     return [*facts, "", *names, "", *texts]
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
 
 
 def _linked_release(path: Path, suffix: str) -> str:

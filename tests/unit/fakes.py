@@ -113,12 +113,9 @@ class Host:
         )
 
     def _start(self, units: list[str]) -> Finished:
-        (unit,) = units
-        if unit in self.failing:
-            (self.failed / unit).touch()
-            return Finished(1, "", "Job failed")
-        (self.active / unit).touch()
-        return Finished(0, "", "")
+        for unit in units:
+            (self.failed / unit if unit in self.failing else self.active / unit).touch()
+        return Finished(int(bool(self.failing & set(units))), "", "")
 
     def _stop(self, units: list[str]) -> Finished:
         for unit in units:

@@ -206,7 +206,7 @@ def test_three_good_answers_prove_a_release_at_once() -> None:
     proof = server.proof()
     assert (proof.kept, proof.failures, proof.probes, proof.answer) == (True, [], 3, GOOD)
     assert len(server.asked) == 3
-    assert server.seconds < 1
+    assert server.seconds == pytest.approx(0.03)
     assert 0 < proof.first_answer_seconds <= proof.seconds == pytest.approx(server.seconds)
 
 
@@ -278,7 +278,7 @@ def test_a_wrong_answer_fails_quickly(fault: Answer) -> None:
     assert not proof.kept
     assert proof.answer is fault
     assert len(server.asked) == 3
-    assert server.seconds < 1
+    assert 2 * INTERVAL_SECONDS < server.seconds < 1
 
 
 @pytest.mark.parametrize("play", [STARTING, NoAnswer("no connection")], ids=["503", "refused"])
@@ -314,7 +314,7 @@ def test_a_process_that_dies_while_it_is_asked_is_reported_at_once() -> None:
 
 
 def test_a_process_that_dies_between_two_good_answers_is_not_proved() -> None:
-    server = Server(GOOD, dies_at=0.15)
+    server = Server((GOOD, 0.1), dies_at=0.15)
     proof = server.proof()
     assert not proof.kept
     assert proof.failures[0].assertion == "process"

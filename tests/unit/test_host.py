@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _host, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import _command, _host, _systemd, _venv
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey
@@ -34,6 +35,10 @@ WANTED = Wanted(
 )
 
 
+def interpreter(*version: int) -> str:
+    return json.dumps([version, "cpython-313", "linux-x86_64", "/usr/bin/python3.13"])
+
+
 class Programs:
     """Plays the programs that are asked; a test changes what they say."""
 
@@ -41,7 +46,7 @@ class Programs:
         self.systemctl = Finished(0, "systemd 257 (257.9-1~deb13u1)\n+PAM +AUDIT\n", "")
         self.dpkg = Finished(1, "nginx installed\ngit installed\npython3-apt installed\n", "dpkg-query: no package")
         self.ss = Finished(0, "", "")
-        self.python = Finished(0, "[3, 13, 5]\n", "")
+        self.python = Finished(0, interpreter(3, 13, 5), "")
         self.asked: list[list[str]] = []
 
     def run(self, argv: Sequence[str], **_: object) -> Finished:
@@ -54,7 +59,7 @@ class Programs:
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     played = Programs()
-    for module in (_host, _command, _systemd):
+    for module in (_host, _command, _systemd, _venv):
         monkeypatch.setattr(module, "run", played.run)
     return played
 
@@ -208,7 +213,7 @@ def _stamped(environment: str) -> Fault:
         (_without_systemd, r"systemd does not run here .* boots with systemd\."),
         (_other_distribution, r"no apt-get: the role supports Debian 12 and 13\."),
         (_running_systemd("251"), r"systemd 251 is too old: 252 is needed\. Upgrade the host"),
-        (_python("[3, 9, 2]"), r"/usr/bin/python3 is Python 3\.9\.2, which is too old: 3\.11 is needed\. .*flask_app_python"),
+        (_python(interpreter(3, 9, 2)), r"/usr/bin/python3 is Python 3\.9\.2, which is too old: 3\.11 is needed\. .*flask_app_python"),
         (_python("", 127), r"flask_app_python is /usr/bin/python3, and no Python interpreter runs there"),
         (_python("garbage"), r"no Python interpreter runs there"),
         (_python("5"), r"no Python interpreter runs there"),
@@ -235,8 +240,8 @@ def test_a_fault_is_the_one_problem_that_is_told(
     [
         _running_systemd("252"),
         _running_systemd("257.9"),
-        _python("[3, 11, 0]"),
-        _python("[4, 0, 0]"),
+        _python(interpreter(3, 11, 0)),
+        _python(interpreter(4, 0, 0)),
         _listening("nginx"),
         _listening("systemd"),
         _there(f"etc/{APP}2/config"),
@@ -290,7 +295,7 @@ def test_an_account_of_the_same_name_is_told(layout: Layout, monkeypatch: pytest
 def test_all_problems_are_told_at_once(layout: Layout, programs: Programs) -> None:
     _without_systemd(layout, programs)
     _listening("apache2")(layout, programs)
-    _python("[3, 9, 2]")(layout, programs)
+    _python(interpreter(3, 9, 2))(layout, programs)
     assert len(found(layout)) == 3
 
 

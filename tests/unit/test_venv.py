@@ -12,6 +12,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     MARKER,
     Recipe,
     build,
+    interpreter,
     is_complete,
     lock_faults,
     venv_digest,
@@ -111,10 +112,18 @@ def test_a_lock_of_uv_with_gunicorn_is_a_lock(name: str) -> None:
 # Its name
 
 
-def interpreter(path: Path, says: str = '["cpython-313", "linux-x86_64", "/usr/bin/python3.13"]', code: int = 0) -> str:
+SAYS = '[[3, 13, 5], "cpython-313", "linux-x86_64", "/usr/bin/python3.13"]'
+
+
+def playing_interpreter(path: Path, says: str = SAYS, code: int = 0) -> str:
     path.write_text(f"#!/bin/sh\necho '{says}'\nexit {code}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def named(recipe: Recipe) -> str:
+    """The name of the recipe's venv."""
+    return venv_digest(interpreter(recipe.python)[1], recipe.source / recipe.requirements)
 
 
 @pytest.fixture
@@ -122,43 +131,43 @@ def recipe(tmp_path: Path) -> Recipe:
     source = tmp_path / "source"
     source.mkdir()
     (source / "requirements.txt").write_text(GUNICORN)
-    python = interpreter(tmp_path / "python")
+    python = playing_interpreter(tmp_path / "python")
     return Recipe(source, "requirements.txt", python, "pip", {}, "", tmp_path / "tools", tmp_path / "cache")
 
 
 def test_a_venv_is_named_by_sixty_four_hexadecimal_digits_that_stay(recipe: Recipe) -> None:
-    assert venv_digest(recipe) == "fc53d8be9fab22a087cb556c8db02311297823c940db8b122f549e1ca98ebf28"
+    assert named(recipe) == "fc53d8be9fab22a087cb556c8db02311297823c940db8b122f549e1ca98ebf28"
 
 
 def test_another_lock_is_another_venv(recipe: Recipe) -> None:
-    before = venv_digest(recipe)
+    before = named(recipe)
     (recipe.source / "requirements.txt").write_text(GUNICORN + "# a comment\n")
-    assert venv_digest(recipe) != before
+    assert named(recipe) != before
 
 
 @pytest.mark.parametrize(
     "says",
     [
-        '["cpython-314", "linux-x86_64", "/usr/bin/python3.13"]',
-        '["cpython-313", "linux-aarch64", "/usr/bin/python3.13"]',
-        '["cpython-313", "linux-x86_64", "/opt/python3.13/bin/python3.13"]',
+        SAYS.replace("cpython-313", "cpython-314"),
+        SAYS.replace("x86_64", "aarch64"),
+        SAYS.replace("/usr/bin", "/opt/bin"),
     ],
     ids=["version", "platform", "place"],
 )
 def test_another_interpreter_is_another_venv(recipe: Recipe, says: str) -> None:
-    before = venv_digest(recipe)
-    interpreter(Path(recipe.python), says)
-    assert venv_digest(recipe) != before
+    before = named(recipe)
+    playing_interpreter(Path(recipe.python), says)
+    assert named(recipe) != before
 
 
 def test_a_real_interpreter_tells_its_kind(recipe: Recipe) -> None:
-    assert venv_digest(dataclasses.replace(recipe, python="python3")) != venv_digest(recipe)
+    assert named(dataclasses.replace(recipe, python="python3")) != named(recipe)
 
 
 def test_what_only_moves_packages_is_no_part_of_the_name(recipe: Recipe) -> None:
     (recipe.source / "other.txt").write_text("x")
     other = dataclasses.replace(recipe, installer="uv", environment={"PIP_INDEX_URL": "https://pypi.example.org"})
-    assert venv_digest(other) == venv_digest(recipe)
+    assert named(other) == named(recipe)
 
 
 @pytest.mark.parametrize("directory", ["", "backend/"])
@@ -167,28 +176,38 @@ def test_the_project_beside_a_lock_of_uv_is_part_of_the_name(recipe: Recipe, dir
     (recipe.source / f"{directory}uv.lock").write_text('name = "gunicorn"\n')
     (recipe.source / f"{directory}pyproject.toml").write_text("[project]\n")
     locked = dataclasses.replace(recipe, requirements=f"{directory}uv.lock")
-    before = venv_digest(locked)
+    before = named(locked)
     (recipe.source / f"{directory}pyproject.toml").write_text("[project]\nname = 'shop'\n")
-    assert venv_digest(locked) != before
+    assert named(locked) != before
 
 
 def test_a_missing_lock_is_named(recipe: Recipe) -> None:
     with pytest.raises(
         GreenlightError, match=r"the source has no file lock\.txt, the lock that flask_app_requirements"
     ):
-        venv_digest(dataclasses.replace(recipe, requirements="lock.txt"))
+        named(dataclasses.replace(recipe, requirements="lock.txt"))
 
 
 def test_an_unfit_lock_is_refused(recipe: Recipe) -> None:
     (recipe.source / "requirements.txt").write_text("flask\n")
     with pytest.raises(GreenlightError, match="it is not a lock"):
-        venv_digest(recipe)
+        named(recipe)
 
 
-@pytest.mark.parametrize("python", ["/nonexistent/python", "false"])
-def test_an_interpreter_that_does_not_run_is_named(recipe: Recipe, python: str) -> None:
-    with pytest.raises(GreenlightError, match=f"flask_app_python is {python}, and it does not run"):
-        venv_digest(dataclasses.replace(recipe, python=python))
+def test_a_newer_patch_of_the_interpreter_is_the_same_venv(recipe: Recipe) -> None:
+    before = named(recipe)
+    playing_interpreter(Path(recipe.python), SAYS.replace("3, 13, 5", "3, 13, 6"))
+    assert named(recipe) == before
+
+
+def test_an_interpreter_tells_its_version(recipe: Recipe) -> None:
+    assert interpreter(recipe.python)[0] == "3.13.5"
+
+
+@pytest.mark.parametrize("says", ["", "no python", "5", "[]", '["x"]', "[[3, null]]"])
+def test_what_is_no_interpreter_has_no_version(recipe: Recipe, says: str) -> None:
+    assert interpreter(playing_interpreter(Path(recipe.python), says)) == ("", "")
+    assert interpreter("/nonexistent/python") == ("", "")
 
 
 # Its making
@@ -201,7 +220,7 @@ case "$*" in
     *"-m venv"*) step=venv; for home in "$@"; do :; done; mkdir -p "$home/bin"; cp "$0" "$home/bin/python" ;;
     *"-m pip"*) step=pip; echo "$*" >>{log} ;;
     *gunicorn*) step=gunicorn; [ "{fails}" = gunicorn ] || echo 27.0.1 ;;
-    *) echo '["cpython-313", "linux-x86_64", "/usr/bin/python3.13"]' ;;
+    *) : ;;
 esac
 [ "$step" != "{fails}" ] || {{ [ -z "{says}" ] || echo "{says}" >&2; exit 1; }}
 """

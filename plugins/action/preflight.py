@@ -33,10 +33,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             problems += _controller_problems(values)
             host, more = self._ask_host(values, known)
             problems += more
-        result.update(changed=False, host=host)
+        result["changed"] = False
         if problems:
             app = str(values.get("flask_app_name") or "The app")
             result.update(failed=True, msg=describe(problems, app, str(known.get("inventory_hostname"))))
+        else:
+            result["host"] = host
         return result
 
     def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

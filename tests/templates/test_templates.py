@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,10 @@ BASELINE: dict[str, Any] = {
     "flask_app_environment": "staging",
     "flask_app_server_names": ["shop.example.org"],
     "flask_app_source_directory": "shop",
-    "flask_app_secrets": {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop"},
+    "flask_app_secrets": {
+        "SECRET_KEY": "hunter2-long-and-secret",
+        "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop",
+    },
     "__flask_app_host": {"cpus": 2, "memory_mb": 2048, "ipv6": True},
     "__flask_app_source": {"digest": "a1" * 32, "revision": "r1"},
     "__flask_app_venv": {"digest": "b2" * 32},
@@ -42,32 +44,36 @@ ROLE_VARIABLES = {
 }
 
 
+RENDERED: dict[str, Any] = {}
+
+
 def render(name: str, **overrides: Any) -> Any:
-    """Return the role's variable ``name``, the baseline being changed by ``overrides`` (``without`` are names to leave out)."""
-    without = overrides.pop("without", ())
-    given = {key: value for key, value in {**ROLE_VARIABLES, **BASELINE, **overrides}.items() if key not in without}
-    known = {**given, "role_path": str(ROLE), "ansible_search_path": [str(ROLE)]}
-    return Templar(loader=LOADER, variables=known).template(trust_as_template(f"{{{{ {name} }}}}"))
+    """Return the role's variable ``name`` with ``overrides`` (``without``: names to leave out)."""
+    key = f"{name} {overrides!r}"
+    if key not in RENDERED:
+        without = overrides.pop("without", ())
+        given = {**ROLE_VARIABLES, **BASELINE, **overrides}
+        known = {key: value for key, value in given.items() if key not in without}
+        known |= {"role_path": str(ROLE), "ansible_search_path": [str(ROLE)]}
+        RENDERED[key] = Templar(loader=LOADER, variables=known).template(trust_as_template(f"{{{{ {name} }}}}"))
+    return RENDERED[key]
 
 
-def specification(part: str, **overrides: Any) -> str:
-    return str(render(f"__flask_app_specification.{part}", **overrides))
-
-
-#: Each rendered file of a deploy, by name.
-FILES: dict[str, Callable[..., str]] = {
-    "gunicorn": lambda **overrides: specification("gunicorn", **overrides),
-    "drop_in": lambda **overrides: specification("drop_in", **overrides),
-    "service": lambda **overrides: specification("service", **overrides),
-    "socket": lambda **overrides: specification("socket", **overrides),
-    "site": lambda **overrides: str(render("__flask_app_nginx_files[__flask_app_nginx_site]", **overrides)),
-    "default site": lambda **overrides: str(render("__flask_app_nginx_files[__flask_app_nginx_default_site]", **overrides)),
+#: Each rendered file of a deploy, by name -> the role's variable.
+FILES = {
+    **{part: f"__flask_app_specification.{part}" for part in ("gunicorn", "drop_in", "service", "socket")},
+    "site": "__flask_app_nginx_files[__flask_app_nginx_site]",
+    "default site": "__flask_app_nginx_files[__flask_app_nginx_default_site]",
 }
+
+
+def text_of(name: str, **overrides: Any) -> str:
+    return str(render(FILES[name], **overrides))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_says_whose_it_is(name: str) -> None:
-    text = FILES[name]()
+    text = text_of(name)
     assert "# Ansible managed" in text
     assert "# Owner: role greenlight.flask.flask_app" in text
     assert text.endswith("\n")
@@ -76,7 +82,7 @@ def test_a_file_says_whose_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_holds_a_secret(name: str) -> None:
-    text = FILES[name]()
+    text = text_of(name)
     for secret in BASELINE["flask_app_secrets"].values():
         assert secret not in text
 
@@ -84,7 +90,7 @@ def test_no_file_holds_a_secret(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
 def test_a_file_names_the_app_and_no_other(name: str, app: str) -> None:
-    text = FILES[name](flask_app_name=app)
+    text = text_of(name, flask_app_name=app)
     assert (app in text) is (name not in ("gunicorn", "drop_in", "default site"))
     if app != "shop":
         assert "shop" not in text.replace("shop.example.org", "")
@@ -103,7 +109,7 @@ def test_a_file_names_the_app_and_no_other(name: str, app: str) -> None:
 )
 def test_a_variable_that_is_not_defined_is_an_error(name: str, missing: str) -> None:
     with pytest.raises(AnsibleError, match=f"'{missing}' is undefined"):
-        FILES[name](without=[missing])
+        text_of(name, without=[missing])
 
 
 # gunicorn.conf.py
@@ -112,7 +118,7 @@ def test_a_variable_that_is_not_defined_is_an_error(name: str, missing: str) -> 
 def gunicorn(**overrides: Any) -> dict[str, Any]:
     """The settings as Gunicorn reads them."""
     settings: dict[str, Any] = {}
-    exec(compile(FILES["gunicorn"](**overrides), "gunicorn.conf.py", "exec"), settings)
+    exec(compile(text_of("gunicorn", **overrides), "gunicorn.conf.py", "exec"), settings)
     del settings["__builtins__"]
     return settings
 
@@ -150,21 +156,10 @@ STAGING = {
         ({"flask_app_gunicorn_log_level": "debug"}, {"loglevel": "debug"}),
         ({"flask_app_gunicorn_workers": 7}, {"workers": 7}),
         ({"flask_app_gunicorn_workers": "3"}, {"workers": 3}),
-        ({"flask_app_gunicorn_settings": {"worker_class": "gevent", "workers": 5}}, {"worker_class": "gevent", "workers": 5}),
-        ({"flask_app_gunicorn_settings": {"max_requests": 1000}}, {"max_requests": 1000}),
-        ({"flask_app_gunicorn_settings": {"keepalive": 2.5}}, {"keepalive": 2.5}),
-        ({"flask_app_gunicorn_settings": {"preload_app": True, "capture_output": False}},
-         {"preload_app": True, "capture_output": False}),
-        ({"flask_app_gunicorn_settings": {"proc_name": "it's \"quoted\" \\ and \n é \U0001f600 % {{ x }}"}},
-         {"proc_name": "it's \"quoted\" \\ and \n é \U0001f600 % {{ x }}"}),
-        ({"flask_app_gunicorn_settings": {"raw_env": ["A=it's", 'B="é"', "C=1"]}}, {"raw_env": ["A=it's", 'B="é"', "C=1"]}),
-        ({"flask_app_gunicorn_settings": {"logconfig_dict": {"version": 1, "x": {"y": [True, None, "z"]}}}},
-         {"logconfig_dict": {"version": 1, "x": {"y": [True, None, "z"]}}}),
-        ({"flask_app_gunicorn_settings": {"accesslog": None}}, {"accesslog": None}),
-        ({"flask_app_gunicorn_settings": {"proc_name": trust_as_template("{{ flask_app_name }}-web")}},
-         {"proc_name": "shop-web"}),
-        ({"flask_app_gunicorn_settings": {"raw_env": [trust_as_template("NAME={{ flask_app_name }}")]}},
-         {"raw_env": ["NAME=shop"]}),
+        (
+            {"flask_app_gunicorn_settings": {"worker_class": "gevent", "workers": 5}},
+            {"worker_class": "gevent", "workers": 5},
+        ),
     ],
 )  # fmt: skip
 def test_gunicorn_gets_the_settings_that_were_meant(overrides: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -173,6 +168,30 @@ def test_gunicorn_gets_the_settings_that_were_meant(overrides: dict[str, Any], e
     assert {name: type(value) for name, value in settings.items()} == {
         name: type(value) for name, value in {**STAGING, **expected}.items()
     }
+
+
+#: A value of the user's -> what Gunicorn must get, where that is not the same.
+CUSTOM: list[tuple[Any, Any]] = [
+    (1000, 1000),
+    (2.5, 2.5),
+    (True, True),
+    (False, False),
+    (None, None),
+    ("", ""),
+    ('it\'s "quoted" \\ and \n é \U0001f600 % {{ x }}', 'it\'s "quoted" \\ and \n é \U0001f600 % {{ x }}'),
+    (["A=it's", 'B="é"', "C=\n"], ["A=it's", 'B="é"', "C=\n"]),
+    ({"version": 1, "x": {"y": [True, None, "z"]}}, {"version": 1, "x": {"y": [True, None, "z"]}}),
+    (trust_as_template("{{ flask_app_name }}-web"), "shop-web"),
+    ([trust_as_template("NAME={{ flask_app_name }}")], ["NAME=shop"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CUSTOM)), ids=lambda number: repr(CUSTOM[number][0]))
+def test_each_kind_of_value_reaches_gunicorn_as_it_was_written(number: int) -> None:
+    settings = gunicorn(flask_app_gunicorn_settings={f"setting_{n}": given for n, (given, _) in enumerate(CUSTOM)})
+    got, expected = settings[f"setting_{number}"], CUSTOM[number][1]
+    assert got == expected
+    assert type(got) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +220,13 @@ def test_workers_follow_processors_and_memory(
     cpus: int, memory_mb: int, overrides: dict[str, Any], workers: int
 ) -> None:
     host = {"cpus": cpus, "memory_mb": memory_mb, "ipv6": False}
-    assert gunicorn(__flask_app_host=host, **overrides)["workers"] == workers
+    assert int(render("__flask_app_workers", __flask_app_host=host, **overrides)) == workers
 
 
 @pytest.mark.parametrize("memory_mb", range(1024, 16384, 1280))
 def test_two_releases_at_once_find_room_beside_the_rest(memory_mb: int) -> None:
-    workers = gunicorn(__flask_app_host={"cpus": 64, "memory_mb": memory_mb, "ipv6": False})["workers"]
-    each = float(unit(FILES["drop_in"]())["Service"]["MemoryMax"][-1].rstrip("%")) / 100
+    workers = int(render("__flask_app_workers", __flask_app_host={"cpus": 64, "memory_mb": memory_mb}))
+    each = float(unit(text_of("drop_in"))["Service"]["MemoryMax"][-1].rstrip("%")) / 100
     assert workers * 150 <= memory_mb * each
     assert 2 * each <= 0.8
 
@@ -265,11 +284,11 @@ SANDBOX = {
 
 @pytest.mark.parametrize("name", SANDBOX)
 def test_the_sandbox_is_as_strict_as_was_measured(name: str) -> None:
-    assert unit(FILES["service"]())["Service"][name] == SANDBOX[name]
+    assert unit(text_of("service"))["Service"][name] == SANDBOX[name]
 
 
 def test_the_service_runs_one_release_as_the_apps_user() -> None:
-    sections = unit(FILES["service"]())
+    sections = unit(text_of("service"))
     service = {name: values for name, values in sections["Service"].items() if name not in SANDBOX}
     home = "/srv/shop/releases/%i"
     assert service == {
@@ -298,7 +317,7 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
 
 
 def test_the_socket_is_nginxs_alone() -> None:
-    sections = unit(FILES["socket"]())
+    sections = unit(text_of("socket"))
     assert sections["Socket"] == {
         "ListenStream": ["/run/shop/%i.sock"],
         "SocketUser": ["root"],
@@ -313,7 +332,8 @@ def test_the_socket_is_nginxs_alone() -> None:
 
 @pytest.mark.parametrize("name", ["service", "socket"])
 def test_the_template_units_do_not_depend_on_what_a_release_may_change(name: str) -> None:
-    changed = FILES[name](
+    changed = text_of(
+        name,
         flask_app_environment="production",
         flask_app_service_memory_max="1G",
         flask_app_service_settings={"MemoryDenyWriteExecute": "no"},
@@ -321,7 +341,7 @@ def test_the_template_units_do_not_depend_on_what_a_release_may_change(name: str
         flask_app_gunicorn_graceful_timeout_seconds=5,
         flask_app_env={"A": "b"},
     )
-    assert changed == FILES[name]()
+    assert changed == text_of(name)
 
 
 LIMITS = {"MemoryMax": ["40%"], "TasksMax": ["512"], "TimeoutStopSec": ["40"]}
@@ -331,43 +351,47 @@ LIMITS = {"MemoryMax": ["40%"], "TasksMax": ["512"], "TimeoutStopSec": ["40"]}
     ("overrides", "expected"),
     [
         ({}, {}),
-        ({"flask_app_service_memory_max": "1G", "flask_app_service_tasks_max": 64}, {"MemoryMax": ["1G"], "TasksMax": ["64"]}),
+        (
+            {"flask_app_service_memory_max": "1G", "flask_app_service_tasks_max": 64},
+            {"MemoryMax": ["1G"], "TasksMax": ["64"]},
+        ),
         ({"flask_app_gunicorn_graceful_timeout_seconds": 5}, {"TimeoutStopSec": ["15"]}),
         ({"flask_app_gunicorn_graceful_timeout_seconds": "5"}, {"TimeoutStopSec": ["15"]}),
     ],
 )
 def test_the_drop_in_holds_the_limits_of_the_release(overrides: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert unit(FILES["drop_in"](**overrides)) == {"Service": {**LIMITS, **expected}}
+    assert unit(text_of("drop_in", **overrides)) == {"Service": {**LIMITS, **expected}}
 
 
-@pytest.mark.parametrize(
-    ("value", "lines"),
-    [
-        ("no", ["no"]),
-        ("", [""]),
-        ("A=1 'B=two words' %i $HOME \\1", ["A=1 'B=two words' %i $HOME \\1"]),
-        (42, ["42"]),
-        (0, ["0"]),
-        (1.5, ["1.5"]),
-        (True, ["True"]),
-        (False, ["False"]),
-        (["one"], ["one"]),
-        (["", "any", "10.0.0.0/8"], ["", "any", "10.0.0.0/8"]),
-        ([1, True, "x"], ["1", "True", "x"]),
-        ([], []),
-        (trust_as_template("{{ flask_app_name }}"), ["shop"]),
-    ],
-    ids=repr,
-)
-def test_each_kind_of_value_becomes_its_lines_of_the_drop_in(value: Any, lines: list[str]) -> None:
-    service = unit(FILES["drop_in"](flask_app_service_settings={"Setting": value}))["Service"]
-    assert service.pop("Setting", []) == lines
-    assert service == LIMITS
+#: A value of the user's -> its lines in the drop-in.
+SETTINGS: list[tuple[Any, list[str]]] = [
+    ("no", ["no"]),
+    ("", [""]),
+    ("A=1 'B=two words' %i $HOME \\1", ["A=1 'B=two words' %i $HOME \\1"]),
+    (42, ["42"]),
+    (0, ["0"]),
+    (1.5, ["1.5"]),
+    (True, ["True"]),
+    (False, ["False"]),
+    (["one"], ["one"]),
+    (["", "any", "10.0.0.0/8"], ["", "any", "10.0.0.0/8"]),
+    ([1, True, "x"], ["1", "True", "x"]),
+    ([], []),
+    (trust_as_template("{{ flask_app_name }}"), ["shop"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(SETTINGS)), ids=lambda number: repr(SETTINGS[number][0]))
+def test_each_kind_of_value_becomes_its_lines_of_the_drop_in(number: int) -> None:
+    settings = {f"Setting{n}": value for n, (value, _) in enumerate(SETTINGS)}
+    service = unit(text_of("drop_in", flask_app_service_settings=settings))["Service"]
+    assert service.get(f"Setting{number}", []) == SETTINGS[number][1]
+    assert LIMITS.items() <= service.items()
 
 
 def test_what_a_user_sets_comes_last_and_therefore_counts() -> None:
     settings = {"MemoryMax": "2G", "SystemCallFilter": ["", "@system-service @chown"], "IPAddressDeny": "any"}
-    service = unit(FILES["drop_in"](flask_app_service_settings=settings))["Service"]
+    service = unit(text_of("drop_in", flask_app_service_settings=settings))["Service"]
     assert service["MemoryMax"] == ["40%", "2G"]
     assert service["SystemCallFilter"] == ["", "@system-service @chown"]
     assert service["IPAddressDeny"] == ["any"]
@@ -377,7 +401,7 @@ def test_what_a_user_sets_comes_last_and_therefore_counts() -> None:
 def test_a_unit_can_be_read_by_others_too(name: str) -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(FILES[name]())
+    parser.read_string(text_of(name))
     assert parser.sections()
 
 
@@ -387,9 +411,10 @@ def test_systemd_itself_takes_the_units(tmp_path: Path) -> None:
     (home / "venv/bin").mkdir(parents=True)
     (home / "venv/bin/python").write_text("#!/bin/sh\n")
     (home / "venv/bin/python").chmod(0o755)
-    texts = {f"shop@.{kind}": FILES[kind]() for kind in ("service", "socket")}
-    texts[f"shop@{RELEASE}.service.d/release.conf"] = FILES["drop_in"](
-        flask_app_service_settings={"IPAddressDeny": "any", "IPAddressAllow": ["", "localhost"], "PrivateUsers": False}
+    texts = {f"shop@.{kind}": text_of(kind) for kind in ("service", "socket")}
+    texts[f"shop@{RELEASE}.service.d/release.conf"] = text_of(
+        "drop_in",
+        flask_app_service_settings={"IPAddressDeny": "any", "IPAddressAllow": ["", "localhost"], "PrivateUsers": False},
     )
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -420,24 +445,30 @@ def directives(text: str, name: str) -> list[str]:
         ({"__flask_app_host": {"ipv6": False}}, ["80"], "shop.example.org"),
         ({"__flask_app_host": {}}, ["80"], "shop.example.org"),
         ({"without": ["__flask_app_host"]}, ["80"], "shop.example.org"),
-        ({"flask_app_server_names": ["a.example", "www.a.example", "b.example"]}, ["80", "[::]:80"], "a.example www.a.example b.example"),
+        (
+            {"flask_app_server_names": ["a.example", "www.a.example", "b.example"]},
+            ["80", "[::]:80"],
+            "a.example www.a.example b.example",
+        ),
     ],
 )
-def test_the_site_listens_where_and_for_whom_it_should(overrides: dict[str, Any], listen: list[str], names: str) -> None:
-    text = FILES["site"](**overrides)
+def test_the_site_listens_where_and_for_whom_it_should(
+    overrides: dict[str, Any], listen: list[str], names: str
+) -> None:
+    text = text_of("site", **overrides)
     assert directives(text, "listen") == listen
     assert directives(text, "server_name") == [names]
 
 
 def test_the_site_leads_to_the_link_of_the_live_release() -> None:
-    text = FILES["site"]()
+    text = text_of("site")
     assert "upstream shop_live {" in text
     assert directives(text, "server") == ["unix:/srv/shop/live.sock"]
     assert directives(text, "proxy_pass") == ["http://shop_live"]
 
 
 def test_what_a_client_claims_of_itself_is_replaced() -> None:
-    headers = dict(value.split(" ", 1) for value in directives(FILES["site"](), "proxy_set_header"))
+    headers = dict(value.split(" ", 1) for value in directives(text_of("site"), "proxy_set_header"))
     assert headers == {
         "Connection": '""',
         "Host": "$http_host",
@@ -448,14 +479,14 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
 
 
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
-    text = FILES["site"](flask_app_gunicorn_timeout_seconds=120, flask_app_nginx_body_size_mb=64)
+    text = text_of("site", flask_app_gunicorn_timeout_seconds=120, flask_app_nginx_body_size_mb=64)
     assert directives(text, "proxy_read_timeout") == directives(text, "proxy_send_timeout") == ["125s"]
     assert directives(text, "client_max_body_size") == ["64m"]
-    assert directives(FILES["site"](flask_app_gunicorn_timeout_seconds="120"), "proxy_read_timeout") == ["125s"]
+    assert directives(text_of("site", flask_app_gunicorn_timeout_seconds="120"), "proxy_read_timeout") == ["125s"]
 
 
 def test_without_a_live_release_the_answer_is_a_plain_503() -> None:
-    text = FILES["site"]()
+    text = text_of("site")
     assert directives(text, "error_page") == ["502 =503 @unavailable"]
     assert "proxy_intercept_errors" not in text
     (answer,) = directives(text, "return")
@@ -471,7 +502,7 @@ def test_without_a_live_release_the_answer_is_a_plain_503() -> None:
     ],
 )
 def test_a_name_that_no_site_has_gets_no_answer(overrides: dict[str, Any], listen: list[str]) -> None:
-    text = FILES["default site"](**overrides)
+    text = text_of("default site", **overrides)
     assert directives(text, "listen") == listen
     assert directives(text, "server_name") == ["_"]
     assert directives(text, "return") == ["444"]
@@ -494,15 +525,19 @@ NGINX = "/usr/sbin/nginx"
 
 
 @pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="Nginx is not installed on this machine")
-@pytest.mark.parametrize("overrides", [{}, {"__flask_app_host": {"ipv6": False}}, {"flask_app_server_names": ["a.b", "c"]}])
+@pytest.mark.parametrize(
+    "overrides", [{}, {"__flask_app_host": {"ipv6": False}}, {"flask_app_server_names": ["a.b", "c"]}]
+)
 def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:
     sites = render("__flask_app_nginx_files", flask_app_http_port=18080, **overrides)
     (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{ }}\nhttp {{\n    access_log off;\n" + "".join(sites.values()) + "}\n"
+        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{ }}\nhttp {{\n    access_log off;\n"
+        + "".join(sites.values())
+        + "}\n"
     )
     done = subprocess.run([NGINX, "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "[warn]" not in done.stderr.replace("the \"user\" directive", "")
+    assert "[warn]" not in done.stderr.replace('the "user" directive', "")
 
 
 # What the modules are told
@@ -528,7 +563,11 @@ def test_the_contract_is_what_the_inventory_says() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "required"),
-    [("development", ["SECRET_KEY"]), ("staging", ["SECRET_KEY", "DATABASE_URL"]), ("qa", ["SECRET_KEY", "DATABASE_URL"])],
+    [
+        ("development", ["SECRET_KEY"]),
+        ("staging", ["SECRET_KEY", "DATABASE_URL"]),
+        ("qa", ["SECRET_KEY", "DATABASE_URL"]),
+    ],
 )
 def test_which_secrets_are_required_depends_on_the_environment(environment: str, required: list[str]) -> None:
     assert render("flask_app_required_secrets", flask_app_environment=environment) == required

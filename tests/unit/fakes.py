@@ -97,9 +97,9 @@ class Host:
         if program == "journalctl":
             return Finished(0, self.journal, "")
         assert program == "systemctl", words
-        verb, *units = [word for word in rest if word != "--quiet"]
+        verb, *units = [word for word in rest if not word.startswith("--")]
         answer: Callable[[list[str]], Finished] = getattr(self, "_" + verb.replace("-", "_"))
-        return answer([unit for unit in units if not unit.startswith("--")])
+        return answer(units)
 
     def _daemon_reload(self, _units: list[str]) -> Finished:
         return Finished(0, "", "")

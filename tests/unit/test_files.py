@@ -210,6 +210,11 @@ def test_a_directory_has_exactly_its_mode(tmp_path: Path, umask: int) -> None:
     assert mode(tmp_path / "d") == 0o750
 
 
+def test_a_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+    assert make_directory(tmp_path / "a/b/c") is True
+    assert (tmp_path / "a/b/c").is_dir()
+
+
 def test_files_links_and_trees_are_removed(tmp_path: Path) -> None:
     (tmp_path / "tree/inner").mkdir(parents=True)
     (tmp_path / "tree/inner/file").write_text("x")

@@ -23,7 +23,9 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged, plain, templated
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
-SPEC: dict[str, Any] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+SPEC: dict[str, Any] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+    "options"
+]
 ENVIRONMENTS = ["development", "staging", "production"]
 LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 
@@ -59,7 +61,10 @@ def test_a_variable_that_is_like_none_is_told_with_the_list() -> None:
 
 
 def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
-    assert inputs.misspelt([*SPEC, "vault_flask_app_secret_key", "__flask_app_host", "flask_apps", "ansible_host"], SPEC) == []
+    assert (
+        inputs.misspelt([*SPEC, "vault_flask_app_secret_key", "__flask_app_host", "flask_apps", "ansible_host"], SPEC)
+        == []
+    )
 
 
 def test_each_misspelt_variable_is_told_once_in_order() -> None:
@@ -84,8 +89,14 @@ def test_a_plain_name_is_no_problem(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("environment", "hint"),
-    [("stagging", "Did you mean staging? "), ("prod", "Did you mean production? "), ("dev", "Did you mean development? "), ("", ""),
-     ("Staging", "Did you mean"), ("x", "")],
+    [
+        ("stagging", "Did you mean staging? "),
+        ("prod", "Did you mean production? "),
+        ("dev", "Did you mean development? "),
+        ("", ""),
+        ("Staging", "Did you mean"),
+        ("x", ""),
+    ],
 )
 def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, hint: str) -> None:
     what, cure = one(inputs.environment_problems(environment, ENVIRONMENTS, False))
@@ -162,7 +173,10 @@ def test_a_variable_that_a_process_can_not_get_is_told(
 
 
 def test_good_variables_are_no_problem() -> None:
-    variables = {"flask_app_env": {"A": "x", "PORT": 8080}, "flask_app_secrets": {"B": "it's \n x", "C": ""}}
+    variables: dict[str, dict[str, Any]] = {
+        "flask_app_env": {"A": "x", "PORT": 8080},
+        "flask_app_secrets": {"B": "it's \n x", "C": ""},
+    }
     assert inputs.variable_problems(variables, ["FLASK_CONFIG"]) == []
 
 
@@ -176,7 +190,9 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def source(app: Path, directory: str = ".", git_url: str = "", subdirectory: str = "", lock: str = "requirements.txt") -> list[Problem]:
+def source(
+    app: Path, directory: str = ".", git_url: str = "", subdirectory: str = "", lock: str = "requirements.txt"
+) -> list[Problem]:
     return inputs.source_problems(str(app / directory) if directory else "", git_url, subdirectory, lock)
 
 
@@ -201,11 +217,23 @@ def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: s
 @pytest.mark.parametrize(
     ("break_it", "told", "cure_told"),
     [
-        (lambda app: app.rename(app.parent / "moved"), "flask_app_source_directory: there is no directory ", "Set it to"),
-        (lambda app: (app / "requirements.txt").unlink(), "flask_app_requirements is requirements.txt; in ", "uv pip compile"),
+        (
+            lambda app: app.rename(app.parent / "moved"),
+            "flask_app_source_directory: there is no directory ",
+            "Set it to",
+        ),
+        (
+            lambda app: (app / "requirements.txt").unlink(),
+            "flask_app_requirements is requirements.txt; in ",
+            "uv pip compile",
+        ),
         (lambda app: (app / ".gitignore").write_text("*.txt\n"), "but .gitignore keeps it home", "uv pip compile"),
         (lambda app: (app / "requirements.txt").write_text("flask\n"), "it is not a lock", ""),
-        (lambda app: (app / "requirements.txt").write_text(LOCK.replace("gunicorn", "flask")), "gunicorn is not among", ""),
+        (
+            lambda app: (app / "requirements.txt").write_text(LOCK.replace("gunicorn", "flask")),
+            "gunicorn is not among",
+            "",
+        ),
     ],
     ids=["no directory", "no lock", "ignored lock", "no hashes", "no gunicorn"],
 )
@@ -221,7 +249,13 @@ def test_a_source_that_can_not_be_deployed_is_told(
 
 @pytest.mark.parametrize(
     "names",
-    [["shop"], ["shop.example.org", "www.shop.example.org"], ["xn--bcher-kva.example"], ["a.b", "1.2.3.4"], ["localhost"]],
+    [
+        ["shop"],
+        ["shop.example.org", "www.shop.example.org"],
+        ["xn--bcher-kva.example"],
+        ["a.b", "1.2.3.4"],
+        ["localhost"],
+    ],
 )
 def test_plain_server_names_are_no_problem(names: list[str]) -> None:
     assert inputs.server_name_problems(names) == []
@@ -229,8 +263,8 @@ def test_plain_server_names_are_no_problem(names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Shop.example.org", "shop.example.org.", "https://shop", "shop:8080", "a b", "", "_", "*.example.org", "-a", "a..b",
-     "x;}", "é.example", "a" * 64, "a." * 127 + "a", 5.5, "shop\n"],
+    ["Shop.example.org", "shop.example.org.", "https://shop", "shop:8080", "a b", "", "_", "*.example.org", "-a",
+     "a..b", "x;}", "é.example", "a" * 64, "a." * 127 + "a", 5.5, "shop\n"],
     ids=repr,
 )  # fmt: skip
 def test_another_server_name_is_told(name: Any) -> None:
@@ -377,7 +411,12 @@ def test_what_ansible_tags_becomes_pythons_own() -> None:
     assert result == {"k": "text", "list": [1, 2.5], "n": None, "b": True, "t": ["x"]}
     assert type(result) is dict
     assert {type(key) for key in result} == {str}
-    assert (type(result["k"]), type(result["list"]), type(result["list"][0]), type(result["list"][1])) == (str, list, int, float)
+    assert (type(result["k"]), type(result["list"]), type(result["list"][0]), type(result["list"][1])) == (
+        str,
+        list,
+        int,
+        float,
+    )
     assert result["b"] is True
     json.dumps(result)
 

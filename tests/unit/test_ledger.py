@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 json_values = st.recursive(
@@ -32,6 +33,7 @@ def test_no_ledger_has_no_entries(tmp_path: Path) -> None:
     assert entries(tmp_path / "ledger.jsonl") == []
 
 
+@settings(max_examples=20)
 @given(json_values)
 def test_any_json_comes_back(tmp_path: Path, value: object) -> None:
     path = tmp_path / "ledger.jsonl"
@@ -41,7 +43,7 @@ def test_any_json_comes_back(tmp_path: Path, value: object) -> None:
     assert [entry["value"] for entry in entries(path)] == [value, "next"]
 
 
-@pytest.mark.parametrize("cut", [b'{"at": "2026', b'{"at": "2026", "name": "J\xc3', b"{", b"\x00\x00\x00"])
+@pytest.mark.parametrize("cut", [b"x", b'{"at": "2026', b'{"at": "2026", "name": "J\xc3', b"{", b"\x00\x00\x00"])
 def test_a_torn_line_is_passed_over_and_the_next_entry_is_whole(tmp_path: Path, cut: bytes) -> None:
     path = tmp_path / "ledger.jsonl"
     append(path, {"release": "a"})
@@ -59,3 +61,20 @@ def test_the_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
     before = path.read_bytes()
     append(path, {"release": "b"})
     assert path.read_bytes().startswith(before)
+
+
+def test_the_ledger_is_readable_text_and_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.jsonl"
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(path.read_text(encoding="utf-8")))
+    append(path, {"by": "Jürgen"})
+    assert len(flushed) == 1
+    assert '"by": "Jürgen"}\n' in flushed[0]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_ledger_that_begins_with_a_torn_byte_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b"{")
+    append(path, {"release": "a"})
+    assert [entry["release"] for entry in entries(path)] == ["a"]

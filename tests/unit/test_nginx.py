@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import write
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
@@ -165,7 +166,7 @@ def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> N
 
 def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "server { listen 80; server_name shop.example.org; }\n")
-    with pytest.raises(GreenlightError, match="flask_app_server_names holds shop.example.org, which another site"):
+    with pytest.raises(GreenlightError, match=r"flask_app_server_names holds shop\.example\.org, which another site"):
         check(machine.tree, CHANGE, NAMES)
     check(machine.tree, CHANGE, ["elsewhere.example.org"])
 
@@ -301,12 +302,11 @@ def test_a_link_of_the_same_name_becomes_a_link_again(machine: Machine) -> None:
 
 def test_the_old_tree_is_back_when_the_disk_is_full(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = machine.files()
-    real = _nginx.write
 
     def full(path: Path, content: str) -> bool:
         if path.name == Path(DEFAULT).name:
             raise OSError(28, "No space left on device", str(path))
-        return real(path, content)
+        return write(path, content)
 
     monkeypatch.setattr(_nginx, "write", full)
     with pytest.raises(OSError, match="No space left"):
@@ -328,7 +328,9 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypa
                 shutil.copytree(tree.etc / "sites-enabled", loaded)
             return Finished(0, "", "")
 
-        workers = (lambda loaded=loaded: {path.stat().st_ino for path in [loaded] if path.exists()})  # type: ignore[misc]
+        def workers(loaded: Path = loaded) -> set[int]:
+            return {loaded.stat().st_ino} if loaded.exists() else set()
+
         monkeypatch.setattr(_nginx, "run", run)
         monkeypatch.setattr(_nginx, "require", lambda argv, what, run=run: run(argv))
         monkeypatch.setattr(_nginx, "_workers", workers)
@@ -410,7 +412,7 @@ def test_the_real_nginxs_refusal_names_file_and_line(nginx: Tree) -> None:
 @real
 def test_the_real_nginxs_warning_of_a_taken_name_is_understood(nginx: Tree) -> None:
     (nginx.etc / "sites-enabled/other").write_text("server { listen 80; server_name shop.example.org; }")
-    with pytest.raises(GreenlightError, match="holds shop.example.org, which another site"):
+    with pytest.raises(GreenlightError, match=r"holds shop\.example\.org, which another site"):
         check(nginx, CHANGE, NAMES)
 
 

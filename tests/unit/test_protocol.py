@@ -18,6 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     Bounds,
     check_front_door,
@@ -425,14 +426,17 @@ def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_
 def test_a_way_back_killed_at_any_instant_never_leaves_the_site_without_a_running_release(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = installed(memory / "0", monkeypatch.setattr)
+    old = go_live(before, OLD)
+    new = prove(before, create(before.layout, NEW, source="e5" * 32))
+    switch(before.layout, new)
     for change in itertools.count(1):
+        shutil.copytree(before.layout.root, memory / f"{change}", symlinks=True)
         host = installed(memory / f"{change}", monkeypatch.setattr)
+        host.front_door = Answer(500, "broken", 0.01)
         layout = host.layout
-        old = go_live(host, OLD)
-        new = prove(host, create(layout, NEW, source="e5" * 32))
-        switch(layout, new)
 
-        def back(layout: Layout = layout, new: str = new) -> None:
+        def back(layout: Layout = layout) -> None:
             with pytest.raises(GreenlightError):
                 check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS, may_switch_back=True)
 
@@ -524,11 +528,15 @@ def test_a_socket_is_stopped_before_its_service_and_both_are_kept_from_the_next_
     switch(layout, new)
     host.calls.clear()
     retire(layout, BOUNDS)
-    told = [call for call in host.calls if call[0] == "systemctl" and call[1] in ("disable", "stop")]
+    told = [
+        [word for word in call[1:] if not word.startswith("--")]
+        for call in host.calls
+        if call[0] == "systemctl" and call[1] in ("disable", "stop")
+    ]
     assert told == [
-        ["systemctl", "disable", "--quiet", layout.socket_unit(old), layout.service_unit(old)],
-        ["systemctl", "stop", layout.socket_unit(old)],
-        ["systemctl", "stop", layout.service_unit(old)],
+        ["disable", layout.socket_unit(old), layout.service_unit(old)],
+        ["stop", layout.socket_unit(old)],
+        ["stop", layout.service_unit(old)],
     ]
 
 
@@ -696,6 +704,51 @@ def test_no_source_or_venv_of_a_kept_release_is_ever_removed(
     assert prunable(layout, keep) == []
 
 
+# The ledger
+
+
+def events(layout: Layout) -> list[tuple[object, object]]:
+    return [(entry["event"], entry["release"]) for entry in entries(layout.ledger)]
+
+
+def test_the_ledger_tells_the_story_of_a_deploy_once(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    for _ in range(2):
+        host.front_door = healthy(old)
+        check_front_door(layout, contract(old), PATIENCE, PUBLIC, BOUNDS, may_switch_back=False)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    host.front_door = healthy(new)
+    check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS, may_switch_back=True)
+    retire(layout, BOUNDS)
+    assert events(layout) == [("live", old), ("live", new), ("retired", old)]
+    live = entries(layout.ledger)[1]
+    assert (live["revision"], live["environment"], live["by"], live["previous"]) == ("r1", "staging", "tester", old)
+    assert json.loads(str(live["health"]))["env"] == "staging"
+    assert isinstance(live["start_seconds"], float)
+
+
+def test_the_ledger_tells_what_was_refused_and_why(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    release = create(layout, NEW)
+    with pytest.raises(GreenlightError):
+        prove(host, release, Answer(500, f"key {SECRETS['SECRET_KEY']}", 0.01))
+    refused = entries(layout.ledger)[-1]
+    assert (refused["event"], refused["release"]) == ("refused", release)
+    assert refused["failures"] == "HTTP status: expected 200, got 500 key ********"
+    assert Releases(layout).live() == old
+
+
+def test_the_ledger_tells_who_has_the_traffic_again(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    with pytest.raises(GreenlightError):
+        check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS, may_switch_back=True)
+    assert events(layout) == [("taken back", new), ("live", old), ("retired", new)]
+    assert "health answer" in str(entries(layout.ledger)[0]["failures"])
+
+
 # Systemd's answers
 
 
@@ -716,6 +769,36 @@ def test_a_units_state_is_read(monkeypatch: pytest.MonkeyPatch, shown: str, acti
     monkeypatch.setattr(_systemd, "run", lambda argv, **_: _command.Finished(0, shown, ""))
     found = _systemd.state("shop@x.service")
     assert (found.is_active, found.is_running, found.restarts, found.main_pid) == (active, running, 0, 0)
+
+
+MASTER = """\
+Traceback (most recent call last):
+  File "/srv/shop/venv/bin/gunicorn", line 8, in <module>
+    sys.exit(run())
+
+  File "arbiter.py", line 200, in run
+    self.manage_workers()
+gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>
+"""
+WORKER = """\
+[1] [INFO] Starting gunicorn 27.0.1
+Traceback (most recent call last):
+  File "wsgi.py", line 1, in <module>
+    import absent
+ModuleNotFoundError: No module named 'absent'
+[1] [ERROR] Shutting down: Master
+"""
+
+
+@pytest.mark.parametrize(
+    "between", ["", "During handling of the above exception, another exception occurred:\n\n"], ids=["alone", "chained"]
+)
+def test_the_journal_is_the_workers_traceback_and_not_the_masters(
+    monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    monkeypatch.setattr(_systemd, "run", lambda argv, **_: _command.Finished(0, WORKER + between + MASTER, ""))
+    assert _systemd.journal("shop@x.service") == WORKER.splitlines()
+    assert _systemd.journal("shop@x.service", lines=2) == WORKER.splitlines()[-2:]
 
 
 def test_a_systemctl_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

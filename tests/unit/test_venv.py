@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -217,8 +219,13 @@ PYTHON = """\
 #!/bin/sh
 # Plays "-m venv", "-m pip" and the import of gunicorn; fails in the step that {fails} names.
 case "$*" in
+    *"--no-config"*" venv "*)
+        step=uv-venv; for home in "$@"; do :; done; mkdir -p "$home/bin"; cp "$0" "$home/bin/python" ;;
+    *"--no-config"*" pip sync "*) step=uv-sync; echo "$*" >>{log} ;;
+    *"--no-config"*" pip check "*) step=uv-check; echo "$*" >>{log} ;;
+    *"--no-config"*" export "*) step=uv-export; echo "$*" >>{log} ;;
     *"-m venv"*) step=venv; for home in "$@"; do :; done; mkdir -p "$home/bin"; cp "$0" "$home/bin/python" ;;
-    *"-m pip"*) step=pip; echo "$*" >>{log} ;;
+    *"-m pip"*) step=pip; echo "$*" >>{log}; cp "$0" "$(dirname "$0")/uv" ;;
     *gunicorn*) step=gunicorn; [ "{fails}" = gunicorn ] || echo 27.0.1 ;;
     *) : ;;
 esac
@@ -291,3 +298,63 @@ def test_uv_without_a_pin_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     playing(recipe)
     with pytest.raises(GreenlightError, match=r"uv.txt pins no uv==<version>"):
         build(dataclasses.replace(recipe, installer="uv", uv_requirements="uv>=1\n"), tmp_path / "venvs/a")
+
+
+@pytest.fixture
+def uv(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, installer="uv", uv_requirements=f"# pinned\nuv==0.11.30 {HASH}\n")
+
+
+def test_uv_is_installed_once_at_its_pinned_version(uv: Recipe, tmp_path: Path) -> None:
+    log = playing(uv)
+    for name in "ab":
+        build(uv, tmp_path / f"venvs/{name}")
+        assert is_complete(tmp_path / f"venvs/{name}")
+    assert (uv.tools / "uv-0.11.30/bin/uv").exists()
+    steps = log.read_text().splitlines()
+    assert [re.findall(r"pip (\w+)", step)[0] for step in steps] == ["install", "sync", "check", "sync", "check"]
+    assert "--require-hashes --only-binary=:all:" in steps[0]
+    assert "--require-hashes --compile-bytecode" in steps[1]
+    assert steps[1].endswith(str(uv.source / "requirements.txt"))
+
+
+def test_half_an_installation_of_uv_is_made_again(uv: Recipe, tmp_path: Path) -> None:
+    log = playing(uv)
+    (uv.tools / "uv-0.11.30/bin").mkdir(parents=True)
+    (uv.tools / "uv-0.11.30/bin/uv").write_text("half")
+    build(uv, tmp_path / "venvs/a")
+    assert "pip install" in log.read_text()
+
+
+def test_a_lock_of_uv_is_exported_without_development_packages(uv: Recipe, tmp_path: Path) -> None:
+    log = playing(uv)
+    build(dataclasses.replace(uv, requirements="uv.lock"), tmp_path / "venvs/a")
+    _, export, sync, _ = log.read_text().splitlines()
+    assert "export --frozen --no-dev --no-emit-project" in export
+    assert sync.split()[-1] in export
+    assert sync.endswith("requirements.txt")
+
+
+@pytest.mark.parametrize("step", ["uv-venv", "uv-sync", "uv-check", "pip", "venv"])
+def test_a_venv_that_uv_can_not_build_is_not_taken_for_whole(uv: Recipe, tmp_path: Path, step: str) -> None:
+    playing(uv, fails=step, says="no such thing")
+    with pytest.raises(GreenlightError, match="no such thing"):
+        build(uv, tmp_path / "venvs/a")
+    assert not is_complete(tmp_path / "venvs/a")
+    playing(uv)
+    if step.startswith("uv"):
+        (uv.tools / "uv-0.11.30/bin/uv").write_text(Path(uv.python).read_text())
+    build(uv, tmp_path / "venvs/a")
+    assert is_complete(tmp_path / "venvs/a")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_venv_can_be_read_by_all_and_written_by_root_alone(recipe: Recipe, tmp_path: Path, umask: int) -> None:
+    playing(recipe)
+    before = os.umask(umask)
+    try:
+        build(recipe, tmp_path / "venvs/a")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in [tmp_path / "venvs/a", *(tmp_path / "venvs/a").rglob("*")]}
+    assert modes == {0o755, 0o644}

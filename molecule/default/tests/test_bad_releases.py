@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import APP, SITE, Played, Server
+from conftest import APP, SITE, Played, Server, connect, servers
 
 from tests.apps import variants
 from tests.load.load import Load
@@ -45,6 +45,27 @@ def test_traffic_never_reaches_a_release_with(
     assert one_server.live == live
     rows = one_server.root(f"systemctl list-units --all --plain --no-legend '{APP}@*' | awk '{{print $1}}'").split()
     assert sorted(rows) == [f"{APP}@{live}.service", f"{APP}@{live}.socket"]
+
+
+def test_a_release_that_fails_on_one_host_goes_live_on_none(play: Callable[..., Played]) -> None:
+    before = {name: connect(name).live for name in servers()}
+    wsgi = "{{ 'missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
+    done = play(flask_app_wsgi=wsgi, flask_app_env={"GREETING": "On both or on none"})
+    assert done.code != 0
+    assert "ModuleNotFoundError" in done.prose
+    assert {name: connect(name).live for name in servers()} == before
+    assert all("On both or on none" not in connect(name).ask("/").body for name in servers())
+
+
+def test_a_run_with_nothing_to_change_still_fails_when_the_answer_is_wrong(
+    play: Callable[..., Played], one_server: Server
+) -> None:
+    assert play(limit=one_server.name).code == 0
+    live = one_server.live
+    done = play(limit=one_server.name, flask_app_health_subset={"status": "never"})
+    assert done.code != 0
+    assert 'status: expected "never", got "ok"' in done.prose
+    assert one_server.ask("/health").json["release"] == one_server.live == live
 
 
 def test_a_bad_release_is_tried_afresh_not_taken_for_done(

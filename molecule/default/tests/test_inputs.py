@@ -164,8 +164,9 @@ def test_a_broken_site_of_somebody_else_is_named(one_server: Server) -> None:
 def test_too_old_a_python_is_refused(one_server: Server) -> None:
     # An interpreter that says so: Debian 12 and 13 have none as old.
     old = "/usr/local/bin/old-python"
-    script = f"printf '%s\\n' '#!/bin/sh' 'echo \"[3, 9, 2]\"' > {old}; chmod 0755 {old}"
-    with on_server(one_server, script, f"rm {old}"):
+    answer = '[[3, 9, 2], "cpython-39", "linux-x86_64", "/usr/bin/python3.9"]'
+    one_server.write(old, f"#!/bin/sh\necho '{answer}'\n", umask="022")
+    with on_server(one_server, f"chmod 0755 {old}", f"rm {old}"):
         done = run_play(limit=one_server.name, flask_app_python=old)
     refused(done, "Python 3.9.2, which is too old", "flask_app_python")
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import APP, ROOT, SITE, Played, Server, connect, play_environment, servers
+from conftest import APP, ROOT, SITE, Played, Server, connect, play_environment, secrets, servers
 
 from tests.apps import variants
 from tests.load.load import Load
@@ -60,6 +60,22 @@ def test_the_ledger_tells_who_deployed_what(server: Server) -> None:
     assert live[-1]["release"] == server.live
     assert live[-1].keys() >= {"at", "by", "revision", "environment", "previous", "health", "start_seconds"}
     assert events[-1]["event"] == "retired"
+
+
+def test_a_changed_secret_is_a_new_release_of_the_same_source_and_venv(
+    play: Callable[..., Played], one_server: Server
+) -> None:
+    assert play(limit=one_server.name).code == 0
+    before = json.loads(one_server.root(f"cat /srv/{APP}/live/release.json"))
+    values = {**secrets(), "DATABASE_URL": "sqlite:////var/lib/guestbook/guestbook.db"}
+    done = play(limit=one_server.name, flask_app_secrets={**values, "API_TOKEN": "another-token-for-one-test"})
+    after = json.loads(one_server.root(f"cat /srv/{APP}/live/release.json"))
+    assert done.code == 0, done.output
+    assert after["release"] != before["release"]
+    assert (after["source"], after["venv"]) == (before["source"], before["venv"])
+    main = one_server.root(f"systemctl show {APP}@{after['release']}.service --property=MainPID --value")
+    assert "API_TOKEN=another-token-for-one-test" in one_server.root(f"tr '\\0' '\\n' < /proc/{main}/environ")
+    assert "another-token-for-one-test" not in done.output
 
 
 def test_a_stopped_release_is_started_by_the_next_run(

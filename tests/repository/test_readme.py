@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the README shows works: table, commands, examples, picture. Names of variables and files: test_house_rules."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, prove
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
+
+from tests.repository import repository
+
+README = repository.text("README.md")
+MAIN = "roles/flask_app/tasks/main.yml"
+SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][
+    "main"
+]["options"]
+#: Flask and Gunicorn as the example app has them. script/test makes it before it calls pytest.
+FLASK = repository.ROOT / "build/guestbook-venv/bin/python"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of a language, in order; one inside a list without its indent."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", README, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def section(title: str) -> str:
+    """Return a section of the second level, without its heading."""
+    [found] = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def commands(program: str) -> list[str]:
+    """Return the commands shown that start with a word."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return sorted({line for line in lines if re.match(rf"{program}\b", line)})
+
+
+def variables(block: str) -> dict[str, Any]:
+    """Return the role's variables that a block of YAML sets, on its top level or in a play."""
+    content = yaml.safe_load(block)
+    places = [task.get("vars", {}) for play in content for task in play["tasks"]] if isinstance(content, list) else []
+    places += [content] if isinstance(content, dict) else []
+    return {name: value for place in places for name, value in place.items() if name.startswith("flask_app_")}
+
+
+SCRIPTS = sorted({*commands("script/"), *re.findall(r"`(script/[\w-]+(?: [^`]+)?)`", README)})
+PLAYS = commands("ansible-playbook")
+YAML = blocks("yaml")
+
+
+@cache
+def play(*words: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return repository.run(repository.tool("ansible-playbook"), *words, directory=directory, **environment)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make another repository as the README tells: the collection installed, a playbook, an inventory."""
+    directory = tmp_path_factory.mktemp("elsewhere")
+    repository.copy(repository.tracked(), directory / "path/to/greenlight")
+    [command] = commands("ansible-galaxy")
+    _, *words = shlex.split(command)
+    options = ("--offline", "--collections-path", directory / "collections")
+    done = repository.run(repository.tool("ansible-galaxy"), *words, *options, directory=directory)
+    assert done.returncode == 0, done.stderr
+    [playbook] = [block for block in YAML if block.startswith("# deploy.yml\n")]
+    (directory / "deploy.yml").write_text(playbook, encoding="utf-8")
+    (directory / "hosts.yml").write_text("flask_app:\n  hosts:\n    app1.example.org:\n", encoding="utf-8")
+    return directory
+
+
+# Variables
+
+
+def test_the_table_of_variables_is_what_its_generator_prints() -> None:
+    script = repository.ROOT / "script/variables-table"
+    begin, end = (re.escape(marker) for marker in ("<!-- variables: script/variables-table --write -->", "<!-- end"))
+    [shown] = re.findall(rf"{begin}\n(.*?){end}", README, re.DOTALL)
+    done = repository.run(repository.tool("python"), script, directory=repository.ROOT)
+    assert done.returncode == 0, done.stderr
+    assert shown == done.stdout, "again: script/variables-table --write"
+
+
+def test_the_generated_table_has_a_row_for_each_variable() -> None:
+    assert re.findall(r"^\| `(\w+)` \| \w+", section("Variables"), re.MULTILINE) == list(SPEC)
+
+
+@pytest.mark.parametrize("block", YAML)
+def test_each_value_shown_is_one_that_the_role_takes(block: str) -> None:
+    shown = variables(block)
+    known = {name: {**option, "required": False} for name, option in SPEC.items()}
+    assert ArgumentSpecValidator(known).validate(shown).error_messages == []
+    assert shown.get("flask_app_health_fields", {}).keys() <= SPEC["flask_app_health_fields"]["default"].keys()
+
+
+def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
+    [settings] = [found[name] for found in map(variables, YAML) for name in found if name.endswith("service_settings")]
+    unit = repository.text("roles/flask_app/templates/etc/systemd/system/app@.service.j2")
+    for name, value in settings.items():
+        assert isinstance(value, str)
+        assert f"\n{name}=" in unit
+        assert f"\n{name}={value}\n" not in unit
+
+
+# Commands
+
+
+def test_commands_of_each_kind_are_found() -> None:
+    assert len(SCRIPTS) >= 4
+    assert len(PLAYS) >= 3
+
+
+def test_every_command_shown_is_one_that_is_checked_here() -> None:
+    known = {"script", "source", "ansible-playbook", "ansible-galaxy", "ansible-vault"}
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
+    assert [line for line in lines if re.split(r"[ /]", line)[0] not in known] == []
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_script_shown_is_there_and_knows_its_options(command: str) -> None:
+    script, *words = shlex.split(command)
+    assert os.access(repository.ROOT / script, os.X_OK)
+    for word in words:
+        environment = repository.ROOT / "inventories" / word
+        assert word in repository.text(script) if word.startswith("-") else environment.is_dir(), word
+
+
+@pytest.mark.parametrize("command", PLAYS)
+def test_a_play_shown_can_be_loaded(command: str, elsewhere: Path) -> None:
+    _, *words = shlex.split(command)
+    if "inventories/" in command:
+        done = play(*words, "--list-tasks", directory=repository.ROOT)
+    else:
+        done = play(*words, "--list-tasks", directory=elsewhere, ANSIBLE_COLLECTIONS_PATH="collections")
+    assert done.returncode == 0, done.stderr
+    assert "flask_app : switch | " in done.stdout
+
+
+def test_a_playbook_of_ones_own_runs_the_installed_role(elsewhere: Path) -> None:
+    """As far as its preflight, which misses the secret that the reader would have in a vault, and nothing else."""
+    words = ("-i", "hosts.yml", "deploy.yml", "--connection=local", "--extra-vars={ansible_become: false}")
+    done = play(*words, directory=elsewhere, ANSIBLE_COLLECTIONS_PATH="collections")
+    assert done.returncode != 0
+    told = done.stdout + done.stderr
+    assert "1 problem, nothing was changed" in told, told
+    assert "vault_hello_secret_key is undefined" in told
+
+
+def test_the_secrets_to_edit_are_those_that_the_script_makes() -> None:
+    [edit] = commands("ansible-vault edit")
+    [make] = commands("script/secrets")
+    script, environment = shlex.split(make)
+    told = repository.run(repository.ROOT / script, "--help", directory=repository.ROOT).stdout
+    assert f"  {edit}\n" in told.replace("<environment>", environment)
+
+
+def test_what_is_activated_is_the_venv_of_the_scripts() -> None:
+    [command] = commands("source")
+    assert command == "source .venv/bin/activate"
+    assert "$repository/.venv" in repository.text("script/lib.sh")
+
+
+# The example
+
+
+@pytest.mark.parametrize("environment", ["development", "staging", "production"])
+def test_the_example_keeps_the_contract_under_gunicorn(environment: str, memory: Path) -> None:
+    assert FLASK.exists(), "script/test fast makes what this needs"
+    [example] = blocks("python")
+    name = SPEC["flask_app_wsgi"]["default"].split(":")[0]
+    assert example.startswith(f"# {name}.py\n")
+    (memory / f"{name}.py").write_text(example, encoding="utf-8")
+    socket = memory / "socket"
+    settings = f"bind = 'unix:{socket}'\ncontrol_socket_disable = True\n"
+    (memory / "gunicorn.conf.py").write_text(settings, encoding="utf-8")
+    given = {
+        SPEC["flask_app_environment_variable"]["default"]: environment,
+        SPEC["flask_app_revision_variable"]["default"]: "r1",
+        SPEC["flask_app_release_variable"]["default"]: "20261121T094420Z-1a2b3c4d",
+        "SECRET_KEY": "for-this-test",
+    }
+    contract = Contract(
+        environment=environment,
+        debug=environment == "development",
+        revision="r1",
+        release="20261121T094420Z-1a2b3c4d",
+        fields=SPEC["flask_app_health_fields"]["default"],
+    )
+    target = Target(str(socket), "hello.example.org", SPEC["flask_app_health_path"]["default"])
+    command = [FLASK, "-m", "gunicorn", SPEC["flask_app_wsgi"]["default"]]
+    with subprocess.Popen(command, cwd=memory, env=given, stderr=subprocess.PIPE, text=True) as gunicorn:
+        try:
+            proof = prove(
+                lambda seconds, worth: get(target, seconds, worth),
+                contract,
+                Patience(start_seconds=20, successes=1, probes=1),
+                alive=lambda: gunicorn.poll() is None,
+            )
+        finally:
+            gunicorn.terminate()
+        _, journal = gunicorn.communicate(timeout=20)
+    assert proof.kept, f"{proof.failures}\n{journal}"
+
+
+def test_the_reason_shown_is_the_one_that_a_wrong_environment_gets() -> None:
+    contract = Contract("staging", False, "r1", "", fields=SPEC["flask_app_health_fields"]["default"])
+    answer = Answer(200, '{"env": "production", "debug": false, "revision": "r1"}', 0.0)
+    [failure] = contract.failures(answer)
+    assert f"`{failure}`" in section("What happens if…")
+
+
+# The flow and the tags
+
+
+def test_the_picture_has_the_words_of_the_role_in_their_order() -> None:
+    tasks = repository.load_yaml(MAIN)
+    [picture] = re.findall(r"```text\n(.*?)```", section("The flow"), re.DOTALL)
+    drawn = re.findall(r"^([= ]) (\S.*?) *(?:  .*|[┐│┘=].*)?$", picture, re.MULTILINE)
+    assert [words for _, words in drawn] == [task["name"] for task in tasks]
+    [switch] = [task["name"] for task in tasks if task["ansible.builtin.import_tasks"] == "switch.yml"]
+    assert [words for mark, words in drawn if mark == "="] == [switch]
+
+
+def test_the_tags_are_where_the_table_says() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", section("Tags"), re.MULTILINE) == ["flask_app", "always"]
+    done = play("-i", "inventories/staging", "site.yml", "--list-tasks", directory=repository.ROOT)
+    found = re.findall(r"flask_app : (\w+) \| .*TAGS: \[(.*)\]", done.stdout)
+    assert found
+    for step, tags in found:
+        assert tags == ("always, flask_app" if step == "preflight" else "flask_app"), step
+
+
+# Platforms
+
+
+def test_the_platforms_are_those_of_the_tests() -> None:
+    said = section("Supported platforms")
+    hosts = repository.load_yaml("molecule/shared/inventory/hosts.yml")["flask_app"]["hosts"]
+    assert re.findall(r"Debian (\d+)", said) == sorted(name.removeprefix("debian") for name in hosts)
+    [core] = re.findall(r"ansible-core ([\d.]+)", said)
+    assert core in repository.load_yaml("meta/runtime.yml")["requires_ansible"]
+    assert f"ansible-core=={core}." in repository.text("requirements/controller.txt")
+    [python] = re.findall(r"Python ([\d.]+)", said)
+    assert f"sys.version_info < ({python.replace('.', ', ')})" in repository.text("script/lib.sh")

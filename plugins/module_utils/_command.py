@@ -57,7 +57,7 @@ def run(
     except subprocess.TimeoutExpired as late:
         partial = late.stderr or b""
         text = partial.decode(errors="replace") if isinstance(partial, bytes) else partial
-        return Finished(OUT_OF_TIME, "", f"{text}\n{argv[0]} took longer than {seconds:g} seconds".strip())
+        return Finished(OUT_OF_TIME, "", f"{text.strip()}\n{argv[0]} took longer than {seconds:g} seconds".strip())
     except FileNotFoundError:
         return Finished(NOT_INSTALLED, "", f"{argv[0]} is not installed on this host")
     return Finished(done.returncode, done.stdout, done.stderr)

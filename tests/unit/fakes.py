@@ -65,6 +65,7 @@ class Host:
         self.journal = ""
         self.queues: dict[str, list[int]] = {}
         self.calls: list[list[str]] = []
+        self.seconds: dict[str, float] = {}
         self.restarts = 0
 
     def get(self, target: Target, seconds: float, worth: object) -> Answer:
@@ -83,7 +84,7 @@ class Host:
     def enabled(self) -> set[str]:
         return {link.name for link in self.layout.units.glob("*.wants/*")}
 
-    def run(self, argv: Sequence[str | Path], **_options: object) -> Finished:
+    def run(self, argv: Sequence[str | Path], seconds: float = 60, **_options: object) -> Finished:
         words = [str(word) for word in argv]
         self.calls.append(words)
         program, *rest = words
@@ -98,6 +99,7 @@ class Host:
             return Finished(0, self.journal, "")
         assert program == "systemctl", words
         verb, *units = [word for word in rest if not word.startswith("--")]
+        self.seconds[verb] = seconds
         answer: Callable[[list[str]], Finished] = getattr(self, "_" + verb.replace("-", "_"))
         return answer(units)
 

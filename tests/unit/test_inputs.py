@@ -253,7 +253,7 @@ def test_a_source_that_can_not_be_deployed_is_told(
         ["shop"],
         ["shop.example.org", "www.shop.example.org"],
         ["xn--bcher-kva.example"],
-        ["a.b", "1.2.3.4"],
+        ["a.b", "ab.cd", "1.2.3.4"],
         ["localhost"],
     ],
 )

@@ -235,6 +235,14 @@ def test_a_second_run_changes_nothing(machine: Machine, app: str) -> None:
     assert (machine.told("test "), machine.told("reload")) == (0, 0)
 
 
+def test_what_somebody_wrote_by_hand_is_loaded_all_the_same(machine: Machine) -> None:
+    apply(machine.tree, CHANGE, NAMES)
+    by_hand = {**CHANGE, SITE: "server { } # by hand, and not reloaded\n"}
+    machine.put(SITE, str(by_hand[SITE]))
+    assert apply(machine.tree, by_hand, NAMES) is True
+    assert machine.told("reload nginx") == 2
+
+
 def test_each_app_has_a_marker_of_its_own(machine: Machine) -> None:
     other = {"sites-enabled/blog.conf": "server { }\n", DEFAULT: CHANGE[DEFAULT]}
     apply(machine.tree, CHANGE, NAMES)
@@ -341,6 +349,23 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypa
         if ended:
             break
     assert change > 15
+
+
+# Its workers
+
+
+def test_only_the_workers_that_accept_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = {
+        "/proc/7/task/7/children": "11 12 13 14 ",
+        "/proc/11/cmdline": "nginx: worker process\0\0",
+        "/proc/12/cmdline": "nginx: worker process is shutting down\0",
+        "/proc/13/cmdline": "nginx: cache manager process\0",
+    }
+    monkeypatch.setattr(_nginx, "run", lambda argv, **_: Finished(0, "7\n", ""))
+    monkeypatch.setattr(_nginx, "read", lambda path: titles.get(str(path)))
+    assert _nginx._workers() == {11}
+    titles.clear()
+    assert _nginx._workers() == set()
 
 
 # Debian's own site

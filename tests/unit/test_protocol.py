@@ -183,6 +183,13 @@ def test_socket_and_service_are_started_together_after_systemd_has_read_them(hos
     assert verbs.index("daemon-reload") < verbs.index("start")
 
 
+def test_systemd_has_the_time_that_the_units_have_and_some_more(host: Host, layout: Layout) -> None:
+    go_live(host, OLD)
+    go_live(host, NEW)
+    assert host.seconds["start"] == pytest.approx(PATIENCE.start_seconds + _systemd.GRACE_SECONDS)
+    assert host.seconds["stop"] == pytest.approx(BOUNDS.stop_seconds + _systemd.GRACE_SECONDS)
+
+
 def test_what_is_left_of_a_killed_candidate_is_stopped_first(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     (host.active / layout.socket_unit(release)).touch()

@@ -499,6 +499,7 @@ def test_a_directory_of_a_commit_is_exported_alone(clone: tuple[Path, str], tmp_
 def test_a_commit_and_each_directory_of_it_have_their_own_digest() -> None:
     digests = {git_digest(commit, directory) for commit in ("a" * 40, "b" * 40) for directory in ("", "x", "y")}
     assert len(digests) == 6
+    assert git_digest("a" * 40, "x") == "6243c5e0b9ddd8c0dd353453a26db7bcc6ab14334c33b71265b9e32962e10bc7"
 
 
 @pytest.mark.parametrize(("wanted", "subdirectory"), [("0" * 40, ""), ("HEAD", "absent")])

@@ -224,8 +224,11 @@ case "$*" in
     *"--no-config"*" pip sync "*) step=uv-sync; echo "$*" >>{log} ;;
     *"--no-config"*" pip check "*) step=uv-check; echo "$*" >>{log} ;;
     *"--no-config"*" export "*) step=uv-export; echo "$*" >>{log} ;;
-    *"-m venv"*) step=venv; for home in "$@"; do :; done; mkdir -p "$home/bin"; cp "$0" "$home/bin/python" ;;
-    *"-m pip"*) step=pip; echo "$*" >>{log}; cp "$0" "$(dirname "$0")/uv" ;;
+    *"-m venv"*) step=venv; for home in "$@"; do :; done; mkdir -p "$home/bin"; cp "$0" "$home/bin/python"
+        touch "$home/.lock"; chmod 0666 "$home/.lock" ;;
+    *"-m pip"*)
+        step=pip; echo "$*" >>{log}
+        for lock in "$@"; do :; done; cat "$lock" >>{log}.locks; cp "$0" "$(dirname "$0")/uv" ;;
     *gunicorn*) step=gunicorn; [ "{fails}" = gunicorn ] || echo 27.0.1 ;;
     *) : ;;
 esac
@@ -311,6 +314,7 @@ def test_uv_is_installed_once_at_its_pinned_version(uv: Recipe, tmp_path: Path) 
         build(uv, tmp_path / f"venvs/{name}")
         assert is_complete(tmp_path / f"venvs/{name}")
     assert (uv.tools / "uv-0.11.30/bin/uv").exists()
+    assert "uv==0.11.30 --hash" in Path(f"{log}.locks").read_text()
     steps = log.read_text().splitlines()
     assert [re.findall(r"pip (\w+)", step)[0] for step in steps] == ["install", "sync", "check", "sync", "check"]
     assert "--require-hashes --only-binary=:all:" in steps[0]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program ends, fails, hangs or isn't there: each is told in the same form and in time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._command import NOT_INSTALLED, OUT_OF_TIME, require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
+
+
+def test_a_program_leaves_its_code_and_its_output() -> None:
+    done = run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+    assert (done.code, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert done.output == "out\nerr"
+
+
+@pytest.mark.parametrize(("script", "output"), [("true", ""), ("echo out", "out"), ("echo err >&2", "err")])
+def test_output_is_what_there_is_of_it(script: str, output: str) -> None:
+    assert run(["sh", "-c", script]).output == output
+
+
+def test_a_program_that_hangs_is_ended_in_time() -> None:
+    began = time.monotonic()
+    done = run(["sh", "-c", "echo partly >&2; exec sleep 20"], seconds=0.1)
+    assert time.monotonic() - began < 5
+    assert done.code == OUT_OF_TIME == 124
+    assert done.output == "partly\nsh took longer than 0.1 seconds"
+    assert run(["sleep", "20"], seconds=0.05).output == "sleep took longer than 0.05 seconds"
+
+
+def test_a_program_that_is_not_there_is_told() -> None:
+    done = run(["greenlight-no-such-program", "--version"])
+    assert done.code == NOT_INSTALLED == 127
+    assert done.output == "greenlight-no-such-program is not installed on this host"
+
+
+def test_a_program_gets_our_environment_its_own_and_one_language(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OURS", "ours")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    done = run(["sh", "-c", 'echo "$OURS $THEIRS $LC_ALL"; pwd'], environment={"THEIRS": "x"}, directory=tmp_path)
+    assert done.stdout == f"ours x C.UTF-8\n{tmp_path}\n"
+
+
+def test_a_program_that_asks_gets_no_answer() -> None:
+    assert run(["cat"], seconds=5).code == 0
+
+
+def test_output_that_is_no_text_is_readable_or_exact() -> None:
+    broken = ["printf", r"br\366ken"]
+    assert run(broken).stdout == "br\N{REPLACEMENT CHARACTER}ken"
+    assert run(broken, errors="surrogateescape").stdout == "br\udcf6ken"
+
+
+def test_a_required_program_that_fails_says_what_failed_and_its_last_lines() -> None:
+    assert require(["echo", "out"], "echoing").stdout == "out\n"
+    with pytest.raises(GreenlightError) as failed:
+        require(["sh", "-c", "seq 100; exit 4"], "counting", seconds=5)
+    lines = str(failed.value).splitlines()
+    assert lines[0] == "counting failed (exit code 4):"
+    assert lines[1:] == [str(number) for number in range(81, 101)]
+
+
+def test_an_error_carries_its_sentence_and_its_facts() -> None:
+    error = GreenlightError("it is wrong", answer="HTTP 500")
+    assert (str(error), error.details) == ("it is wrong", {"answer": "HTTP 500"})
+    assert Problem("A.", "B.").as_dict() == {"what": "A.", "cure": "B."}

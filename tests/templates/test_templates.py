@@ -389,6 +389,14 @@ def test_each_kind_of_value_becomes_its_lines_of_the_drop_in(number: int) -> Non
     assert LIMITS.items() <= service.items()
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"), [("drop_in", "flask_app_service_settings"), ("gunicorn", "flask_app_gunicorn_settings")]
+)
+def test_the_order_in_an_inventory_makes_no_other_release(name: str, variable: str) -> None:
+    settings = {"b": 1, "a": 2, "c": 3}
+    assert text_of(name, **{variable: settings}) == text_of(name, **{variable: dict(sorted(settings.items()))})
+
+
 def test_what_a_user_sets_comes_last_and_therefore_counts() -> None:
     settings = {"MemoryMax": "2G", "SystemCallFilter": ["", "@system-service @chown"], "IPAddressDeny": "any"}
     service = unit(text_of("drop_in", flask_app_service_settings=settings))["Service"]

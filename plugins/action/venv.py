@@ -7,7 +7,6 @@ Where the source is a directory here, its lock is here too: the host is asked on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,14 @@ class ActionModule(OpaqueVariablesAction):
     module = "venv"
     argument = "build_environment"
 
-    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        arguments = self._task.args
+    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         directory = arguments.pop("directory", "")
         identity, present = arguments.pop("interpreter", ""), arguments.pop("present", [])
-        if not directory:
-            return super().run(tmp, task_vars)
-        try:
-            digest = venv_digest(identity, Path(directory) / arguments["requirements"])
-        except GreenlightError as error:
-            raise AnsibleActionFail(str(error)) from error
-        if digest in present or self._task.check_mode:
-            return {"changed": digest not in present, "digest": digest, "seconds": 0.0}
-        return super().run(tmp, task_vars)
+        if directory:
+            try:
+                digest = venv_digest(identity, Path(directory) / arguments["requirements"])
+            except GreenlightError as error:
+                raise AnsibleActionFail(str(error)) from error
+            if digest in present or self._task.check_mode:
+                return {"changed": digest not in present, "digest": digest, "seconds": 0.0}
+        return super().run_module(arguments, known)

@@ -153,6 +153,7 @@ def prove(
             failures = [Failure("process", "running", str(died))]
             break
         except NoAnswer as silence:
+            answer = None
             failures = [Failure("health answer", f"within {seconds:g} seconds", str(silence))]
         else:
             if not (starting and answer.status == HTTPStatus.SERVICE_UNAVAILABLE):

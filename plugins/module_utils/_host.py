@@ -200,7 +200,7 @@ def _name_problems(layout: Layout, host: Host) -> list[Problem]:
     if host.account:
         taken.append(f"the account {layout.app}")
     units = layout.units
-    taken += sorted(str(unit) for unit in units.glob(f"{layout.app}@.*")) if units.is_dir() else []
+    taken += sorted(str(unit) for unit in units.glob(f"{layout.app}@*")) if units.is_dir() else []
     if not taken:
         return []
     return [

@@ -80,6 +80,11 @@ class Layout:
         return self.srv / "previous"
 
     @property
+    def trial(self) -> Path:
+        """Holds the id of a release that has the traffic and was not yet asked at the front door."""
+        return self.srv / "trial"
+
+    @property
     def ledger(self) -> Path:
         return self.srv / "ledger.jsonl"
 
@@ -99,11 +104,15 @@ class Layout:
     def units(self) -> Path:
         return self.root / "etc/systemd/system"
 
-    def service_unit(self, release: str = "") -> str:
+    def service_unit(self, release: str) -> str:
         return f"{self.app}@{release}.service"
 
-    def socket_unit(self, release: str = "") -> str:
+    def socket_unit(self, release: str) -> str:
         return f"{self.app}@{release}.socket"
+
+    def unit_files(self, release: str) -> tuple[Path, Path]:
+        """The service's and the socket's unit file of one release, which shares no template with another."""
+        return self.units / self.service_unit(release), self.units / self.socket_unit(release)
 
     def drop_in(self, release: str) -> Path:
         return self.units / f"{self.service_unit(release)}.d" / "release.conf"

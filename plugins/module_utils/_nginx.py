@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, remove_unfinished, write
 
 #: Seconds within which a reload must have brought new workers.
 RELOAD_SECONDS = 15
@@ -96,6 +96,8 @@ def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
     before = {name: read(tree.etc / name) for name in change}
     links = {name: (tree.etc / name).readlink() for name in change if (tree.etc / name).is_symlink()}
     write(marker, json.dumps({"begun": _digest(change)}))
+    for directory in {(tree.etc / name).parent for name in change}:
+        remove_unfinished(directory)
     try:
         _put(tree, change)
         _judge(run([tree.nginx, "-t"]), change, server_names, str)

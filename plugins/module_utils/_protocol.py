@@ -27,7 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
 
@@ -169,6 +169,8 @@ def switch(layout: Layout, release: str) -> str:
     systemd.enable([layout.socket_unit(release), layout.service_unit(release)])
     if before and before != release:
         link(layout.previous, f"releases/{before}")
+    if before != release:
+        write(layout.trial, release)
     link(layout.live_socket, str(layout.socket(release)))
     link(layout.live, f"releases/{release}")
     return before if before != release else ""
@@ -181,22 +183,27 @@ def check_front_door(
     target: Target,
     bounds: Bounds,
     *,
-    may_switch_back: bool,
+    dry: bool = False,
 ) -> Answer:
     """Prove the live release once more, as a user reaches it; return its answer.
 
+    A release that was switched to and not yet asked is on trial, also when the run that switched was killed before it
+    asked: if it fails, the traffic goes back to the release that had it before. One that passed earlier stays, for
+    what is wrong now is not the deploy's doing. With ``dry`` nothing is written or moved.
+
     Raises:
-        GreenlightError: the contract is broken at the front door. With ``may_switch_back`` the traffic is back at the
-            release that had it before.
+        GreenlightError: the contract is broken at the front door.
     """
+    on_trial = not dry and read(layout.trial) == contract.release
     proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience)
     if proof.kept and proof.answer:
-        if _last(layout, "live") != contract.release:
+        if on_trial:
             _record(layout, "live", contract.release, previous=Releases(layout).previous())
+            remove(layout.trial)
         return proof.answer
     report = _evidence(layout, contract.release, proof)
     text = f"the front door {target} does not lead to release {contract.release}: {report['failures']}"
-    if may_switch_back:
+    if on_trial:
         back = _switch_back(layout, contract.release, report, bounds)
         text += f"\nTraffic is back at {back}." if back else "\nNo earlier release runs: the site answers 503."
     raise GreenlightError(text, **report)
@@ -221,6 +228,7 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
     _record(layout, "taken back", release, failures=report["failures"], previous=previous)
     if previous:
         _record(layout, "live", previous)
+    remove(layout.trial)
     _stop_release(layout, release, bounds)
     return previous
 
@@ -264,11 +272,7 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     doomed: list[Path] = []
     doomed += _entries_except(layout.releases, kept)
     doomed += _entries_except(layout.environment_files, {f"{name}.env" for name in kept})
-    doomed += [
-        path
-        for path in layout.units.glob(f"{layout.service_unit('*')}.d")
-        if path.name not in {f"{layout.service_unit(name)}.d" for name in kept}
-    ]
+    doomed += sorted(path for path in layout.units.glob(f"{layout.app}@*") if _release_of(path) not in kept)
     doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
     return [str(path) for path in doomed]
 
@@ -282,6 +286,7 @@ def prune(layout: Layout, keep: int) -> list[str]:
             releases.destroy(path.name)
         remove(path)
     places = [layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv, layout.etc]
+    places.append(layout.units)
     for release in releases.all():
         places += [layout.release(release.id), layout.drop_in(release.id).parent]
     for directory in places:
@@ -298,10 +303,9 @@ def _record(layout: Layout, event: str, release: str, **facts: object) -> None:
     append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
 
 
-def _last(layout: Layout, event: str) -> str:
-    """Return the release of the newest event of this kind, or an empty text."""
-    names = [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == event]
-    return names[-1] if names else ""
+def _release_of(unit: Path) -> str:
+    """The release in the name of a unit file or of its drop-in directory."""
+    return unit.name.partition("@")[2].partition(".")[0]
 
 
 def _entries_except(directory: Path, kept: set[str]) -> list[Path]:

@@ -50,7 +50,7 @@ class Specification:
         release_variable: name under which the process gets the release's id.
         gunicorn: text of gunicorn.conf.py.
         drop_in: text of the unit drop-in of this instance.
-        service, socket: texts of the template units; the same for all releases made by one version of the role.
+        service, socket: texts of the unit files; the same for all releases made by one version of the role.
     """
 
     time: str
@@ -161,8 +161,8 @@ class Releases:
         write(layout.environment_file(name), render(variables), 0o600)
         make_directory(layout.drop_in(name).parent)
         write(layout.drop_in(name), specification.drop_in)
-        write(layout.units / layout.service_unit(), specification.service)
-        write(layout.units / layout.socket_unit(), specification.socket)
+        for path, text in zip(layout.unit_files(name), (specification.service, specification.socket), strict=True):
+            write(path, text)
         unfinished = layout.releases / f"{UNFINISHED}{name}"
         make_directory(layout.releases)
         remove(unfinished)
@@ -186,7 +186,7 @@ class Releases:
 
     def mark(self, release: str, mark: str, fact: Mapping[str, object]) -> None:
         """Write one of the marks :data:`PROVED` and :data:`BAD` with the fact that earned it."""
-        write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n")
+        write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n", 0o600)
 
     def destroy(self, release: str) -> None:
         """Remove all of a release but its shared source and venv; its directory, which makes it whole, goes first."""
@@ -196,7 +196,8 @@ class Releases:
             doomed.rename(layout.releases / f"{UNFINISHED}{release}")
             remove(layout.releases / f"{UNFINISHED}{release}")
         remove(layout.environment_file(release))
-        remove(layout.drop_in(release).parent)
+        for path in (layout.drop_in(release).parent, *layout.unit_files(release)):
+            remove(path)
 
 
 def changes(releases: Releases, specification: Specification) -> dict[str, str]:
@@ -209,7 +210,7 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         values = parse(read(layout.environment_file(live.id)) or "")
         values.pop(specification.release_variable, None)
         texts = [read(path) or "" for path in (home / "gunicorn.conf.py", layout.drop_in(live.id))]
-        texts += [read(layout.units / unit) or "" for unit in (layout.service_unit(), layout.socket_unit())]
+        texts += [read(path) or "" for path in layout.unit_files(live.id)]
         before = _description(live.manifest, values, values, texts)
     after = _description(
         {name: getattr(specification, name) for name in ("environment", "revision", "source", "venv")},

@@ -181,15 +181,19 @@ def export(clone: Path, commit: str, subdirectory: str, sources: Path, python: s
         archive = Path(scratch) / "source.tar"
         git = [*_GIT, "-c", "tar.umask=0022", "-C", str(clone)]
         require([*git, "archive", "--format=tar", "--output", str(archive), tree], f"reading {tree} from the git clone")
-        _extract(archive, unfinished)
+        # git archive gives a directory's files the time of day; Nginx makes ETags of times, the same on all hosts.
+        committed = require([*git, "log", "--max-count=1", "--format=%ct", commit], f"reading commit {commit}")
+        _extract(archive, unfinished, float(committed.stdout))
     finish(unfinished, sources / name, python)
 
 
-def _extract(archive: Path, directory: Path) -> list[str]:
+def _extract(archive: Path, directory: Path, time: float | None = None) -> list[str]:
+    """Unpack ``archive``, with one time for all files (UNIX seconds) where one is given; return their names."""
     try:
         with tarfile.open(archive) as tar:
             members = [member for member in tar.getmembers() if not member.isdir()]
             for member in members:
+                member.mtime = member.mtime if time is None else time
                 if not (member.isreg() or member.issym()) or _leads_out(member.name, member.linkname):
                     raise GreenlightError(f"{member.name} is no file or link of the source; a source can't hold it")
             # Of the filters of PEP 706 none is in every Python that we meet, so the rule stands above.

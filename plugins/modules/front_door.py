@@ -10,8 +10,8 @@ module: front_door
 short_description: Ask the health page through Nginx and take the traffic back if the contract is broken
 description:
   - The check after each deploy, and of each run with nothing to change.
-  - With O(switched), a failure moves the traffic back to the release that had it before, which still runs.
-  - The new one is then marked bad.
+  - A release that is asked for the first time here and fails gives the traffic back to the one that had it before,
+    which still runs, and is marked bad.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -23,10 +23,6 @@ options:
   url:
     description: Where Nginx listens, as C(http://127.0.0.1:80).
     type: str
-    required: true
-  switched:
-    description: Whether this run moved the traffic, so that it may move it back.
-    type: bool
     required: true
   host:
     description: The public name, sent as Host.
@@ -115,7 +111,6 @@ EXAMPLES = r"""
   greenlight.flask.front_door:
     app: guestbook
     url: http://127.0.0.1:80
-    switched: true
     host: guestbook.example.org
     path: /health
     contract:
@@ -165,7 +160,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 SPEC = {
     "app": {"type": "str", "required": True},
     "url": {"type": "str", "required": True},
-    "switched": {"type": "bool", "required": True},
     "host": {"type": "str", "required": True},
     "path": {"type": "str", "required": True},
     "contract": {**options(CONTRACT), "required": True},
@@ -182,7 +176,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
         patience(params["patience"]),
         Target(params["url"], params["host"], params["path"]),
         bounds(params["bounds"]),
-        may_switch_back=params["switched"] and not module.check_mode,
+        dry=module.check_mode,
     )
     try:
         health = json.loads(answer.body)

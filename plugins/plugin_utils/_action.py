@@ -23,13 +23,15 @@ class OpaqueVariablesAction(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        known = dict(task_vars or {})
-        arguments = dict(self._task.args)
+        result.update(self.run_module(dict(self._task.args), dict(task_vars or {})))
+        return result
+
+    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        """Run the module with ``arguments``, which this consumes; its result never has them."""
         names = arguments.pop("variables_from", [])
         arguments[self.argument] = encoded({**arguments.pop("variables", {}), **merged(self._templar, known, names)})
-        outcome = self._execute_module(
+        outcome: dict[str, Any] = self._execute_module(
             module_name=f"greenlight.flask.{self.module}", module_args=arguments, task_vars=known
         )
         outcome.pop("invocation", None)
-        result.update(outcome)
-        return result
+        return outcome

@@ -34,11 +34,11 @@ def test_a_place_is_where_the_design_says(place: Path, path: str) -> None:
     assert str(place) == path
 
 
-def test_units_are_instances_of_one_template() -> None:
+def test_each_release_has_units_of_its_own() -> None:
     layout = Layout("shop")
-    assert (layout.service_unit(), layout.socket_unit()) == ("shop@.service", "shop@.socket")
     assert layout.service_unit(RELEASE) == f"shop@{RELEASE}.service"
     assert layout.socket_unit(RELEASE) == f"shop@{RELEASE}.socket"
+    assert [path.name for path in layout.unit_files(RELEASE)] == [f"shop@{RELEASE}.service", f"shop@{RELEASE}.socket"]
 
 
 def test_a_socket_path_fits_into_the_kernels_address() -> None:

@@ -49,8 +49,8 @@ def test_a_release_is_whole_under_its_id(layout: Layout) -> None:
     assert os.readlink(home / "venv") == "../../venvs/" + "b2" * 32
     assert (home / "gunicorn.conf.py").read_text() == "workers = 2\n"
     assert layout.drop_in(ID).read_text() == "[Service]\nMemoryMax=40%\n"
-    assert (layout.units / "shop@.service").read_text() == "[Service]\nType=notify\n"
-    assert (layout.units / "shop@.socket").read_text() == "[Socket]\n"
+    assert (layout.units / f"shop@{ID}.service").read_text() == "[Service]\nType=notify\n"
+    assert (layout.units / f"shop@{ID}.socket").read_text() == "[Socket]\n"
     assert parse(layout.environment_file(ID).read_text()) == {"FLASK_CONFIG": "staging", **SECRETS, "APP_RELEASE": ID}
     assert Releases(layout).get(ID) == made
     assert Releases(layout).all() == [made]
@@ -126,7 +126,7 @@ def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(memory:
             assert len(os.listdir(layout.release(ID))) == 4
             assert "APP_RELEASE" in layout.environment_file(ID).read_text()
             assert layout.drop_in(ID).exists()
-            assert (layout.units / "shop@.socket").exists()
+            assert (layout.units / f"shop@{ID}.socket").exists()
         for time in (FIRST, SECOND):
             if not Releases(layout).find(specification().digest(KEY)):
                 assert Releases(layout).get(create(layout, time))

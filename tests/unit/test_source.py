@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,10 @@ NO_PYTHON = "/nonexistent/python"
 
 def git(directory: Path, *words: str) -> str:
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main")
-    done = subprocess.run(["git", "-C", directory, *identity, *words], check=True, capture_output=True, text=True)
+    # Commits of another day than today, so that a file's time tells whose it is.
+    environment = {**os.environ, "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z"}
+    command = ["git", "-C", str(directory), *identity, *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return done.stdout.strip()
 
 
@@ -494,6 +498,7 @@ def test_a_directory_of_a_commit_is_exported_alone(clone: tuple[Path, str], tmp_
     export(directory, first, subdirectory, tmp_path / "sources", NO_PYTHON)
     arrived = tmp_path / "sources" / git_digest(first, subdirectory)
     assert sorted(os.listdir(arrived)) == ["__init__.py", "static"]
+    assert (arrived / "__init__.py").stat().st_mtime == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
 
 def test_a_commit_and_each_directory_of_it_have_their_own_digest() -> None:

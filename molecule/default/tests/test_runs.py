@@ -78,15 +78,13 @@ def test_a_changed_secret_is_a_new_release_of_the_same_source_and_venv(
     assert "another-token-for-one-test" not in done.output
 
 
-def test_a_stopped_release_is_started_by_the_next_run(
-    play: Callable[..., Played], one_server: Server, tmp_path: Path
-) -> None:
-    source = variants.make("good_change", tmp_path / "app", label="changed-under-load")
+def test_a_stopped_release_is_started_by_the_next_run(play: Callable[..., Played], one_server: Server) -> None:
+    assert play(limit=one_server.name).code == 0
     live = one_server.live
     one_server.root(f"systemctl stop {APP}@{live}.socket {APP}@{live}.service")
     answer = one_server.ask("/health")
     assert (answer.status, "not available" in answer.body) == (503, True)
-    done = play(limit=one_server.name, flask_app_source_directory=str(source))
+    done = play(limit=one_server.name)
     assert done.code == 0, done.output
     assert (one_server.ask("/health").json["release"], one_server.live) == (live, live)
 

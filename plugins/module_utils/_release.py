@@ -116,7 +116,9 @@ class Releases:
         """Return the release with this id, or None where there is none or only half of one."""
         path = self.layout.release(release)
         text = read(path / MANIFEST) if RELEASE_ID.match(release) else None
-        if text is None or not self.layout.environment_file(release).exists():
+        layout = self.layout
+        parts = [layout.environment_file(release), layout.drop_in(release), *layout.unit_files(release)]
+        if text is None or not all(part.exists() for part in parts):
             return None
         return Release(release, json.loads(text), (path / PROVED).exists(), (path / BAD).exists())
 

@@ -106,7 +106,7 @@ def test_each_value_shown_is_one_that_the_role_takes(block: str) -> None:
 
 def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
     [settings] = [found[name] for found in map(variables, YAML) for name in found if name.endswith("service_settings")]
-    unit = repository.text("roles/flask_app/templates/etc/systemd/system/app@.service.j2")
+    unit = repository.text("roles/flask_app/templates/etc/systemd/system/app@release.service.j2")
     for name, value in settings.items():
         assert isinstance(value, str)
         assert f"\n{name}=" in unit

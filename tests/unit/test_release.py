@@ -155,10 +155,18 @@ def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(m
         assert os.listdir(layout.environment_files) == [f"{newer}.env"]
 
 
-@pytest.mark.parametrize("missing", ["manifest", "environment"])
+@pytest.mark.parametrize("missing", ["manifest", "environment", "service", "socket", "drop-in"])
 def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
     create(layout, FIRST)
-    (layout.release(ID) / "release.json" if missing == "manifest" else layout.environment_file(ID)).unlink()
+    service, socket = layout.unit_files(ID)
+    parts = {
+        "manifest": layout.release(ID) / "release.json",
+        "environment": layout.environment_file(ID),
+        "service": service,
+        "socket": socket,
+        "drop-in": layout.drop_in(ID),
+    }
+    parts[missing].unlink()
     assert Releases(layout).get(ID) is None
     assert Releases(layout).all() == []
 

@@ -27,9 +27,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Release, Releases
 
 KEY_BYTES = 32
 
@@ -231,6 +231,41 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
     remove(layout.trial)
     _stop_release(layout, release, bounds)
     return previous
+
+
+def rollback_target(layout: Layout, wanted: str = "") -> Release:
+    """Return the release to go back to: ``wanted``, or the one that was live before the live one.
+
+    Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times
+    and names are never asked.
+
+    Raises:
+        GreenlightError: there is none, or ``wanted`` is live, bad, half-made or was never proved.
+    """
+    releases = Releases(layout)
+    live = releases.live()
+    if wanted:
+        found = releases.get(wanted)
+        faults = {
+            "it is the live one": wanted == live,
+            "this host has no whole release of that name": found is None,
+            "it was found bad": bool(found and found.bad),
+            "it was never proved": bool(found and not found.proved),
+        }
+        for fault, holds in faults.items():
+            if holds:
+                raise GreenlightError(f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}")
+    told = [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
+    for name in (wanted,) if wanted else (releases.previous(), *reversed(told)):
+        found = releases.get(name)
+        if found and found.proved and not found.bad and name != live:
+            return found
+    raise GreenlightError(f"there is no earlier good release of {layout.app} on this host. {_choices(releases, live)}")
+
+
+def _choices(releases: Releases, live: str) -> str:
+    good = [each.id for each in releases.all() if each.proved and not each.bad and each.id != live]
+    return f"Releases to go back to: {', '.join(good)}." if good else "No release is kept that one could go back to."
 
 
 def superfluous(layout: Layout) -> list[str]:

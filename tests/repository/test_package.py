@@ -18,7 +18,7 @@ ALLOWED = re.compile(
     r"""
     MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md
     | meta/runtime\.yml
-    | playbooks/deploy\.yml
+    | playbooks/(deploy|rollback)\.yml
     | plugins/(action|filter|lookup|module_utils|modules|plugin_utils)/\w+\.py
     | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
     | roles/flask_app/files/[\w.-]+
@@ -26,7 +26,14 @@ ALLOWED = re.compile(
     """,
     re.VERBOSE,
 )
-REQUIRED = {"LICENSE", "README.md", "meta/runtime.yml", "playbooks/deploy.yml", "roles/flask_app/tasks/main.yml"}
+REQUIRED = {
+    "LICENSE",
+    "README.md",
+    "meta/runtime.yml",
+    "playbooks/deploy.yml",
+    "playbooks/rollback.yml",
+    "roles/flask_app/tasks/main.yml",
+}
 #: What lies about in the directory of somebody who works here, and must stay there.
 LITTER = [
     ".cache/ruff/x",

@@ -18,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     Bounds,
     check_front_door,
@@ -28,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     prunable,
     prune,
     retire,
+    rollback_target,
     serves,
     superfluous,
     switch,
@@ -723,6 +724,60 @@ def test_no_source_or_venv_of_a_kept_release_is_ever_removed(
     used = {str(release.manifest["venv"]) for release in left}
     assert set(os.listdir(layout.venvs) if layout.venvs.is_dir() else []) == used
     assert prunable(layout, keep) == []
+
+
+# Rollback
+
+
+def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: Layout) -> None:
+    old, new = go_live(host, OLD), go_live(host, NEW)
+    assert rollback_target(layout).id == old
+    switch(layout, old)
+    assert rollback_target(layout).id == new
+
+
+def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, layout: Layout) -> None:
+    # The newest by name was live first: names are no measure, a clock may have been set back.
+    newest, oldest, live = go_live(host, NEW), go_live(host, OLDER), go_live(host, OLD)
+    for release in (newest, oldest, live):
+        append(layout.ledger, {"event": "live", "release": release})
+    layout.previous.unlink()
+    assert rollback_target(layout).id == oldest
+    Releases(layout).mark(oldest, BAD, {})
+    assert rollback_target(layout).id == newest
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("live", "it is the live one"),
+        ("bad", "it was found bad"),
+        ("unproved", "it was never proved"),
+        ("half", "no whole release of that name"),
+        ("../../etc", "no whole release of that name"),
+    ],
+)
+def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layout, case: str, words: str) -> None:
+    good, live = go_live(host, OLDER), go_live(host, NEW)
+    wanted = create(layout, OLD)
+    if case == "bad":
+        Releases(layout).mark(wanted, PROVED, {})
+        Releases(layout).mark(wanted, BAD, {})
+    if case == "half":
+        layout.environment_file(wanted).unlink()
+    name = {"live": live, "../../etc": case}.get(case, wanted)
+    with pytest.raises(GreenlightError) as refused:
+        rollback_target(layout, name)
+    assert f"flask_app_rollback_to is {name}: " in str(refused.value)
+    assert words in str(refused.value)
+    assert f"Releases to go back to: {good}." in str(refused.value)
+
+
+def test_rollback_without_an_earlier_good_release_is_refused(host: Host, layout: Layout) -> None:
+    go_live(host, NEW)
+    Releases(layout).mark(create(layout, OLD), BAD, {})
+    with pytest.raises(GreenlightError, match=r"no earlier good release of shop on this host\. No release is kept"):
+        rollback_target(layout)
 
 
 # The ledger

@@ -26,8 +26,6 @@ INVENTORY = ROOT / "molecule/shared/inventory"
 DIRECTORY = ROOT / "build/molecule"
 SITE = "guestbook.test"
 APP = "guestbook"
-#: The user's command, with the inventory of the test servers.
-COMMAND = ["ansible-playbook", "-i", str(INVENTORY), "site.yml"]
 #: Seconds that one run of the play may take at the very most.
 PLAY_SECONDS = 300
 
@@ -156,9 +154,9 @@ def play_environment() -> dict[str, str]:
     }
 
 
-def run_play(*options: str, limit: str = "", **variables: object) -> Played:
+def run_play(*options: str, limit: str = "", playbook: Path = ROOT / "site.yml", **variables: Any) -> Played:
     """The user's command, with variables laid over the inventory's."""
-    command = [*COMMAND, *options]
+    command = ["ansible-playbook", "-i", str(INVENTORY), str(playbook), *options]
     command += ["--limit", limit] if limit else []
     command += ["--extra-vars", json.dumps(variables)] if variables else []
     done = subprocess.run(

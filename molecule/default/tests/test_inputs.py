@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Played, Server, connect, run_play
@@ -25,7 +26,7 @@ def refused(done: Played, *words: str) -> None:
 
 
 #: What is wrong -> variables that make it so, and what the message must name: the variable, and the cure.
-INPUTS: dict[str, tuple[dict[str, object], list[str]]] = {
+INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an unknown environment": (
         {"flask_app_environment": "stagging"},
         ["flask_app_environment is 'stagging'", "Did you mean staging?", "flask_app_environments"],

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way back by hand: to the release that was live before, or to a named one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import APP, ROOT, SITE, Played, Server, run_play
+
+from tests.apps import variants
+from tests.load.load import Load
+
+PLAYBOOK = ROOT / "playbooks/rollback.yml"
+
+
+@pytest.fixture
+def two(play: Callable[..., Played], one_server: Server, tmp_path: Path) -> tuple[str, str]:
+    """An older release and the live one, which differ in code and in environment."""
+    assert play(limit=one_server.name).code == 0
+    old = one_server.live
+    source = variants.make("good_change", tmp_path / "app", label="newer")
+    done = play(
+        limit=one_server.name, flask_app_source_directory=str(source), flask_app_env={"GREETING": "A newer greeting"}
+    )
+    assert done.code == 0, done.output
+    return old, one_server.live
+
+
+def test_rollback_brings_code_and_environment_back_and_costs_no_request(
+    two: tuple[str, str], one_server: Server
+) -> None:
+    old, new = two
+    assert "A newer greeting" in one_server.ask("/").body
+    with Load(one_server.url, SITE, 200) as load:
+        done = run_play(playbook=PLAYBOOK, limit=one_server.name)
+    assert done.code == 0, done.output
+    assert load.result.failed == 0, str(load.result)
+    assert sorted(load.result.by_release) == sorted([old, new])
+    page = one_server.ask("/").body
+    assert "Hello from the tests" in page
+    assert "newer" not in page
+    assert one_server.live == one_server.ask("/health").json["release"] == old
+    assert one_server.host.run(f"systemctl is-active {APP}@{new}.service").stdout.strip() == "inactive"
+
+
+def test_a_second_rollback_goes_forward_again(two: tuple[str, str], one_server: Server) -> None:
+    old, new = two
+    for expected in (old, new):
+        assert run_play(playbook=PLAYBOOK, limit=one_server.name).code == 0
+        assert one_server.live == expected
+
+
+def test_rollback_to_a_named_release(two: tuple[str, str], one_server: Server) -> None:
+    old, _ = two
+    assert run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=old).code == 0
+    assert one_server.live == old
+
+
+def test_rollback_to_a_bad_release_is_refused(
+    two: tuple[str, str], play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    _, live = two
+    source = variants.make("health_500", tmp_path / "bad")
+    assert play(limit=one_server.name, flask_app_source_directory=str(source)).code != 0
+    bad = one_server.root(f"ls -d /srv/{APP}/releases/*/bad.json | tail -n1 | xargs dirname | xargs basename")
+    done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=bad)
+    assert done.code != 0
+    assert "it was found bad. Releases to go back to:" in done.prose
+    assert one_server.live == live
+
+
+def test_rollback_to_the_live_release_is_refused(two: tuple[str, str], one_server: Server) -> None:
+    _, live = two
+    done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=live)
+    assert done.code != 0
+    assert "it is the live one" in done.prose
+
+
+def test_check_mode_of_rollback_moves_nothing(two: tuple[str, str], one_server: Server) -> None:
+    _, live = two
+    done = run_play("--check", playbook=PLAYBOOK, limit=one_server.name)
+    assert done.code == 0, done.output
+    assert one_server.live == live

@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the release that a rollback goes to."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: rollback_target
+short_description: Find the release that a rollback goes to
+description:
+  - Reads only. Where the wanted one is live, bad, half-made or unproved, it fails and names the choices.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  app:
+    description: Name of the app, which is also its account, unit and directory.
+    type: str
+    required: true
+  release:
+    description: Id of the release. Empty means the one that was live before.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Find the previous release
+  greenlight.flask.rollback_target:
+    app: guestbook
+"""
+
+RETURN = r"""
+release:
+  description: Id of the release to go back to.
+  returned: success
+  type: str
+revision:
+  description: Its revision.
+  returned: success
+  type: str
+serves:
+  description: Always false, for it is not the live one.
+  returned: success
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import rollback_target
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "release": {"type": "str", "default": ""},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    found = rollback_target(Layout(module.params["app"]), module.params["release"])
+    return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,10 +28,9 @@ options:
     description: Remove Debian's default site, if it is enabled and unchanged.
     type: bool
     default: false
+extends_documentation_fragment:
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: full

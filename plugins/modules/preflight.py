@@ -15,10 +15,6 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  app:
-    description: Name of the app, which is also its account, unit and directory.
-    type: str
-    required: true
   environment:
     description: The environment that this inventory stands for.
     type: str
@@ -61,10 +57,10 @@ options:
     description: The Nginx files of the app, tested in a copy of the tree. See M(greenlight.flask.nginx_site).
     type: dict
     default: {}
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: none

@@ -16,10 +16,6 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  app:
-    description: Name of the app, which is also its account, unit and directory.
-    type: str
-    required: true
   specification:
     description: Everything but the environment that makes the release, see the role's C(tasks/release.yml).
     type: dict
@@ -32,10 +28,10 @@ options:
     description: Who deploys.
     type: str
     default: unknown
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: full

@@ -14,27 +14,11 @@ description:
 version_added: "0.1.0"
 author:
   - Greenlight founders
-options:
-  app:
-    description: Name of the app, which is also its account, unit and directory.
-    type: str
-    required: true
-  bounds:
-    description: How long stopping a release may take.
-    type: dict
-    suboptions:
-      stop_seconds:
-        description: Seconds that systemd gives a release to finish its requests.
-        type: float
-        default: 45
-      drain_seconds:
-        description: Seconds that the queue of a retiring socket may take to empty.
-        type: float
-        default: 30
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.bounds
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: none

@@ -14,18 +14,14 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  app:
-    description: Name of the app, which is also its account, unit and directory.
-    type: str
-    required: true
   release:
     description: Id of the release. Empty means the one that was live before.
     type: str
     default: ""
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: none

@@ -15,10 +15,6 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  app:
-    description: Name of the app, which is also its account, unit and directory.
-    type: str
-    required: true
   archive:
     description: A packed source on the host. The action sets it from O(directory).
     type: path
@@ -50,10 +46,10 @@ options:
     description: The interpreter that compiles the modules.
     type: str
     required: true
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: none

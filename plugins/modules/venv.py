@@ -16,10 +16,6 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  app:
-    description: Name of the app, which is also its account, unit and directory.
-    type: str
-    required: true
   directory:
     description: The source on the controller. Taken by the action.
     type: path
@@ -58,10 +54,10 @@ options:
     description: Text of a requirements file that pins uv with hashes.
     type: str
     required: true
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
 attributes:
-  check_mode:
-    description: Can run in check mode and say what would change.
-    support: full
   diff_mode:
     description: Returns what would change as a diff.
     support: none

@@ -90,3 +90,13 @@ def test_check_mode_of_rollback_moves_nothing(two: tuple[str, str], one_server: 
     done = run_play("--check", playbook=PLAYBOOK, limit=one_server.name)
     assert done.code == 0, done.output
     assert one_server.live == live
+
+
+@pytest.mark.usefixtures("newer_is_live")
+def test_the_list_of_releases_tells_which_is_live(two: tuple[str, str], one_server: Server) -> None:
+    done = run_play(playbook=ROOT / "playbooks/releases.yml", limit=one_server.name)
+    assert (done.code, done.count("changed")) == (0, 0), done.output
+    rows = [line.split() for line in done.output.splitlines() if "@" in line and " good " in line]
+    told = {row[1]: row[-1] for row in rows}
+    assert told[two[1]] == "live"
+    assert two[0] in told

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The list of a host's releases tells what each is, and which is live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
+from ansible_collections.greenlight.flask.plugins.module_utils._overview import overview, table
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
+
+from tests.unit.fakes import create
+
+FIRST, SECOND, THIRD, FOURTH = (f"20261121T09442{second}Z" for second in range(4))
+
+
+def test_each_release_is_told_newest_first_with_what_became_of_it(memory: Path) -> None:
+    layout = Layout("shop", memory)
+    previous, bad, live, unproved = (create(layout, time) for time in (FIRST, SECOND, THIRD, FOURTH))
+    for release in (previous, bad, live):
+        Releases(layout).mark(release, PROVED, {})
+    Releases(layout).mark(bad, BAD, {})
+    link(layout.live_socket, str(layout.socket(live)))
+    link(layout.previous, f"releases/{previous}")
+    append(layout.ledger, {"event": "live", "release": live})
+    append(layout.ledger, {"event": "retired", "release": previous})
+    rows = overview(layout)
+    assert [(row["release"], row["result"], row["now"]) for row in rows] == [
+        (unproved, "unproved", ""),
+        (live, "good", "live"),
+        (bad, "bad", ""),
+        (previous, "good", "previous"),
+    ]
+    assert [bool(row["when"]) for row in rows] == [False, True, False, False]
+    assert {(row["revision"], row["environment"], row["by"]) for row in rows} == {("r1", "staging", "tester")}
+
+
+def test_a_host_without_releases_has_a_heading_only(memory: Path) -> None:
+    assert table(overview(Layout("shop", memory))) == ["release  revision  when  by  result  now"]
+
+
+def test_the_columns_of_the_table_are_aligned() -> None:
+    row = {"release": "a", "revision": "0123456789abcdef", "when": "w", "by": "me", "result": "good", "now": ""}
+    assert table([row, {**row, "release": "longer", "now": "live"}]) == [
+        "release  revision      when  by  result  now",
+        "a        0123456789ab  w     me  good",
+        "longer   0123456789ab  w     me  good    live",
+    ]

@@ -61,9 +61,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return ({} if outcome.error_messages or unreadable else outcome.validated_parameters), problems
 
     def _ask_host(self, values: Mapping[str, Any], known: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+        environment = values["flask_app_environment"]
         arguments = {
             "app": values["flask_app_name"],
-            "environment": values["flask_app_environment"],
+            "environment": environment if environment in values["flask_app_environments"] else "",
             "python": values["flask_app_python"],
             "python_minimum": values["flask_app_python_minimum"],
             "http_port": values["flask_app_http_port"],
@@ -97,6 +98,8 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values["flask_app_requirements"],
         ),
         *inputs.server_name_problems(values["flask_app_server_names"]),
+        *inputs.short_secret_problems(variables["flask_app_secrets"]),
+        *inputs.value_problems(values),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),
     ]
 

@@ -89,8 +89,7 @@ def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
     """
     marker = tree.state / f"{_marker_name(change)}.json"
     confirmed = json.dumps({"confirmed": _digest(change)})
-    active = _is_active()
-    if not pending(tree, change) and read(marker) == confirmed and active:
+    if not pending(tree, change) and read(marker) == confirmed and _is("active") and _is("enabled"):
         return False
     check(tree, change, server_names)
     before = {name: read(tree.etc / name) for name in change}
@@ -101,13 +100,13 @@ def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
     try:
         _put(tree, change)
         _judge(run([tree.nginx, "-t"]), change, server_names, str)
-        _load(active)
+        _load()
     except (GreenlightError, OSError):
         _put(tree, {name: content for name, content in before.items() if name not in links})
         for name, target in links.items():
             remove(tree.etc / name)
             (tree.etc / name).symlink_to(target)
-        if run([tree.nginx, "-t"]).code == 0 and _is_active():
+        if run([tree.nginx, "-t"]).code == 0 and _is("active"):
             run(["systemctl", "reload", "nginx"])
         raise
     write(marker, confirmed)
@@ -125,19 +124,22 @@ def stock_default_site(tree: Tree) -> bool:
     return known.get(str(enabled.resolve())) == digest
 
 
-def _load(active: bool) -> None:
-    if not active:
-        require(["systemctl", "enable", "--quiet", "--now", "nginx"], "systemctl enable --now nginx")
+def _load() -> None:
+    if not _is("enabled"):
+        require(["systemctl", "enable", "--quiet", "nginx"], "systemctl enable nginx")
+    if not _is("active"):
+        require(["systemctl", "start", "nginx"], "systemctl start nginx")
         return
     before = _workers()
     require(["systemctl", "reload", "nginx"], "systemctl reload nginx")
     deadline = time.monotonic() + RELOAD_SECONDS
     while not _workers() - before:
         if time.monotonic() > deadline:
-            errors = run(["journalctl", "--unit=nginx", "--lines=5", "--output=cat", "--no-pager"]).stdout
+            log = read(Path("/var/log/nginx/error.log")) or ""
+            why = [line for line in log.splitlines() if "[emerg]" in line][-1:]
             raise GreenlightError(
                 f"Nginx was reloaded, and no new worker process came within {RELOAD_SECONDS} seconds; the configuration"
-                f" is as it was before. /var/log/nginx/error.log says why. {errors}".strip()
+                f" is as it was before. /var/log/nginx/error.log says why. {''.join(why)}".strip()
             )
         time.sleep(0.05)
 
@@ -153,8 +155,9 @@ def _workers() -> set[int]:
     return found
 
 
-def _is_active() -> bool:
-    return run(["systemctl", "is-active", "--quiet", "nginx"]).code == 0
+def _is(state: str) -> bool:
+    """Say whether systemd calls Nginx ``active`` or ``enabled``."""
+    return run(["systemctl", f"is-{state}", "--quiet", "nginx"]).code == 0
 
 
 def _put(tree: Tree, change: Change) -> None:

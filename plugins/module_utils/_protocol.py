@@ -195,7 +195,12 @@ def check_front_door(
         GreenlightError: the contract is broken at the front door.
     """
     on_trial = not dry and read(layout.trial) == contract.release
-    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience)
+
+    def alive() -> bool:
+        now = systemd.state(layout.service_unit(contract.release))
+        return not on_trial or (now.is_running and now.restarts == 0)
+
+    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience, alive=alive)
     if proof.kept and proof.answer:
         if on_trial:
             _record(layout, "live", contract.release, previous=Releases(layout).previous())

@@ -138,6 +138,23 @@ class Releases:
         live = self.live()
         return next((release for release in candidates if release.id == live), candidates[-1] if candidates else None)
 
+    def is_intact(self, release: Release, specification: Specification) -> bool:
+        """Say whether the files of a release are still those that the specification makes, unchanged by any hand."""
+        layout = self.layout
+        variables = {**specification.variables, specification.release_variable: release.id}
+        service, socket = layout.unit_files(release.id)
+        expected = {
+            layout.environment_file(release.id): (render(variables), 0o600),
+            layout.drop_in(release.id): (specification.drop_in, 0o644),
+            service: (specification.service, 0o644),
+            socket: (specification.socket, 0o644),
+            layout.release(release.id) / "gunicorn.conf.py": (specification.gunicorn, 0o644),
+        }
+        return all(
+            _without_comments(read(path) or "") == _without_comments(text) and path.stat().st_mode & 0o7777 == mode
+            for path, (text, mode) in expected.items()
+        )
+
     def secrets(self, release: str) -> list[str]:
         """Return the secret values of a release, for masking."""
         found = self.get(release)

@@ -87,7 +87,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
         return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
     host_key = key(layout)
     found = releases.find(specification.digest(host_key))
-    if found:
+    if found and releases.is_intact(found, specification):
         return {"changed": False, "release": found.id, "live": live, "serves": serves(layout, found.id)}
     diff = changes(releases, specification)
     made = "" if module.check_mode else releases.create(specification, host_key, module.params["by"]).id

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
 
@@ -75,6 +76,56 @@ def secret_problems(secrets: Mapping[str, Any], required: Collection[str], envir
             f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml",
         )
     ]
+
+
+def short_secret_problems(secrets: Mapping[str, Any]) -> list[Problem]:
+    """A value as short as this can't be masked in messages without masking half of every message."""
+    short = [name for name, value in secrets.items() if isinstance(value, str) and 0 < len(value) < SHORTEST]
+    if not short:
+        return []
+    return [
+        Problem(
+            f"flask_app_secrets: {', '.join(short)} is shorter than {SHORTEST} characters, easily guessed and too"
+            " short to be masked in a journal.",
+            "Make it longer, or move it to flask_app_env if it is no secret.",
+        )
+    ]
+
+
+#: Variables -> the smallest and largest number that makes sense.
+NUMBERS = {
+    "flask_app_http_port": (1, 65535),
+    "flask_app_gunicorn_workers": (0, 1000),
+    "flask_app_gunicorn_workers_max": (1, 1000),
+    "flask_app_gunicorn_worker_memory_mb": (1, 2**20),
+    "flask_app_gunicorn_threads": (1, 10000),
+    "flask_app_gunicorn_timeout_seconds": (1, 86400),
+    "flask_app_gunicorn_graceful_timeout_seconds": (1, 86400),
+    "flask_app_service_tasks_max": (8, 2**22),
+    "flask_app_start_seconds": (1, 3600),
+    "flask_app_probe_seconds": (1, 300),
+    "flask_app_drain_seconds": (0, 3600),
+    "flask_app_keep_releases": (1, 1000),
+    "flask_app_nginx_body_size_mb": (0, 2**20),
+}
+#: systemd.resource-control(5), MemoryMax=. What systemd can't read it ignores, and the app would have no limit at all.
+_MEMORY = re.compile(r"infinity\Z|[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|([1-9][0-9]?|100)%\Z")
+
+
+def value_problems(values: Mapping[str, Any]) -> list[Problem]:
+    """Check numbers, sizes and paths that their types let through."""
+    found = [
+        Problem(f"{name} is {values[name]}.", f"Use a number from {least} to {most}.")
+        for name, (least, most) in NUMBERS.items()
+        if values.get(name) is not None and not least <= values[name] <= most
+    ]
+    memory, path = values.get("flask_app_service_memory_max"), values.get("flask_app_health_path")
+    if memory is not None and not _MEMORY.match(memory):
+        cure = "Use a size such as 512M or 2G, a share such as 40%, or infinity."
+        found.append(Problem(f"flask_app_service_memory_max is {memory!r}, which systemd can't read.", cure))
+    if path is not None and not re.match(r"/\S*\Z", path):
+        found.append(Problem(f"flask_app_health_path is {path!r}.", "Start it with a slash, without spaces."))
+    return found
 
 
 def unreadable_secrets(reason: str, environment: str) -> Problem:

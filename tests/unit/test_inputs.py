@@ -143,6 +143,39 @@ def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any
     assert inputs.secret_problems(secrets, ["A"], "staging") == []
 
 
+def test_a_secret_too_short_to_be_masked_is_named_without_its_value() -> None:
+    [problem] = inputs.short_secret_problems({"PIN": "Zq7!k", "SECRET_KEY": "long-enough", "EMPTY": "", "NUMBER": 1})
+    assert problem.what.startswith("flask_app_secrets: PIN is shorter than 6 characters")
+    assert "Zq7" not in problem.what + problem.cure
+    assert "flask_app_env" in problem.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("flask_app_http_port", 99999, "Use a number from 1 to 65535."),
+        ("flask_app_keep_releases", -3, "Use a number from 1 to 1000."),
+        ("flask_app_gunicorn_threads", 0, "Use a number from 1 to 10000."),
+        ("flask_app_start_seconds", 0, "Use a number from 1 to 3600."),
+        ("flask_app_service_memory_max", "lots", "Use a size such as 512M"),
+        ("flask_app_service_memory_max", "0%", "Use a size such as 512M"),
+        ("flask_app_health_path", "health", "Start it with a slash"),
+        ("flask_app_health_path", "/he alth", "Start it with a slash"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: object, cure: str) -> None:
+    good = {"flask_app_service_memory_max": "40%", "flask_app_health_path": "/health"}
+    [problem] = inputs.value_problems({**good, name: value})
+    assert problem.what.startswith(f"{name} is ")
+    assert problem.cure.startswith(cure)
+
+
+@pytest.mark.parametrize("memory", ["40%", "100%", "512M", "1.5G", "2147483648", "infinity"])
+def test_a_memory_limit_that_systemd_reads_is_no_problem(memory: str) -> None:
+    values = {"flask_app_service_memory_max": memory, "flask_app_health_path": "/", "flask_app_http_port": 8080}
+    assert inputs.value_problems(values) == []
+
+
 def test_unreadable_secrets_name_the_way_to_make_them() -> None:
     problem = inputs.unreadable_secrets("vault_flask_app_secret_key is undefined", "staging")
     assert problem.what == "flask_app_secrets can't be read: vault_flask_app_secret_key is undefined."

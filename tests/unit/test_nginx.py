@@ -49,12 +49,14 @@ echo "nginx: configuration file $conf test is successful" >&2
 
 SYSTEMCTL = """\
 #!/bin/sh
-# Plays systemd with one unit: "active" is a file, each reload or start adds a worker.
+# Plays systemd with one unit: "active" and "disabled" are files, each reload or start adds a worker.
 echo "$*" >>{log}
 case "$*" in
     *is-active*) [ -e {state}/active ] ;;
+    *is-enabled*) [ ! -e {state}/disabled ] ;;
     *reload*) [ ! -e {state}/reload-fails ] || exit 1; [ -e {state}/no-workers ] || echo >>{state}/workers ;;
-    *enable*) [ ! -e {state}/start-fails ] || exit 1; touch {state}/active; echo >>{state}/workers ;;
+    *enable*) rm -f {state}/disabled ;;
+    *start*) [ ! -e {state}/start-fails ] || exit 1; touch {state}/active; echo >>{state}/workers ;;
 esac
 """
 
@@ -251,10 +253,18 @@ def test_each_app_has_a_marker_of_its_own(machine: Machine) -> None:
     assert apply(machine.tree, other, []) is False
 
 
+def test_an_nginx_that_a_reboot_would_not_start_is_enabled(machine: Machine) -> None:
+    apply(machine.tree, CHANGE, NAMES)
+    (machine.state / "disabled").touch()
+    assert apply(machine.tree, CHANGE, NAMES) is True
+    assert machine.told("enable --quiet nginx") == 1
+    assert apply(machine.tree, CHANGE, NAMES) is False
+
+
 def test_an_nginx_that_does_not_run_is_started(machine: Machine) -> None:
     (machine.state / "active").unlink()
     assert apply(machine.tree, CHANGE, NAMES) is True
-    assert machine.told("enable --quiet --now nginx") == 1
+    assert machine.told("start nginx") == 1
     (machine.state / "active").unlink()
     assert apply(machine.tree, CHANGE, NAMES) is True
     assert (machine.state / "active").exists()

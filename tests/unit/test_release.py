@@ -155,6 +155,21 @@ def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(m
         assert os.listdir(layout.environment_files) == [f"{newer}.env"]
 
 
+@pytest.mark.parametrize("hand", ["none", "comment", "unit", "socket", "drop-in", "gunicorn", "variable", "mode"])
+def test_a_release_that_a_hand_has_changed_is_not_intact(layout: Layout, hand: str) -> None:
+    create(layout, FIRST)
+    service, socket = layout.unit_files(ID)
+    places = {"comment": service, "unit": service, "socket": socket, "drop-in": layout.drop_in(ID)}
+    places |= {"gunicorn": layout.release(ID) / "gunicorn.conf.py", "variable": layout.environment_file(ID)}
+    if hand in places:
+        with places[hand].open("a", encoding="utf-8") as file:
+            file.write("# by hand\n" if hand == "comment" else "User=root\n")
+    if hand == "mode":
+        layout.environment_file(ID).chmod(0o644)
+    releases = Releases(layout)
+    assert releases.is_intact(releases.all()[0], specification()) is (hand in ("none", "comment"))
+
+
 @pytest.mark.parametrize("missing", ["manifest", "environment", "service", "socket", "drop-in"])
 def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
     create(layout, FIRST)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import APP, ROOT, SITE, Played, Server, connect, play_environment, secrets, servers
@@ -76,6 +77,41 @@ def test_a_changed_secret_is_a_new_release_of_the_same_source_and_venv(
     main = one_server.root(f"systemctl show {APP}@{after['release']}.service --property=MainPID --value")
     assert "API_TOKEN=another-token-for-one-test" in one_server.root(f"tr '\\0' '\\n' < /proc/{main}/environ")
     assert "another-token-for-one-test" not in done.output
+
+
+def test_a_release_that_was_changed_by_hand_is_replaced(play: Callable[..., Played], one_server: Server) -> None:
+    assert play(limit=one_server.name).code == 0
+    edited = one_server.live
+    unit = f"/etc/systemd/system/{APP}@{edited}.service"
+    one_server.root(f"sed -i 's/^User=.*/User=root/' {unit}; chmod 0644 /etc/{APP}/releases/{edited}.env")
+    done = play(limit=one_server.name)
+    assert done.code == 0, done.output
+    assert one_server.live != edited
+    user = one_server.root(f"systemctl show {APP}@{one_server.live}.service --property=User --value")
+    assert user == APP
+    assert play(limit=one_server.name).count("changed") == 0
+
+
+def test_an_nginx_that_a_reboot_would_not_start_is_enabled_again(
+    play: Callable[..., Played], one_server: Server
+) -> None:
+    one_server.root("systemctl disable --quiet nginx")
+    assert play(limit=one_server.name).code == 0
+    assert one_server.root("systemctl is-enabled nginx") == "enabled"
+
+
+def test_a_request_as_long_as_nginx_waits_survives_the_switch(
+    play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make("good_change", tmp_path / "app", label="while-one-waits")
+    # Shorter times than the default's, so that the test need not wait as long; what is held is their relation.
+    times = {"flask_app_gunicorn_timeout_seconds": 1}
+    assert play(limit=one_server.name, **times).code == 0
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(one_server.ask, "/slow?seconds=5")
+        done = play(limit=one_server.name, flask_app_source_directory=str(source), **times)
+    assert done.code == 0, done.output
+    assert waiting.result().status == 200
 
 
 def test_a_stopped_release_is_started_by_the_next_run(play: Callable[..., Played], one_server: Server) -> None:

@@ -29,7 +29,7 @@ def service(server: Server) -> str:
         ("TasksMax", "512"),
         ("KillMode", "mixed"),
         ("Restart", "always"),
-        ("TimeoutStopUSec", "40s"),
+        ("TimeoutStopUSec", "45s"),
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("MemoryDenyWriteExecute", "yes"),

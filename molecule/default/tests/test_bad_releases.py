@@ -15,7 +15,7 @@ from tests.load.load import Load
 #: Variant of the example app -> what the failing play must say.
 BAD = {
     "import_error": ["process: expected running", "ModuleNotFoundError"],
-    "exit_at_start": ["process: expected running", "Worker failed to boot"],
+    "exit_at_start": ["process: expected running", "exited with code 3"],
     "health_500": ["HTTP status: expected 200, got 500"],
     "wrong_environment": ['env: expected "staging", got "production"'],
     "debug_on": ["debug: expected false, got true"],

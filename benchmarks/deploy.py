@@ -10,6 +10,9 @@ From the root of the repository::
 
     .venv/bin/python benchmarks/deploy.py --inventory inventories/staging --host staging1 --rounds 5
 
+With --url also a rollback is measured: from the start of the command to the first answer of the release that it
+goes back to.
+
 The host ends with the release of the app as it is in the repository. Exit status: 0; 1 with one sentence that
 says why there are no figures; 2 for wrong arguments.
 """
@@ -18,6 +21,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import http.client
+import ipaddress
 import json
 import os
 import re
@@ -27,21 +32,81 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.parse
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = 10
+ROLLBACK = "playbooks/rollback.yml"
+POLL_SECONDS = 0.02
+ANSWER_SECONDS = 5
+LOCALHOST_NAME = re.compile(r"([a-z0-9_-]+\.)*localhost\.?", re.IGNORECASE)
+PRINTABLE = re.compile(r"[!-~]+")
 RECAP = r"^{host}\s*:\s*ok=\d+\s+changed=(\d+)\s+unreachable=\d+\s+failed=\d+"
 MEASUREMENTS = {
     "nothing": "nothing to change",
     "change": "code change",
+    "rollback": "rollback",
     "first": "first deploy",
 }
 
 
 class BenchmarkError(Exception):
     """There are no figures; the message says why in one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """The site's health page on this machine; `name` is the Host header."""
+
+    address: str
+    port: int
+    path: str
+    name: str
+
+    @classmethod
+    def of(cls, url: str, name: str = "") -> Site:
+        """Read a URL such as http://127.0.0.1:28201, whose path is /health unless it says another.
+
+        No name is looked up. Raises BenchmarkError for a URL of another machine: polling it isn't ours to do.
+        """
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, port = parts.hostname or "", 80 if parts.port is None else parts.port
+        except ValueError as exc:
+            raise BenchmarkError(f"--url {url!r} is not a URL: {exc}.") from exc
+        path = parts.path if parts.path not in ("", "/") else "/health"
+        is_plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+        if parts.scheme != "http" or not is_plain or not PRINTABLE.fullmatch(path):
+            raise BenchmarkError(f"--url {url!r} is not of the form http://<loopback address>:<port>.")
+        address = "127.0.0.1" if LOCALHOST_NAME.fullmatch(host) else host
+        if not _is_loopback(address):
+            raise BenchmarkError(
+                f"--url {url!r} is not on this machine: only 127.0.0.0/8, ::1 and names under localhost are polled."
+            )
+        name = name or parts.netloc
+        if not PRINTABLE.fullmatch(name):
+            raise BenchmarkError(f"--site {name!r} can't be a Host header.")
+        return cls(address, port, path, name)
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}{self.path} (Host: {self.name})"
+
+    def release(self) -> str:
+        """Which release answers now; empty where no answer says it."""
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request("GET", self.path, headers={"Host": self.name})
+            return release_in(connection.getresponse().read())
+        except (OSError, http.client.HTTPException):
+            return ""
+        finally:
+            connection.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +123,13 @@ class Options:
     app_source: Path
     change_file: str
     change_text: str
+    site: Site | None
     as_json: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One deploy: its seconds, and what the host's ledger says of it (None where it says nothing)."""
+    """One deploy or rollback: its seconds, and what the host's ledger says of it (None where it says nothing)."""
 
     seconds: float
     candidate_seconds: float | None = None
@@ -111,6 +177,40 @@ def changed_tasks(output: str, host: str) -> int:
     if not found:
         raise BenchmarkError(f"The play ran without {host}: is it in the inventory, in the playbook's group?")
     return int(found[1])
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def release_in(body: bytes) -> str:
+    """Read the field `release` of a health answer; empty where it has none."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return ""
+    release = document.get("release") if isinstance(document, dict) else None
+    return release if isinstance(release, str) else ""
+
+
+def first_change(ask: Callable[[], str], before: str, ended: threading.Event) -> float | None:
+    """Ask every 20 ms until another release than `before` answers; gives that instant of time.perf_counter().
+
+    None if it didn't until `ended` was set, after which it asks once more.
+    """
+    while True:
+        last = ended.is_set()
+        asked = time.perf_counter()
+        release = ask()
+        answered = time.perf_counter()
+        if release not in ("", before):
+            return answered
+        if last:
+            return None
+        ended.wait(max(0.0, asked + POLL_SECONDS - answered))
 
 
 class Benchmark:
@@ -217,8 +317,28 @@ class Benchmark:
         seconds, output = self.play(self.options.playbook, "--limit", self.options.host, *source)
         return seconds, changed_tasks(output, self.options.host)
 
+    def rollback(self, site: Site) -> Run:
+        """Roll back to the release before; its seconds end with the first answer of that one, the play goes on."""
+        before = site.release()
+        if not before:
+            raise BenchmarkError(f"No answer of {site} says which release it is from: look at --url and --site.")
+        ended = threading.Event()
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            started = time.perf_counter()
+            change = beside.submit(first_change, site.release, before, ended)
+            try:
+                output = self.play(ROLLBACK, "--limit", self.options.host)[1]
+            finally:
+                ended.set()
+        changed_tasks(output, self.options.host)
+        answered = change.result()
+        if answered is None:
+            raise BenchmarkError(f"After the rollback {site} is still {before}: is it the site of {self.options.host}?")
+        # The drain comes after the first answer, so it is no part of these seconds.
+        return Run(answered - started, self.ledger().get("live"))
+
     def ledger(self) -> dict[str, float]:
-        """Seconds by event of the last deploy, from the host's ledger; empty where there is none to read.
+        """Seconds by event of the last deploy or rollback, from the host's ledger; empty where there is none to read.
 
         ``live`` has those of the app's own start, ``retired`` those of the old release's drain.
         """
@@ -262,13 +382,18 @@ class Benchmark:
             self.reference(series)
         return series
 
-    def rounds(self) -> tuple[Series, Series]:
-        """Measure in each round what to read the rest by, a run with nothing to change, a code change."""
-        nothing, change = Series(), Series()
+    def rounds(self) -> dict[str, Series]:
+        """Measure in each round what to read the rest by, a run with nothing to change, a code change, a rollback.
+
+        The rollback only with --url; without it, it has no series.
+        """
+        nothing, change, rollback = Series(), Series(), Series()
         _say("deploying, so that there is nothing to change")
         self.deploy()
         for number in range(self.options.rounds):
             _say(f"round {number + 1} of {self.options.rounds}")
+            if rollback.runs:
+                self.deploy()  # what was rolled back, so that there is nothing to change
             self.reference(nothing)
             seconds, changed = self.deploy()
             if changed:
@@ -279,8 +404,11 @@ class Benchmark:
             if not changed:
                 raise BenchmarkError("The code change changed nothing: does the playbook take the changed copy?")
             change.runs.append(self.measured_run(seconds))
-        change.empty, change.task = nothing.empty, nothing.task
-        return nothing, change
+            if self.options.site:
+                rollback.runs.append(self.rollback(self.options.site))
+        for series in (change, rollback):
+            series.empty, series.task = nothing.empty, nothing.task
+        return {"nothing": nothing, "change": change, **({"rollback": rollback} if rollback.runs else {})}
 
     def restore(self) -> None:
         """Deploy the app as it is in the repository, if anything else was deployed."""
@@ -327,6 +455,8 @@ def report(options: Options, figures: dict[str, dict[str, float | int | None]]) 
         cells = "".join(f"  {cell(values[key], count)}" for key, count in zip(names, digits, strict=True))
         lines.append(f"{MEASUREMENTS[name]:18}{cells}")
     lines.append("trivial tasks = (seconds - empty play) / trivial task; besides start: less the app's own start-up")
+    if "rollback" in figures:
+        lines.append("rollback: to the first answer of the release rolled back to, not to the end of the play")
     return "\n".join(lines)
 
 
@@ -355,10 +485,22 @@ def parse(arguments: list[str] | None) -> Options:
     parser.add_argument("--app-source", type=Path, default=ROOT / "examples" / "guestbook", help="its directory")
     parser.add_argument("--change-file", default="guestbook/views.py", help="(default: %(default)s)")
     parser.add_argument("--change-text", default="Please give a name and a message that fit.", help="in that file")
+    parser.add_argument(
+        "--url",
+        default="",
+        help="of the site, on this machine, e.g. http://127.0.0.1:28201: measure a rollback too (default: don't)",
+    )
+    parser.add_argument("--site", default="", help="the site's name, for the Host header (default: that of --url)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.first_deploy < 0:
         parser.error("--rounds is at least 1 and --first-deploy at least 0")
+    if given.site and not given.url:
+        parser.error("--site says whom to ask for at --url, which is missing")
+    try:
+        site = Site.of(given.url, given.site) if given.url else None
+    except BenchmarkError as exc:
+        parser.error(str(exc))
     return Options(
         inventory=given.inventory,
         host=given.host,
@@ -370,6 +512,7 @@ def parse(arguments: list[str] | None) -> Options:
         app_source=given.app_source.resolve(),
         change_file=given.change_file,
         change_text=given.change_text,
+        site=site,
         as_json=given.json,
     )
 
@@ -385,7 +528,7 @@ def measure(options: Options) -> dict[str, dict[str, float | int | None]]:
                 series["first"] = benchmark.first_deploys()
             else:
                 benchmark.connect()
-            series["nothing"], series["change"] = benchmark.rounds()
+            series.update(benchmark.rounds())
         except BaseException:
             try:
                 benchmark.restore()

@@ -17,11 +17,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import templated
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
+    #: Of this run, empty as long as it has no lock.
+    _run_id = ""
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -31,14 +34,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         host: dict[str, Any] = {}
         if values:
             problems += _controller_problems(values)
-            host, more = self._ask_host(values, known)
+            host, more = self._ask_host(values, known, lock=not problems)
             problems += more
         result["changed"] = False
         if problems:
             app = str(values.get("flask_app_name") or "The app")
             result.update(failed=True, msg=describe(problems, app, str(known.get("inventory_hostname"))))
         else:
-            result["host"] = host
+            result.update(host=host, run=self._run_id)
         return result
 
     def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -60,7 +63,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += [_type_problem(text) for text in outcome.error_messages]
         return ({} if outcome.error_messages or unreadable else outcome.validated_parameters), problems
 
-    def _ask_host(self, values: Mapping[str, Any], known: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    def _ask_host(
+        self, values: Mapping[str, Any], known: dict[str, Any], *, lock: bool
+    ) -> tuple[dict[str, Any], list[Problem]]:
         environment = values["flask_app_environment"]
         arguments = {
             "app": values["flask_app_name"],
@@ -75,7 +80,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "packages": templated(self._templar, known, "__flask_app_packages"),
             "nginx_files": templated(self._templar, known, "__flask_app_nginx_files"),
         }
-        outcome = self._execute_module(module_name="greenlight.flask.preflight", module_args=arguments, task_vars=known)
+
+        def execute(more: dict[str, Any]) -> dict[str, Any]:
+            done: dict[str, Any] = self._execute_module(
+                module_name="greenlight.flask.preflight", module_args={**arguments, **more}, task_vars=known
+            )
+            return done
+
+        if not lock or self._task.check_mode:
+            outcome = execute({})
+        else:
+            stale = {"stale_seconds": values["flask_app_lock_seconds"]}
+            outcome = execute_with_lock(lambda more: execute({**stale, **more}), values["flask_app_deployer"])
+            self._run_id = outcome["run"]
+        if outcome.get("locked"):
+            return {}, [Problem(str(outcome["msg"]), "")]
         if outcome.get("failed") or outcome.get("unreachable"):
             reason = str(outcome.get("module_stderr") or outcome.get("msg")).strip()
             return {}, [Problem(f"the host can't be asked: {reason}", "Mend the connection or the host's Python.")]
@@ -85,12 +104,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
     environment = values["flask_app_environment"]
     variables = {name: values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
+    fallbacks = (
+        {f"{values['flask_app_secret_key_variable']}_FALLBACKS": ""} if values["flask_app_secret_key_fallbacks"] else {}
+    )
     reserved = [values[f"flask_app_{name}_variable"] for name in ("environment", "revision", "release")]
     return [
         *inputs.name_problems(values["flask_app_name"]),
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),
         *inputs.secret_problems(variables["flask_app_secrets"], values["flask_app_required_secrets"], environment),
-        *inputs.variable_problems(variables, reserved),
+        *inputs.variable_problems({**variables, "flask_app_secret_key_fallbacks": fallbacks}, reserved),
         *inputs.source_problems(
             values.get("flask_app_source_directory") or "",
             values.get("flask_app_source_git_url") or "",
@@ -100,6 +122,8 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         *inputs.server_name_problems(values["flask_app_server_names"]),
         *inputs.short_secret_problems(variables["flask_app_secrets"]),
         *inputs.value_problems(values),
+        *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
+        *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),
     ]
 

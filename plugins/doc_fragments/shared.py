@@ -15,6 +15,52 @@ options:
     required: true
 """
 
+    RUN = r"""
+options:
+  run:
+    description:
+      - Id of the run whose step this is, as C(preflight) returns it.
+      - The step is done only while that run has the lock. Empty means without a lock.
+    type: str
+    default: ""
+"""
+
+    LOCK = r"""
+options:
+  owner:
+    description: The run that takes the lock. The action of the same name knows it. Without it no lock is taken.
+    type: dict
+    suboptions:
+      run:
+        description: Id of the run.
+        type: str
+        required: true
+      by:
+        description: Who started it.
+        type: str
+        required: true
+      place:
+        description: Machine, boot and process namespace, hashed.
+        type: str
+        required: true
+      pid:
+        description: Process id of the run.
+        type: int
+        required: true
+      started:
+        description: When that process started.
+        type: str
+        required: true
+  instead_of:
+    description: Id of a run that is known to be dead, whose lock is taken over.
+    type: str
+    default: ""
+  stale_seconds:
+    description: Seconds after which a run that made no step counts as dead.
+    type: float
+    default: 1800
+"""
+
     CONTRACT = r"""
 options:
   host:
@@ -82,6 +128,10 @@ options:
         description: Of how many.
         type: int
         default: 5
+      interval_seconds:
+        description: Seconds between a good answer and the next probe.
+        type: float
+        default: 0
 """
 
     BOUNDS = r"""

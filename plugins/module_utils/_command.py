@@ -51,6 +51,8 @@ def run(
             text=True,
             errors=errors,
             stdin=subprocess.DEVNULL,
+            # What is inheritable is the guard of the lock: a program that outlives us still holds it.
+            close_fds=False,
             timeout=seconds,
             check=False,
         )

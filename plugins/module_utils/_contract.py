@@ -103,6 +103,8 @@ class Patience:
         probe_seconds: for one answer.
         successes: N, how many probes must keep the contract.
         probes: M, of how many.
+        interval_seconds: between a good answer and the next probe; with more than 0, an app that dies soon after its
+            start is found.
 
     Raises:
         GreenlightError: N of M can't be reached, or asks for no proof at all.
@@ -112,6 +114,7 @@ class Patience:
     probe_seconds: float = 5
     successes: int = 3
     probes: int = 5
+    interval_seconds: float = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.successes <= self.probes:
@@ -164,6 +167,8 @@ def prove(
             break
         if failures:
             sleep(INTERVAL_SECONDS)
+        elif kept < patience.successes and patience.interval_seconds:
+            sleep(patience.interval_seconds)
     return Proof(kept >= patience.successes, failures if kept < patience.successes else [], answer,
                  kept + missed, first, clock() - began)  # fmt: skip
 

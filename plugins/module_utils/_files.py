@@ -7,13 +7,21 @@ renamed (rename(2): the new path replaces the old one atomically).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: Start of the names of unfinished files and directories; anything called so is safe to remove.
 UNFINISHED = ".unfinished-"
+
+
+class HeldElsewhere(Exception):  # noqa: N818  # expected, and no fault
+    """Another process holds what :func:`exclusively` was asked for."""
 
 
 def read(path: Path) -> str | None:
@@ -84,6 +92,31 @@ def remove_unfinished(directory: Path) -> list[str]:
     for name in names:
         remove(directory / name)
     return names
+
+
+@contextmanager
+def exclusively(path: Path, seconds: float) -> Iterator[None]:
+    """Hold ``path`` (made where it is missing) with flock(2), as do the programs that are started meanwhile.
+
+    Raises:
+        HeldElsewhere: another process held it for ``seconds``.
+    """
+    make_directory(path.parent)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.set_inheritable(handle, True)
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise HeldElsewhere(f"{path} is held by another process") from None
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync_directory(directory: Path) -> None:

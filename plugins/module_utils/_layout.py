@@ -97,6 +97,11 @@ class Layout:
     def run(self) -> Path:
         return self.root / "run" / self.app
 
+    @property
+    def lock(self) -> Path:
+        """Whose run is at work here; in /run, so that a reboot takes it away."""
+        return self.root / "run/greenlight" / f"{self.app}.lock"
+
     def socket(self, release: str) -> Path:
         return self.run / f"{release}.sock"
 

@@ -20,8 +20,17 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, remove_unfinished, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    HeldElsewhere,
+    exclusively,
+    read,
+    remove,
+    remove_unfinished,
+    write,
+)
 
+#: Seconds to wait for another app's change: two at once would each undo the other's where it fails.
+LOCK_SECONDS = 60
 #: Seconds within which a reload must have brought new workers.
 RELOAD_SECONDS = 15
 
@@ -87,6 +96,14 @@ def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
     Raises:
         GreenlightError: see :func:`check`; or the reload brought no new workers. The old tree is back.
     """
+    try:
+        with exclusively(tree.state / "lock", LOCK_SECONDS):
+            return _apply(tree, change, server_names)
+    except HeldElsewhere:
+        raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
+
+
+def _apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
     marker = tree.state / f"{_marker_name(change)}.json"
     confirmed = json.dumps({"confirmed": _digest(change)})
     if not pending(tree, change) and read(marker) == confirmed and _is("active") and _is("enabled"):

@@ -6,9 +6,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds
-
+#: The run whose step a module is, see the lock.
+RUN = {"run": {"type": "str", "default": ""}}
+#: Who asks for the lock, and when another run counts as dead.
+LOCK = {
+    "owner": {
+        "type": "dict",
+        "options": {
+            "run": {"type": "str", "required": True},
+            "by": {"type": "str", "required": True},
+            "place": {"type": "str", "required": True},
+            "pid": {"type": "int", "required": True},
+            "started": {"type": "str", "required": True},
+        },
+    },
+    "instead_of": {"type": "str", "default": ""},
+    "stale_seconds": {"type": "float", "default": 1800},
+}
 CONTRACT = {
     "environment": {"type": "str", "required": True},
     "debug": {"type": "bool", "required": True},
@@ -23,6 +37,7 @@ PATIENCE = {
     "probe_seconds": {"type": "float", "default": 5},
     "successes": {"type": "int", "default": 3},
     "probes": {"type": "int", "default": 5},
+    "interval_seconds": {"type": "float", "default": 0},
 }
 BOUNDS = {
     "stop_seconds": {"type": "float", "default": 45},
@@ -33,15 +48,3 @@ BOUNDS = {
 def options(spec: Mapping[str, Any]) -> dict[str, Any]:
     """An option that takes a group of values, each with its own type and default."""
     return {"type": "dict", "options": dict(spec), "apply_defaults": True}
-
-
-def contract(values: Mapping[str, Any]) -> Contract:
-    return Contract(**values)
-
-
-def patience(values: Mapping[str, Any]) -> Patience:
-    return Patience(**values)
-
-
-def bounds(values: Mapping[str, Any]) -> Bounds:
-    return Bounds(**values)

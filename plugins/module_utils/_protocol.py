@@ -111,13 +111,11 @@ def prove_candidate(
     target = Target(str(layout.socket(release)), host, path)
     restarts = systemd.state(service).restarts
     started = systemd.start([socket, service], patience.start_seconds)
-
-    def alive() -> bool:
-        now = systemd.state(service)
-        return now.is_running and now.restarts == restarts
-
     proof = prove(
-        lambda seconds, worth: get(target, seconds, worth), contract, patience, alive=alive if started else _never
+        lambda seconds, worth: get(target, seconds, worth),
+        contract,
+        patience,
+        alive=lambda: started and _runs_since(service, restarts),
     )
     if proof.kept:
         answer = proof.answer
@@ -133,12 +131,26 @@ def prove_candidate(
     if releases.live() == release:
         raise GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
     systemd.stop([socket, service], bounds.stop_seconds)
-    releases.mark(release, BAD, report)
-    _record(layout, "refused", release, failures=report["failures"])
     live = releases.live()
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
-    raise GreenlightError(f"{headline}\n{traffic}\n{kept}", **report)
+    raise GreenlightError("\n".join([headline, traffic, kept, *_condemn(layout, release, "refused", report)]), **report)
+
+
+def _runs_since(service: str, restarts: int) -> bool:
+    """Say whether the service runs and systemd had to start it no more often than ``restarts`` times."""
+    now = systemd.state(service)
+    return now.is_running and now.restarts == restarts
+
+
+def _condemn(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
+    """Mark a release bad and tell the ledger; a full disk becomes a sentence, lest it hide what was to be said."""
+    try:
+        Releases(layout).mark(release, BAD, report)
+        record(layout, event, release, failures=report["failures"], **facts)
+    except OSError as error:
+        return [f"That could not be written down: {error.strerror} ({layout.srv})."]
+    return []
 
 
 def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
@@ -195,27 +207,28 @@ def check_front_door(
         GreenlightError: the contract is broken at the front door.
     """
     on_trial = not dry and read(layout.trial) == contract.release
-
-    def alive() -> bool:
-        now = systemd.state(layout.service_unit(contract.release))
-        return not on_trial or (now.is_running and now.restarts == 0)
-
-    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience, alive=alive)
+    service = layout.service_unit(contract.release)
+    proof = prove(
+        lambda seconds, worth: get(target, seconds, worth),
+        contract,
+        patience,
+        alive=lambda: not on_trial or _runs_since(service, 0),
+    )
     if proof.kept and proof.answer:
         if on_trial:
-            _record(layout, "live", contract.release, previous=Releases(layout).previous())
+            if _last_live(layout) != contract.release:
+                record(layout, "live", contract.release, previous=Releases(layout).previous())
             remove(layout.trial)
         return proof.answer
     report = _evidence(layout, contract.release, proof)
     text = f"the front door {target} does not lead to release {contract.release}: {report['failures']}"
     if on_trial:
-        back = _switch_back(layout, contract.release, report, bounds)
-        text += f"\nTraffic is back at {back}." if back else "\nNo earlier release runs: the site answers 503."
+        text += "\n" + "\n".join(_switch_back(layout, contract.release, report, bounds))
     raise GreenlightError(text, **report)
 
 
-def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds: Bounds) -> str:
-    """Take the traffic from ``release``, mark it bad and stop it; return who has the traffic now, or an empty text.
+def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds: Bounds) -> list[str]:
+    """Take the traffic from ``release``, mark it bad and stop it; return what became of it, in sentences.
 
     Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.
     """
@@ -225,27 +238,33 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
         link(layout.live_socket, str(layout.socket(previous)))
         link(layout.live, f"releases/{previous}")
         remove(layout.previous)
+        said = [f"Traffic is back at {previous}."]
     else:
         previous = ""
         remove(layout.live_socket)
         remove(layout.live)
-    releases.mark(release, BAD, report)
-    _record(layout, "taken back", release, failures=report["failures"], previous=previous)
-    if previous:
-        _record(layout, "live", previous)
+        said = ["No earlier release runs: the site answers 503."]
+    found = releases.get(release)
+    if previous and found and not found.reversible:
+        said.append("The release command of the failed one can't be undone: look whether the earlier one bears it.")
+    said += _condemn(layout, release, "taken back", report, previous=previous)
     remove(layout.trial)
     _stop_release(layout, release, bounds)
-    return previous
+    return said
 
 
-def rollback_target(layout: Layout, wanted: str = "") -> Release:
+def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False) -> Release:
     """Return the release to go back to: ``wanted``, or the one that was live before the live one.
 
     Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times
     and names are never asked.
 
+    Args:
+        force: also go back across a release command that can't be undone.
+
     Raises:
-        GreenlightError: there is none, or ``wanted`` is live, bad, half-made or was never proved.
+        GreenlightError: there is none, or ``wanted`` is live, bad, half-made or was never proved; or a release command
+            that can't be undone has run since it was live.
     """
     releases = Releases(layout)
     live = releases.live()
@@ -264,8 +283,25 @@ def rollback_target(layout: Layout, wanted: str = "") -> Release:
     for name in (wanted,) if wanted else (releases.previous(), *reversed(told)):
         found = releases.get(name)
         if found and found.proved and not found.bad and name != live:
+            across = irreversible_since(layout, found.id)
+            if across and not force:
+                raise GreenlightError(
+                    f"release {found.id} was live before the release command of {across}, which can't be undone: the"
+                    " old code may not fit the data any more. If it does: -e flask_app_rollback_force=true"
+                )
             return found
     raise GreenlightError(f"there is no earlier good release of {layout.app} on this host. {_choices(releases, live)}")
+
+
+def irreversible_since(layout: Layout, release: str) -> str:
+    """Return the newest release whose release command can't be undone and came after ``release`` was live last."""
+    found = ""
+    for entry in entries(layout.ledger):
+        if entry.get("release") == release and entry.get("event") == "live":
+            found = ""
+        elif entry.get("reversible") is False and entry.get("event") in ("command", "live"):
+            found = str(entry.get("release"))
+    return "" if found == release else found
 
 
 def _choices(releases: Releases, live: str) -> str:
@@ -285,7 +321,12 @@ def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
     """
     if not Releases(layout).live():
         return {}
-    return {release: _stop_release(layout, release, bounds) for release in superfluous(layout)}
+    seconds = {release: _stop_release(layout, release, bounds) for release in superfluous(layout)}
+    # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.
+    for release in _live_once(layout):
+        facts = {"seconds": seconds[release]} if release in seconds else {}
+        record(layout, "retired", release, **facts)
+    return seconds
 
 
 def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
@@ -295,9 +336,19 @@ def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
     systemd.disable([socket, service])
     systemd.stop([socket, service], bounds.stop_seconds)
-    seconds = round(time.monotonic() - began, 2)
-    _record(layout, "retired", release, seconds=seconds)
-    return seconds
+    return round(time.monotonic() - began, 2)
+
+
+def _last_live(layout: Layout) -> str:
+    """The release that the ledger calls live last."""
+    told = [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
+    return told[-1] if told else ""
+
+
+def _live_once(layout: Layout) -> list[str]:
+    """The releases that the ledger calls live, and that are not, in its order."""
+    last = {str(entry.get("release")): entry.get("event") for entry in entries(layout.ledger)}
+    return [release for release, event in last.items() if event == "live" and release != Releases(layout).live()]
 
 
 def prunable(layout: Layout, keep: int) -> list[str]:
@@ -334,11 +385,13 @@ def prune(layout: Layout, keep: int) -> list[str]:
     return doomed
 
 
-def _record(layout: Layout, event: str, release: str, **facts: object) -> None:
+def record(layout: Layout, event: str, release: str, **facts: object) -> None:
     """Append an event to the ledger, with what the release's manifest and proof say of it."""
     found = Releases(layout).get(release)
     manifest = found.manifest if found else {}
     known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
+    if manifest.get("reversible") is False:
+        known["reversible"] = False
     proof = json.loads(read(layout.release(release) / PROVED) or "{}") if event == "live" else {}
     append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
 
@@ -354,7 +407,3 @@ def _entries_except(directory: Path, kept: set[str]) -> list[Path]:
 
 def _has_mode(path: Path, mode: int) -> bool:
     return path.is_dir() and path.stat().st_mode & 0o7777 == mode
-
-
-def _never() -> bool:
-    return False

@@ -33,6 +33,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import RE
 MANIFEST = "release.json"
 PROVED = "proved.json"
 BAD = "bad.json"
+#: Written when the release command has succeeded, on the host that ran it.
+COMMANDED = "commanded.json"
+GUNICORN = "gunicorn.conf.py"
+COMMAND = "release-command"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Specification:
         variables: the process's environment, without the release's own id.
         secret_names: which of the variables are masked in messages.
         release_variable: name under which the process gets the release's id.
+        command: shell commands to run once for the group before the release takes traffic; empty for none.
+        reversible: whether older code bears what the command does. Says nothing of the release itself, so it is no part
+            of the digest.
         gunicorn: text of gunicorn.conf.py.
         drop_in: text of the unit drop-in of this instance.
         service, socket: texts of the unit files; the same for all releases made by one version of the role.
@@ -61,6 +68,8 @@ class Specification:
     variables: Mapping[str, object]
     secret_names: list[str]
     release_variable: str
+    command: str
+    reversible: bool
     gunicorn: str
     drop_in: str
     service: str
@@ -77,6 +86,7 @@ class Specification:
             "revision": self.revision,
             "environment": keyed_digest(key, environment_texts(self.variables)),
             "release_variable": self.release_variable,
+            "command": self.command,
             **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "drop_in", "service", "socket")},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -98,6 +108,17 @@ class Release:
     @property
     def digest(self) -> str:
         return str(self.manifest.get("digest", ""))
+
+    @property
+    def secret_names(self) -> set[str]:
+        """Names of the variables whose values are masked in messages."""
+        names = self.manifest.get("secret_names")
+        return {str(name) for name in names} if isinstance(names, list) else set()
+
+    @property
+    def reversible(self) -> bool:
+        """Whether its release command can be undone."""
+        return self.manifest.get("reversible") is not False
 
 
 class Releases:
@@ -148,10 +169,13 @@ class Releases:
             layout.drop_in(release.id): (specification.drop_in, 0o644),
             service: (specification.service, 0o644),
             socket: (specification.socket, 0o644),
-            layout.release(release.id) / "gunicorn.conf.py": (specification.gunicorn, 0o644),
+            layout.release(release.id) / GUNICORN: (specification.gunicorn, 0o644),
+            layout.release(release.id) / COMMAND: (specification.command, 0o644),
         }
         return all(
-            _without_comments(read(path) or "") == _without_comments(text) and path.stat().st_mode & 0o7777 == mode
+            path.is_file()
+            and _without_comments(read(path) or "") == _without_comments(text)
+            and path.stat().st_mode & 0o7777 == mode
             for path, (text, mode) in expected.items()
         )
 
@@ -161,9 +185,9 @@ class Releases:
         body = read(self.layout.environment_file(release))
         if not found or body is None:
             return []
-        names = found.manifest.get("secret_names")
-        values = parse(body)
-        return [values[name] for name in names if name in values] if isinstance(names, list) else []
+        secrets = [value for name, value in parse(body).items() if name in found.secret_names]
+        # A list of old keys is one value, and each of its keys a secret of its own.
+        return [*secrets, *(item for value in secrets for item in _items(value))]
 
     def create(self, specification: Specification, key: bytes, by: str) -> Release:
         """Make the release whole under its id: environment file, drop-in and units first, the directory last.
@@ -188,7 +212,8 @@ class Releases:
         make_directory(unfinished)
         link(unfinished / "source", f"../../sources/{specification.source}")
         link(unfinished / "venv", f"../../venvs/{specification.venv}")
-        write(unfinished / "gunicorn.conf.py", specification.gunicorn)
+        write(unfinished / GUNICORN, specification.gunicorn)
+        write(unfinished / COMMAND, specification.command)
         manifest = {
             "release": name,
             "revision": specification.revision,
@@ -197,6 +222,8 @@ class Releases:
             "source": specification.source,
             "venv": specification.venv,
             "secret_names": sorted(specification.secret_names),
+            "release_variable": specification.release_variable,
+            "reversible": specification.reversible,
             "by": by,
         }
         write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -228,14 +255,14 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         home = layout.release(live.id)
         values = parse(read(layout.environment_file(live.id)) or "")
         values.pop(specification.release_variable, None)
-        texts = [read(path) or "" for path in (home / "gunicorn.conf.py", layout.drop_in(live.id))]
+        texts = [read(path) or "" for path in (home / GUNICORN, home / COMMAND, layout.drop_in(live.id))]
         texts += [read(path) or "" for path in layout.unit_files(live.id)]
         before = _description(live.manifest, values, values, texts)
     after = _description(
         {name: getattr(specification, name) for name in ("environment", "revision", "source", "venv")},
         environment_texts(specification.variables),
         values if live else {},
-        [specification.gunicorn, specification.drop_in, specification.service, specification.socket],
+        [getattr(specification, name) for name in ("gunicorn", "command", "drop_in", "service", "socket")],
     )
     return {
         "before_header": f"live release {live.id}" if live else "no live release",
@@ -253,6 +280,14 @@ def _description(
         f"{name}=(hidden{'' if known.get(name) == value else ', new'})" for name, value in sorted(variables.items())
     ]
     return [*facts, "", *names, "", *texts]
+
+
+def _items(value: str) -> list[str]:
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return []
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
 
 
 def _without_comments(text: str) -> str:

@@ -21,6 +21,7 @@ options:
     required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.contract
   - greenlight.flask.shared.patience
   - greenlight.flask.shared.bounds
@@ -74,21 +75,15 @@ journal:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import (
-    BOUNDS,
-    CONTRACT,
-    PATIENCE,
-    bounds,
-    contract,
-    options,
-    patience,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prove_candidate
+from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, CONTRACT, PATIENCE, RUN, options
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, prove_candidate
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "release": {"type": "str", "required": True},
     "host": {"type": "str", "required": True},
     "path": {"type": "str", "required": True},
@@ -105,11 +100,11 @@ def body(module: AnsibleModule) -> dict[str, object]:
     proof = prove_candidate(
         Layout(params["app"]),
         params["release"],
-        contract(params["contract"]),
-        patience(params["patience"]),
+        Contract(**params["contract"]),
+        Patience(**params["patience"]),
         host=params["host"],
         path=params["path"],
-        bounds=bounds(params["bounds"]),
+        bounds=Bounds(**params["bounds"]),
     )
     return {
         "changed": True,

@@ -22,6 +22,7 @@ options:
     required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.contract
   - greenlight.flask.shared.patience
   - greenlight.flask.shared.bounds
@@ -69,22 +70,16 @@ journal:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import (
-    BOUNDS,
-    CONTRACT,
-    PATIENCE,
-    bounds,
-    contract,
-    options,
-    patience,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import check_front_door
+from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, CONTRACT, PATIENCE, RUN, options
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, check_front_door
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "url": {"type": "str", "required": True},
     "host": {"type": "str", "required": True},
     "path": {"type": "str", "required": True},
@@ -98,10 +93,10 @@ def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
     answer = check_front_door(
         Layout(params["app"]),
-        contract(params["contract"]),
-        patience(params["patience"]),
+        Contract(**params["contract"]),
+        Patience(**params["patience"]),
         Target(params["url"], params["host"], params["path"]),
-        bounds(params["bounds"]),
+        Bounds(**params["bounds"]),
         dry=module.check_mode,
     )
     try:

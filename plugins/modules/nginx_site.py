@@ -29,6 +29,8 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -39,6 +41,7 @@ attributes:
 EXAMPLES = r"""
 - name: Publish the site
   greenlight.flask.nginx_site:
+    app: guestbook
     files:
       sites-enabled/guestbook.conf: "{{ lookup('ansible.builtin.template', 'guestbook.conf.j2') }}"
     server_names: [guestbook.example.org]
@@ -55,8 +58,11 @@ files:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 
 SPEC = {
+    "app": {"type": "str", "required": True},
+    **RUN,
     "files": {"type": "dict", "required": True},
     "server_names": {"type": "list", "elements": "str", "default": []},
     "replace_stock_default_site": {"type": "bool", "default": False},

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Read a host's facts and find what stops a deploy of a Flask app
 description:
-  - Reads only.
+  - Changes nothing but the lock on the app, which it takes for a run that finds no problem.
   - The action of the same name adds what can be checked on the controller, and fails with all problems at once.
 version_added: "0.1.0"
 author:
@@ -59,6 +59,7 @@ options:
     default: {}
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.lock
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -95,7 +96,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._host import Wanted, problems, survey
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import release
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
 
 WANTED = {
     "environment": {"type": "str", "required": True},
@@ -110,6 +113,7 @@ WANTED = {
 SPEC = {
     "app": {"type": "str", "required": True},
     **WANTED,
+    **LOCK,
     "server_names": {"type": "list", "elements": "str", "default": []},
     "nginx_files": {"type": "dict", "default": {}},
 }
@@ -126,6 +130,8 @@ def body(module: AnsibleModule) -> dict[str, object]:
             nginx.check(tree, module.params["nginx_files"], module.params["server_names"])
         except GreenlightError as error:
             found.append(Problem(str(error), ""))
+    if found and module.params["owner"]:
+        release(layout, module.params["owner"]["run"])
     return {"changed": False, "host": host.as_dict(), "problems": [problem.as_dict() for problem in found]}
 
 

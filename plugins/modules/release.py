@@ -30,6 +30,7 @@ options:
     default: unknown
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -66,11 +67,13 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, serves
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification, changes
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "specification": {"type": "dict", "required": True},
     "variables": {"type": "str", "required": True, "no_log": True},
     "by": {"type": "str", "default": "unknown"},

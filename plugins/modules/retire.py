@@ -16,6 +16,7 @@ author:
   - Greenlight founders
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.bounds
   - greenlight.flask.shared.check_mode
 attributes:
@@ -40,15 +41,12 @@ retired:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import (
-    BOUNDS,
-    bounds,
-    options,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import retire, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, RUN, options
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, retire, superfluous
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "bounds": options(BOUNDS),
 }
 
@@ -58,7 +56,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
     if module.check_mode:
         waiting = superfluous(layout)
         return {"changed": bool(waiting), "retired": dict.fromkeys(waiting, 0.0)}
-    retired = retire(layout, bounds(module.params["bounds"]))
+    retired = retire(layout, Bounds(**module.params["bounds"]))
     return {"changed": bool(retired), "retired": retired}
 
 

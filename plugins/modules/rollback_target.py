@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: rollback_target
 short_description: Find the release that a rollback goes to
 description:
-  - Reads only. Where the wanted one is live, bad, half-made or unproved, it fails and names the choices.
+  - Changes nothing but the lock on the app, which it takes.
+  - Where the wanted one is live, bad, half-made or unproved, it fails and names the choices.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -18,8 +19,13 @@ options:
     description: Id of the release. Empty means the one that was live before.
     type: str
     default: ""
+  force:
+    description: Also go back across a release command that can't be undone.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.lock
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -51,16 +57,20 @@ serves:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import rollback_target
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **LOCK,
     "release": {"type": "str", "default": ""},
+    "force": {"type": "bool", "default": False},
 }
 
 
 def body(module: AnsibleModule) -> dict[str, object]:
-    found = rollback_target(Layout(module.params["app"]), module.params["release"])
+    params = module.params
+    found = rollback_target(Layout(params["app"]), params["release"], force=params["force"])
     return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}
 
 

@@ -48,6 +48,7 @@ options:
     required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -81,10 +82,12 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._source import export, git_digest, unpack
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "archive": {"type": "path"},
     "content": {"type": "str", "no_log": True},  # nobody wants to read it in the host's log
     "digest": {"type": "str"},

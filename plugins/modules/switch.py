@@ -20,6 +20,7 @@ options:
     required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -44,11 +45,13 @@ previous:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import switch
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "release": {"type": "str", "required": True},
 }
 

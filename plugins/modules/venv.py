@@ -56,6 +56,7 @@ options:
     required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -95,6 +96,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     Recipe,
     build,
@@ -105,6 +107,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **RUN,
     "directory": {"type": "path"},
     "interpreter": {"type": "str"},
     "present": {"type": "list", "elements": "str", "default": []},

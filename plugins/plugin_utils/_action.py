@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged
 
 
-class OpaqueVariablesAction(ActionBase):  # type: ignore[misc]
-    """Run the module of the same name with the variables named by ``variables_from`` as one opaque argument.
-
-    Subclasses say which module and argument.
-    """
+class ModuleAction(ActionBase):  # type: ignore[misc]
+    """Run the module of the same name with the task's options; its result never has them. Subclasses name it."""
 
     module: str
-    argument: str
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -27,11 +24,32 @@ class OpaqueVariablesAction(ActionBase):  # type: ignore[misc]
         return result
 
     def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        """Run the module with ``arguments``, which this consumes; its result never has them."""
-        names = arguments.pop("variables_from", [])
-        arguments[self.argument] = encoded({**arguments.pop("variables", {}), **merged(self._templar, known, names)})
+        """Run the module with ``arguments``."""
         outcome: dict[str, Any] = self._execute_module(
             module_name=f"greenlight.flask.{self.module}", module_args=arguments, task_vars=known
         )
         outcome.pop("invocation", None)
         return outcome
+
+
+class OpaqueVariablesAction(ModuleAction):
+    """Give the module the variables named by ``variables_from`` as one opaque argument, which subclasses name."""
+
+    argument: str
+
+    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        given = dict(arguments)
+        names = given.pop("variables_from", [])
+        given[self.argument] = encoded({**given.pop("variables", {}), **merged(self._templar, known, names)})
+        return super().run_module(given, known)
+
+
+class LockingAction(ModuleAction):
+    """Let the module take the lock for this run, started by whom the option ``by`` names."""
+
+    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        given = dict(arguments)
+        by = str(given.pop("by"))
+        if self._task.check_mode:
+            return super().run_module(given, known)
+        return execute_with_lock(lambda more: super(LockingAction, self).run_module({**given, **more}, known), by)

@@ -18,6 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import AP
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
+from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
 
 PREFIX = "flask_app_"
 _SERVER_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
@@ -104,6 +105,9 @@ NUMBERS = {
     "flask_app_service_tasks_max": (8, 2**22),
     "flask_app_start_seconds": (1, 3600),
     "flask_app_probe_seconds": (1, 300),
+    "flask_app_probe_interval_seconds": (0, 300),
+    "flask_app_release_command_seconds": (1, 86400),
+    "flask_app_lock_seconds": (60, 86400),
     "flask_app_drain_seconds": (0, 3600),
     "flask_app_keep_releases": (1, 1000),
     "flask_app_nginx_body_size_mb": (0, 2**20),
@@ -189,6 +193,24 @@ def server_name_problems(names: Iterable[str]) -> list[Problem]:
         return [Problem(f"flask_app_server_names holds {', '.join(map(repr, wrong))}.", cure)]
     twice = sorted({name for name in listed if listed.count(name) > 1})
     return [Problem(f"flask_app_server_names holds {', '.join(map(repr, twice))} twice.", "Keep one.")] if twice else []
+
+
+def hook_problems(hooks: Mapping[str, Collection[str]]) -> list[Problem]:
+    """Check that the task files are there; ``hooks`` maps the role variable to its paths."""
+    return [
+        Problem(
+            f"{name} names {path}, and there is no such file.", 'Use a whole path, such as "{{ inventory_dir }}/…".'
+        )
+        for name, paths in hooks.items()
+        for path in paths
+        if not (Path(path).is_absolute() and Path(path).is_file())
+    ]
+
+
+def notification_problems(url: str) -> list[Problem]:
+    """The URL itself is a secret and never shown."""
+    fault = flaw(url) if url else ""
+    return [Problem(f"flask_app_notify_url: {fault}.", "Use it as the service that made it shows it.")] if fault else []
 
 
 def proof_problems(successes: int, probes: int) -> list[Problem]:

@@ -70,8 +70,25 @@ REPORTS_ANOTHER = """import os
 app = create_app("staging" if os.environ["FLASK_CONFIG"] == "production" else "production")
 """
 FRONT_DOOR = '    if "X-Forwarded-Proto" in request.headers:\n        raise RuntimeError("ill at the front door")\n'
+# Each step is written to: memory that was only asked for counts towards no limit of systemd.
+LEAK = """kept = []
+while True:
+    kept.append(b"x" * (16 * 1024 * 1024))
+
+"""
 # All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
+
+
+def death(seconds: float) -> str:
+    """Give the lines that end the process of their module a time after its import."""
+    return f"""import os
+import threading
+
+timer = threading.Timer({seconds!r}, os._exit, [1])
+timer.daemon = True
+timer.start()
+"""
 
 
 def faults(label: str, seconds: float) -> dict[str, Fault]:
@@ -81,6 +98,7 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "import_error": Fault("wsgi.py", swap(IMPORT, f"import missing_module\n{IMPORT}")),
         "exit_at_start": Fault("wsgi.py", swap(CREATE, "raise SystemExit(3)\n")),
         "slow_start": Fault("wsgi.py", swap(IMPORT, f"import time\n\n{IMPORT}\ntime.sleep({seconds!r})\n")),
+        "leaks_at_start": Fault("wsgi.py", swap(CREATE, LEAK + CREATE)),
         # It starts, and /health gives no good answer.
         "health_500": Fault("guestbook/views.py", swap(ASK_DATABASE, '    raise RuntimeError("ill")\n')),
         "hangs": Fault("guestbook/views.py", swap(ASK_DATABASE, "    time.sleep(86_400)\n" + ASK_DATABASE)),
@@ -97,6 +115,8 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "bad_hash": Fault("requirements.txt", BAD_HASH),
         "unresolvable": Fault("requirements.txt", pattern(r"^flask==\S+", "flask==999.0.0")),
         "no_gunicorn": Fault("requirements.txt", pattern(r"^gunicorn==.*\n(?: .*\n)+", "")),
+        # It is well at first: each worker ends some time after its start.
+        "dies_later": Fault("wsgi.py", swap(CREATE, death(seconds) + CREATE)),
         # It is well, and differs.
         "good_change": Fault(
             "guestbook/templates/index.html",
@@ -111,7 +131,8 @@ NAMES = tuple(faults("", 0.0))
 def make(variant: str, into: Path, *, label: str = "changed", seconds: float = 5.0) -> Path:
     """Copy the example app into a folder, over what an earlier call left there, and put the fault in.
 
-    ``label`` is what the page of ``good_change`` shows, ``seconds`` how long ``slow_start`` takes.
+    ``label`` is what the page of ``good_change`` shows, ``seconds`` how long ``slow_start`` takes and
+    how long a worker of ``dies_later`` lives.
     """
     if variant not in NAMES:
         raise ValueError(f"there is no variant {variant!r}, only: {', '.join(NAMES)}")

@@ -26,6 +26,8 @@ def specification(time: str = "20261121T094420Z", **changes: object) -> Specific
         "variables": {"FLASK_CONFIG": "staging", **SECRETS},
         "secret_names": list(SECRETS),
         "release_variable": "APP_RELEASE",
+        "command": "",
+        "reversible": True,
         "gunicorn": "workers = 2\n",
         "drop_in": "[Service]\nMemoryMax=40%\n",
         "service": "[Service]\nType=notify\n",

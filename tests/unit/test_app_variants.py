@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,25 @@ import pytest
 from tests.apps import variants
 
 LOCK = (variants.EXAMPLE / "requirements.txt").read_text(encoding="utf-8")
+
+#: Import a variant's wsgi.py as a worker does, with a stand-in for the app, whose packages aren't here.
+WORKER = """
+import runpy, sys, time, types
+sys.modules["guestbook"] = types.SimpleNamespace(create_app=lambda: None)
+def start():
+    runpy.run_path("wsgi.py")
+"""
+MEBIBYTE = 1024 * 1024
+MEMORY = 256 * MEBIBYTE
+START_WITH_LITTLE_MEMORY = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))
+try:
+    start()
+except MemoryError:
+    # What was really used, and not only asked for; getrusage would count what the parent used, too.
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+"""
 
 
 def files(root: Path) -> dict[str, str]:
@@ -21,6 +42,12 @@ def files(root: Path) -> dict[str, str]:
         for name, path in found.items()
         if not local.intersection(name.parts)
     }
+
+
+def worker(app: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code that may call ``start``, in a process of its own."""
+    command = [sys.executable, "-c", WORKER + code]
+    return subprocess.run(command, cwd=app, capture_output=True, text=True, timeout=60, check=False)
 
 
 def lock_of(variant: str, into: Path) -> str:
@@ -74,6 +101,22 @@ def test_an_unknown_variant_is_refused_with_the_known_ones(tmp_path: Path) -> No
 def test_slow_start_takes_as_long_as_it_is_told(tmp_path: Path) -> None:
     made = variants.make("slow_start", tmp_path, seconds=7.5)
     assert "time.sleep(7.5)\n" in (made / "wsgi.py").read_text(encoding="utf-8")
+
+
+def test_leaks_at_start_uses_memory_until_it_is_refused_more(tmp_path: Path) -> None:
+    done = worker(variants.make("leaks_at_start", tmp_path), START_WITH_LITTLE_MEMORY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) * 1024 > MEMORY / 2
+
+
+def test_dies_later_ends_its_process_after_as_long_as_it_is_told(tmp_path: Path) -> None:
+    done = worker(variants.make("dies_later", tmp_path, seconds=0.1), "start()\ntime.sleep(3600)")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_dies_later_is_well_before_and_keeps_no_worker_from_ending(tmp_path: Path) -> None:
+    done = worker(variants.make("dies_later", tmp_path, seconds=3600.0), "start()")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_lock_without_hashes_keeps_its_pins(tmp_path: Path) -> None:

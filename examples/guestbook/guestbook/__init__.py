@@ -11,6 +11,7 @@ from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import config
+from .commands import migrate
 from .store import Store
 from .views import pages
 
@@ -22,6 +23,7 @@ def create_app(config_name: str | None = None) -> Flask:
     app.config.from_object(settings)
     app.extensions["guestbook"] = Store(app.config["DATABASE_URL"])
     app.register_blueprint(pages)
+    app.cli.add_command(migrate)
 
     # One proxy, Nginx, stands in front. Not x_port: the host it passes on already carries the port.
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ production.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,18 @@ SELECTOR = "FLASK_CONFIG"
 
 class ConfigError(RuntimeError):
     """The process was started with a configuration that the app must not run with."""
+
+
+def fallback_keys(value: str) -> list[str]:
+    """Read the keys that cookies may still be signed with, from a JSON list of strings; nothing means none."""
+    try:
+        keys = json.loads(value or "[]")
+    except ValueError:
+        keys = None
+    # With an empty key anybody could sign.
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
+        raise ConfigError("SECRET_KEY_FALLBACKS must be a JSON list of strings, none of them empty")
+    return keys
 
 
 class Base:
@@ -33,6 +46,7 @@ class Base:
         if missing:
             raise ConfigError(f"{' and '.join(missing)} must be set in the environment of {self.ENVIRONMENT}")
         self.SECRET_KEY = values["SECRET_KEY"]
+        self.SECRET_KEY_FALLBACKS = fallback_keys(values.get("SECRET_KEY_FALLBACKS", ""))
         self.DATABASE_URL = values["DATABASE_URL"]
         self.GREETING = values.get("GREETING", "Hello")
         self.REVISION = values.get("APP_REVISION", "unknown")

@@ -16,6 +16,7 @@ from flask import (
     redirect,
     render_template,
     request,
+    session,
     url_for,
 )
 from werkzeug.wrappers import Response as BaseResponse
@@ -38,7 +39,8 @@ def from_this_site() -> bool:
     """Tell a form of ours from one that another site made the visitor's browser send.
 
     Browsers say so themselves, in Sec-Fetch-Site or, where that is not sent, in Origin. A request with
-    neither comes from no browser, and so carries nobody's cookies. No session is needed, hence no TLS either.
+    neither comes from no browser, and so carries nobody's cookies. No token in the session is needed, so this
+    works without TLS too, where browsers keep no Secure cookie.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -52,6 +54,7 @@ def front_page(error: str = "") -> str:
         "index.html",
         entries=store().last(10),
         error=error,
+        name=session.get("name", ""),
         name_length=NAME_LENGTH,
         message_length=MESSAGE_LENGTH,
     )
@@ -71,6 +74,7 @@ def sign() -> BaseResponse | tuple[str, int]:
     if not 0 < len(name) <= NAME_LENGTH or not 0 < len(message) <= MESSAGE_LENGTH:
         return front_page("Please give a name and a message that fit."), 400
     store().sign(name, message)
+    session["name"] = name
     return redirect(url_for(".index"), 303)
 
 

@@ -15,7 +15,7 @@ from guestbook import create_app
 @pytest.fixture(autouse=True)
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Give what a deploy gives, and the means to change it."""
-    for name in ("FLASK_CONFIG", "FLASK_DEBUG", "GREETING"):
+    for name in ("FLASK_CONFIG", "FLASK_DEBUG", "GREETING", "SECRET_KEY_FALLBACKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SECRET_KEY", "a key for tests only")
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/guestbook.db")

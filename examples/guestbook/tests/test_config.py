@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,42 @@ def test_development_has_a_database_of_its_own_but_no_secret_key(environ: pytest
 
 
 @pytest.mark.parametrize(
+    ("value", "keys"),
+    [(None, []), ("", []), ("[]", []), ('["old"]', ["old"]), ('["older", "old"]', ["older", "old"])],
+)
+def test_the_keys_that_still_verify_are_a_json_list(
+    environ: pytest.MonkeyPatch, value: str | None, keys: list[str]
+) -> None:
+    if value is not None:
+        environ.setenv("SECRET_KEY_FALLBACKS", value)
+    assert create_app("production").config["SECRET_KEY_FALLBACKS"] == keys
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "never-shown",
+        '"never-shown"',
+        '["never-shown"',
+        "['never-shown']",
+        '{"never-shown": "never-shown"}',
+        '["never-shown", 7]',
+        '["never-shown", null]',
+        '[["never-shown"]]',
+        '["never-shown", ""]',
+        "null",
+        "false",
+        "0",
+    ],
+)
+def test_keys_of_another_form_are_refused_and_not_shown(environ: pytest.MonkeyPatch, value: str) -> None:
+    environ.setenv("SECRET_KEY_FALLBACKS", value)
+    with pytest.raises(config.ConfigError, match=r"^SECRET_KEY_FALLBACKS must be a JSON list of strings") as refusal:
+        create_app("production")
+    assert "never-shown" not in "".join(traceback.format_exception(refusal.value))
+
+
+@pytest.mark.parametrize(
     ("name", "debug", "secure"),
     [("development", True, False), ("staging", False, True), ("production", False, True)],
 )
@@ -65,6 +102,7 @@ def test_one_line_at_startup_names_the_environment_and_no_secret(
 ) -> None:
     environ.setenv("SECRET_KEY", "never-in-a-log-1")
     environ.setenv("DATABASE_URL", "sqlite:////nowhere/never-in-a-log-2.db")
+    environ.setenv("SECRET_KEY_FALLBACKS", '["never-in-a-log-3"]')
     with caplog.at_level(logging.DEBUG):
         app = create_app(name)
     (line,) = caplog.messages

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell a webhook what became of a deploy, from the controller; see the module of the same name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.modules.notify import SPEC
+from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import body, flaw, send
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain, templated
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        _, options = self.validate_argument_spec(SPEC)
+        name = options["url_from"]
+        if not name.isidentifier():  # somebody's URL, perhaps: it isn't repeated
+            raise AnsibleActionFail("url_from takes the name of a variable, and neither its value nor nothing.")
+        result.update(changed=False, sent=False)
+        url, reason = self._url(name, task_vars or {})
+        if not url and not reason:
+            result["skipped"] = True
+            return result
+        reason = reason or flaw(url)
+        if not reason and not self._task.check_mode:
+            reason = send(url, body(options["message"], plain(options["facts"])))
+            result["sent"] = not reason
+        if reason:
+            result["warnings"] = [f"the notification was not sent: {reason}; check {name}"]
+        return result
+
+    def _url(self, name: str, known: Mapping[str, Any]) -> tuple[Any, str]:
+        """Return the URL, or why it can't be read; neither where there is none."""
+        if name not in known:
+            return "", ""
+        try:
+            url = templated(self._templar, known, name)
+        except AnsibleError as error:  # its text may quote the URL: of it only the name of what is missing
+            match = re.search(r"'(\w+)' is undefined", str(error))
+            return "", f"{match.group(1)} is undefined" if match else f"the URL can't be read ({type(error).__name__})"
+        return (url.strip() if isinstance(url, str) else url), ""

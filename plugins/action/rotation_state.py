@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take the lock and see whether the live release has the keys of the inventory; see the module of the same name.
+
+In place of ``keys`` it takes what :class:`KeysAction` takes, and ``by``: who rotates.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import LockingAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._keys_action import KeysAction
+
+
+class ActionModule(KeysAction, LockingAction):
+    module = "rotation_state"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The release command, such as a database migration: run on one host of the group before a release takes traffic."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import record
+from ansible_collections.greenlight.flask.plugins.module_utils._release import COMMAND, COMMANDED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import run_in_release
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of it: whether it ran now or had succeeded before, in how many seconds, what it said, masked."""
+
+    ran: bool
+    seconds: float
+    output: str
+
+
+def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
+    """Run the release's command unless it has succeeded for this release already; at most ``seconds``.
+
+    Raises:
+        GreenlightError: it failed; the release gets no traffic. The text has its last words, masked.
+    """
+    releases = Releases(layout)
+    if releases.get(release) is None:
+        raise GreenlightError(f"there is no whole release {release} in {layout.releases}")
+    home = layout.release(release)
+    if (home / COMMANDED).exists():
+        return Done(ran=False, seconds=0, output="")
+    began = time.monotonic()
+    systemd.reload_units()
+    unit = f"{layout.app}-release-command-{release}.service"
+    # The file and not its text: nothing in it is for systemd to expand.
+    ended = run_in_release(layout, release, unit, ["/bin/sh", "-e", home / COMMAND], seconds)
+    took = round(time.monotonic() - began, 2)
+    output = mask("\n".join(ended.journal), releases.secrets(release))
+    if not ended.well:
+        record(layout, "command failed", release, seconds=took, failures=ended.how)
+        live = releases.live()
+        traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
+        raise GreenlightError(
+            f"the release command of {release} failed ({ended.how}):\n{output}\n{traffic}\n"
+            f"Mend it and deploy again. All it said: journalctl -u {unit}"
+        )
+    record(layout, "command", release, seconds=took)
+    releases.mark(release, COMMANDED, {"seconds": took})
+    return Done(ran=True, seconds=took, output=output)

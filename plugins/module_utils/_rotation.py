@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rotation of the key that signs: the live release once more with other keys, and the end of releases with old ones."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._release import (
+    COMMAND,
+    GUNICORN,
+    Release,
+    Releases,
+    Specification,
+)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key that signs and those that still verify.
+
+    Args:
+        variable: name of the process's variable with the key that signs.
+        key: its value.
+        fallbacks: the others, which the process gets as a JSON list; without any the variable is absent.
+    """
+
+    variable: str
+    key: str
+    fallbacks: Sequence[str] = ()
+
+    @property
+    def fallbacks_variable(self) -> str:
+        """The name that Flask gives to the list (SECRET_KEY_FALLBACKS, since 3.1)."""
+        return f"{self.variable}_FALLBACKS"
+
+    def variables(self) -> dict[str, str]:
+        """Return them as the process gets them."""
+        found = {self.variable: self.key}
+        if self.fallbacks:
+            found[self.fallbacks_variable] = json.dumps(list(self.fallbacks))
+        return found
+
+
+def decoded(variable: str, encoded: str) -> Keys:
+    """Return the keys that the action of a module has encoded (base64 of JSON: ``key`` and ``fallbacks``)."""
+    return Keys(variable, **json.loads(base64.b64decode(encoded)))
+
+
+def is_live(layout: Layout, keys: Keys) -> bool:
+    """Say whether the live release has exactly these keys.
+
+    Raises:
+        GreenlightError: there is no live release, or it has no key of this name.
+    """
+    values = _live_environment(layout)
+    if keys.variable not in values:
+        raise GreenlightError(
+            f"the live release of {layout.app} has no {keys.variable}; flask_app_secret_key_variable names the key"
+        )
+    names = (keys.variable, keys.fallbacks_variable)
+    return {name: values[name] for name in names if name in values} == keys.variables()
+
+
+def rotated(layout: Layout, time: str, keys: Keys, by: str) -> Release:
+    """Return a release that is the live one with these keys, made unless it is there: nothing else is different.
+
+    Args:
+        time: UTC time of the run as ``20261121T094420Z``.
+        by: who rotates.
+    """
+    releases = Releases(layout)
+    live = _live(layout)
+    release_variable = str(live.manifest["release_variable"])
+    old = {release_variable, keys.variable, keys.fallbacks_variable}
+    variables = {name: value for name, value in _live_environment(layout).items() if name not in old}
+    home = layout.release(live.id)
+    service, socket = layout.unit_files(live.id)
+    specification = Specification(
+        time=time,
+        source=str(live.manifest["source"]),
+        venv=str(live.manifest["venv"]),
+        revision=str(live.manifest["revision"]),
+        environment=str(live.manifest["environment"]),
+        variables={**variables, **keys.variables()},
+        secret_names=[*(live.secret_names - old), *keys.variables()],
+        release_variable=release_variable,
+        command=read(home / COMMAND) or "",
+        reversible=live.reversible,
+        gunicorn=read(home / GUNICORN) or "",
+        drop_in=read(layout.drop_in(live.id)) or "",
+        service=read(service) or "",
+        socket=read(socket) or "",
+    )
+    found = releases.find(specification.digest(key(layout)))
+    return found or releases.create(specification, key(layout), by)
+
+
+def outdated(layout: Layout) -> list[str]:
+    """Return the releases, oldest first, that hold a secret which the live release doesn't hold."""
+    releases = Releases(layout)
+    live = _live(layout)
+    known = set(releases.secrets(live.id))
+    return [each.id for each in releases.all() if each.id != live.id and set(releases.secrets(each.id)) - known]
+
+
+def destroy(layout: Layout) -> list[str]:
+    """Remove the releases that :func:`outdated` names; return them.
+
+    Raises:
+        GreenlightError: one of them runs.
+    """
+    doomed = outdated(layout)
+    busy = sorted(set(doomed) & set(superfluous(layout)))
+    if busy:
+        raise GreenlightError(f"{', '.join(busy)} still runs beside the live release; run site.yml first, it stops it")
+    releases = Releases(layout)
+    for release in doomed:
+        releases.destroy(release)
+    if not releases.previous():
+        remove(layout.previous)
+    return doomed
+
+
+def _live(layout: Layout) -> Release:
+    releases = Releases(layout)
+    found = releases.get(releases.live())
+    if not found:
+        raise GreenlightError(f"{layout.app} has no live release on this host; deploy it first with site.yml")
+    return found
+
+
+def _live_environment(layout: Layout) -> Mapping[str, str]:
+    return parse(read(layout.environment_file(_live(layout).id)) or "")

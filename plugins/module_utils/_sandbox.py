@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a program as a release's own process runs: its environment file, account, limits and sandbox.
+
+systemd-run(1) gets the settings of the release's unit and drop-in, less those that make it a server.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+
+#: Settings of a server: how it starts, says that it is ready, comes back and ends.
+_OF_A_SERVER = re.compile(
+    r"(Type|Exec\w+|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy)="
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the program ended: whether well, how in systemd's words, and what its journal ends with."""
+
+    well: bool
+    how: str
+    journal: list[str]
+
+
+def settings(layout: Layout, release: str) -> list[str]:
+    """Return the release's unit settings as ``Name=value``, in the order in which systemd reads them."""
+    service, _ = layout.unit_files(release)
+    lines = (line.strip() for path in (service, layout.drop_in(release)) for line in _service_section(path))
+    wanted = (
+        line for line in lines if "=" in line and not line.startswith(("#", ";")) and not _OF_A_SERVER.match(line)
+    )
+    return [line.replace("%i", release) for line in wanted]
+
+
+def run_in_release(layout: Layout, release: str, unit: str, argv: Sequence[str | Path], seconds: float) -> Ended:
+    """Run ``argv`` under the name ``unit`` for at most ``seconds``, and wait for its end.
+
+    One that still runs under this name, as after a killed run, is waited for first: it is never run twice at once.
+
+    Raises:
+        GreenlightError: the one before did not end within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while systemd.state(unit).is_running:
+        if time.monotonic() > deadline:
+            raise GreenlightError(
+                f"{unit} still runs on this host, started by an earlier run. Look at it with: systemctl status {unit}"
+            )
+        time.sleep(0.5)
+    properties = [
+        *settings(layout, release),
+        # python -m and scripts find the app's own modules, as Gunicorn does by its chdir.
+        f"Environment=PYTHONPATH={layout.release(release) / 'source'}",
+        f"RuntimeMaxSec={seconds:g}",
+    ]
+    options = ["--wait", "--collect", "--service-type=exec", f"--unit={unit}", f"--description=Flask app {layout.app}"]
+    done = run(
+        ["systemd-run", *options, *(f"--property={line}" for line in properties), *argv],
+        seconds=seconds + systemd.GRACE_SECONDS,
+    )
+    told = re.findall(r"^(?:Finished with result|Main processes terminated with): (.*)$", done.stderr, re.MULTILINE)
+    return Ended(done.code == 0, ", ".join(told) or done.output, systemd.journal(unit))
+
+
+def _service_section(path: Path) -> Iterator[str]:
+    section = ""
+    for line in (read(path) or "").splitlines():
+        if line.startswith("["):
+            section = line.strip()
+        elif section == "[Service]":
+            yield line

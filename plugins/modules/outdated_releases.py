@@ -1,0 +1,64 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove the releases that hold an old secret."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: outdated_releases
+short_description: Remove the releases that hold an old secret
+description:
+  - Removes each release that holds a secret which the live release doesn't hold.
+  - There may be no release to go back to afterwards.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Remove what holds an old secret
+  greenlight.flask.outdated_releases:
+    app: guestbook
+"""
+
+RETURN = r"""
+removed:
+  description: Ids of the releases that were removed.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._rotation import destroy, outdated
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    **RUN,
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    layout = Layout(module.params["app"])
+    removed = outdated(layout) if module.check_mode else destroy(layout)
+    return {"changed": bool(removed), "removed": removed}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

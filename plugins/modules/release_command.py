@@ -1,0 +1,81 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the command of a release, such as a database migration."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_command
+short_description: Run the command of a release, such as a database migration
+description:
+  - Runs what the release holds as its command, in its environment and sandbox.
+  - Does nothing where it has succeeded for this release before.
+  - Give it to one host of the group, before its candidate takes traffic.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  release:
+    description: Id of the release.
+    type: str
+    required: true
+  seconds:
+    description: Seconds that it may take.
+    type: float
+    default: 600
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.run
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Migrate the database
+  greenlight.flask.release_command:
+    app: guestbook
+    release: 20261121T094420Z-1a2b3c4d
+"""
+
+RETURN = r"""
+output:
+  description: What it said last, secrets masked.
+  returned: success
+  type: str
+seconds:
+  description: Seconds that it took.
+  returned: success
+  type: float
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._release_command import run_release_command
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    **RUN,
+    "release": {"type": "str", "required": True},
+    "seconds": {"type": "float", "default": 600},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    if module.check_mode:
+        return {"changed": True, "output": "", "seconds": 0.0}
+    done = run_release_command(Layout(module.params["app"]), module.params["release"], module.params["seconds"])
+    return {"changed": done.ran, "output": done.output, "seconds": done.seconds}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

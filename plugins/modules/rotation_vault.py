@@ -1,0 +1,81 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put a new signing key into a vault file, or drop the old ones."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: rotation_vault
+short_description: Put a new signing key into a vault file, or drop the old ones
+description:
+  - An action: it runs on the controller, with the vault passwords of the run, and no host is asked.
+  - A new key is made only where every host has the keys that the file holds now.
+  - So a rotation that was interrupted is not begun anew.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  step:
+    description: V(start) makes a new key and keeps the old one as a fallback, V(finish) drops the fallbacks.
+    type: str
+    choices: [start, finish]
+    required: true
+  file:
+    description: The encrypted file.
+    type: path
+    required: true
+  name:
+    description: Name of the variable in it that holds the key; with C(_fallbacks) behind it, of the others.
+    type: str
+    required: true
+  live:
+    description: Whether every host has the keys that the file holds.
+    type: bool
+    required: true
+extends_documentation_fragment:
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Make a new key
+  greenlight.flask.rotation_vault:
+    step: start
+    file: inventories/staging/group_vars/flask_app/vault.yml
+    name: vault_flask_app_secret_key
+    live: true
+"""
+
+RETURN = r"""
+said:
+  description: What was done and what comes next.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+
+SPEC = {
+    "step": {"type": "str", "required": True, "choices": ["start", "finish"]},
+    "file": {"type": "path", "required": True},
+    "name": {"type": "str", "required": True},
+    "live": {"type": "bool", "required": True},
+}
+
+
+def body(_module: AnsibleModule) -> dict[str, object]:
+    raise GreenlightError("greenlight.flask.rotation_vault is an action, for the controller only")
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

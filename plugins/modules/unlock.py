@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Give back the lock on an app, or break it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: unlock
+short_description: Give back the lock on an app, or break it
+description:
+  - A run gives back its own lock. Without O(of) the lock is broken, whoever holds it.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  of:
+    description: Id of the run that gives its lock back. Empty breaks the lock.
+    type: str
+    default: ""
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Break the lock of a run that is dead
+  greenlight.flask.unlock:
+    app: guestbook
+"""
+
+RETURN = r"""
+was:
+  description: Who had the lock, since when and when they made the last step; empty where nobody had it.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock, release
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "of": {"type": "str", "default": ""},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    layout = Layout(module.params["app"])
+    if module.params["of"]:
+        release(layout, module.params["of"])
+        return {"changed": False, "was": ""}
+    was = break_lock(layout, dry=module.check_mode)
+    return {"changed": bool(was), "was": was}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the two actions of a rotation share: the keys, read by the action itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged
+
+
+class KeysAction(ModuleAction):
+    """Give the module the keys as one opaque argument.
+
+    They are those of the vault file ``vault_file``, under the name ``vault_name``, as it is on disk now: an earlier
+    task of this run may have changed it. Where there is none, they are those of the variables in ``variables_from``.
+    """
+
+    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        given = dict(arguments)
+        vault = KeyVault(Path(given.pop("vault_file")), given.pop("vault_name"), self._loader._vault)
+        values = merged(self._templar, known, given.pop("variables_from"))
+        variable = given["variable"]
+        try:
+            keys = vault.read() or {
+                "key": values.get(variable, ""),
+                "fallbacks": json.loads(values.get(f"{variable}_FALLBACKS") or "[]"),
+            }
+        except GreenlightError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return super().run_module({**given, "keys": encoded(keys)}, known)

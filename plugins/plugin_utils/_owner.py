@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who runs this play, for the lock on the hosts; and whether another run, which started here, still lives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def owner(by: str) -> dict[str, Any]:
+    """Describe the run that this worker process belongs to, see :class:`Owner` of the lock."""
+    pid = os.getppid()
+    place, started = _place(), _started(pid)
+    run = hashlib.sha256(f"{place} {pid} {started}".encode()).hexdigest()[:12]
+    return {"run": run, "by": by, "place": place, "pid": pid, "started": started}
+
+
+def is_dead(other: Mapping[str, Any]) -> bool:
+    """Say whether the run's process is gone; False where it ran on another machine, which can't be asked."""
+    return bool(other["place"] == _place()) and _started(int(other["pid"])) != other["started"]
+
+
+def execute_with_lock(execute: Callable[[dict[str, Any]], dict[str, Any]], by: str) -> dict[str, Any]:
+    """Run a module that takes the lock for this run; a run of this machine that is dead is not waited for.
+
+    ``execute`` gets the arguments that the lock needs. The result of a module that got the lock has ``run``.
+    """
+    mine = owner(by)
+    outcome = execute({"owner": mine})
+    other = outcome.get("locked")
+    if other and is_dead(other):
+        outcome = execute({"owner": mine, "instead_of": other["run"]})
+    return {**outcome, "run": mine["run"]}
+
+
+def _place() -> str:
+    """The boot and the process namespace of this machine, in which a process id means one process."""
+    parts = [platform.node()]
+    with suppress(OSError):  # a controller that is no Linux: its name must do
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks (proc(5)) or as ps(1) writes it; empty where there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+    try:
+        done = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return " ".join(done.stdout.split())

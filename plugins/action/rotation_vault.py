@@ -13,6 +13,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.modules.rotation_vault import SPEC
 from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
 
+SAID = {
+    "start": "A new key signs, the old one still verifies. When sessions signed with it have expired, drop it with"
+    " -e flask_app_rotation_step=finish.",
+    "finish": "The old key is dropped. Releases that hold it are removed with -e flask_app_rotation_step=purge.",
+}
+
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
@@ -48,5 +54,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"changed": False, "said": "There is no old key left to drop."}
         if not self._task.check_mode:
             vault.start() if step == "start" else vault.finish()
-        said = "A new key signs, the old one still verifies." if step == "start" else "The old key is dropped."
-        return {"changed": True, "said": f"{said} Commit {vault.path}."}
+        return {"changed": True, "said": f"{SAID[step]} Commit {vault.path}."}

@@ -7,7 +7,7 @@ import io
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
@@ -43,15 +43,18 @@ class Target:
         address: path of a unix socket (starts with ``/``), or a URL ``http://address:port`` / ``https://…``.
         host: the Host header (and TLS server name): the public name of the site.
         path: the request's path, starting with ``/``.
+        headers: further headers.
     """
 
     address: str
     host: str
     path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         where = f"unix:{self.address}:" if self.address.startswith("/") else self.address
-        return f"{where}{self.path} (Host: {self.host})"
+        more = "".join(f", {name}: {value}" for name, value in self.headers.items())
+        return f"{where}{self.path} (Host: {self.host}{more})"
 
     def connect(self, seconds: float) -> socket.socket:
         if self.address.startswith("/"):
@@ -86,10 +89,15 @@ def get(target: Target, seconds: float, still_worth_waiting: Callable[[], bool] 
         GaveUp: ``still_worth_waiting`` returned False.
     """
     began = time.monotonic()
-    request = (
-        f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nUser-Agent: greenlight\r\n"
-        "Accept: application/json\r\nConnection: close\r\n\r\n"
-    )
+    headers = {
+        "Host": target.host,
+        "User-Agent": "greenlight",
+        "Accept": "application/json",
+        "Connection": "close",
+        **target.headers,
+    }
+    lines = [f"GET {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    request = "\r\n".join([*lines, "", ""])
     try:
         connection = target.connect(seconds)
     except OSError as error:
@@ -107,8 +115,8 @@ def get(target: Target, seconds: float, still_worth_waiting: Callable[[], bool] 
             raise NoAnswer(f"no complete answer within {seconds:g} seconds") from error
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"the connection ended without an HTTP answer ({error or type(error).__name__})") from error
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, body.decode(errors="replace"), time.monotonic() - began, headers)
+        got = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, body.decode(errors="replace"), time.monotonic() - began, got)
 
 
 class _Bounded(io.RawIOBase):

@@ -76,6 +76,11 @@ class Layout:
         return self.srv / "live.sock"
 
     @property
+    def candidate_socket(self) -> Path:
+        """Link to the socket of the release that is being proved, while it is asked through Nginx."""
+        return self.srv / "candidate.sock"
+
+    @property
     def previous(self) -> Path:
         return self.srv / "previous"
 

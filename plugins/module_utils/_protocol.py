@@ -91,12 +91,27 @@ def serves(layout: Layout, release: str) -> bool:
     )
 
 
+#: With this header, and from the host itself, Nginx leads to the candidate: the site's configuration says so.
+REHEARSAL = {"X-Greenlight-Rehearsal": "candidate"}
+
+
 def prove_candidate(
-    layout: Layout, release: str, contract: Contract, patience: Patience, *, host: str, path: str, bounds: Bounds
+    layout: Layout,
+    release: str,
+    contract: Contract,
+    patience: Patience,
+    *,
+    host: str,
+    path: str,
+    bounds: Bounds,
+    url: str = "",
 ) -> Proof:
-    """Start ``release`` on its own socket and prove it; mark it proved, or stop it and mark it bad.
+    """Start ``release``, prove it on its own socket and through Nginx; mark it proved, or stop it and mark it bad.
 
     A live release that doesn't keep its contract is left running: it is all the site has.
+
+    Args:
+        url: where Nginx serves the site on this host; empty where there is nothing to rehearse.
 
     Raises:
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
@@ -111,12 +126,24 @@ def prove_candidate(
     target = Target(str(layout.socket(release)), host, path)
     restarts = systemd.state(service).restarts
     started = systemd.start([socket, service], patience.start_seconds)
-    proof = prove(
-        lambda seconds, worth: get(target, seconds, worth),
-        contract,
-        patience,
-        alive=lambda: started and _runs_since(service, restarts),
-    )
+
+    def asked(target: Target, patience: Patience) -> Proof:
+        return prove(
+            lambda seconds, worth: get(target, seconds, worth),
+            contract,
+            patience,
+            alive=lambda: started and _runs_since(service, restarts),
+        )
+
+    proof = asked(target, patience)
+    if proof.kept and url:
+        target = Target(url, host, path, REHEARSAL)
+        link(layout.candidate_socket, str(layout.socket(release)))
+        try:
+            rehearsal = asked(target, replace(patience, start_seconds=patience.probe_seconds))
+        finally:
+            remove(layout.candidate_socket)
+        proof = replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
     if proof.kept:
         answer = proof.answer
         fact = {

@@ -19,6 +19,10 @@ options:
     description: Id of the release.
     type: str
     required: true
+  url:
+    description: Where Nginx serves the site here, to ask the candidate there too. Empty to leave that out.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
@@ -87,6 +91,7 @@ SPEC = {
     "release": {"type": "str", "required": True},
     "host": {"type": "str", "required": True},
     "path": {"type": "str", "required": True},
+    "url": {"type": "str", "default": ""},
     "contract": {**options(CONTRACT), "required": True},
     "patience": options(PATIENCE),
     "bounds": options(BOUNDS),
@@ -105,6 +110,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
         host=params["host"],
         path=params["path"],
         bounds=Bounds(**params["bounds"]),
+        url=params["url"],
     )
     return {
         "changed": True,

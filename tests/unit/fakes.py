@@ -6,6 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils import (
+    _command,
+    _contract,
+    _protocol,
+    _sandbox,
+    _systemd,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -53,6 +60,8 @@ class Host:
         failing: units that don't start.
         journal: what journalctl prints.
         queues: socket paths -> lengths of their queues, one for each time that ss is asked; then 0.
+        ended: how what systemd-run runs ends.
+        busy: units -> how many times more systemctl shows them starting.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -66,6 +75,8 @@ class Host:
         self.failing: set[str] = set()
         self.journal = ""
         self.queues: dict[str, list[int]] = {}
+        self.ended = Finished(0, "", "")
+        self.busy: dict[str, int] = {}
         self.calls: list[list[str]] = []
         self.seconds: dict[str, float] = {}
         self.restarts = 0
@@ -99,6 +110,9 @@ class Host:
             return Finished(0, "\n".join(["u_str LISTEN 7 2048 /run/other.sock 1 * 0", *rows]), "")
         if program == "journalctl":
             return Finished(0, self.journal, "")
+        if program == "systemd-run":
+            self.seconds[program] = seconds
+            return self.ended
         assert program == "systemctl", words
         verb, *units = [word for word in rest if not word.startswith("--")]
         self.seconds[verb] = seconds
@@ -110,6 +124,9 @@ class Host:
 
     def _show(self, units: list[str]) -> Finished:
         (unit,) = units
+        if self.busy.get(unit, 0):
+            self.busy[unit] -= 1
+            return Finished(0, "ActiveState=activating\nSubState=start\n", "")
         state = "active" if unit in self.running() else "failed" if (self.failed / unit).exists() else "inactive"
         sub = {"active": "running", "failed": "failed"}.get(state, "dead")
         return Finished(
@@ -152,6 +169,16 @@ class Host:
         rows += [f"{self.layout.app}@20200101T000000Z-00000000.service loaded inactive dead Flask app"]
         rows += [f"{self.layout.app}@by-hand.service loaded active running Flask app"]
         return Finished(0, "\n".join(rows), "")
+
+
+def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
+    """Make a host below ``root`` and let the protocol play with it."""
+    host = Host(Layout("shop", root))
+    for module in (_command, _systemd, _sandbox):
+        patch(module, "run", host.run)
+    patch(_contract, "INTERVAL_SECONDS", 0.001)
+    patch(_protocol, "get", host.get)
+    return host
 
 
 def state(layout: Layout, host: Host) -> Mapping[str, object]:

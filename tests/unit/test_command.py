@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_a_program_that_is_not_there_is_told() -> None:
     done = run(["greenlight-no-such-program", "--version"])
     assert done.code == NOT_INSTALLED == 127
     assert done.output == "greenlight-no-such-program is not installed on this host"
+    assert run(["/greenlight/no-such-program"]).code == NOT_INSTALLED
 
 
 def test_a_program_gets_our_environment_its_own_and_one_language(
@@ -48,6 +50,14 @@ def test_a_program_gets_our_environment_its_own_and_one_language(
 
 def test_a_program_that_asks_gets_no_answer() -> None:
     assert run(["cat"], seconds=5).code == 0
+
+
+def test_a_program_gets_what_is_inheritable_and_no_other_open_file(tmp_path: Path) -> None:
+    with (tmp_path / "ours").open("w") as ours, (tmp_path / "theirs").open("w") as theirs:
+        os.set_inheritable(theirs.fileno(), True)
+        listed = run(["sh", "-c", "readlink /proc/$$/fd/*"]).stdout.splitlines()
+    assert str(tmp_path / "theirs") in listed
+    assert str(tmp_path / "ours") not in listed
 
 
 def test_output_that_is_no_text_is_readable_or_exact() -> None:

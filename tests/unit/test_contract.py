@@ -164,13 +164,14 @@ class Server:
         self.now = 100.0
         self.asked: list[float] = []
         self.bounds: list[float] = []
+        self.pauses: list[float] = []
         self.dies_at = dies_at + self.now
 
     def clock(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        assert seconds == INTERVAL_SECONDS
+        self.pauses.append(seconds)
         self.now += seconds
 
     def alive(self) -> bool:
@@ -194,7 +195,10 @@ class Server:
         return play
 
     def proof(self, patience: Patience | None = None) -> Proof:
-        return prove(self.ask, CONTRACT, patience or Patience(), alive=self.alive, clock=self.clock, sleep=self.sleep)
+        patience = patience or Patience()
+        proof = prove(self.ask, CONTRACT, patience, alive=self.alive, clock=self.clock, sleep=self.sleep)
+        assert set(self.pauses) <= {INTERVAL_SECONDS, patience.interval_seconds}
+        return proof
 
     @property
     def seconds(self) -> float:
@@ -326,6 +330,29 @@ def test_the_first_answer_may_take_the_whole_start_and_later_ones_their_bound() 
     assert server.bounds == [pytest.approx(60), 5, 5]
 
 
+def test_with_an_interval_good_answers_are_apart_and_nothing_is_waited_for_after_the_last() -> None:
+    server = Server(GOOD)
+    assert server.proof(Patience(interval_seconds=2)).kept
+    assert server.pauses == [2, 2]
+    assert server.asked == [pytest.approx(100 + each * 2.01) for each in range(3)]
+
+
+def test_a_fault_is_looked_into_at_once_whatever_the_interval() -> None:
+    silence = NoAnswer("no connection")
+    server = Server(silence, STARTING, GOOD, BROKEN, GOOD, silence, GOOD)
+    assert server.proof(Patience(interval_seconds=2)).kept
+    assert server.pauses == [INTERVAL_SECONDS, INTERVAL_SECONDS, 2, INTERVAL_SECONDS, 2, INTERVAL_SECONDS]
+
+
+def test_an_app_that_dies_soon_after_its_start_is_found_with_an_interval_only() -> None:
+    assert Server(GOOD, dies_at=1).proof().kept
+    server = Server(GOOD, dies_at=1)
+    proof = server.proof(Patience(interval_seconds=2))
+    assert not proof.kept
+    assert proof.failures == [Failure("process", "running", "ended by itself")]
+    assert len(server.asked) == 1
+
+
 plays = st.tuples(
     st.sampled_from([GOOD, BROKEN, STARTING, WRONG, NoAnswer("no connection")]),
     st.floats(0.001, 30),
@@ -337,15 +364,17 @@ plays = st.tuples(
     st.floats(0.5, 20),
     st.floats(0.1, 5),
     st.integers(1, 5).flatmap(lambda probes: st.tuples(st.integers(1, probes), st.just(probes))),
+    st.floats(0, 5),
 )
 def test_a_proof_never_takes_longer_than_its_bound(
-    played: Iterable[tuple[object, float]], start: float, each: float, bounds: tuple[int, int]
+    played: Iterable[tuple[object, float]], start: float, each: float, bounds: tuple[int, int], interval: float
 ) -> None:
     successes, probes = bounds
     server = Server(*played)
-    proof = server.proof(Patience(start, each, successes, probes))
+    proof = server.proof(Patience(start, each, successes, probes, interval))
     # The start, then M probes with a pause before each; a probe that begins in time may take its 0.1 s at least.
-    assert server.seconds <= start + 0.1 + probes * (each + INTERVAL_SECONDS) + INTERVAL_SECONDS + 1e-6
+    pause = max(INTERVAL_SECONDS, interval)
+    assert server.seconds <= start + 0.1 + probes * (each + pause) + INTERVAL_SECONDS + 1e-6
     assert proof.kept or proof.failures
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
+    HeldElsewhere,
+    exclusively,
     link,
     make_directory,
     read,
@@ -238,3 +242,83 @@ def test_only_what_is_unfinished_is_cleared_away(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["below", "finished"]
     assert os.listdir(tmp_path / "below") == [f"{UNFINISHED}file"]
     assert remove_unfinished(tmp_path / "absent") == []
+
+
+# One at a time. What counts is who opened the file, so that in one process there can be an elsewhere too.
+
+
+def is_held(path: Path) -> bool:
+    try:
+        with exclusively(path, 0):
+            return False
+    except HeldElsewhere as refused:
+        assert str(path) in str(refused)
+        return True
+
+
+def test_what_one_holds_nobody_else_does(tmp_path: Path) -> None:
+    path = tmp_path / "a/guard"
+    with exclusively(path, 0):
+        assert is_held(path)
+        assert not is_held(tmp_path / "a/other")
+    assert not is_held(path)
+
+
+def test_what_is_held_is_a_file_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "a/guard"
+    before = os.umask(0)
+    try:
+        with exclusively(path, 0):
+            assert (mode(path), mode(path.parent)) == (0o600, 0o755)
+    finally:
+        os.umask(before)
+    path.write_text("theirs")
+    with exclusively(path, 0):
+        assert path.read_text() == "theirs"
+
+
+def test_what_fails_holds_nothing_any_more(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), exclusively(tmp_path / "guard", 0):
+        raise KeyboardInterrupt
+    assert not is_held(tmp_path / "guard")
+
+
+def test_who_is_refused_leaves_nothing_open(tmp_path: Path) -> None:
+    with exclusively(tmp_path / "guard", 0):
+        before = os.listdir("/proc/self/fd")
+        assert is_held(tmp_path / "guard")
+        assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_is_held_elsewhere_is_waited_for_as_long_as_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with ExitStack() as other:
+        other.enter_context(exclusively(tmp_path / "guard", 0))
+
+        def look_again(seconds: float) -> None:
+            clock[0] += seconds
+            if clock[0] >= 8:
+                other.close()
+
+        monkeypatch.setattr(time, "sleep", look_again)
+        with pytest.raises(HeldElsewhere), exclusively(tmp_path / "guard", 5):
+            pass
+        assert 5 <= clock[0] < 6
+        with exclusively(tmp_path / "guard", 5):
+            assert 8 <= clock[0] < 9
+
+
+def test_a_program_that_is_started_meanwhile_holds_it_too(tmp_path: Path) -> None:
+    with exclusively(tmp_path / "guard", 0):
+        program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    assert is_held(tmp_path / "guard")
+    program.communicate()
+    assert not is_held(tmp_path / "guard")
+    program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    with exclusively(tmp_path / "guard", 0):
+        pass
+    assert not is_held(tmp_path / "guard")
+    program.communicate()

@@ -157,6 +157,10 @@ def test_a_secret_too_short_to_be_masked_is_named_without_its_value() -> None:
         ("flask_app_keep_releases", -3, "Use a number from 1 to 1000."),
         ("flask_app_gunicorn_threads", 0, "Use a number from 1 to 10000."),
         ("flask_app_start_seconds", 0, "Use a number from 1 to 3600."),
+        ("flask_app_release_command_seconds", 0, "Use a number from 1 to 86400."),
+        ("flask_app_release_command_seconds", 86401, "Use a number from 1 to 86400."),
+        ("flask_app_lock_seconds", 59, "Use a number from 60 to 86400."),
+        ("flask_app_lock_seconds", 86401, "Use a number from 60 to 86400."),
         ("flask_app_service_memory_max", "lots", "Use a size such as 512M"),
         ("flask_app_service_memory_max", "0%", "Use a size such as 512M"),
         ("flask_app_health_path", "health", "Start it with a slash"),
@@ -168,6 +172,13 @@ def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: o
     [problem] = inputs.value_problems({**good, name: value})
     assert problem.what.startswith(f"{name} is ")
     assert problem.cure.startswith(cure)
+
+
+@pytest.mark.parametrize(("name", "bounds"), inputs.NUMBERS.items())
+def test_a_number_from_its_least_to_its_most_is_no_problem(name: str, bounds: tuple[int, int]) -> None:
+    least, most = bounds
+    assert [len(inputs.value_problems({name: number})) for number in (least - 1, least, most, most + 1)] == [1, 0, 0, 1]
+    assert least <= yaml.safe_load((ROLE / "defaults/main.yml").read_text()).get(name, least) <= most
 
 
 @pytest.mark.parametrize("memory", ["40%", "100%", "512M", "1.5G", "2147483648", "infinity"])
@@ -332,6 +343,56 @@ def test_a_proof_that_can_be_had_is_no_problem(successes: int, probes: int) -> N
     assert inputs.proof_problems(successes, probes) == []
 
 
+# Hooks and notification
+
+
+def test_a_hook_that_is_a_file_with_its_whole_path_is_no_problem(tmp_path: Path) -> None:
+    hook = tmp_path / "hook.yml"
+    hook.write_text("[]\n")
+    (tmp_path / "link.yml").symlink_to(hook)
+    hooks = {"flask_app_hooks_before_build": [str(hook), str(tmp_path / "link.yml")], "flask_app_hooks_on_failure": []}
+    assert inputs.hook_problems(hooks) == []
+
+
+def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hook.yml").write_text("[]\n")
+    (tmp_path / "gone.yml").symlink_to("nowhere")
+    wrong = ["hook.yml", "./hook.yml", "", str(tmp_path), f"{tmp_path}/absent.yml", f"{tmp_path}/gone.yml"]
+    hooks = {
+        "flask_app_hooks_before_build": [f"{tmp_path}/hook.yml", *wrong],
+        "flask_app_hooks_on_success": [f"{tmp_path}/absent.yml"],
+    }
+    found = inputs.hook_problems(hooks)
+    assert [problem.what for problem in found] == [
+        *(f"flask_app_hooks_before_build names {path}, and there is no such file." for path in wrong),
+        f"flask_app_hooks_on_success names {tmp_path}/absent.yml, and there is no such file.",
+    ]
+    assert {problem.cure for problem in found} == {'Use a whole path, such as "{{ inventory_dir }}/…".'}
+
+
+@pytest.mark.parametrize("url", ["", "https://hooks.example.org/services/hunter2", "http://127.0.0.1:8080/hunter2?x=y"])
+def test_a_notification_that_can_be_sent_is_no_problem(url: str) -> None:
+    assert inputs.notification_problems(url) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("ftp://hooks.example.org/hunter2", "the URL is none of http and https"),
+        ("hooks.example.org/hunter2", "the URL is none of http and https"),
+        ("https:/hooks.example.org/hunter2", "the URL is malformed"),
+        ("https://hooks.example.org:hunter2/x", "the URL is malformed"),
+        ("https://hooks.example.org/hunter2 ", "the URL is malformed"),
+    ],
+)
+def test_a_notification_that_can_not_be_sent_is_told_without_its_url(url: str, fault: str) -> None:
+    assert one(inputs.notification_problems(url)) == (
+        f"flask_app_notify_url: {fault}.",
+        "Use it as the service that made it shows it.",
+    )
+
+
 # All of it, as the action asks
 
 
@@ -375,6 +436,13 @@ def test_good_inputs_are_no_problem(app: Path) -> None:
         ("flask_app_server_names", ["Shop"]),
         ("flask_app_server_names", []),
         ("flask_app_probe_successes", 9),
+        ("flask_app_lock_seconds", 5),
+        ("flask_app_release_command_seconds", 0),
+        ("flask_app_hooks_before_build", ["hooks/absent.yml"]),
+        ("flask_app_hooks_before_switch", ["hooks/absent.yml"]),
+        ("flask_app_hooks_on_success", ["hooks/absent.yml"]),
+        ("flask_app_hooks_on_failure", ["hooks/absent.yml"]),
+        ("flask_app_notify_url", "hunter2"),
     ],
 )
 def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, value: Any) -> None:

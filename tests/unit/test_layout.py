@@ -26,6 +26,7 @@ RELEASE = "20261121T094420Z-1a2b3c4d"
         (Layout("shop").ledger, "/srv/shop/ledger.jsonl"),
         (Layout("shop").state, "/var/lib/shop"),
         (Layout("shop").socket(RELEASE), f"/run/shop/{RELEASE}.sock"),
+        (Layout("shop").lock, "/run/greenlight/shop.lock"),
         (Layout("shop").drop_in(RELEASE), f"/etc/systemd/system/shop@{RELEASE}.service.d/release.conf"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -7,14 +7,17 @@ import hashlib
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _command as command
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, write
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
@@ -330,6 +333,49 @@ def test_the_old_tree_is_back_when_the_disk_is_full(machine: Machine, monkeypatc
     with pytest.raises(OSError, match="No space left"):
         apply(machine.tree, CHANGE, NAMES)
     assert machine.files() == before
+
+
+def test_a_change_is_not_begun_during_another_apps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once would each undo the other's where it fails."""
+    before = machine.files()
+    monkeypatch.setattr(_nginx, "LOCK_SECONDS", 0)
+    with exclusively(machine.tree.state / "lock", 0):
+        with pytest.raises(GreenlightError, match="another app's change of Nginx is at work on this host; run again"):
+            apply(machine.tree, CHANGE, NAMES)
+        assert machine.files() == before
+        assert machine.told("") == 0
+    assert apply(machine.tree, CHANGE, NAMES) is True
+
+
+def test_a_change_waits_for_another_apps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as other:
+        other.enter_context(exclusively(machine.tree.state / "lock", 0))
+        monkeypatch.setattr(time, "sleep", lambda seconds: other.close())
+        assert apply(machine.tree, CHANGE, NAMES) is True
+
+
+@pytest.mark.parametrize("switch", ["", "reload-fails"])
+def test_no_other_app_changes_anything_until_a_change_is_proved_or_undone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    looks = []
+
+    def run(argv: list[str], **options: object) -> Finished:
+        with pytest.raises(HeldElsewhere), exclusively(machine.tree.state / "lock", 0):
+            pass
+        looks.append(argv)
+        return command.run(argv)
+
+    monkeypatch.setattr(_nginx, "run", run)
+    if switch:
+        machine.turn(switch)
+        with pytest.raises(GreenlightError):
+            apply(machine.tree, CHANGE, NAMES)
+    else:
+        apply(machine.tree, CHANGE, NAMES)
+    assert len(looks) > 3
+    with exclusively(machine.tree.state / "lock", 0):
+        pass
 
 
 def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

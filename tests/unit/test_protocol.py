@@ -7,12 +7,11 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _contract, _protocol, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import _command, _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
@@ -37,7 +36,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import B
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.fakes import SECRETS, Host, create, state
+from tests.unit.fakes import SECRETS, Host, create, installed, state
 from tests.unit.killing import killed
 
 OLDER, OLD, NEW = (f"20261121T09442{second}Z" for second in range(3))
@@ -54,16 +53,6 @@ def healthy(release: str, **changes: object) -> Answer:
 
 def contract(release: str) -> Contract:
     return Contract("staging", False, "r1", release, fields=FIELDS)
-
-
-def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
-    """Make a host below ``root`` and let the protocol play with it."""
-    host = Host(Layout("shop", root))
-    for module in (_command, _systemd):
-        patch(module, "run", host.run)
-    patch(_contract, "INTERVAL_SECONDS", 0.001)
-    patch(_protocol, "get", host.get)
-    return host
 
 
 @pytest.fixture

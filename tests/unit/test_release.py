@@ -13,6 +13,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._environment_file
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import link
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prune
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases, changes
 
@@ -22,6 +23,8 @@ from tests.unit.killing import killed
 FIRST = "20261121T094420Z"
 SECOND = "20261121T094421Z"
 ID = f"{FIRST}-a1a1a1a1"
+#: What is in the directory of a whole release.
+PARTS = ["gunicorn.conf.py", "release-command", "release.json", "source", "venv"]
 
 
 @pytest.fixture
@@ -41,13 +44,14 @@ def mode(path: Path) -> int:
 
 
 def test_a_release_is_whole_under_its_id(layout: Layout) -> None:
-    made = Releases(layout).create(specification(), KEY, "alice")
+    made = Releases(layout).create(specification(command="flask db upgrade\n"), KEY, "alice")
     assert made.id == ID
     home = layout.release(ID)
-    assert sorted(os.listdir(home)) == ["gunicorn.conf.py", "release.json", "source", "venv"]
+    assert sorted(os.listdir(home)) == PARTS
     assert os.readlink(home / "source") == "../../sources/" + "a1" * 32
     assert os.readlink(home / "venv") == "../../venvs/" + "b2" * 32
     assert (home / "gunicorn.conf.py").read_text() == "workers = 2\n"
+    assert (home / "release-command").read_text() == "flask db upgrade\n"
     assert layout.drop_in(ID).read_text() == "[Service]\nMemoryMax=40%\n"
     assert (layout.units / f"shop@{ID}.service").read_text() == "[Service]\nType=notify\n"
     assert (layout.units / f"shop@{ID}.socket").read_text() == "[Socket]\n"
@@ -67,8 +71,30 @@ def test_the_manifest_names_all_and_holds_no_secret(layout: Layout) -> None:
         "source": "a1" * 32,
         "venv": "b2" * 32,
         "secret_names": ["DATABASE_URL", "SECRET_KEY"],
+        "release_variable": "APP_RELEASE",
+        "reversible": True,
         "by": "tester",
     }
+
+
+@pytest.mark.parametrize("reversible", [True, False])
+def test_a_release_says_whether_its_command_can_be_undone(layout: Layout, reversible: bool) -> None:
+    made = Releases(layout).create(specification(reversible=reversible), KEY, "alice")
+    found = Releases(layout).get(made.id)
+    assert found and found.reversible is made.reversible is reversible
+
+
+def test_the_process_gets_the_releases_id_under_the_name_that_the_user_gave(layout: Layout) -> None:
+    create(layout, FIRST, release_variable="RELEASE_ID")
+    variables = parse(layout.environment_file(ID).read_text())
+    assert variables["RELEASE_ID"] == ID
+    assert "APP_RELEASE" not in variables
+
+
+def test_the_command_is_kept_byte_for_byte(layout: Layout) -> None:
+    command = "# first\r\necho 'é' \"$HOME\" %i \\\n\tflask db upgrade"
+    create(layout, FIRST, command=command)
+    assert (layout.release(ID) / "release-command").read_bytes() == command.encode()
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
@@ -82,6 +108,7 @@ def test_only_root_reads_the_environment_and_everybody_the_rest(layout: Layout, 
     assert mode(layout.environment_file(ID)) == 0o600
     assert mode(layout.release(ID)) == 0o755
     assert mode(layout.release(ID) / "gunicorn.conf.py") == 0o644
+    assert mode(layout.release(ID) / "release-command") == 0o644
     assert mode(layout.drop_in(ID)) == 0o644
     assert mode(layout.drop_in(ID).parent) == 0o755
 
@@ -123,7 +150,7 @@ def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(memory:
         assert (Releases(layout).get(ID) is not None) == (ID in seen)
         assert seen in (before, before | {ID})
         if ID in seen:
-            assert len(os.listdir(layout.release(ID))) == 4
+            assert sorted(os.listdir(layout.release(ID))) == PARTS
             assert "APP_RELEASE" in layout.environment_file(ID).read_text()
             assert layout.drop_in(ID).exists()
             assert (layout.units / f"shop@{ID}.socket").exists()
@@ -155,12 +182,15 @@ def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(m
         assert os.listdir(layout.environment_files) == [f"{newer}.env"]
 
 
-@pytest.mark.parametrize("hand", ["none", "comment", "unit", "socket", "drop-in", "gunicorn", "variable", "mode"])
+@pytest.mark.parametrize("hand", [
+    "none", "comment", "unit", "socket", "drop-in", "gunicorn", "command", "variable", "mode",
+])  # fmt: skip
 def test_a_release_that_a_hand_has_changed_is_not_intact(layout: Layout, hand: str) -> None:
     create(layout, FIRST)
     service, socket = layout.unit_files(ID)
     places = {"comment": service, "unit": service, "socket": socket, "drop-in": layout.drop_in(ID)}
     places |= {"gunicorn": layout.release(ID) / "gunicorn.conf.py", "variable": layout.environment_file(ID)}
+    places |= {"command": layout.release(ID) / "release-command"}
     if hand in places:
         with places[hand].open("a", encoding="utf-8") as file:
             file.write("# by hand\n" if hand == "comment" else "User=root\n")
@@ -208,7 +238,7 @@ def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(memory: Path)
         create(layout, FIRST)
         ended = not killed(change, lambda layout=layout: Releases(layout).destroy(ID))  # type: ignore[misc]
         found = Releases(layout).get(ID)
-        assert found is None or len(os.listdir(layout.release(ID))) == 4
+        assert found is None or sorted(os.listdir(layout.release(ID))) == PARTS
         if ended:
             break
     assert change > 5
@@ -217,12 +247,13 @@ def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(memory: Path)
 # Its digest
 
 
-def test_the_digest_does_not_depend_on_time_order_or_what_is_secret() -> None:
+def test_the_digest_does_not_depend_on_time_order_what_is_secret_or_whether_there_is_a_way_back() -> None:
     reference = specification().digest(KEY)
     reordered = dict(reversed(list(specification().variables.items())))
     assert specification(SECOND).digest(KEY) == reference
     assert specification(variables=reordered).digest(KEY) == reference
     assert specification(secret_names=[]).digest(KEY) == reference
+    assert specification(reversible=False).digest(KEY) == reference
 
 
 @pytest.mark.parametrize(
@@ -235,6 +266,7 @@ def test_the_digest_does_not_depend_on_time_order_or_what_is_secret() -> None:
         ("variables", {"FLASK_CONFIG": "staging", **SECRETS, "SECRET_KEY": "another"}),
         ("variables", {"FLASK_CONFIG": "staging"}),
         ("release_variable", "RELEASE"),
+        ("command", "flask db upgrade"),
         ("gunicorn", "workers = 3\n"),
         ("drop_in", "[Service]\n"),
         ("service", "[Service]\n"),
@@ -257,12 +289,13 @@ def test_every_field_of_a_release_is_known_to_these_tests() -> None:
         "revision",
         "variables",
         "release_variable",
+        "command",
         "gunicorn",
         "drop_in",
         "service",
         "socket",
     }
-    elsewhere = {"time", "secret_names", "environment"}  # the environment's name is one of the variables
+    elsewhere = {"time", "secret_names", "environment", "reversible"}  # the environment's name is one of the variables
     assert {field.name for field in dataclasses.fields(specification())} == in_digest | elsewhere
 
 
@@ -340,6 +373,22 @@ def test_secrets_are_the_values_of_the_secret_names(layout: Layout) -> None:
     assert Releases(layout).secrets("20200101T000000Z-00000000") == []
 
 
+def test_each_key_of_a_list_of_old_keys_is_a_secret_of_its_own(layout: Layout) -> None:
+    old = ["hunter2-old-and-secret", 'hunter2 "older"\n and é']
+    variables = {"SECRET_KEY": "hunter2-new", "SECRET_KEY_FALLBACKS": json.dumps(old), "PUBLIC": '["public"]'}
+    create(layout, FIRST, variables=variables, secret_names=["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+    secrets = Releases(layout).secrets(ID)
+    assert sorted(secrets) == sorted(["hunter2-new", json.dumps(old), *old])
+    said = mask(f"tried {old[0]!r}, {json.dumps(old[1])} and {old}", secrets)
+    assert said == "tried '********', \"********\" and ['********', '********']"
+
+
+@pytest.mark.parametrize("value", ["[hunter2", "hunter2", '"hunter2"', '{"hunter2": "x"}', "[1, null, [2]]", "17", ""])
+def test_a_secret_that_is_no_list_of_keys_is_one_secret(layout: Layout, value: str) -> None:
+    create(layout, FIRST, variables={"TOKEN": value}, secret_names=["TOKEN"])
+    assert Releases(layout).secrets(ID) == [value]
+
+
 # The diff
 
 
@@ -347,7 +396,10 @@ def test_the_diff_names_variables_and_never_values(layout: Layout) -> None:
     create(layout, FIRST)
     live(layout, ID)
     new = {"FLASK_CONFIG": "production", **SECRETS, "SECRET_KEY": "another-long-secret", "TOKEN": "token-value"}
-    diff = changes(Releases(layout), specification(SECOND, variables=new, gunicorn="workers = 3\n"))
+    diff = changes(
+        Releases(layout),
+        specification(SECOND, variables=new, gunicorn="workers = 3\n", command="flask db upgrade"),
+    )
     assert diff["before_header"] == f"live release {ID}"
     before, after = diff["before"].splitlines(), diff["after"].splitlines()
     assert [line for line in before if "=(" in line] == [
@@ -358,14 +410,16 @@ def test_the_diff_names_variables_and_never_values(layout: Layout) -> None:
     ]  # fmt: skip
     assert "workers = 2" in before
     assert "workers = 3" in after
+    assert "flask db upgrade" in after
+    assert "flask db upgrade" not in before
     for secret in [*SECRETS.values(), "another-long-secret", "token-value"]:
         assert secret not in str(diff)
 
 
 def test_the_diff_of_the_same_release_is_empty(layout: Layout) -> None:
-    create(layout, FIRST)
+    create(layout, FIRST, command="flask db upgrade")
     live(layout, ID)
-    diff = changes(Releases(layout), specification(SECOND))
+    diff = changes(Releases(layout), specification(SECOND, command="flask db upgrade"))
     assert diff["before"] == diff["after"] != ""
 
 

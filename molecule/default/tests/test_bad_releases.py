@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import APP, SITE, Played, Server, connect, servers
 
 from tests.apps import variants
+from tests.deployed import APP, SITE, Played, Server, connect, servers
 from tests.load.load import Load
 
 #: Variant of the example app -> what the failing play must say.

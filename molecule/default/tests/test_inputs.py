@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Played, Server, connect, run_play
 
 from tests.apps import variants
+from tests.deployed import ROOT, Played, Server, connect, run_play
 
 
 def refused(done: Played, *words: str) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import APP, ROOT, SITE, Played, Server, connect, run_play
 
 from tests.apps import variants
+from tests.deployed import APP, ROOT, SITE, Played, Server, connect, run_play
 from tests.load.load import Load
 
 PLAYBOOK = ROOT / "playbooks/rollback.yml"

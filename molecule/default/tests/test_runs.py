@@ -10,9 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from conftest import APP, ROOT, SITE, Played, Server, connect, play_environment, secrets, servers
-
 from tests.apps import variants
+from tests.deployed import APP, ROOT, SITE, Played, Server, connect, play_environment, secrets, servers
 from tests.load.load import Load
 
 

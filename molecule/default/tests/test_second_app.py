@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import SITE, Played, Server, ssh
 
 from tests.apps import variants
+from tests.deployed import SITE, Played, Server, ssh
 
 SECOND = "second.test"
 REPOSITORY = "/srv/git/second.git"

@@ -7,7 +7,7 @@ import base64
 from collections.abc import Callable
 from secrets import token_hex
 
-from conftest import APP, Played, Server, secrets
+from tests.deployed import APP, Played, Server, secrets
 
 #: A file with one secret a line, root only, from which grep takes what it looks for.
 PATTERNS = "/root/what-to-hunt"

@@ -7,7 +7,8 @@ import base64
 import re
 
 import pytest
-from conftest import APP, Server, secrets
+
+from tests.deployed import APP, Server, secrets
 
 
 def properties(server: Server, unit: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ import http.client
 import json
 
 import pytest
-from conftest import APP, Server
+
+from tests.deployed import APP, Server
 
 
 def test_health_tells_the_environment_that_the_inventory_means(server: Server) -> None:

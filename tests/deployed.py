@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test servers as the tests see them: from outside, over HTTP and SSH, and by the user's own command.
+
+Nothing here uses the role's code; what it claims is asked of systemd, Nginx, the kernel and the file system.
+A pytest plugin: the conftest.py of each Molecule scenario names it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+INVENTORY = ROOT / "molecule/shared/inventory"
+DIRECTORY = ROOT / "build/molecule"
+SITE = "guestbook.test"
+APP = "guestbook"
+#: Seconds that one run of the play may take at the very most.
+PLAY_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer from outside; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Server:
+    """One test server: ``run`` and the other helpers of testinfra are in ``host``."""
+
+    name: str
+    http_port: int
+    host: Any
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def ask(self, path: str = "/health", site: str = SITE, method: str = "GET") -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        try:
+            connection.request(method, path, headers={"Host": site})
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read().decode())
+        finally:
+            connection.close()
+
+    def root(self, command: str) -> str:
+        """Run a shell command as root; it must succeed."""
+        done = self.host.run(command)
+        assert done.rc == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return str(done.stdout).strip()
+
+    def write(self, path: str, content: str, umask: str = "077") -> None:
+        """Write a file as root. By standard input: sudo logs command lines, and what is hunted must not be in one."""
+        command = [*ssh(self.name), f"sudo sh -c 'umask {umask}; cat > {path}'"]
+        subprocess.run(command, input=content.encode(), check=True)
+
+    @property
+    def live(self) -> str:
+        """Id of the live release, as the link that Nginx connects through says."""
+        return Path(self.root(f"readlink /srv/{APP}/live.sock")).stem
+
+    def state(self) -> str:
+        """All that a deploy could change, in one text to compare: files with owner, mode, size, content; units."""
+        places = "/etc/guestbook /srv /etc/nginx /etc/systemd/system /etc/passwd /opt/greenlight"
+        files = f"find {places} -printf '%p %u:%g %m %s %l\\n' 2>/dev/null | sort"
+        contents = "find /etc/nginx /etc/systemd/system /srv/*/releases -type f -exec sha256sum {} + | sort"
+        units = "systemctl list-units --all --plain --no-legend 'guestbook@*' | awk '{print $1, $3, $4}' | sort"
+        return self.root(f"{files}; {contents}; {units}")
+
+
+def servers() -> dict[str, dict[str, Any]]:
+    group = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["flask_app"]
+    return dict(group["hosts"])
+
+
+def ssh(name: str) -> list[str]:
+    """The start of an SSH command to a server."""
+    options = ["-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={DIRECTORY}/known_hosts"]
+    port = str(servers()[name]["ansible_port"])
+    return ["ssh", "-i", str(DIRECTORY / "id_ed25519"), "-p", port, *options, "deploy@127.0.0.1"]
+
+
+def connect(name: str) -> Server:
+    facts = servers()[name]
+    options = f"-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile={DIRECTORY}/known_hosts"
+    host = testinfra.get_host(
+        f"ssh://deploy@127.0.0.1:{facts['ansible_port']}?sudo=true&controlpersist=120",
+        ssh_identity_file=str(DIRECTORY / "id_ed25519"),
+        ssh_extra_args=options,
+    )
+    return Server(name, facts["throwaway"]["http_port"], host)
+
+
+@pytest.fixture(params=sorted(servers()))
+def server(request: pytest.FixtureRequest) -> Server:
+    return connect(request.param)
+
+
+@pytest.fixture
+def one_server() -> Server:
+    """For what does not depend on the Debian release."""
+    return connect("debian13")
+
+
+@dataclass(frozen=True)
+class Played:
+    """A finished run of the play."""
+
+    code: int
+    output: str
+
+    def count(self, what: str) -> int:
+        """Sum of a column of the recap, such as ``changed`` or ``failed``, over all hosts."""
+        return sum(int(number) for number in re.findall(rf"\b{what}=(\d+)", self.output))
+
+    @property
+    def prose(self) -> str:
+        """The output with its line breaks folded, for sentences that the terminal's width broke."""
+        return " ".join(self.output.split())
+
+
+def play_environment() -> dict[str, str]:
+    """The environment of the user's command: the repository's settings, not those that Molecule runs us under."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return {
+        **kept,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_VAULT_IDENTITY_LIST": f"test@{ROOT}/molecule/shared/unused-vault-password",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+
+
+def play_command(*options: str, limit: str = "", playbook: Path = ROOT / "site.yml", **variables: Any) -> list[str]:
+    """The user's command, with variables laid over the inventory's."""
+    command = ["ansible-playbook", "-i", str(INVENTORY), str(playbook), *options]
+    command += ["--limit", limit] if limit else []
+    return [*command, *(["--extra-vars", json.dumps(variables)] if variables else [])]
+
+
+def run_play(*options: str, **more: Any) -> Played:
+    """Run the command that :func:`play_command` makes."""
+    done = subprocess.run(
+        play_command(*options, **more),
+        cwd=ROOT,
+        env=play_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PLAY_SECONDS,
+        check=False,
+    )
+    return Played(done.returncode, done.stdout + done.stderr)
+
+
+@pytest.fixture
+def play() -> Callable[..., Played]:
+    return run_play
+
+
+def secrets() -> dict[str, str]:
+    """The secret values of the test inventory, as they were made for this run."""
+    token = (DIRECTORY / "token").read_text().strip()
+    return {
+        "SECRET_KEY": (DIRECTORY / "secret_key").read_text().strip(),
+        "API_TOKEN": f"{token} '\"$HOME`\\ #%;é",
+    }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Show the journal of the app beside a failure: it mostly says why."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for name in servers():
+            done = connect(name).host.run(f"journalctl --unit='{APP}@*' --lines=20 --no-pager --output=short-precise")
+            report.sections.append((f"journal of {name}", done.stdout))
+    return report

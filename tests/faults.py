@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fault table: what users notice, row by row, while a deploy goes wrong. A plugin of pytest, for one scenario.
+
+Each row is one trial on all test servers at once. Users ask both of them from before its start to after its end, and
+every request is counted. The rows end as a table on the screen and in ``build/faults.txt``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployed import (
+    PLAY_SECONDS,
+    ROOT,
+    SITE,
+    Played,
+    Server,
+    connect,
+    play_command,
+    play_environment,
+    run_play,
+    servers,
+)
+from tests.load.load import Load, Mix, Result
+
+#: Requests per second, shared by the servers, as many as one machine of two processors plays beside their deploys.
+RATE = 200.0
+TABLE = ROOT / "build/faults.txt"
+COLUMNS = ("fault", "server", "requests", "failed", "by a bad release", "answers at the end", "exit", "says", "again")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; see COLUMNS."""
+
+    cells: tuple[str, ...]
+
+
+ROWS: list[Row] = []
+
+
+@dataclass
+class Trial:
+    """One fault, tried.
+
+    Attributes:
+        fault: its name in the table.
+        before: who was live at the start, by server.
+        results: what the users counted, by server; there after the ``users`` block.
+        runs: the runs of plays under the users' eyes.
+    """
+
+    fault: str
+    before: dict[str, str] = field(default_factory=dict)
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    runs: list[Played] = field(default_factory=list)
+
+    def run(self, *options: str, **variables: Any) -> Played:
+        """Run the play once; the first run is the one that the table tells of, the last the one done again."""
+        self.runs.append(run_play(*options, **variables))
+        return self.runs[-1]
+
+    @contextmanager
+    def users(self, mix: Mix | None = None) -> Iterator[None]:
+        """Let users ask all servers during the block and a second longer, so that what comes late is seen."""
+        names = servers()
+        with ExitStack() as stack:
+            loads = {
+                name: stack.enter_context(Load(connect(name).url, SITE, RATE / len(names), mix=mix)) for name in names
+            }
+            yield
+            time.sleep(1)
+        for name, load in loads.items():
+            self.results.setdefault(name, []).append(load.result)
+
+    def expect(
+        self,
+        *,
+        live: str,
+        code: int | None = None,
+        says: str = "",
+        again: int | None = None,
+        may_fail: Callable[[Result], int] = lambda _result: 0,
+    ) -> None:
+        """Write the row and hold it against what must be.
+
+        Args:
+            live: ``old`` or ``new``: who must answer at the end.
+            code: exit code of the first run, None where there was none.
+            says: what it must say.
+            again: exit code of the last run.
+            may_fail: of a result, how many failures this fault can't spare anybody.
+        """
+        wrong = []
+        for name in servers():
+            server = connect(name)
+            now = server.ask().json["release"]
+            good = {self.before[name], now} if live == "new" else {self.before[name]}
+            counted = self.results[name]
+            sent, failed = sum(each.sent for each in counted), sum(each.failed for each in counted)
+            bad = sum(seen.count for each in counted for id_, seen in each.by_release.items() if id_ not in {*good, ""})
+            first = self.runs[0] if self.runs else None
+            last = self.runs[-1] if len(self.runs) > 1 else None
+            ROWS.append(
+                Row(
+                    (
+                        self.fault,
+                        name,
+                        str(sent),
+                        str(failed),
+                        str(bad),
+                        "the release before" if now == self.before[name] else "the new release",
+                        str(first.code) if first else "-",
+                        says or "-",
+                        str(last.code) if last else "-",
+                    )
+                )
+            )
+            allowed = sum(map(may_fail, counted))
+            checks = {
+                f"{failed} requests failed": failed <= allowed,
+                f"{bad} requests were answered by a bad release": bad == 0,
+                "no requests were sent": sent > 0,
+                f"{now} answers at the end": (now != self.before[name]) == (live == "new"),
+                f"{server.live} is linked, and {now} answers": server.live == now,
+                f"exit {first.code if first else None}": code is None or bool(first and _same(first.code, code)),
+                f"it does not say {says!r}": not says or bool(first and says in first.prose),
+                f"again: exit {last.code if last else None}": again is None or bool(last and _same(last.code, again)),
+            }
+            wrong += [f"{name}: {fault}" for fault, holds in checks.items() if not holds]
+            wrong += [f"{name}: {each}" for each in counted if each.failed > may_fail(each)]
+        outputs = "\n\n".join(f"--- exit {run.code}\n{run.output}" for run in self.runs)
+        assert not wrong, "\n".join(wrong) + "\n" + outputs
+
+
+def _same(code: int, wanted: int) -> bool:
+    """A failure is any code but 0."""
+    return bool(code) == bool(wanted)
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest) -> Trial:
+    """The trial of this test; its name is the parameter's or the function's."""
+    name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
+    return Trial(name.replace("_", " "), {server: connect(server).live for server in servers()})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table, and keep it."""
+    if not ROWS:
+        return
+    text = table()
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(text)
+    terminalreporter.write_line("")
+    terminalreporter.write_line(text)
+
+
+def table() -> str:
+    """The rows as aligned lines, with what they are a count of."""
+    lines = [COLUMNS, *(row.cells for row in ROWS)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    said = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    sent = sum(int(row.cells[2]) for row in ROWS)
+    failed = sum(int(row.cells[3]) for row in ROWS)
+    bad = sum(int(row.cells[4]) for row in ROWS)
+    total = f"{len(ROWS)} rows, {sent} requests, {failed} failed, {bad} answered by a bad release"
+    return "\n".join([*said, "", total, ""])
+
+
+# --- how a run is hurt -----------------------------------------------------------------------------------------------
+
+
+def all_servers() -> list[Server]:
+    return [connect(name) for name in servers()]
+
+
+def on_all(command: str) -> None:
+    """Run a shell command as root on all servers at once."""
+    threads = [threading.Thread(target=server.root, args=(command,)) for server in all_servers()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def run_until(line: str, then: Callable[[subprocess.Popen[str]], None], **variables: Any) -> Played:
+    """Run the play; when a line with this text appears, call ``then`` once; return how the run ended."""
+    process = subprocess.Popen(
+        play_command(**variables),
+        cwd=ROOT,
+        env=play_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    said = []
+    waiting = True
+    for text in process.stdout:
+        said.append(text)
+        if waiting and line in text:
+            waiting = False
+            then(process)
+    output = "".join(said)
+    assert not waiting, f"no line with {line!r}\n{output}"
+    return Played(process.wait(timeout=PLAY_SECONDS), output)
+
+
+def kill_run(after_seconds: float = 0) -> Callable[[subprocess.Popen[str]], None]:
+    """Kill a run and all its workers with SIGKILL, as a laptop's end does; what it started on a server lives on."""
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        time.sleep(after_seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    return kill
+
+
+# --- a module that is killed on the server ---------------------------------------------------------------------------
+
+PLACE = "/usr/lib/python3/dist-packages"
+ORDER = "/run/greenlight-kill.json"
+COUNTS = "/run/greenlight-kill.counts"
+KILLER = (Path(__file__).parent / "killer.py").read_text(encoding="utf-8")
+
+
+@contextmanager
+def killer(module: str, change: int) -> Iterator[None]:
+    """Kill this module of ours on all servers, before its ``change``-th change to the host (0: only count)."""
+    for server in all_servers():
+        server.write(f"{PLACE}/greenlight_killer.py", KILLER, umask="022")
+        server.write(ORDER, json.dumps({"module": module, "change": change}), umask="022")
+        server.write(f"{PLACE}/greenlight_killer.pth", "import greenlight_killer\n", umask="022")
+    try:
+        yield
+    finally:
+        on_all(f"rm -f {PLACE}/greenlight_killer.pth {PLACE}/greenlight_killer.py {ORDER}")
+
+
+def changes_of(modules: list[str], run: Callable[[], Played]) -> dict[str, int]:
+    """Count the changes that each of these modules makes during a run."""
+    on_all(f"rm -f {COUNTS}")
+    with killer("", 0):
+        done = run()
+    assert done.code == 0, done.output
+    counts = dict.fromkeys(modules, 0)
+    for line in all_servers()[0].root(f"cat {COUNTS}").splitlines():
+        module, _, count = line.partition(" ")
+        if module in counts:
+            counts[module] = max(counts[module], int(count))
+    return counts

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On a test server: kill a module of the collection with SIGKILL just before one of its changes to the host.
+
+Python imports this at each start, by a .pth file. An audit hook sees every change to the disk and every program that
+is started; which module is at work the stack tells. Copied to the server by tests/faults.py, which takes it away again.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+
+CHANGES = {"os.rename", "os.symlink", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "subprocess.Popen"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
+ORDER = "/run/greenlight-kill.json"
+COUNTS = "/run/greenlight-kill.counts"
+MODULE = re.compile(r"greenlight/flask/plugins/modules/(\w+)\.py$")
+
+
+def _module() -> str:
+    """The module of ours at work in this process, if the change is its own."""
+    frame = sys._getframe(2)
+    while frame:
+        match = MODULE.search(frame.f_code.co_filename)
+        if match and frame.f_code.co_name == "body":
+            return match.group(1)
+        frame = frame.f_back
+    return ""
+
+
+def _arm(order: dict) -> None:
+    seen = {}
+
+    def watch(event: str, arguments: tuple) -> None:
+        flags = arguments[2] if event == "open" and len(arguments) > 2 else 0
+        if event not in CHANGES and not (isinstance(flags, int) and flags & WRITING):
+            return
+        module = _module()
+        if not module:
+            return
+        seen[module] = seen.get(module, 0) + 1
+        if module == order["module"] and seen[module] == order["change"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def tell() -> None:
+        if seen and not order["change"]:
+            with open(COUNTS, "a", encoding="ascii") as stream:
+                stream.writelines(f"{module} {count}\n" for module, count in seen.items())
+
+    atexit.register(tell)
+    sys.addaudithook(watch)
+
+
+if os.geteuid() == 0:
+    with contextlib.suppress(OSError, ValueError), open(ORDER, encoding="utf-8") as _stream:
+        _arm(json.load(_stream))

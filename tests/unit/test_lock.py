@@ -1,0 +1,472 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Of all runs one at most is at work on an app, it says so to the others, and a dead one is no hindrance for long."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _lock
+from ansible_collections.greenlight.flask.plugins.module_utils._command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
+    Locked,
+    Owner,
+    break_lock,
+    held,
+    release,
+    take,
+)
+
+from tests.unit.killing import killed
+
+FORK = multiprocessing.get_context("fork")
+STALE = 1800
+ANN = Owner(run="a11a", by="ann@laptop", place="here", pid=4711, started="100")
+BOB = Owner(run="b0bb", by="bob@desk", place="there", pid=42, started="7")
+
+
+class Clock:
+    """The clocks of a machine that stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.boot = 5000.0
+        self.day = datetime(2026, 11, 21, 9, 44, 20, tzinfo=UTC)
+
+    def pass_(self, seconds: float) -> None:
+        self.boot += seconds
+        self.day += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+
+    class Day(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return clock.day.astimezone(tz)
+
+    def gettime(which: int = time.CLOCK_REALTIME) -> float:
+        return clock.boot if which == time.CLOCK_BOOTTIME else clock.day.timestamp()
+
+    monkeypatch.setattr(time, "clock_gettime", gettime)
+    monkeypatch.setattr(time, "time", gettime)
+    monkeypatch.setattr(_lock, "datetime", Day)
+    return clock
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout("shop", tmp_path)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a step to end."""
+    monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
+
+
+def at_the_first_wait(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen in place of the time between two looks at the guard."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: happens())
+
+
+def _step(layout: Layout, run_id: str, work: Callable[[], object] | None, theirs: Connection) -> None:
+    with held(layout, run_id):
+        theirs.send("at work")
+        if work:
+            work()
+        theirs.recv()
+
+
+class Step:
+    """A step of a run, at work in a process of its own."""
+
+    def __init__(self, layout: Layout, run_id: str, work: Callable[[], object] | None) -> None:
+        self._ours, theirs = FORK.Pipe()
+        self._process = FORK.Process(target=_step, args=(layout, run_id, work, theirs))
+        self._process.start()
+        theirs.close()
+        assert self._ours.poll(10), "the step did not begin"
+        self._ours.recv()
+
+    def end(self) -> None:
+        if self._process.exitcode is None:
+            self._ours.send("end")
+        self._process.join()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        assert self._process.exitcode in (0, -signal.SIGKILL)
+
+
+@contextmanager
+def at_work(layout: Layout, run_id: str, work: Callable[[], object] | None = None) -> Iterator[Step]:
+    step = Step(layout, run_id, work)
+    try:
+        yield step
+    finally:
+        step.kill()
+
+
+def whose(layout: Layout) -> str:
+    """Who has the lock, in the words for people; empty where nobody has it."""
+    return break_lock(layout, dry=True)
+
+
+# It is taken
+
+
+def test_the_first_run_gets_the_lock_and_nobody_else(layout: Layout, clock: Clock) -> None:
+    assert take(layout, ANN, STALE) == ""
+    assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
+    with pytest.raises(Locked):
+        take(layout, BOB, STALE)
+    assert whose(layout).startswith("ann@laptop")
+
+
+def test_a_run_that_takes_its_lock_again_had_it_all_the_time(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    clock.pass_(STALE + 1)
+    assert take(layout, ANN, STALE) == ""
+    assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
+
+
+def test_who_is_refused_learns_who_is_at_work_and_what_to_do(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    clock.pass_(12)
+    with pytest.raises(Locked) as refused:
+        take(layout, BOB, STALE)
+    assert str(refused.value) == (
+        "another run is at work on shop here: ann@laptop, since 2026-11-21 09:44:20 UTC, last step 12 seconds ago"
+        " (process 4711). Wait for its end. If you know that it is dead, break its lock with:"
+        " ansible-playbook -i <inventory> playbooks/unlock.yml"
+    )
+    assert refused.value.details == {"locked": asdict(ANN)}
+
+
+def test_a_refusal_changes_nothing(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    before = layout.lock.read_bytes()
+    clock.pass_(12)
+    with pytest.raises(Locked):
+        take(layout, BOB, STALE)
+    assert layout.lock.read_bytes() == before
+
+
+def test_each_app_has_a_lock_of_its_own(layout: Layout, impatient: None) -> None:
+    blog = replace(layout, app="blog")
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run):
+        assert take(blog, BOB, STALE) == ""
+        with held(blog, BOB.run):
+            assert whose(layout).startswith("ann@laptop")
+        release(blog, BOB.run)
+    assert whose(layout).startswith("ann@laptop")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"{", b'{"run": "a11a", "by": "an', b"null", b"[]", b'"a11a"', b"{}", b'{"by": "ann"}'],
+)
+def test_a_torn_or_empty_file_is_no_lock(layout: Layout, content: bytes) -> None:
+    layout.lock.parent.mkdir(parents=True)
+    layout.lock.write_bytes(content)
+    assert break_lock(layout) == ""
+    with pytest.raises(GreenlightError, match="lost its lock"), held(layout, ANN.run):
+        pass
+    release(layout, ANN.run)
+    assert take(layout, BOB, STALE) == ""
+    assert whose(layout).startswith("bob@desk")
+
+
+def test_a_run_that_is_killed_while_it_takes_the_lock_leaves_it_whole_or_not_at_all(layout: Layout) -> None:
+    for change in range(1, 20):
+        ended = not killed(change, lambda: take(layout, ANN, STALE))
+        found = whose(layout)
+        assert found.startswith("ann@laptop") if found else not layout.lock.exists()
+        assert bool(take(layout, BOB, STALE, instead_of=ANN.run)) is bool(found)
+        break_lock(layout)
+        if ended:
+            break
+    assert change > 3
+
+
+def _race(turns: mmap.mmap, me: int, layouts: list[Layout], owner: Owner, told: Connection) -> None:
+    got = []
+    for turn, layout in enumerate(layouts, start=1):
+        turns[me] = turn
+        while turns[1 - me] < turn:
+            os.sched_yield()
+        try:
+            take(layout, owner, STALE)
+        except GreenlightError:
+            got.append(False)
+        else:
+            got.append(True)
+    told.send(got)
+
+
+def test_of_two_runs_that_come_at_the_same_instant_one_gets_the_lock(memory: Path, clock: Clock) -> None:
+    """Fifty times. In every second case there is the lock of a run that is long dead."""
+    layouts = [Layout("shop", memory / str(turn)) for turn in range(50)]
+    dead = replace(ANN, run="dead")
+    for layout in layouts[::2]:
+        take(layout, dead, STALE)
+    clock.pass_(STALE)
+    turns = mmap.mmap(-1, 2)
+    pipes = [FORK.Pipe() for _ in (ANN, BOB)]
+    runs = [
+        FORK.Process(target=_race, args=(turns, me, layouts, owner, theirs))
+        for me, (owner, (_, theirs)) in enumerate(zip((ANN, BOB), pipes, strict=True))
+    ]
+    try:
+        for one in runs:
+            one.start()
+        assert all(ours.poll(20) for ours, _ in pipes)
+        ann, bob = (ours.recv() for ours, _ in pipes)
+    finally:
+        for one in runs:
+            one.kill()
+            one.join()
+    assert [one + other for one, other in zip(ann, bob, strict=True)] == [1] * 50
+    assert [whose(layout).startswith("ann@laptop") for layout in layouts] == ann
+
+
+# It is taken over
+
+
+@pytest.mark.parametrize(("seconds", "dead"), [(0, False), (STALE - 1, False), (STALE, True), (STALE * 10, True)])
+def test_a_run_without_a_step_for_long_counts_as_dead(layout: Layout, clock: Clock, seconds: float, dead: bool) -> None:
+    take(layout, ANN, STALE)
+    clock.pass_(seconds)
+    if not dead:
+        with pytest.raises(Locked):
+            take(layout, BOB, STALE)
+        return
+    assert take(layout, BOB, STALE) == (
+        "Took over the lock of a run that is dead: ann@laptop, since 2026-11-21 09:44:20 UTC,"
+        f" last step {seconds} seconds ago (process 4711)."
+    )
+    assert whose(layout) == f"bob@desk, since {clock.day:%Y-%m-%d %H:%M:%S} UTC, last step 0 seconds ago (process 42)"
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_no_lock_is_older_because_somebody_set_the_time_of_day(layout: Layout, clock: Clock, hours: int) -> None:
+    take(layout, ANN, STALE)
+    clock.day += timedelta(hours=hours)
+    clock.boot += 12
+    with pytest.raises(Locked, match="last step 12 seconds ago"):
+        take(layout, BOB, STALE)
+    clock.boot += STALE
+    assert take(layout, BOB, STALE)
+
+
+def test_a_run_with_a_step_at_work_is_alive_however_old(
+    layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run) as step:
+        clock.pass_(STALE * 10)
+        at_the_first_wait(monkeypatch, lambda: pytest.fail("it is refused at once"))
+        with pytest.raises(Locked, match=r"ann@laptop, .* last step 18000 seconds ago"):
+            take(layout, BOB, STALE)
+        step.end()
+        assert take(layout, BOB, STALE)
+
+
+def test_a_run_that_is_known_to_be_dead_is_not_waited_for(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    clock.pass_(1)
+    with pytest.raises(Locked):
+        take(layout, BOB, STALE, instead_of="c0c0")
+    assert take(layout, BOB, STALE, instead_of=ANN.run) == (
+        "Took over the lock of a run that is dead: ann@laptop, since 2026-11-21 09:44:20 UTC,"
+        " last step 1 seconds ago (process 4711)."
+    )
+    assert whose(layout).startswith("bob@desk, since 2026-11-21 09:44:21 UTC")
+
+
+def test_the_last_step_of_a_dead_run_is_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run) as step:
+        at_the_first_wait(monkeypatch, step.end)
+        assert take(layout, BOB, STALE, instead_of=ANN.run)
+    assert whose(layout).startswith("bob@desk")
+
+
+def test_the_last_step_of_a_dead_run_is_not_waited_for_endlessly(layout: Layout, impatient: None) -> None:
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run), pytest.raises(Locked, match="ann@laptop"):
+        take(layout, BOB, STALE, instead_of=ANN.run)
+    assert whose(layout).startswith("ann@laptop")
+
+
+# Its steps
+
+
+def test_a_step_renews_the_time(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    for _ in range(5):
+        clock.pass_(STALE - 1)
+        with held(layout, ANN.run):
+            pass
+    clock.pass_(STALE - 1)
+    with pytest.raises(Locked, match="since 2026-11-21 09:44:20 UTC, last step 1799 seconds ago"):
+        take(layout, BOB, STALE)
+
+
+def refused_step(layout: Layout) -> str:
+    """What a step of Ann's is told that must not begin."""
+    with pytest.raises(GreenlightError) as refused, held(layout, ANN.run):
+        pytest.fail("it was begun")
+    return str(refused.value)
+
+
+def test_a_step_whose_lock_is_gone_is_not_begun(layout: Layout) -> None:
+    take(layout, ANN, STALE)
+    break_lock(layout)
+    assert refused_step(layout) == (
+        "this run has lost its lock on shop: it is gone, as after a reboot of this host."
+        " Nothing more was changed; run the play again."
+    )
+    assert whose(layout) == ""
+
+
+def test_a_step_whose_lock_is_anothers_is_not_begun_and_does_not_renew_it(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    take(layout, BOB, STALE, instead_of=ANN.run)
+    clock.pass_(30)
+    told = "bob@desk, since 2026-11-21 09:44:20 UTC, last step 30 seconds ago (process 42)"
+    assert refused_step(layout) == (
+        f"this run has lost its lock on shop: it belongs to {told}. Nothing more was changed; run the play again."
+    )
+    assert whose(layout) == told
+
+
+def test_a_step_waits_for_the_one_before(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run) as before, ExitStack() as stack:
+        at_the_first_wait(monkeypatch, before.end)
+        stack.enter_context(held(layout, ANN.run))
+        at_the_first_wait(monkeypatch, lambda: pytest.fail("it has the guard"))
+        with pytest.raises(Locked):
+            take(layout, BOB, STALE)
+
+
+def test_a_step_is_not_begun_while_another_is_at_work(layout: Layout, impatient: None) -> None:
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run):
+        assert "ann@laptop" in refused_step(layout)
+
+
+@pytest.mark.parametrize("error", [GreenlightError("no"), KeyboardInterrupt()], ids=repr)
+def test_a_step_that_fails_leaves_the_lock_and_no_guard(layout: Layout, impatient: None, error: BaseException) -> None:
+    take(layout, ANN, STALE)
+    with pytest.raises(type(error)), held(layout, ANN.run):
+        raise error
+    with held(layout, ANN.run):
+        pass
+    assert whose(layout).startswith("ann@laptop")
+
+
+def test_a_step_that_is_killed_leaves_no_guard(layout: Layout, impatient: None) -> None:
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run) as step:
+        step.kill()
+        assert take(layout, BOB, STALE, instead_of=ANN.run)
+    with held(layout, BOB.run):
+        pass
+
+
+def test_a_program_that_outlives_its_step_is_a_step_at_work(layout: Layout, clock: Clock) -> None:
+    started = layout.root / "started"
+    os.mkfifo(started)
+    handle = os.open(started, os.O_RDWR)
+    take(layout, ANN, STALE)
+    program = 0
+    with at_work(layout, ANN.run, lambda: run(["sh", "-c", f"echo $$ >{started}; exec sleep 100"])) as step:
+        try:
+            assert select.select([handle], [], [], 10)[0], "the program was not started"
+            program = int(os.read(handle, 20))
+            step.kill()
+            clock.pass_(STALE * 10)
+            with pytest.raises(Locked, match="ann@laptop"):
+                take(layout, BOB, STALE)
+        finally:
+            os.close(handle)
+            if program:
+                os.kill(program, signal.SIGKILL)
+    assert take(layout, BOB, STALE, instead_of=ANN.run)
+
+
+# It is given back, or broken
+
+
+def test_a_run_gives_back_its_own_lock(layout: Layout) -> None:
+    take(layout, ANN, STALE)
+    release(layout, ANN.run)
+    assert whose(layout) == ""
+    assert take(layout, BOB, STALE) == ""
+
+
+def test_a_run_gives_back_no_lock_but_its_own(layout: Layout) -> None:
+    release(layout, ANN.run)
+    take(layout, BOB, STALE)
+    release(layout, ANN.run)
+    assert whose(layout).startswith("bob@desk")
+
+
+def test_a_lock_is_not_given_back_under_a_step(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(layout, ANN, STALE)
+    seen = []
+    with at_work(layout, ANN.run) as step:
+
+        def look() -> None:
+            seen.append(whose(layout))
+            step.end()
+
+        at_the_first_wait(monkeypatch, look)
+        release(layout, ANN.run)
+    assert [found[:10] for found in seen] == ["ann@laptop"]
+    assert whose(layout) == ""
+
+
+def test_a_lock_can_be_broken_while_a_step_hangs(layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(layout, ANN, STALE)
+    told = "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 3 seconds ago (process 4711)"
+    at_the_first_wait(monkeypatch, lambda: pytest.fail("nobody waits"))
+    with at_work(layout, ANN.run):
+        clock.pass_(3)
+        assert break_lock(layout) == told
+        assert break_lock(layout) == ""
+        # What hangs there may still change the host, so nobody else begins.
+        with pytest.raises(GreenlightError, match="a step of another run is still at work on shop; wait for its end"):
+            take(layout, BOB, STALE)
+    assert take(layout, BOB, STALE) == ""
+
+
+def test_breaking_a_lock_can_be_tried(layout: Layout, clock: Clock) -> None:
+    assert break_lock(layout, dry=True) == ""
+    assert not layout.lock.parent.exists()
+    take(layout, ANN, STALE)
+    before = layout.lock.read_bytes()
+    clock.pass_(3)
+    assert "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 3 seconds ago" in break_lock(layout, dry=True)
+    assert layout.lock.read_bytes() == before
+    with held(layout, ANN.run):
+        pass

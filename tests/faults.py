@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.deployed import (
+    APP,
     PLAY_SECONDS,
     ROOT,
     SITE,
@@ -32,6 +33,7 @@ from tests.deployed import (
     play_environment,
     run_play,
     servers,
+    ssh,
 )
 from tests.load.load import Load, Mix, Result
 
@@ -49,6 +51,8 @@ class Row:
 
 
 ROWS: list[Row] = []
+#: What stands below the table.
+NOTES: list[str] = []
 
 
 @dataclass
@@ -177,7 +181,7 @@ def table() -> str:
     failed = sum(int(row.cells[3]) for row in ROWS)
     bad = sum(int(row.cells[4]) for row in ROWS)
     total = f"{len(ROWS)} rows, {sent} requests, {failed} failed, {bad} answered by a bad release"
-    return "\n".join([*said, "", total, ""])
+    return "\n".join([*said, "", total, *NOTES, ""])
 
 
 # --- how a run is hurt -----------------------------------------------------------------------------------------------
@@ -263,3 +267,13 @@ def changes_of(modules: list[str], run: Callable[[], Played]) -> dict[str, int]:
         if module in counts:
             counts[module] = max(counts[module], int(count))
     return counts
+
+
+def state(server: Server) -> list[str]:
+    """All that a deploy left on a server, comparable with what another one left."""
+    script = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [*ssh(server.name), f"sudo python3 - {APP}"], input=script.encode(), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return sorted(line for line in done.stdout.decode(errors="replace").splitlines() if line)

@@ -5,6 +5,8 @@ Python imports this at each start, by a .pth file. An audit hook sees every chan
 is started; which module is at work the stack tells. Copied to the server by tests/faults.py, which takes it away again.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import json
@@ -12,6 +14,7 @@ import os
 import re
 import signal
 import sys
+from types import FrameType
 
 CHANGES = {"os.rename", "os.symlink", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "subprocess.Popen"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
@@ -22,7 +25,7 @@ MODULE = re.compile(r"greenlight/flask/plugins/modules/(\w+)\.py$")
 
 def _module() -> str:
     """The module of ours at work in this process, if the change is its own."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame:
         match = MODULE.search(frame.f_code.co_filename)
         if match and frame.f_code.co_name == "body":
@@ -31,10 +34,10 @@ def _module() -> str:
     return ""
 
 
-def _arm(order: dict) -> None:
-    seen = {}
+def _arm(order: dict[str, object]) -> None:
+    seen: dict[str, int] = {}
 
-    def watch(event: str, arguments: tuple) -> None:
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
         flags = arguments[2] if event == "open" and len(arguments) > 2 else 0
         if event not in CHANGES and not (isinstance(flags, int) and flags & WRITING):
             return

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import record
 from ansible_collections.greenlight.flask.plugins.module_utils._release import COMMAND, COMMANDED, Releases
@@ -35,6 +38,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         raise GreenlightError(f"there is no whole release {release} in {layout.releases}")
     home = layout.release(release)
     if (home / COMMANDED).exists():
+        _tell(layout, release)
         return Done(ran=False, seconds=0, output="")
     began = time.monotonic()
     systemd.reload_units()
@@ -51,6 +55,14 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
             f"the release command of {release} failed ({ended.how}):\n{output}\n{traffic}\n"
             f"Mend it and deploy again. All it said: journalctl -u {unit}"
         )
-    record(layout, "command", release, seconds=took)
     releases.mark(release, COMMANDED, {"seconds": took})
+    _tell(layout, release)
     return Done(ran=True, seconds=took, output=output)
+
+
+def _tell(layout: Layout, release: str) -> None:
+    """Tell the ledger of a command that succeeded, unless it knows: the run that did it may have been killed."""
+    told = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
+    if release not in [entry.get("release") for entry in told]:
+        fact = json.loads(read(layout.release(release) / COMMANDED) or "{}")
+        record(layout, "command", release, **fact)

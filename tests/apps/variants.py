@@ -76,19 +76,19 @@ while True:
     kept.append(b"x" * (16 * 1024 * 1024))
 
 """
+WHEN_LIVE = """    import os
+
+    if os.path.realpath("/srv/guestbook/live").endswith(current_app.config["RELEASE"]):
+        raise RuntimeError("ill as soon as it is live")
+"""
 # All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
 
-def death(seconds: float) -> str:
-    """Give the lines that end the process of their module a time after its import."""
-    return f"""import os
-import threading
-
-timer = threading.Timer({seconds!r}, os._exit, [1])
-timer.daemon = True
-timer.start()
-"""
+def later(seconds: float) -> str:
+    """Lines for the health page that fail when so long has passed since it was asked first."""
+    first = 'current_app.extensions.setdefault("asked", time.monotonic())'
+    return f'    if time.monotonic() - {first} > {seconds!r}:\n        raise RuntimeError("ill by now")\n'
 
 
 def faults(label: str, seconds: float) -> dict[str, Fault]:
@@ -105,6 +105,8 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "not_json": Fault("guestbook/views.py", swap(ASK_DATABASE, '    return Response("ok"), 200\n')),
         # Well on its own socket, ill behind Nginx: only the front door's check can see it.
         "front_door_500": Fault("guestbook/views.py", swap(ASK_DATABASE, FRONT_DOOR + ASK_DATABASE)),
+        # Well until it has the traffic: only asking after the switch can see it.
+        "ill_when_live": Fault("guestbook/views.py", swap(ASK_DATABASE, WHEN_LIVE + ASK_DATABASE)),
         # It answers, and is not what was to be deployed.
         "wrong_environment": Fault("wsgi.py", swap(CREATE, REPORTS_ANOTHER)),
         "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),
@@ -115,8 +117,8 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "bad_hash": Fault("requirements.txt", BAD_HASH),
         "unresolvable": Fault("requirements.txt", pattern(r"^flask==\S+", "flask==999.0.0")),
         "no_gunicorn": Fault("requirements.txt", pattern(r"^gunicorn==.*\n(?: .*\n)+", "")),
-        # It is well at first: each worker ends some time after its start.
-        "dies_later": Fault("wsgi.py", swap(CREATE, death(seconds) + CREATE)),
+        # It is well at first, and some time after it was asked first it is not.
+        "ill_later": Fault("guestbook/views.py", swap(ASK_DATABASE, later(seconds) + ASK_DATABASE)),
         # It is well, and differs.
         "good_change": Fault(
             "guestbook/templates/index.html",
@@ -131,8 +133,8 @@ NAMES = tuple(faults("", 0.0))
 def make(variant: str, into: Path, *, label: str = "changed", seconds: float = 5.0) -> Path:
     """Copy the example app into a folder, over what an earlier call left there, and put the fault in.
 
-    ``label`` is what the page of ``good_change`` shows, ``seconds`` how long ``slow_start`` takes and
-    how long a worker of ``dies_later`` lives.
+    ``label`` is what the page of ``good_change`` shows, ``seconds`` how long ``slow_start`` takes and how
+    long after its first answer ``ill_later`` falls ill.
     """
     if variant not in NAMES:
         raise ValueError(f"there is no variant {variant!r}, only: {', '.join(NAMES)}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,11 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Specification
+from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 RELEASE = "20261121T094420Z-1a2b3c4d"
@@ -308,6 +314,7 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
         "KillMode": ["mixed"],
         "Restart": ["always"],
         "RestartSec": ["2"],
+        "OOMPolicy": ["continue"],
         "StateDirectory": ["shop"],
         "StateDirectoryMode": ["0700"],
     }
@@ -469,16 +476,43 @@ def test_the_site_listens_where_and_for_whom_it_should(
     assert directives(text, "server_name") == [names]
 
 
-def test_the_site_leads_to_the_link_of_the_live_release() -> None:
+def upstreams(text: str) -> dict[str, list[str]]:
+    """Each group of servers with those in it."""
+    return {
+        name: directives(block, "server") for name, block in re.findall(r"upstream (\S+) {\n(.*?)^}", text, re.S | re.M)
+    }
+
+
+@pytest.mark.parametrize(("app", "variable"), [("shop", "$shop_upstream"), ("my-other-app", "$my_other_app_upstream")])
+def test_the_site_leads_to_the_link_of_the_live_release(app: str, variable: str) -> None:
+    text = text_of("site", flask_app_name=app)
+    # Twice, so that Nginx has where to send a request again whose process was killed.
+    assert upstreams(text)[f"{app}_live"] == [f"unix:/srv/{app}/live.sock max_fails=0"] * 2
+    assert directives(text, "proxy_pass") == [f"http://{variable}"]
+    assert directives(text, "default") == [f"{app}_live"]
+
+
+@pytest.mark.parametrize(("app", "variable"), [("shop", "$shop_upstream"), ("my-other-app", "$my_other_app_upstream")])
+def test_only_the_host_itself_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
+    text = text_of("site", flask_app_name=app)
+    assert upstreams(text)[f"{app}_candidate"] == [f"unix:{Layout(app).candidate_socket}"]
+    ((source, target, choices),) = re.findall(r'map "(.*)" (\S+) {\n(.*?)^}', text, re.S | re.M)
+    ((name, value),) = REHEARSAL.items()
+    assert source == f"$remote_addr $http_{name.lower().replace('-', '_')}"
+    assert target == variable
+    assert choices.split() == ["default", f"{app}_live;", '"127.0.0.1', f'{value}"', f"{app}_candidate;"]
+
+
+def test_a_request_is_sent_again_only_when_its_process_was_killed_and_only_once() -> None:
     text = text_of("site")
-    assert "upstream shop_live {" in text
-    assert directives(text, "server") == ["unix:/srv/shop/live.sock"]
-    assert directives(text, "proxy_pass") == ["http://shop_live"]
+    assert directives(text, "proxy_next_upstream") == ["error"]  # never non_idempotent, such as a POST
+    assert directives(text, "proxy_next_upstream_tries") == ["2"]
 
 
 def test_what_a_client_claims_of_itself_is_replaced() -> None:
     headers = dict(value.split(" ", 1) for value in directives(text_of("site"), "proxy_set_header"))
     assert headers == {
+        "X-Greenlight-Rehearsal": '""',
         "Connection": '""',
         "Host": "$http_host",
         "X-Forwarded-Host": "$http_host",
@@ -593,3 +627,326 @@ def test_the_secrets_themselves_are_no_part_of_the_specification() -> None:
     whole = render("__flask_app_specification")
     assert sorted(whole["secret_names"]) == ["DATABASE_URL", "SECRET_KEY"]
     assert "hunter2" not in str(whole)
+
+
+def test_a_release_is_described_with_all_that_it_consists_of() -> None:
+    whole = render("__flask_app_specification", flask_app_release_command="flask db upgrade")
+    made = Specification(**whole, variables={})
+    assert (made.command, made.reversible, made.release_variable) == ("flask db upgrade", True, "APP_RELEASE")
+    assert made.id == "20261121T094420Z-a1a1a1a1"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(True, True), (False, False), ("no", False), ("yes", True)])
+def test_whether_a_command_can_be_undone_is_yes_or_no(given: object, expected: bool) -> None:
+    whole = render("__flask_app_specification", flask_app_release_command_reversible=given)
+    assert whole["reversible"] is expected
+
+
+def test_patience_is_what_the_inventory_says() -> None:
+    patience = render("__flask_app_patience", flask_app_probe_interval_seconds=2, flask_app_probes=7)
+    assert Patience(**patience) == Patience(60, 5, 3, 7, 2)
+    assert Patience(**render("__flask_app_patience")) == Patience()
+
+
+# The old keys
+
+
+#: Keys as somebody may have chosen them.
+OLD_KEYS: list[list[str]] = [
+    ["hunter2-old"],
+    ["hunter2-old", "é\u2028\U0001f600"],
+    ['it\'s "quoted" \\ \n {{ x }} <&>/'],
+]
+
+
+@pytest.mark.parametrize("keys", OLD_KEYS)
+def test_a_deploy_hands_the_old_keys_over_as_a_rotation_does(keys: list[str]) -> None:
+    """To the byte, or the next deploy would take the rotated release for another one."""
+    given = render("__flask_app_fallbacks", flask_app_secret_key_fallbacks=keys)
+    assert given == {"SECRET_KEY_FALLBACKS": json.dumps(keys)}
+    assert {"SECRET_KEY": "x", **given} == Keys("SECRET_KEY", "x", keys).variables()
+
+
+def test_the_old_keys_have_the_name_of_the_key() -> None:
+    given = render("__flask_app_fallbacks", flask_app_secret_key_fallbacks=["x"], flask_app_secret_key_variable="TOKEN")
+    assert given == {"TOKEN_FALLBACKS": '["x"]'}
+
+
+def test_without_an_old_key_there_is_no_such_variable() -> None:
+    assert render("__flask_app_fallbacks") == {}
+
+
+def test_the_old_keys_are_those_of_the_vault() -> None:
+    assert render("__flask_app_fallbacks", vault_flask_app_secret_key_fallbacks=["x"]) == {
+        "SECRET_KEY_FALLBACKS": '["x"]'
+    }
+
+
+def test_the_old_keys_are_secret_and_no_part_of_the_specification() -> None:
+    whole = render("__flask_app_specification", flask_app_secret_key_fallbacks=["hunter2-old"])
+    assert sorted(whole["secret_names"]) == ["DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS"]
+    assert "hunter2" not in str(whole)
+
+
+# Plays: what is known at each moment of one, and nothing else
+
+
+ROLE_VARS = list(LOADER.load_from_file(str(ROLE / "vars/main.yml")))
+#: What an inventory says.
+INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith("flask_app_")}
+#: What the first steps of each play register.
+RUN = {"run": "0a1b2c3d4e5f"}
+HOST = {
+    "cpus": 2, "memory_mb": 2048, "ipv6": True, "packages_missing": [], "package_module_ready": True, "sources": [],
+    "venvs": [], "interpreter": "python3.11", "claimed": True, "account": True, "leftovers": [],
+}  # fmt: skip
+SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
+WAITING = {**SERVING, "serves": False}
+DEPLOY = {
+    "__flask_app_preflight": {**RUN, "host": HOST},
+    "__flask_app_time": "20261121T094420Z",
+    "__flask_app_source_from_directory": {"digest": "a1" * 32, "revision": "r1"},
+    "__flask_app_venv": {"digest": "b2" * 32},
+}
+
+
+def block_vars(name: str) -> dict[str, Any]:
+    """Return the variables of the block that a task file consists of."""
+    (block,) = LOADER.load_from_file(str(ROLE / "tasks" / f"{name}.yml"), trusted_as_template=True)
+    return dict(block["vars"])
+
+
+#: The plays that make no new code of a release: what they know when the way of every release begins.
+ROLLBACK = {**block_vars("rollback"), "__flask_app_release": {**WAITING, **RUN}}
+ROTATION = {
+    **block_vars("rotate"),
+    "__flask_app_rotation": {**RUN, "live": True},
+    "__flask_app_rotation_vault": {"said": "x"},
+    "__flask_app_time": "x",
+}
+
+
+def playing(inventory_hostname: str = "web1", **known: Any) -> Templar:
+    """Return what resolves templates on a host that knows ``known``."""
+    hosts = known.pop("hosts", {inventory_hostname: {}})
+    variables = {
+        **ROLE_VARIABLES,
+        **INVENTORY,
+        "role_path": str(ROLE),
+        "ansible_search_path": [str(ROLE)],
+        "inventory_dir": "/inventory",
+        "inventory_hostname": inventory_hostname,
+        "ansible_play_hosts_all": list(hosts),
+        "ansible_play_hosts": list(hosts),
+        "ansible_check_mode": False,
+        **known,
+    }
+    told = {name: value for name, value in known.items() if name.startswith("__flask_app_")}
+    hostvars = {**hosts, inventory_hostname: {**told, **hosts.get(inventory_hostname, {})}}
+    return Templar(loader=LOADER, variables={**variables, "hostvars": hostvars})
+
+
+def value_of(name: str, **known: Any) -> Any:
+    return playing(**known).template(trust_as_template(f"{{{{ {name} }}}}"))
+
+
+@pytest.mark.parametrize("name", ROLE_VARS)
+@pytest.mark.parametrize("release", [SERVING, WAITING], ids=["serving", "waiting"])
+def test_each_derived_value_is_defined_in_a_deploy(name: str, release: dict[str, Any]) -> None:
+    assert value_of(name, **DEPLOY, __flask_app_release=release) is not None
+
+
+#: What is needed before the preflight has answered, as for it or to tell of its failure.
+EARLY = {
+    "__flask_app_host": {},
+    "__flask_app_run": "",
+    "__flask_app_fallbacks": {},
+    "__flask_app_first_host": "web1",
+    "__flask_app_switched": [],
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_what_is_needed_before_the_first_step_is_defined_then(name: str) -> None:
+    assert value_of(name) == EARLY[name]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        DEPLOY,
+        {**DEPLOY, "__flask_app_rotation": {"run": "other"}, "__flask_app_release": {"run": "other"}},
+        {"__flask_app_rotation": {**RUN, "live": True}},
+        {**ROTATION, "__flask_app_release": WAITING},
+        ROLLBACK,
+    ],
+    ids=["deploy", "late in a deploy", "rotation", "late in a rotation", "rollback"],
+)
+def test_a_run_is_known_by_the_step_that_took_the_lock(known: dict[str, Any]) -> None:
+    assert value_of("__flask_app_run", **known) == RUN["run"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [
+        ({"web1": {}, "web2": {}}, "web1"),
+        ({"web2": {"flask_app_name": "shop"}, "web1": {"flask_app_name": "shop"}}, "web2"),
+        ({"a": {"flask_app_name": "other"}, "b": {"flask_app_name": "shop"}, "web1": {}}, "b"),
+        ({"a": {"flask_app_name": "other"}, "b": {"flask_app_name": "other"}, "web1": {}}, "web1"),
+    ],
+)
+def test_the_first_host_of_the_play_that_has_this_app_is_the_one_for_all(
+    hosts: dict[str, dict[str, str]], first: str
+) -> None:
+    assert value_of("__flask_app_first_host", hosts=hosts) == first
+    # One that has failed since is the first nevertheless: a command that began there is not begun elsewhere.
+    assert value_of("__flask_app_first_host", hosts=hosts, ansible_play_hosts=[]) == first
+
+
+def test_the_hosts_whose_traffic_was_moved_are_told() -> None:
+    hosts = {
+        "web1": {"__flask_app_release": WAITING},
+        "web2": {"__flask_app_release": SERVING},
+        "web3": {"__flask_app_release": {"skipped": True}},
+        "web4": {},
+        "web5": {"__flask_app_release": WAITING},
+    }
+    assert value_of("__flask_app_switched", hosts=hosts) == ["web1", "web5"]
+    assert value_of("__flask_app_switched", hosts=hosts, ansible_play_hosts=["web2", "web5"]) == ["web5"]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, {}),
+        ({**DEPLOY, "__flask_app_release": WAITING, "__flask_app_switch": {"previous": "x"}},
+         {"release": RELEASE, "revision": "r1", "previous": "x"}),
+        ({**DEPLOY, "__flask_app_release": SERVING, "__flask_app_switch": {"skipped": True}},
+         {"release": RELEASE, "revision": "r1"}),
+        ({**DEPLOY, "ansible_failed_result": {"msg": "no room"}}, {"revision": "r1", "reason": "no room"}),
+        ({"ansible_failed_result": {"rc": 1}}, {}),
+        (ROLLBACK, {"release": RELEASE, "revision": "r1"}),
+    ],
+)  # fmt: skip
+def test_a_hook_is_told_what_is_known_by_then(known: dict[str, Any], expected: dict[str, str]) -> None:
+    nothing = {"release": "", "revision": "", "previous": "", "reason": ""}
+    always = {"app": "shop", "environment": "staging", "host": "web1", "by": "alice"}
+    assert value_of("__flask_app_event", flask_app_deployer="alice", **known) == {**always, **nothing, **expected}
+
+
+def tasks_of(*names: str) -> list[dict[str, Any]]:
+    """Return the tasks of files of the role, those in blocks and those that are imported too."""
+    found: list[dict[str, Any]] = []
+
+    def add(tasks: list[dict[str, Any]]) -> None:
+        for task in tasks:
+            if "ansible.builtin.import_tasks" in task:
+                add(load(task["ansible.builtin.import_tasks"]))
+            elif "block" in task:
+                add(task["block"])
+            else:
+                found.append(task)
+
+    def load(name: str) -> list[dict[str, Any]]:
+        tasks: list[dict[str, Any]] = LOADER.load_from_file(str(ROLE / "tasks" / name), trusted_as_template=True)
+        return tasks
+
+    for name in names:
+        add(load(f"{name}.yml"))
+    return found
+
+
+def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
+    """Return a task with its templates resolved as Ansible does, or None where its conditions say no."""
+    templar = playing(**known, __flask_app_hook="/hook.yml")
+    conditions = task.get("when", [])
+    for condition in conditions if isinstance(conditions, list) else [conditions]:
+        if not templar.evaluate_conditional(trust_as_template(str(condition))):
+            return None
+    return {key: templar.template(value) for key, value in task.items() if key not in ("when", "tags", "name")}
+
+
+#: Moments -> files whose tasks come then, and what is known.
+MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "deploy, serving": (("main",), {**DEPLOY, "__flask_app_release": SERVING}),
+    "deploy, waiting": (("main",), {**DEPLOY, "__flask_app_release": WAITING}),
+    "rollback": (("activate", "unlock"), ROLLBACK),
+    "rotation, begun": (("rotate",), {**ROTATION, "__flask_app_release": WAITING}),
+    "rotation, nothing to do": (("rotate",), {**ROTATION, "__flask_app_release": SERVING}),
+    "purge": (("rotate",), {**ROTATION, "__flask_app_release": SERVING, "flask_app_rotation_step": "purge"}),
+    "failure of the first step": (("failure", "unlock"), {}),
+    "failure of a deploy": (
+        ("failure", "unlock"),
+        {**DEPLOY, "ansible_failed_result": {"msg": "x"}, "ansible_failed_task": {"name": "x"}},
+    ),
+    "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_release": RUN}),
+    "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
+}  # fmt: skip
+HOOKED = {
+    f"flask_app_hooks_{when}": ["/hook.yml"] for when in ("before_build", "before_switch", "after_switch", "on_failure")
+}
+
+
+@pytest.mark.parametrize("check_mode", [False, True], ids=["", "check mode"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_each_task_finds_defined_all_that_it_names(moment: str, check_mode: bool) -> None:
+    files, known = MOMENTS[moment]
+    known = {**HOOKED, "flask_app_notify_url": "https://example.org", "flask_app_release_command": "x", **known}
+    for task in tasks_of(*files):
+        try:
+            resolved(task, **known, ansible_check_mode=check_mode)
+        except AnsibleError as error:
+            pytest.fail(f"{task['name']}: {error}")
+
+
+def called(moment: str, **known: Any) -> list[str]:
+    """Return our modules that a play calls at a moment, in order."""
+    files, then = MOMENTS[moment]
+    modules = []
+    for task in tasks_of(*files):
+        if resolved(task, **{**then, **known}) is not None:
+            modules += [key.removeprefix("greenlight.flask.") for key in task if key.startswith("greenlight.flask.")]
+    return modules
+
+
+ACTIVATION = ["candidate", "switch", "front_door", "retire"]
+
+
+def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outdated() -> None:
+    begin = ["rotation_state", "rotation_vault", "rotated_release"]
+    assert called("rotation, begun") == [*begin, *ACTIVATION]
+    assert called("rotation, nothing to do") == [*begin, "front_door"]
+    assert called("purge") == ["rotation_state", "rotated_release", "front_door", "outdated_releases"]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"flask_app_release_command": "flask db upgrade"}, True),
+        ({"flask_app_release_command": ""}, False),
+        ({"flask_app_release_command": "flask db upgrade", "__flask_app_release": SERVING}, False),
+        ({"flask_app_release_command": "flask db upgrade", "hosts": {"web0": {}, "web1": {}}}, False),
+        ({"flask_app_release_command": "flask db upgrade", "hosts": {"web1": {}, "web2": {}}}, True),
+    ],
+)
+def test_the_release_command_runs_on_the_first_host_of_a_release_that_does_not_serve(
+    known: dict[str, Any], expected: bool
+) -> None:
+    assert ("release_command" in called("deploy, waiting", **known)) is expected
+
+
+def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() -> None:
+    command = {"flask_app_release_command": "flask db upgrade"}
+    deploy = called("deploy, waiting", **command)
+    assert deploy.index("release") < deploy.index("release_command") < deploy.index("candidate")
+    for moment in ("rollback", "rotation, begun"):
+        assert "release_command" not in called(moment, **command)
+
+
+@pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])
+def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool], live: bool) -> None:
+    hosts = {f"web{number}": {"__flask_app_rotation": {"live": each}} for number, each in enumerate(lives)}
+    (task,) = [task for task in tasks_of("rotate") if "greenlight.flask.rotation_vault" in task]
+    found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_rotation={"live": lives[0]})
+    assert found
+    assert found["greenlight.flask.rotation_vault"]["live"] is live

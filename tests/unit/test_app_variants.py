@@ -109,16 +109,6 @@ def test_leaks_at_start_uses_memory_until_it_is_refused_more(tmp_path: Path) -> 
     assert int(done.stdout) * 1024 > MEMORY / 2
 
 
-def test_dies_later_ends_its_process_after_as_long_as_it_is_told(tmp_path: Path) -> None:
-    done = worker(variants.make("dies_later", tmp_path, seconds=0.1), "start()\ntime.sleep(3600)")
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-def test_dies_later_is_well_before_and_keeps_no_worker_from_ending(tmp_path: Path) -> None:
-    done = worker(variants.make("dies_later", tmp_path, seconds=3600.0), "start()")
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_the_lock_without_hashes_keeps_its_pins(tmp_path: Path) -> None:
     lock = lock_of("lock_without_hashes", tmp_path)
     assert "--hash" not in lock

@@ -53,7 +53,7 @@ def test_a_program_that_asks_gets_no_answer() -> None:
 
 
 def test_a_program_gets_what_is_inheritable_and_no_other_open_file(tmp_path: Path) -> None:
-    with (tmp_path / "ours").open("w") as ours, (tmp_path / "theirs").open("w") as theirs:
+    with (tmp_path / "ours").open("w"), (tmp_path / "theirs").open("w") as theirs:
         os.set_inheritable(theirs.fileno(), True)
         listed = run(["sh", "-c", "readlink /proc/$$/fd/*"]).stdout.splitlines()
     assert str(tmp_path / "theirs") in listed

@@ -134,9 +134,11 @@ def whose(layout: Layout) -> str:
 def test_the_first_run_gets_the_lock_and_nobody_else(layout: Layout, clock: Clock) -> None:
     assert take(layout, ANN, STALE) == ""
     assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
-    with pytest.raises(Locked):
-        take(layout, BOB, STALE)
-    assert whose(layout).startswith("ann@laptop")
+    assert layout.lock.stat().st_mode & 0o777 == 0o600
+    for other in (BOB, replace(ANN, run="c0c0", pid=4712)):
+        with pytest.raises(Locked):
+            take(layout, other, STALE)
+    assert whose(layout).endswith("(process 4711)")
 
 
 def test_a_run_that_takes_its_lock_again_had_it_all_the_time(layout: Layout, clock: Clock) -> None:
@@ -204,6 +206,17 @@ def test_a_run_that_is_killed_while_it_takes_the_lock_leaves_it_whole_or_not_at_
         if ended:
             break
     assert change > 3
+
+
+def test_who_reads_the_lock_reads_it_whole(layout: Layout, clock: Clock) -> None:
+    take(layout, ANN, STALE)
+    with layout.lock.open() as reader:
+        before = layout.lock.read_text()
+        clock.pass_(1)
+        with held(layout, ANN.run):
+            assert layout.lock.read_text() != before
+        take(layout, BOB, STALE, instead_of=ANN.run)
+        assert reader.read() == before
 
 
 def _race(turns: mmap.mmap, me: int, layouts: list[Layout], owner: Owner, told: Connection) -> None:
@@ -276,10 +289,19 @@ def test_no_lock_is_older_because_somebody_set_the_time_of_day(layout: Layout, c
     assert take(layout, BOB, STALE)
 
 
+def test_no_age_is_less_than_nothing(layout: Layout, clock: Clock) -> None:
+    """As in a container whose /run outlives its machine."""
+    take(layout, ANN, STALE)
+    clock.boot = 1
+    with pytest.raises(Locked, match="last step 0 seconds ago"):
+        take(layout, BOB, STALE)
+
+
 def test_a_run_with_a_step_at_work_is_alive_however_old(
     layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(layout, ANN, STALE)
+    clock.pass_(100)
     with at_work(layout, ANN.run) as step:
         clock.pass_(STALE * 10)
         at_the_first_wait(monkeypatch, lambda: pytest.fail("it is refused at once"))
@@ -426,6 +448,7 @@ def test_a_run_gives_back_its_own_lock(layout: Layout) -> None:
 
 def test_a_run_gives_back_no_lock_but_its_own(layout: Layout) -> None:
     release(layout, ANN.run)
+    assert not layout.lock.parent.exists()
     take(layout, BOB, STALE)
     release(layout, ANN.run)
     assert whose(layout).startswith("bob@desk")

@@ -37,6 +37,18 @@ def test_each_release_is_told_newest_first_with_what_became_of_it(memory: Path) 
     assert {(row["revision"], row["environment"], row["by"]) for row in rows} == {("r1", "staging", "tester")}
 
 
+def test_a_release_has_the_time_at_which_it_went_live_or_was_refused_last(memory: Path) -> None:
+    layout = Layout("shop", memory)
+    releases = [create(layout, time) for time in (FIRST, SECOND, THIRD, FOURTH)]
+    story = [
+        ("live", 0), ("command failed", 1), ("command", 1), ("refused", 1), ("live", 2), ("retired", 0),
+        ("taken back", 3), ("live", 0), ("retired", 2), ("command", 2), ("retired", 0),
+    ]  # fmt: skip
+    for minute, (event, number) in enumerate(story):
+        append(layout.ledger, {"at": f"2026-11-21T09:{minute:02}:00Z", "event": event, "release": releases[number]})
+    assert [row["when"][14:16] for row in reversed(overview(layout))] == ["07", "03", "04", "06"]
+
+
 def test_a_host_without_releases_has_a_heading_only(memory: Path) -> None:
     assert table(overview(Layout("shop", memory))) == ["release  revision  when  by  result  now"]
 

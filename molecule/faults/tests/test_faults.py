@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -108,7 +110,11 @@ BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
     "wrong revision": ("wrong_revision", "revision: expected", {}),
     "candidate passes, front door fails": ("front_door_500", "X-Greenlight-Rehearsal: candidate): HTTP status", {}),
     "health page is no JSON": ("not_json", "health answer: expected a JSON object", {}),
-    "health page hangs": ("hangs", "health answer: expected within", {"flask_app_start_seconds": 4}),
+    "health page hangs": (
+        "hangs",
+        "health answer: expected within",
+        {"flask_app_start_seconds": 4, "flask_app_gunicorn_graceful_timeout_seconds": 2},
+    ),
     "dependency can't be resolved": ("unresolvable", "installing the locked packages with uv failed", {}),
     "hash mismatch": ("bad_hash", "Hash mismatch for `flask", {}),
     "memory limit hit by a leaking app": (
@@ -238,6 +244,7 @@ def test_disk_full_while_writing_the_ledger(trial: Trial, tmp_path: Path) -> Non
 
 
 def test_nginx_configuration_broken_by_someone_else(trial: Trial, tmp_path: Path) -> None:
+    trial.fault = "Nginx configuration broken by someone else"
     changed = source(tmp_path)
     for server in all_servers():
         server.write("/etc/nginx/sites-enabled/theirs.conf", "server { nonsense; }\n")
@@ -266,6 +273,7 @@ def test_another_site_already_owns_the_server_name(trial: Trial, tmp_path: Path)
 
 
 def test_ssh_connection_cut(trial: Trial, tmp_path: Path) -> None:
+    trial.fault = "SSH connection cut"
     changed = source(tmp_path)
 
     def cut(_process: subprocess.Popen[str]) -> None:
@@ -298,7 +306,8 @@ def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
     trial.fault = f"host rebooted {'before' if line == 'candidate |' else 'after'} the switch"
     changed = source(tmp_path)
 
-    def reboot(_process: subprocess.Popen[str]) -> None:
+    def reboot(process: subprocess.Popen[str]) -> None:
+        os.killpg(process.pid, signal.SIGSTOP)  # the run waits where it is until the servers are back
         ended.set()
         users.join()
         restarts = [
@@ -306,6 +315,7 @@ def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
             for name in servers()
         ]
         assert [restart.wait() for restart in restarts] == [0] * len(restarts)
+        os.killpg(process.pid, signal.SIGCONT)
 
     # Nobody is served by a server that is down: users ask until just before it goes, and again when it is back.
     ended = threading.Event()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Task files of the user's own, and who is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployed import Server, connect, run_play, servers
+
+POINTS = ("before_build", "before_switch", "after_switch", "on_failure")
+
+
+@pytest.fixture
+def hooks(tmp_path: Path) -> dict[str, Any]:
+    """At each point a hook that writes down what it was given and who is live then."""
+    task = {
+        "name": "Write down",
+        "ansible.builtin.shell": {
+            "cmd": "(echo '{{ flask_app_event | to_json }}'; basename $(readlink /srv/guestbook/live)) >> /tmp/hooks"
+        },
+    }
+    path = tmp_path / "hook.yml"
+    path.write_text(json.dumps([task]))
+    return {f"flask_app_hooks_{point}": [str(path)] for point in POINTS}
+
+
+def written(server: Server) -> list[tuple[dict[str, str], str]]:
+    lines = server.root("cat /tmp/hooks; rm /tmp/hooks").splitlines()
+    return [(json.loads(event), live) for event, live in zip(lines[::2], lines[1::2], strict=True)]
+
+
+def test_hooks_run_at_their_points_with_the_facts(hooks: dict[str, Any], one_server: Server) -> None:
+    assert run_play(limit=one_server.name).code == 0
+    before = one_server.live
+    done = run_play(limit=one_server.name, flask_app_env={"GREETING": "Hooked"}, **hooks)
+    assert done.code == 0, done.output
+    now = one_server.live
+    found = written(one_server)
+    assert [event["name"] for event, _ in found] == ["before_build", "before_switch", "after_switch"]
+    assert [live for _, live in found] == [before, before, now]
+    last = found[-1][0]
+    assert (last["app"], last["environment"], last["host"]) == ("guestbook", "staging", one_server.name)
+    assert (last["release"], last["previous"], last["reason"]) == (now, before, "")
+
+
+def test_a_run_with_nothing_to_change_runs_only_the_first_hook(hooks: dict[str, Any], one_server: Server) -> None:
+    assert run_play(limit=one_server.name).code == 0
+    assert run_play(limit=one_server.name, **hooks).code == 0
+    assert [event["name"] for event, _ in written(one_server)] == ["before_build"]
+
+
+def test_the_hook_on_failure_is_told_why(hooks: dict[str, Any], one_server: Server) -> None:
+    assert run_play(limit=one_server.name).code == 0
+    done = run_play(limit=one_server.name, flask_app_wsgi="missing:app", **hooks)
+    assert done.code != 0
+    events = [event for event, _ in written(one_server)]
+    assert [event["name"] for event in events] == ["before_build", "on_failure"]
+    assert "process: expected running" in events[-1]["reason"]
+
+
+def test_a_hook_that_fails_before_the_switch_leaves_the_traffic_and_no_candidate(
+    tmp_path: Path, one_server: Server
+) -> None:
+    assert run_play(limit=one_server.name).code == 0
+    live = one_server.live
+    path = tmp_path / "no.yml"
+    path.write_text(json.dumps([{"name": "Say no", "ansible.builtin.fail": {"msg": "not on a Friday"}}]))
+    done = run_play(
+        limit=one_server.name, flask_app_env={"GREETING": "Never"}, flask_app_hooks_before_switch=[str(path)]
+    )
+    assert done.code != 0
+    assert "not on a Friday" in done.prose
+    assert one_server.ask().json["release"] == one_server.live == live
+    units = one_server.root("systemctl list-units --all --plain --no-legend 'guestbook@*' | awk '{print $1}'").split()
+    assert len(units) == 2
+
+
+def test_a_hook_that_is_not_there_is_found_before_anything_is_touched(one_server: Server) -> None:
+    before = one_server.state()
+    done = run_play(limit=one_server.name, flask_app_hooks_on_failure=["/nonexistent/hook.yml"])
+    assert done.code != 0
+    assert "flask_app_hooks_on_failure names /nonexistent/hook.yml, and there is no such file" in done.prose
+    assert one_server.state() == before
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A chat that keeps what it is told."""
+    told: list[dict[str, Any]] = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Not beside the tests' own words."""
+
+    server = HTTPServer(("127.0.0.1", 0), Chat)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/services/T0/B0/a-secret-path", told
+    server.shutdown()
+
+
+def test_a_webhook_is_told_once_of_a_new_release_and_of_each_failure(
+    webhook: tuple[str, list[dict[str, Any]]],
+) -> None:
+    url, told = webhook
+    assert run_play().code == 0
+    assert run_play(flask_app_notify_url=url).code == 0
+    assert told == []
+    done = run_play("-vvvv", flask_app_env={"GREETING": "Told"}, flask_app_notify_url=url)
+    assert done.code == 0
+    [message] = told
+    live = {name: connect(name).live for name in servers()}
+    assert live["debian13"] in message["text"]
+    assert "debian12, debian13" in message["text"]
+    assert message["facts"]["hosts"] == ["debian12", "debian13"]
+    told.clear()
+    bad = "{{ 'missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
+    assert run_play(flask_app_wsgi=bad, flask_app_notify_url=url).code != 0
+    [message] = told
+    assert "failed on debian13" in message["text"]
+    assert "process: expected running" in message["text"]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose run is at work: two at once, a dead one, and how a lock is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.apps import variants
+from tests.deployed import APP, ROOT, Played, Server, run_play
+
+LOCK = f"/run/greenlight/{APP}.lock"
+
+
+def held_by_another_machine(server: Server, steps_ago: float) -> None:
+    """Write the record of a run of some other machine, whose last step was so many seconds ago."""
+    uptime = float(server.root("cat /proc/uptime").split()[0])
+    record = {
+        "run": "0123456789ab",
+        "by": "ada@laptop",
+        "place": "elsewhere",
+        "pid": 4711,
+        "started": "1",
+        "since": "2026-11-21 12:00:00 UTC",
+        "step": uptime - steps_ago,
+    }
+    server.root("mkdir -p /run/greenlight")
+    server.write(LOCK, json.dumps(record))
+
+
+def test_a_run_leaves_no_lock(play: Callable[..., Played], one_server: Server) -> None:
+    assert play(limit=one_server.name).code == 0
+    assert play(limit=one_server.name, flask_app_health_subset={"status": "never"}).code != 0
+    assert one_server.host.run(f"test -e {LOCK}").rc == 1
+
+
+def test_a_second_run_is_refused_and_told_who_is_at_work(
+    play: Callable[..., Played], one_server: Server, tmp_path: Path
+) -> None:
+    source = variants.make("good_change", tmp_path / "app", label="refused-by-the-lock")
+    assert play(limit=one_server.name).code == 0
+    held_by_another_machine(one_server, steps_ago=30)
+    before = one_server.state()
+    done = play(limit=one_server.name, flask_app_source_directory=str(source))
+    assert done.code != 0
+    assert "another run is at work on guestbook here: ada@laptop, since 2026-11-21 12:00:00 UTC" in done.prose
+    assert "playbooks/unlock.yml" in done.prose
+    assert one_server.state() == before
+    for playbook in ("rollback.yml", "rotate.yml"):
+        done = run_play(playbook=ROOT / "playbooks" / playbook, limit=one_server.name)
+        assert done.code != 0
+        assert "another run is at work" in done.prose
+    assert one_server.state() == before
+    assert "ada@laptop" in one_server.root(f"cat {LOCK}")
+
+
+def test_the_playbook_breaks_the_lock_and_says_whose_it_was(play: Callable[..., Played], one_server: Server) -> None:
+    held_by_another_machine(one_server, steps_ago=30)
+    done = run_play(playbook=ROOT / "playbooks/unlock.yml", limit=one_server.name)
+    assert done.code == 0
+    assert "ada@laptop" in done.prose
+    assert play(limit=one_server.name).code == 0
+
+
+def test_the_lock_of_a_run_that_made_no_step_for_long_is_taken_over(
+    play: Callable[..., Played], one_server: Server
+) -> None:
+    held_by_another_machine(one_server, steps_ago=70)
+    assert play(limit=one_server.name).code != 0
+    done = play(limit=one_server.name, flask_app_lock_seconds=60)
+    assert done.code == 0, done.output
+    assert "Took over the lock of a run that is dead: ada@laptop" in done.prose
+
+
+def test_a_run_whose_lock_was_taken_does_nothing_more(one_server: Server, tmp_path: Path) -> None:
+    assert run_play(limit=one_server.name).code == 0
+    hook = tmp_path / "steal.yml"
+    record = {
+        "run": "0123456789ab",
+        "by": "ada@laptop",
+        "place": "elsewhere",
+        "pid": 1,
+        "started": "1",
+        "since": "now",
+        "step": 0,
+    }
+    hook.write_text(
+        json.dumps(
+            [
+                {
+                    "name": "Take the lock away",
+                    "ansible.builtin.copy": {
+                        "dest": LOCK,
+                        "content": json.dumps({**record, "step": 0}),
+                        "mode": "0600",
+                    },
+                }
+            ]
+        )
+    )
+    live = one_server.live
+    done = run_play(limit=one_server.name, flask_app_env={"A": "thief"}, flask_app_hooks_before_switch=[str(hook)])
+    assert done.code != 0
+    assert "this run has lost its lock on guestbook: it belongs to ada@laptop" in done.prose
+    assert one_server.live == one_server.ask().json["release"] == live
+    assert run_play(playbook=ROOT / "playbooks/unlock.yml", limit=one_server.name).code == 0
+    assert run_play(limit=one_server.name).code == 0
+
+
+def test_check_mode_takes_no_lock_and_asks_for_none(play: Callable[..., Played], one_server: Server) -> None:
+    held_by_another_machine(one_server, steps_ago=5)
+    done = play("--check", limit=one_server.name)
+    assert done.code == 0, done.output
+    assert "ada@laptop" in one_server.root(f"cat {LOCK}")
+    one_server.root(f"rm {LOCK}")

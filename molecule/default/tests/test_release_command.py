@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The release command: where, when and as whom it runs, and what a rollback across it needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.apps import variants
+from tests.deployed import APP, ROOT, connect, run_play, servers
+
+ROLLBACK = ROOT / "playbooks/rollback.yml"
+TOLD = f"/var/lib/{APP}/commanded"
+#: Tells who ran it, where, and with what; and that the release it is for has no traffic yet.
+TELL = (
+    f'echo "$(id -un) $FLASK_CONFIG $APP_RELEASE $(basename $(readlink /srv/{APP}/live)) $(command -v flask)" >> {TOLD}'
+)
+
+
+def told() -> dict[str, list[str]]:
+    return {name: connect(name).host.run(f"cat {TOLD}").stdout.splitlines() for name in servers()}
+
+
+def test_it_runs_once_for_the_group_before_the_release_has_traffic() -> None:
+    for name in servers():
+        connect(name).root(f"rm -f {TOLD}")
+    before = connect("debian12").live
+    variables = {"flask_app_release_command": TELL, "flask_app_env": {"GREETING": "After a command"}}
+    assert run_play(**variables).code == 0
+    assert run_play(**variables).count("changed") == 0
+    live = connect("debian12").live
+    assert told() == {
+        "debian12": [f"{APP} staging {live} {before} /srv/{APP}/releases/{live}/venv/bin/flask"],
+        "debian13": [],
+    }
+
+
+def test_it_has_the_sandbox_of_the_release() -> None:
+    done = run_play(flask_app_release_command="touch /etc/passwd", limit="debian13")
+    assert done.code != 0
+    assert "Read-only file system" in done.prose
+    done = run_play(flask_app_release_command="ls /root /home/deploy", limit="debian13")
+    assert done.code != 0
+
+
+def test_a_command_that_hangs_is_ended() -> None:
+    done = run_play(
+        flask_app_release_command="echo waiting; sleep 300", flask_app_release_command_seconds=3, limit="debian13"
+    )
+    assert done.code != 0
+    assert "timeout" in done.prose
+    assert "waiting" in done.prose
+
+
+def test_no_secret_that_it_prints_is_shown() -> None:
+    done = run_play("-vvv", flask_app_release_command='echo "key: $SECRET_KEY"; exit 1', limit="debian13")
+    assert done.code != 0
+    key = connect("debian13").root(f"sed -n \"s/^SECRET_KEY='\\(.*\\)'$/\\1/p\" /etc/{APP}/releases/*.env | head -n 1")
+    assert len(key) > 20
+    assert "key: ********" in done.prose
+    assert key not in done.output
+
+
+def test_a_rollback_across_one_that_cannot_be_undone_is_refused_unless_forced(tmp_path: Path) -> None:
+    assert run_play().code == 0
+    before = {name: connect(name).live for name in servers()}
+    source = variants.make("good_change", tmp_path / "one", label="irreversible")
+    done = run_play(
+        flask_app_source_directory=str(source),
+        flask_app_release_command="flask --app wsgi migrate",
+        flask_app_release_command_reversible=False,
+    )
+    assert done.code == 0, done.output
+    after = {name: connect(name).live for name in servers()}
+    done = run_play(playbook=ROLLBACK)
+    assert done.code != 0
+    assert f"release {before['debian13']} was live before the release command of {after['debian13']}" in done.prose
+    assert {name: connect(name).live for name in servers()} == after
+    # The server that did not run the command knows of it too.
+    assert run_play(playbook=ROLLBACK, limit="debian13").code != 0
+    done = run_play(playbook=ROLLBACK, flask_app_rollback_force=True)
+    assert done.code == 0, done.output
+    assert {name: connect(name).live for name in servers()} == before
+
+
+def test_the_ledger_tells_of_it() -> None:
+    events = [json.loads(line) for line in connect("debian12").root(f"cat /srv/{APP}/ledger.jsonl").splitlines()]
+    commands = [event for event in events if event["event"] == "command"]
+    assert commands[-1]["reversible"] is False
+    assert commands[-1].keys() >= {"at", "by", "release", "revision", "seconds"}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On a test server: print all that a deploy leaves, in words that are the same for every deploy that left the same.
+
+Ids and digests are replaced by whose they are; times and durations are left out. Fed to the server's Python by
+tests/faults.py, with the app's name as its argument.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+
+APP = sys.argv[1]
+SRV = f"/srv/{APP}"
+PLACES = [
+    SRV,
+    f"/etc/{APP}",
+    "/etc/nginx",
+    "/etc/systemd/system",
+    "/var/lib/greenlight",
+    f"/run/{APP}",
+    "/run/greenlight",
+]
+#: Their contents are times, or differ with the time at which Python compiled them.
+ONLY_THERE = re.compile(r"\.pyc$|/(proved|commanded)\.json$|/ledger\.jsonl$|/venvs/[^/]+/.|/var/lib/greenlight/")
+#: What the tests themselves change in each deploy.
+LABELS = re.compile(rb"label \d+|client_max_body_size \d+m|# \d{15,}")
+
+
+def linked(path: str) -> str:
+    try:
+        return os.path.basename(os.readlink(path)).removesuffix(".sock")
+    except OSError:
+        return ""
+
+
+def names() -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for whose, release in (("PREVIOUS", linked(f"{SRV}/previous")), ("LIVE", linked(f"{SRV}/live.sock"))):
+        if not release:
+            continue
+        with open(f"{SRV}/releases/{release}/release.json", encoding="utf-8") as stream:
+            manifest = json.load(stream)
+        found.update({manifest[key]: f"{whose}-{key.upper()}" for key in ("revision", "venv", "source", "digest")})
+        found[release] = whose
+    return sorted(found.items(), key=lambda pair: -len(pair[0]))
+
+
+NAMES = names()
+
+
+def told(text: str) -> str:
+    for value, name in NAMES:
+        text = text.replace(value, name)
+    return text
+
+
+def described(path: str) -> str:
+    facts = os.lstat(path)
+    kind = stat.S_IFMT(facts.st_mode)
+    line = f"{told(path)} {facts.st_uid}:{facts.st_gid} {facts.st_mode:o}"
+    if kind == stat.S_IFLNK:
+        return f"{line} -> {told(os.readlink(path))}"
+    if kind != stat.S_IFREG or ONLY_THERE.search(path):
+        return line
+    with open(path, "rb") as stream:
+        content = LABELS.sub(b"LABEL", stream.read()).decode("utf-8", "surrogateescape")
+    return f"{line} {hashlib.sha256(told(content).encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
+for place in PLACES:
+    for directory, folders, files in os.walk(place):
+        print("\n".join(described(os.path.join(directory, name)) for name in sorted([*folders, *files])))
+
+with open(f"{SRV}/ledger.jsonl", encoding="utf-8") as stream:
+    events = [json.loads(line) for line in stream.read().replace("\0", "").splitlines() if line]
+mine = [number for number, event in enumerate(events) if told(event["release"]) == "LIVE"]
+for event in events[mine[0] :] if mine else []:
+    print("ledger", event["event"], told(event["release"]), told(event.get("previous", "")))
+
+units = subprocess.run(
+    ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"{APP}*"],
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+)
+for row in sorted(units.stdout.splitlines()):
+    print("unit", *map(told, row.split()[:4]))

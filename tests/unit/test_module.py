@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A module takes the lock before it looks, or is a step of the run that has it; and ends with a sentence."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.greenlight.flask.plugins.module_utils import _lock, _module
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
+    Locked,
+    Owner,
+    break_lock,
+    held,
+    take,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, RUN
+
+SPEC = {"app": {"type": "str", "required": True}, **LOCK, **RUN}
+STALE = 1800
+ANN = Owner(run="a11a", by="ann@laptop", place="here", pid=4711, started="100")
+BOB = Owner(run="b0bb", by="bob@desk", place="there", pid=42, started="7")
+TAKING = {"owner": asdict(ANN)}
+STEP = {"run": ANN.run}
+
+Body = Callable[[AnsibleModule], dict[str, Any]]
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout("shop", tmp_path)
+
+
+@pytest.fixture
+def run(layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a module with this body and these options to its end; returns what it printed for Ansible."""
+    monkeypatch.setattr(_module, "Layout", functools.partial(Layout, root=layout.root))
+    monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
+
+    def run(body: Body, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"app": "shop", "_ansible_check_mode": check, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
+            _module.run_module(SPEC, body)
+        told: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert ended.value.code == int(bool(told.get("failed")))
+        return told
+
+    return run
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The module's warnings. In this process, which is a controller too, they would go to its display."""
+    told: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda module, text: told.append(text))
+    return told
+
+
+def fails(error: BaseException) -> Body:
+    def body(module: AnsibleModule) -> dict[str, Any]:
+        raise error
+
+    return body
+
+
+def never(module: AnsibleModule) -> dict[str, Any]:
+    pytest.fail("the body was run")
+
+
+def whose(layout: Layout) -> str:
+    """By whom the lock is held."""
+    return break_lock(layout, dry=True).partition(",")[0]
+
+
+# Without a lock
+
+
+def test_a_module_ends_with_its_result(run: Run, layout: Layout) -> None:
+    told = run(lambda module: {"changed": True, "app": module.params["app"]})
+    assert (told["changed"], told["app"]) == (True, "shop")
+    assert not layout.lock.parent.exists()
+
+
+@pytest.mark.parametrize("options", [{}, TAKING, STEP], ids=["alone", "taking", "step"])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GreenlightError("the disk is full"), "the disk is full"),
+        (OSError(28, "No space left on device", "/srv"), "the host refused: No space left on device (/srv)"),
+        (OSError(28, "No space left on device"), "the host refused: No space left on device"),
+        (OSError("broken"), "the host refused: broken"),
+    ],
+    ids=repr,
+)
+def test_what_an_operator_can_mend_is_a_message(
+    run: Run, layout: Layout, options: dict[str, Any], error: Exception, message: str
+) -> None:
+    if options is STEP:
+        take(layout, ANN, STALE)
+    told = run(fails(error), **options)
+    assert (told["failed"], told["msg"]) == (True, message)
+
+
+def test_the_facts_of_an_error_are_in_the_result(run: Run) -> None:
+    assert run(fails(GreenlightError("no", journal=["a", "b"])))["journal"] == ["a", "b"]
+
+
+# That takes the lock
+
+
+def test_the_lock_is_taken_before_the_host_is_looked_at_and_kept(run: Run, layout: Layout, warned: list[str]) -> None:
+    def body(module: AnsibleModule) -> dict[str, Any]:
+        return {"seen": whose(layout)}
+
+    told = run(body, **TAKING)
+    assert told["seen"] == "ann@laptop"
+    assert warned == []
+    assert whose(layout) == "ann@laptop"
+    with held(layout, ANN.run):
+        pass
+
+
+def test_a_module_that_does_not_get_the_lock_looks_at_nothing(run: Run, layout: Layout) -> None:
+    take(layout, BOB, STALE)
+    told = run(never, **TAKING)
+    assert told["failed"] is True
+    assert told["msg"].startswith("another run is at work on shop here: bob@desk, since ")
+    assert told["locked"] == asdict(BOB)
+    assert whose(layout) == "bob@desk"
+
+
+@pytest.mark.parametrize("more", [{"instead_of": BOB.run}, {"stale_seconds": 0}], ids=["dead", "stale"])
+def test_a_lock_that_was_taken_over_is_a_warning(
+    run: Run, layout: Layout, warned: list[str], more: dict[str, Any]
+) -> None:
+    take(layout, BOB, STALE)
+    told = run(lambda module: {"seen": whose(layout)}, **TAKING, **more)
+    assert told["seen"] == "ann@laptop"
+    (warning,) = warned
+    assert warning.startswith("Took over the lock of a run that is dead: bob@desk, since ")
+
+
+@pytest.mark.parametrize("more", [{"instead_of": "c0c0"}, {"stale_seconds": 60}, {}], ids=["other", "young", "default"])
+def test_a_lock_is_not_taken_over_for_nothing(run: Run, layout: Layout, more: dict[str, Any]) -> None:
+    take(layout, BOB, STALE)
+    assert run(never, **TAKING, **more)["locked"] == asdict(BOB)
+
+
+@pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full")], ids=repr)
+def test_a_module_that_fails_gives_the_lock_back(run: Run, layout: Layout, error: Exception) -> None:
+    assert run(fails(error), **TAKING)["failed"] is True
+    assert whose(layout) == ""
+    assert take(layout, BOB, STALE) == ""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_a_module_that_breaks_gives_the_lock_back(layout: Layout, run: Run, error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised, patch_module_args({"app": "shop", **TAKING}):
+        _module.run_module(SPEC, fails(error))
+    assert raised.value is error
+    assert whose(layout) == ""
+
+
+def test_a_module_that_fails_gives_back_no_lock_but_its_own(run: Run, layout: Layout) -> None:
+    def body(module: AnsibleModule) -> dict[str, Any]:
+        take(layout, BOB, STALE, instead_of=ANN.run)
+        raise GreenlightError("too late")
+
+    assert run(body, **TAKING)["msg"] == "too late"
+    assert whose(layout) == "bob@desk"
+
+
+@pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
+def test_a_lock_that_the_host_refuses_is_a_message(run: Run, layout: Layout, options: dict[str, Any]) -> None:
+    layout.lock.parent.parent.mkdir()
+    layout.lock.parent.write_text("no directory")
+    told = run(never, **options)
+    assert told["msg"].startswith("the host refused: ")
+    assert str(layout.lock.parent) in told["msg"]
+
+
+# That is a step
+
+
+def test_a_step_is_done_under_the_guard_of_its_run(run: Run, layout: Layout) -> None:
+    def body(module: AnsibleModule) -> dict[str, Any]:
+        with pytest.raises(Locked):
+            take(layout, BOB, 0)
+        with pytest.raises(Locked):
+            take(layout, BOB, STALE, instead_of=ANN.run)
+        return {"seen": whose(layout)}
+
+    take(layout, ANN, STALE)
+    assert run(body, **STEP)["seen"] == "ann@laptop"
+    assert whose(layout) == "ann@laptop"
+    assert take(layout, BOB, 0)
+
+
+@pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full")], ids=repr)
+def test_a_step_that_fails_leaves_its_run_the_lock(run: Run, layout: Layout, error: Exception) -> None:
+    take(layout, ANN, STALE)
+    assert run(fails(error), **STEP)["failed"] is True
+    with held(layout, ANN.run):
+        assert whose(layout) == "ann@laptop"
+
+
+@pytest.mark.parametrize(("other", "now"), [(None, "it is gone"), (BOB, "it belongs to bob@desk, since ")])
+def test_a_step_of_a_run_without_the_lock_is_not_done(run: Run, layout: Layout, other: Owner | None, now: str) -> None:
+    if other:
+        take(layout, other, STALE)
+    assert run(never, **STEP)["msg"].startswith(f"this run has lost its lock on shop: {now}")
+
+
+# Check mode
+
+
+@pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
+def test_check_mode_takes_nothing(run: Run, layout: Layout, options: dict[str, Any]) -> None:
+    assert run(lambda module: {"done": True}, check=True, **options)["done"] is True
+    assert not layout.lock.parent.exists()
+    assert run(fails(GreenlightError("no")), check=True, **options)["msg"] == "no"
+    assert not layout.lock.parent.exists()
+
+
+@pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
+def test_check_mode_is_done_whoever_is_at_work(run: Run, layout: Layout, options: dict[str, Any]) -> None:
+    take(layout, BOB, STALE)
+    with held(layout, BOB.run):
+        before = layout.lock.read_bytes()
+        assert run(lambda module: {"done": True}, check=True, **options, instead_of=BOB.run)["done"] is True
+        assert layout.lock.read_bytes() == before

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program beside a release runs as the release itself does, once at a time and not for ever."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import run_in_release, settings
+
+from tests.unit.fakes import Host, create, installed
+
+TIME = "20261121T094420Z"
+UNIT = "shop-something.service"
+SERVICE = """\
+# Ansible managed
+[Unit]
+Description=Flask app shop, release %i
+StartLimitIntervalSec=0
+
+[Service]
+# What it is started with
+; PrivateTmp=no
+Type=notify
+User=shop
+EnvironmentFile=/etc/shop/releases/%i.env
+Environment=PATH=/srv/shop/releases/%i/venv/bin:/usr/bin A=%i
+ExecStartPre=/bin/true
+ExecStart=/srv/shop/releases/%i/venv/bin/python -m gunicorn
+KillMode=mixed
+Restart=always
+RestartSec=2
+TimeoutStartSec=60
+RuntimeMaxSec=86400
+NotifyAccess=all
+WatchdogSec=10
+OOMPolicy=continue
+CapabilityBoundingSet=
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+  UMask=0077
+TasksMax=16
+
+[Install]
+WantedBy=multi-user.target
+"""
+DROP_IN = """\
+# Ansible managed
+[Service]
+MemoryMax=40%
+TasksMax=512
+TimeoutStopSec=45
+SystemCallFilter=
+ReadWritePaths=/srv/shop/releases/%i/x
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = installed(tmp_path, monkeypatch.setattr)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    return host
+
+
+@pytest.fixture
+def layout(host: Host) -> Layout:
+    return host.layout
+
+
+@pytest.fixture
+def release(layout: Layout) -> str:
+    return create(layout, TIME, service=SERVICE, drop_in=DROP_IN)
+
+
+def started(host: Host) -> list[str]:
+    """The words of the one systemd-run."""
+    (words,) = [call for call in host.calls if call[0] == "systemd-run"]
+    return words
+
+
+# The settings
+
+
+def test_the_settings_are_those_of_the_unit_and_then_of_the_drop_in_less_what_makes_a_server(
+    layout: Layout, release: str
+) -> None:
+    assert settings(layout, release) == [
+        "User=shop",
+        f"EnvironmentFile=/etc/shop/releases/{release}.env",
+        f"Environment=PATH=/srv/shop/releases/{release}/venv/bin:/usr/bin A={release}",
+        "CapabilityBoundingSet=",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "UMask=0077",
+        "TasksMax=16",
+        "MemoryMax=40%",
+        "TasksMax=512",
+        "SystemCallFilter=",
+        f"ReadWritePaths=/srv/shop/releases/{release}/x",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Type", "ExecStart", "ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost", "ExecCondition",
+        "Restart", "RestartSec", "RestartSteps", "RestartPreventExitStatus", "KillMode", "NotifyAccess", "WatchdogSec",
+        "WatchdogSignal", "TimeoutSec", "TimeoutStartSec", "TimeoutStopSec", "TimeoutAbortSec", "RuntimeMaxSec",
+        "OOMPolicy",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["service", "drop_in"])
+def test_no_setting_of_a_server_is_left(layout: Layout, name: str, place: str) -> None:
+    release = create(layout, TIME, **{place: f"[Service]\n{name}=x\n"})
+    assert not [line for line in settings(layout, release) if line.startswith(name)]
+
+
+@pytest.mark.parametrize("line", ["TypeOf=x", "Environment=Type=x", "OOMScoreAdjust=5", "KillSignal=SIGINT"])
+def test_a_setting_that_only_looks_like_a_servers_is_kept(layout: Layout, line: str) -> None:
+    release = create(layout, TIME, drop_in=f"[Service]\n{line}\n")
+    assert line in settings(layout, release)
+
+
+def test_the_settings_of_one_release_are_not_those_of_another(layout: Layout, release: str) -> None:
+    other = create(layout, "20261121T094421Z", service="[Service]\nUser=other\n", drop_in="[Service]\n")
+    assert settings(layout, other) == ["User=other"]
+
+
+# The run
+
+
+def test_a_program_gets_the_releases_settings_its_own_modules_and_a_bound(
+    host: Host, layout: Layout, release: str
+) -> None:
+    ended = run_in_release(layout, release, UNIT, ["/bin/sh", "-e", Path("/x y")], 600)
+    words = started(host)
+    options = [word for word in words if word.startswith("--")]
+    assert words == ["systemd-run", *options, "/bin/sh", "-e", "/x y"]
+    properties = [option.removeprefix("--property=") for option in options if option.startswith("--property=")]
+    assert properties == [
+        *settings(layout, release),
+        f"Environment=PYTHONPATH={layout.release(release)}/source",
+        "RuntimeMaxSec=600",
+    ]
+    assert set(options) - {f"--property={line}" for line in properties} == {
+        "--wait",
+        "--collect",
+        "--service-type=exec",
+        f"--unit={UNIT}",
+        "--description=Flask app shop",
+    }
+    assert host.seconds["systemd-run"] > 600
+    assert (ended.well, ended.how) == (True, "")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.5, "0.5"), (86400, "86400"), (1.0, "1")])
+def test_a_bound_is_written_as_systemd_reads_it(
+    host: Host, layout: Layout, release: str, seconds: float, text: str
+) -> None:
+    run_in_release(layout, release, UNIT, ["true"], seconds)
+    assert f"--property=RuntimeMaxSec={text}" in started(host)
+
+
+EXITED = """\
+Running as unit: x; invocation ID: y
+Finished with result: exit-code
+Main processes terminated with: code=exited/status=3
+Service runtime: 12ms
+"""
+
+
+@pytest.mark.parametrize(
+    ("ended", "how"),
+    [
+        (Finished(3, "", EXITED), "exit-code, code=exited/status=3"),
+        (Finished(1, "", "Finished with result: timeout\n"), "timeout"),
+        (Finished(1, "", "Unknown assignment: Soup=x\n"), "Unknown assignment: Soup=x"),
+    ],
+)
+def test_how_a_program_failed_is_told_in_systemds_words(
+    host: Host, layout: Layout, release: str, ended: Finished, how: str
+) -> None:
+    host.ended = ended
+    host.journal = "first\n\nlast\n"
+    found = run_in_release(layout, release, UNIT, ["false"], 1)
+    assert (found.well, found.how, found.journal) == (False, how, ["first", "last"])
+    assert ["journalctl", f"--unit={UNIT}"] in [call[:2] for call in host.calls]
+
+
+def test_one_that_still_runs_is_waited_for(host: Host, layout: Layout, release: str) -> None:
+    host.busy[UNIT] = 3
+    run_in_release(layout, release, UNIT, ["true"], 60)
+    programs = [call[0] for call in host.calls]
+    assert programs.count("systemd-run") == 1
+    assert programs[: programs.index("systemd-run")].count("systemctl") == 4
+
+
+def test_one_that_does_not_end_is_given_up_and_none_is_started_beside_it(
+    host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.busy[UNIT] = 10**9
+    now = time.monotonic()
+    waited: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: now + sum(waited))
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(GreenlightError, match=f"{UNIT} still runs on this host.*systemctl status {UNIT}"):
+        run_in_release(layout, release, UNIT, ["true"], 7)
+    assert 7 <= sum(waited) <= 8
+    assert not [call for call in host.calls if call[0] == "systemd-run"]

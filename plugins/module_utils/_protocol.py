@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -171,10 +172,19 @@ def _runs_since(service: str, restarts: int) -> bool:
 
 
 def _condemn(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
-    """Mark a release bad and tell the ledger; a full disk becomes a sentence, lest it hide what was to be said."""
-    try:
+    """Mark a release bad and tell the ledger; return what there is to say of that."""
+
+    def write_down() -> None:
         Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
+
+    return attempted(layout, write_down)
+
+
+def attempted(layout: Layout, write_down: Callable[[], None]) -> list[str]:
+    """Write down a failure; where the disk is full, return that as a sentence, lest it hide what was to be said."""
+    try:
+        write_down()
     except OSError as error:
         return [f"That could not be written down: {error.strerror} ({layout.srv})."]
     return []
@@ -323,11 +333,15 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False) ->
 def irreversible_since(layout: Layout, release: str) -> str:
     """Return the newest release whose release command can't be undone and came after ``release`` was live last."""
     found = ""
+    known = set()
     for entry in entries(layout.ledger):
-        if entry.get("release") == release and entry.get("event") == "live":
+        name = str(entry.get("release"))
+        if name == release and entry.get("event") == "live":
             found = ""
-        elif entry.get("reversible") is False and entry.get("event") in ("command", "live"):
-            found = str(entry.get("release"))
+        # The command ran once, before its release was live first; a host that didn't run it knows only of that.
+        elif entry.get("event") in ("command", "live") and name not in known:
+            known.add(name)
+            found = name if entry.get("reversible") is False else found
     return "" if found == release else found
 
 

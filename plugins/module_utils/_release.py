@@ -187,7 +187,7 @@ class Releases:
             return []
         secrets = [value for name, value in parse(body).items() if name in found.secret_names]
         # A list of old keys is one value, and each of its keys a secret of its own.
-        return [*secrets, *(item for value in secrets for item in _items(value))]
+        return [*secrets, *(item for value in secrets for item in listed(value))]
 
     def create(self, specification: Specification, key: bytes, by: str) -> Release:
         """Make the release whole under its id: environment file, drop-in and units first, the directory last.
@@ -223,7 +223,7 @@ class Releases:
             "venv": specification.venv,
             "secret_names": sorted(specification.secret_names),
             "release_variable": specification.release_variable,
-            "reversible": specification.reversible,
+            "reversible": specification.reversible or not specification.command,
             "by": by,
         }
         write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -235,14 +235,16 @@ class Releases:
         write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n", 0o600)
 
     def destroy(self, release: str) -> None:
-        """Remove all of a release but its shared source and venv; its directory, which makes it whole, goes first."""
+        """Remove all of a release but its shared source and venv.
+
+        Its directory, which makes it whole, goes first; its secrets go last, for they tell that a removal was begun.
+        """
         layout = self.layout
         doomed = layout.release(release)
         if doomed.exists():
             doomed.rename(layout.releases / f"{UNFINISHED}{release}")
             remove(layout.releases / f"{UNFINISHED}{release}")
-        remove(layout.environment_file(release))
-        for path in (layout.drop_in(release).parent, *layout.unit_files(release)):
+        for path in (layout.drop_in(release).parent, *layout.unit_files(release), layout.environment_file(release)):
             remove(path)
 
 
@@ -282,7 +284,8 @@ def _description(
     return [*facts, "", *names, "", *texts]
 
 
-def _items(value: str) -> list[str]:
+def listed(value: str) -> list[str]:
+    """Return the texts of a JSON list, which SECRET_KEY_FALLBACKS is; of anything else nothing."""
     try:
         found = json.loads(value)
     except ValueError:

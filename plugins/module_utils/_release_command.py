@@ -13,7 +13,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import rea
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import record
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import attempted, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release import COMMAND, COMMANDED, Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import run_in_release
 
@@ -48,13 +48,12 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     took = round(time.monotonic() - began, 2)
     output = mask("\n".join(ended.journal), releases.secrets(release))
     if not ended.well:
-        record(layout, "command failed", release, seconds=took, failures=ended.how)
+        said = attempted(layout, lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
-        raise GreenlightError(
-            f"the release command of {release} failed ({ended.how}):\n{output}\n{traffic}\n"
-            f"Mend it and deploy again. All it said: journalctl -u {unit}"
-        )
+        lines = [f"the release command of {release} failed ({ended.how}):", output, traffic]
+        lines.append(f"Mend it and deploy again. All it said: journalctl -u {unit}")
+        raise GreenlightError("\n".join([*lines, *said]))
     releases.mark(release, COMMANDED, {"seconds": took})
     _tell(layout, release)
     return Done(ran=True, seconds=took, output=output)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, remove_unfinished
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
@@ -19,6 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     Release,
     Releases,
     Specification,
+    listed,
 )
 
 
@@ -93,7 +94,7 @@ def rotated(layout: Layout, time: str, keys: Keys, by: str) -> Release:
         secret_names=[*(live.secret_names - old), *keys.variables()],
         release_variable=release_variable,
         command=read(home / COMMAND) or "",
-        reversible=live.reversible,
+        reversible=True,  # its command has run for the live release and is not run again
         gunicorn=read(home / GUNICORN) or "",
         drop_in=read(layout.drop_in(live.id)) or "",
         service=read(service) or "",
@@ -104,11 +105,19 @@ def rotated(layout: Layout, time: str, keys: Keys, by: str) -> Release:
 
 
 def outdated(layout: Layout) -> list[str]:
-    """Return the releases, oldest first, that hold a secret which the live release doesn't hold."""
+    """Return the releases, oldest first, that hold a secret which the live release doesn't hold.
+
+    What is left of a release whose removal was begun counts too, for its secrets are there still.
+    """
     releases = Releases(layout)
     live = _live(layout)
     known = set(releases.secrets(live.id))
-    return [each.id for each in releases.all() if each.id != live.id and set(releases.secrets(each.id)) - known]
+    names = {path.stem for path in layout.environment_files.glob("*.env")}
+    return sorted(
+        name
+        for name in names - {live.id}
+        if releases.get(name) is None or any(value not in known for value in _single(releases.secrets(name)))
+    )
 
 
 def destroy(layout: Layout) -> list[str]:
@@ -124,9 +133,15 @@ def destroy(layout: Layout) -> list[str]:
     releases = Releases(layout)
     for release in doomed:
         releases.destroy(release)
+    remove_unfinished(layout.releases)
     if not releases.previous():
         remove(layout.previous)
     return doomed
+
+
+def _single(values: Sequence[str]) -> list[str]:
+    """Leave out what is a list of secrets, each of which is there by itself."""
+    return [value for value in values if not listed(value)]
 
 
 def _live(layout: Layout) -> Release:

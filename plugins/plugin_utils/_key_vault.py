@@ -48,9 +48,12 @@ class KeyVault:
         if not self.path.is_file():
             return None
         values = _values(self._decrypted()[0], self.path)
+        fallbacks = values.get(self.fallbacks_name) or []
         if not isinstance(values.get(self.name), str):
             return None
-        return {"key": values[self.name], "fallbacks": list(values.get(self.fallbacks_name) or [])}
+        if not isinstance(fallbacks, list):
+            raise GreenlightError(f"{self.fallbacks_name} in {self.path} is no list; make it one")
+        return {"key": values[self.name], "fallbacks": fallbacks}
 
     def start(self) -> None:
         """Make a new key; the old one goes to the fallbacks, before those that are there."""
@@ -68,20 +71,24 @@ class KeyVault:
         return found
 
     def _write(self, key: str, fallbacks: list[str]) -> None:
+        path = self.path.resolve()  # a link stays one
         text, secret, vault_id = self._decrypted()
+        wanted = {**_values(text, path), self.name: key, self.fallbacks_name: fallbacks}
         changed = _with_line(text, self.name, json.dumps(key))
-        changed = _with_line(changed, self.fallbacks_name, json.dumps(fallbacks))
-        wanted = {**_values(text, self.path), self.name: key, self.fallbacks_name: fallbacks}
-        if _values(changed, self.path) != wanted:
+        if self.fallbacks_name in _values(text, path):
+            changed = changed and _with_line(changed, self.fallbacks_name, json.dumps(fallbacks))
+        else:
+            changed = changed and f"{changed.rstrip()}\n{self.fallbacks_name}: {json.dumps(fallbacks)}\n"
+        if not changed or not _says(changed, wanted):
             raise GreenlightError(
                 f"{self.path} is written in a way that can't be changed safely. Change it by hand:"
                 f" ansible-vault edit {self.path} ; put the old {self.name} into the list {self.fallbacks_name},"
                 f" a new one into {self.name}, and run this again"
             )
         encrypted = self.vault.encrypt(changed, secret, vault_id=vault_id)
-        backup = self.path.with_name(f"{self.path.name}.before-rotation")
-        shutil.copy2(self.path, backup)  # encrypted; gone as soon as the new file is known to be readable
-        write(self.path, encrypted.decode(), self.path.stat().st_mode & 0o7777)
+        backup = path.with_name(f"{path.name}.before-rotation")
+        shutil.copy2(path, backup)  # encrypted; gone as soon as the new file is known to be readable
+        write(path, encrypted.decode(), path.stat().st_mode & 0o7777)
         self._decrypted()
         backup.unlink()
 
@@ -108,8 +115,17 @@ def _values(text: str, path: Path) -> Mapping[str, Any]:
     return found
 
 
+def _says(text: str, wanted: Mapping[str, Any]) -> bool:
+    try:
+        return bool(yaml.safe_load(text) == wanted)
+    except yaml.YAMLError:
+        return False
+
+
 def _with_line(text: str, name: str, value: str) -> str:
-    """Replace the line of a variable with a value on one line, or add one at the end."""
-    line = f"{name}: {value}"
-    changed, count = re.subn(rf"^{re.escape(name)}:.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
-    return changed if count else f"{text.rstrip()}\n{line}\n"
+    """Replace the value of a variable that stands on one line, with the comment behind it kept; else an empty text."""
+    line = re.compile(rf"^({re.escape(name)}:)[^\n#]*?((?:[ \t]+#[^\n]*)?\r?)$", re.MULTILINE)
+    if not line.search(text):
+        line = re.compile(rf"^({re.escape(name)}:).*?(\r?)$", re.MULTILINE)
+    changed, count = line.subn(lambda found: f"{found[1]} {value}{found[2]}", text, count=1)
+    return changed if count else ""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -15,7 +16,9 @@ from typing import Any
 
 def owner(by: str) -> dict[str, Any]:
     """Describe the run that this worker process belongs to, see :class:`Owner` of the lock."""
-    pid = os.getppid()
+    # Not getppid(): a worker whose run was just killed has another parent, which lives.
+    parent = multiprocessing.parent_process()
+    pid = parent.pid if parent and parent.pid else os.getppid()
     place, started = _place(), _started(pid)
     run = hashlib.sha256(f"{place} {pid} {started}".encode()).hexdigest()[:12]
     return {"run": run, "by": by, "place": place, "pid": pid, "started": started}
@@ -23,7 +26,10 @@ def owner(by: str) -> dict[str, Any]:
 
 def is_dead(other: Mapping[str, Any]) -> bool:
     """Say whether the run's process is gone; False where it ran on another machine, which can't be asked."""
-    return bool(other["place"] == _place()) and _started(int(other["pid"])) != other["started"]
+    if other["place"] != _place():
+        return False
+    now = _started(int(other["pid"]))
+    return not now or now != other["started"]
 
 
 def execute_with_lock(execute: Callable[[dict[str, Any]], dict[str, Any]], by: str) -> dict[str, Any]:

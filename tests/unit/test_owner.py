@@ -23,10 +23,14 @@ FORK = multiprocessing.get_context("fork")
 with_ps = pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed on this machine")
 
 
+def worker_says(by: str = "ann@laptop") -> str:
+    return json.dumps(owner(by))
+
+
 def worker(by: str = "ann@laptop") -> dict[str, Any]:
     """What a task says, done as Ansible does it: in a process that the run's process started."""
     ours, theirs = FORK.Pipe()
-    process = FORK.Process(target=lambda: theirs.send(json.dumps(owner(by))))
+    process = FORK.Process(target=lambda: theirs.send(worker_says(by)))
     process.start()
     assert ours.poll(10)
     process.join()
@@ -169,7 +173,7 @@ def test_start_times_are_what_tells_two_processes_of_one_id(machine: Path) -> No
     known = {**owner("ann"), "pid": 4711}
     assert not is_dead({**known, "started": "100"})
     assert not is_dead({**known, "started": "100", "pid": "4711"})
-    for other in ("101", "99", "10", ""):
+    for other in ("101", "99", "10"):
         assert is_dead({**known, "started": other})
 
 
@@ -191,6 +195,28 @@ def test_a_process_may_be_called_what_it_likes() -> None:
             assert worker() == before
         finally:
             Path("/proc/self/comm").write_text(own)
+
+
+def _late(ours: Connection) -> None:
+    ours.send("at work")
+    ours.recv()
+    ours.send(worker_says())
+
+
+def test_a_worker_that_outlives_its_run_is_of_a_dead_run() -> None:
+    """It has another parent then, which lives."""
+    ours, theirs = FORK.Pipe()
+    run = FORK.Process(target=lambda: FORK.Process(target=_late, args=(theirs,)).start())
+    run.start()
+    assert ours.poll(10)
+    ours.recv()
+    run.kill()
+    run.join()
+    ours.send("go on")
+    assert ours.poll(10)
+    told = json.loads(ours.recv())
+    assert told["pid"] == run.pid
+    assert is_dead(told)
 
 
 # With the module

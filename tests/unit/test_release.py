@@ -79,7 +79,7 @@ def test_the_manifest_names_all_and_holds_no_secret(layout: Layout) -> None:
 
 @pytest.mark.parametrize("reversible", [True, False])
 def test_a_release_says_whether_its_command_can_be_undone(layout: Layout, reversible: bool) -> None:
-    made = Releases(layout).create(specification(reversible=reversible), KEY, "alice")
+    made = Releases(layout).create(specification(command="true", reversible=reversible), KEY, "alice")
     found = Releases(layout).get(made.id)
     assert found and found.reversible is made.reversible is reversible
 

@@ -326,7 +326,10 @@ def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
 
     users = threading.Thread(target=ask)
     users.start()
-    trial.runs.append(run_until(line, reboot, flask_app_source_directory=changed))
+    try:
+        trial.runs.append(run_until(line, reboot, flask_app_source_directory=changed))
+    finally:
+        ended.set()
     for server in all_servers():
         _wait_until_it_answers(server.name)
     with trial.users():

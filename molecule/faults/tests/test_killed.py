@@ -7,8 +7,9 @@ table too.
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from tests.faults import Trial, all_servers, changes_of, kill_run, killer, run_u
 STEPS = [
     "preflight | Find everything",
     "source | Send the directory",
-    "venv | Build it",
     "release | Make it",
     "edge | Publish the site",
     "release_command | Run it",
@@ -32,10 +32,10 @@ STEPS = [
     "retire | Stop every",
     "prune | Remove what",
     "unlock | Give the lock",
+    "venv | Build it",
 ]
 MODULES = [
     "source",
-    "venv",
     "release",
     "nginx_site",
     "release_command",
@@ -44,70 +44,78 @@ MODULES = [
     "front_door",
     "retire",
     "prune",
+    "venv",
 ]
 
 
-def wanted(tmp_path: Path) -> dict[str, Any]:
-    """A deploy that goes through every step: another source, venv and site, and a release command."""
+def wanted(tmp_path: Path, *, venv: bool) -> dict[str, Any]:
+    """A deploy that goes through every step: another source and site, a release command, and if asked another venv."""
     now = time.time_ns()
     directory = variants.make("good_change", tmp_path / "app", label=f"label {now}")
-    lock = directory / "requirements.txt"
-    lock.write_text(f"{lock.read_text()}\n# {now}\n")
+    if venv:
+        lock = directory / "requirements.txt"
+        lock.write_text(f"{lock.read_text()}\n# {now}\n")
     return {
         "flask_app_source_directory": str(directory),
         "flask_app_nginx_body_size_mb": 16 + now // 10**6 % 97,
-        "flask_app_release_command": "flask --app wsgi migrate",
+        "flask_app_release_command": "echo migrated",
         "flask_app_keep_releases": 1,
     }
 
 
-@pytest.fixture(scope="module")
-def never_killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """The state that two deploys leave when nobody kills them: the second is the live one, the first the one before."""
-    for _ in range(2):
-        done = run_play(**wanted(tmp_path_factory.mktemp("reference")))
-        assert done.code == 0, done.output
-    return {server.name: state(server) for server in all_servers()}
+@dataclass(frozen=True)
+class Reference:
+    """What such a deploy leaves on each server when nobody kills it, and how many changes each module makes in it."""
+
+    venv: bool
+    states: dict[str, list[str]]
+    changes: dict[str, int]
 
 
 @pytest.fixture(scope="module")
-def changes(never_killed: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """How many changes to the host each module makes in such a deploy."""
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Deploy twice in peace: the second is then the live release, and the first the one before."""
+    venv = bool(request.param)
+    first, second = (wanted(tmp_path_factory.mktemp("reference"), venv=venv) for _ in range(2))
+    done = run_play(**first)
+    assert done.code == 0, done.output
+    changes = changes_of(MODULES, lambda: run_play(**second))
+    return Reference(venv, {server.name: state(server) for server in all_servers()}, changes)
 
-    def run() -> Played:
-        return run_play(**wanted(tmp_path_factory.mktemp("count")))
 
-    return changes_of(MODULES, run)
-
-
-def same_as(never_killed: dict[str, list[str]]) -> None:
+def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
+    """Deploy, hurt; deploy again; and compare."""
+    variables = wanted(tmp_path, venv=reference.venv)
+    trial.before = {server.name: server.live for server in all_servers()}
+    with trial.users():
+        trial.runs.append(hurt(variables))
+        trial.run(**variables)
+    trial.expect(live="new", code=1, again=0)
     for server in all_servers():
-        now = set(state(server))
-        then = set(never_killed[server.name])
+        now, then = set(state(server)), set(reference.states[server.name])
         assert (sorted(now - then), sorted(then - now)) == ([], []), server.name
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_run_killed(trial: Trial, step: str, never_killed: dict[str, list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reference", "step"), [(step.startswith("venv"), step) for step in STEPS], indirect=["reference"]
+)
+def test_run_killed(reference: Reference, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"run killed at: {step.partition(' |')[0]}"
-    variables = wanted(tmp_path)
-    with trial.users():
-        trial.runs.append(run_until(step, kill_run(0.4), **variables))
-        trial.run(**variables)
-    trial.expect(live="new", code=-9, again=0)
-    same_as(never_killed)
+    row(reference, trial, tmp_path, lambda variables: run_until(step, kill_run(0.4), **variables))
 
 
-@pytest.mark.parametrize(("module", "where"), itertools.product(MODULES, ["middle", "last"]))
-def test_module_killed(  # noqa: PLR0917  # fixtures, which pytest gives by name
-    trial: Trial, module: str, where: str, never_killed: dict[str, list[str]], changes: dict[str, int], tmp_path: Path
-) -> None:
-    change = {"middle": (changes[module] + 1) // 2, "last": changes[module]}[where]
-    trial.fault = f"module killed: {module}, change {change} of {changes[module]}"
-    variables = wanted(tmp_path)
-    with trial.users():
+@pytest.mark.parametrize(
+    ("reference", "module", "where"),
+    [(module == "venv", module, where) for module in MODULES for where in ("middle", "last")],
+    indirect=["reference"],
+)
+def test_module_killed(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
+    last = reference.changes[module]
+    change = {"middle": (last + 1) // 2, "last": last}[where]
+    trial.fault = f"module killed: {module}, change {change} of {last}"
+
+    def hurt(variables: dict[str, Any]) -> Played:
         with killer(module, change):
-            trial.run(**variables)
-        trial.run(**variables)
-    trial.expect(live="new", code=1, again=0)
-    same_as(never_killed)
+            return run_play(**variables)
+
+    row(reference, trial, tmp_path, hurt)

@@ -90,4 +90,6 @@ units = subprocess.run(
     check=True,
 )
 for row in sorted(units.stdout.splitlines()):
-    print("unit", *map(told, row.split()[:4]))
+    name, _, active, sub = row.split()[:4]
+    if active != "inactive":  # one that was stopped is listed until systemd forgets it
+        print("unit", told(name), active, sub)

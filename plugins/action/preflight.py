@@ -92,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         else:
             stale = {"stale_seconds": values["flask_app_lock_seconds"]}
             outcome = execute_with_lock(lambda more: execute({**stale, **more}), values["flask_app_deployer"])
-            self._run_id = outcome["run"]
+            self._run_id = outcome.get("run", "")
         if outcome.get("locked"):
             return {}, [Problem(str(outcome["msg"]), "")]
         if outcome.get("failed") or outcome.get("unreachable"):

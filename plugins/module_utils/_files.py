@@ -44,7 +44,7 @@ def make_directory(path: Path, mode: int = 0o755) -> bool:
 
 def write(path: Path, content: str, mode: int = 0o644) -> bool:
     """Write ``content`` to ``path`` with ``mode``, atomically; say whether the file was not so already."""
-    if read(path) == content and (path.stat().st_mode & 0o7777) == mode:
+    if path.is_file() and path.read_bytes() == content.encode() and (path.stat().st_mode & 0o7777) == mode:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)

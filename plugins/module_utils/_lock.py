@@ -94,7 +94,12 @@ def held(layout: Layout, run: str) -> Iterator[None]:
                 f"this run has lost its lock on {layout.app}: {now}. Nothing more was changed; run the play again."
             )
         _write(layout, record)
-        yield
+        try:
+            yield
+        finally:
+            # A step may take longer than what makes a run count as dead; unless the lock was broken meanwhile.
+            if _record(layout).get("run") == run:
+                _write(layout, record)
 
 
 def release(layout: Layout, run: str) -> None:

@@ -358,9 +358,11 @@ def superfluous(layout: Layout) -> list[str]:
 def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
     """Stop every release but the live one, after its accepted requests; return the seconds for each.
 
-    Without a live release nothing is stopped: whatever runs is of more use than nothing.
+    Without a live release nothing is stopped: whatever runs is of more use than nothing. Nor while the live one is on
+    trial, for the one before it is the way back.
     """
-    if not Releases(layout).live():
+    live = Releases(layout).live()
+    if not live or read(layout.trial) == live:
         return {}
     seconds = {release: _stop_release(layout, release, bounds) for release in superfluous(layout)}
     # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.

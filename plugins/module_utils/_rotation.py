@@ -133,7 +133,8 @@ def destroy(layout: Layout) -> list[str]:
     releases = Releases(layout)
     for release in doomed:
         releases.destroy(release)
-    remove_unfinished(layout.releases)
+    for directory in (layout.releases, layout.environment_files):
+        remove_unfinished(directory)
     if not releases.previous():
         remove(layout.previous)
     return doomed

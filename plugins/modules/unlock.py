@@ -54,7 +54,8 @@ SPEC = {
 def body(module: AnsibleModule) -> dict[str, object]:
     layout = Layout(module.params["app"])
     if module.params["of"]:
-        release(layout, module.params["of"])
+        if not module.check_mode:
+            release(layout, module.params["of"])
         return {"changed": False, "was": ""}
     was = break_lock(layout, dry=module.check_mode)
     return {"changed": bool(was), "was": was}

@@ -51,6 +51,10 @@ class KeyVault:
         fallbacks = values.get(self.fallbacks_name) or []
         if not isinstance(values.get(self.name), str):
             return None
+        if "{{" in values[self.name]:
+            raise GreenlightError(
+                f"{self.name} in {self.path} is a template; rotate the key in the place that it names"
+            )
         if not isinstance(fallbacks, list):
             raise GreenlightError(f"{self.fallbacks_name} in {self.path} is no list; make it one")
         return {"key": values[self.name], "fallbacks": fallbacks}
@@ -124,7 +128,7 @@ def _says(text: str, wanted: Mapping[str, Any]) -> bool:
 
 def _with_line(text: str, name: str, value: str) -> str:
     """Replace the value of a variable that stands on one line, with the comment behind it kept; else an empty text."""
-    line = re.compile(rf"^({re.escape(name)}:)[^\n#]*?((?:[ \t]+#[^\n]*)?\r?)$", re.MULTILINE)
+    line = re.compile(rf"^({re.escape(name)}:)[^\n#'\"]*?((?:[ \t]+#[^\n]*)?\r?)$", re.MULTILINE)
     if not line.search(text):
         line = re.compile(rf"^({re.escape(name)}:).*?(\r?)$", re.MULTILINE)
     changed, count = line.subn(lambda found: f"{found[1]} {value}{found[2]}", text, count=1)

@@ -13,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+#: In place of a start: the process has ended and its parent has not asked for it yet.
+ENDED = "ended"
+
 
 def owner(by: str) -> dict[str, Any]:
     """Describe the run that this worker process belongs to, see :class:`Owner` of the lock."""
@@ -25,24 +28,31 @@ def owner(by: str) -> dict[str, Any]:
 
 
 def is_dead(other: Mapping[str, Any]) -> bool:
-    """Say whether the run's process is gone; False where it ran on another machine, which can't be asked."""
+    """Say whether the run's process is known to be gone; one of another machine is not, for that can't be asked."""
     if other["place"] != _place():
         return False
-    now = _started(int(other["pid"]))
-    return not now or now != other["started"]
+    pid = int(other["pid"])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's, and there
+        return False
+    now = _started(pid)
+    return now == ENDED or bool(now and other["started"] and now != other["started"])
 
 
 def execute_with_lock(execute: Callable[[dict[str, Any]], dict[str, Any]], by: str) -> dict[str, Any]:
     """Run a module that takes the lock for this run; a run of this machine that is dead is not waited for.
 
-    ``execute`` gets the arguments that the lock needs. The result of a module that got the lock has ``run``.
+    ``execute`` gets the arguments that the lock needs. Where the module got the lock, its result also has ``run``.
     """
     mine = owner(by)
     outcome = execute({"owner": mine})
     other = outcome.get("locked")
     if other and is_dead(other):
         outcome = execute({"owner": mine, "instead_of": other["run"]})
-    return {**outcome, "run": mine["run"]}
+    return outcome if outcome.get("failed") else {**outcome, "run": mine["run"]}
 
 
 def _place() -> str:
@@ -55,16 +65,19 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks (proc(5)) or as ps(1) writes it; empty where there is no such process."""
+    """When a process started, in ticks (proc(5)) or as ps(1) writes it; empty where that can't be known."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return stat.rpartition(")")[2].split()[19]
+        state, *fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
         pass
+    else:
+        return ENDED if state in "ZX" else fields[18]
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return " ".join(done.stdout.split())

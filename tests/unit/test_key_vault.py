@@ -161,7 +161,7 @@ def test_the_next_rotation_begins_where_the_last_one_ended(vault: Vault) -> None
 
 
 @pytest.mark.parametrize(
-    "key", ["'it''s \"quoted\" \\ # no comment'", '"tab \\t, \\"é\\" and \\\\"', "a: b", "{{ x }}", "'17'", "é"]
+    "key", ["'it''s \"quoted\" \\ # no comment'", '"tab \\t, \\"é\\" and \\\\"', "a: b", "'17'", "é"]
 )
 def test_an_awkward_old_key_is_kept_as_it_was(vault: Vault, key: str) -> None:
     quoted = key if key[0] in "'\"" else f"'{key}'"
@@ -303,7 +303,18 @@ def test_who_must_change_a_file_by_hand_is_told_how(vault: Vault, text: str) -> 
     assert f"put the old {NAME} into the list {LIST}, a new one into {NAME}, and run this again" in str(refused.value)
 
 
-@pytest.mark.parametrize("line", [f'"{NAME}": {KEY}\n', f"{NAME} : {KEY}\n", f"? {NAME}\n: {KEY}\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'"{NAME}": {KEY}\n',
+        f"{NAME} : {KEY}\n",
+        f"? {NAME}\n: {KEY}\n",
+        f"{NAME}: '{KEY}#1' # each November\n",
+        pytest.param(
+            f"{NAME}: 'x #{KEY}'\n",
+        ),
+    ],
+)
 def test_at_the_end_no_line_holds_the_old_key(vault: Vault, line: str) -> None:
     vault.holds(line)
     try:
@@ -509,6 +520,18 @@ def test_a_host_gets_the_keys_that_the_file_holds_now(vault: Vault, monkeypatch:
     vault.keys.start()
     old = {"flask_app_secrets": {"SECRET_KEY": KEY}, "__flask_app_fallbacks": {}}
     assert handed(vault, monkeypatch, **old) == {"key": vault.values[NAME], "fallbacks": [KEY]}
+
+
+def test_a_key_that_the_file_takes_from_elsewhere_is_never_deployed_as_the_text_of_its_template(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.holds(f"{NAME}: '{{{{ elsewhere }}}}'\n")
+    secrets = {"SECRET_KEY": trust_as_template("{{ elsewhere }}")}
+    try:
+        found = handed(vault, monkeypatch, elsewhere=KEY, flask_app_secrets=secrets)
+    except AnsibleActionFail:
+        return
+    assert found["key"] == KEY
 
 
 @pytest.mark.parametrize("absent", ["file", "variable"])

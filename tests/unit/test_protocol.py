@@ -76,11 +76,17 @@ def prove(host: Host, release: str, answer: Answer | None = None) -> str:
     return release
 
 
+def retired(layout: Layout) -> dict[str, float]:
+    """Retire as after the front door, which has ended the trial of the live release."""
+    layout.trial.unlink(missing_ok=True)
+    return retire(layout, BOUNDS)
+
+
 def go_live(host: Host, time: str, **changes: object) -> str:
     """Deploy a release, all of it but the pruning."""
     release = prove(host, create(host.layout, time, **changes))
     switch(host.layout, release)
-    retire(host.layout, BOUNDS)
+    retired(host.layout)
     return release
 
 
@@ -571,7 +577,7 @@ def test_without_a_running_previous_release_the_site_answers_503(host: Host, lay
     new = prove(host, create(layout, NEW))
     switch(layout, new)
     if case == "previous stopped":
-        retire(layout, BOUNDS)
+        _systemd.stop(sorted(units(old)), 1)
     if case == "previous bad":
         Releases(layout).mark(old, BAD, {})
     with pytest.raises(GreenlightError, match="No earlier release runs: the site answers 503"):
@@ -584,6 +590,25 @@ def test_without_a_running_previous_release_the_site_answers_503(host: Host, lay
 # Retire
 
 
+def test_nothing_is_retired_while_the_live_release_is_on_trial(host: Host, layout: Layout) -> None:
+    old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    assert retire(layout, BOUNDS) == {}
+    assert host.running() == units(old, new)
+    assert units(old) <= host.enabled()
+
+
+def test_a_trial_that_never_began_keeps_no_other_release_running(host: Host, layout: Layout) -> None:
+    """As after a run that was killed before the traffic moved, and a change of mind."""
+    old = deployed(host, OLD)
+    prove(host, create(layout, NEW))
+    layout.trial.write_text(f"{NEW}-a1a1a1a1")
+    ask_at_the_front_door(host, old)
+    retire(layout, BOUNDS)
+    assert host.running() == units(old)
+
+
 def test_retiring_stops_all_but_the_live_release(host: Host, layout: Layout) -> None:
     older, old = (prove(host, create(layout, time)) for time in (OLDER, OLD))
     new = prove(host, create(layout, NEW))
@@ -591,10 +616,10 @@ def test_retiring_stops_all_but_the_live_release(host: Host, layout: Layout) -> 
     _systemd.enable([layout.service_unit(old)])
     switch(layout, new)
     assert superfluous(layout) == [older, old]
-    assert sorted(retire(layout, BOUNDS)) == [older, old]
+    assert sorted(retired(layout)) == [older, old]
     assert host.running() == host.enabled() == units(new)
     assert not list(host.failed.iterdir())
-    assert retire(layout, BOUNDS) == {}
+    assert retired(layout) == {}
 
 
 def test_a_socket_is_stopped_before_its_service_and_both_are_kept_from_the_next_boot(
@@ -604,7 +629,7 @@ def test_a_socket_is_stopped_before_its_service_and_both_are_kept_from_the_next_
     new = prove(host, create(layout, NEW))
     switch(layout, new)
     host.calls.clear()
-    retire(layout, BOUNDS)
+    retired(layout)
     told = [
         [word for word in call[1:] if not word.startswith("--")]
         for call in host.calls
@@ -622,7 +647,7 @@ def test_a_release_is_stopped_only_when_nobody_waits_in_its_queue(host: Host, la
     switch(layout, prove(host, create(layout, NEW)))
     host.queues[str(layout.socket(old))] = [3, 2, 1]
     host.calls.clear()
-    (seconds,) = retire(layout, BOUNDS).values()
+    (seconds,) = retired(layout).values()
     programs = [call[0] if call[0] == "ss" else call[1] for call in host.calls]
     assert programs.count("ss") == 4
     assert max(number for number, name in enumerate(programs) if name == "ss") < programs.index("disable")
@@ -633,6 +658,7 @@ def test_a_queue_that_never_empties_is_waited_for_no_longer_than_the_bound(host:
     old = go_live(host, OLD)
     switch(layout, prove(host, create(layout, NEW)))
     host.queues[str(layout.socket(old))] = [1] * 1000
+    layout.trial.unlink()
     (seconds,) = retire(layout, Bounds(drain_seconds=0.2)).values()
     assert 0.2 <= seconds < 0.5
     assert units(old) & host.running() == set()
@@ -968,7 +994,7 @@ def events(layout: Layout) -> list[tuple[object, object]]:
 
 
 def test_the_ledger_tells_the_story_of_a_deploy_once(host: Host, layout: Layout) -> None:
-    old = go_live(host, OLD)
+    old = deployed(host, OLD)
     for _ in range(2):
         host.front_door = healthy(old)
         check_front_door(layout, contract(old), PATIENCE, PUBLIC, BOUNDS)
@@ -1073,7 +1099,7 @@ def test_the_ledger_tells_how_long_a_release_took_to_retire(host: Host, layout: 
     deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
-    (seconds,) = retire(layout, BOUNDS).values()
+    (seconds,) = retired(layout).values()
     assert entries(layout.ledger)[-1]["seconds"] == seconds
 
 

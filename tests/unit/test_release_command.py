@@ -170,5 +170,6 @@ def test_a_full_disk_does_not_hide_why_a_command_failed(
     host.ended = FAILED
     host.journal = "disk full"
     monkeypatch.setattr(_protocol, "append", no_space)
-    with pytest.raises(GreenlightError, match=f"the release command of {release} failed"):
+    with pytest.raises(GreenlightError, match=f"the release command of {release} failed") as failed:
         run_release_command(layout, release, 60)
+    assert f"That could not be written down: No space left on device ({layout.srv})." in str(failed.value)

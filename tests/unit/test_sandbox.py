@@ -125,11 +125,6 @@ def test_a_setting_that_only_looks_like_a_servers_is_kept(layout: Layout, line: 
     assert line in settings(layout, release)
 
 
-def test_the_settings_of_one_release_are_not_those_of_another(layout: Layout, release: str) -> None:
-    other = create(layout, "20261121T094421Z", service="[Service]\nUser=other\n", drop_in="[Service]\n")
-    assert settings(layout, other) == ["User=other"]
-
-
 # The run
 
 

@@ -32,7 +32,6 @@ STEPS = [
     "retire | Stop every",
     "prune | Remove what",
     "unlock | Give the lock",
-    "venv | Build it",
 ]
 MODULES = [
     "source",
@@ -44,7 +43,6 @@ MODULES = [
     "front_door",
     "retire",
     "prune",
-    "venv",
 ]
 
 
@@ -72,15 +70,23 @@ class Reference:
     changes: dict[str, int]
 
 
-@pytest.fixture(scope="module")
-def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+def _reference(directory: Path, *, venv: bool) -> Reference:
     """Deploy twice in peace: the second is then the live release, and the first the one before."""
-    venv = bool(request.param)
-    first, second = (wanted(tmp_path_factory.mktemp("reference"), venv=venv) for _ in range(2))
+    first, second = (wanted(directory / name, venv=venv) for name in ("first", "second"))
     done = run_play(**first)
     assert done.code == 0, done.output
-    changes = changes_of(MODULES, lambda: run_play(**second))
+    changes = changes_of([*MODULES, "venv"], lambda: run_play(**second))
     return Reference(venv, {server.name: state(server) for server in all_servers()}, changes)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return _reference(tmp_path_factory.mktemp("reference"), venv=False)
+
+
+@pytest.fixture(scope="module")
+def reference_with_venv(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return _reference(tmp_path_factory.mktemp("reference"), venv=True)
 
 
 def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
@@ -96,20 +102,12 @@ def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict
         assert (sorted(now - then), sorted(then - now)) == ([], []), server.name
 
 
-@pytest.mark.parametrize(
-    ("reference", "step"), [(step.startswith("venv"), step) for step in STEPS], indirect=["reference"]
-)
-def test_run_killed(reference: Reference, trial: Trial, step: str, tmp_path: Path) -> None:
+def kill_the_run(reference: Reference, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"run killed at: {step.partition(' |')[0]}"
     row(reference, trial, tmp_path, lambda variables: run_until(step, kill_run(0.4), **variables))
 
 
-@pytest.mark.parametrize(
-    ("reference", "module", "where"),
-    [(module == "venv", module, where) for module in MODULES for where in ("middle", "last")],
-    indirect=["reference"],
-)
-def test_module_killed(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
+def kill_the_module(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
     last = reference.changes[module]
     change = {"middle": (last + 1) // 2, "last": last}[where]
     trial.fault = f"module killed: {module}, change {change} of {last}"
@@ -119,3 +117,26 @@ def test_module_killed(reference: Reference, trial: Trial, module: str, where: s
             return run_play(**variables)
 
     row(reference, trial, tmp_path, hurt)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_run_killed(reference: Reference, trial: Trial, step: str, tmp_path: Path) -> None:
+    kill_the_run(reference, trial, step, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["middle", "last"])
+@pytest.mark.parametrize("module", MODULES)
+def test_module_killed(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
+    kill_the_module(reference, trial, module, where, tmp_path)
+
+
+# A venv is the longest of all steps, so only these rows have one to build.
+
+
+def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, trial: Trial, tmp_path: Path) -> None:
+    kill_the_run(reference_with_venv, trial, "venv | Build it", tmp_path)
+
+
+@pytest.mark.parametrize("where", ["middle", "last"])
+def test_venv_module_killed(reference_with_venv: Reference, trial: Trial, where: str, tmp_path: Path) -> None:
+    kill_the_module(reference_with_venv, trial, "venv", where, tmp_path)

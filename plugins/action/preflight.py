@@ -7,7 +7,7 @@ It takes no options: it reads the role's variables and holds them against ``meta
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     #: Of this run, empty as long as it has no lock.
     _run_id = ""
+    #: What the host's part says beside its findings, such as whose lock it took over.
+    _warnings: Sequence[object] = ()
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -36,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             problems += _controller_problems(values)
             host, more = self._ask_host(values, known, lock=not problems)
             problems += more
-        result["changed"] = False
+        result.update(changed=False, warnings=list(self._warnings))
         if problems:
             app = str(values.get("flask_app_name") or "The app")
             result.update(failed=True, msg=describe(problems, app, str(known.get("inventory_hostname"))))
@@ -98,6 +100,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if outcome.get("failed") or outcome.get("unreachable"):
             reason = str(outcome.get("module_stderr") or outcome.get("msg")).strip()
             return {}, [Problem(f"the host can't be asked: {reason}", "Mend the connection or the host's Python.")]
+        self._warnings = outcome.get("warnings", ())
         return outcome["host"], [Problem(**found) for found in outcome["problems"]]
 
 

@@ -23,7 +23,7 @@ def hooks(tmp_path: Path) -> dict[str, Any]:
     task = {
         "name": "Write down",
         "ansible.builtin.shell": {
-            "cmd": "(echo '{{ flask_app_event | to_json }}'; basename $(readlink /srv/guestbook/live)) >> /tmp/hooks"
+            "cmd": "(echo {{ flask_app_event | to_json | quote }}; basename $(readlink /srv/guestbook/live)) >> /tmp/hooks"
         },
     }
     path = tmp_path / "hook.yml"

@@ -36,7 +36,7 @@ def test_it_runs_once_for_the_group_before_the_release_has_traffic() -> None:
 
 
 def test_it_has_the_sandbox_of_the_release() -> None:
-    done = run_play(flask_app_release_command="touch /etc/passwd", limit="debian13")
+    done = run_play(flask_app_release_command="touch /etc/by-the-command", limit="debian13")
     assert done.code != 0
     assert "Read-only file system" in done.prose
     done = run_play(flask_app_release_command="ls /root /home/deploy", limit="debian13")

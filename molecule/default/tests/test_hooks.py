@@ -20,12 +20,9 @@ POINTS = ("before_build", "before_switch", "after_switch", "on_failure")
 @pytest.fixture
 def hooks(tmp_path: Path) -> dict[str, Any]:
     """At each point a hook that writes down what it was given and who is live then."""
-    task = {
-        "name": "Write down",
-        "ansible.builtin.shell": {
-            "cmd": "(echo {{ flask_app_event | to_json | quote }}; basename $(readlink /srv/guestbook/live)) >> /tmp/hooks"
-        },
-    }
+    event = "printf '%s\\n' {{ flask_app_event | to_json | quote }}"
+    live = "basename $(readlink /srv/guestbook/live)"
+    task = {"name": "Write down", "ansible.builtin.shell": {"cmd": f"({event}; {live}) >> /tmp/hooks"}}
     path = tmp_path / "hook.yml"
     path.write_text(json.dumps([task]))
     return {f"flask_app_hooks_{point}": [str(path)] for point in POINTS}

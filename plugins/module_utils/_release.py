@@ -92,6 +92,11 @@ class Specification:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
+    def undoable(self) -> bool:
+        """Whether older code bears what this release does to its data."""
+        return self.reversible or not self.command
+
+    @property
     def id(self) -> str:
         return f"{self.time}-{self.source[:8]}"
 
@@ -160,7 +165,12 @@ class Releases:
         return next((release for release in candidates if release.id == live), candidates[-1] if candidates else None)
 
     def is_intact(self, release: Release, specification: Specification) -> bool:
-        """Say whether the files of a release are still those that the specification makes, unchanged by any hand."""
+        """Say whether the files of a release are still those that the specification makes, unchanged by any hand.
+
+        One that is only now declared to be not undoable isn't either: what it says of itself never changes.
+        """
+        if release.reversible and not specification.undoable:
+            return False
         layout = self.layout
         variables = {**specification.variables, specification.release_variable: release.id}
         service, socket = layout.unit_files(release.id)
@@ -223,7 +233,7 @@ class Releases:
             "venv": specification.venv,
             "secret_names": sorted(specification.secret_names),
             "release_variable": specification.release_variable,
-            "reversible": specification.reversible or not specification.command,
+            "reversible": specification.undoable,
             "by": by,
         }
         write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")

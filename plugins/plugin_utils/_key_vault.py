@@ -49,12 +49,8 @@ class KeyVault:
             return None
         values = _values(self._decrypted()[0], self.path)
         fallbacks = values.get(self.fallbacks_name) or []
-        if not isinstance(values.get(self.name), str):
+        if not isinstance(values.get(self.name), str) or "{{" in values[self.name]:  # it is kept elsewhere
             return None
-        if "{{" in values[self.name]:
-            raise GreenlightError(
-                f"{self.name} in {self.path} is a template; rotate the key in the place that it names"
-            )
         if not isinstance(fallbacks, list):
             raise GreenlightError(f"{self.fallbacks_name} in {self.path} is no list; make it one")
         return {"key": values[self.name], "fallbacks": fallbacks}
@@ -128,7 +124,8 @@ def _says(text: str, wanted: Mapping[str, Any]) -> bool:
 
 def _with_line(text: str, name: str, value: str) -> str:
     """Replace the value of a variable that stands on one line, with the comment behind it kept; else an empty text."""
-    line = re.compile(rf"^({re.escape(name)}:)[^\n#'\"]*?((?:[ \t]+#[^\n]*)?\r?)$", re.MULTILINE)
+    text_or_quoted = r"""(?:[ \t]*"(?:[^"\\\n]|\\.)*"|[^\n#'"]*?)"""
+    line = re.compile(rf"^({re.escape(name)}:){text_or_quoted}((?:[ \t]+#[^\n]*)?\r?)$", re.MULTILINE)
     if not line.search(text):
         line = re.compile(rf"^({re.escape(name)}:).*?(\r?)$", re.MULTILINE)
     changed, count = line.subn(lambda found: f"{found[1]} {value}{found[2]}", text, count=1)

@@ -212,7 +212,6 @@ def test_a_comment_behind_the_key_stays(vault: Vault) -> None:
     assert "# each November" in vault.text
 
 
-@pytest.mark.xfail(strict=True, reason="_with_line keeps no comment behind a quoted value, such as its own")
 def test_a_comment_behind_the_key_stays_to_the_end_of_the_rotation(vault: Vault) -> None:
     vault.holds(f"{NAME}: {KEY} # each November\n")
     vault.keys.start()
@@ -542,7 +541,6 @@ def test_a_key_that_the_file_takes_from_elsewhere_is_never_deployed_as_the_text_
     assert found["key"] == KEY
 
 
-@pytest.mark.xfail(strict=True, reason="KeyVault.read refuses a template instead of holding no key")
 def test_where_the_file_takes_the_key_from_elsewhere_a_host_gets_the_keys_of_the_inventory(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

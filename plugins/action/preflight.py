@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -48,8 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
         """Return the role's variables in their declared types, or nothing where a type or a required one is wrong."""
-        path = Path(known["role_path"]) / "meta/argument_specs.yml"
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+        spec = load_spec(known["role_path"])
         problems = inputs.misspelt(known, spec)
         values: dict[str, Any] = {}
         for name in spec:

@@ -129,13 +129,14 @@ def prove(
     patience: Patience,
     *,
     alive: Callable[[], bool] = lambda: True,
+    started: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Proof:
     """Probe until N of M answers kept the contract, or that can't happen any more, or ``alive`` says no.
 
     Until the app has answered for the first time, no answer and HTTP 503 mean "still starting" and are bounded by
-    ``start_seconds`` only; from then on each probe counts.
+    ``start_seconds`` only; from then on each probe counts. Of an app that has ``started``, each probe counts at once.
     """
     began = clock()
     deadline = began + patience.start_seconds
@@ -147,7 +148,7 @@ def prove(
         if not alive():
             failures = [Failure("process", "running", "ended by itself")]
             break
-        starting = not first
+        starting = not (started or first)
         seconds = max(0.1, deadline - clock()) if starting else patience.probe_seconds
         try:
             answer = ask(seconds, alive)
@@ -161,7 +162,7 @@ def prove(
         else:
             if not (starting and answer.status == HTTPStatus.SERVICE_UNAVAILABLE):
                 first = first or clock() - began
-        if first or clock() >= deadline:
+        if started or first or clock() >= deadline:
             kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)
         if starting and failures and clock() >= deadline:
             break

@@ -110,6 +110,11 @@ def release(layout: Layout, run: str) -> None:
                 remove(layout.lock)
 
 
+def holder(layout: Layout) -> str:
+    """Return who holds the lock, or an empty text."""
+    return str(_record(layout).get("by", ""))
+
+
 def break_lock(layout: Layout, *, dry: bool = False) -> str:
     """Take the lock from whoever holds it; return who that was, or an empty text. With ``dry`` only tell.
 

@@ -27,8 +27,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import holder
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Release, Releases
 
@@ -128,20 +129,21 @@ def prove_candidate(
     restarts = systemd.state(service).restarts
     started = systemd.start([socket, service], patience.start_seconds)
 
-    def asked(target: Target, patience: Patience) -> Proof:
+    def asked(target: Target, *, again: bool = False) -> Proof:
         return prove(
             lambda seconds, worth: get(target, seconds, worth),
             contract,
             patience,
             alive=lambda: started and _runs_since(service, restarts),
+            started=again,
         )
 
-    proof = asked(target, patience)
+    proof = asked(target)
     if proof.kept and url:
         target = Target(url, host, path, REHEARSAL)
         link(layout.candidate_socket, str(layout.socket(release)))
         try:
-            rehearsal = asked(target, replace(patience, start_seconds=patience.probe_seconds))
+            rehearsal = asked(target, again=True)
         finally:
             remove(layout.candidate_socket)
         proof = replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
@@ -151,6 +153,7 @@ def prove_candidate(
             "health": mask(answer.body, releases.secrets(release)) if answer else "",
             "start_seconds": round(proof.first_answer_seconds, 2),
             "candidate_seconds": round(proof.seconds, 2),
+            "restarts": restarts,
         }
         releases.mark(release, PROVED, fact)
         return proof
@@ -166,16 +169,23 @@ def prove_candidate(
 
 
 def _runs_since(service: str, restarts: int) -> bool:
-    """Say whether the service runs and systemd had to start it no more often than ``restarts`` times."""
+    """Say whether the service runs and systemd had to start it again no more than ``restarts`` times."""
     now = systemd.state(service)
-    return now.is_running and now.restarts == restarts
+    return now.is_running and now.restarts <= restarts
 
 
 def _condemn(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
-    """Mark a release bad and tell the ledger; return what there is to say of that."""
+    """Mark a release bad and tell the ledger; return what there is to say of that.
+
+    One that was live before, with success, is not marked: what is wrong now, such as a database that is down, may be
+    right again tomorrow, and it must be there to go back to.
+    """
 
     def write_down() -> None:
-        Releases(layout).mark(release, BAD, report)
+        if not any(
+            entry.get("event") == "live" and entry.get("release") == release for entry in entries(layout.ledger)
+        ):
+            Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
 
     return attempted(layout, write_down)
@@ -245,11 +255,14 @@ def check_front_door(
     """
     on_trial = not dry and read(layout.trial) == contract.release
     service = layout.service_unit(contract.release)
+    # As often as systemd had started it again when it was proved: a release may have lived long before.
+    restarts = int(json.loads(read(layout.release(contract.release) / PROVED) or "{}").get("restarts", 0))
     proof = prove(
         lambda seconds, worth: get(target, seconds, worth),
         contract,
         patience,
-        alive=lambda: not on_trial or _runs_since(service, 0),
+        alive=lambda: not on_trial or _runs_since(service, restarts),
+        started=True,
     )
     if proof.kept and proof.answer:
         if on_trial:
@@ -406,7 +419,8 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     doomed: list[Path] = []
     doomed += _entries_except(layout.releases, kept)
     doomed += _entries_except(layout.environment_files, {f"{name}.env" for name in kept})
-    doomed += sorted(path for path in layout.units.glob(f"{layout.app}@*") if _release_of(path) not in kept)
+    units = [path for path in layout.units.glob(f"{layout.app}@*") if RELEASE_ID.match(_release_of(path))]
+    doomed += sorted(path for path in units if _release_of(path) not in kept)
     doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
     return [str(path) for path in doomed]
 
@@ -433,6 +447,7 @@ def record(layout: Layout, event: str, release: str, **facts: object) -> None:
     found = Releases(layout).get(release)
     manifest = found.manifest if found else {}
     known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
+    known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
     if manifest.get("reversible") is False:
         known["reversible"] = False
     proof = json.loads(read(layout.release(release) / PROVED) or "{}") if event == "live" else {}

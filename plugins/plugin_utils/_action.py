@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, load_spec, merged
 
 
 class ModuleAction(ActionBase):  # type: ignore[misc]
@@ -45,9 +47,16 @@ class OpaqueVariablesAction(ModuleAction):
 
 
 class LockingAction(ModuleAction):
-    """Let the module take the lock for this run, started by whom the option ``by`` names."""
+    """Let the module take the lock for this run, started by whom the option ``by`` names.
+
+    A first step too: a variable of the role that is misspelt would be ignored in silence.
+    """
 
     def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        spec = load_spec(known["role_path"])
+        misspelt = inputs.misspelt(known, spec)
+        if misspelt:
+            raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
         given = dict(arguments)
         by = str(given.pop("by"))
         if self._task.check_mode:

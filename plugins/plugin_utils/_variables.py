@@ -6,8 +6,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.template import Templar
 
 
@@ -28,6 +30,13 @@ def plain(value: Any) -> Any:
 def templated(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
     """Return the variable ``name`` with its templates resolved; raises Ansible's own error where one can't be."""
     return plain(templar.template(task_vars[name]))
+
+
+def load_spec(role_path: str) -> dict[str, Any]:
+    """Return the role's variables as its argument specification has them: name to option."""
+    text = (Path(role_path) / "meta/argument_specs.yml").read_text(encoding="utf-8")
+    options: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["main"]["options"]
+    return options
 
 
 def merged(templar: Templar, task_vars: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

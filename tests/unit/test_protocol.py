@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _command, 
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     Bounds,
     check_front_door,
@@ -1217,3 +1219,69 @@ def test_a_systemctl_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_command, "run", lambda argv, **_: _command.Finished(1, "", "Failed to connect to bus\n"))
     with pytest.raises(GreenlightError, match=r"(?s)daemon-reload failed \(exit code 1\):\nFailed to connect to bus"):
         _systemd.reload_units()
+
+
+# What a critic found
+
+
+def test_one_slow_answer_at_the_front_door_is_no_false_alarm(
+    host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    answers = [None, healthy(new), healthy(new), healthy(new)]
+
+    def get(target: Target, seconds: float, worth: object) -> Answer:
+        answer = answers.pop(0)
+        if answer is None:
+            time.sleep(seconds)
+            raise NoAnswer("no complete answer in time")
+        return answer
+
+    monkeypatch.setattr(_protocol, "get", get)
+    patience = Patience(start_seconds=0.02, probe_seconds=0.02, successes=3, probes=5)
+    check_front_door(layout, contract(new), patience, PUBLIC, BOUNDS)
+    assert Releases(layout).live() == new
+
+
+def test_a_release_that_was_live_once_is_refused_and_stays_good(host: Host, layout: Layout) -> None:
+    """What it suffers from now, such as a database that is down, may be over tomorrow."""
+    old = deployed(host, OLD)
+    deployed(host, NEW)
+    with pytest.raises(GreenlightError, match="was not proved"):
+        prove(host, old, Answer(500, "the database is down", 0.01))
+    assert rollback_target(layout).id == old
+    assert entries(layout.ledger)[-1]["event"] == "refused"
+
+
+def test_a_unit_of_other_people_with_the_apps_name_is_not_pruned(host: Host, layout: Layout) -> None:
+    go_live(host, NEW)
+    theirs = [layout.units / name for name in ("shop@.service", "shop@celery.service", "shop@celery.service.d")]
+    for path in theirs:
+        path.write_text("")
+    assert prunable(layout, 1) == []
+    prune(layout, 1)
+    assert all(path.exists() for path in theirs)
+
+
+def test_a_release_that_was_restarted_long_ago_may_come_back(host: Host, layout: Layout) -> None:
+    go_live(host, OLD)
+    host.restarts = 1
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    host.front_door = healthy(new)
+    check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS)
+    host.restarts = 2
+    layout.trial.write_text(new)
+    with pytest.raises(GreenlightError, match="process: expected running"):
+        check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS)
+
+
+def test_the_ledger_names_who_went_back_and_not_who_made_the_release(host: Host, layout: Layout) -> None:
+    old = deployed(host, OLD)
+    deployed(host, NEW)
+    take(layout, Owner("0123456789ab", "carol@desk", "here", 1, "1"), 60)
+    gone_back(host)
+    last = [entry for entry in entries(layout.ledger) if entry["event"] == "live"][-1]
+    assert (last["release"], last["by"]) == (old, "carol@desk")

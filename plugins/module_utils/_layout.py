@@ -90,6 +90,11 @@ class Layout:
         return self.srv / "trial"
 
     @property
+    def rollback(self) -> Path:
+        """Holds the id of the release that a rollback goes to, until that rollback is done."""
+        return self.srv / "rollback"
+
+    @property
     def ledger(self) -> Path:
         return self.srv / "ledger.jsonl"
 

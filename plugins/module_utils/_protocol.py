@@ -225,6 +225,8 @@ def switch(layout: Layout, release: str) -> str:
     if found is None or found.bad or not found.proved:
         raise GreenlightError(f"release {release} was not proved, so it gets no traffic; deploy again")
     before = releases.live()
+    if read(layout.rollback) != release:
+        remove(layout.rollback)
     systemd.enable([layout.socket_unit(release), layout.service_unit(release)])
     if before and before != release:
         link(layout.previous, f"releases/{before}")
@@ -298,19 +300,22 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
     if previous and found and not found.reversible:
         said.append("The release command of the failed one can't be undone: look whether the earlier one bears it.")
     said += _condemn(layout, release, "taken back", report, previous=previous)
+    remove(layout.rollback)
     remove(layout.trial)
     _stop_release(layout, release, bounds)
     return said
 
 
-def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False) -> Release:
+def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dry: bool = False) -> Release:
     """Return the release to go back to: ``wanted``, or the one that was live before the live one.
 
     Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times
-    and names are never asked.
+    and names are never asked. A rollback that was begun and not ended goes on to the release it was begun for, even if
+    that has the traffic already: from there, "the one before" would be the one that was fled.
 
     Args:
         force: also go back across a release command that can't be undone.
+        dry: don't note that the rollback is begun.
 
     Raises:
         GreenlightError: there is none, or ``wanted`` is live, bad, half-made or was never proved; or a release command
@@ -318,6 +323,9 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False) ->
     """
     releases = Releases(layout)
     live = releases.live()
+    begun = releases.get(read(layout.rollback) or "")
+    if begun and wanted in ("", begun.id) and begun.proved and not begun.bad:
+        return begun
     if wanted:
         found = releases.get(wanted)
         faults = {
@@ -339,6 +347,8 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False) ->
                     f"release {found.id} was live before the release command of {across}, which can't be undone: the"
                     " old code may not fit the data any more. If it does: -e flask_app_rollback_force=true"
                 )
+            if not dry:
+                write(layout.rollback, found.id)
             return found
     raise GreenlightError(f"there is no earlier good release of {layout.app} on this host. {_choices(releases, live)}")
 
@@ -426,7 +436,8 @@ def prunable(layout: Layout, keep: int) -> list[str]:
 
 
 def prune(layout: Layout, keep: int) -> list[str]:
-    """Remove what :func:`prunable` names; return the paths."""
+    """Remove what :func:`prunable` names; return the paths. It is the last step, so a rollback is done, too."""
+    remove(layout.rollback)
     doomed = prunable(layout, keep)
     releases = Releases(layout)
     for path in map(Path, doomed):

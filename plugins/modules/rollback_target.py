@@ -70,7 +70,7 @@ SPEC = {
 
 def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
-    found = rollback_target(Layout(params["app"]), params["release"], force=params["force"])
+    found = rollback_target(Layout(params["app"]), params["release"], force=params["force"], dry=module.check_mode)
     return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}
 
 

@@ -114,6 +114,7 @@ def gone_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
     switch(host.layout, release)
     ask_at_the_front_door(host, release)
     retire(host.layout, BOUNDS)
+    prune(host.layout, 5)
     return release
 
 
@@ -827,6 +828,7 @@ def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: L
     old, new = go_live(host, OLD), go_live(host, NEW)
     assert rollback_target(layout).id == old
     switch(layout, old)
+    prune(layout, 5)
     assert rollback_target(layout).id == new
 
 
@@ -1285,3 +1287,41 @@ def test_the_ledger_names_who_went_back_and_not_who_made_the_release(host: Host,
     gone_back(host)
     last = [entry for entry in entries(layout.ledger) if entry["event"] == "live"][-1]
     assert (last["release"], last["by"]) == (old, "carol@desk")
+
+
+def test_a_rollback_that_was_not_ended_goes_on_to_the_release_it_was_begun_for(host: Host, layout: Layout) -> None:
+    old = deployed(host, OLD)
+    new = deployed(host, NEW)
+    for step in ("begun", "switched", "asked"):
+        assert rollback_target(layout).id == old, step
+        if step == "begun":
+            switch(layout, prove(host, old))
+        if step == "switched":
+            ask_at_the_front_door(host, old)
+    retire(layout, BOUNDS)
+    assert rollback_target(layout).id == old
+    prune(layout, 5)
+    assert rollback_target(layout).id == new
+
+
+def test_a_rollback_that_was_begun_binds_no_later_deploy(host: Host, layout: Layout) -> None:
+    old = deployed(host, OLDER)
+    deployed(host, OLD)
+    assert rollback_target(layout).id == old
+    middle = Releases(layout).live()
+    deployed(host, NEW)
+    assert rollback_target(layout).id == middle
+
+
+def test_a_named_release_outranks_the_rollback_that_was_begun(host: Host, layout: Layout) -> None:
+    older, _, live = deployed(host, OLDER), deployed(host, OLD), deployed(host, NEW)
+    assert rollback_target(layout).id != older
+    assert rollback_target(layout, older).id == older
+    assert Releases(layout).live() == live
+
+
+def test_check_mode_of_a_rollback_begins_none(host: Host, layout: Layout) -> None:
+    deployed(host, OLD)
+    deployed(host, NEW)
+    rollback_target(layout, dry=True)
+    assert not layout.rollback.exists()

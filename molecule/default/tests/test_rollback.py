@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,26 @@ def test_rollback_to_the_live_release_is_refused(two: tuple[str, str], one_serve
     done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=live)
     assert done.code != 0
     assert "it is the live one" in done.prose
+
+
+@pytest.mark.usefixtures("newer_is_live")
+def test_a_rollback_that_failed_after_its_switch_goes_on_where_it_was(
+    two: tuple[str, str], one_server: Server, tmp_path: Path
+) -> None:
+    old, _ = two
+    hook = tmp_path / "fail.yml"
+    hook.write_text(json.dumps([{"name": "Fail", "ansible.builtin.fail": {"msg": "after the switch"}}]))
+    done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_hooks_after_switch=[str(hook)])
+    assert (done.code != 0, one_server.live) == (True, old)
+    done = run_play(playbook=PLAYBOOK, limit=one_server.name)
+    assert (done.code, one_server.live) == (0, old), done.output
+
+
+@pytest.mark.usefixtures("newer_is_live")
+def test_a_misspelt_variable_of_a_rollback_is_refused(two: tuple[str, str], one_server: Server) -> None:
+    done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rolback_to=two[0])
+    assert (done.code != 0, one_server.live) == (True, two[1])
+    assert "Did you mean flask_app_rollback_to?" in done.prose
 
 
 @pytest.mark.usefixtures("newer_is_live")

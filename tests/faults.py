@@ -35,7 +35,7 @@ from tests.deployed import (
     servers,
     ssh,
 )
-from tests.load.load import Load, Mix, Result
+from tests.load.load import Load, Result
 
 #: Requests per second, shared by the servers, as many as one machine of two processors plays beside their deploys.
 RATE = 200.0
@@ -77,13 +77,11 @@ class Trial:
         return self.runs[-1]
 
     @contextmanager
-    def users(self, mix: Mix | None = None) -> Iterator[None]:
+    def users(self) -> Iterator[None]:
         """Let users ask all servers during the block and a second longer, so that what comes late is seen."""
         names = servers()
         with ExitStack() as stack:
-            loads = {
-                name: stack.enter_context(Load(connect(name).url, SITE, RATE / len(names), mix=mix)) for name in names
-            }
+            loads = {name: stack.enter_context(Load(connect(name).url, SITE, RATE / len(names))) for name in names}
             yield
             time.sleep(1)
         for name, load in loads.items():

@@ -182,9 +182,7 @@ def _condemn(layout: Layout, release: str, event: str, report: dict[str, object]
     """
 
     def write_down() -> None:
-        if not any(
-            entry.get("event") == "live" and entry.get("release") == release for entry in entries(layout.ledger)
-        ):
+        if release not in _told_live(layout):
             Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
 
@@ -268,7 +266,7 @@ def check_front_door(
     )
     if proof.kept and proof.answer:
         if on_trial:
-            if _last_live(layout) != contract.release:
+            if _told_live(layout)[-1:] != [contract.release]:
                 record(layout, "live", contract.release, previous=Releases(layout).previous())
             remove(layout.trial)
         return proof.answer
@@ -337,8 +335,7 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dr
         for fault, holds in faults.items():
             if holds:
                 raise GreenlightError(f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}")
-    told = [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
-    for name in (wanted,) if wanted else (releases.previous(), *reversed(told)):
+    for name in (wanted,) if wanted else (releases.previous(), *reversed(_told_live(layout))):
         found = releases.get(name)
         if found and found.proved and not found.bad and name != live:
             across = irreversible_since(layout, found.id)
@@ -405,10 +402,9 @@ def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     return round(time.monotonic() - began, 2)
 
 
-def _last_live(layout: Layout) -> str:
-    """The release that the ledger calls live last."""
-    told = [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
-    return told[-1] if told else ""
+def _told_live(layout: Layout) -> list[str]:
+    """The releases that went live, as the ledger tells it, oldest first; one that came back stands there again."""
+    return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
 
 
 def _live_once(layout: Layout) -> list[str]:

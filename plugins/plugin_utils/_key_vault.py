@@ -73,9 +73,10 @@ class KeyVault:
     def _write(self, key: str, fallbacks: list[str]) -> None:
         path = self.path.resolve()  # a link stays one
         text, secret, vault_id = self._decrypted()
-        wanted = {**_values(text, path), self.name: key, self.fallbacks_name: fallbacks}
+        values = _values(text, path)
+        wanted = {**values, self.name: key, self.fallbacks_name: fallbacks}
         changed = _with_line(text, self.name, json.dumps(key))
-        if self.fallbacks_name in _values(text, path):
+        if self.fallbacks_name in values:
             changed = changed and _with_line(changed, self.fallbacks_name, json.dumps(fallbacks))
         else:
             changed = changed and f"{changed.rstrip()}\n{self.fallbacks_name}: {json.dumps(fallbacks)}\n"

@@ -24,7 +24,6 @@ from tests.load.load import Result
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
 ROTATE = ROOT / "playbooks/rotate.yml"
-DATABASE = "sqlite:////var/lib/guestbook/guestbook.db"
 
 
 def source(tmp_path: Path, variant: str = "good_change", **options: Any) -> str:

@@ -267,11 +267,15 @@ def changes_of(modules: list[str], run: Callable[[], Played]) -> dict[str, int]:
     return counts
 
 
-def state(server: Server) -> list[str]:
-    """All that a deploy left on a server, comparable with what another one left."""
+def state(server: Server, told: int = -1) -> list[str]:
+    """All that a run left on a server, comparable with what another one left.
+
+    Args:
+        told: as many lines of the ledger were there before; -1: all of them, before the live release's first.
+    """
     script = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
     done = subprocess.run(
-        [*ssh(server.name), f"sudo python3 - {APP}"], input=script.encode(), capture_output=True, check=False
+        [*ssh(server.name), f"sudo python3 - {APP} {told}"], input=script.encode(), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     return sorted(line for line in done.stdout.decode(errors="replace").splitlines() if line)

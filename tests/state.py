@@ -2,7 +2,7 @@
 """On a test server: print all that a deploy leaves, in words that are the same for every deploy that left the same.
 
 Ids and digests are replaced by whose they are; times and durations are left out. Fed to the server's Python by
-tests/faults.py, with the app's name as its argument.
+tests/faults.py, with the app's name and the number of ledger lines to leave out (-1: those before the live release).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 APP = sys.argv[1]
+TOLD = int(sys.argv[2])
 SRV = f"/srv/{APP}"
 PLACES = [
     SRV,
@@ -30,6 +31,8 @@ PLACES = [
 ONLY_THERE = re.compile(r"\.pyc$|/(proved|commanded)\.json$|/ledger\.jsonl$|/venvs/[^/]+/.|/var/lib/greenlight/")
 #: What the tests themselves change in each deploy.
 LABELS = re.compile(rb"label \d+|client_max_body_size \d+m|# \d{15,}")
+#: A rotation's keys are new each time, and each as long as all others.
+KEYS = re.compile(rb"[0-9a-f]{64}")
 
 
 def linked(path: str) -> str:
@@ -69,7 +72,8 @@ def described(path: str) -> str:
     if kind != stat.S_IFREG or ONLY_THERE.search(path):
         return line
     with open(path, "rb") as stream:
-        content = LABELS.sub(b"LABEL", stream.read()).decode("utf-8", "surrogateescape")
+        raw = LABELS.sub(b"LABEL", stream.read())
+    content = (KEYS.sub(b"KEY", raw) if path.endswith(".env") else raw).decode("utf-8", "surrogateescape")
     return f"{line} {hashlib.sha256(told(content).encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
@@ -80,7 +84,8 @@ for place in PLACES:
 with open(f"{SRV}/ledger.jsonl", encoding="utf-8") as stream:
     events = [json.loads(line) for line in stream.read().replace("\0", "").splitlines() if line]
 mine = [number for number, event in enumerate(events) if told(event["release"]) == "LIVE"]
-for event in events[mine[0] :] if mine else []:
+start = TOLD if TOLD >= 0 else mine[0] if mine else len(events)
+for event in events[start:]:
     print("ledger", event["event"], told(event["release"]), told(event.get("previous", "")))
 
 units = subprocess.run(

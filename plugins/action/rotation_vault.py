@@ -50,6 +50,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 f"{vault.path} holds no {vault.name}. Where your keys are kept elsewhere, {by_hand[step]}, and run this"
                 " again: it deploys what the inventory then says"
             )
+        # A run that was killed after its switch is started again: that must not make a third key.
+        if step == "start" and held["fallbacks"]:
+            return {
+                "changed": False,
+                "said": "The rotation is begun already: the new key signs, and the old one still verifies until it is"
+                " dropped with -e flask_app_rotation_step=finish; after that the next one can begin.",
+            }
         if step == "finish" and not held["fallbacks"]:
             return {"changed": False, "said": "There is no old key left to drop."}
         if not self._task.check_mode:

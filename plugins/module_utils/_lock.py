@@ -102,11 +102,17 @@ def held(layout: Layout, run: str) -> Iterator[None]:
                 _write(layout, record)
 
 
-def release(layout: Layout, run: str) -> None:
-    """Give the lock back, if it is this run's."""
+def release(layout: Layout, run: str, *, done: bool = False) -> None:
+    """Give the lock back, if it is this run's.
+
+    Args:
+        done: the run has come to its end; a rollback that was begun then is, too.
+    """
     if layout.lock.exists():
         with _guard(layout, WAIT_SECONDS):
             if _record(layout).get("run") == run:
+                if done:
+                    remove(layout.rollback)
                 remove(layout.lock)
 
 

@@ -432,8 +432,7 @@ def prunable(layout: Layout, keep: int) -> list[str]:
 
 
 def prune(layout: Layout, keep: int) -> list[str]:
-    """Remove what :func:`prunable` names; return the paths. It is the last step, so a rollback is done, too."""
-    remove(layout.rollback)
+    """Remove what :func:`prunable` names; return the paths."""
     doomed = prunable(layout, keep)
     releases = Releases(layout)
     for path in map(Path, doomed):

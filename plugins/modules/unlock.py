@@ -18,6 +18,12 @@ options:
     description: Id of the run that gives its lock back. Empty breaks the lock.
     type: str
     default: ""
+  done:
+    description:
+      - The run has come to its end, so that a rollback that was begun is done, too. Without it, the next rollback goes
+        on to the same release.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.check_mode
@@ -48,6 +54,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._module import ru
 SPEC = {
     "app": {"type": "str", "required": True},
     "of": {"type": "str", "default": ""},
+    "done": {"type": "bool", "default": False},
 }
 
 
@@ -55,7 +62,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
     layout = Layout(module.params["app"])
     if module.params["of"]:
         if not module.check_mode:
-            release(layout, module.params["of"])
+            release(layout, module.params["of"], done=module.params["done"])
         return {"changed": False, "was": ""}
     was = break_lock(layout, dry=module.check_mode)
     return {"changed": bool(was), "was": was}

@@ -915,8 +915,10 @@ ACTIVATION = ["candidate", "switch", "front_door", "retire"]
 def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outdated() -> None:
     begin = ["rotation_state", "rotation_vault", "rotated_release"]
     assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]
-    assert called("rotation, nothing to do") == [*begin, "front_door"]
-    assert called("purge") == ["rotation_state", "rotated_release", "front_door", "outdated_releases"]
+    # A run that was killed may have left something, and only a deploy's preflight knows that there is nothing.
+    tidied = ["front_door", "retire", "prune"]
+    assert called("rotation, nothing to do") == [*begin, *tidied]
+    assert called("purge") == ["rotation_state", "rotated_release", *tidied, "outdated_releases"]
 
 
 @pytest.mark.parametrize(

@@ -455,9 +455,18 @@ def test_a_finish_without_an_old_key_changes_nothing(vault: Vault) -> None:
     assert vault.path.read_bytes() == before
 
 
-@pytest.mark.parametrize("step", ["start", "finish"])
-def test_check_mode_touches_no_vault(vault: Vault, step: str) -> None:
-    before = vault.holds(f"{TEXT}{LIST}: [{OLDER}]\n")
+def test_a_start_that_is_said_again_makes_no_third_key(vault: Vault) -> None:
+    assert turned(vault, "start")["changed"] is True
+    begun = vault.path.read_bytes()
+    again = turned(vault, "start")
+    assert again["changed"] is False
+    assert "The rotation is begun already" in again["said"]
+    assert vault.path.read_bytes() == begun
+
+
+@pytest.mark.parametrize(("step", "fallbacks"), [("start", "[]"), ("finish", f"[{OLDER}]")])
+def test_check_mode_touches_no_vault(vault: Vault, step: str, fallbacks: str) -> None:
+    before = vault.holds(f"{TEXT}{LIST}: {fallbacks}\n")
     assert turned(vault, step, check_mode=True)["changed"] is True
     assert vault.path.read_bytes() == before
     assert os.listdir(vault.path.parent) == ["vault.yml"]

@@ -21,6 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._http import Answ
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import release as give_back
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     Bounds,
     check_front_door,
@@ -108,6 +109,9 @@ def deployed(host: Host, time: str, **changes: object) -> str:
     return release
 
 
+RUN = Owner("0123456789ab", "carol@desk", "here", 1, "1")
+
+
 def gone_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
     """Do what the rollback does."""
     release = prove(host, rollback_target(host.layout, wanted, force=force).id)
@@ -115,7 +119,14 @@ def gone_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
     ask_at_the_front_door(host, release)
     retire(host.layout, BOUNDS)
     prune(host.layout, 5)
+    ended(host.layout)
     return release
+
+
+def ended(layout: Layout) -> None:
+    """Do what a run does last."""
+    take(layout, RUN, 60)
+    give_back(layout, RUN.run, done=True)
 
 
 def units(*releases: str) -> set[str]:
@@ -828,7 +839,7 @@ def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: L
     old, new = go_live(host, OLD), go_live(host, NEW)
     assert rollback_target(layout).id == old
     switch(layout, old)
-    prune(layout, 5)
+    ended(layout)
     assert rollback_target(layout).id == new
 
 
@@ -1283,7 +1294,7 @@ def test_a_release_that_was_restarted_long_ago_may_come_back(host: Host, layout:
 def test_the_ledger_names_who_went_back_and_not_who_made_the_release(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     deployed(host, NEW)
-    take(layout, Owner("0123456789ab", "carol@desk", "here", 1, "1"), 60)
+    take(layout, RUN, 60)
     gone_back(host)
     last = [entry for entry in entries(layout.ledger) if entry["event"] == "live"][-1]
     assert (last["release"], last["by"]) == (old, "carol@desk")
@@ -1299,8 +1310,9 @@ def test_a_rollback_that_was_not_ended_goes_on_to_the_release_it_was_begun_for(h
         if step == "switched":
             ask_at_the_front_door(host, old)
     retire(layout, BOUNDS)
-    assert rollback_target(layout).id == old
     prune(layout, 5)
+    assert rollback_target(layout).id == old
+    ended(layout)
     assert rollback_target(layout).id == new
 
 

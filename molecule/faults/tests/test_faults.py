@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from tests.apps import variants
-from tests.deployed import APP, DIRECTORY, ROOT, SITE, connect, play_environment, run_play, servers
+from tests.deployed import APP, ROOT, SITE, connect, run_play, servers
 from tests.faults import Trial, all_servers, on_all, run_until
 from tests.load.load import Result
+from tests.rotation import make_vault, rotation
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
-ROTATE = ROOT / "playbooks/rotate.yml"
 
 
 def source(tmp_path: Path, variant: str = "good_change", **options: Any) -> str:
@@ -73,17 +73,12 @@ def test_rollback(trial: Trial) -> None:
 
 
 def test_rotation(trial: Trial) -> None:
-    key = (DIRECTORY / "secret_key").read_text().strip()
-    vault = DIRECTORY / "rotation.yml"
-    vault.write_text(f"vault_flask_app_secret_key: {json.dumps(key)}\n")
-    encrypt = ["ansible-vault", "encrypt", "--encrypt-vault-id", "test", str(vault)]
-    subprocess.run(encrypt, check=True, cwd=ROOT, env=play_environment(), capture_output=True)
-    variables = {"playbook": ROTATE, "flask_app_rotation_vault_file": str(vault)}
+    make_vault()
     assert run_play().code == 0
     trial.before = {name: connect(name).live for name in servers()}
     with trial.users():
         for step in ("start", "finish", "finish"):
-            trial.run(flask_app_rotation_step=step, **variables)
+            trial.run(**rotation(step))
     now = {name: connect(name).live for name in servers()}
     for each in trial.results.values():  # the release between the two steps is a good one too
         for result in each:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tests.apps import variants
-from tests.deployed import Played, run_play
+from tests.deployed import APP, ROOT, Played, run_play
 from tests.faults import Trial, all_servers, changes_of, kill_run, killer, run_until, state
+from tests.rotation import keys, make_vault, rotation
 
 #: A task's line -> what is killed there; each is somewhere in the middle of its step.
 STEPS = [
@@ -102,21 +103,31 @@ def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict
         assert (sorted(now - then), sorted(then - now)) == ([], []), server.name
 
 
+def killed_at(step: str) -> Callable[[dict[str, Any]], Played]:
+    """What kills a run in the middle of this step."""
+    return lambda variables: run_until(step, kill_run(0.4), **variables)
+
+
+def killed_in(module: str, change: int) -> Callable[[dict[str, Any]], Played]:
+    """What kills a module on the servers before this change of it."""
+
+    def hurt(variables: dict[str, Any]) -> Played:
+        with killer(module, change):
+            return run_play(**variables)
+
+    return hurt
+
+
 def kill_the_run(reference: Reference, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"run killed at: {step.partition(' |')[0]}"
-    row(reference, trial, tmp_path, lambda variables: run_until(step, kill_run(0.4), **variables))
+    row(reference, trial, tmp_path, killed_at(step))
 
 
 def kill_the_module(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
     last = reference.changes[module]
     change = {"middle": (last + 1) // 2, "last": last}[where]
     trial.fault = f"module killed: {module}, change {change} of {last}"
-
-    def hurt(variables: dict[str, Any]) -> Played:
-        with killer(module, change):
-            return run_play(**variables)
-
-    row(reference, trial, tmp_path, hurt)
+    row(reference, trial, tmp_path, killed_in(module, change))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -140,3 +151,105 @@ def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, tria
 @pytest.mark.parametrize("where", ["middle", "last"])
 def test_venv_module_killed(reference_with_venv: Reference, trial: Trial, where: str, tmp_path: Path) -> None:
     kill_the_module(reference_with_venv, trial, "venv", where, tmp_path)
+
+
+# --- the ways to a release that no deploy made -----------------------------------------------------------------------
+
+ROLLBACK = {"playbook": ROOT / "playbooks/rollback.yml", "flask_app_keep_releases": 1}
+ROTATION = {"flask_app_keep_releases": 1}
+
+
+def told() -> dict[str, int]:
+    """How many lines each server's ledger has."""
+    return {server.name: int(server.root(f"wc -l < /srv/{APP}/ledger.jsonl")) for server in all_servers()}
+
+
+@dataclass(frozen=True)
+class Way:
+    """Another play: how to get to where it starts, and its command.
+
+    Attributes:
+        states: what it leaves on each server when nobody kills it.
+        changes: how many changes each module makes in it.
+    """
+
+    prepare: Callable[[Path], None]
+    variables: dict[str, Any]
+    states: dict[str, list[str]]
+    changes: dict[str, int]
+
+    @classmethod
+    def tried(cls, prepare: Callable[[Path], None], variables: dict[str, Any], directory: Path) -> Way:
+        """Go it in peace."""
+        prepare(directory)
+        before = told()
+        modules = ["rollback_target", "rotated_release", "switch", "front_door", "retire"]
+        changes = changes_of(modules, lambda: run_play(**variables))
+        states = {server.name: state(server, before[server.name]) for server in all_servers()}
+        return cls(prepare, variables, states, changes)
+
+    def hurt(self, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
+        """Go it, hurt; go it again; and compare."""
+        self.prepare(tmp_path)
+        before = told()
+        trial.before = {server.name: server.live for server in all_servers()}
+        with trial.users():
+            trial.runs.append(hurt(self.variables))
+            trial.run(**self.variables)
+        trial.expect(live="new", code=1, again=0)
+        for server in all_servers():
+            now, then = set(state(server, before[server.name])), set(self.states[server.name])
+            assert (sorted(now - then), sorted(then - now)) == ([], []), server.name
+
+
+@pytest.fixture(scope="module")
+def rollback(tmp_path_factory: pytest.TempPathFactory) -> Way:
+    def prepare(directory: Path) -> None:
+        done = run_play(**wanted(directory / "next", venv=False))
+        assert done.code == 0, done.output
+
+    directory = tmp_path_factory.mktemp("rollback")
+    prepare(directory / "first")
+    return Way.tried(prepare, ROLLBACK, directory)
+
+
+@pytest.mark.parametrize("step", ["rollback | Take the lock", *STEPS[5:-1]])
+def test_rollback_killed(rollback: Way, trial: Trial, step: str, tmp_path: Path) -> None:
+    trial.fault = f"rollback killed at: {step.partition(' |')[0]}"
+    rollback.hurt(trial, tmp_path, killed_at(step))
+
+
+@pytest.mark.parametrize("module", ["rollback_target", "switch", "front_door", "retire"])
+def test_module_of_a_rollback_killed(rollback: Way, trial: Trial, module: str, tmp_path: Path) -> None:
+    last = rollback.changes[module]
+    trial.fault = f"module of a rollback killed: {module}, change {last} of {last}"
+    rollback.hurt(trial, tmp_path, killed_in(module, last))
+
+
+@pytest.fixture(scope="module")
+def new_key(tmp_path_factory: pytest.TempPathFactory) -> Way:
+    make_vault()
+
+    def prepare(_directory: Path) -> None:
+        for step in ("start", "finish"):
+            done = run_play(**rotation(step), **ROTATION)
+            assert done.code == 0, done.output
+
+    prepare(Path())
+    return Way.tried(prepare, {**rotation("start"), **ROTATION}, tmp_path_factory.mktemp("rotation"))
+
+
+@pytest.mark.parametrize(
+    "step", ["rotate | Change the keys", "rotate | Make the release", "switch | Move", "retire | Stop", "unlock | Give"]
+)
+def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) -> None:
+    trial.fault = f"rotation killed at: {step}"
+    new_key.hurt(trial, tmp_path, killed_at(step))
+    assert len(keys()[1]) == 1  # no third key, and the old one is not lost
+
+
+def test_module_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
+    last = new_key.changes["rotated_release"]
+    trial.fault = f"module of a rotation killed: rotated_release, change {last} of {last}"
+    new_key.hurt(trial, tmp_path, killed_in("rotated_release", last))
+    assert len(keys()[1]) == 1

@@ -212,8 +212,8 @@ class Result:
     byte of an answer), timeout, status (not 2xx), truncated, malformed. `retried`: idempotent requests lost
     without one byte on a reused connection and sent once more, as every client does. `replaced`: idle
     connections found closed before anything was sent on them. `by_release` and `by_revision` count every
-    answer by its X-Release and X-Revision header ("" without one). `fast_samples` holds (due, latency) of
-    each good fast request.
+    answer by its X-Release and X-Revision header ("" without one). `samples` holds (due, latency, kind) of each
+    good request.
     """
 
     started_at: float = 0.0
@@ -232,12 +232,17 @@ class Result:
     by_revision: dict[str, Seen] = dataclasses.field(default_factory=dict)
     max_schedule_lag: float = 0.0
     unreliable_because: list[str] = dataclasses.field(default_factory=list)
-    fast_samples: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    samples: list[tuple[float, float, str]] = dataclasses.field(default_factory=list)
 
     @property
     def reliable(self) -> bool:
         """Whether the generator did its part: it kept its schedule and wasn't cut short."""
         return not self.unreliable_because
+
+    @property
+    def fast_samples(self) -> list[tuple[float, float]]:
+        """(due, latency) of each good fast request."""
+        return [(due, latency) for due, latency, kind in self.samples if kind == "fast"]
 
     @property
     def latency(self) -> Latency:
@@ -252,7 +257,7 @@ class Result:
         """Plain data for JSON, with the latencies and, if asked, each sample."""
         data = dataclasses.asdict(self)
         if not samples:
-            del data["fast_samples"]
+            del data["samples"]
         latency = dataclasses.asdict(self.latency)
         if not self.latency.count:  # JSON has no nan
             latency.update(dict.fromkeys(("p50", "p95", "p99", "max")))
@@ -268,7 +273,7 @@ class Result:
         }
         for name in ("by_release", "by_revision"):
             values[name] = {value: Seen(**seen) for value, seen in data[name].items()}
-        values["fast_samples"] = [(due, latency) for due, latency in data["fast_samples"]]
+        values["samples"] = [(due, latency, kind) for due, latency, kind in data["samples"]]
         return cls(**values)
 
     def __str__(self) -> str:
@@ -520,8 +525,7 @@ class _Generator:
             self._fail(exc.kind, Failure(due, kind, kept_alive, exc.detail))
         else:
             result.ok += 1
-            if kind == "fast":
-                result.fast_samples.append((due, self._now() - due))
+            result.samples.append((due, self._now() - due, kind))
 
     def _fail(self, kind: str, failure: Failure) -> None:
         self.result.failed += 1

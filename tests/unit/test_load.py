@@ -427,7 +427,7 @@ def test_an_upload_refused_early_is_a_bad_status_at_once() -> None:
 
 def test_percentiles_are_latencies_that_requests_had() -> None:
     assert Latency.of([n / 100 for n in range(1, 101)]) == Latency(100, 0.5, 0.95, 0.99, 1.0)
-    result = Result(fast_samples=[(0.0, 1.0), (1.0, 5.0), (2.0, 3.0)])
+    result = Result(samples=[(0.0, 1.0, "fast"), (1.0, 5.0, "fast"), (1.5, 9.0, "slow"), (2.0, 3.0, "fast")])
     assert result.fast_latency(1.0, 2.0) == Latency(1, 5.0, 5.0, 5.0, 5.0)
     assert result.latency.p50 == 3.0
 

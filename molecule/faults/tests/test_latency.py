@@ -18,9 +18,12 @@ def test_a_good_deploy_less_than_doubles_the_p99(tmp_path: Path) -> None:
     """Held against a server at rest on the same busy machine: the other one is deployed meanwhile.
 
     The servers, the machine that deploys and the users share two processors here. Without the other deploy, what the
-    play costs the machine that runs it would be counted as the server's.
+    play costs the machine that runs it would be counted as the server's. So that is the measure for the fast requests;
+    all requests, of which one in twenty takes a second by itself, are held against the idle machine.
     """
-    windows: dict[str, list[float]] = {"at rest": [], "at rest beside a deploy": [], "during a deploy": []}
+    windows = ("at rest", "at rest beside a deploy", "during a deploy")
+    fast: dict[str, list[float]] = {window: [] for window in windows}
+    every: dict[str, list[float]] = {window: [] for window in windows}
     for number in range(ROUNDS):
         source = variants.make("good_change", tmp_path / str(number), label=f"latency {time.time_ns()}")
         with Load(connect("debian13").url, SITE, 200) as load:
@@ -32,7 +35,15 @@ def test_a_good_deploy_less_than_doubles_the_p99(tmp_path: Path) -> None:
                 marks.append(load.elapsed())
         assert load.result.failed == 0, str(load.result)
         for window, start, end in zip(windows, marks, marks[1:], strict=False):
-            windows[window] += [latency for due, latency in load.result.fast_samples if start <= due < end]
-    p99 = {window: Latency.of(values).p99 * 1000 for window, values in windows.items()}
-    NOTES.append("p99 of fast requests: " + ", ".join(f"{window} {value:.1f} ms" for window, value in p99.items()))
-    assert p99["during a deploy"] < 2 * p99["at rest beside a deploy"], NOTES[-1]
+            for due, latency, kind in load.result.samples:
+                if start <= due < end:
+                    every[window].append(latency)
+                    if kind == "fast":
+                        fast[window].append(latency)
+    p99 = {}
+    for what, told in (("all", every), ("fast", fast)):
+        p99[what] = {window: Latency.of(values).p99 * 1000 for window, values in told.items()}
+        said = ", ".join(f"{window} {value:.1f} ms" for window, value in p99[what].items())
+        NOTES.append(f"p99 of {what} requests: {said}")
+    assert p99["all"]["during a deploy"] < 2 * p99["all"]["at rest"], NOTES
+    assert p99["fast"]["during a deploy"] < 2 * p99["fast"]["at rest beside a deploy"], NOTES

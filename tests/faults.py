@@ -161,7 +161,7 @@ def trial(request: pytest.FixtureRequest) -> Trial:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table, and keep it."""
-    if not ROWS:
+    if not ROWS and not NOTES:
         return
     text = table()
     TABLE.parent.mkdir(exist_ok=True)

@@ -49,11 +49,32 @@ class Server:
 
     name: str
     http_port: int
+    https_port: int
     host: Any
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def https_url(self) -> str:
+        return f"https://127.0.0.1:{self.https_port}"
+
+    def curl(self, path: str, *options: str, site: str = SITE, scheme: str = "https") -> Answer:
+        """Ask as curl does, whoever signed the certificate; the status is 0 where nothing that is HTTP came back."""
+        port = {"http": self.http_port, "https": self.https_port}[scheme]
+        done = subprocess.run(
+            ["curl", "--silent", "--include", "--insecure", "--max-time", "30", *options]
+            + ["--resolve", f"{site}:{port}:127.0.0.1", f"{scheme}://{site}:{port}{path}"],
+            capture_output=True,
+            check=False,
+        )
+        head, _, body = done.stdout.decode("latin-1").partition("\r\n\r\n")
+        status, *lines = head.split("\r\n")
+        if not status.startswith("HTTP/"):
+            return Answer(0, {}, done.stderr.decode())
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return Answer(int(status.split()[1]), headers | {":version": status.split()[0]}, body)
 
     def ask(self, path: str = "/health", site: str = SITE, method: str = "GET") -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
@@ -110,7 +131,7 @@ def connect(name: str) -> Server:
         ssh_identity_file=str(DIRECTORY / "id_ed25519"),
         ssh_extra_args=options,
     )
-    return Server(name, facts["throwaway"]["http_port"], host)
+    return Server(name, facts["throwaway"]["http_port"], facts["throwaway"]["https_port"], host)
 
 
 @pytest.fixture(params=sorted(servers()))

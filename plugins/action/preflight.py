@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
 
@@ -74,10 +75,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "http_port": values["flask_app_http_port"],
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
-            "server_names": values["flask_app_server_names"],
             # Derived from the role's variables, so only to be asked for once these are known to be right.
             "packages": templated(self._templar, known, "__flask_app_packages"),
-            "nginx_files": templated(self._templar, known, "__flask_app_nginx_files"),
+            "site": templated(self._templar, known, "__flask_app_nginx"),
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +120,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values["flask_app_requirements"],
         ),
         *inputs.server_name_problems(values["flask_app_server_names"]),
+        *edge_problems(values),
         *inputs.short_secret_problems(variables["flask_app_secrets"]),
         *inputs.value_problems(values),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),

@@ -106,6 +106,58 @@ options:
         default: {}
 """
 
+    SITE = r"""
+options:
+  site:
+    description: What Nginx serves, and with which certificate.
+    type: dict
+    required: true
+    suboptions:
+      files:
+        description: Path below C(/etc/nginx) to content; a null content removes the file.
+        type: dict
+        required: true
+      server_names:
+        description: Names that no other site may have, and that the certificate must hold.
+        type: list
+        elements: str
+        default: []
+      logs:
+        description: Names of log files below C(/var/log/nginx), made so that others can't read them.
+        type: list
+        elements: str
+        default: []
+      main:
+        description: Content of C(nginx.conf), for Debian's own as long as nobody has changed that. Empty means none.
+        type: str
+        default: ""
+      drop_in:
+        description: Content of a drop-in of Nginx's unit. Empty means none.
+        type: str
+        default: ""
+      replace_stock_default_site:
+        description: Remove Debian's default site, if it is enabled and unchanged.
+        type: bool
+        default: false
+      tls:
+        description: Where the certificate comes from.
+        type: dict
+        suboptions:
+          mode:
+            description: No TLS, a certificate made on the host, the user's own, or one from an ACME server.
+            type: str
+            choices: [none, self_signed, provided, acme]
+            default: none
+          directory:
+            description: URL of the ACME server's directory.
+            type: str
+            default: ""
+          email:
+            description: Where the ACME server may write to.
+            type: str
+            default: ""
+"""
+
     PATIENCE = r"""
 options:
   patience:

@@ -19,6 +19,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import inte
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252
+#: Debian release -> the Nginx that its package brings.
+DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Host:
         packages_missing: which of the wanted Debian packages are not installed.
         package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
         ipv6: whether the kernel speaks IPv6.
+        nginx: version of Nginx as ``1.26.3``; of the one that this Debian release has, where none is installed yet.
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
         venvs: digests of the venvs that are there and whole.
@@ -50,6 +53,7 @@ class Host:
     packages_missing: list[str]
     package_module_ready: bool
     ipv6: bool
+    nginx: str
     environment: str
     sources: list[str]
     venvs: list[str]
@@ -99,6 +103,7 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         packages_missing=[name for name in wanted.packages if name not in installed],
         package_module_ready="python3-apt" in installed,
         ipv6=(layout.root / "proc/net/if_inet6").exists(),
+        nginx=_nginx_version(layout.root),
         environment=(read(layout.environment_id) or "").strip(),
         sources=_names(layout.sources),
         venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
@@ -258,6 +263,12 @@ def _systemd_version(root: Path) -> int:
         return 0
     match = re.match(r"systemd (\d+)", run(["systemctl", "--version"]).stdout)
     return int(match.group(1)) if match else 0
+
+
+def _nginx_version(root: Path) -> str:
+    match = re.search(r"nginx/([0-9.]+)", run(["/usr/sbin/nginx", "-v"]).stderr)
+    release = re.search(r'^VERSION_ID="?(\d+)', read(root / "etc/os-release") or "", re.MULTILINE)
+    return match.group(1) if match else DEBIAN_NGINX.get(release.group(1) if release else "", "")
 
 
 def _installed(packages: Sequence[str]) -> set[str]:

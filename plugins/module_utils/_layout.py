@@ -40,6 +40,16 @@ class Layout:
         return self.etc / "digest.key"
 
     @property
+    def tls(self) -> Path:
+        """The app's own certificates, one directory each."""
+        return self.etc / "tls"
+
+    @property
+    def certificate(self) -> Path:
+        """Link to the directory of the certificate that Nginx serves."""
+        return self.tls / "live"
+
+    @property
     def environment_files(self) -> Path:
         return self.etc / "releases"
 
@@ -93,6 +103,11 @@ class Layout:
     def rollback(self) -> Path:
         """Holds the id of the release that a rollback goes to, until that rollback is done."""
         return self.srv / "rollback"
+
+    @property
+    def maintenance(self) -> Path:
+        """The page that Nginx answers with while this file is there."""
+        return self.srv / "maintenance.html"
 
     @property
     def ledger(self) -> Path:

@@ -23,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     HeldElsewhere,
     exclusively,
+    link,
     read,
     remove,
     remove_unfinished,
@@ -58,6 +59,24 @@ class Tree:
 Change = Mapping[str, "str | None"]
 
 
+@dataclass(frozen=True)
+class Pointer:
+    """A link outside of the tree that sites name, moved in the same transaction: that of a certificate.
+
+    Args:
+        path: the link.
+        target: the directory that it shall lead to.
+    """
+
+    path: Path
+    target: Path
+
+    @property
+    def moved(self) -> bool:
+        """Whether it leads there already."""
+        return self.path.is_symlink() and self.path.readlink() == self.target
+
+
 def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
     """Return what would differ: relative path -> (content before, content after), an absent file being empty."""
     found = {}
@@ -68,8 +87,8 @@ def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
     return found
 
 
-def check(tree: Tree, change: Change, server_names: Sequence[str]) -> None:
-    """Test the tree with the change in it, touching nothing.
+def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None) -> None:
+    """Test the tree with the change in it, and as if ``pointer`` led to its target, touching nothing.
 
     Raises:
         GreenlightError: Nginx refuses it, naming file and line; or another site owns one of ``server_names``, which
@@ -85,40 +104,47 @@ def check(tree: Tree, change: Change, server_names: Sequence[str]) -> None:
             if content is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content, encoding="utf-8")
-        _rewrite(stage, tree.etc, Path(directory))
+        _rewrite(stage, tree.etc, Path(directory), {f"{pointer.path}/": f"{pointer.target}/"} if pointer else {})
         done = run([tree.nginx, "-t", "-c", stage / "nginx.conf"])
-        _judge(done, change, server_names, lambda text: text.replace(str(stage), str(tree.etc)))
+        _judge(done, _mine(change, pointer), server_names, lambda text: text.replace(str(stage), str(tree.etc)))
 
 
-def apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
-    """Make the change, live; say whether anything was done.
+def apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None) -> bool:
+    """Make the change, live, and move ``pointer`` with it; say whether anything was done.
 
     Raises:
         GreenlightError: see :func:`check`; or the reload brought no new workers. The old tree is back.
     """
     try:
         with exclusively(tree.state / "lock", LOCK_SECONDS):
-            return _apply(tree, change, server_names)
+            return _apply(tree, change, server_names, pointer)
     except HeldElsewhere:
         raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
 
 
-def _apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
+def _apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None) -> bool:
     marker = tree.state / f"{_marker_name(change)}.json"
-    confirmed = json.dumps({"confirmed": _digest(change)})
-    if not pending(tree, change) and read(marker) == confirmed and _is("active") and _is("enabled"):
+    digest = _digest(change, pointer)
+    confirmed = json.dumps({"confirmed": digest})
+    settled = not pending(tree, change) and (not pointer or pointer.moved)
+    if settled and read(marker) == confirmed and _is("active") and _is("enabled"):
         return False
-    check(tree, change, server_names)
+    check(tree, change, server_names, pointer)
+    pointed = pointer.path.readlink() if pointer and pointer.path.is_symlink() else None
     before = {name: read(tree.etc / name) for name in change}
     links = {name: (tree.etc / name).readlink() for name in change if (tree.etc / name).is_symlink()}
-    write(marker, json.dumps({"begun": _digest(change)}))
+    write(marker, json.dumps({"begun": digest}))
     for directory in {(tree.etc / name).parent for name in change}:
         remove_unfinished(directory)
     try:
+        if pointer:
+            link(pointer.path, str(pointer.target))
         _put(tree, change)
-        _judge(run([tree.nginx, "-t"]), change, server_names, str)
+        _judge(run([tree.nginx, "-t"]), _mine(change, pointer), server_names, str)
         _load()
     except (GreenlightError, OSError):
+        if pointer and pointed:
+            link(pointer.path, str(pointed))
         _put(tree, {name: content for name, content in before.items() if name not in links})
         for name, target in links.items():
             remove(tree.etc / name)
@@ -133,12 +159,17 @@ def _apply(tree: Tree, change: Change, server_names: Sequence[str]) -> bool:
 def stock_default_site(tree: Tree) -> bool:
     """Say whether Debian's own default site is enabled and unchanged, so that it may give way to ours."""
     enabled = tree.etc / "sites-enabled/default"
-    if not enabled.is_symlink() or not enabled.exists():
+    return enabled.is_symlink() and stock(enabled)
+
+
+def stock(path: Path) -> bool:
+    """Say whether a file is as Debian's package brought it (dpkg-query(1): the conffiles' digests)."""
+    if not path.exists():
         return False
     done = run(["dpkg-query", "--show", "--showformat=${Conffiles}\n", "nginx-common", "nginx"])
     known = dict(line.split()[:2] for line in done.stdout.splitlines() if len(line.split()) > 1)
-    digest = hashlib.md5(enabled.read_bytes(), usedforsecurity=False).hexdigest()
-    return known.get(str(enabled.resolve())) == digest
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return known.get(str(path.resolve())) == digest
 
 
 def _load() -> None:
@@ -185,11 +216,16 @@ def _put(tree: Tree, change: Change) -> None:
             write(tree.etc / name, content)
 
 
-def _judge(done: Finished, change: Change, server_names: Sequence[str], readable: Callable[[str], str]) -> None:
+def _mine(change: Change, pointer: Pointer | None) -> list[str]:
+    """What a message of Nginx about this change names."""
+    return [*(f"/{name}:" for name in change), *([f"{pointer.target}/"] if pointer else [])]
+
+
+def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], readable: Callable[[str], str]) -> None:
     text = readable(done.output)
     if done.code != 0:
         reasons = [line for line in text.splitlines() if "[emerg]" in line] or text.splitlines()
-        ours = any(f"/{name}:" in line for name in change for line in reasons)
+        ours = any(name in line for name in mine for line in reasons)
         owner = "" if ours else " The fault is in a file that is not this app's: mend that first."
         if "duplicate default server" in text:
             owner = " Another site is the default server already: set flask_app_nginx_default_server: false."
@@ -217,8 +253,11 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(entry, copy)
 
 
-def _rewrite(stage: Path, etc: Path, directory: Path) -> None:
-    """Make absolute paths of the copy point into the copy; keep logs and the pid file of the test out of the way."""
+def _rewrite(stage: Path, etc: Path, directory: Path, moves: Mapping[str, str]) -> None:
+    """Make absolute paths of the copy point into the copy; keep logs and the pid file of the test out of the way.
+
+    ``moves`` are further paths, old to new.
+    """
     for path in stage.rglob("*"):
         if not path.is_file() or path.is_symlink():
             continue
@@ -228,14 +267,18 @@ def _rewrite(stage: Path, etc: Path, directory: Path) -> None:
             continue
         moved = text.replace(f"{etc}/", f"{stage}/").replace("/var/log/nginx/", f"{directory}/log/")
         moved = moved.replace("/run/nginx.pid", f"{directory}/nginx.pid")
+        for old, new in moves.items():
+            moved = moved.replace(old, new)
         for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have a log directory of its own
             (directory / "log" / name).mkdir(parents=True, exist_ok=True)
         if moved != text:
             path.write_text(moved, encoding="utf-8")
 
 
-def _digest(change: Change) -> str:
+def _digest(change: Change, pointer: Pointer | None) -> str:
     written = {name: content for name, content in change.items() if content is not None}
+    if pointer:
+        written[str(pointer.path)] = str(pointer.target)
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 

@@ -23,6 +23,21 @@ LOCK = {
     "instead_of": {"type": "str", "default": ""},
     "stale_seconds": {"type": "float", "default": 1800},
 }
+TLS = {
+    "mode": {"type": "str", "choices": ["none", "self_signed", "provided", "acme"], "default": "none"},
+    "directory": {"type": "str", "default": ""},
+    "email": {"type": "str", "default": ""},
+}
+#: What Nginx serves, and with which certificate.
+SITE = {
+    "files": {"type": "dict", "required": True},
+    "server_names": {"type": "list", "elements": "str", "default": []},
+    "logs": {"type": "list", "elements": "str", "default": []},
+    "main": {"type": "str", "default": ""},
+    "drop_in": {"type": "str", "default": ""},
+    "replace_stock_default_site": {"type": "bool", "default": False},
+    "tls": {"type": "dict", "options": TLS, "apply_defaults": True},
+}
 CONTRACT = {
     "environment": {"type": "str", "required": True},
     "debug": {"type": "bool", "required": True},

@@ -7,30 +7,25 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: nginx_site
-short_description: Change Nginx's configuration as a transaction
+short_description: Publish a site, with its certificate, as a transaction
 description:
-  - Tests the change in a copy of the tree, swaps the files, reloads, sees new workers.
-  - If anything fails, the old tree is back.
+  - Tests the change in a copy of the tree, swaps the files and the certificate, reloads, sees new workers.
+  - If anything fails, the old tree and the old certificate are back.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  files:
-    description: Path below C(/etc/nginx) to content; a null content removes the file.
-    type: dict
-    required: true
-  server_names:
-    description: Names that no other site may have.
-    type: list
-    elements: str
-    default: []
-  replace_stock_default_site:
-    description: Remove Debian's default site, if it is enabled and unchanged.
-    type: bool
-    default: false
+  secrets:
+    description:
+      - The private parts, encoded. Use the action of the same name, which makes it from the variables that
+        C(variables_from) names, so that none is ever a task argument.
+      - C(certificate) and C(key) (PEM) for V(provided); C(eab_kid) and C(eab_hmac_key) for V(acme).
+    type: str
+    default: ""
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
+  - greenlight.flask.shared.site
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -42,9 +37,13 @@ EXAMPLES = r"""
 - name: Publish the site
   greenlight.flask.nginx_site:
     app: guestbook
-    files:
-      sites-enabled/guestbook.conf: "{{ lookup('ansible.builtin.template', 'guestbook.conf.j2') }}"
-    server_names: [guestbook.example.org]
+    site:
+      files:
+        sites-enabled/guestbook.conf: "{{ lookup('ansible.builtin.template', 'guestbook.conf.j2') }}"
+      server_names: [guestbook.example.org]
+      tls:
+        mode: acme
+        directory: https://acme-v02.api.letsencrypt.org/directory
 """
 
 RETURN = r"""
@@ -53,39 +52,46 @@ files:
   returned: always
   type: list
   elements: str
+more:
+  description: What else was changed, in words.
+  returned: always
+  type: list
+  elements: str
 """
 
+import base64
+import json
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN, SITE, options
 
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
-    "files": {"type": "dict", "required": True},
-    "server_names": {"type": "list", "elements": "str", "default": []},
-    "replace_stock_default_site": {"type": "bool", "default": False},
+    "site": {**options(SITE), "required": True},
+    "secrets": {"type": "str", "default": "", "no_log": True},
 }
 
 
 def body(module: AnsibleModule) -> dict[str, object]:
-    tree = nginx.Tree()
-    change = dict(module.params["files"])
-    if module.params["replace_stock_default_site"] and nginx.stock_default_site(tree):
-        change = {"sites-enabled/default": None, **change}
-    pending = nginx.pending(tree, change)
+    edge = Edge(Layout(module.params["app"]))
+    secrets = json.loads(base64.b64decode(module.params["secrets"]) or "{}")
+    site = Site.of(module.params["site"], secrets)
+    files, more = edge.pending(site)
     diff = [
         {"before_header": f"/etc/nginx/{name}", "before": before, "after_header": f"/etc/nginx/{name}", "after": after}
-        for name, (before, after) in pending.items()
+        for name, (before, after) in files.items()
     ]
     if module.check_mode:
-        if pending and tree.installed:
-            nginx.check(tree, change, module.params["server_names"])
-        changed = bool(pending)
+        if files and edge.tree.installed:
+            edge.check(site)
+        changed = bool(files or more)
     else:
-        changed = nginx.apply(tree, change, module.params["server_names"])
-    return {"changed": changed, "files": sorted(pending), "diff": diff}
+        changed = edge.publish(site)
+    return {"changed": changed, "files": sorted(files), "more": more, "diff": diff}
 
 
 def main() -> None:

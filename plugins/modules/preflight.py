@@ -48,18 +48,10 @@ options:
     description: How many good releases stay on the host.
     type: int
     default: 5
-  server_names:
-    description: Names of the site, which no other site of this Nginx may have.
-    type: list
-    elements: str
-    default: []
-  nginx_files:
-    description: The Nginx files of the app, tested in a copy of the tree. See M(greenlight.flask.nginx_site).
-    type: dict
-    default: {}
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
+  - greenlight.flask.shared.site
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -77,6 +69,8 @@ EXAMPLES = r"""
     packages: [nginx, python3-venv]
     http_port: 80
     free_mb: 1024
+    site:
+      files: {}
 """
 
 RETURN = r"""
@@ -92,13 +86,13 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._host import Wanted, problems, survey
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import release
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, SITE, options
 
 WANTED = {
     "environment": {"type": "str", "required": True},
@@ -114,8 +108,7 @@ SPEC = {
     "app": {"type": "str", "required": True},
     **WANTED,
     **LOCK,
-    "server_names": {"type": "list", "elements": "str", "default": []},
-    "nginx_files": {"type": "dict", "default": {}},
+    "site": {**options(SITE), "required": True},
 }
 
 
@@ -124,10 +117,11 @@ def body(module: AnsibleModule) -> dict[str, object]:
     wanted = Wanted(**{name: module.params[name] for name in WANTED})
     host = survey(layout, wanted)
     found = problems(layout, wanted, host)
-    tree = nginx.Tree()
-    if module.params["nginx_files"] and tree.installed:
+    edge = Edge(layout)
+    # With a package missing, Nginx or a module of it may be the one.
+    if edge.tree.installed and not host.packages_missing:
         try:
-            nginx.check(tree, module.params["nginx_files"], module.params["server_names"])
+            edge.check(Site.of(module.params["site"]))
         except GreenlightError as error:
             found.append(Problem(str(error), ""))
     if found and module.params["owner"]:

@@ -110,7 +110,11 @@ NUMBERS = {
     "flask_app_lock_seconds": (60, 86400),
     "flask_app_drain_seconds": (0, 3600),
     "flask_app_keep_releases": (1, 1000),
+    "flask_app_https_port": (1, 65535),
     "flask_app_nginx_body_size_mb": (0, 2**20),
+    "flask_app_nginx_rate_limit": (0, 10**6),
+    "flask_app_nginx_rate_limit_burst": (0, 10**6),
+    "flask_app_nginx_hsts_seconds": (0, 2**31),
 }
 #: systemd.resource-control(5), MemoryMax=. What systemd can't read it ignores, and the app would have no limit at all.
 _MEMORY = re.compile(r"infinity\Z|[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|([1-9][0-9]?|100)%\Z")

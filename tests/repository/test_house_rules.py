@@ -15,7 +15,12 @@ from tests.repository import repository
 
 PLAYS = repository.matching("*.yml", "playbooks/*.yml", "molecule/**/*.yml")
 TASK_FILES = repository.matching("roles/*/tasks/**/*.yml", "roles/*/handlers/*.yml", "molecule/**/tasks/*.yml")
-TEMPLATES = repository.matching("roles/flask_app/templates/**/*.j2")
+#: What becomes a file on a server, other than a page for visitors or what these import.
+TEMPLATES = [
+    name
+    for name in repository.matching("roles/flask_app/templates/**/*.j2")
+    if not name.endswith((".html.j2", "/tls.conf.j2"))
+]
 DOCUMENTS = repository.matching("**/*.md")
 KEYWORDS = {*Task.fattributes, *Block.fattributes, "local_action", "with_items"}
 #: The two lines that say who owns a file on a server.

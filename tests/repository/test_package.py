@@ -18,7 +18,7 @@ ALLOWED = re.compile(
     r"""
     MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md
     | meta/runtime\.yml
-    | playbooks/(deploy|releases|rollback|rotate|unlock)\.yml
+    | playbooks/(deploy|maintenance|releases|rollback|rotate|unlock)\.yml
     | plugins/(action|doc_fragments|module_utils|modules|plugin_utils)/\w+\.py
     | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
     | roles/flask_app/files/[\w.-]+

@@ -225,7 +225,7 @@ def test_the_reason_shown_is_the_one_that_a_wrong_environment_gets() -> None:
 
 
 def test_the_picture_has_the_words_of_the_role_in_their_order() -> None:
-    [deploy] = repository.load_yaml(MAIN)
+    _absent, deploy = repository.load_yaml(MAIN)
     tasks = [*deploy["block"], *deploy["always"]]
     [picture] = re.findall(r"```text\n(.*?)```", section("The flow"), re.DOTALL)
     drawn = re.findall(r"^([= ]) (\S.*?) *(?:  .*|[┐│┘=].*)?$", picture, re.MULTILINE)

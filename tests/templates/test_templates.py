@@ -35,7 +35,7 @@ BASELINE: dict[str, Any] = {
         "SECRET_KEY": "hunter2-long-and-secret",
         "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop",
     },
-    "__flask_app_host": {"cpus": 2, "memory_mb": 2048, "ipv6": True},
+    "__flask_app_host": {"cpus": 2, "memory_mb": 2048, "ipv6": True, "nginx": "1.26.3"},
     "__flask_app_source": {"digest": "a1" * 32, "revision": "r1"},
     "__flask_app_venv": {"digest": "b2" * 32},
     "__flask_app_release": {"release": RELEASE},
@@ -488,18 +488,16 @@ def test_the_site_leads_to_the_link_of_the_live_release(app: str, variable: str)
     text = text_of("site", flask_app_name=app)
     # Twice, so that Nginx has where to send a request again whose process was killed.
     assert upstreams(text)[f"{app}_live"] == [f"unix:/srv/{app}/live.sock max_fails=0"] * 2
-    assert directives(text, "proxy_pass") == [f"http://{variable}"]
-    assert directives(text, "default") == [f"{app}_live"]
+    assert set(directives(text, "proxy_pass")) == {f"http://{variable}"}
 
 
 @pytest.mark.parametrize(("app", "variable"), [("shop", "$shop_upstream"), ("my-other-app", "$my_other_app_upstream")])
 def test_only_the_host_itself_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
     text = text_of("site", flask_app_name=app)
     assert upstreams(text)[f"{app}_candidate"] == [f"unix:{Layout(app).candidate_socket}"]
-    ((source, target, choices),) = re.findall(r'map "(.*)" (\S+) {\n(.*?)^}', text, re.S | re.M)
+    ((source, choices),) = re.findall(rf'^map "(.*)" \{variable} {{\n(.*?)^}}', text, re.S | re.M)
     ((name, value),) = REHEARSAL.items()
-    assert source == f"$remote_addr $http_{name.lower().replace('-', '_')}"
-    assert target == variable
+    assert source == f"$realip_remote_addr $http_{name.lower().replace('-', '_')}"
     assert choices.split() == ["default", f"{app}_live;", '"127.0.0.1', f'{value}"', f"{app}_candidate;"]
 
 
@@ -513,6 +511,8 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
     headers = dict(value.split(" ", 1) for value in directives(text_of("site"), "proxy_set_header"))
     assert headers == {
         "X-Greenlight-Rehearsal": '""',
+        "X-Greenlight-Release": "$shop_release",
+        "X-Request-ID": "$shop_request_id",
         "Connection": '""',
         "Host": "$http_host",
         "X-Forwarded-Host": "$http_host",
@@ -530,9 +530,9 @@ def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
 
 def test_without_a_live_release_the_answer_is_a_plain_503() -> None:
     text = text_of("site")
-    assert directives(text, "error_page") == ["502 =503 @unavailable"]
+    assert "502 =503 @unavailable" in directives(text, "error_page")
     assert "proxy_intercept_errors" not in text
-    (answer,) = directives(text, "return")
+    *_, answer = directives(text, "return")
     assert answer.startswith("503 ")
 
 
@@ -881,6 +881,8 @@ MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_release": RUN}),
     "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
+    "removal": (("absent",), {"__flask_app_removed": {"removed": ["/srv/shop"]}}),
+    "removal, nothing to do": (("absent",), {"__flask_app_removed": {"removed": []}}),
 }  # fmt: skip
 HOOKED = {
     f"flask_app_hooks_{when}": ["/hook.yml"] for when in ("before_build", "before_switch", "after_switch", "on_failure")

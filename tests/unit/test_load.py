@@ -458,7 +458,7 @@ def test_loopback_is_a_target_and_no_name_is_looked_up(url: str, address: tuple[
         "http://2130706433",
         "http://[::ffff:10.0.0.1]:80",
         "http://127.0.0.1@example.org",
-        "https://127.0.0.1",
+        "ftp://127.0.0.1",
         "http://127.0.0.1:notaport",
         "http://[",
         "127.0.0.1:80",

@@ -179,7 +179,7 @@ def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
 def test_a_second_default_server_names_the_variable(machine: Machine) -> None:
     done = Finished(1, "", "nginx: [emerg] a duplicate default server for 0.0.0.0:80 in /etc/nginx/x:1")
     with pytest.raises(GreenlightError, match="set flask_app_nginx_default_server: false"):
-        _nginx._judge(done, CHANGE, NAMES, str)
+        _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str)
 
 
 def test_a_file_that_is_to_go_is_not_in_the_copy(machine: Machine) -> None:
@@ -211,10 +211,10 @@ def test_absolute_paths_logs_and_the_pid_file_lead_into_the_copy(machine: Machin
     )
     (etc / "binary").write_bytes(b"\xff\xfe/run/nginx.pid")
     _nginx._copy(etc, stage)
-    _nginx._rewrite(stage, etc, tmp_path)
+    _nginx._rewrite(stage, etc, tmp_path, {"/etc/ssl/x": "/etc/ssl/y"})
     assert (stage / "nginx.conf").read_text() == (
         f"include {stage}/mime.types;\naccess_log {tmp_path}/log/access.log;\n"
-        f"error_log {tmp_path}/log/shop/error.log;\npid {tmp_path}/nginx.pid;\nssl_certificate /etc/ssl/x.pem;\n"
+        f"error_log {tmp_path}/log/shop/error.log;\npid {tmp_path}/nginx.pid;\nssl_certificate /etc/ssl/y.pem;\n"
     )
     assert (tmp_path / "log/shop").is_dir()
     assert (stage / "binary").read_bytes() == b"\xff\xfe/run/nginx.pid"
@@ -380,7 +380,7 @@ def test_no_other_app_changes_anything_until_a_change_is_proved_or_undone(
 
 def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs are played in the process here, so that nothing but our own changes are counted."""
-    monkeypatch.setattr(_nginx, "check", lambda tree, change, server_names: None)
+    monkeypatch.setattr(_nginx, "check", lambda tree, change, server_names, pointer: None)
     for change in itertools.count(1):
         tree = Tree(memory / f"{change}/nginx", memory / f"{change}/state", "nginx")
         (tree.etc / "sites-enabled").mkdir(parents=True)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second app comes and goes on a server that has one: nothing of it stays, and users of the first notice nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.deployed import SITE, Played, Server
+from tests.load.load import Load
+
+SECOND = "second.test"
+
+
+@pytest.fixture
+def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Played]:
+    """Run the play for the second app, of another environment than the first."""
+
+    def run(*options: str, **variables: object) -> Played:
+        return play(
+            *options,
+            limit=one_server.name,
+            **{
+                "flask_app_name": "second",
+                "flask_app_environment": "development",
+                "flask_app_server_names": [SECOND],
+                "flask_app_secrets": {
+                    "SECRET_KEY": "only-for-development-0123456789",
+                    "DATABASE_URL": "sqlite:////var/lib/second/second.db",
+                },
+                **variables,
+            },
+        )
+
+    return run
+
+
+@pytest.fixture
+def both(play: Callable[..., Played], second: Callable[..., Played], one_server: Server) -> None:
+    """Both apps are there and answer."""
+    for done in (play(limit=one_server.name), second()):
+        assert done.code == 0, done.output
+    assert one_server.ask("/health", site=SITE).json["env"] == "staging"
+    assert one_server.ask("/health", site=SECOND).json["env"] == "development"
+
+
+def traces(server: Server) -> str:
+    """Everything on the server that has the second app's name."""
+    files = "find /etc /srv /var /run -xdev -name '*second*' 2>/dev/null"
+    accounts = "getent passwd second; getent group second"
+    units = (
+        "systemctl list-units --all --plain --no-legend '*second*'; systemctl list-unit-files --no-legend '*second*'"
+    )
+    return server.root(f"({files}; {accounts}; {units}) | sort")
+
+
+@pytest.mark.usefixtures("both")
+def test_a_removed_app_leaves_nothing_and_the_other_apps_users_notice_nothing(
+    second: Callable[..., Played], one_server: Server
+) -> None:
+    for part in ("/srv/second", "/var/lib/second", "second:x:", "second@", "sites-enabled/second.conf"):
+        assert part in traces(one_server)
+    live = one_server.live
+    with Load(one_server.url, SITE, 200) as load:
+        done = second(flask_app_state="absent")
+    assert done.code == 0, done.output
+    assert "second on debian13: removed, with its data" in done.prose
+    assert load.result.failed == 0, str(load.result)
+    assert load.result.reliable, str(load.result)
+    assert traces(one_server) == ""
+    assert one_server.live == live == one_server.ask("/health", site=SITE).json["release"]
+    again = second(flask_app_state="absent")
+    assert (again.code, again.count("changed")) == (0, 0), again.output
+    assert traces(one_server) == ""
+
+
+@pytest.mark.usefixtures("both")
+def test_a_removal_in_check_mode_says_so_and_touches_nothing(second: Callable[..., Played], one_server: Server) -> None:
+    before = one_server.state(), traces(one_server)
+    done = second("--check", "--diff", flask_app_state="absent")
+    assert done.code == 0, done.output
+    assert done.count("changed") == 1
+    assert "would be removed, with its data" in done.prose
+    assert (one_server.state(), traces(one_server)) == before
+
+
+@pytest.mark.usefixtures("both")
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"flask_app_environment": "production"}, "This host is stamped development for second"),
+        ({"flask_app_sate": "absent"}, "Did you mean flask_app_state?"),
+        ({"flask_app_state": "abset"}, "value of flask_app_state must be one of: present, absent"),
+    ],
+    ids=["another environment", "misspelt variable", "misspelt value"],
+)
+def test_a_removal_that_was_not_meant_is_refused(
+    second: Callable[..., Played], one_server: Server, variables: dict[str, str], reason: str
+) -> None:
+    before = one_server.state(), traces(one_server)
+    done = second(**{"flask_app_state": "absent", **variables})
+    assert done.code != 0
+    assert reason in done.prose
+    assert (one_server.state(), traces(one_server)) == before
+
+
+@pytest.mark.usefixtures("both")
+def test_an_app_that_was_removed_can_come_again(second: Callable[..., Played], one_server: Server) -> None:
+    assert second(flask_app_state="absent").code == 0
+    assert one_server.host.run("test -e /srv/second").rc == 1
+    done = second()
+    assert done.code == 0, done.output
+    assert one_server.ask("/health", site=SECOND).json["env"] == "development"

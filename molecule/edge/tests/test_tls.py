@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates: where they come from, each change of that under load, and their renewal by the client's own timer."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.certificates import certificate, issuer, key, key_pem, served
+from tests.deployed import APP, DIRECTORY, Played, Server, connect, run_play, servers
+from tests.load.load import Load
+
+#: Each server has a name of its own, by which the ACME server finds it.
+NAMED: dict[str, Any] = {"flask_app_server_names": ["{{ inventory_hostname }}.guestbook.test"]}
+WORLD = "https://world.test"
+#: Nginx goes on to serve both ports alike, so that one load sees each change of mode.
+BOTH = {**NAMED, "flask_app_tls_redirect": False}
+
+
+def name(server: Server) -> str:
+    return f"{server.name}.guestbook.test"
+
+
+def provided(*names: str) -> dict[str, Any]:
+    private = key()
+    return {
+        "flask_app_tls": "provided",
+        "flask_app_tls_certificate": certificate(private, *names),
+        "flask_app_tls_key": key_pem(private),
+    }
+
+
+def acme(port: int, **more: Any) -> dict[str, Any]:
+    return {"flask_app_tls": "acme", "flask_app_acme_directory": f"{WORLD}:{port}/dir", **more}
+
+
+def bound() -> dict[str, Any]:
+    """For the ACME server that knows only accounts bound to another one."""
+    hmac = (DIRECTORY / "eab_key").read_text().strip()
+    return acme(14001, flask_app_acme_eab_kid="kid-1", flask_app_acme_eab_hmac_key=hmac)
+
+
+def all_servers() -> list[Server]:
+    return [connect(each) for each in servers()]
+
+
+def change(*, https: bool, **variables: Any) -> Played:
+    """Deploy while users ask both servers, by HTTP and, where there is TLS before and after, by HTTPS."""
+    with ExitStack() as stack:
+        loads = []
+        for server in all_servers():
+            for url in [server.url, *([server.https_url] if https else [])]:
+                loads.append(stack.enter_context(Load(url, name(server), 50)))
+        done = run_play(**{**BOTH, **variables})
+        time.sleep(1)
+    assert done.code == 0, done.output
+    for load in loads:
+        assert load.result.sent > 0
+        assert load.result.failed == 0, f"{load.result}\n{done.output}"
+    return done
+
+
+def test_each_change_of_mode_costs_no_request() -> None:
+    """In every direction that people go, with a real ACME server."""
+    assert run_play(**BOTH, flask_app_tls="none").code == 0
+    everywhere = [name(server) for server in all_servers()]
+    modes: list[tuple[dict[str, Any], str]] = [
+        ({"flask_app_tls": "self_signed"}, "self"),
+        (provided(*everywhere), everywhere[0]),
+        (acme(14000), "Pebble"),
+        (bound(), "Pebble"),
+        ({"flask_app_tls": "self_signed"}, "self"),
+        (acme(14000), "Pebble"),
+        (provided(*everywhere), everywhere[0]),
+        ({"flask_app_tls": "none"}, ""),
+        (acme(14002), "Pebble"),
+    ]
+    before = ""
+    for variables, signer in modes:
+        change(https=bool(before and signer), **variables)
+        for server in all_servers():
+            if signer:
+                found = issuer(served(server, name(server)))
+                assert found.startswith(signer) or (signer, found) == ("self", name(server))
+                assert server.curl("/", site=name(server)).status == 200
+            else:
+                assert server.curl("/", site=name(server)).status == 0
+        before = signer
+        again = run_play(**{**BOTH, **variables})
+        assert (again.code, again.count("changed")) == (0, 0), again.output
+
+
+def test_keys_are_for_root_only_and_what_is_not_served_is_gone(server: Server) -> None:
+    assert run_play(**BOTH, **provided(*(name(each) for each in all_servers()))).code == 0
+    assert server.root(f"stat -L -c '%a %U' /etc/{APP}/tls/live/privkey.pem") == "600 root"
+    assert len(server.root(f"ls -d /etc/{APP}/tls/*").split()) == 2  # the link and where it leads
+    assert server.root("ls /etc/letsencrypt/renewal 2>/dev/null || true") == ""
+
+
+@pytest.fixture(scope="module")
+def issued() -> None:
+    """A certificate of six days from the ACME server."""
+    done = run_play(**BOTH, **acme(14002))
+    assert done.code == 0, done.output
+
+
+@pytest.mark.usefixtures("issued")
+def test_the_timer_renews_in_time_and_nginx_serves_the_new_one_without_a_lost_request(server: Server) -> None:
+    before = served(server, name(server))
+    # Days, not months: half of them before the end, and the timer ticks each hour instead of twice a day.
+    assert "renew_before_expiry = 72 hours" in server.root(f"cat /etc/letsencrypt/renewal/{APP}.conf")
+    assert server.root("systemctl is-active certbot.timer") == "active"
+    assert "hourly" in server.root("systemctl cat certbot.timer")
+    server.root("systemctl start certbot.service")
+    assert served(server, name(server)).serial_number == before.serial_number  # it isn't time yet
+
+    server.root(f"sed -i 's/^renew_before_expiry = .*/renew_before_expiry = 200 hours/' /etc/letsencrypt/renewal/{APP}.conf")
+    with Load(server.https_url, name(server), 100) as load:
+        server.root("systemctl start certbot.service")
+        time.sleep(2)
+    assert load.result.failed == 0, str(load.result)
+    assert served(server, name(server)).serial_number != before.serial_number
+    done = run_play(**BOTH, **acme(14002), limit=server.name)
+    assert done.code == 0, done.output
+    assert "renew_before_expiry = 72 hours" in server.root(f"cat /etc/letsencrypt/renewal/{APP}.conf")
+
+
+@pytest.mark.usefixtures("issued")
+def test_a_renewal_beside_somebodys_broken_site_keeps_the_old_one_served_and_says_so(server: Server) -> None:
+    before = served(server, name(server))
+    server.write("/etc/nginx/conf.d/theirs.conf", "broken;\n", umask="022")
+    try:
+        server.root(f"certbot renew --cert-name {APP} --force-renewal --no-random-sleep-on-renew 2>&1 || true")
+        assert served(server, name(server)).serial_number == before.serial_number
+        said = server.root("journalctl --identifier=greenlight --priority=err --no-pager --lines=5")
+        assert "Nginx serves the old one" in said
+        assert "/etc/nginx/conf.d/theirs.conf:1" in said
+    finally:
+        server.root("rm /etc/nginx/conf.d/theirs.conf; systemctl reload nginx")
+    assert served(server, name(server)).serial_number != before.serial_number
+
+
+@pytest.mark.usefixtures("issued")
+def test_another_name_is_another_certificate(one_server: Server) -> None:
+    names = [name(one_server), "guestbook.test"]
+    done = run_play(**{**BOTH, "flask_app_server_names": names}, **acme(14000), limit=one_server.name)
+    assert (done.code != 0, "issued no certificate for" in done.prose) == (True, True)  # nobody leads to that name
+    assert one_server.curl("/", site=names[0]).status == 200
+    assert run_play(**BOTH, **acme(14002), limit=one_server.name).code == 0

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The certificate a site is served with: made here, given by the user, or issued by an ACME server.
+
+Each certificate is a directory with ``fullchain.pem`` and ``privkey.pem``; Nginx reads them through one link, so that a
+change of certificate, or of where it comes from, is a rename and a reload. Certificates are read with openssl-x509(1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import ssl
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    UNFINISHED,
+    make_directory,
+    read,
+    remove,
+    remove_unfinished,
+    write,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+
+CHAIN, KEY = "fullchain.pem", "privkey.pem"
+SELF_SIGNED, PROVIDED = "self-signed-", "provided-"
+#: Days that a certificate made here holds, and how many must be left of them at a deploy.
+SELF_SIGNED_DAYS = 365
+RENEW_DAYS = 60
+DAY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a certificate says of itself: DNS names and its times in UNIX seconds."""
+
+    names: frozenset[str]
+    begins: float
+    ends: float
+
+    @property
+    def lifetime(self) -> float:
+        return self.ends - self.begins
+
+    def covers(self, names: Collection[str]) -> bool:
+        """Say whether all ``names`` are in it; ``*`` stands for one label (RFC 6125, section 6.4.3)."""
+        return all(name in self.names or f"*.{name.partition('.')[2]}" in self.names for name in names)
+
+    def days_left(self, now: float | None = None) -> float:
+        return (self.ends - (time.time() if now is None else now)) / DAY_SECONDS
+
+
+def inspect(directory: Path) -> Certificate | None:
+    """Read the certificate in ``directory``; None where there is none that can be read."""
+    chain = directory / CHAIN
+    if not chain.exists() or not (directory / KEY).exists():
+        return None
+    done = run(["openssl", "x509", "-in", chain, "-noout", "-dates", "-ext", "subjectAltName"])
+    dates = dict(line.partition("=")[::2] for line in done.stdout.splitlines() if line.startswith("not"))
+    if done.code != 0 or set(dates) != {"notBefore", "notAfter"}:
+        return None
+    begins, ends = (float(ssl.cert_time_to_seconds(dates[name])) for name in ("notBefore", "notAfter"))
+    return Certificate(frozenset(re.findall(r"DNS:([^,\s]+)", done.stdout)), begins, ends)
+
+
+def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> Path:
+    """Return the directory of a certificate made here for exactly ``names``, made unless there is one that holds on."""
+    for directory in sorted(layout.tls.glob(f"{SELF_SIGNED}*"), reverse=True):
+        found = inspect(directory)
+        if found and found.names == frozenset(names) and found.days_left() > RENEW_DAYS:
+            return directory
+    directory = layout.tls / f"{SELF_SIGNED}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    if not dry:
+        make_directory(layout.tls)
+        unfinished = layout.tls / f"{UNFINISHED}{directory.name}"
+        remove(unfinished)
+        make_directory(unfinished)
+        make_self_signed(unfinished, names)
+        remove(directory)
+        unfinished.rename(directory)
+    return directory
+
+
+def make_self_signed(directory: Path, names: Sequence[str]) -> None:
+    """Make a key and a certificate of its own in ``directory`` (openssl-req(1))."""
+    subject = f"/CN={names[0]}" if len(names[0]) <= 64 else "/CN=greenlight"  # noqa: PLR2004  # RFC 5280: ub-common-name
+    alternatives = ",".join(f"DNS:{name}" for name in names)
+    # The key is made 0600 by openssl itself.
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256", "-nodes"]
+    extensions = ["-addext", f"subjectAltName={alternatives}", "-addext", "basicConstraints=critical,CA:FALSE"]
+    extensions += ["-addext", "extendedKeyUsage=serverAuth"]
+    command: list[str | Path] = [
+        "openssl",
+        "req",
+        "-x509",
+        *curve,
+        "-days",
+        str(SELF_SIGNED_DAYS),
+        "-subj",
+        subject,
+        *extensions,
+    ]
+    command += ["-keyout", directory / KEY, "-out", directory / CHAIN]
+    require(command, "making a certificate with openssl req")
+    (directory / KEY).chmod(0o600)
+
+
+def provided(layout: Layout, chain: str, key: str, *, dry: bool = False) -> Path:
+    """Return the directory of the user's own certificate, written unless it is there."""
+    digest = hashlib.sha256(f"{chain}\0{key}".encode()).hexdigest()[:16]
+    directory = layout.tls / f"{PROVIDED}{digest}"
+    if not dry and not (read(directory / CHAIN) == chain and read(directory / KEY) == key):
+        make_directory(layout.tls)
+        unfinished = layout.tls / f"{UNFINISHED}{directory.name}"
+        remove(unfinished)
+        write(unfinished / KEY, key, 0o600)
+        write(unfinished / CHAIN, chain)
+        remove(directory)
+        unfinished.rename(directory)
+    return directory
+
+
+def tidy(layout: Layout, kept: Path | None) -> None:
+    """Remove the app's own certificates but ``kept``; with None, the link and all."""
+    if kept is None:
+        remove(layout.tls)
+        return
+    for directory in [*layout.tls.glob(f"{SELF_SIGNED}*"), *layout.tls.glob(f"{PROVIDED}*")]:
+        if directory != kept:
+            remove(directory)
+    remove_unfinished(layout.tls)

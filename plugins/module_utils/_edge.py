@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How users reach the app: the site of Nginx with its certificate, changed together and without a lost request.
+
+A certificate from an ACME server needs a site that answers its challenge, and the site needs a certificate to start: so
+the site starts with the one that is served already, or with one made here, and changes when the right one has come.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
+from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
+from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._command import require
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read, write
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+
+NGINX_CONF = "nginx.conf"
+OWNER = "# Owner: role greenlight.flask.flask_app"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Where the certificate comes from.
+
+    Args:
+        mode: ``none``, ``self_signed``, ``provided`` or ``acme``.
+        chain: of ``provided``: PEM, the site's certificate first.
+        key: of ``provided``: PEM.
+        account: of ``acme``.
+    """
+
+    mode: str
+    chain: str = ""
+    key: str = ""
+    account: acme.Account = field(default_factory=lambda: acme.Account(""))
+
+
+@dataclass(frozen=True)
+class Site:
+    """What Nginx is told.
+
+    Args:
+        files: path below ``/etc/nginx`` -> content, None: the file goes.
+        server_names: server names that no other site may have, and that the certificate must hold.
+        logs: log files, made before Nginx would make them readable by all.
+        main: content of nginx.conf, for Debian's own as long as nobody has changed that; empty: none.
+        drop_in: of Nginx's unit; empty: none.
+        replace_stock_default_site: whether Debian's default site goes, if it is unchanged.
+        tls: where its certificate comes from.
+    """
+
+    files: nginx.Change
+    server_names: Sequence[str] = ()
+    logs: Sequence[str] = ()
+    main: str = ""
+    drop_in: str = ""
+    replace_stock_default_site: bool = False
+    tls: Tls = field(default_factory=lambda: Tls("none"))
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Site:
+        """Make it of a module's options (:data:`~._options.SITE`) and the private parts."""
+        private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
+        given = options["tls"]
+        account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
+        tls = Tls(given["mode"], private["certificate"], private["key"], account)
+        return cls(**{**options, "tls": tls})
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The edge of one app on this host."""
+
+    layout: Layout
+    tree: nginx.Tree = field(default_factory=nginx.Tree)
+    certbot: acme.Certbot = field(default_factory=acme.Certbot)
+
+    @property
+    def drop_in(self) -> Path:
+        return self.layout.units / "nginx.service.d/greenlight.conf"
+
+    def change(self, site: Site) -> nginx.Change:
+        """The files of ``site``, with what of Debian's they replace."""
+        change = dict(site.files)
+        if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
+            change = {"sites-enabled/default": None, **change}
+        if site.main and (OWNER in (read(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)):
+            change[NGINX_CONF] = site.main
+        return change
+
+    def check(self, site: Site) -> None:
+        """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet."""
+        with tempfile.TemporaryDirectory(prefix="greenlight-certificate-") as scratch:
+            pointer = None
+            if site.tls.mode != "none":
+                if not shutil.which("openssl"):
+                    return
+                certificate.make_self_signed(Path(scratch), site.server_names)
+                pointer = nginx.Pointer(self.layout.certificate, Path(scratch))
+            nginx.check(self.tree, self.change(site), site.server_names, pointer)
+
+    def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[str]]:
+        """Return the files that would differ (before and after), and what else would change, in words."""
+        more = []
+        target = self._certificate(site, dry=True)
+        if target and not nginx.Pointer(self.layout.certificate, target).moved:
+            more.append(f"certificate: {target}")
+        if site.tls.mode == "acme" and not self._issued(site):
+            more.append(f"certificate from {site.tls.account.directory}")
+        if site.drop_in and read(self.drop_in) != site.drop_in:
+            more.append(str(self.drop_in))
+        return nginx.pending(self.tree, self.change(site)), more
+
+    def publish(self, site: Site) -> bool:
+        """Bring Nginx and the certificate to what they must be; say whether anything was done.
+
+        Raises:
+            GreenlightError: Nginx or the ACME server refuses; what was served is still served.
+        """
+        changed = self._harden(site)
+        for name in site.logs:
+            self._make_log(name)
+        changed |= self._serve(site, self._certificate(site))
+        if site.tls.mode == "acme":
+            if not self._issued(site):
+                acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+                changed = True
+                self._serve(site, self._certificate(site))
+            changed |= acme.keep_renewed(self.certbot, self.layout)
+        else:
+            changed |= acme.forget(self.certbot, self.layout)
+        certificate.tidy(self.layout, self.layout.certificate.readlink() if site.tls.mode != "none" else None)
+        return changed
+
+    def _serve(self, site: Site, target: Path | None) -> bool:
+        pointer = nginx.Pointer(self.layout.certificate, target) if target else None
+        return nginx.apply(self.tree, self.change(site), site.server_names, pointer)
+
+    def _issued(self, site: Site) -> bool:
+        return acme.issued(self.certbot, self.layout, site.server_names, site.tls.account)
+
+    def _certificate(self, site: Site, *, dry: bool = False) -> Path | None:
+        """The certificate to serve now, made where it is missing."""
+        tls = site.tls
+        if tls.mode == "none":
+            return None
+        if tls.mode == "provided":
+            return certificate.provided(self.layout, tls.chain, tls.key, dry=dry)
+        if tls.mode == "acme":
+            served = self.layout.certificate.readlink() if self.layout.certificate.is_symlink() else None
+            for directory in (self.certbot.lineage(self.layout), served):
+                found = certificate.inspect(directory) if directory else None
+                if directory and found and found.days_left() > 0:
+                    return directory
+        return certificate.self_signed(self.layout, site.server_names, dry=dry)
+
+    def _harden(self, site: Site) -> bool:
+        """Write the unit's drop-in. A running Nginx is restarted for it only while it serves no site of ours."""
+        if not site.drop_in or not write(self.drop_in, site.drop_in):
+            return False
+        require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
+        if not any(self.tree.state.glob("*.json")):
+            require(["systemctl", "restart", "nginx"], "systemctl restart nginx")
+        return True
+
+    def _make_log(self, name: str) -> None:
+        path = self.layout.root / "var/log/nginx" / name
+        if path.parent.is_dir() and not path.exists():
+            write(path, "", 0o640)
+            shutil.chown(path, "www-data", "adm")

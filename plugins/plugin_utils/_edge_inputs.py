@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the inputs of the edge, found on the controller before anything is touched."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+#: RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[A-Za-z0-9-]+\Z")
+#: What hstspreload.org asks for.
+PRELOAD_SECONDS = 31536000
+
+
+def edge_problems(values: Mapping[str, Any]) -> list[Problem]:
+    """Return everything; ``values`` are the role's variables in their types."""
+    names = values["flask_app_server_names"]
+    mode = values["flask_app_tls"]
+    found = [
+        *(_provided_problems(values["flask_app_tls_certificate"], values["flask_app_tls_key"], names)
+          if mode == "provided" else []),
+        *(_acme_problems(values, names) if mode == "acme" else []),
+        *_header_problems(values["flask_app_nginx_headers"]),
+        *_static_problems(values["flask_app_nginx_static"], _source(values)),
+        *_network_problems(values),
+        *_hsts_problems(values),
+    ]  # fmt: skip
+    if mode != "none" and values["flask_app_http_port"] == values["flask_app_https_port"]:
+        found.append(Problem("flask_app_http_port and flask_app_https_port are the same.", "Choose two ports."))
+    if values["flask_app_nginx_http3"] and mode == "none":
+        found.append(
+            Problem("flask_app_nginx_http3 is true, and flask_app_tls is none.", "HTTP/3 is always encrypted.")
+        )
+    return found
+
+
+def _provided_problems(chain: str, key: str, names: Sequence[str]) -> list[Problem]:
+    """Check that certificate and key are readable, belong together, hold now, and hold the names."""
+    cure = "Put the PEM text there; for a file: \"{{ lookup('ansible.builtin.file', '/path/site.pem') }}\"."
+    empty = [
+        name for name, text in (("flask_app_tls_certificate", chain), ("flask_app_tls_key", key)) if not text.strip()
+    ]
+    if empty:
+        return [Problem(f"flask_app_tls is provided, and {' and '.join(empty)} is empty.", cure)]
+    try:
+        certificates = x509.load_pem_x509_certificates(chain.encode())
+    except ValueError:
+        return [Problem("flask_app_tls_certificate holds no certificate in PEM that can be read.", cure)]
+    try:
+        private = load_pem_private_key(key.encode(), None)
+    except TypeError:
+        return [Problem("flask_app_tls_key is protected by a passphrase.", "Remove it: openssl pkey -in KEY -out NEW")]
+    except ValueError:
+        return [Problem("flask_app_tls_key holds no private key in PEM that can be read.", cure)]
+    own, found = certificates[0], []
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if own.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+        wrong = any(each.public_key().public_bytes(*form) == private.public_key().public_bytes(*form)
+                    for each in certificates)  # fmt: skip
+        what = "flask_app_tls_key is the key of another certificate than the first in flask_app_tls_certificate."
+        found.append(
+            Problem(what, "Put the site's own certificate first." if wrong else "Take the two that belong together.")
+        )
+    now = datetime.now(UTC)
+    if own.not_valid_after_utc <= now:
+        found.append(Problem(f"flask_app_tls_certificate expired on {own.not_valid_after_utc:%Y-%m-%d}.", "Renew it."))
+    if own.not_valid_before_utc > now:
+        begins = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M}"
+        found.append(Problem(f"flask_app_tls_certificate is not valid before {begins} UTC.", "Wait, or set the clock."))
+    missing = [name for name in names if not _covers(_dns_names(own), name)]
+    if missing:
+        held = ", ".join(sorted(_dns_names(own))) or "none"
+        found.append(
+            Problem(
+                f"flask_app_tls_certificate does not hold {', '.join(missing)}; it holds {held}.",
+                "Take one for all of flask_app_server_names.",
+            )
+        )
+    for upper, lower in zip(certificates[1:], certificates, strict=False):
+        if lower.issuer != upper.subject:
+            found.append(
+                Problem(
+                    "flask_app_tls_certificate: the certificates are not in order, each signed by the next.",
+                    "Put the site's own first, then the one that signed it, and so on.",
+                )
+            )
+            break
+    return found
+
+
+def _dns_names(certificate: x509.Certificate) -> set[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return set()
+    return set(extension.value.get_values_for_type(x509.DNSName))
+
+
+def _covers(held: set[str], name: str) -> bool:
+    return name in held or f"*.{name.partition('.')[2]}" in held
+
+
+def _acme_problems(values: Mapping[str, Any], names: Sequence[str]) -> list[Problem]:
+    found = []
+    directory = values["flask_app_acme_directory"]
+    parts = urlsplit(directory)
+    if parts.scheme != "https" or not parts.hostname or re.search(r"\s", directory):
+        cure = "Use the URL of the server's directory, such as https://acme-v02.api.letsencrypt.org/directory."
+        found.append(Problem(f"flask_app_acme_directory is {directory!r}, which is no https:// URL.", cure))
+    if values["flask_app_http_port"] != 80:  # noqa: PLR2004  # RFC 8555, section 8.3
+        what = f"flask_app_tls is acme, and flask_app_http_port is {values['flask_app_http_port']}."
+        found.append(Problem(what, "An ACME server asks on port 80: use it, or another flask_app_tls."))
+    local = [name for name in names if "." not in name]
+    if local:
+        what = f"flask_app_server_names holds {', '.join(local)}, for which no ACME server issues a certificate."
+        found.append(Problem(what, "Use a name with a domain, or flask_app_tls: self_signed."))
+    if bool(values["flask_app_acme_eab_kid"]) != bool(values["flask_app_acme_eab_hmac_key"]):
+        what = "of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key only one is set."
+        found.append(Problem(what, "Set both, as the ACME server's operator gave them, or neither."))
+    email = values["flask_app_acme_email"]
+    if email and not re.match(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z", email):
+        found.append(Problem(f"flask_app_acme_email is {email!r}.", "Use an address such as ops@example.org."))
+    return found
+
+
+def _header_problems(headers: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    for name, value in headers.items():
+        text = "" if value is None else str(value)
+        if not _TOKEN.match(str(name)):
+            found.append(Problem(f"flask_app_nginx_headers has the name {name!r}.", "Use letters, digits and dashes."))
+        if re.search(r"[\r\n$\\]", text):
+            what = f"flask_app_nginx_headers: the value of {name} holds a line break, a $ or a backslash."
+            found.append(Problem(what, "Nginx can't send it; write it without."))
+    return found
+
+
+def _source(values: Mapping[str, Any]) -> Path | None:
+    directory = values.get("flask_app_source_directory")
+    return Path(directory) / values["flask_app_source_subdirectory"] if directory else None
+
+
+def _static_problems(static: Mapping[str, Any], source: Path | None) -> list[Problem]:
+    found = []
+    for prefix, directory in static.items():
+        path = PurePosixPath(str(directory))
+        if not re.match(r"/([A-Za-z0-9._~-]+/)+\Z", str(prefix)):
+            what = f"flask_app_nginx_static has the path {prefix!r}."
+            found.append(Problem(what, "Start and end it with a slash, as in /static/."))
+        if path.is_absolute() or ".." in path.parts or not re.match(r"[A-Za-z0-9._/-]+\Z", str(directory)):
+            what = f"flask_app_nginx_static: {directory!r} is no directory below the source."
+            found.append(Problem(what, "Name it as seen from the source's top, as in guestbook/static."))
+        elif source and not (source / path).is_dir():
+            what = f"flask_app_nginx_static: the source has no directory {directory}."
+            found.append(Problem(what, "Name it as seen from the source's top, as in guestbook/static."))
+    return found
+
+
+def _network_problems(values: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    for variable in ("flask_app_nginx_trusted_proxies", "flask_app_nginx_health_networks"):
+        for network in values[variable]:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                cure = "Use an address or a network, as in 10.0.0.0/8."
+                found.append(Problem(f"{variable} holds {network!r}: {error}.", cure))
+    return found
+
+
+def _hsts_problems(values: Mapping[str, Any]) -> list[Problem]:
+    if not values["flask_app_nginx_hsts_preload"]:
+        return []
+    if values["flask_app_nginx_hsts_subdomains"] and values["flask_app_nginx_hsts_seconds"] >= PRELOAD_SECONDS:
+        return []
+    what = "flask_app_nginx_hsts_preload is true without what the browsers' list asks for."
+    cure = f"Set flask_app_nginx_hsts_subdomains: true and flask_app_nginx_hsts_seconds to {PRELOAD_SECONDS} or more."
+    return [Problem(what, cure)]

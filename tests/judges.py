@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Outside judges of a server's HTTPS: they know nothing of this project, and were not written to like it."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.deployed import DIRECTORY, ROOT
+
+VENV = ROOT / "build/judges-venv"
+OBSERVATORY = ROOT / "build/observatory/node_modules/@mdn/mdn-http-observatory"
+RESOLVE = ROOT / "tests/judges/resolve.cjs"
+PODMAN = ROOT / "script/podman/podman"
+PROJECT = "greenlight-molecule"
+#: The roots of the certificates that molecule/edge/prepare.yml's authorities issue.
+ROOTS = DIRECTORY / "world-roots.pem"
+#: Seconds that a judge may take at the very most.
+JUDGE_SECONDS = 120
+#: What gixy-ng wants beside try_files, open_file_cache, would show a release or a page for a minute after it's gone.
+GIXY_SKIPS = "try_files_is_evil_too"
+
+
+@functools.cache
+def install() -> None:
+    """Install the judges; quick where they are there already."""
+    done = subprocess.run([ROOT / "script/judges"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(*command: str | Path, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    install()
+    return subprocess.run(
+        command,
+        input=text,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=JUDGE_SECONDS,
+        check=False,
+    )
+
+
+def container_address(server: str) -> str:
+    """The address of a test server in its network, where it has all of its ports; this machine reaches it there."""
+    form = f'{{{{ (index .NetworkSettings.Networks "{PROJECT}").IPAddress }}}}'
+    command = [str(PODMAN), "inspect", "--format", form, f"{PROJECT}-{server}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return str(ipaddress.ip_address(found))
+
+
+def sslyze(name: str, address: str, port: int = 443, ca: Path = ROOTS) -> dict[str, Any]:
+    """Measure the handshake against Mozilla's intermediate TLS guideline, as clients that trust ``ca``.
+
+    ``compliant`` is the verdict, ``text`` says why, ``scan`` has everything that was measured.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        output = Path(directory, "scan.json")
+        options = ["--mozilla_config=intermediate", f"--certinfo_ca_file={ca}", f"--json_out={output}"]
+        # Its colon is for the port: the braces say where the name is.
+        done = run(VENV / "bin/sslyze", *options, f"{name}:{port}{{{address}}}")
+        assert output.exists(), done.stdout + done.stderr
+        found = json.loads(output.read_text())
+    # A server that it can't reach is no failure to it.
+    [scan] = found["server_scan_results"] or [{"connectivity_status": "unknown"}]
+    assert scan["connectivity_status"] == "COMPLETED", done.stdout + done.stderr
+    _, _, text = done.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
+    compliant = done.returncode == 0 and f"{name}:{port}: OK - Compliant." in text
+    return {"compliant": compliant, "text": text.strip(" -\n"), "scan": scan["scan_result"]}
+
+
+def gixy(configuration: str) -> list[dict[str, Any]]:
+    """Name the mistakes in a configuration, given as ``nginx -T`` prints it.
+
+    Each has ``plugin``, ``severity``, ``summary``, ``reason``, ``config``, ``file`` and ``line``.
+    """
+    # It says nothing about what it can't read. So each file gets a mistake at its end, and all of these must be found.
+    files = re.split(r"(?m)^(?=# configuration file )", configuration)[1:]
+    assert files, configuration
+    canaries = [f"/canary{number}" for number in range(len(files))]
+    flawed = [
+        f"{file}\nserver {{ location {name} {{ alias /x/; }} }}\n" for file, name in zip(files, canaries, strict=True)
+    ]
+    found = run_gixy("".join(flawed), "--checks=alias_traversal")
+    seen = {name for finding in found for name in re.findall(r"/canary\d+", finding["config"])}
+    assert seen == set(canaries), [
+        file.splitlines()[0] for file, name in zip(files, canaries, strict=True) if name not in seen
+    ]
+    return run_gixy(configuration, f"--skips={GIXY_SKIPS}")
+
+
+def run_gixy(configuration: str, *options: str) -> list[dict[str, Any]]:
+    done = run(VENV / "bin/gixy", "--format=json", *options, "-", text=configuration)
+    assert done.returncode in {0, 1}, done.stdout + done.stderr  # 1: it found something
+    return list(json.loads(done.stdout))
+
+
+def observatory(name: str, address: str, ca: Path = ROOTS) -> dict[str, Any]:
+    """Grade a site's headers and redirects, on ports 80 and 443, as MDN's HTTP Observatory does in public.
+
+    ``grade``, ``score``, ``passed`` of ``quantity`` tests; ``failed`` has the others by name, with the reason.
+    """
+    done = run(
+        *("node", "--require", RESOLVE, OBSERVATORY / "src/scan.js", name),
+        JUDGE_HOSTS=f"{name}={address}",
+        NODE_EXTRA_CA_CERTS=str(ca),
+        NO_PROXY="*",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    scan = found["scan"]
+    return {
+        "grade": scan["grade"],
+        "score": scan["score"],
+        "passed": scan["testsPassed"],
+        "quantity": scan["testsQuantity"],
+        "failed": {test: said["result"] for test, said in found["tests"].items() if not said["pass"]},
+    }

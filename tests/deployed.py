@@ -26,6 +26,7 @@ INVENTORY = ROOT / "molecule/shared/inventory"
 DIRECTORY = ROOT / "build/molecule"
 SITE = "guestbook.test"
 APP = "guestbook"
+CURL = ("curl", "--silent", "--include", "--insecure", "--max-time", "30")
 #: Seconds that one run of the play may take at the very most.
 PLAY_SECONDS = 300
 
@@ -64,8 +65,7 @@ class Server:
         """Ask as curl does, whoever signed the certificate; the status is 0 where nothing that is HTTP came back."""
         port = {"http": self.http_port, "https": self.https_port}[scheme]
         done = subprocess.run(
-            ["curl", "--silent", "--include", "--insecure", "--max-time", "30", *options]
-            + ["--resolve", f"{site}:{port}:127.0.0.1", f"{scheme}://{site}:{port}{path}"],
+            [*CURL, *options, "--resolve", f"{site}:{port}:127.0.0.1", f"{scheme}://{site}:{port}{path}"],
             capture_output=True,
             check=False,
         )

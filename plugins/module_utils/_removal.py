@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
@@ -58,8 +59,11 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     found = [str(tree.etc / name) for name in nginx.pending(tree, change)]
     found += map(str, [*_unit_paths(layout), *_places(layout), layout.etc])
     found += [f"{kind} {layout.app}" for kind in _ACCOUNTS if _account(layout, kind)]
+    certbot = acme.Certbot(layout.root)
+    found += [str(certbot.settings(layout))] if acme.forget(certbot, layout, dry=True) else []
     if not dry:
         _close_site(layout, tree, change)
+        acme.forget(certbot, layout)
         _remove_units(layout, bounds)
         _refuse_processes(layout)
         for path in _places(layout):

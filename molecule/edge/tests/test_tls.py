@@ -117,7 +117,8 @@ def test_the_timer_renews_in_time_and_nginx_serves_the_new_one_without_a_lost_re
     server.root("systemctl start certbot.service")
     assert served(server, name(server)).serial_number == before.serial_number  # it isn't time yet
 
-    server.root(f"sed -i 's/^renew_before_expiry = .*/renew_before_expiry = 200 hours/' /etc/letsencrypt/renewal/{APP}.conf")
+    settings = f"/etc/letsencrypt/renewal/{APP}.conf"
+    server.root(f"sed -i 's/^renew_before_expiry = .*/renew_before_expiry = 200 hours/' {settings}")
     with Load(server.https_url, name(server), 100) as load:
         server.root("systemctl start certbot.service")
         time.sleep(2)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What visitors, browsers and proxies get of the site beside the app's own pages, seen from outside."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps import variants
+from tests.deployed import APP, ROOT, SITE, Server, run_play
+
+#: Its name tells its contents, so browsers may keep it.
+FINGERPRINTED = "app.0123456789abcdef.css"
+CSS = "body { color: black }\n" * 100
+HEADERS_ONLY = ("--output", "/dev/null", "--dump-header", "-")
+MAINTENANCE = ROOT / "playbooks/maintenance.yml"
+
+
+def source(directory: Path, *, fingerprinted: bool) -> str:
+    """The example app with static files of every kind; the next release has one of them no more."""
+    made = variants.make("good_change", directory, label=f"label {time.time_ns()}")
+    static = made / "guestbook/static"
+    (static / "plain.css").write_text(CSS)
+    (static / "packed.css").write_text(CSS)
+    (static / "packed.css.gz").write_bytes(gzip.compress(CSS.encode()))
+    if fingerprinted:
+        (static / FINGERPRINTED).write_text(CSS)
+    return str(made)
+
+
+SETTINGS: dict[str, Any] = {
+    "flask_app_tls": "self_signed",
+    "flask_app_nginx_hsts_seconds": 600,
+    "flask_app_nginx_hsts_subdomains": True,
+    "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"],
+    "flask_app_nginx_headers": {"Permissions-Policy": "", "X-Extra": 'said "so"'},
+    "flask_app_nginx_before": "map $arg_x $from_before { default none; ~. $arg_x; }",
+    "flask_app_nginx_inside": "location = /inside {\n    default_type text/plain;\n    return 200 $from_before;\n}",
+    "flask_app_nginx_after": "server { listen 127.0.0.1:8099; return 204; }",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Two releases, so that one is the previous; afterwards all is as the inventory says."""
+    directory = tmp_path_factory.mktemp("app")
+    for number, fingerprinted in enumerate((True, False)):
+        SETTINGS["flask_app_source_directory"] = source(directory / str(number), fingerprinted=fingerprinted)
+        done = run_play(**SETTINGS)
+        assert done.code == 0, done.output
+    yield SETTINGS
+    assert run_play().code == 0
+
+
+def log(server: Server) -> list[dict[str, Any]]:
+    """The last lines of the access log."""
+    return [json.loads(line) for line in server.root(f"tail -n 20 /var/log/nginx/{APP}.access.log").splitlines()]
+
+
+# Names and ways in
+
+
+def test_http_leads_to_https_with_method_and_query_kept(server: Server) -> None:
+    answer = server.curl("/sign?a=b", "--data", "name=x", scheme="http")
+    assert (answer.status, answer.headers["location"]) == (308, f"https://{SITE}/sign?a=b")
+
+
+def test_http2_is_spoken(server: Server) -> None:
+    assert server.curl("/", "--http2").headers[":version"] == "HTTP/2"
+
+
+def test_a_name_that_no_site_has_gets_neither_an_answer_nor_a_certificate(server: Server) -> None:
+    assert server.curl("/", site="other.test", scheme="http").status == 0
+    refused = server.curl("/", site="other.test")
+    assert refused.status == 0
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{server.https_port}", "-servername", "other.test"],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "unrecognized name" in done.stderr
+    assert "BEGIN CERTIFICATE" not in done.stdout
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_obsolete_tls_is_refused(server: Server, version: str) -> None:
+    assert server.curl("/", f"--tlsv{version}", "--tls-max", version, "--ciphers", "ALL:@SECLEVEL=0").status == 0
+
+
+def test_http3_is_answered_where_nginx_has_it(deployed: dict[str, Any], one_server: Server) -> None:
+    done = run_play(**deployed, flask_app_nginx_http3=True, limit=one_server.name)
+    assert done.code == 0, done.output
+    assert one_server.curl("/").headers["alt-svc"] == 'h3=":443"; ma=86400'
+    one_server.root("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl >/dev/null")
+    said = one_server.root(f"curl -sik --http3-only --resolve {SITE}:443:127.0.0.1 https://{SITE}/ | head -n 1")
+    assert said.startswith("HTTP/3 200")
+    assert run_play(**deployed, limit=one_server.name).code == 0
+
+
+# Headers
+
+
+def test_security_headers_are_sent_and_can_be_changed_and_left_out(server: Server) -> None:
+    headers = server.curl("/").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
+    assert headers["x-extra"] == 'said "so"'
+    assert "permissions-policy" not in headers
+    assert headers["strict-transport-security"] == "max-age=600; includeSubDomains"
+    assert headers["server"] == "nginx"
+
+
+def test_security_headers_are_on_what_nginx_itself_sends(server: Server) -> None:
+    for path in ("/static/plain.css", "/inside", "/nothing-here"):
+        assert server.curl(path).headers["x-content-type-options"] == "nosniff", path
+
+
+def test_a_header_of_the_app_wins(server: Server) -> None:
+    """The health page says itself how it may be cached; Nginx adds no second line."""
+    answer = server.curl("/health")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+# Who asked, and which request it was
+
+
+def test_a_request_id_is_made_passed_on_logged_and_returned(server: Server) -> None:
+    made = server.curl("/").headers["x-request-id"]
+    assert len(made) == 32
+    own = server.curl("/", "--header", "X-Request-ID: my-own-id-1").headers["x-request-id"]
+    assert own == "my-own-id-1"
+    hostile = server.curl("/", "--header", 'X-Request-ID: "}<script>').headers["x-request-id"]
+    assert "script" not in hostile
+    assert [line["request_id"] for line in log(server)][-3:] == [made, own, hostile]
+
+
+def test_the_address_of_a_client_is_the_one_that_a_trusted_proxy_tells(server: Server) -> None:
+    server.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
+    assert log(server)[-1]["client"] == "203.0.113.9"
+
+
+def test_the_address_that_a_stranger_tells_is_ignored(deployed: dict[str, Any], one_server: Server) -> None:
+    assert run_play(**{**deployed, "flask_app_nginx_trusted_proxies": []}, limit=one_server.name).code == 0
+    one_server.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
+    assert log(one_server)[-1]["client"].startswith("10.")
+    assert run_play(**deployed, limit=one_server.name).code == 0
+
+
+def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server) -> None:
+    server.curl('/?q="quote"\\', "--header", 'User-Agent: "agent"')
+    line = log(server)[-1]
+    assert line["release"] == server.live
+    assert (line["status"], line["method"], line["tls"]) == (200, "GET", "TLSv1.3")
+    assert float(line["upstream_seconds"]) <= line["request_seconds"] + 0.01
+    assert line["user_agent"] == '"agent"'
+
+
+def test_a_rotated_log_is_closed_to_others_and_written_on(server: Server) -> None:
+    path = f"/var/log/nginx/{APP}.access.log"
+    server.curl("/?before")
+    server.root("logrotate --force /etc/logrotate.d/nginx")
+    server.curl("/?after")
+    assert "/?before" in server.root(f"cat {path}.1")
+    assert [line["uri"] for line in log(server)] == ["/?after"]
+    assert server.root(f"stat -c '%a %U:%G' {path}") == "640 www-data:adm"
+
+
+# Static files
+
+
+def test_a_fingerprinted_file_of_the_release_before_is_still_served_and_kept_for_a_year(server: Server) -> None:
+    assert server.host.run(f"ls /srv/{APP}/live/source/guestbook/static/{FINGERPRINTED}").rc != 0
+    answer = server.curl(f"/static/{FINGERPRINTED}")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
+    assert log(server)[-1]["upstream_status"] == ""
+
+
+def test_any_other_static_file_is_asked_for_each_time(server: Server) -> None:
+    answer = server.curl("/static/style.css")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
+    again = server.curl("/static/style.css", "--header", f"If-None-Match: {answer.headers['etag']}")
+    assert again.status == 304
+    assert "x-release" not in answer.headers  # not from the app
+
+
+def test_what_is_no_static_file_is_asked_of_the_app(server: Server) -> None:
+    answer = server.curl("/static/none.css")
+    assert (answer.status, "x-release" in answer.headers) == (404, True)
+
+
+def test_nothing_beside_the_static_directories_is_served(server: Server) -> None:
+    for path in ("/static/../config.py", "/static/%2e%2e/config.py", "/static/..%2fconfig.py", "/live/release.json"):
+        answer = server.curl(path, "--path-as-is")
+        assert answer.status in (400, 404), path
+
+
+def test_precompressed_files_are_used(server: Server) -> None:
+    answer = server.curl("/static/packed.css", *HEADERS_ONLY, "--header", "Accept-Encoding: gzip")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) == len(gzip.compress(CSS.encode()))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+def test_text_is_sent_compressed(server: Server, coding: str) -> None:
+    for path in ("/static/plain.css", "/"):
+        answer = server.curl(path, *HEADERS_ONLY, "--header", f"Accept-Encoding: {coding}")
+        assert answer.headers["content-encoding"] == coding, path
+        assert answer.headers["vary"] == "Accept-Encoding", path
+
+
+# Limits, and who may ask for the health page
+
+
+def test_the_health_page_is_for_the_listed_networks(deployed: dict[str, Any], one_server: Server) -> None:
+    assert one_server.curl("/health").status == 200
+    done = run_play(**deployed, flask_app_nginx_health_networks=["127.0.0.0/8"], limit=one_server.name)
+    assert done.code == 0, done.output
+    assert one_server.curl("/health").status == 403
+    assert run_play(**deployed, limit=one_server.name).code == 0
+
+
+def test_a_rate_limit_answers_429_beyond_it_and_never_for_static_files(
+    deployed: dict[str, Any], one_server: Server
+) -> None:
+    done = run_play(**deployed, flask_app_nginx_rate_limit=5, limit=one_server.name)
+    assert done.code == 0, done.output
+    answers = [one_server.curl("/").status for _ in range(40)]
+    assert answers[:10] == [200] * 10  # the burst is twice the rate
+    assert 429 in answers
+    assert {one_server.curl("/static/plain.css").status for _ in range(20)} == {200}
+    assert run_play(**deployed, limit=one_server.name).code == 0
+
+
+def test_a_body_above_the_limit_is_refused(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"x" * (17 * 2**20))
+    assert server.curl("/upload", "--data-binary", f"@{tmp_path}/body").status == 413
+    (tmp_path / "body").write_bytes(b"x" * (15 * 2**20))
+    answer = server.curl("/upload", "--data-binary", f"@{tmp_path}/body", "--header", "Expect:")
+    assert (answer.status, answer.json["length"]) == (200, 15 * 2**20)
+
+
+# What the user adds
+
+
+def test_snippets_stand_before_inside_and_after_the_server(server: Server) -> None:
+    assert server.curl("/inside?x=hello").body == "hello"
+    assert server.curl("/inside").body == "none"
+    done = server.root("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8099/\").status)'")
+    assert done == "204"
+
+
+# Maintenance
+
+
+def test_maintenance_shows_a_page_and_leaves_health_and_deploys_alone(
+    deployed: dict[str, Any], one_server: Server
+) -> None:
+    page = "<p>Back at noon</p>"
+    done = run_play(playbook=MAINTENANCE, limit=one_server.name, flask_app_maintenance_page=page)
+    assert done.code == 0, done.output
+    for options in ((), ("--data", "a=b")):
+        answer = one_server.curl("/", *options)
+        assert (answer.status, answer.body) == (503, page)
+        assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("10", "no-store")
+    assert one_server.curl("/health").json["status"] == "ok"
+    assert run_play(**deployed, limit=one_server.name).code == 0
+    assert one_server.curl("/").status == 503
+    for changed in (1, 0):
+        done = run_play(playbook=MAINTENANCE, limit=one_server.name, flask_app_maintenance=False)
+        assert (done.code, done.count("changed")) == (0, changed), done.output
+    assert one_server.curl("/").status == 200

@@ -73,8 +73,11 @@ class Server:
         status, *lines = head.split("\r\n")
         if not status.startswith("HTTP/"):
             return Answer(0, {}, done.stderr.decode())
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return Answer(int(status.split()[1]), headers | {":version": status.split()[0]}, body)
+        headers = {":version": status.split()[0]}
+        for name, _, value in (line.partition(":") for line in lines):
+            said = headers.get(name.lower())
+            headers[name.lower()] = f"{said}, {value.strip()}" if said else value.strip()
+        return Answer(int(status.split()[1]), headers, body)
 
     def ask(self, path: str = "/health", site: str = SITE, method: str = "GET") -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)

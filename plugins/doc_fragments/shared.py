@@ -148,6 +148,10 @@ options:
             type: str
             choices: [none, self_signed, provided, acme]
             default: none
+          port:
+            description: TCP port on which it is served.
+            type: int
+            default: 443
           directory:
             description: URL of the ACME server's directory.
             type: str

@@ -142,8 +142,10 @@ def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
     found = certificate.inspect(certbot.lineage(layout))
     days = found.lifetime / certificate.DAY_SECONDS if found else 90
     if days < SHORT_DAYS:
-        hours = max(1, int(days * 24 / (2 if days < HOURLY_DAYS else 3)))
+        hours = max(1, round(days * 24 / (2 if days < HOURLY_DAYS else 3)))
         changed |= _set(certbot, layout, "renew_before_expiry", f"{hours} hours")
+    elif _setting(certbot, layout, "renew_before_expiry").endswith(" hours"):
+        changed |= _set(certbot, layout, "renew_before_expiry", "")  # ours, of a server that issued for days only
     if days < HOURLY_DAYS and write(certbot.timer, TIMER):
         require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
         require(["systemctl", "restart", "certbot.timer"], "systemctl restart certbot.timer")
@@ -170,10 +172,10 @@ def _setting(certbot: Certbot, layout: Layout, name: str) -> str:
 
 
 def _set(certbot: Certbot, layout: Layout, name: str, value: str) -> bool:
-    """Write a setting that certbot has no option for; before its first section."""
+    """Write a setting that certbot has no option for, before its first section; an empty one goes."""
     text = read(certbot.settings(layout)) or ""
     rest = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
-    return write(certbot.settings(layout), f"{name} = {value}\n{rest}")
+    return write(certbot.settings(layout), f"{name} = {value}\n{rest}" if value else rest)
 
 
 def _refusal(output: str, names: Sequence[str], account: Account) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import ssl
 import time
 from collections.abc import Collection, Sequence
@@ -31,6 +32,8 @@ SELF_SIGNED, PROVIDED = "self-signed-", "provided-"
 #: Days that a certificate made here holds, and how many must be left of them at a deploy.
 SELF_SIGNED_DAYS = 365
 RENEW_DAYS = 60
+#: Seconds that the host's own Nginx may take to show its certificate.
+HANDSHAKE_SECONDS = 5
 DAY_SECONDS = 24 * 3600
 
 
@@ -65,6 +68,28 @@ def inspect(directory: Path) -> Certificate | None:
         return None
     begins, ends = (float(ssl.cert_time_to_seconds(dates[name])) for name in ("notBefore", "notAfter"))
     return Certificate(frozenset(re.findall(r"DNS:([^,\s]+)", done.stdout)), begins, ends)
+
+
+def encoded(directory: Path) -> bytes:
+    """The site's own certificate in ``directory`` as DER; empty where there is none that can be read."""
+    match = re.search(
+        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", read(directory / CHAIN) or "", re.DOTALL
+    )
+    return ssl.PEM_cert_to_DER_cert(match.group(0)) if match else b""
+
+
+def served(port: int, name: str) -> bytes:
+    """The certificate that this host serves for ``name`` as DER; empty where it serves none."""
+    context = ssl.create_default_context()  # what is asked is which one it is, not whether to trust it
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), HANDSHAKE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=name) as encrypted,
+        ):
+            return encrypted.getpeercert(True) or b""
+    except OSError:
+        return b""
 
 
 def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> Path:
@@ -113,7 +138,11 @@ def provided(layout: Layout, chain: str, key: str, *, dry: bool = False) -> Path
     """Return the directory of the user's own certificate, written unless it is there."""
     digest = hashlib.sha256(f"{chain}\0{key}".encode()).hexdigest()[:16]
     directory = layout.tls / f"{PROVIDED}{digest}"
-    if not dry and not (read(directory / CHAIN) == chain and read(directory / KEY) == key):
+    if dry:
+        return directory
+    if read(directory / CHAIN) == chain and read(directory / KEY) == key:
+        write(directory / KEY, key, 0o600)  # somebody may have opened it to others
+    else:
         make_directory(layout.tls)
         unfinished = layout.tls / f"{UNFINISHED}{directory.name}"
         remove(unfinished)

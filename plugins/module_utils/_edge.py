@@ -7,6 +7,7 @@ the site starts with the one that is served already, or with one made here, and 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import rea
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 NGINX_CONF = "nginx.conf"
+#: The default servers by port: for TCP, and for HTTP/3.
+_SHARED = re.compile(r"00-default-([0-9]+)(-quic)?\.conf\Z")
 OWNER = "# Owner: role greenlight.flask.flask_app"
 
 
@@ -31,12 +34,14 @@ class Tls:
 
     Args:
         mode: ``none``, ``self_signed``, ``provided`` or ``acme``.
+        port: TCP port on which it is served.
         chain: of ``provided``: PEM, the site's certificate first.
         key: of ``provided``: PEM.
         account: of ``acme``.
     """
 
     mode: str
+    port: int = 443
     chain: str = ""
     key: str = ""
     account: acme.Account = field(default_factory=lambda: acme.Account(""))
@@ -70,8 +75,25 @@ class Site:
         private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
         given = options["tls"]
         account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
-        tls = Tls(given["mode"], private["certificate"], private["key"], account)
+        tls = Tls(given["mode"], given["port"], private["certificate"], private["key"], account)
         return cls(**{**options, "tls": tls})
+
+
+def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str]:
+    """Return the default servers, shared by apps, on whose port no site listens any more, if ``app`` has ``files``."""
+    directory = tree.etc / "sites-enabled"
+    others = [path for path in directory.glob("*.conf") if path.name != f"{app}.conf" and not _SHARED.match(path.name)]
+    texts = [*(read(path) or "" for path in others), *(text for text in files.values() if text)]
+    found = []
+    for path in sorted(directory.glob("00-default-*.conf")):
+        match = _SHARED.match(path.name)
+        name = str(path.relative_to(tree.etc))
+        if match and name not in files and OWNER in (read(path) or ""):
+            port, quic = match.group(1), bool(match.group(2))
+            listens = [line for text in texts for line in re.findall(rf"^\s*listen\s+(?:\S*:)?{port}\b.*;", text, re.M)]
+            if not any(("quic" in line) == quic for line in listens):
+                found.append(name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -93,7 +115,7 @@ class Edge:
             change = {"sites-enabled/default": None, **change}
         if site.main and (OWNER in (read(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)):
             change[NGINX_CONF] = site.main
-        return change
+        return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
 
     def check(self, site: Site) -> None:
         """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet."""
@@ -141,7 +163,12 @@ class Edge:
 
     def _serve(self, site: Site, target: Path | None) -> bool:
         pointer = nginx.Pointer(self.layout.certificate, target) if target else None
-        return nginx.apply(self.tree, self.change(site), site.server_names, pointer)
+        # A renewal whose reload failed has left Nginx with the old one.
+        stale = bool(target) and certificate.served(site.tls.port, site.server_names[0]) not in (
+            b"",
+            certificate.encoded(self.layout.certificate),
+        )
+        return nginx.apply(self.tree, self.change(site), site.server_names, pointer, stale=stale)
 
     def _issued(self, site: Site) -> bool:
         return acme.issued(self.certbot, self.layout, site.server_names, site.tls.account)

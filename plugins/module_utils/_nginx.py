@@ -109,24 +109,29 @@ def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poin
         _judge(done, _mine(change, pointer), server_names, lambda text: text.replace(str(stage), str(tree.etc)))
 
 
-def apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None) -> bool:
+def apply(
+    tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None, *, stale: bool = False
+) -> bool:
     """Make the change, live, and move ``pointer`` with it; say whether anything was done.
+
+    Args:
+        stale: Nginx is known to be at work with something older than what is on disk.
 
     Raises:
         GreenlightError: see :func:`check`; or the reload brought no new workers. The old tree is back.
     """
     try:
         with exclusively(tree.state / "lock", LOCK_SECONDS):
-            return _apply(tree, change, server_names, pointer)
+            return _apply(tree, change, server_names, pointer, stale=stale)
     except HeldElsewhere:
         raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
 
 
-def _apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None) -> bool:
+def _apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None, *, stale: bool) -> bool:
     marker = tree.state / f"{_marker_name(change)}.json"
     digest = _digest(change, pointer)
     confirmed = json.dumps({"confirmed": digest})
-    settled = not pending(tree, change) and (not pointer or pointer.moved)
+    settled = not stale and not pending(tree, change) and (not pointer or pointer.moved)
     if settled and read(marker) == confirmed and _is("active") and _is("enabled"):
         return False
     check(tree, change, server_names, pointer)

@@ -25,6 +25,7 @@ LOCK = {
 }
 TLS = {
     "mode": {"type": "str", "choices": ["none", "self_signed", "provided", "acme"], "default": "none"},
+    "port": {"type": "int", "default": 443},
     "directory": {"type": "str", "default": ""},
     "email": {"type": "str", "default": ""},
 }

@@ -15,6 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _acme as a
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, unused_defaults
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
@@ -27,7 +28,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds
 
-OWNER = "# Owner: role greenlight.flask.flask_app"
 #: What getent(1) calls the parts of an account -> what removes one; with the user, the group mostly goes too.
 _ACCOUNTS = {"passwd": "/usr/sbin/userdel", "group": "/usr/sbin/groupdel"}
 
@@ -82,12 +82,12 @@ def forget_lock(layout: Layout) -> None:
 
 
 def _without_site(layout: Layout, tree: nginx.Tree) -> nginx.Change:
-    """The app's site; with the last app also the sites that apps share."""
-    doomed = [tree.etc / "sites-enabled" / f"{layout.app}.conf"]
+    """The app's site and the shared ones that it alone used; with the last app, all of these."""
+    names = [f"sites-enabled/{layout.app}.conf", *unused_defaults(tree, layout.app, {})]
     if _is_last(layout):
         shared = sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))
-        doomed += [path for path in shared if OWNER in (read(path) or "")]
-    return {str(path.relative_to(tree.etc)): None for path in doomed}
+        names += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (read(path) or "")]
+    return dict.fromkeys(names)
 
 
 def _is_last(layout: Layout) -> bool:

@@ -214,7 +214,7 @@ def test_text_is_sent_compressed(server: Server, coding: str) -> None:
     for path in ("/static/plain.css", "/"):
         answer = server.curl(path, *HEADERS_ONLY, "--header", f"Accept-Encoding: {coding}")
         assert answer.headers["content-encoding"] == coding, path
-        assert answer.headers["vary"] == "Accept-Encoding", path
+        assert "Accept-Encoding" in answer.headers["vary"].split(", "), path
 
 
 # Limits, and who may ask for the health page

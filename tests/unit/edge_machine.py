@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host with Nginx, systemd and certbot, each played by a small script; switches are files in ``state``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _certificate, _edge, _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._acme import Certbot
+from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+
+from tests import certificates
+
+NGINX = """\
+#!/bin/sh
+# Plays "nginx -t": refuses a tree in which a file holds "bad", or names a certificate that is not there.
+conf={etc}/nginx.conf
+[ "$2" = -c ] && conf=$3
+tree=${{conf%/nginx.conf}}
+echo "nginx test $tree" >>{log}
+refuse() {{ echo "nginx: [emerg] $1" >&2; exit 1; }}
+[ -e {state}/live-bad ] && [ "$tree" = {etc} ] && refuse "live tree refused"
+bad=$(grep -rl bad "$tree") && refuse "unknown directive in $bad:1"
+for file in $(grep -rhoE '/[^ ]+[.]pem' "$tree"); do [ -s "$file" ] || refuse "cannot load $file"; done
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+# Plays systemd. Nginx reads its sites and certificate when it starts and when it is reloaded, and at no other time.
+echo "systemctl $*" >>{log}
+load() {{
+    echo >>{state}/workers
+    rm -f {state}/served.pem
+    cat {etc}/sites-enabled/* >{state}/loaded 2>/dev/null
+    grep -q fullchain.pem {state}/loaded && cat {live}/fullchain.pem >{state}/served.pem
+    return 0
+}}
+case "$*" in
+    is-active*) [ -e {state}/active ] ;;
+    is-enabled*) [ ! -e {state}/disabled-"${{3%.timer}}" ] ;;
+    enable*) for unit; do rm -f {state}/disabled-"${{unit%.timer}}"; done ;;
+    "reload nginx") [ ! -e {state}/reload-fails ] || exit 1; load ;;
+    "start nginx"|"restart nginx") touch {state}/active; load ;;
+esac
+"""
+CERTBOT = """\
+#!/bin/sh
+# Plays certbot: issues the certificate that lies in "next". Of a lineage that was there it tells the hooks.
+printf '%s\\n' "$@" >{state}/words
+echo "certbot $1" >>{log}
+for word; do
+    case $option in --cert-name) name=$word ;; --server) server=$word ;; esac
+    option=$word
+done
+lineage={letsencrypt}/live/$name
+settings={letsencrypt}/renewal/$name.conf
+if [ "$1" = delete ]; then
+    rm -r "$lineage" "$settings"
+    exit
+fi
+stat -c %a "$3" >{state}/options-mode
+cp "$3" {state}/options
+printf '%s\\n' "$REQUESTS_CA_BUNDLE" "$SSL_CERT_FILE" >{state}/trust
+readlink {live} >{state}/meanwhile
+cp {etc}/sites-enabled/shop.conf {state}/meanwhile-site 2>/dev/null
+if [ -e {state}/refuses ]; then
+    echo "Saving debug log to /var/log/letsencrypt/letsencrypt.log"
+    cat {state}/refuses >&2
+    exit 1
+fi
+old=$([ -d "$lineage" ] && echo yes)
+mkdir -p "$lineage" "${{settings%/*}}"
+cp {state}/next/*.pem "$lineage"
+kept=$(grep -s '^renew_before_expiry' "$settings")
+printf '%s# renew_before_expiry = 30 days\\n[renewalparams]\\nserver = %s\\n' "${{kept:+$kept
+}}" "$server" >"$settings"
+[ -n "$old" ] || exit 0
+for hook in {letsencrypt}/renewal-hooks/deploy/*; do
+    [ ! -x "$hook" ] || RENEWED_LINEAGE=$lineage "$hook" || echo "hook failed" >&2
+done
+"""
+DPKG_QUERY = """\
+#!/bin/sh
+cat {state}/conffiles 2>/dev/null
+"""
+LOGGER = """\
+#!/bin/sh
+echo "logger $*" >>{log}
+"""
+
+
+class EdgeMachine:
+    """What the scripts of one host know and are told."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layout = Layout("shop", root)
+        self.tree = Tree(root / "etc/nginx", root / "var/lib/greenlight/nginx", str(root / "bin/nginx"))
+        self.certbot = Certbot(root)
+        self.edge = Edge(self.layout, self.tree, self.certbot)
+        self.state, self.log = root / "state", root / "log"
+        for directory in (self.tree.etc / "sites-enabled", self.state, root / "bin", root / "var/log/nginx"):
+            directory.mkdir(parents=True)
+        places = {
+            "etc": self.tree.etc,
+            "log": self.log,
+            "state": self.state,
+            "live": self.layout.certificate,
+            "letsencrypt": self.certbot.etc,
+        }
+        programs = {"nginx": NGINX, "systemctl": SYSTEMCTL, "certbot": CERTBOT, "logger": LOGGER}
+        for name, text in {**programs, "dpkg-query": DPKG_QUERY}.items():
+            (root / "bin" / name).write_text(text.format(**places))
+            (root / "bin" / name).chmod(0o755)
+        (self.tree.etc / "nginx.conf").write_text(f"include {self.tree.etc}/sites-enabled/*;\n")
+        self.turn("active")
+
+    def turn(self, *switches: str) -> None:
+        for switch in switches:
+            (self.state / switch).touch()
+
+    def back(self, *switches: str) -> None:
+        for switch in switches:
+            (self.state / switch).unlink()
+
+    def noted(self, name: str) -> str:
+        """What a program wrote down."""
+        path = self.state / name
+        return path.read_text() if path.exists() else ""
+
+    def calls(self, start: str = "") -> list[str]:
+        """How the programs were called, in order."""
+        return [line for line in self.noted("../log").splitlines() if line.startswith(start)]
+
+    def next_certificate(self, *names: str, days: float = 90, since_days: float = 0) -> bytes:
+        """Lay ready what the ACME server issues next, living for ``days`` from ``since_days`` ago; return it as DER."""
+        (self.state / "next").mkdir(exist_ok=True)
+        put(self.state / "next", *names, begins_days=-since_days, ends_days=days - since_days, issuer="an authority")
+        return _certificate.encoded(self.state / "next")
+
+    def served(self) -> bytes:
+        """The certificate that Nginx has read, as DER."""
+        text = self.noted("served.pem")
+        return ssl.PEM_cert_to_DER_cert(text[: text.index("-----END") + 25]) if text else b""
+
+    def stock(self, path: Path) -> None:
+        """Let a file be as Debian's package brought it."""
+        digest = hashlib.md5(path.read_bytes()).hexdigest()
+        (self.state / "conffiles").write_text(f"\n {path.resolve()} {digest}\n")
+
+    def files(self) -> dict[str, str]:
+        """All that is there but the scripts' own: path -> content, or where a link leads, or that it is a directory."""
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            name = str(path.relative_to(self.root))
+            if not name.startswith(("state", "log", "bin", "var/lib/greenlight/nginx/lock")):
+                found[name] = (
+                    f"-> {os.readlink(path)}"
+                    if path.is_symlink()
+                    else "directory"
+                    if path.is_dir()
+                    else path.read_text()
+                )
+        return found
+
+
+def put(
+    directory: Path, *names: str, begins_days: float = -1, ends_days: float = 90, issuer: str = ""
+) -> tuple[str, str]:
+    """Write a certificate for ``names`` and its key into ``directory``; return both as PEM."""
+    private = certificates.key()
+    chain = certificates.certificate(private, *names, begins_days=begins_days, ends_days=ends_days, issuer=issuer)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CHAIN).write_text(chain)
+    (directory / KEY).write_text(certificates.key_pem(private))
+    return chain, (directory / KEY).read_text()
+
+
+def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
+    """The host below ``root``, found by PATH."""
+    machine = EdgeMachine(root)
+    monkeypatch.setenv("PATH", f"{root}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
+    monkeypatch.setattr(_nginx, "_workers", lambda: set(range(machine.noted("workers").count("\n"))))
+    monkeypatch.setattr(_certificate, "served", lambda port, name: machine.served())
+    monkeypatch.setattr(_edge.shutil, "chown", lambda path, user, group: machine.turn(f"{path.name}-{user}-{group}"))
+    return machine

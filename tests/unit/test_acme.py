@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certbot is asked for the right certificate with no secret in its arguments, and renews it in time by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
+from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account, forget, issued, keep_renewed, obtain
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import write
+
+from tests.unit.edge_machine import EdgeMachine, played
+
+NAMES = ["shop.example.org", "www.shop.example.org"]
+ACCOUNT = Account("https://acme.example.org/directory", "ops@example.org")
+KEY_ID, HMAC_KEY = "kid-17", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+BOUND = Account(ACCOUNT.directory, ACCOUNT.email, KEY_ID, HMAC_KEY)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
+    machine = played(tmp_path, monkeypatch)
+    machine.next_certificate(*NAMES)
+    return machine
+
+
+def obtained(machine: EdgeMachine, account: Account = ACCOUNT, names: list[str] = NAMES) -> list[str]:
+    """The words that certbot was called with."""
+    obtain(machine.certbot, machine.layout, names, account)
+    return machine.noted("words").splitlines()
+
+
+def value(words: list[str], option: str) -> list[str]:
+    return [after for word, after in zip(words, words[1:], strict=False) if word == option]
+
+
+def settings(machine: EdgeMachine) -> str:
+    return machine.certbot.settings(machine.layout).read_text()
+
+
+# What certbot is asked for
+
+
+def test_certbot_is_told_all_it_would_ask_for(machine: EdgeMachine) -> None:
+    words = obtained(machine)
+    assert words[0] == "certonly"
+    assert value(words, "--server") == [ACCOUNT.directory]
+    assert value(words, "--email") == ["ops@example.org"]
+    assert value(words, "--webroot-path") == [str(machine.certbot.webroot)]
+    assert value(words, "--cert-name") == ["shop"]
+    assert value(words, "--domain") == NAMES
+    assert {
+        "--webroot",
+        "--non-interactive",
+        "--agree-tos",
+        "--no-eff-email",
+        "--renew-with-new-domains",
+        "--keep-until-expiring",
+    } <= set(words)
+    assert not {"--force-renewal", "--register-unsafely-without-email"} & set(words)
+    assert machine.certbot.webroot.is_dir()
+
+
+def test_without_an_address_the_account_has_none(machine: EdgeMachine) -> None:
+    words = obtained(machine, Account(ACCOUNT.directory))
+    assert "--register-unsafely-without-email" in words
+    assert "--email" not in words
+
+
+def test_the_key_of_an_external_account_is_in_no_argument_and_in_a_file_of_roots(machine: EdgeMachine) -> None:
+    words = obtained(machine, BOUND)
+    assert not [word for word in words if HMAC_KEY in word or KEY_ID in word]
+    assert machine.noted("options") == f"eab-kid = {KEY_ID}\neab-hmac-key = {HMAC_KEY}\n"
+    assert machine.noted("options-mode") == "600\n"
+
+
+def test_the_file_with_the_key_is_gone_afterwards(machine: EdgeMachine) -> None:
+    (path,) = value(obtained(machine, BOUND), "--config")
+    assert not Path(path).parent.exists()
+    (machine.state / "refuses").write_text("no\n")
+    with pytest.raises(GreenlightError):
+        obtained(machine, BOUND)
+    (path,) = value(machine.noted("words").splitlines(), "--config")
+    assert not Path(path).parent.exists()
+
+
+def test_without_an_external_account_the_file_is_empty(machine: EdgeMachine) -> None:
+    obtained(machine)
+    assert machine.noted("options") == ""
+    assert machine.noted("options-mode") == "600\n"
+
+
+def test_certbot_trusts_whom_the_host_trusts_whatever_a_login_sets(
+    machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/home/ada/mine.pem")
+    obtained(machine)
+    assert machine.noted("trust").splitlines() == [str(machine.root / "etc/ssl/certs/ca-certificates.crt")] * 2
+
+
+def test_of_the_same_server_a_certificate_that_holds_is_kept(machine: EdgeMachine) -> None:
+    obtained(machine)
+    words = obtained(machine, names=[*NAMES, "new.example.org"])
+    assert "--keep-until-expiring" in words
+    assert "--force-renewal" not in words
+
+
+def test_another_server_issues_a_new_one_at_once(machine: EdgeMachine) -> None:
+    obtained(machine)
+    words = obtained(machine, Account("https://other.example.org/directory"))
+    assert "--force-renewal" in words
+    assert "--keep-until-expiring" not in words
+
+
+# What is there
+
+
+@pytest.mark.parametrize(
+    ("names", "server", "days", "expected"),
+    [
+        (NAMES, ACCOUNT.directory, 90, True),
+        (NAMES[::-1], ACCOUNT.directory, 0.5, True),
+        (NAMES, ACCOUNT.directory, -0.5, False),
+        (NAMES[:1], ACCOUNT.directory, 90, False),
+        ([*NAMES, "more.example.org"], ACCOUNT.directory, 90, False),
+        (NAMES, "https://other.example.org/directory", 90, False),
+    ],
+)
+def test_only_what_holds_for_these_names_from_this_server_counts(
+    machine: EdgeMachine, names: list[str], server: str, days: float, expected: bool
+) -> None:
+    machine.next_certificate(*names, days=days + 1, since_days=1)
+    assert issued(machine.certbot, machine.layout, NAMES, ACCOUNT) is False
+    obtained(machine, Account(server))
+    assert issued(machine.certbot, machine.layout, NAMES, ACCOUNT) is expected
+
+
+@pytest.mark.parametrize("part", ["fullchain.pem", "privkey.pem", "settings"])
+def test_half_a_lineage_does_not_count(machine: EdgeMachine, part: str) -> None:
+    obtained(machine)
+    lineage = machine.certbot.lineage(machine.layout)
+    (machine.certbot.settings(machine.layout) if part == "settings" else lineage / part).unlink()
+    assert issued(machine.certbot, machine.layout, NAMES, ACCOUNT) is False
+
+
+# A refusal
+
+
+def refused(machine: EdgeMachine, text: str, account: Account = ACCOUNT) -> str:
+    (machine.state / "refuses").write_text(text)
+    with pytest.raises(GreenlightError) as caught:
+        obtained(machine, account)
+    return str(caught.value)
+
+
+def test_a_refusal_names_server_and_names_and_says_what_certbot_says(machine: EdgeMachine) -> None:
+    told = refused(machine, "Domain: shop.example.org\nDetail: DNS problem: NXDOMAIN\n")
+    assert told.startswith(
+        f"{ACCOUNT.directory} issued no certificate for shop.example.org, www.shop.example.org; what was served before"
+        " is still served."
+    )
+    assert "flask_app_server_names, flask_app_acme_directory" in told
+    assert told.endswith("Domain: shop.example.org\nDetail: DNS problem: NXDOMAIN")
+    assert "letsencrypt.log" not in told
+
+
+def test_a_refusal_hides_the_key_and_is_not_endless(machine: EdgeMachine) -> None:
+    told = refused(machine, "noise\n" * 100 + f"malformed: the key {HMAC_KEY} is unknown, {HMAC_KEY}\n", BOUND)
+    assert HMAC_KEY not in told
+    assert told.endswith("malformed: the key ******** is unknown, ********")
+    assert told.count("noise") == 19
+
+
+def test_a_host_without_certbot_is_told(machine: EdgeMachine) -> None:
+    (machine.root / "bin/certbot").unlink()
+    with pytest.raises(GreenlightError, match="certbot is not installed on this host"):
+        obtained(machine)
+
+
+def test_a_certbot_that_hangs_is_told(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acme, "CERTBOT_SECONDS", 0.1)
+    (machine.root / "bin/certbot").write_text("#!/bin/sh\nexec sleep 5\n")
+    with pytest.raises(GreenlightError, match=r"certbot took longer than 0\.1 seconds"):
+        obtained(machine)
+
+
+# Renewal
+
+
+@pytest.mark.parametrize(
+    ("days", "before", "hourly"),
+    [
+        (6, "72 hours", True),
+        (9.9, "119 hours", True),
+        (10.1, "81 hours", False),
+        (40, "320 hours", False),
+        (44.9, "359 hours", False),
+        (45.1, None, False),
+        (90, None, False),
+    ],
+)
+def test_a_certificate_is_renewed_in_time_whatever_its_life(
+    machine: EdgeMachine, days: float, before: str | None, hourly: bool
+) -> None:
+    machine.next_certificate(*NAMES, days=days)
+    obtained(machine)
+    plain = settings(machine)
+    assert keep_renewed(machine.certbot, machine.layout) is True  # the hook is new
+    assert settings(machine) == (f"renew_before_expiry = {before}\n" if before else "") + plain
+    assert machine.certbot.timer.exists() is hourly
+    orders = machine.calls("systemctl")
+    assert ("systemctl daemon-reload" in orders) is hourly
+    assert ("systemctl restart certbot.timer" in orders) is hourly
+    assert keep_renewed(machine.certbot, machine.layout) is False
+    assert machine.calls("systemctl")[len(orders) :] == ["systemctl is-enabled --quiet certbot.timer"]
+
+
+def test_the_settings_keep_all_else_when_a_life_becomes_shorter(machine: EdgeMachine) -> None:
+    for days, before in ((40, "320 hours"), (6, "72 hours")):
+        machine.next_certificate(*NAMES, days=days)
+        obtained(machine)
+        plain = settings(machine).replace("renew_before_expiry = 320 hours\n", "")
+        keep_renewed(machine.certbot, machine.layout)
+        assert settings(machine) == f"renew_before_expiry = {before}\n{plain}"
+        assert "[renewalparams]" in plain
+
+
+def test_a_longer_life_is_left_to_certbots_own_rule_again(machine: EdgeMachine) -> None:
+    """Certbot keeps what stands in the settings: 90 days would be renewed three days before the end."""
+    machine.next_certificate(*NAMES, days=6)
+    obtained(machine)
+    keep_renewed(machine.certbot, machine.layout)
+    machine.next_certificate(*NAMES, days=90)
+    obtained(machine, Account("https://other.example.org/directory"))
+    assert "renew_before_expiry = 72 hours" in settings(machine)
+    assert keep_renewed(machine.certbot, machine.layout) is True
+    assert "\nrenew_before_expiry" not in f"\n{settings(machine)}"
+    assert keep_renewed(machine.certbot, machine.layout) is False
+
+
+def test_what_somebody_set_for_a_long_life_stays(machine: EdgeMachine) -> None:
+    obtained(machine)
+    path = machine.certbot.settings(machine.layout)
+    path.write_text(f"renew_before_expiry = 45 days\n{path.read_text()}")
+    keep_renewed(machine.certbot, machine.layout)
+    assert path.read_text().startswith("renew_before_expiry = 45 days\n")
+
+
+def test_the_timer_ticks_each_hour(machine: EdgeMachine) -> None:
+    machine.next_certificate(*NAMES, days=6)
+    obtained(machine)
+    keep_renewed(machine.certbot, machine.layout)
+    # The empty one takes Debian's own away, which would be added to.
+    assert "OnCalendar=\nOnCalendar=hourly\n" in machine.certbot.timer.read_text()
+
+
+def test_a_timer_that_is_off_is_turned_on(machine: EdgeMachine) -> None:
+    obtained(machine)
+    keep_renewed(machine.certbot, machine.layout)
+    machine.turn("disabled-certbot")
+    assert keep_renewed(machine.certbot, machine.layout) is True
+    assert machine.calls("systemctl")[-1] == "systemctl enable --quiet --now certbot.timer"
+    assert keep_renewed(machine.certbot, machine.layout) is False
+
+
+# The hook
+
+
+@pytest.fixture
+def hook(machine: EdgeMachine) -> Path:
+    obtained(machine)
+    keep_renewed(machine.certbot, machine.layout)
+    machine.log.write_text("")
+    return machine.certbot.hook
+
+
+def told(hook: Path) -> int:
+    """Run it as certbot does; return its exit code."""
+    environment = {**os.environ, "RENEWED_LINEAGE": "/etc/letsencrypt/live/shop"}
+    return subprocess.run([hook], env=environment, check=False, capture_output=True, timeout=10).returncode
+
+
+def test_the_hook_lies_where_certbot_looks_and_can_be_run(machine: EdgeMachine, hook: Path) -> None:
+    assert hook.parent == machine.root / "etc/letsencrypt/renewal-hooks/deploy"
+    assert hook.stat().st_mode & 0o777 == 0o755
+    hook.chmod(0o644)
+    assert keep_renewed(machine.certbot, machine.layout) is True
+    assert hook.stat().st_mode & 0o777 == 0o755
+
+
+def test_nginx_reads_a_renewed_certificate(machine: EdgeMachine, hook: Path) -> None:
+    assert told(hook) == 0
+    assert machine.calls() == [f"nginx test {machine.tree.etc}", "systemctl reload nginx"]
+
+
+def test_a_broken_configuration_is_not_loaded_and_told_in_the_journal(machine: EdgeMachine, hook: Path) -> None:
+    write(machine.tree.etc / "sites-enabled/theirs.conf", "bad\n")
+    assert told(hook) == 1
+    assert machine.calls("systemctl") == []
+    assert machine.calls("logger") == [
+        "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop is new, Nginx serves the old one:"
+        f" nginx: [emerg] unknown directive in {machine.tree.etc}/sites-enabled/theirs.conf:1"
+    ]
+
+
+def test_a_reload_that_fails_is_told_in_the_journal(machine: EdgeMachine, hook: Path) -> None:
+    machine.turn("reload-fails")
+    assert told(hook) == 1
+    assert machine.calls("logger") == [
+        "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop is new, Nginx serves the old one:"
+        " systemctl reload nginx failed"
+    ]
+
+
+# Forgetting
+
+
+def test_a_lineage_is_forgotten_by_what_is_there(machine: EdgeMachine) -> None:
+    assert forget(machine.certbot, machine.layout) is False
+    assert machine.calls("certbot") == []
+    obtained(machine)
+    assert forget(machine.certbot, machine.layout) is True
+    assert machine.noted("words").split() == ["delete", "--non-interactive", "--cert-name", "shop"]
+    assert forget(machine.certbot, machine.layout) is False
+    assert machine.calls("certbot") == ["certbot certonly", "certbot delete"]
+
+
+def test_dry_tells_it_and_forgets_nothing(machine: EdgeMachine) -> None:
+    assert forget(machine.certbot, machine.layout, dry=True) is False
+    obtained(machine)
+    before = machine.files()
+    assert forget(machine.certbot, machine.layout, dry=True) is True
+    assert machine.files() == before
+
+
+def test_a_lineage_that_certbot_can_not_delete_is_told(machine: EdgeMachine) -> None:
+    obtained(machine)
+    (machine.root / "bin/certbot").write_text("#!/bin/sh\necho 'Another instance of Certbot is running.' >&2; exit 1\n")
+    with pytest.raises(GreenlightError, match=r"(?s)certbot delete --cert-name shop failed.*Another instance"):
+        forget(machine.certbot, machine.layout)

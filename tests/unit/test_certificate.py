@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The app's own certificates are whole or not there, kept as long as they hold, and their keys are root's alone."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._certificate import (
+    CHAIN,
+    KEY,
+    Certificate,
+    encoded,
+    inspect,
+    provided,
+    self_signed,
+    served,
+    tidy,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests import certificates
+from tests.unit.edge_machine import put
+from tests.unit.killing import killed
+
+NAMES = ["shop.example.org", "www.shop.example.org"]
+OLD, ENDING = "self-signed-20260101T000000Z", "self-signed-20250101T000000Z"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout("shop", tmp_path)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def held(layout: Layout) -> list[str]:
+    return sorted(os.listdir(layout.tls)) if layout.tls.exists() else []
+
+
+def pair() -> tuple[str, str]:
+    private = certificates.key()
+    return certificates.certificate(private, *NAMES), certificates.key_pem(private)
+
+
+# What a certificate says
+
+
+def test_a_certificate_tells_its_names_and_times(tmp_path: Path) -> None:
+    put(tmp_path, *NAMES, begins_days=-10, ends_days=80)
+    found = inspect(tmp_path)
+    assert found
+    assert found.names == frozenset(NAMES)
+    assert found.lifetime == pytest.approx(90 * 86400, abs=2)
+    assert found.days_left() == pytest.approx(80, abs=0.01)
+    assert found.days_left(found.ends + 86400) == -1
+
+
+def test_only_the_first_of_a_chain_counts(tmp_path: Path) -> None:
+    first, _ = put(tmp_path, *NAMES)
+    (tmp_path / CHAIN).write_text(f"Bag Attributes\n{first}{certificates.certificate(certificates.key(), 'ca')}")
+    found = inspect(tmp_path)
+    assert found
+    assert found.names == frozenset(NAMES)
+    assert encoded(tmp_path) == ssl.PEM_cert_to_DER_cert(first)
+
+
+def damage(directory: Path, kind: str) -> None:
+    if kind == "nothing":
+        shutil.rmtree(directory)
+    elif kind == "half a chain":
+        (directory / CHAIN).write_text((directory / CHAIN).read_text()[:200])
+    elif kind == "an empty chain":
+        (directory / CHAIN).write_text("")
+    elif kind == "a link to nowhere":
+        (directory / CHAIN).unlink()
+        (directory / CHAIN).symlink_to("../../archive/shop/fullchain1.pem")
+    else:
+        (directory / {"no key": KEY, "no chain": CHAIN}[kind]).unlink()
+
+
+DAMAGES = [
+    "nothing",
+    "no key",
+    "no chain",
+    "half a chain",
+    "an empty chain",
+    "a link to nowhere",
+]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_what_can_not_be_read_is_none(tmp_path: Path, kind: str) -> None:
+    put(tmp_path / "it", *NAMES)
+    damage(tmp_path / "it", kind)
+    assert inspect(tmp_path / "it") is None
+
+
+def test_without_openssl_there_is_nothing_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, *NAMES)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert inspect(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "covered"),
+    [
+        (["shop.example.org"], True),
+        (["shop.example.org", "a.wild.example.org"], True),
+        ([], True),
+        (["wild.example.org"], False),
+        (["a.b.wild.example.org"], False),
+        (["example.org"], False),
+        (["www.shop.example.org"], False),
+        (["shop.example.org", "other.example.org"], False),
+        (["localhost"], False),
+    ],
+)
+def test_a_wildcard_stands_for_one_label(names: list[str], covered: bool) -> None:
+    found = Certificate(frozenset({"shop.example.org", "*.wild.example.org"}), 0, 0)
+    assert found.covers(names) is covered
+
+
+# What is served
+
+
+@contextmanager
+def listening(directory: Path | None) -> Iterator[int]:
+    """A server that shows the certificate in ``directory`` once; with None one that hangs up at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            plain, _ = server.accept()
+            with plain:
+                if directory:
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    context.load_cert_chain(directory / CHAIN, directory / KEY)
+                    context.wrap_socket(plain, server_side=True).close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+def test_what_is_served_is_compared_with_what_is_on_disk(tmp_path: Path) -> None:
+    put(tmp_path / "one", *NAMES)
+    put(tmp_path / "two", *NAMES)
+    with listening(tmp_path / "one") as port:
+        shown = served(port, NAMES[0])
+    assert shown == encoded(tmp_path / "one")
+    assert shown != encoded(tmp_path / "two")
+
+
+def test_where_no_certificate_is_served_it_is_empty() -> None:
+    with listening(None) as port:
+        assert served(port, NAMES[0]) == b""
+    assert served(port, NAMES[0]) == b""
+
+
+# Made here
+
+
+def test_a_certificate_made_here_is_for_these_names_and_no_authority(layout: Layout) -> None:
+    directory = self_signed(layout, NAMES)
+    made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
+    private = load_pem_private_key((directory / KEY).read_bytes(), None)
+    assert made.public_key() == private.public_key()
+    extensions = made.extensions
+    alternatives = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert alternatives.get_values_for_type(x509.DNSName) == NAMES
+    assert extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert (made.not_valid_after_utc - made.not_valid_before_utc).days == certificate.SELF_SIGNED_DAYS
+    assert held(layout) == [directory.name]
+
+
+def test_its_key_is_roots_alone_whatever_the_umask(layout: Layout) -> None:
+    before = os.umask(0)
+    try:
+        directory = self_signed(layout, NAMES)
+    finally:
+        os.umask(before)
+    assert mode(directory / KEY) == 0o600
+
+
+def test_a_name_longer_than_a_common_name_may_be_is_held_all_the_same(layout: Layout) -> None:
+    name = f"{'a' * 60}.shop.example.org"
+    directory = self_signed(layout, [name])
+    made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
+    assert made.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "greenlight"
+    found = inspect(directory)
+    assert found
+    assert found.names == {name}
+
+
+@pytest.mark.parametrize(
+    ("days", "reused"),
+    [(365, True), (certificate.RENEW_DAYS + 1, True), (certificate.RENEW_DAYS - 1, False), (0.5, False), (-1, False)],
+)
+def test_it_is_made_anew_long_before_it_ends(layout: Layout, days: float, reused: bool) -> None:
+    put(layout.tls / OLD, *NAMES, begins_days=-400, ends_days=days)
+    directory = self_signed(layout, NAMES)
+    assert (directory.name == OLD) is reused
+    found = inspect(directory)
+    assert found
+    assert found.days_left() > certificate.RENEW_DAYS
+    assert (layout.tls / OLD).exists()  # it may be the one that is served
+
+
+@pytest.mark.parametrize(
+    ("names", "reused"),
+    [
+        (NAMES, True),
+        (NAMES[::-1], True),
+        (NAMES[:1], False),
+        ([*NAMES, "new.example.org"], False),
+        (["other.example.org"], False),
+    ],
+)
+def test_it_is_made_anew_for_other_names(layout: Layout, names: list[str], reused: bool) -> None:
+    put(layout.tls / OLD, *NAMES, ends_days=300)
+    directory = self_signed(layout, names)
+    assert (directory.name == OLD) is reused
+    found = inspect(directory)
+    assert found
+    assert found.names == frozenset(names)
+
+
+@pytest.mark.parametrize("kind", DAMAGES[1:])
+def test_it_is_made_anew_where_it_can_not_be_read(layout: Layout, kind: str) -> None:
+    put(layout.tls / OLD, *NAMES, ends_days=300)
+    damage(layout.tls / OLD, kind)
+    directory = self_signed(layout, NAMES)
+    assert directory.name != OLD
+    assert inspect(directory)
+
+
+def test_of_several_the_newest_is_taken(layout: Layout) -> None:
+    for name in ("self-signed-20260201T000000Z", "self-signed-20260301T000000Z", OLD):
+        put(layout.tls / name, *NAMES, ends_days=300)
+    assert self_signed(layout, NAMES).name == "self-signed-20260301T000000Z"
+
+
+def test_one_of_this_very_second_that_is_damaged_is_replaced(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101T000000Z")
+    put(layout.tls / OLD, *NAMES, ends_days=300)
+    damage(layout.tls / OLD, "no key")
+    assert self_signed(layout, NAMES) == layout.tls / OLD
+    assert inspect(layout.tls / OLD)
+
+
+def test_one_that_openssl_can_not_make_is_told_and_not_there(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    (layout.root / "openssl").write_text("#!/bin/sh\necho 'no entropy' >&2\nexit 1\n")
+    (layout.root / "openssl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{layout.root}:/usr/bin:/bin")
+    with pytest.raises(GreenlightError, match=r"(?s)making a certificate with openssl req failed.*no entropy"):
+        self_signed(layout, NAMES)
+    assert [name for name in held(layout) if not name.startswith(".unfinished-")] == []
+
+
+def test_dry_tells_where_it_would_be_and_makes_nothing(layout: Layout) -> None:
+    chain, key = pair()
+    assert self_signed(layout, NAMES, dry=True).parent == layout.tls
+    assert provided(layout, chain, key, dry=True) == provided(layout, chain, key, dry=True)
+    assert not layout.etc.exists()
+    directory = provided(layout, chain, key)
+    assert provided(layout, chain, key, dry=True) == directory
+
+
+# Given by the user
+
+
+def test_a_certificate_of_the_users_is_written_as_it_is(layout: Layout) -> None:
+    chain, key = pair()
+    directory = provided(layout, chain, key)
+    assert ((directory / CHAIN).read_text(), (directory / KEY).read_text()) == (chain, key)
+    assert (mode(directory / CHAIN), mode(directory / KEY)) == (0o644, 0o600)
+    assert held(layout) == [directory.name]
+
+
+def test_the_same_again_writes_nothing(layout: Layout) -> None:
+    chain, key = pair()
+    directory = provided(layout, chain, key)
+    before = [path.stat().st_ino for path in (directory, directory / CHAIN, directory / KEY)]
+    assert provided(layout, chain, key) == directory
+    assert [path.stat().st_ino for path in (directory, directory / CHAIN, directory / KEY)] == before
+
+
+def test_another_one_has_a_place_of_its_own(layout: Layout) -> None:
+    (chain, key), (other_chain, other_key) = pair(), pair()
+    places = {
+        provided(layout, chain, key),
+        provided(layout, other_chain, other_key),
+        provided(layout, chain + other_chain, key),
+    }
+    assert len(places) == 3
+    assert len(held(layout)) == 3
+
+
+@pytest.mark.parametrize("kind", [*DAMAGES, "another's key"])
+def test_one_that_somebody_damaged_is_mended(layout: Layout, kind: str) -> None:
+    chain, key = pair()
+    directory = provided(layout, chain, key)
+    if kind == "another's key":
+        (directory / KEY).write_text(pair()[1])
+    else:
+        damage(directory, kind)
+    assert provided(layout, chain, key) == directory
+    assert ((directory / CHAIN).read_text(), (directory / KEY).read_text()) == (chain, key)
+    assert held(layout) == [directory.name]
+
+
+def test_a_key_that_somebody_opened_to_all_is_closed_again(layout: Layout) -> None:
+    chain, key = pair()
+    directory = provided(layout, chain, key)
+    (directory / KEY).chmod(0o644)
+    provided(layout, chain, key)
+    assert mode(directory / KEY) == 0o600
+
+
+# Tidying
+
+
+def test_only_what_is_served_stays(layout: Layout) -> None:
+    kept = provided(layout, *pair())
+    provided(layout, *pair())
+    self_signed(layout, NAMES)
+    for name in (".unfinished-self-signed-20260101T000000Z", ".unfinished-live"):
+        (layout.tls / name).mkdir()
+    (layout.tls / "dhparam.pem").write_text("somebody's")
+    layout.certificate.symlink_to(kept)
+    tidy(layout, kept)
+    assert held(layout) == sorted(["dhparam.pem", "live", kept.name])
+    assert inspect(layout.certificate)
+
+
+def test_nothing_of_ours_stays_beside_a_lineage_of_certbots(layout: Layout) -> None:
+    provided(layout, *pair())
+    self_signed(layout, NAMES)
+    put(layout.root / "letsencrypt/live/shop", *NAMES)
+    layout.certificate.symlink_to(layout.root / "letsencrypt/live/shop")
+    tidy(layout, layout.root / "letsencrypt/live/shop")
+    assert held(layout) == ["live"]
+    assert inspect(layout.certificate)
+
+
+def test_without_a_certificate_the_whole_place_goes_and_no_more(layout: Layout) -> None:
+    provided(layout, *pair())
+    layout.environment_id.write_text("staging")
+    for _ in range(2):
+        tidy(layout, None)
+        assert os.listdir(layout.etc) == ["environment-id"]
+
+
+# Killed
+
+
+def everything(layout: Layout) -> dict[str, str]:
+    return {str(path): path.read_text() for path in layout.tls.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["self_signed", "provided", "healed"])
+def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, kind: str) -> None:
+    chain, key = pair()
+    for change in itertools.count(1):
+        layout = Layout("shop", memory / str(change))
+        put(layout.tls / ENDING, *NAMES, ends_days=1)
+        if kind == "healed":
+            (provided(layout, chain, key) / KEY).write_text("damaged")
+
+        def work(layout: Layout = layout) -> Path:
+            kept = self_signed(layout, NAMES) if kind == "self_signed" else provided(layout, chain, key)
+            tidy(layout, kept)
+            return kept
+
+        ended = not killed(change, work)
+        for name in held(layout):  # the old one and the damaged one may be half removed
+            if not name.startswith((".unfinished-", ENDING, "provided-" if kind == "healed" else ".")):
+                assert inspect(layout.tls / name), f"change {change}: {name} is half of one"
+        kept = work()
+        assert held(layout) == [kept.name], f"change {change}"
+        assert inspect(kept)
+        assert mode(kept / KEY) == 0o600
+        if ended:
+            break
+    before = everything(layout)
+    assert work() == kept
+    assert everything(layout) == before
+    assert change > 8
+
+
+def test_a_killed_runs_key_is_never_open_to_others(memory: Path) -> None:
+    chain, key = pair()
+    for change in itertools.count(1):
+        layout = Layout("shop", memory / str(change))
+        ended = not killed(change, lambda layout=layout: provided(layout, chain, key))  # type: ignore[misc]
+        for path in layout.root.rglob("*"):
+            if path.is_file() and "PRIVATE KEY" in path.read_text():
+                assert mode(path) == 0o600, f"change {change}: {path.name}"
+        if ended:
+            break
+    assert change > 5

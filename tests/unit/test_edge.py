@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Site and certificate change together, from any state to any other, and what was served is served until then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
+from ansible_collections.greenlight.flask.plugins.module_utils import _edge
+from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
+from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+
+from tests import certificates
+from tests.unit.edge_machine import EdgeMachine, played, put
+
+SITE = "sites-enabled/shop.conf"
+NAMES = ["shop.example.org", "www.shop.example.org"]
+ACCOUNT = Account("https://acme.example.org/directory")
+MODES = ["none", "self_signed", "provided", "acme"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
+    machine = played(tmp_path, monkeypatch)
+    machine.next_certificate(*NAMES)
+    return machine
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[str, str]:
+    private = certificates.key()
+    return certificates.certificate(private, *NAMES), certificates.key_pem(private)
+
+
+class Sites:
+    """The site in each mode, as the role's templates would make it."""
+
+    def __init__(self, machine: EdgeMachine, pair: tuple[str, str]) -> None:
+        self.machine, self.pair = machine, pair
+
+    def __call__(self, mode: str, *names: str) -> Site:
+        live = self.machine.layout.certificate
+        lines = [f"# {mode}", f"server_name {' '.join(names or NAMES)};"]
+        if mode != "none":
+            lines += [f"ssl_certificate {live}/fullchain.pem;", f"ssl_certificate_key {live}/privkey.pem;"]
+        chain, key = self.pair if mode == "provided" else ("", "")
+        tls = Tls(mode, 443, chain, key, ACCOUNT if mode == "acme" else Account(""))
+        return Site({SITE: "\n".join([*lines, ""])}, list(names or NAMES), tls=tls)
+
+
+@pytest.fixture
+def site(machine: EdgeMachine, pair: tuple[str, str]) -> Sites:
+    return Sites(machine, pair)
+
+
+def publish(machine: EdgeMachine, site: Site) -> bool:
+    return machine.edge.publish(site)
+
+
+def target(machine: EdgeMachine) -> str:
+    """Where the certificate comes from that the link leads to."""
+    live = machine.layout.certificate
+    if not live.is_symlink():
+        return "none"
+    if live.readlink() == machine.certbot.lineage(machine.layout):
+        return "acme"
+    assert live.readlink().parent == machine.layout.tls
+    return {"self": "self_signed", "prov": "provided"}[live.readlink().name[:4]]
+
+
+def certificates_held(machine: EdgeMachine) -> list[str]:
+    tls = machine.layout.tls
+    return sorted(name.partition("-")[0] for name in os.listdir(tls)) if tls.exists() else []
+
+
+def lineages(machine: EdgeMachine) -> list[str]:
+    return [path.name for path in machine.certbot.etc.glob("live/*")]
+
+
+def tree(machine: EdgeMachine) -> dict[str, str]:
+    return {name: text for name, text in machine.files().items() if name.startswith("etc/nginx/")}
+
+
+# From any state to any other
+
+
+def every_change() -> Iterator[str]:
+    """Go from each mode to each other once; the next place is the one that was gone to the least."""
+    left = {mode: [other for other in MODES if other != mode] for mode in MODES}
+    here = MODES[0]
+    while left[here]:
+        here = left[here].pop()
+        yield here
+    assert not any(left.values())
+
+
+def test_every_change_of_mode_ends_with_its_own_certificate_and_nothing_of_the_last(
+    machine: EdgeMachine, site: Sites
+) -> None:
+    publish(machine, site("none"))
+    walk = list(every_change())
+    assert len(walk) == 12
+    before = "none"
+    for mode in walk:
+        way = f"{before} to {mode}"
+        wanted = site(mode)
+        assert publish(machine, wanted) is True, way
+        assert target(machine) == mode, way
+        expected = {"none": [], "self_signed": ["live", "self"], "provided": ["live", "provided"], "acme": ["live"]}
+        assert certificates_held(machine) == expected[mode], way
+        assert lineages(machine) == (["shop"] if mode == "acme" else []), way
+        assert tree(machine)[f"etc/nginx/{SITE}"] == wanted.files[SITE], way
+        assert machine.served() == (encoded(machine.layout.certificate) if mode != "none" else b""), way
+        loads = machine.calls("systemctl reload")
+        assert publish(machine, wanted) is False, way
+        assert machine.calls("systemctl reload") == loads, way
+        before = mode
+
+
+def test_the_link_leads_to_the_users_certificate(machine: EdgeMachine, site: Sites, pair: tuple[str, str]) -> None:
+    publish(machine, site("provided"))
+    assert (machine.layout.certificate / "fullchain.pem").read_text() == pair[0]
+    assert (machine.layout.certificate / "privkey.pem").read_text() == pair[1]
+
+
+def test_another_certificate_of_the_users_is_served_and_the_old_one_goes(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("provided"))
+    private = certificates.key()
+    site.pair = certificates.certificate(private, *NAMES), certificates.key_pem(private)
+    assert publish(machine, site("provided")) is True
+    assert machine.served() == encoded(machine.layout.certificate)
+    assert (machine.layout.certificate / "fullchain.pem").read_text() == site.pair[0]
+    assert certificates_held(machine) == ["live", "provided"]
+
+
+def test_other_names_get_a_certificate_made_for_them(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("self_signed"))
+    first = machine.layout.certificate.readlink()
+    first.rename(first.with_name("self-signed-20260101T000000Z"))
+    machine.layout.certificate.unlink()
+    machine.layout.certificate.symlink_to(first.with_name("self-signed-20260101T000000Z"))
+    assert publish(machine, site("self_signed", *NAMES, "new.example.org")) is True
+    found = inspect(machine.layout.certificate)
+    assert found
+    assert found.names == {*NAMES, "new.example.org"}
+    assert certificates_held(machine) == ["live", "self"]
+
+
+def test_nginx_that_serves_an_older_certificate_is_told_to_read_it(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("provided"))
+    put(machine.state / "old", *NAMES)
+    (machine.state / "served.pem").write_text((machine.state / "old/fullchain.pem").read_text())
+    assert publish(machine, site("provided")) is True
+    assert machine.served() == encoded(machine.layout.certificate)
+    assert publish(machine, site("provided")) is False
+
+
+# Nginx refuses
+
+
+@pytest.mark.parametrize("fault", ["live-bad", "reload-fails"])
+@pytest.mark.parametrize(("old", "new"), [("self_signed", "provided"), ("provided", "acme"), ("acme", "self_signed")])
+def test_link_and_files_are_back_when_nginx_refuses(
+    machine: EdgeMachine, site: Sites, fault: str, old: str, new: str
+) -> None:
+    publish(machine, site(old))
+    files, link, served = tree(machine), machine.layout.certificate.readlink(), machine.served()
+    machine.turn(fault)
+    with pytest.raises(GreenlightError):
+        publish(machine, site(new))
+    assert tree(machine) == files
+    assert machine.layout.certificate.readlink() == link
+    assert inspect(machine.layout.certificate)
+    assert machine.served() == served
+    assert len(machine.calls("certbot")) == (1 if old == "acme" else 0)
+    machine.back(fault)
+    assert publish(machine, site(new)) is True
+    assert target(machine) == new
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_site_that_nginx_refuses_at_once_touches_no_file_of_its(
+    machine: EdgeMachine, site: Sites, mode: str
+) -> None:
+    before = tree(machine)
+    with pytest.raises(GreenlightError, match="Nginx refuses the configuration"):
+        publish(machine, replace(site(mode), files={SITE: "bad\n"}))
+    assert tree(machine) == before
+    assert target(machine) == "none"
+    assert machine.calls("systemctl reload") == machine.calls("certbot") == []
+
+
+# A certificate from an ACME server
+
+
+def test_at_the_first_deploy_the_challenge_is_answered_with_a_certificate_made_here(
+    machine: EdgeMachine, site: Sites
+) -> None:
+    publish(machine, site("acme"))
+    assert "/self-signed-" in machine.noted("meanwhile")
+    assert machine.noted("meanwhile-site") == site("acme").files[SITE]
+    orders = [line for line in machine.calls() if line.startswith(("systemctl reload", "certbot"))]
+    assert orders == ["systemctl reload nginx", "certbot certonly", "systemctl reload nginx"]
+    assert target(machine) == "acme"
+    assert machine.served() == encoded(machine.certbot.lineage(machine.layout))
+    assert certificates_held(machine) == ["live"]
+
+
+@pytest.mark.parametrize("old", ["self_signed", "provided"])
+def test_what_was_served_is_served_until_the_new_one_is_there(machine: EdgeMachine, site: Sites, old: str) -> None:
+    publish(machine, site(old))
+    link = machine.layout.certificate.readlink()
+    publish(machine, site("acme"))
+    assert machine.noted("meanwhile").strip() == str(link)
+    assert target(machine) == "acme"
+    assert not link.exists()
+
+
+@pytest.mark.parametrize("old", MODES[:3])
+def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMachine, site: Sites, old: str) -> None:
+    publish(machine, site(old))
+    served = machine.served()
+    (machine.state / "refuses").write_text("NXDOMAIN\n")
+    for _ in range(2):
+        with pytest.raises(GreenlightError, match="issued no certificate for"):
+            publish(machine, site("acme"))
+        assert target(machine) == ("self_signed" if old == "none" else old)
+        assert machine.served() == (served or encoded(machine.layout.certificate))
+        assert inspect(machine.layout.certificate)
+    assert len(machine.calls("systemctl reload")) == (2 if old == "none" else 2)
+    machine.back("refuses")
+    assert publish(machine, site("acme")) is True
+    assert target(machine) == "acme"
+    assert certificates_held(machine) == ["live"]
+
+
+def test_what_was_served_and_has_ended_gives_way_to_one_made_here(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("self_signed"))
+    put(machine.layout.certificate.readlink(), *NAMES, begins_days=-10, ends_days=-1)
+    (machine.state / "refuses").write_text("NXDOMAIN\n")
+    with pytest.raises(GreenlightError, match="issued no certificate"):
+        publish(machine, site("acme"))
+    found = inspect(machine.layout.certificate)
+    assert found
+    assert found.days_left() > 300
+
+
+@pytest.mark.parametrize("hook", [True, False])
+def test_one_more_name_is_served_as_soon_as_it_is_issued(machine: EdgeMachine, site: Sites, hook: bool) -> None:
+    """The lineage's path stays the same; without its hook certbot tells nobody."""
+    publish(machine, site("acme"))
+    if not hook:
+        machine.certbot.hook.chmod(0o644)
+    new = machine.next_certificate(*NAMES, "new.example.org")
+    wanted = site("acme", *NAMES, "new.example.org")
+    assert publish(machine, wanted) is True
+    assert machine.served() == new
+    assert publish(machine, wanted) is False
+    assert len(machine.calls("certbot")) == 2
+
+
+def test_another_server_issues_anew(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("acme"))
+    new = machine.next_certificate(*NAMES)
+    other = replace(site("acme"), tls=Tls("acme", account=Account("https://other.example.org/directory")))
+    assert publish(machine, other) is True
+    assert machine.served() == new
+    assert publish(machine, other) is False
+
+
+def test_a_lineage_from_before_greenlight_is_served(machine: EdgeMachine, site: Sites) -> None:
+    """An own certificate was never there, nor was the directory for one."""
+    machine.edge.publish(site("acme"))
+    other = EdgeMachine.__new__(EdgeMachine)
+    other.__dict__.update(machine.__dict__)
+    certificate.tidy(machine.layout, None)
+    assert not machine.layout.tls.exists()
+    assert publish(other, site("acme")) is True
+    assert target(other) == "acme"
+    assert len(machine.calls("certbot")) == 1
+
+
+def test_a_lineage_that_is_no_longer_wanted_is_forgotten_by_what_is_there(machine: EdgeMachine, site: Sites) -> None:
+    """As after a run that died between the switch and certbot's word."""
+    publish(machine, site("provided"))
+    put(machine.certbot.lineage(machine.layout), *NAMES)
+    machine.certbot.settings(machine.layout).parent.mkdir(parents=True)
+    machine.certbot.settings(machine.layout).write_text("")
+    assert publish(machine, site("provided")) is True
+    assert lineages(machine) == []
+    assert publish(machine, site("provided")) is False
+
+
+def test_renewal_is_seen_to(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("acme"))
+    assert machine.certbot.hook.exists()
+    machine.certbot.hook.unlink()
+    assert publish(machine, site("acme")) is True
+    assert machine.certbot.hook.exists()
+
+
+# The unit of Nginx
+
+
+def test_nginx_is_hardened_before_it_serves_a_site_of_ours(machine: EdgeMachine, site: Sites) -> None:
+    wanted = replace(site("none"), drop_in="[Service]\n")
+    assert publish(machine, wanted) is True
+    assert (machine.root / "etc/systemd/system/nginx.service.d/greenlight.conf").read_text() == "[Service]\n"
+    orders = [line for line in machine.calls() if line.startswith("systemctl ") and " is-" not in line]
+    assert orders == ["systemctl daemon-reload", "systemctl restart nginx", "systemctl reload nginx"]
+    assert publish(machine, wanted) is False
+
+
+def test_nginx_that_serves_a_site_of_ours_is_not_restarted(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("none"))
+    assert publish(machine, replace(site("none"), drop_in="[Service]\n")) is True
+    assert machine.calls("systemctl daemon-reload") == ["systemctl daemon-reload"]
+    assert machine.calls("systemctl restart") == []
+    assert machine.edge.drop_in.read_text() == "[Service]\n"
+
+
+def test_without_hardening_the_unit_stays_as_it_is(machine: EdgeMachine, site: Sites) -> None:
+    publish(machine, site("none"))
+    assert not machine.edge.drop_in.exists()
+    assert machine.calls("systemctl daemon-reload") == machine.calls("systemctl restart") == []
+
+
+def test_nginx_that_would_not_come_up_again_is_not_restarted(machine: EdgeMachine, site: Sites) -> None:
+    """Somebody broke a file and did not reload: Nginx still serves their sites, and must after us."""
+    (machine.tree.etc / "sites-enabled/theirs.conf").write_text("bad\n")
+    with pytest.raises(GreenlightError, match=r"(?s)theirs\.conf:1"):
+        publish(machine, replace(site("none"), drop_in="[Service]\n"))
+    assert machine.calls("systemctl restart") == []
+    assert not machine.edge.drop_in.exists()
+    (machine.tree.etc / "sites-enabled/theirs.conf").unlink()
+    assert publish(machine, replace(site("none"), drop_in="[Service]\n")) is True
+    assert machine.calls("systemctl restart") == ["systemctl restart nginx"]
+
+
+# What of Debian's it replaces
+
+
+@pytest.mark.parametrize(
+    ("there", "stock", "replaced"),
+    [("debian's", True, True), ("edited", False, False), (f"{OWNER}\nolder\n", False, True), (None, False, False)],
+)
+def test_only_an_nginx_conf_of_debians_or_ours_is_replaced(
+    machine: EdgeMachine, site: Sites, there: str | None, stock: bool, replaced: bool
+) -> None:
+    path = machine.tree.etc / "nginx.conf"
+    path.unlink()
+    if there is not None:
+        path.write_text(there)
+    if stock:
+        machine.stock(path)
+    wanted = replace(site("none"), main=f"{OWNER}\nnewer\n")
+    assert ("nginx.conf" in machine.edge.pending(wanted)[0]) is replaced
+    publish(machine, wanted)
+    assert (path.read_text() if path.exists() else None) == (wanted.main if replaced else there)
+    assert publish(machine, wanted) is False
+
+
+def test_nginx_conf_is_back_when_nginx_refuses(machine: EdgeMachine, site: Sites) -> None:
+    machine.stock(machine.tree.etc / "nginx.conf")
+    before = tree(machine)
+    machine.turn("live-bad")
+    with pytest.raises(GreenlightError):
+        publish(machine, replace(site("none"), main=f"{OWNER}\n"))
+    assert tree(machine) == before
+
+
+def test_without_a_nginx_conf_of_ours_debians_stays(machine: EdgeMachine, site: Sites) -> None:
+    machine.stock(machine.tree.etc / "nginx.conf")
+    publish(machine, site("none"))
+    assert OWNER not in (machine.tree.etc / "nginx.conf").read_text()
+
+
+@pytest.mark.parametrize(("asked", "stock", "gone"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_only_debians_unchanged_site_gives_way(
+    machine: EdgeMachine, site: Sites, asked: bool, stock: bool, gone: bool
+) -> None:
+    available, enabled = (machine.tree.etc / f"sites-{kind}/default" for kind in ("available", "enabled"))
+    available.parent.mkdir()
+    available.write_text("debian's")
+    enabled.symlink_to("../sites-available/default")
+    if stock:
+        machine.stock(available)
+    publish(machine, replace(site("none"), replace_stock_default_site=asked))
+    assert enabled.is_symlink() is not gone
+    assert available.exists()
+
+
+# Log files
+
+
+def test_log_files_are_made_before_nginx_makes_them_readable_by_all(machine: EdgeMachine, site: Sites) -> None:
+    logs = machine.root / "var/log/nginx"
+    (logs / "shop.error.log").write_text("kept\n")
+    (logs / "shop.error.log").chmod(0o600)
+    publish(machine, replace(site("none"), logs=["shop.access.log", "shop.error.log"]))
+    assert (logs / "shop.access.log").stat().st_mode & 0o777 == 0o640
+    assert (machine.state / "shop.access.log-www-data-adm").exists()
+    assert ((logs / "shop.error.log").read_text(), (logs / "shop.error.log").stat().st_mode & 0o777) == ("kept\n", 0o600)
+    assert not (machine.state / "shop.error.log-www-data-adm").exists()
+
+
+def test_without_a_directory_for_logs_none_is_made(machine: EdgeMachine, site: Sites) -> None:
+    (machine.root / "var/log/nginx").rmdir()
+    publish(machine, replace(site("none"), logs=["shop.access.log"]))
+    assert not (machine.root / "var/log/nginx").exists()
+
+
+# Before anything is done
+
+
+def words(mode: str, machine: EdgeMachine) -> list[str]:
+    own = f"certificate: {machine.layout.tls}/"
+    return {
+        "none": [],
+        "self_signed": [f"{own}self-signed-"],
+        "provided": [f"{own}provided-"],
+        "acme": [f"{own}self-signed-", f"certificate from {ACCOUNT.directory}"],
+    }[mode]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_would_change_is_told_and_nothing_is_touched(machine: EdgeMachine, site: Sites, mode: str) -> None:
+    wanted = replace(site(mode), drop_in="[Service]\n")
+    before = machine.files()
+    files, more = machine.edge.pending(wanted)
+    assert files == {SITE: ("", wanted.files[SITE])}
+    expected = [*words(mode, machine), str(machine.edge.drop_in)]
+    assert [text[: len(start)] for text, start in zip(more, expected, strict=True)] == expected
+    assert machine.files() == before
+    assert machine.calls() == []
+    publish(machine, wanted)
+    assert machine.edge.pending(wanted) == ({}, [])
+
+
+@pytest.mark.parametrize(("old", "new"), [("self_signed", "acme"), ("acme", "provided"), ("provided", "self_signed")])
+def test_a_change_of_mode_is_told(machine: EdgeMachine, site: Sites, old: str, new: str) -> None:
+    publish(machine, site(old))
+    before = machine.files()
+    files, more = machine.edge.pending(site(new))
+    assert list(files) == [SITE]
+    assert [text[:20] for text in more] == [text[:20] for text in words(new, machine)[-1:]]
+    assert machine.files() == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_site_is_tested_with_a_certificate_of_the_moment(machine: EdgeMachine, site: Sites, mode: str) -> None:
+    before = machine.files()
+    machine.edge.check(site(mode))
+    assert len(machine.calls("nginx test")) == 1
+    with pytest.raises(GreenlightError, match="Nginx refuses the configuration"):
+        machine.edge.check(replace(site(mode), files={SITE: "bad\n"}))
+    assert machine.files() == before
+
+
+def test_without_openssl_only_a_site_without_tls_is_tested(
+    machine: EdgeMachine, site: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_edge.shutil, "which", lambda name: None)
+    machine.edge.check(site("self_signed"))
+    assert machine.calls("nginx test") == []
+    machine.edge.check(site("none"))
+    assert len(machine.calls("nginx test")) == 1
+
+
+# The module's options
+
+
+def test_a_site_is_made_of_options_and_secrets() -> None:
+    options = {
+        "files": {SITE: "x"},
+        "server_names": NAMES,
+        "tls": {"mode": "acme", "port": 8443, "directory": "https://a/", "email": "ops@example.org"},
+    }
+    secrets = {"certificate": "chain", "key": "key", "eab_kid": "kid", "eab_hmac_key": "hmac"}
+    made = Site.of(options, secrets)
+    assert made.tls == Tls("acme", 8443, "chain", "key", Account("https://a/", "ops@example.org", "kid", "hmac"))
+    assert made.server_names == NAMES
+    assert Site.of(options).tls == Tls("acme", 8443, account=Account("https://a/", "ops@example.org"))

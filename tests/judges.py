@@ -108,7 +108,7 @@ def observatory(name: str, address: str, ca: Path = ROOTS) -> dict[str, Any]:
     ``grade``, ``score``, ``passed`` of ``quantity`` tests; ``failed`` has the others by name, with the reason.
     """
     done = run(
-        *("node", "--require", RESOLVE, OBSERVATORY / "src/scan.js", name),
+        *(VENV / "bin/node", "--require", RESOLVE, OBSERVATORY / "src/scan.js", name),
         JUDGE_HOSTS=f"{name}={address}",
         NODE_EXTRA_CA_CERTS=str(ca),
         NO_PROXY="*",

@@ -72,7 +72,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "environment": environment if environment in values["flask_app_environments"] else "",
             "python": values["flask_app_python"],
             "python_minimum": values["flask_app_python_minimum"],
-            "http_port": values["flask_app_http_port"],
+            "ports": {
+                name: values[name]
+                for name in ("flask_app_http_port", "flask_app_https_port")
+                if name == "flask_app_http_port" or values["flask_app_tls"] != "none"
+            },
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
             # Derived from the role's variables, so only to be asked for once these are known to be right.

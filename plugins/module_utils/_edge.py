@@ -7,6 +7,7 @@ the site starts with the one that is served already, or with one made here, and 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -19,7 +20,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _acme as a
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, write
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import link, make_directory, read, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 NGINX_CONF = "nginx.conf"
@@ -82,7 +84,8 @@ class Site:
 def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str]:
     """Return the default servers, shared by apps, on whose port no site listens any more, if ``app`` has ``files``."""
     directory = tree.etc / "sites-enabled"
-    others = [path for path in directory.glob("*.conf") if path.name != f"{app}.conf" and not _SHARED.match(path.name)]
+    known = [path for path in directory.glob("[!.]*") if path.is_file()]  # Debian's are without .conf
+    others = [path for path in known if path.name != f"{app}.conf" and not _SHARED.match(path.name)]
     texts = [*(read(path) or "" for path in others), *(text for text in files.values() if text)]
     found = []
     for path in sorted(directory.glob("00-default-*.conf")):
@@ -149,19 +152,40 @@ class Edge:
         changed = self._harden(site)
         for name in site.logs:
             self._make_log(name)
+        before = {name: read(self.tree.etc / name) for name in self.change(site)}
+        paths = [self.tree.etc / name for name in before]
+        targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
+        pointed = self._pointed()
         changed |= self._serve(site, self._certificate(site))
         if site.tls.mode == "acme":
             if not self._issued(site):
-                acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+                try:
+                    acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+                except GreenlightError:
+                    with contextlib.suppress(GreenlightError):
+                        self._go_back(before, targets, pointed)
+                    raise
                 changed = True
                 self._serve(site, self._certificate(site))
             changed |= acme.keep_renewed(self.certbot, self.layout)
         else:
             changed |= acme.forget(self.certbot, self.layout)
-        certificate.tidy(self.layout, self.layout.certificate.readlink() if site.tls.mode != "none" else None)
+        certificate.tidy(self.layout, self._pointed() if site.tls.mode != "none" else None)
         return changed
 
+    def _pointed(self) -> Path | None:
+        return self.layout.certificate.readlink() if self.layout.certificate.is_symlink() else None
+
+    def _go_back(self, before: nginx.Change, targets: Mapping[Path, str], pointed: Path | None) -> None:
+        """Serve what was served: the new site may have other names, for which there is no certificate now."""
+        pointer = nginx.Pointer(self.layout.certificate, pointed) if pointed else None
+        nginx.apply(self.tree, before, [], pointer)
+        for path, target in targets.items():
+            link(path, target)  # with what is written there now: only as a link does Debian's site give way again
+
     def _serve(self, site: Site, target: Path | None) -> bool:
+        if target:
+            make_directory(self.layout.tls)  # a lineage of certbot's may be older than it
         pointer = nginx.Pointer(self.layout.certificate, target) if target else None
         # A renewal whose reload failed has left Nginx with the old one.
         stale = bool(target) and certificate.served(site.tls.port, site.server_names[0]) not in (
@@ -181,8 +205,7 @@ class Edge:
         if tls.mode == "provided":
             return certificate.provided(self.layout, tls.chain, tls.key, dry=dry)
         if tls.mode == "acme":
-            served = self.layout.certificate.readlink() if self.layout.certificate.is_symlink() else None
-            for directory in (self.certbot.lineage(self.layout), served):
+            for directory in (self.certbot.lineage(self.layout), self._pointed()):
                 found = certificate.inspect(directory) if directory else None
                 if directory and found and found.days_left() > 0:
                     return directory
@@ -190,10 +213,14 @@ class Edge:
 
     def _harden(self, site: Site) -> bool:
         """Write the unit's drop-in. A running Nginx is restarted for it only while it serves no site of ours."""
-        if not site.drop_in or not write(self.drop_in, site.drop_in):
+        if not site.drop_in or read(self.drop_in) == site.drop_in:
             return False
+        ours = any(self.tree.state.glob("*.json"))
+        if not ours:  # or it would not come up again, and the sites of others were served until now
+            require([self.tree.nginx, "-t"], "nginx -t, before Nginx is restarted,")
+        write(self.drop_in, site.drop_in)
         require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
-        if not any(self.tree.state.glob("*.json")):
+        if not ours:
             require(["systemctl", "restart", "nginx"], "systemctl restart nginx")
         return True
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Wanted:
         python: path of the app's interpreter.
         python_minimum: oldest version of it, as ``3.11``.
         packages: Debian packages.
-        http_port: TCP port of the site.
+        ports: TCP ports of the site, by the variable that sets each.
         free_mb: MiB that must be free where /srv is.
         free_inodes: inodes, likewise.
         keep_releases: how many good releases stay.
@@ -84,7 +84,7 @@ class Wanted:
     python: str
     python_minimum: str
     packages: Sequence[str]
-    http_port: int
+    ports: Mapping[str, int]
     free_mb: int
     free_inodes: int
     keep_releases: int
@@ -218,16 +218,14 @@ def _name_problems(layout: Layout, host: Host) -> list[Problem]:
 
 
 def _port_problems(wanted: Wanted) -> list[Problem]:
-    done = run(["ss", "-ltnpH", f"sport = :{wanted.http_port}"])
-    owners = set(re.findall(r'\(\("([^"]+)",pid=', done.stdout)) - {"nginx"}
-    if done.code != 0 or not owners:
-        return []
-    return [
-        Problem(
-            f"flask_app_http_port is {wanted.http_port}, where {', '.join(sorted(owners))} already listens.",
-            "Stop it, or choose another flask_app_http_port.",
-        )
-    ]
+    found = []
+    for variable, port in wanted.ports.items():
+        done = run(["ss", "-ltnpH", f"sport = :{port}"])
+        owners = set(re.findall(r'\(\("([^"]+)",pid=', done.stdout)) - {"nginx"}
+        if done.code == 0 and owners:
+            what = f"{variable} is {port}, where {', '.join(sorted(owners))} already listens."
+            found.append(Problem(what, f"Stop it, or choose another {variable}."))
+    return found
 
 
 def _holds_something(path: Path) -> bool:

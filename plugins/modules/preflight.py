@@ -32,9 +32,9 @@ options:
     type: list
     elements: str
     required: true
-  http_port:
-    description: TCP port of the site.
-    type: int
+  ports:
+    description: TCP ports of the site, by the variable that sets each.
+    type: dict
     required: true
   free_mb:
     description: MiB that must be free where C(/srv) is.
@@ -67,7 +67,7 @@ EXAMPLES = r"""
     python: /usr/bin/python3
     python_minimum: "3.11"
     packages: [nginx, python3-venv]
-    http_port: 80
+    ports: {flask_app_http_port: 80}
     free_mb: 1024
     site:
       files: {}
@@ -99,7 +99,7 @@ WANTED = {
     "python": {"type": "str", "required": True},
     "python_minimum": {"type": "str", "required": True},
     "packages": {"type": "list", "elements": "str", "required": True},
-    "http_port": {"type": "int", "required": True},
+    "ports": {"type": "dict", "required": True},
     "free_mb": {"type": "int", "required": True},
     "free_inodes": {"type": "int", "default": 20000},
     "keep_releases": {"type": "int", "default": 5},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -13,10 +14,19 @@ from urllib.parse import urlsplit
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[A-Za-z0-9-]+\Z")
+#: As in the role's vars/main.yml (a test holds the two against each other).
+DEFAULT_HEADERS = (
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "Referrer-Policy",
+    "Cross-Origin-Opener-Policy",
+    "Permissions-Policy",
+)
 #: What hstspreload.org asks for.
 PRELOAD_SECONDS = 31536000
 
@@ -51,25 +61,27 @@ def _provided_problems(chain: str, key: str, names: Sequence[str]) -> list[Probl
     ]
     if empty:
         return [Problem(f"flask_app_tls is provided, and {' and '.join(empty)} is empty.", cure)]
+    if "PRIVATE KEY-----" in chain:
+        what = "flask_app_tls_certificate holds a private key, and every user of the host may read that file."
+        return [Problem(what, "Put the key into flask_app_tls_key alone.")]
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     try:
         certificates = x509.load_pem_x509_certificates(chain.encode())
-    except ValueError:
+        public = [each.public_key().public_bytes(*form) for each in certificates]
+    except (ValueError, UnsupportedAlgorithm):
         return [Problem("flask_app_tls_certificate holds no certificate in PEM that can be read.", cure)]
     try:
         private = load_pem_private_key(key.encode(), None)
     except TypeError:
         return [Problem("flask_app_tls_key is protected by a passphrase.", "Remove it: openssl pkey -in KEY -out NEW")]
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         return [Problem("flask_app_tls_key holds no private key in PEM that can be read.", cure)]
     own, found = certificates[0], []
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if own.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
-        wrong = any(each.public_key().public_bytes(*form) == private.public_key().public_bytes(*form)
-                    for each in certificates)  # fmt: skip
+    mine = private.public_key().public_bytes(*form)
+    if mine != public[0]:
         what = "flask_app_tls_key is the key of another certificate than the first in flask_app_tls_certificate."
-        found.append(
-            Problem(what, "Put the site's own certificate first." if wrong else "Take the two that belong together.")
-        )
+        cure = "Put the site's own certificate first." if mine in public else "Take the two that belong together."
+        found.append(Problem(what, cure))
     now = datetime.now(UTC)
     if own.not_valid_after_utc <= now:
         found.append(Problem(f"flask_app_tls_certificate expired on {own.not_valid_after_utc:%Y-%m-%d}.", "Renew it."))
@@ -112,8 +124,7 @@ def _covers(held: set[str], name: str) -> bool:
 def _acme_problems(values: Mapping[str, Any], names: Sequence[str]) -> list[Problem]:
     found = []
     directory = values["flask_app_acme_directory"]
-    parts = urlsplit(directory)
-    if parts.scheme != "https" or not parts.hostname or re.search(r"\s", directory):
+    if not _is_https(directory):
         cure = "Use the URL of the server's directory, such as https://acme-v02.api.letsencrypt.org/directory."
         found.append(Problem(f"flask_app_acme_directory is {directory!r}, which is no https:// URL.", cure))
     if values["flask_app_http_port"] != 80:  # noqa: PLR2004  # RFC 8555, section 8.3
@@ -132,9 +143,34 @@ def _acme_problems(values: Mapping[str, Any], names: Sequence[str]) -> list[Prob
     return found
 
 
+#: Headers that have a variable of their own, or that Nginx writes for each request.
+_OWN = {
+    "strict-transport-security": "Set flask_app_nginx_hsts_seconds instead.",
+    "cache-control": "The app says how its pages are cached, the role how static files are.",
+    "x-request-id": "The role sends it.",
+    "retry-after": "The role sends it while no release answers.",
+}
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # as of https://[acme
+        return False
+    return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", url)
+
+
 def _header_problems(headers: Mapping[str, Any]) -> list[Problem]:
     found = []
+    spellings = Counter(str(name).lower() for name in headers)
     for name, value in headers.items():
+        known = {default.lower(): default for default in DEFAULT_HEADERS}.get(str(name).lower(), name)
+        if known != name:
+            found.append(Problem(f"flask_app_nginx_headers has {name}.", f"Write it {known}, as the role does."))
+        if spellings[str(name).lower()] > 1:
+            found.append(Problem(f"flask_app_nginx_headers has {name} in two spellings.", "Keep one."))
+        if str(name).lower() in _OWN:
+            found.append(Problem(f"flask_app_nginx_headers has {name}.", _OWN[str(name).lower()]))
         text = "" if value is None else str(value)
         if not _TOKEN.match(str(name)):
             found.append(Problem(f"flask_app_nginx_headers has the name {name!r}.", "Use letters, digits and dashes."))
@@ -156,7 +192,8 @@ def _static_problems(static: Mapping[str, Any], source: Path | None) -> list[Pro
         if not re.match(r"/([A-Za-z0-9._~-]+/)+\Z", str(prefix)):
             what = f"flask_app_nginx_static has the path {prefix!r}."
             found.append(Problem(what, "Start and end it with a slash, as in /static/."))
-        if path.is_absolute() or ".." in path.parts or not re.match(r"[A-Za-z0-9._/-]+\Z", str(directory)):
+        below = path.parts and ".." not in path.parts and not path.is_absolute()
+        if not below or not re.match(r"[A-Za-z0-9._/-]+\Z", str(directory)):
             what = f"flask_app_nginx_static: {directory!r} is no directory below the source."
             found.append(Problem(what, "Name it as seen from the source's top, as in guestbook/static."))
         elif source and not (source / path).is_dir():

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import ssl
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _certificate, _edge, _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils import _certificate, _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._acme import Certbot
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge
@@ -27,8 +28,12 @@ tree=${{conf%/nginx.conf}}
 echo "nginx test $tree" >>{log}
 refuse() {{ echo "nginx: [emerg] $1" >&2; exit 1; }}
 [ -e {state}/live-bad ] && [ "$tree" = {etc} ] && refuse "live tree refused"
-bad=$(grep -rl bad "$tree") && refuse "unknown directive in $bad:1"
-for file in $(grep -rhoE '/[^ ]+[.]pem' "$tree"); do [ -s "$file" ] || refuse "cannot load $file"; done
+for found in $(grep -roE 'bad|/[^ ]+[.]pem' "$tree"); do
+    case ${{found#*:}} in
+        bad) refuse "unknown directive in ${{found%%:*}}:1" ;;
+        *) [ -s "${{found#*:}}" ] || refuse "cannot load ${{found#*:}}" ;;
+    esac
+done
 """
 SYSTEMCTL = """\
 #!/bin/sh
@@ -36,9 +41,12 @@ SYSTEMCTL = """\
 echo "systemctl $*" >>{log}
 load() {{
     echo >>{state}/workers
-    rm -f {state}/served.pem
-    cat {etc}/sites-enabled/* >{state}/loaded 2>/dev/null
-    grep -q fullchain.pem {state}/loaded && cat {live}/fullchain.pem >{state}/served.pem
+    : >{state}/served.pem
+    for site in {etc}/sites-enabled/*; do
+        while read -r line; do
+            case $line in *fullchain.pem*) cat {live}/fullchain.pem >{state}/served.pem ;; esac
+        done <"$site"
+    done
     return 0
 }}
 case "$*" in
@@ -189,5 +197,5 @@ def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
     monkeypatch.setattr(_nginx, "_workers", lambda: set(range(machine.noted("workers").count("\n"))))
     monkeypatch.setattr(_certificate, "served", lambda port, name: machine.served())
-    monkeypatch.setattr(_edge.shutil, "chown", lambda path, user, group: machine.turn(f"{path.name}-{user}-{group}"))
+    monkeypatch.setattr(shutil, "chown", lambda path, user, group: machine.turn(f"{path.name}-{user}-{group}"))
     return machine

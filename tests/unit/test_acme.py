@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
-from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account, forget, issued, keep_renewed, obtain
+from ansible_collections.greenlight.flask.plugins.module_utils._acme import (
+    Account,
+    forget,
+    issued,
+    keep_renewed,
+    obtain,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import write
 
@@ -35,7 +42,7 @@ def obtained(machine: EdgeMachine, account: Account = ACCOUNT, names: list[str] 
 
 
 def value(words: list[str], option: str) -> list[str]:
-    return [after for word, after in zip(words, words[1:], strict=False) if word == option]
+    return [after for word, after in itertools.pairwise(words) if word == option]
 
 
 def settings(machine: EdgeMachine) -> str:

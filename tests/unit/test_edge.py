@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
-from ansible_collections.greenlight.flask.plugins.module_utils import _edge
 from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls, unused_defaults
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
 from tests import certificates
@@ -85,6 +85,16 @@ def lineages(machine: EdgeMachine) -> list[str]:
 
 def tree(machine: EdgeMachine) -> dict[str, str]:
     return {name: text for name, text in machine.files().items() if name.startswith("etc/nginx/")}
+
+
+def debians_site(machine: EdgeMachine) -> tuple[Path, Path]:
+    """Have Debian's own default site there, and the link by which it is enabled."""
+    available, enabled = (machine.tree.etc / f"sites-{kind}/default" for kind in ("available", "enabled"))
+    available.parent.mkdir()
+    available.write_text("debian's\n")
+    enabled.symlink_to("../sites-available/default")
+    machine.stock(available)
+    return available, enabled
 
 
 # From any state to any other
@@ -164,8 +174,15 @@ def test_nginx_that_serves_an_older_certificate_is_told_to_read_it(machine: Edge
 # Nginx refuses
 
 
-@pytest.mark.parametrize("fault", ["live-bad", "reload-fails"])
-@pytest.mark.parametrize(("old", "new"), [("self_signed", "provided"), ("provided", "acme"), ("acme", "self_signed")])
+@pytest.mark.parametrize(
+    ("fault", "old", "new"),
+    [
+        ("live-bad", "self_signed", "provided"),
+        ("reload-fails", "provided", "self_signed"),
+        ("reload-fails", "provided", "acme"),
+        ("live-bad", "acme", "self_signed"),
+    ],
+)
 def test_link_and_files_are_back_when_nginx_refuses(
     machine: EdgeMachine, site: Sites, fault: str, old: str, new: str
 ) -> None:
@@ -185,9 +202,7 @@ def test_link_and_files_are_back_when_nginx_refuses(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_site_that_nginx_refuses_at_once_touches_no_file_of_its(
-    machine: EdgeMachine, site: Sites, mode: str
-) -> None:
+def test_a_site_that_nginx_refuses_at_once_touches_no_file_of_its(machine: EdgeMachine, site: Sites, mode: str) -> None:
     before = tree(machine)
     with pytest.raises(GreenlightError, match="Nginx refuses the configuration"):
         publish(machine, replace(site(mode), files={SITE: "bad\n"}))
@@ -225,19 +240,51 @@ def test_what_was_served_is_served_until_the_new_one_is_there(machine: EdgeMachi
 @pytest.mark.parametrize("old", MODES[:3])
 def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMachine, site: Sites, old: str) -> None:
     publish(machine, site(old))
-    served = machine.served()
+    before, served, link = tree(machine), machine.served(), target(machine)
     (machine.state / "refuses").write_text("NXDOMAIN\n")
     for _ in range(2):
         with pytest.raises(GreenlightError, match="issued no certificate for"):
             publish(machine, site("acme"))
-        assert target(machine) == ("self_signed" if old == "none" else old)
-        assert machine.served() == (served or encoded(machine.layout.certificate))
+        assert tree(machine) == before
+        assert machine.served() == served
+        assert target(machine) == link or old == "none"
         assert inspect(machine.layout.certificate)
-    assert len(machine.calls("systemctl reload")) == (2 if old == "none" else 2)
     machine.back("refuses")
     assert publish(machine, site("acme")) is True
     assert target(machine) == "acme"
     assert certificates_held(machine) == ["live"]
+
+
+def test_names_that_have_no_certificate_are_not_served_when_the_server_refuses(
+    machine: EdgeMachine, site: Sites
+) -> None:
+    publish(machine, site("acme"))
+    before, served = tree(machine), machine.served()
+    (machine.state / "refuses").write_text("NXDOMAIN\n")
+    with pytest.raises(GreenlightError, match="issued no certificate for"):
+        publish(machine, site("acme", *NAMES, "new.example.org"))
+    assert (tree(machine), machine.served(), target(machine)) == (before, served, "acme")
+    assert publish(machine, site("acme")) is False
+
+
+def test_a_first_deploy_that_the_server_refuses_leaves_nginx_as_it_was(machine: EdgeMachine, site: Sites) -> None:
+    """Debian's site is a link, and only as a link may it give way again."""
+    debians_site(machine)
+    conffiles = machine.noted("conffiles")
+    machine.stock(machine.tree.etc / "nginx.conf")
+    (machine.state / "conffiles").write_text(machine.noted("conffiles") + conffiles)
+    wanted = replace(site("acme"), main=f"{OWNER}\n", replace_stock_default_site=True)
+    before = tree(machine)
+    (machine.state / "refuses").write_text("NXDOMAIN\n")
+    for _ in range(2):
+        with pytest.raises(GreenlightError, match="issued no certificate for"):
+            publish(machine, wanted)
+        assert tree(machine) == before
+        assert machine.served() == b""
+    machine.back("refuses")
+    assert publish(machine, wanted) is True
+    assert "etc/nginx/sites-enabled/default" not in tree(machine)
+    assert publish(machine, wanted) is False
 
 
 def test_what_was_served_and_has_ended_gives_way_to_one_made_here(machine: EdgeMachine, site: Sites) -> None:
@@ -275,14 +322,12 @@ def test_another_server_issues_anew(machine: EdgeMachine, site: Sites) -> None:
 
 
 def test_a_lineage_from_before_greenlight_is_served(machine: EdgeMachine, site: Sites) -> None:
-    """An own certificate was never there, nor was the directory for one."""
-    machine.edge.publish(site("acme"))
-    other = EdgeMachine.__new__(EdgeMachine)
-    other.__dict__.update(machine.__dict__)
+    """There was never a certificate of the app's own, nor the directory for it."""
+    publish(machine, site("acme"))
     certificate.tidy(machine.layout, None)
     assert not machine.layout.tls.exists()
-    assert publish(other, site("acme")) is True
-    assert target(other) == "acme"
+    assert publish(machine, site("acme")) is True
+    assert target(machine) == "acme"
     assert len(machine.calls("certbot")) == 1
 
 
@@ -385,15 +430,87 @@ def test_without_a_nginx_conf_of_ours_debians_stays(machine: EdgeMachine, site: 
 def test_only_debians_unchanged_site_gives_way(
     machine: EdgeMachine, site: Sites, asked: bool, stock: bool, gone: bool
 ) -> None:
-    available, enabled = (machine.tree.etc / f"sites-{kind}/default" for kind in ("available", "enabled"))
-    available.parent.mkdir()
-    available.write_text("debian's")
-    enabled.symlink_to("../sites-available/default")
-    if stock:
-        machine.stock(available)
+    available, enabled = debians_site(machine)
+    if not stock:
+        available.write_text("edited")
     publish(machine, replace(site("none"), replace_stock_default_site=asked))
     assert enabled.is_symlink() is not gone
     assert available.exists()
+
+
+# The default servers that apps share
+
+
+SHARED = {port: f"sites-enabled/00-default-{port}.conf" for port in ("80", "443", "443-quic", "8080")}
+
+
+def shared(machine: EdgeMachine, *ports: str) -> list[str]:
+    """Put default servers there; return those that the app's site lets go."""
+    for port in ports:
+        (machine.tree.etc / SHARED[port]).write_text(
+            f"{OWNER}\nserver {{ listen {port[:4].strip('-')} default_server; }}\n"
+        )
+    site = "server {\n    listen 80;\n    listen [::]:80;\n}\n"
+    return [SHARED_PORTS[name] for name in unused_defaults(machine.tree, "shop", {SITE: site})]
+
+
+SHARED_PORTS = {name: port for port, name in SHARED.items()}
+
+
+def test_default_servers_that_nobody_needs_any_more_go(machine: EdgeMachine) -> None:
+    (machine.tree.etc / SITE).write_text("server {\n    listen 443 ssl;\n    listen 443 quic;\n    listen 8080;\n}\n")
+    assert shared(machine, "80", "443", "443-quic", "8080") == ["443-quic", "443", "8080"]
+
+
+@pytest.mark.parametrize(
+    ("line", "gone"),
+    [
+        ("listen 443 ssl;", ["443-quic"]),
+        ("listen 443 ssl http2;", ["443-quic"]),
+        ("listen [::]:443 ssl;", ["443-quic"]),
+        ("listen 0.0.0.0:443 ssl;", ["443-quic"]),
+        ("listen 443 quic;", ["443"]),
+        ("listen 4430 ssl;", ["443-quic", "443"]),
+        ("# listen 443 ssl;", ["443-quic", "443"]),
+        ("listen 8443 ssl;", ["443-quic", "443"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["blog.conf", "blog"])
+def test_a_default_server_stays_for_another_site_on_its_port(
+    machine: EdgeMachine, line: str, gone: list[str], name: str
+) -> None:
+    (machine.tree.etc / "sites-enabled" / name).write_text(f"server {{\n    {line}\n}}\n")
+    assert shared(machine, "80", "443", "443-quic") == gone
+
+
+def test_a_default_server_of_somebody_elses_stays(machine: EdgeMachine) -> None:
+    shared(machine, "443")
+    (machine.tree.etc / SHARED["443"]).write_text("server { listen 443 default_server; }\n")
+    assert unused_defaults(machine.tree, "shop", {SITE: "listen 80;\n"}) == []
+
+
+def test_a_default_server_that_is_wanted_stays(machine: EdgeMachine) -> None:
+    shared(machine, "80", "443")
+    wanted = {SITE: "listen 80;\n", SHARED["443"]: "listen 443 default_server;\n"}
+    assert unused_defaults(machine.tree, "shop", wanted) == []
+
+
+def test_an_unused_default_server_goes_with_the_change_and_comes_back_with_it(
+    machine: EdgeMachine, site: Sites
+) -> None:
+    shared(machine, "80", "443")
+    before = tree(machine)
+    wanted = replace(site("none"), files={SITE: "listen 80;\n"})
+    assert set(machine.edge.pending(wanted)[0]) == {SITE, SHARED["443"]}
+    machine.turn("live-bad")
+    with pytest.raises(GreenlightError):
+        publish(machine, wanted)
+    assert tree(machine) == before
+    machine.back("live-bad")
+    assert publish(machine, wanted) is True
+    assert f"etc/nginx/{SHARED['443']}" not in tree(machine)
+    assert f"etc/nginx/{SHARED['80']}" in tree(machine)
+    assert publish(machine, wanted) is False
 
 
 # Log files
@@ -406,7 +523,10 @@ def test_log_files_are_made_before_nginx_makes_them_readable_by_all(machine: Edg
     publish(machine, replace(site("none"), logs=["shop.access.log", "shop.error.log"]))
     assert (logs / "shop.access.log").stat().st_mode & 0o777 == 0o640
     assert (machine.state / "shop.access.log-www-data-adm").exists()
-    assert ((logs / "shop.error.log").read_text(), (logs / "shop.error.log").stat().st_mode & 0o777) == ("kept\n", 0o600)
+    assert ((logs / "shop.error.log").read_text(), (logs / "shop.error.log").stat().st_mode & 0o777) == (
+        "kept\n",
+        0o600,
+    )
     assert not (machine.state / "shop.error.log-www-data-adm").exists()
 
 
@@ -466,7 +586,7 @@ def test_a_site_is_tested_with_a_certificate_of_the_moment(machine: EdgeMachine,
 def test_without_openssl_only_a_site_without_tls_is_tested(
     machine: EdgeMachine, site: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_edge.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     machine.edge.check(site("self_signed"))
     assert machine.calls("nginx test") == []
     machine.edge.check(site("none"))

@@ -28,7 +28,7 @@ WANTED = Wanted(
     python="/usr/bin/python3",
     python_minimum="3.11",
     packages=["nginx", "git"],
-    http_port=80,
+    ports={"flask_app_http_port": 80},
     free_mb=1,
     free_inodes=1,
     keep_releases=5,
@@ -255,7 +255,7 @@ def test_what_is_no_fault_is_no_problem(layout: Layout, programs: Programs, stat
 
 
 def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Programs) -> None:
-    found(layout, replace(WANTED, http_port=8081))
+    found(layout, replace(WANTED, ports={"flask_app_https_port": 8081}))
     assert ["ss", "-ltnpH", "sport = :8081"] in programs.asked
 
 

@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each wrong input of the edge is told before anything is touched, with its cure and no part of a key."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import DEFAULT_HEADERS, edge_problems
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests import certificates
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
+NAMES = ["shop.example.org", "www.shop.example.org"]
+HMAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+GOOD: dict[str, Any] = {
+    "flask_app_server_names": NAMES,
+    "flask_app_http_port": 80,
+    "flask_app_https_port": 443,
+    "flask_app_tls": "none",
+    "flask_app_tls_certificate": "",
+    "flask_app_tls_key": "",
+    "flask_app_acme_directory": "https://acme-v02.api.letsencrypt.org/directory",
+    "flask_app_acme_email": "",
+    "flask_app_acme_eab_kid": "",
+    "flask_app_acme_eab_hmac_key": "",
+    "flask_app_nginx_headers": {},
+    "flask_app_nginx_static": {},
+    "flask_app_nginx_trusted_proxies": [],
+    "flask_app_nginx_health_networks": ["127.0.0.0/8", "::1"],
+    "flask_app_nginx_http3": False,
+    "flask_app_nginx_hsts_seconds": 0,
+    "flask_app_nginx_hsts_subdomains": False,
+    "flask_app_nginx_hsts_preload": False,
+    "flask_app_source_subdirectory": "",
+}
+
+
+def problems(**changed: object) -> list[Problem]:
+    known = {f"flask_app_{name}" for name in changed}
+    assert known <= {*GOOD, "flask_app_source_directory"}
+    return edge_problems({**GOOD, **{f"flask_app_{name}": value for name, value in changed.items()}})
+
+
+def one(found: list[Problem]) -> tuple[str, str]:
+    (problem,) = found
+    return problem.what, problem.cure
+
+
+@pytest.mark.parametrize("mode", ["none", "self_signed", "acme"])
+def test_the_roles_defaults_are_no_problem(mode: str) -> None:
+    assert problems(tls=mode) == []
+
+
+# A certificate of the user's own
+
+
+def openssl(*words: str | Path) -> str:
+    return subprocess.run(["openssl", *words], check=True, capture_output=True, text=True).stdout
+
+
+class Own:
+    """A certificate for both names, its key, and those of who signed it."""
+
+    def __init__(self) -> None:
+        self.private, self.upper_private = certificates.key(), certificates.key()
+        self.key = certificates.key_pem(self.private)
+        self.chain = self.certificate(*NAMES)
+        self.upper = certificates.certificate(self.upper_private, "an authority", issuer="the root")
+        self.root = certificates.certificate(certificates.key(), "the root")
+
+    def certificate(self, *names: str, begins_days: float = -1, ends_days: float = 90) -> str:
+        return certificates.certificate(
+            self.private, *names, begins_days=begins_days, ends_days=ends_days, issuer="an authority"
+        )
+
+
+@pytest.fixture(scope="module")
+def own() -> Own:
+    return Own()
+
+
+def provided(chain: str, key: str, **changed: object) -> list[Problem]:
+    """The problems of a certificate; of each it is checked that it tells nothing of the PEM text."""
+    found = problems(tls="provided", tls_certificate=chain, tls_key=key, **changed)
+    told = " ".join(f"{problem.what} {problem.cure}" for problem in found)
+    assert "-----" not in told
+    for line in f"{chain}\n{key}".splitlines():
+        assert len(line) < 10 or line not in told
+    return found
+
+
+def test_a_certificate_with_its_key_is_no_problem(own: Own) -> None:
+    assert provided(own.chain, own.key) == []
+    assert provided(own.chain + own.upper, own.key) == []
+    assert provided(own.chain + own.upper + own.root, own.key) == []
+    assert provided(f"subject=CN = shop\n{own.chain}\n{own.upper}", f"\n{own.key}\n") == []
+
+
+def test_where_it_is_not_asked_for_it_is_not_looked_at(own: Own) -> None:
+    assert problems(tls="self_signed", tls_certificate="nonsense", tls_key="nonsense") == []
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "expected"),
+    [
+        ("", "", "flask_app_tls_certificate and flask_app_tls_key is empty."),
+        ("x", " \n", "flask_app_tls_key is empty."),
+        ("", "x", "flask_app_tls_certificate is empty."),
+    ],
+)
+def test_what_is_missing_is_told_with_how_to_read_a_file(chain: str, key: str, expected: str) -> None:
+    what, cure = one(provided(chain, key))
+    assert what == f"flask_app_tls is provided, and {expected}"
+    assert "lookup('ansible.builtin.file'" in cure
+
+
+def begin(kind: str, text: str) -> str:
+    body = base64.b64encode(text.encode()).decode()
+    return f"-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n"
+
+
+@pytest.mark.parametrize("kind", ["path", "cut", "nonsense", "key", "umlaut"])
+def test_a_certificate_that_can_not_be_read_is_told(own: Own, kind: str) -> None:
+    chain = {
+        "path": "/etc/ssl/certs/shop.example.org.pem",
+        "cut": own.chain[:300],
+        "nonsense": begin("CERTIFICATE", "this is no certificate at all"),
+        "key": begin("PUBLIC KEY", "this is no certificate at all"),
+        "umlaut": "Zertifikat für shop.example.org",
+    }[kind]
+    what, cure = one(provided(chain, own.key))
+    assert what == "flask_app_tls_certificate holds no certificate in PEM that can be read."
+    assert "lookup('ansible.builtin.file'" in cure
+
+
+@pytest.mark.parametrize("kind", ["path", "cut", "nonsense", "certificate"])
+def test_a_key_that_can_not_be_read_is_told(own: Own, kind: str) -> None:
+    key = {
+        "path": "/etc/ssl/private/shop.example.org.pem",
+        "cut": own.key[:100],
+        "nonsense": begin("PRIVATE KEY", "this is no key at all, whatever it says"),
+        "certificate": own.chain,
+    }[kind]
+    assert one(provided(own.chain, key))[0] == "flask_app_tls_key holds no private key in PEM that can be read."
+
+
+def test_a_key_with_a_passphrase_is_told_with_how_to_remove_it(own: Own) -> None:
+    what, cure = one(provided(own.chain, certificates.key_pem(own.private, "open sesame")))
+    assert what == "flask_app_tls_key is protected by a passphrase."
+    assert "openssl pkey" in cure
+
+
+def test_a_kind_of_key_that_python_does_not_know_is_told(own: Own, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    openssl("ecparam", "-name", "prime239v1", "-genkey", "-noout", "-out", key)
+    chain = openssl("req", "-x509", "-key", key, "-subj", "/CN=shop.example.org", "-days", "1")
+    assert "certificate in PEM that can be read" in one(provided(chain, own.key))[0]
+    private = openssl("pkcs8", "-topk8", "-nocrypt", "-in", key)
+    assert "key in PEM that can be read" in one(provided(own.chain, private))[0]
+
+
+def test_the_key_of_another_certificate_is_told(own: Own) -> None:
+    what, cure = one(provided(own.chain, certificates.key_pem(certificates.key())))
+    assert what == "flask_app_tls_key is the key of another certificate than the first in flask_app_tls_certificate."
+    assert cure == "Take the two that belong together."
+    other_curve = certificates.key_pem(ec.generate_private_key(ec.SECP384R1()))
+    assert one(provided(own.chain, other_curve))[0] == what
+
+
+def test_a_chain_that_begins_with_the_authority_is_told(own: Own) -> None:
+    found = provided(own.upper + own.chain, own.key)
+    assert found[0] == Problem(
+        "flask_app_tls_key is the key of another certificate than the first in flask_app_tls_certificate.",
+        "Put the site's own certificate first.",
+    )
+    assert found[-1].what == "flask_app_tls_certificate: the certificates are not in order, each signed by the next."
+
+
+@pytest.mark.parametrize("order", ["the root first", "one is missing"])
+def test_a_chain_in_another_order_is_told_once(own: Own, order: str) -> None:
+    chain = own.chain + (own.root + own.upper if order == "the root first" else own.root)
+    assert provided(chain, own.key) == [
+        Problem(
+            "flask_app_tls_certificate: the certificates are not in order, each signed by the next.",
+            "Put the site's own first, then the one that signed it, and so on.",
+        )
+    ]
+
+
+def test_a_certificate_that_has_ended_is_told_with_its_day(own: Own) -> None:
+    what, cure = one(provided(own.certificate(*NAMES, begins_days=-30, ends_days=-0.01), own.key))
+    assert what.startswith("flask_app_tls_certificate expired on 20")
+    assert cure == "Renew it."
+    assert provided(own.certificate(*NAMES, ends_days=0.01), own.key) == []
+
+
+def test_a_certificate_that_has_not_begun_is_told_with_its_time(own: Own) -> None:
+    what, cure = one(provided(own.certificate(*NAMES, begins_days=0.1), own.key))
+    assert what.startswith("flask_app_tls_certificate is not valid before 20")
+    assert what.endswith(" UTC.")
+    assert cure == "Wait, or set the clock."
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "missing"),
+    [
+        (NAMES, NAMES, ""),
+        (["*.example.org"], ["shop.example.org", "www.example.org"], ""),
+        (["shop.example.org", "*.shop.example.org"], NAMES, ""),
+        (["*.example.org"], NAMES, "www.shop.example.org"),
+        (["*.shop.example.org"], NAMES, "shop.example.org"),
+        (["other.example.org"], NAMES, "shop.example.org, www.shop.example.org"),
+    ],
+)
+def test_names_that_it_does_not_hold_are_told(own: Own, held: list[str], wanted: list[str], missing: str) -> None:
+    found = provided(own.certificate(*held), own.key, server_names=wanted)
+    expected = f"flask_app_tls_certificate does not hold {missing}; it holds {', '.join(sorted(held))}."
+    assert [problem.what for problem in found] == ([expected] if missing else [])
+
+
+def test_a_common_name_alone_counts_for_nothing(own: Own, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(own.key)
+    chain = openssl("req", "-x509", "-key", tmp_path / "key", "-subj", "/CN=shop.example.org", "-days", "9")
+    what, _ = one(provided(chain, own.key, server_names=NAMES[:1]))
+    assert what == "flask_app_tls_certificate does not hold shop.example.org; it holds none."
+
+
+def test_a_key_among_the_certificates_is_told_because_all_can_read_them(own: Own) -> None:
+    what, cure = one(provided(own.chain + own.key, own.key))
+    assert what == "flask_app_tls_certificate holds a private key, and every user of the host may read that file."
+    assert cure == "Put the key into flask_app_tls_key alone."
+    assert one(provided(own.key + own.chain, own.key))[0] == what
+
+
+def test_several_faults_are_told_together(own: Own) -> None:
+    chain = own.certificate("other.example.org", begins_days=-30, ends_days=-1)
+    assert len(provided(chain, certificates.key_pem(certificates.key()))) == 3
+
+
+# An ACME server
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [
+        "http://acme.example.org/directory",
+        "acme.example.org/directory",
+        "https:///directory",
+        "https://acme.example.org/direc tory",
+        "https://acme.example.org/directory\n",
+        "https://[acme/directory",
+        "",
+    ],
+)
+def test_a_directory_that_is_no_https_url_is_told(directory: str) -> None:
+    what, cure = one(problems(tls="acme", acme_directory=directory))
+    assert what == f"flask_app_acme_directory is {directory!r}, which is no https:// URL."
+    assert "https://acme-v02.api.letsencrypt.org/directory" in cure
+    assert problems(tls="self_signed", acme_directory=directory) == []
+
+
+@pytest.mark.parametrize("directory", ["https://ca.internal:9000/acme/acme/directory", "https://[fd00::1]/directory"])
+def test_another_https_url_is_no_problem(directory: str) -> None:
+    assert problems(tls="acme", acme_directory=directory) == []
+
+
+def test_another_port_than_80_is_told(own: Own) -> None:
+    what, _ = one(problems(tls="acme", http_port=8080))
+    assert what == "flask_app_tls is acme, and flask_app_http_port is 8080."
+    assert problems(tls="self_signed", http_port=8080) == []
+
+
+def test_a_name_without_a_domain_is_told() -> None:
+    what, cure = one(problems(tls="acme", server_names=["shop", "shop.example.org", "intranet"]))
+    assert what == "flask_app_server_names holds shop, intranet, for which no ACME server issues a certificate."
+    assert "self_signed" in cure
+    assert problems(tls="self_signed", server_names=["shop"]) == []
+
+
+def test_half_an_external_account_is_told_without_its_key() -> None:
+    for half in ({"acme_eab_kid": "kid-17"}, {"acme_eab_hmac_key": HMAC_KEY}):
+        what, cure = one(problems(tls="acme", **half))
+        assert what == "of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key only one is set."
+        assert HMAC_KEY not in what + cure
+    assert problems(tls="acme", acme_eab_kid="kid-17", acme_eab_hmac_key=HMAC_KEY) == []
+
+
+@pytest.mark.parametrize("email", ["ops", "ops@example", "ops @example.org", "@example.org", "a@b.c\n", "a@b@c.d"])
+def test_what_is_no_address_is_told(email: str) -> None:
+    what, cure = one(problems(tls="acme", acme_email=email))
+    assert what == f"flask_app_acme_email is {email!r}."
+    assert "ops@example.org" in cure
+
+
+@pytest.mark.parametrize("email", ["", "ops@example.org", "ada+tls@mail.example.org"])
+def test_an_address_or_none_is_no_problem(email: str) -> None:
+    assert problems(tls="acme", acme_email=email) == []
+
+
+# Headers
+
+
+@pytest.mark.parametrize("name", ["X Frame", "X-Frame:", "", "X_Frame", "Überschrift", "X-Frame\n", "X-Frame;"])
+def test_what_is_no_name_of_a_header_is_told(name: str) -> None:
+    what, _ = one(problems(nginx_headers={name: "DENY"}))
+    assert what == f"flask_app_nginx_headers has the name {name!r}."
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "$host", 'a\\"b'])
+def test_a_value_that_nginx_can_not_send_is_told_without_it(value: str) -> None:
+    what, cure = one(problems(nginx_headers={"X-Token": value}))
+    assert what == "flask_app_nginx_headers: the value of X-Token holds a line break, a $ or a backslash."
+    assert value not in what + cure
+
+
+@pytest.mark.parametrize("value", ["", None, 0, True, 'default-src "self"; img-src *', "{}"])
+def test_any_other_value_is_no_problem(value: object) -> None:
+    assert problems(nginx_headers={"Content-Security-Policy": value}) == []
+
+
+def test_a_header_that_the_role_sends_is_spelt_as_the_role_does() -> None:
+    """Or it would be sent twice."""
+    what, cure = one(problems(nginx_headers={"x-frame-options": "DENY"}))
+    assert (what, cure) == (
+        "flask_app_nginx_headers has x-frame-options.",
+        "Write it X-Frame-Options, as the role does.",
+    )
+    assert problems(nginx_headers=dict.fromkeys(DEFAULT_HEADERS, "")) == []
+
+
+def test_a_header_in_two_spellings_is_told() -> None:
+    found = problems(nginx_headers={"X-Robots-Tag": "none", "X-Robots-tag": "all"})
+    assert [problem.what for problem in found] == [
+        f"flask_app_nginx_headers has {name} in two spellings." for name in ("X-Robots-Tag", "X-Robots-tag")
+    ]
+
+
+@pytest.mark.parametrize("name", ["Strict-Transport-Security", "cache-control", "X-Request-ID", "Retry-After"])
+def test_a_header_that_is_not_the_users_is_told(name: str) -> None:
+    assert one(problems(nginx_headers={name: "x"}))[0] == f"flask_app_nginx_headers has {name}."
+
+
+def test_the_headers_that_the_role_sends_are_known() -> None:
+    variables = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+    own = variables["__flask_app_nginx_headers"].partition("combine")[0]
+    assert tuple(re.findall(r"'([A-Z][A-Za-z-]+)':", own)) == DEFAULT_HEADERS
+
+
+def test_each_header_of_the_templates_own_is_known() -> None:
+    template = (ROLE / "templates/etc/nginx/sites-enabled/app.conf.j2").read_text()
+    names = set(re.findall(r"add_header ([A-Za-z-]+) ", template)) - {"Alt-Svc"}  # without HTTP/3 it's the user's
+    assert len(names) > 3
+    for name in names:
+        assert len(problems(nginx_headers={name: "x"})) == 1, name
+
+
+# Static files
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    (tmp_path / "app/guestbook/static").mkdir(parents=True)
+    (tmp_path / "app/guestbook/file").touch()
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["static/", "/static", "/", "", "//", "/sta tic/", "/a//b/", "/static/\n", "/$x/", "/(a)/"]
+)
+def test_a_path_without_its_slashes_is_told(source: str, prefix: str) -> None:
+    static = {prefix: "guestbook/static"}
+    what, _ = one(problems(nginx_static=static, source_directory=source, source_subdirectory="app"))
+    assert what == f"flask_app_nginx_static has the path {prefix!r}."
+
+
+@pytest.mark.parametrize(
+    "directory",
+    ["/srv", "../static", "guestbook/../../static", "..", "", ".", "./", "sta tic", "static;", "$host", "static\n"],
+)
+def test_a_directory_that_is_not_below_the_source_is_told(source: str, directory: str) -> None:
+    for more in ({}, {"source_directory": source, "source_subdirectory": "app"}):
+        what, cure = one(problems(nginx_static={"/static/": directory}, **more))
+        assert what == f"flask_app_nginx_static: {directory!r} is no directory below the source."
+        assert "guestbook/static" in cure
+
+
+@pytest.mark.parametrize("directory", ["static", "guestbook/static/css", "guestbook/file", "app/guestbook/static"])
+def test_a_directory_that_the_source_has_not_is_told(source: str, directory: str) -> None:
+    static = {"/static/": directory}
+    what, _ = one(problems(nginx_static=static, source_directory=source, source_subdirectory="app"))
+    assert what == f"flask_app_nginx_static: the source has no directory {directory}."
+    assert problems(nginx_static=static) == []  # from git: it isn't here yet
+
+
+def test_a_directory_of_the_source_is_no_problem(source: str) -> None:
+    static = {"/static/": "guestbook/static", "/assets/v1.2/~ada/": "guestbook/static/", "/all/": "guestbook"}
+    assert problems(nginx_static=static, source_directory=source, source_subdirectory="app") == []
+    assert problems(nginx_static={"/s/": "app/guestbook"}, source_directory=source) == []
+
+
+# Networks
+
+
+@pytest.mark.parametrize("variable", ["nginx_trusted_proxies", "nginx_health_networks"])
+@pytest.mark.parametrize("network", ["10.0.0.0/33", "10.0.0.1/8", "proxy.example.org", "", "fe80::/129", "all"])
+def test_what_is_no_network_is_told(variable: str, network: str) -> None:
+    what, cure = one(problems(**{variable: ["10.0.0.0/8", network]}))
+    assert what.startswith(f"flask_app_{variable} holds {network!r}: ")
+    assert "10.0.0.0/8" in cure
+
+
+@pytest.mark.parametrize("variable", ["nginx_trusted_proxies", "nginx_health_networks"])
+def test_an_address_or_a_network_is_no_problem(variable: str) -> None:
+    assert problems(**{variable: ["10.0.0.0/8", "192.0.2.7", "::1", "fd00::/8"]}) == []
+    assert problems(**{variable: []}) == []
+
+
+# Ports, HTTP/3, HSTS
+
+
+def test_the_same_port_twice_is_told_only_with_tls() -> None:
+    what, _ = one(problems(tls="self_signed", http_port=8443, https_port=8443))
+    assert what == "flask_app_http_port and flask_app_https_port are the same."
+    assert problems(tls="none", http_port=443) == []
+    assert problems(tls="self_signed", http_port=8080, https_port=8443) == []
+
+
+def test_http3_without_tls_is_told() -> None:
+    what, _ = one(problems(nginx_http3=True))
+    assert what == "flask_app_nginx_http3 is true, and flask_app_tls is none."
+    assert problems(tls="self_signed", nginx_http3=True) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "subdomains", "right"),
+    [(31536000, True, True), (63072000, True, True), (31535999, True, False), (63072000, False, False), (0, 1, False)],
+)
+def test_a_preload_that_browsers_would_not_take_is_told(seconds: int, subdomains: bool, right: bool) -> None:
+    hsts = {"nginx_hsts_seconds": seconds, "nginx_hsts_subdomains": subdomains}
+    found = problems(nginx_hsts_preload=True, **hsts)
+    assert bool(found) is not right
+    if found:
+        what, cure = one(found)
+        assert what.startswith("flask_app_nginx_hsts_preload is true")
+        assert "31536000" in cure
+    assert problems(nginx_hsts_preload=False, **hsts) == []

@@ -123,3 +123,18 @@ def observatory(name: str, address: str, ca: Path = ROOTS) -> dict[str, Any]:
         "quantity": scan["testsQuantity"],
         "failed": {test: said["result"] for test, said in found["tests"].items() if not said["pass"]},
     }
+
+
+def testssl(name: str) -> dict[str, Any]:
+    """Grade the handshake as testssl.sh does, from the server that plays the world; takes a minute.
+
+    ``grade``, and ``grave``: what it calls high or critical, by id.
+    """
+    out = "/tmp/testssl.json"  # on a throwaway server
+    command = f"rm -f {out}; testssl --quiet --color 0 --add-ca /etc/pebble/roots.pem --jsonfile {out} https://{name}/"
+    done = run(PODMAN, "exec", f"{PROJECT}-world", "sh", "-c", f"{command} >/dev/null 2>&1; cat {out}")
+    found = {each["id"]: each for each in json.loads(done.stdout)}
+    return {
+        "grade": found["overall_grade"]["finding"],
+        "grave": {name: each["finding"] for name, each in found.items() if each["severity"] in ("HIGH", "CRITICAL")},
+    }

@@ -49,12 +49,13 @@ class Certificate:
     def lifetime(self) -> float:
         return self.ends - self.begins
 
-    def covers(self, names: Collection[str]) -> bool:
-        """Say whether all ``names`` are in it; ``*`` stands for one label (RFC 6125, section 6.4.3)."""
-        return all(name in self.names or f"*.{name.partition('.')[2]}" in self.names for name in names)
-
     def days_left(self, now: float | None = None) -> float:
         return (self.ends - (time.time() if now is None else now)) / DAY_SECONDS
+
+
+def covers(held: Collection[str], names: Collection[str]) -> bool:
+    """Say whether the DNS names ``held`` cover all ``names``; ``*`` stands for one label (RFC 6125, section 6.4.3)."""
+    return all(name in held or f"*.{name.partition('.')[2]}" in held for name in names)
 
 
 def inspect(directory: Path) -> Certificate | None:

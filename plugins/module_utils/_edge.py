@@ -93,7 +93,8 @@ def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str
         name = str(path.relative_to(tree.etc))
         if match and name not in files and OWNER in (read(path) or ""):
             port, quic = match.group(1), bool(match.group(2))
-            listens = [line for text in texts for line in re.findall(rf"^\s*listen\s+(?:\S*:)?{port}\b.*;", text, re.M)]
+            directive = re.compile(rf"(?:^|[{{;])\s*listen\s+(?:[^\s;]*:)?{port}(?=[\s;])[^;]*(?=;)", re.MULTILINE)
+            listens = [line for text in texts for line in directive.findall(text)]
             if not any(("quic" in line) == quic for line in listens):
                 found.append(name)
     return found

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.greenlight.flask.plugins.module_utils._certificate import covers
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -88,7 +89,7 @@ def _provided_problems(chain: str, key: str, names: Sequence[str]) -> list[Probl
     if own.not_valid_before_utc > now:
         begins = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M}"
         found.append(Problem(f"flask_app_tls_certificate is not valid before {begins} UTC.", "Wait, or set the clock."))
-    missing = [name for name in names if not _covers(_dns_names(own), name)]
+    missing = [name for name in names if not covers(_dns_names(own), [name])]
     if missing:
         held = ", ".join(sorted(_dns_names(own))) or "none"
         found.append(
@@ -115,10 +116,6 @@ def _dns_names(certificate: x509.Certificate) -> set[str]:
     except x509.ExtensionNotFound:
         return set()
     return set(extension.value.get_values_for_type(x509.DNSName))
-
-
-def _covers(held: set[str], name: str) -> bool:
-    return name in held or f"*.{name.partition('.')[2]}" in held
 
 
 def _acme_problems(values: Mapping[str, Any], names: Sequence[str]) -> list[Problem]:

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two apps with HTTPS on one server: whatever happens to one of them, the users of the other notice nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps import variants
+from tests.certificates import issuer, served
+from tests.deployed import ROOT, SITE, Played, Server, connect, run_play
+from tests.load.load import Load
+
+SECOND = "second.test"
+TLS = {"flask_app_tls": "self_signed"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first() -> Iterator[Server]:
+    server = connect("debian12")
+    assert run_play(limit=server.name, **TLS).code == 0
+    yield server
+    assert run_play(limit=server.name).code == 0
+
+
+def second(server: Server, **variables: Any) -> Played:
+    return run_play(
+        limit=server.name,
+        **{
+            **TLS,
+            "flask_app_name": "second",
+            "flask_app_server_names": [SECOND],
+            "flask_app_secrets": {
+                "SECRET_KEY": "only-for-the-second-app-0123456789",
+                "DATABASE_URL": "sqlite:////var/lib/second/second.db",
+            },
+            **variables,
+        },
+    )
+
+
+def test_one_app_comes_breaks_goes_back_and_is_removed_without_a_lost_request_of_the_other(
+    first: Server, tmp_path: Path
+) -> None:
+    good = str(variants.make("good_change", tmp_path / "good", label="second"))
+    bad = str(variants.make("import_error", tmp_path / "bad"))
+    with Load(first.https_url, SITE, 100, max_seconds=280) as load:
+        assert second(first).code == 0
+        assert (issuer(served(first, SECOND)), issuer(served(first, SITE))) == (SECOND, SITE)
+        before = first.curl("/health", site=SECOND).json["release"]
+        assert second(first, flask_app_source_directory=good).code == 0
+        assert "second" in first.curl("/", site=SECOND).body
+
+        done = second(first, flask_app_source_directory=bad)
+        assert (done.code != 0, "was not proved" in done.prose) == (True, True)
+        assert "second" in first.curl("/", site=SECOND).body
+        done = second(first, flask_app_source_directory=good, flask_app_nginx_inside="broken;")
+        assert (done.code != 0, 'unknown directive "broken"' in done.prose) == (True, True)
+
+        assert second(first, playbook=ROOT / "playbooks/rollback.yml").code == 0
+        assert first.curl("/health", site=SECOND).json["release"] == before
+        assert second(first, flask_app_nginx_rate_limit=1, flask_app_nginx_body_size_mb=1).code == 0
+        assert second(first, flask_app_state="absent").code == 0
+    assert load.result.failed == 0, str(load.result)
+    assert load.result.sent > 1000
+    assert first.curl("/", site=SECOND).status == 0
+    assert len({seen for seen in load.result.by_release if seen}) == 1

@@ -117,6 +117,10 @@ options:
         description: Path below C(/etc/nginx) to content; a null content removes the file.
         type: dict
         required: true
+      interim_files:
+        description: In place of some of them while the certificate isn't there yet.
+        type: dict
+        default: {}
       server_names:
         description: Names that no other site may have, and that the certificate must hold.
         type: list

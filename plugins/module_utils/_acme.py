@@ -102,7 +102,7 @@ class Certbot:
 
 def issued(certbot: Certbot, layout: Layout, names: Sequence[str], account: Account) -> bool:
     """Say whether there is a certificate for exactly ``names`` from this server, and it holds."""
-    found = certificate.inspect(certbot.lineage(layout))
+    found = certificate.inspect(certbot.lineage(layout)) if is_ours(certbot, layout) else None
     return bool(
         found
         and found.names == frozenset(names)
@@ -117,7 +117,13 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
     Raises:
         GreenlightError: the server refused, with certbot's own words; what is served stays.
     """
-    make_directory(certbot.webroot)
+    if certbot.settings(layout).exists() and not is_ours(certbot, layout):
+        raise GreenlightError(
+            f"certbot has a certificate called {layout.app} already, which somebody else made. Choose another"
+            f" flask_app_name, or remove it: certbot delete --cert-name {layout.app}"
+        )
+    for directory in (certbot.webroot.parent, certbot.webroot):  # whatever the umask, Nginx must get there
+        make_directory(directory)
     with tempfile.TemporaryDirectory(prefix="greenlight-acme-") as scratch:
         # In a file: a command line is in the process list and in certbot's log.
         options = Path(scratch) / "options.ini"
@@ -157,13 +163,18 @@ def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
 
 
 def forget(certbot: Certbot, layout: Layout, *, dry: bool = False) -> bool:
-    """Remove the app's lineage, so that nobody tries to renew it; say whether there was one."""
-    if not certbot.settings(layout).exists():
+    """Remove the app's lineage, so that nobody tries to renew it; say whether there was one that is ours."""
+    if not is_ours(certbot, layout):
         return False
     if not dry:
         command = ["certbot", "delete", "--non-interactive", "--cert-name", layout.app]
         require(command, f"certbot delete --cert-name {layout.app}")
     return True
+
+
+def is_ours(certbot: Certbot, layout: Layout) -> bool:
+    """Say whether the lineage of the app's name is there, and made by this role."""
+    return str(certbot.webroot) in (read(certbot.settings(layout)) or "")
 
 
 def _setting(certbot: Certbot, layout: Layout, name: str) -> str:

@@ -12,17 +12,17 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
-from ansible_collections.greenlight.flask.plugins.module_utils._command import require
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import link, make_directory, read, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._nginx_unit import confine
 
 NGINX_CONF = "nginx.conf"
 #: The default servers by port: for TCP, and for HTTP/3.
@@ -55,6 +55,7 @@ class Site:
 
     Args:
         files: path below ``/etc/nginx`` -> content, None: the file goes.
+        interim_files: in place of some of them while the certificate isn't there yet.
         server_names: server names that no other site may have, and that the certificate must hold.
         logs: log files, made before Nginx would make them readable by all.
         main: content of nginx.conf, for Debian's own as long as nobody has changed that; empty: none.
@@ -64,6 +65,7 @@ class Site:
     """
 
     files: nginx.Change
+    interim_files: nginx.Change = field(default_factory=dict)
     server_names: Sequence[str] = ()
     logs: Sequence[str] = ()
     main: str = ""
@@ -86,7 +88,8 @@ def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str
     directory = tree.etc / "sites-enabled"
     known = [path for path in directory.glob("[!.]*") if path.is_file()]  # Debian's are without .conf
     others = [path for path in known if path.name != f"{app}.conf" and not _SHARED.match(path.name)]
-    texts = [*(read(path) or "" for path in others), *(text for text in files.values() if text)]
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in others]
+    texts += [text for text in files.values() if text]
     found = []
     for path in sorted(directory.glob("00-default-*.conf")):
         match = _SHARED.match(path.name)
@@ -142,6 +145,8 @@ class Edge:
             more.append(f"certificate from {site.tls.account.directory}")
         if site.drop_in and read(self.drop_in) != site.drop_in:
             more.append(str(self.drop_in))
+        if site.tls.mode != "acme" and acme.forget(self.certbot, self.layout, dry=True):
+            more.append(f"certbot's lineage {self.layout.app} goes")
         return nginx.pending(self.tree, self.change(site)), more
 
     def publish(self, site: Site) -> bool:
@@ -150,16 +155,19 @@ class Edge:
         Raises:
             GreenlightError: Nginx or the ACME server refuses; what was served is still served.
         """
-        changed = self._harden(site)
+        changed = bool(site.drop_in) and confine(self.drop_in, site.drop_in, self.tree)
         for name in site.logs:
             self._make_log(name)
         before = {name: read(self.tree.etc / name) for name in self.change(site)}
         paths = [self.tree.etc / name for name in before]
         targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
         pointed = self._pointed()
-        changed |= self._serve(site, self._certificate(site))
+        waiting = site.tls.mode == "acme" and not self._issued(site)
+        # Nobody is led to a certificate that no browser trusts.
+        now = replace(site, files={**site.files, **site.interim_files}) if waiting else site
+        changed |= self._serve(now, self._certificate(site))
         if site.tls.mode == "acme":
-            if not self._issued(site):
+            if waiting:
                 try:
                     acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
                 except GreenlightError:
@@ -206,24 +214,12 @@ class Edge:
         if tls.mode == "provided":
             return certificate.provided(self.layout, tls.chain, tls.key, dry=dry)
         if tls.mode == "acme":
-            for directory in (self.certbot.lineage(self.layout), self._pointed()):
+            lineage = self.certbot.lineage(self.layout) if acme.is_ours(self.certbot, self.layout) else None
+            for directory in (lineage, self._pointed()):
                 found = certificate.inspect(directory) if directory else None
                 if directory and found and found.days_left() > 0:
                     return directory
         return certificate.self_signed(self.layout, site.server_names, dry=dry)
-
-    def _harden(self, site: Site) -> bool:
-        """Write the unit's drop-in. A running Nginx is restarted for it only while it serves no site of ours."""
-        if not site.drop_in or read(self.drop_in) == site.drop_in:
-            return False
-        ours = any(self.tree.state.glob("*.json"))
-        if not ours:  # or it would not come up again, and the sites of others were served until now
-            require([self.tree.nginx, "-t"], "nginx -t, before Nginx is restarted,")
-        write(self.drop_in, site.drop_in)
-        require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
-        if not ours:
-            require(["systemctl", "restart", "nginx"], "systemctl restart nginx")
-        return True
 
     def _make_log(self, name: str) -> None:
         path = self.layout.root / "var/log/nginx" / name

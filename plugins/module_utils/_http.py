@@ -53,7 +53,7 @@ class Target:
 
     def __str__(self) -> str:
         where = f"unix:{self.address}:" if self.address.startswith("/") else self.address
-        more = "".join(f", {name}: {value}" for name, value in self.headers.items())
+        more = "".join(f", with {name}" for name in self.headers)  # a value may be secret
         return f"{where}{self.path} (Host: {self.host}{more})"
 
     def connect(self, seconds: float) -> socket.socket:

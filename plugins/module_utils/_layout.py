@@ -91,6 +91,11 @@ class Layout:
         return self.srv / "candidate.sock"
 
     @property
+    def rehearsal(self) -> Path:
+        """Part of a map of Nginx: the word in a request's header that leads it to the candidate (32 hex digits)."""
+        return self.etc / "rehearsal.map"
+
+    @property
     def previous(self) -> Path:
         return self.srv / "previous"
 

@@ -233,9 +233,17 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
         ours = any(name in line for name in mine for line in reasons)
         owner = "" if ours else " The fault is in a file that is not this app's: mend that first."
         if "duplicate default server" in text:
-            owner = " Another site is the default server already: set flask_app_nginx_default_server: false."
+            owner = (
+                " Another site is the default server already: set flask_app_nginx_default_server: false, and remove"
+                " /etc/nginx/sites-enabled/00-default-*.conf where they are from a time before."
+            )
         raise GreenlightError(
             "Nginx refuses the configuration, nothing was changed." + owner + "\n" + "\n".join(reasons)
+        )
+    if 'conflicting server name "_"' in text and any("/00-default-" in name for name in mine):
+        raise GreenlightError(
+            "Another site of this host's Nginx answers for all names that no site has (server_name _), and would do so"
+            " no more. To leave that as it is: set flask_app_nginx_default_server: false."
         )
     taken = sorted(set(re.findall(r'conflicting server name "([^"]+)"', text)) & set(server_names))
     if taken:
@@ -271,7 +279,7 @@ def _rewrite(stage: Path, etc: Path, directory: Path, moves: Mapping[str, str]) 
         except UnicodeDecodeError:
             continue
         moved = text.replace(f"{etc}/", f"{stage}/").replace("/var/log/nginx/", f"{directory}/log/")
-        moved = moved.replace("/run/nginx.pid", f"{directory}/nginx.pid")
+        moved = re.sub(r"^(\s*pid\s+)[^;]+;", rf"\g<1>{directory}/nginx.pid;", moved, flags=re.MULTILINE)
         for old, new in moves.items():
             moved = moved.replace(old, new)
         for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have a log directory of its own

@@ -32,6 +32,7 @@ TLS = {
 #: What Nginx serves, and with which certificate.
 SITE = {
     "files": {"type": "dict", "required": True},
+    "interim_files": {"type": "dict", "default": {}},
     "server_names": {"type": "list", "elements": "str", "default": []},
     "logs": {"type": "list", "elements": "str", "default": []},
     "main": {"type": "str", "default": ""},

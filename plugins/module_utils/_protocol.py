@@ -47,7 +47,8 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
         layout.releases: 0o755,
     }
     missing = [str(path) for path, mode in directories.items() if not _has_mode(path, mode)]
-    missing += [str(path) for path in (layout.environment_id, layout.digest_key) if not path.exists()]
+    files = (layout.environment_id, layout.digest_key, layout.rehearsal)
+    missing += [str(path) for path in files if not path.exists()]
     if dry or not missing:
         return missing
     make_directory(layout.etc)
@@ -58,6 +59,8 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
         make_directory(path, mode)
     if not layout.digest_key.exists():
         write(layout.digest_key, secrets.token_hex(KEY_BYTES) + "\n", 0o600)
+    if not layout.rehearsal.exists():
+        write(layout.rehearsal, f'"{secrets.token_hex(16)}" 1;\n', 0o600)
     return missing
 
 
@@ -93,8 +96,8 @@ def serves(layout: Layout, release: str) -> bool:
     )
 
 
-#: With this header, and from the host itself, Nginx leads to the candidate: the site's configuration says so.
-REHEARSAL = {"X-Greenlight-Rehearsal": "candidate"}
+#: With the host's own word in this header Nginx leads to the candidate: the site's configuration says so.
+REHEARSAL = "X-Greenlight-Rehearsal"
 
 
 def prove_candidate(
@@ -140,7 +143,8 @@ def prove_candidate(
 
     proof = asked(target)
     if proof.kept and url:
-        target = Target(url, host, path, REHEARSAL)
+        word = (read(layout.rehearsal) or "").partition('" ')[0].strip('"')
+        target = Target(url, host, path, {REHEARSAL: word})
         link(layout.candidate_socket, str(layout.socket(release)))
         try:
             rehearsal = asked(target, again=True)

@@ -161,14 +161,15 @@ def _header_problems(headers: Mapping[str, Any]) -> list[Problem]:
     found = []
     spellings = Counter(str(name).lower() for name in headers)
     for name, value in headers.items():
+        text = "" if value is None else str(value)
         known = {default.lower(): default for default in DEFAULT_HEADERS}.get(str(name).lower(), name)
         if known != name:
             found.append(Problem(f"flask_app_nginx_headers has {name}.", f"Write it {known}, as the role does."))
         if spellings[str(name).lower()] > 1:
             found.append(Problem(f"flask_app_nginx_headers has {name} in two spellings.", "Keep one."))
-        if str(name).lower() in _OWN:
+        withdrawn = str(name).lower() == "strict-transport-security" and text.strip() == "max-age=0"
+        if str(name).lower() in _OWN and not withdrawn:
             found.append(Problem(f"flask_app_nginx_headers has {name}.", _OWN[str(name).lower()]))
-        text = "" if value is None else str(value)
         if not _TOKEN.match(str(name)):
             found.append(Problem(f"flask_app_nginx_headers has the name {name!r}.", "Use letters, digits and dashes."))
         if re.search(r"[\r\n$\\]", text):

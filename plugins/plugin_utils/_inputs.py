@@ -38,6 +38,10 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> list[Problem]:
 
 
 def name_problems(name: str) -> list[Problem]:
+    if name == "greenlight":
+        return [
+            Problem("flask_app_name is 'greenlight', which the role's own directories are called.", "Choose another.")
+        ]
     if APP_NAME.match(name):
         return []
     rule = "lower-case letters, digits and dashes, a letter first, at most 31 characters"

@@ -494,13 +494,14 @@ def test_the_site_leads_to_the_link_of_the_live_release(app: str) -> None:
 @pytest.mark.parametrize(
     ("app", "variable"), [("shop", "$shop_rehearsal"), ("my-other-app", "$my_other_app_rehearsal")]
 )
-def test_only_the_host_itself_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
+def test_only_who_knows_the_hosts_word_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
     text = text_of("site", flask_app_name=app)
-    assert upstreams(text)[f"{app}_candidate"] == [f"unix:{Layout(app).candidate_socket}"]
-    ((source, choices),) = re.findall(rf'^map "([^"]*)" \{variable} {{\n(.*?)^}}', text, re.S | re.M)
-    ((name, value),) = REHEARSAL.items()
-    assert source == f"$realip_remote_addr $http_{name.lower().replace('-', '_')}"
-    assert choices.split() == ["default", '"";', '"127.0.0.1', f'{value}"', "1;"]
+    layout = Layout(app)
+    assert upstreams(text)[f"{app}_candidate"] == [f"unix:{layout.candidate_socket}"]
+    ((source, choices),) = re.findall(rf"^map (\S+) \{variable} {{\n(.*?)^}}", text, re.S | re.M)
+    assert source == f"$http_{REHEARSAL.lower().replace('-', '_')}"
+    # With a pattern, as a file that is not there yet would be an error without one.
+    assert choices.split() == ["default", '"";', "include", f"{str(layout.rehearsal).replace('.map', '[.]map')};"]
 
 
 def test_a_request_is_sent_again_only_when_its_process_was_killed_and_only_once() -> None:
@@ -509,10 +510,15 @@ def test_a_request_is_sent_again_only_when_its_process_was_killed_and_only_once(
     assert directives(text, "proxy_next_upstream_tries") == ["2"]
 
 
+#: What else Gunicorn or Werkzeug may believe.
+FORGED = ("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Real-IP")
+
+
 def test_what_a_client_claims_of_itself_is_replaced() -> None:
     headers = dict(value.split(" ", 1) for value in directives(text_of("site"), "proxy_set_header"))
     assert headers == {
         "X-Greenlight-Rehearsal": '""',
+        **dict.fromkeys(FORGED, '""'),
         "X-Greenlight-Release": "$shop_release",
         "X-Request-ID": "$shop_request_id",
         "Connection": '""',

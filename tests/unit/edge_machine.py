@@ -55,9 +55,24 @@ case "$*" in
     is-enabled*) [ ! -e {state}/disabled-"${{3%.timer}}" ] ;;
     enable*) for unit; do rm -f {state}/disabled-"${{unit%.timer}}"; done ;;
     "reload nginx") [ ! -e {state}/reload-fails ] || exit 1; load ;;
-    "start nginx"|"restart nginx") touch {state}/active; load ;;
+    "start nginx"|"restart nginx")
+        if [ -e {state}/restart-fails ]; then rm {state}/restart-fails {state}/active; exit 1; fi
+        touch {state}/active; date +%s >{state}/started; load ;;
+    "show nginx.service"*)
+        echo "NeedDaemonReload=$([ -e {state}/needs-reload ] && echo yes || echo no)"
+        echo "ActiveEnterTimestamp=@$(cat {state}/started 2>/dev/null || echo 1)" ;;
+    daemon-reload) rm -f {state}/needs-reload ;;
 esac
 """
+SYSTEMD_RUN = """\
+#!/bin/sh
+# Plays a sandbox: runs the program, unless it was said that it can't run in there.
+echo "systemd-run $*" >>{log}
+[ ! -e {state}/sandbox-refuses ] || {{ cat {state}/sandbox-refuses >&2; exit 1; }}
+while [ "${{1#/}}" = "$1" ]; do shift; done
+exec "$@"
+"""
+
 CERTBOT = """\
 #!/bin/sh
 # Plays certbot: issues the certificate that lies in "next". Of a lineage that was there it tells the hooks.
@@ -87,7 +102,8 @@ old=$([ -d "$lineage" ] && echo yes)
 mkdir -p "$lineage" "${{settings%/*}}"
 cp {state}/next/*.pem "$lineage"
 kept=$(grep -s '^renew_before_expiry' "$settings")
-printf '%s# renew_before_expiry = 30 days\\n[renewalparams]\\nserver = %s\\n' "${{kept:+$kept
+format='%s# renew_before_expiry = 30 days\\n[renewalparams]\\nserver = %s\\nwebroot_path = {webroot},\\n'
+printf "$format" "${{kept:+$kept
 }}" "$server" >"$settings"
 [ -n "$old" ] || exit 0
 for hook in {letsencrypt}/renewal-hooks/deploy/*; do
@@ -122,8 +138,15 @@ class EdgeMachine:
             "state": self.state,
             "live": self.layout.certificate,
             "letsencrypt": self.certbot.etc,
+            "webroot": self.certbot.webroot,
         }
-        programs = {"nginx": NGINX, "systemctl": SYSTEMCTL, "certbot": CERTBOT, "logger": LOGGER}
+        programs = {
+            "nginx": NGINX,
+            "systemctl": SYSTEMCTL,
+            "systemd-run": SYSTEMD_RUN,
+            "certbot": CERTBOT,
+            "logger": LOGGER,
+        }
         for name, text in {**programs, "dpkg-query": DPKG_QUERY}.items():
             (root / "bin" / name).write_text(text.format(**places))
             (root / "bin" / name).chmod(0o755)

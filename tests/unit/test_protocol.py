@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -138,10 +139,11 @@ def units(*releases: str) -> set[str]:
 
 def test_a_claim_makes_stamp_key_and_directories(layout: Layout) -> None:
     made = claim(layout, "staging")
-    assert len(made) == 8
+    assert len(made) == 9
     assert layout.environment_id.read_text() == "staging\n"
     assert len(key(layout)) == 32
-    assert layout.digest_key.stat().st_mode & 0o777 == 0o600
+    assert layout.digest_key.stat().st_mode & 0o777 == layout.rehearsal.stat().st_mode & 0o777 == 0o600
+    assert re.fullmatch(r'"[0-9a-f]{32}" 1;\n', layout.rehearsal.read_text())
     assert layout.environment_files.stat().st_mode & 0o777 == 0o700
     for directory in (layout.etc, layout.srv, layout.sources, layout.venvs, layout.releases):
         assert directory.stat().st_mode & 0o777 == 0o755
@@ -163,7 +165,7 @@ def test_each_host_has_a_key_of_its_own(tmp_path: Path) -> None:
 
 def test_a_claim_in_check_mode_touches_nothing(layout: Layout) -> None:
     before = sorted(layout.root.rglob("*"))
-    assert len(claim(layout, "staging", dry=True)) == 8
+    assert len(claim(layout, "staging", dry=True)) == 9
     assert sorted(layout.root.rglob("*")) == before
 
 
@@ -366,10 +368,11 @@ def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_t
     release = create(layout, NEW)
     host.answers[release] = host.front_door = healthy(release)
     asked: list[tuple[str, bool, str]] = []
+    layout.rehearsal.write_text('"w0rd" 1;\n')
 
     def get(target: Target, seconds: float, worth: object) -> Answer:
         leads = layout.candidate_socket.is_symlink() and os.readlink(layout.candidate_socket)
-        asked.append((target.address, dict(target.headers) == _protocol.REHEARSAL, leads or ""))
+        asked.append((target.address, dict(target.headers) == {_protocol.REHEARSAL: "w0rd"}, leads or ""))
         assert Releases(layout).live() == old
         return host.get(target, seconds, worth)
 

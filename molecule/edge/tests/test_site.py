@@ -28,6 +28,7 @@ def source(directory: Path, *, fingerprinted: bool) -> str:
     made = variants.make("good_change", directory, label=f"label {time.time_ns()}")
     static = made / "guestbook/static"
     (static / "plain.css").write_text(CSS)
+    (static / ".hidden").write_text("not for visitors")
     (static / "packed.css").write_text(CSS)
     (static / "packed.css.gz").write_bytes(gzip.compress(CSS.encode()))
     if fingerprinted:
@@ -192,8 +193,9 @@ def test_any_other_static_file_is_asked_for_each_time(server: Server) -> None:
     assert "x-release" not in answer.headers  # not from the app
 
 
-def test_what_is_no_static_file_is_asked_of_the_app(server: Server) -> None:
-    answer = server.curl("/static/none.css")
+@pytest.mark.parametrize("path", ["/static/none.css", "/static/.hidden", "/static/a/.git/config"])
+def test_what_is_no_static_file_is_asked_of_the_app(server: Server, path: str) -> None:
+    answer = server.curl(path)
     assert (answer.status, "x-release" in answer.headers) == (404, True)
 
 
@@ -265,7 +267,11 @@ def test_maintenance_shows_a_page_and_leaves_health_and_deploys_alone(
     deployed: dict[str, Any], one_server: Server
 ) -> None:
     page = "<p>Back at noon</p>"
-    done = run_play(playbook=MAINTENANCE, limit=one_server.name, flask_app_maintenance_page=page)
+    done = run_play(playbook=MAINTENANCE, limit=one_server.name, flask_app_maintenence=False)
+    assert (done.code != 0, "flask_app_maintenance" in done.prose) == (True, True)
+    assert one_server.curl("/").status == 200
+    begun = {"flask_app_maintenance": True, "flask_app_maintenance_page": page}
+    done = run_play(playbook=MAINTENANCE, limit=one_server.name, **begun)
     assert done.code == 0, done.output
     for options in ((), ("--data", "a=b")):
         answer = one_server.curl("/", *options)

@@ -102,7 +102,7 @@ BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
     "wrong environment": ("wrong_environment", 'env: expected "staging", got "production"', {}),
     "DEBUG on": ("debug_on", "debug: expected false, got true", {}),
     "wrong revision": ("wrong_revision", "revision: expected", {}),
-    "candidate passes, front door fails": ("front_door_500", "X-Greenlight-Rehearsal: candidate): HTTP status", {}),
+    "candidate passes, front door fails": ("front_door_500", "with X-Greenlight-Rehearsal): HTTP status", {}),
     "health page is no JSON": ("not_json", "health answer: expected a JSON object", {}),
     "health page hangs": (
         "hangs",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -15,9 +16,12 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, deploy_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
+
+_DIRECTORIES = ("inventory_dir", "playbook_dir")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -35,6 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         host: dict[str, Any] = {}
         if values:
             problems += _controller_problems(values)
+            problems += deploy_problems(values, self._place(known))
             host, more = self._ask_host(values, known, lock=not problems)
             problems += more
         result.update(changed=False, warnings=list(self._warnings))
@@ -62,6 +67,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         outcome = validated.validate(values)
         problems += [_type_problem(text) for text in outcome.error_messages]
         return ({} if outcome.error_messages or unreadable else outcome.validated_parameters), problems
+
+    def _place(self, known: Mapping[str, Any]) -> Place:
+        """Return where the files are that the doctor reads, and what opens those that are encrypted."""
+        inventory, playbook = (Path(known[name]) if known.get(name) else None for name in _DIRECTORIES)
+        return Place(inventory, playbook, lambda text: str(self._loader._vault.decrypt(text).decode()))
 
     def _ask_host(
         self, values: Mapping[str, Any], known: dict[str, Any], *, lock: bool

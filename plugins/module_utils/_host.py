@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
@@ -95,15 +96,12 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
     installed = _installed([*wanted.packages, "python3-apt"])
     version, identity = interpreter(wanted.python)
     return Host(
-        cpus=len(os.sched_getaffinity(0)),
-        memory_mb=_memory_mb(layout.root),
+        **measures(layout.root),
         systemd=_systemd_version(layout.root),
         python=version,
         interpreter=identity,
         packages_missing=[name for name in wanted.packages if name not in installed],
         package_module_ready="python3-apt" in installed,
-        ipv6=(layout.root / "proc/net/if_inet6").exists(),
-        nginx=_nginx_version(layout.root),
         environment=(read(layout.environment_id) or "").strip(),
         sources=_names(layout.sources),
         venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
@@ -111,6 +109,16 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         account=_has_account(layout.app),
         leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
     )
+
+
+def measures(root: Path) -> dict[str, Any]:
+    """Read what of a server the role's templates depend on; part of :class:`Host`."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mb": _memory_mb(root),
+        "ipv6": (root / "proc/net/if_inet6").exists(),
+        "nginx": _nginx_version(root),
+    }
 
 
 def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:

@@ -18,7 +18,7 @@ ALLOWED = re.compile(
     r"""
     MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md
     | meta/runtime\.yml
-    | playbooks/(deploy|maintenance|releases|rollback|rotate|unlock)\.yml
+    | playbooks/(compare|deploy|doctor|maintenance|releases|rollback|rotate|unlock|verify)\.yml
     | plugins/(action|doc_fragments|module_utils|modules|plugin_utils)/\w+\.py
     | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
     | roles/flask_app/files/[\w.-]+
@@ -31,9 +31,11 @@ REQUIRED = {
     "README.md",
     "meta/runtime.yml",
     "playbooks/deploy.yml",
+    "playbooks/doctor.yml",
     "playbooks/rollback.yml",
     "playbooks/rotate.yml",
     "playbooks/unlock.yml",
+    "playbooks/verify.yml",
     "roles/flask_app/tasks/main.yml",
 }
 #: What lies about in the directory of somebody who works here, and must stay there.

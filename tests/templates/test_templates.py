@@ -889,12 +889,27 @@ MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_release": RUN}),
     "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
+    "verify": (
+        ("verify",),
+        {
+            **block_vars("verify"), "ansible_inventory_sources": ["/inventory"],
+            "__flask_app_measured": {"host": HOST}, "__flask_app_drift": {"drifted": True, "told": ["x"]},
+        },
+    ),
     "removal": (("absent",), {"__flask_app_removed": {"removed": ["/srv/shop"]}}),
     "removal, nothing to do": (("absent",), {"__flask_app_removed": {"removed": []}}),
 }  # fmt: skip
 HOOKED = {
     f"flask_app_hooks_{when}": ["/hook.yml"] for when in ("before_build", "before_switch", "after_switch", "on_failure")
 }
+
+
+@pytest.mark.parametrize("part", ["gunicorn", "drop_in", "service", "socket", "environment", "secret_names"])
+def test_a_look_for_drift_compares_with_what_a_deploy_makes(part: str) -> None:
+    _, known = MOMENTS["verify"]
+    name = f"__flask_app_specification.{part}"
+    assert value_of(name, **known) == value_of(name, **DEPLOY)
+    assert value_of("__flask_app_nginx", **known) == value_of("__flask_app_nginx", **DEPLOY)
 
 
 @pytest.mark.parametrize("check_mode", [False, True], ids=["", "check mode"])

@@ -193,10 +193,12 @@ def test_any_other_static_file_is_asked_for_each_time(server: Server) -> None:
     assert "x-release" not in answer.headers  # not from the app
 
 
-@pytest.mark.parametrize("path", ["/static/none.css", "/static/.hidden", "/static/a/.git/config"])
-def test_what_is_no_static_file_is_asked_of_the_app(server: Server, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/static/none.css", True), ("/static/.hidden", False), ("/static/a/.git/config", False)]
+)
+def test_what_is_no_static_file_is_asked_of_the_app_unless_it_is_hidden(server: Server, path: str, asked: bool) -> None:
     answer = server.curl(path)
-    assert (answer.status, "x-release" in answer.headers) == (404, True)
+    assert (answer.status, "x-release" in answer.headers) == (404, asked)
 
 
 def test_nothing_beside_the_static_directories_is_served(server: Server) -> None:

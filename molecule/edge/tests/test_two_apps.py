@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.deployed import ROOT, SITE, Played, Server, connect, run_play
 from tests.load.load import Load
 
 SECOND = "second.test"
+KEY = secrets.token_hex(32)
 TLS = {"flask_app_tls": "self_signed"}
 
 
@@ -34,7 +36,7 @@ def second(server: Server, **variables: Any) -> Played:
             "flask_app_name": "second",
             "flask_app_server_names": [SECOND],
             "flask_app_secrets": {
-                "SECRET_KEY": "only-for-the-second-app-0123456789",
+                "SECRET_KEY": KEY,
                 "DATABASE_URL": "sqlite:////var/lib/second/second.db",
             },
             **variables,

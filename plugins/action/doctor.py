@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Examine settings, secrets, source and inventories on the controller, or tell what was found; see the module."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.greenlight.flask.plugins.action import preflight
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.modules.doctor import SPEC
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import examine
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, Finding, counts, together, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain
+
+#: What the preflight says too, and the doctor has findings of its own for.
+_TWICE = re.compile(
+    r"flask_app_secrets has no |flask_app_debug is true|flask_app_(env|secrets) sets \w+, which the role itself sets"
+)
+
+
+class ActionModule(preflight.ActionModule):
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
+        del tmp
+        _, given = self.validate_argument_spec(SPEC)
+        result["changed"] = False
+        result.update(_tell(given) if given["results"] else self._examine(dict(task_vars or {})))
+        return result
+
+    def _examine(self, known: dict[str, Any]) -> dict[str, Any]:
+        values, problems = self._validated(known)
+        findings = []
+        if values:
+            problems += [
+                problem for problem in preflight._controller_problems(values) if not _TWICE.match(problem.what)
+            ]
+            findings = examine(values, self._place(known))
+        listed = [_input(problem) for problem in problems] + findings
+        return {
+            "app": str(values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
+            "environment": str(values.get("flask_app_environment") or known.get("flask_app_environment") or "?"),
+            "host": str(known["inventory_hostname"]),
+            "findings": [finding.as_dict() for finding in listed],
+        }
+
+
+def _input(problem: Problem) -> Finding:
+    subject = next((word.rstrip(":,;") for word in problem.what.split() if word.startswith("flask_app_")), "inventory")
+    return Finding("input", ERROR, subject, problem.what, problem.cure)
+
+
+def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
+    results = plain(given["results"])
+    findings = together({one["host"]: [Finding.of(finding) for finding in one["findings"]] for one in results})
+    hosts = [one["host"] for one in results]
+    apps = " and ".join(dict.fromkeys(one["app"] for one in results))
+    environments = list(dict.fromkeys(one["environment"] for one in results))
+    number = counts(findings)
+    report = {
+        "app": apps,
+        "environments": environments,
+        "hosts": hosts,
+        **number,
+        "findings": [finding.as_dict() for finding in findings],
+    }
+    if given["format"] == "json":
+        Display().display(json.dumps(report))
+        text = f"{number['errors']} errors, {number['warnings']} warnings, {number['accepted']} accepted"
+    else:
+        text = told(findings, apps, environments, hosts)
+    return {"msg": text, "failed": bool(number["errors"]), "_ansible_verbose_always": True}

@@ -1,0 +1,73 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""List the settings in which two inventories differ."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: compare
+short_description: List the settings in which two inventories differ
+description:
+  - An action. It runs on the controller, no host is asked, and nothing is changed.
+  - It reads the two inventories as Ansible does, and the defaults of the role C(flask_app), in which it must be called.
+  - Of a secret it tells whether it is the same, different or missing, never its value.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  inventories:
+    description: Names of the two directories, beside that of the run.
+    type: list
+    elements: str
+    required: true
+  format:
+    description: V(text) for people; V(json) prints one line with a JSON object.
+    type: str
+    choices: [text, json]
+    default: text
+extends_documentation_fragment:
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Compare staging with production
+  greenlight.flask.compare:
+    inventories: [staging, production]
+  run_once: true
+"""
+
+RETURN = r"""
+differences:
+  description:
+    - Each has C(group), C(setting), C(one), C(other) and C(matters); those that matter are first.
+    - Of the group C(secret) also those that are the same.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+
+SPEC = {
+    "inventories": {"type": "list", "elements": "str", "required": True},
+    "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
+}
+
+
+def body(_module: AnsibleModule) -> dict[str, object]:
+    raise GreenlightError("greenlight.flask.compare is an action, for the controller only")
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

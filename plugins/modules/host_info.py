@@ -1,0 +1,56 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read what of a host the role's templates depend on."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_info
+short_description: Read what of a host the role's templates depend on
+description:
+  - Reads only.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options: {}
+extends_documentation_fragment:
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Read the measures of the host
+  greenlight.flask.host_info: {}
+  register: measured
+"""
+
+RETURN = r"""
+host:
+  description: C(cpus), C(memory_mb), C(ipv6) and the version of C(nginx), as M(greenlight.flask.preflight) has them.
+  returned: always
+  type: dict
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._host import measures
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+
+SPEC: dict[str, dict[str, object]] = {}
+
+
+def body(_module: AnsibleModule) -> dict[str, object]:
+    return {"changed": False, "host": measures(Path("/"))}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which values are no secrets: those that stand in a tutorial, that are too short, or that follow a pattern."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+#: What OWASP ASVS 5.0 asks for in 11.2.3. Flask advises twice that: ``python -c 'import secrets;
+#: print(secrets.token_hex())'`` (https://flask.palletsprojects.com/en/stable/config/#SECRET_KEY).
+KEY_BITS = 128
+#: So many hexadecimal digits are as many bits.
+KEY_CHARACTERS = 32
+#: Fewer different characters than a random key of that length ever has.
+DIFFERENT_CHARACTERS = 6
+
+#: Names whose values are no credentials, although they may stand among the secrets.
+_PUBLIC_NAME = re.compile(
+    r"(^|_)(USER|USERNAME|LOGIN|ID|HOST|HOSTNAME|PORT|SERVER|SCHEME|REGION|BUCKET|EMAIL|SENDER|FROM|DOMAIN|NAME|DB"
+    r"|DATABASE|MODE|LEVEL|ENV|ENVIRONMENT|CONFIG|SENTRY_DSN)\Z",
+    re.IGNORECASE,
+)
+_CREDENTIAL_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASS|PASSWORD|PASSWD|PWD|SALT|CREDENTIALS?)\Z", re.IGNORECASE)
+
+#: Keys that documentation and well-known tutorials print, as they stand there.
+_PUBLISHED = {
+    "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",  # Flask's documentation
+    '_5#y2l"f4q8z\\n\\xec]/',
+    '_5#y2l"f4q8z\n\xec]/',
+    "a0zr98j/3yx r~xhh!jmn]lwx/,?rt",
+    "5791628bb0b13ce0c676dfde280ba245",
+    "9olwxnd4o83j4k4iuopo",
+    "you-will-never-guess",
+}
+#: A value that is made of nothing but such words is one that somebody meant to replace.
+_FILLER = (
+    "this|is|a|an|my|our|the|very|super|ultra|top|really|so|some|your|flask|app|application|web|development|dev|test"
+    "|testing|demo|dummy|sample|example|default|insecure|not|random|secure|strong|long|string|secret|secrets|key|keys"
+    "|password|passwd|passw0rd|pssw0rd|pass|token|value|here|for|to|guess|hard|change|changeme|changethis|changeit"
+    "|replace|replaceme|me|it|please|in|on|prod|production|staging|local|only|placeholder|todo|fixme|tbd|foo|bar|baz"
+    "|foobar|none|null|undefined|admin|root|letmein|qwerty|abc|unsafe|use|with|something|else|jwt|api|db|session"
+)
+_CORE = (
+    "secret|key|pass|pssw|token|change|replace|example|sample|dummy|demo|placeholder|default|dev|test|guess|todo|fixme|tbd"
+    "|foo|none|null|undefined|admin|root|letmein|qwerty|abc|your"
+)
+_PLACEHOLDERS = re.compile(
+    rf"""
+    (?=.*({_CORE})) ({_FILLER})+ [0-9]{{0,4}}
+    | x{{3,}} | (.)\3{{2,}}                     # one character again and again
+    | (0?1234567?8?9?0?)
+    """,
+    re.VERBOSE,
+)
+#: As written: an instruction, or a template that nothing filled in.
+_INSTRUCTIONS = re.compile(
+    r"""
+    (please[^a-z0-9]*)? (change|replace)[^a-z0-9]*(me|this|it)\b .*
+    | (.*[^a-z0-9])? (change|replace)[_ -]?(me|this) ([^a-z].*)?
+    | (your|insert|enter|put|set|add|generate)[_ -][a-z0-9_ .-]*
+    | <.*> | \[[a-z _-]+\] | \$\{\w+\} | %\(?\w+\)?s | \{\{.*\}\} | __\w+__
+    """,
+    re.VERBOSE,
+)
+#: In a key that signs, which is never made of words.
+_KEY_WORDS = re.compile(r"secret[^a-z0-9]?key|change[^a-z0-9]?me|super[^a-z0-9]?secret|password|development|production")
+_KEYBOARD = "1234567890qwertyuiopasdfghjklzxcvbnm"
+
+
+def is_public(name: str) -> bool:
+    """Say whether the values of this name are no credentials, such as a user's or a host's name."""
+    return bool(_PUBLIC_NAME.search(name)) and not _CREDENTIAL_NAME.search(name)
+
+
+def is_credential(name: str) -> bool:
+    return bool(_CREDENTIAL_NAME.search(name))
+
+
+def password_in(value: str) -> str:
+    """Return the password inside a URL, or nothing."""
+    try:
+        return unquote(urlsplit(value).password or "") if "://" in value else ""
+    except ValueError:
+        return ""
+
+
+def is_placeholder(value: str) -> bool:
+    """Say whether a value, or the password of a URL, is one that somebody meant to replace."""
+    text = (password_in(value) if "://" in value else value).strip().strip("\"'").lower()
+    if not text or text in ("true", "false", "yes", "no"):
+        return False
+    if text in _PUBLISHED:
+        return True
+    words = re.sub(r"[\W_]+", "", text, flags=re.ASCII) or text
+    # No random key of this length is made of words; longer ones are not looked at, so that this takes no time.
+    return len(text) <= 120 and bool(_INSTRUCTIONS.fullmatch(text) or _PLACEHOLDERS.fullmatch(words))  # noqa: PLR2004
+
+
+def is_short(key: str) -> bool:
+    """Say whether a key that signs has too few characters for :data:`KEY_BITS`."""
+    if len(key) >= KEY_CHARACTERS:
+        return False
+    classes = [set(string.ascii_lowercase), set(string.ascii_uppercase), set(string.digits)]
+    seen = [kind for kind in classes if kind & set(key)]
+    if len(seen) < len(classes):  # words, or too few of whatever it is
+        return True
+    alphabet = sum(map(len, seen)) + 2 * bool(set(key) - set().union(*classes))
+    return len(key) * math.log2(alphabet) < KEY_BITS
+
+
+def weakness(key: str) -> str:
+    """Tell in a few words why a key that signs is easily guessed, or return nothing."""
+    text = key.lower()
+    if len(set(text)) < DIFFERENT_CHARACTERS:
+        return f"it has only {len(set(text))} different characters"
+    if _period(text) <= len(text) / 2:
+        return "it repeats itself"
+    if _in_sequence(text) > 0.5:  # noqa: PLR2004  # of a random one about 0.2
+        return "its characters follow each other as in the alphabet, in numbers or on a keyboard"
+    if _KEY_WORDS.search(text):
+        return "it is made of words"
+    return ""
+
+
+def _period(text: str) -> int:
+    """Return after how many characters ``text`` begins again, as far as it goes: its length where it doesn't."""
+    border = [0] * len(text)
+    for end in range(1, len(text)):
+        length = border[end - 1]
+        while length and text[end] != text[length]:
+            length = border[length - 1]
+        border[end] = length + (text[end] == text[length])
+    return len(text) - border[-1]
+
+
+def _in_sequence(text: str) -> float:
+    """Return which part of the steps from one character to the next goes nowhere, or to a neighbour."""
+    steps = list(pairwise(text))
+
+    def near(one: str, other: str) -> bool:
+        if abs(ord(one) - ord(other)) <= 1:
+            return True
+        places = _KEYBOARD.find(one), _KEYBOARD.find(other)
+        return min(places) >= 0 and abs(places[0] - places[1]) == 1
+
+    # The digits are followed by letters in hexadecimal, as 9 by a.
+    return sum(near(*step) or step == ("9", "a") for step in steps) / len(steps)
+
+
+def credentials(values: Mapping[str, Any], secret: bool) -> dict[str, str]:
+    """Return what of an app's variables is a credential: all secrets but those that only name something.
+
+    Args:
+        values: variables of the process.
+        secret: whether they are flask_app_secrets; of flask_app_env only what has the name of one counts.
+    """
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, str) and (not is_public(name) if secret else is_credential(name) or password_in(value))
+    }

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A finding of the doctor, how one is accepted, and how findings of several hosts are told as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+
+ERROR = "error"
+WARNING = "warning"
+IN_VAIN = "accepted-in-vain"
+UNREADABLE = "unreadable-inventory"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong; no text of it holds a secret's value.
+
+    Args:
+        id: what kind of fault, a short slug.
+        severity: ``error`` or ``warning``.
+        subject: the variable, or the file.
+        sentence: what is wrong.
+        cure: what to do.
+        accepted: whether ``flask_app_accepted_findings`` names it.
+        hosts: where it was found, once the findings of several hosts are told as one.
+    """
+
+    id: str
+    severity: str
+    subject: str
+    sentence: str
+    cure: str
+    accepted: bool = False
+    hosts: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "hosts": list(self.hosts)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Finding:
+        return cls(**{**values, "hosts": tuple(values["hosts"])})
+
+    def as_problem(self) -> Problem:
+        return Problem(self.sentence, f"{self.cure} ({self.id})")
+
+    def is_named_by(self, entry: str) -> bool:
+        """Say whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, means this finding."""
+        return entry in (self.id, f"{self.id}:{self.subject}")
+
+
+def accept(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[str] = ()) -> list[Finding]:
+    """Mark what ``entries`` accept; an entry that accepts nothing is a finding too.
+
+    Args:
+        findings: all that was found.
+        entries: the variable flask_app_accepted_findings.
+        never: ids that can't be accepted, because the role itself refuses to go on.
+    """
+    refused = set(never)
+    found = [
+        replace(finding, accepted=finding.id not in refused and any(map(finding.is_named_by, entries)))
+        for finding in findings
+    ]
+    # What could not be compared may well be there.
+    unknown = any(finding.id == UNREADABLE for finding in found)
+    vain = [
+        entry
+        for entry in entries
+        if not any(finding.accepted and finding.is_named_by(entry) for finding in found)
+        and not (unknown and entry.split(":")[0].startswith("shared-"))
+    ]
+    return found + [
+        Finding(
+            IN_VAIN,
+            WARNING,
+            entry,
+            f"flask_app_accepted_findings holds {entry}, "
+            + ("which can't be accepted." if entry.split(":")[0] in refused else "and nothing of that name was found."),
+            "Remove it.",
+        )
+        for entry in vain
+    ]
+
+
+def together(of_hosts: Mapping[str, Iterable[Finding]]) -> list[Finding]:
+    """Merge the findings of hosts: one that several have is there once, with their names; errors first."""
+    hosts: dict[Finding, list[str]] = {}
+    for host, findings in of_hosts.items():
+        for finding in findings:
+            hosts.setdefault(finding, []).append(host)
+    useful = [finding for finding in hosts if finding.accepted]
+    merged = [
+        replace(finding, hosts=tuple(names))
+        for finding, names in hosts.items()
+        # What is in vain on one host may be there for another.
+        if finding.id != IN_VAIN or not any(other.is_named_by(finding.subject) for other in useful)
+    ]
+    return sorted(merged, key=lambda finding: (finding.accepted, finding.severity != ERROR))
+
+
+def counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """Count ``errors`` and ``warnings`` that are not accepted, and those that are ``accepted``."""
+    listed = list(findings)
+    standing = [finding.severity for finding in listed if not finding.accepted]
+    return {
+        "errors": standing.count(ERROR),
+        "warnings": standing.count(WARNING),
+        "accepted": len(listed) - len(standing),
+    }
+
+
+def told(findings: Sequence[Finding], app: str, environments: Sequence[str], hosts: Sequence[str]) -> str:
+    """Render merged findings for people: a line that counts, then each with its cure."""
+    number = counts(findings)
+    parts = [
+        f"{count} {kind.removesuffix('s') if count == 1 and kind != 'accepted' else kind}"
+        for kind, count in number.items()
+        if count
+    ]
+    lines = [f"{app}, {' and '.join(environments)}: {', '.join(parts) or 'nothing found'}; nothing was changed."]
+    for finding in findings:
+        where = "" if set(finding.hosts) == set(hosts) else f" On {', '.join(finding.hosts)}."
+        kind = f"accepted {finding.severity}" if finding.accepted else finding.severity
+        lines.append(f"{kind} {finding.id}:{finding.subject}")
+        lines.append(f"  {finding.sentence}{where} {finding.cure}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor and the preflight as a user calls them, with the inventories as they are shipped and fresh secrets."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+from tests.repository import repository
+
+ENVIRONMENTS = ("development", "staging", "production")
+PLACES = ("ansible.cfg", "group_vars/", "inventories/", "playbooks/", "roles/", "collections/", "plugins/", "meta/",
+          "galaxy.yml", "examples/", "molecule/shared/", "script/vault-password-client")  # fmt: skip
+DATABASE = "sqlite:////var/lib/guestbook/guestbook.db"
+
+
+def fill(clone: Path, environment: str, key: str) -> None:
+    """Encrypt an environment's secrets, as script/secrets does."""
+    password = clone / ".vault" / environment
+    password.parent.mkdir(exist_ok=True)
+    if not password.exists():
+        password.write_text(secrets.token_hex())
+    lib = VaultLib([(environment, VaultSecret(password.read_bytes().strip()))])
+    text = f"vault_flask_app_secret_key: {key}\nvault_flask_app_database_url: {DATABASE}\n"
+    encrypted = lib.encrypt(text, vault_id=environment)
+    (clone / f"inventories/{environment}/group_vars/flask_app/vault.yml").write_bytes(encrypted)
+
+
+@pytest.fixture
+def keys() -> dict[str, str]:
+    return {environment: secrets.token_hex() for environment in ENVIRONMENTS}
+
+
+@pytest.fixture
+def clone(tmp_path: Path, keys: dict[str, str]) -> Path:
+    names = [name for name in repository.tracked() if name.startswith(PLACES)]
+    into = repository.copy(names, tmp_path / "clone")
+    for environment, key in keys.items():
+        fill(into, environment, key)
+    return into
+
+
+def play(clone: Path, inventory: str, *words: str, playbook: str = "doctor") -> subprocess.CompletedProcess[str]:
+    client = clone / "script/vault-password-client"
+    return repository.run(
+        repository.tool("ansible-playbook"), "-vvv", "-i", inventory, f"playbooks/{playbook}.yml", *words,
+        directory=clone, ANSIBLE_VAULT_IDENTITY_LIST=",".join(f"{name}@{client}" for name in ENVIRONMENTS),
+    )  # fmt: skip
+
+
+def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+@pytest.mark.parametrize("inventory", [*(f"inventories/{name}" for name in ENVIRONMENTS), "molecule/shared/inventory"])
+def test_the_inventories_of_this_repository_have_no_error(inventory: str, clone: Path) -> None:
+    done = play(clone, inventory, "-e", "flask_app_doctor_format=json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = report(done)
+    assert told["errors"] == 0
+    assert {finding["id"] for finding in told["findings"]} <= {"no-tls"}
+
+
+def test_a_clone_without_secrets_is_told_how_to_make_them(clone: Path) -> None:
+    (clone / "inventories/production/group_vars/flask_app/vault.yml").unlink()
+    done = play(clone, "inventories/production")
+    assert done.returncode != 0
+    assert "error input:flask_app_secrets" in done.stdout
+    assert "script/secrets production" in done.stdout
+
+
+def test_the_secrets_of_staging_in_production_are_found_and_refused(clone: Path, keys: dict[str, str]) -> None:
+    fill(clone, "production", keys["staging"])
+    local = ("--check", "--connection=local", "--extra-vars={ansible_become: false}")
+    for done in (
+        play(clone, "inventories/production"),
+        play(clone, "inventories/production", *local, playbook="deploy"),
+    ):
+        said = done.stdout + done.stderr
+        assert done.returncode != 0, said
+        assert "SECRET_KEY has the same value in inventories/staging" in said
+        assert not [key for key in keys.values() if key in said]
+
+
+def test_a_misspelt_variable_and_a_wrong_one_are_errors_too(clone: Path) -> None:
+    wrong = {"flask_app_keep_release": 3, "flask_app_keep_releases": 0, "flask_app_doctor_format": "json"}
+    done = play(clone, "inventories/staging", "-e", json.dumps(wrong))
+    assert done.returncode != 0
+    told = {(finding["id"], finding["subject"]) for finding in report(done)["findings"]}
+    assert told == {("input", "flask_app_keep_release"), ("input", "flask_app_keep_releases")}
+
+
+def test_one_fault_is_told_once_for_all_hosts_and_can_be_accepted(clone: Path) -> None:
+    faults = {"flask_app_env": {"FLASK_DEBUG": "1", "FLASK_CONFIG": "staging"}, "flask_app_doctor_format": "json"}
+    done = play(clone, "inventories/production", "-e", json.dumps(faults))
+    assert done.returncode != 0
+    told = {finding["id"]: finding["hosts"] for finding in report(done)["findings"]}
+    assert told == {name: ["prod1", "prod2"] for name in ("flask-debug", "environment-by-hand", "no-tls")}
+    accepted = {**faults, "flask_app_env": {"FLASK_DEBUG": "1"}}
+    accepted["flask_app_accepted_findings"] = ["flask-debug:FLASK_DEBUG"]
+    done = play(clone, "inventories/production", "-e", json.dumps(accepted))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (report(done)["errors"], report(done)["accepted"]) == (0, 1)
+
+
+def test_two_inventories_are_compared_as_ansible_reads_them(clone: Path, keys: dict[str, str]) -> None:
+    (clone / "inventories/production/group_vars/flask_app/more.yml").write_text("flask_app_tls: acme\n")
+    done = play(clone, "inventories/staging", "-e", "flask_app_doctor_format=json", playbook="compare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = {each["setting"]: (each["one"], each["other"]) for each in report(done)["differences"]}
+    assert told["flask_app_tls"] == ("none", "acme")
+    assert told["flask_app_nginx_hsts_seconds"] == ("0", "63072000")  # computed from it by the role's defaults
+    assert told["flask_app_gunicorn_threads"] == ("16 on staging1; 8 on staging2", "16")
+    assert told["flask_app_secrets.SECRET_KEY"] == ("different", "different")
+    assert told["flask_app_secrets.DATABASE_URL"] == ("same", "same")
+    assert not told.keys() & {"flask_app_source_directory", "flask_app_environment", "flask_app_name"}
+    assert not [key for key in keys.values() if key in done.stdout + done.stderr]
+
+
+def test_an_inventory_that_is_not_there_is_told(clone: Path) -> None:
+    words = ("-e", json.dumps({"flask_app_compared": ["staging", "prodution"]}))
+    done = play(clone, "inventories/staging", *words, playbook="compare")
+    assert done.returncode != 0
+    assert "There is no inventory" in done.stdout + done.stderr

@@ -1,0 +1,979 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each fault is found, named by variable or file and without its value; apps that are in order get no finding."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
+    ERROR,
+    WARNING,
+    Finding,
+    accept,
+    counts,
+    together,
+    told,
+)
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
+DEFAULTS: dict[str, Any] = {
+    name: value
+    for name, value in yaml.safe_load((ROLE / "defaults/main.yml").read_text()).items()
+    if not (isinstance(value, str) and "{{" in value)
+}
+KEY = "Zk3vQ9rTx7LwB2mYc8NdE5pHs1GfJa6U"
+OTHER_KEY = "q8WnE4tRb6YzU1oPd3SfG7hJk5LxCv9M"
+LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
+PASSWORD = VaultLib([("x", VaultSecret(b"one"))])
+OTHER_PASSWORD = VaultLib([("x", VaultSecret(b"two"))])
+
+
+def opened(text: bytes) -> str:
+    return str(PASSWORD.decrypt(text).decode())
+
+
+def values(environment: str = "production", **more: Any) -> dict[str, Any]:
+    """The role's variables in their types, all in order."""
+    development = environment == "development"
+    return {
+        **DEFAULTS,
+        "flask_app_name": "shop",
+        "flask_app_environment": environment,
+        "flask_app_server_names": ["shop.example.org"],
+        "flask_app_debug": development,
+        "flask_app_gunicorn_reload": development,
+        "flask_app_required_secrets": ["SECRET_KEY"] if development else ["SECRET_KEY", "DATABASE_URL"],
+        "flask_app_secrets": {"SECRET_KEY": KEY, "DATABASE_URL": "sqlite:////var/lib/shop/shop.db"},
+        "flask_app_tls": "acme",
+        **more,
+    }
+
+
+def found(given: Mapping[str, Any], inventory: Path | None = None, playbook: Path | None = None) -> list[Finding]:
+    return doctor.examine(given, doctor.Place(inventory, playbook, opened))
+
+
+def one(findings: list[Finding]) -> tuple[str, str, str]:
+    """Return id, severity and subject of the one finding there is."""
+    (finding,) = findings
+    assert finding.sentence.endswith(".")
+    assert finding.cure
+    return finding.id, finding.severity, finding.subject
+
+
+def names(findings: list[Finding]) -> set[str]:
+    return {finding.id for finding in findings}
+
+
+def with_secret(name: str, value: object) -> dict[str, Any]:
+    return values(flask_app_secrets={**values()["flask_app_secrets"], name: value})
+
+
+@pytest.mark.parametrize("environment", ["development", "staging", "production", "qa"])
+def test_settings_in_order_are_no_finding(environment: str) -> None:
+    assert found(values(environment)) == []
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_a_required_secret_that_is_missing_is_an_error(value: object) -> None:
+    assert one(found(with_secret("DATABASE_URL", value))) == ("missing-secret", ERROR, "DATABASE_URL")
+
+
+PLACEHOLDERS = [
+    "change-me", "changeme", "CHANGE_ME", "ChangeMe!", "changethis", "change-me-in-production", "please change me",
+    "changeme123", "prod-change-me", "replace-me", "example", "example-key", "secret", "SECRET", "secret!", "secret123",
+    "supersecret", "super secret key", "super-secret-key", "my_secret_key", "mysecretkey", "this is a very secret key",
+    "password", "Password1", "p@ssw0rd", "passw0rd", "todo", "TO" "DO", "xxx", "XXXXXXXX", "********", "00000000",
+    "your-secret-key", "your-secret-key-here", "YOUR_API_KEY", "your_key_here", "<secret>", "<insert key here>",
+    "insert-your-key-here", "${SECRET_KEY}", "__SECRET_KEY__", "dev", "dev-key", "development", "development key",
+    "test", "testing", "hard to guess string", "you-will-never-guess", "not-a-secret", "placeholder", "dummy-token",
+    "default", "admin", "qwerty", "12345678", "1234567890", "A0Zr98j/3yX R~XHH!jmN]LWX/,?RT", "'changeme'",
+    "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf", "postgresql://shop:password@db.example.org/shop",
+    "postgresql://shop:changeme@db.example.org/shop", "redis://:secret@cache.internal/0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PLACEHOLDERS)
+def test_a_placeholder_is_found_without_its_value(value: str) -> None:
+    findings = found(with_secret("API_TOKEN", value))
+    assert one(findings) == ("placeholder", ERROR, "API_TOKEN")
+    assert value not in findings[0].sentence.split("API_TOKEN is a placeholder")[1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        KEY, "d41d8cd98f00b204e9800998ecf8427e", "correct horse battery staple", "sk_live_51H8xLzKq0PvT3mYn",
+        "Tr0ub4dor&3",
+        "postgresql://shop:kX93vvq1ZZ@db.example.org/shop", "postgresql://db.example.com/example", "x7x", "true",
+        "mysql+pymysql://secret@db.internal/test", "https://example.org/hooks/4hXq2", "smtp.example.org",
+        "Zq7!kvv-secret-9xw",
+        "redis://cache.internal:6379/0", "-----BEGIN KEY-----\nabc\n-----END KEY-----", "aaak2Lq9",
+        "glpat-Ab3dE6gH9",
+        "http://[broken", "testament of 41 youths", "keystone-9-harbour", "development-of-a-9th-symphony",
+    ],
+)  # fmt: skip
+def test_a_value_that_is_no_placeholder_is_no_finding(value: str) -> None:
+    assert found(with_secret("API_TOKEN", value)) == []
+
+
+def test_a_thousand_random_keys_are_no_finding() -> None:
+    makers: list[Callable[[], str]] = [
+        lambda: secrets.token_hex(16),
+        lambda: secrets.token_hex(32),
+        lambda: secrets.token_urlsafe(24),
+        lambda: secrets.token_urlsafe(48),
+        lambda: "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(40)),
+    ]
+    for make in makers:
+        for key in (make() for _ in range(200)):
+            assert not secret_values.is_placeholder(key), key
+            assert not secret_values.is_short(key), key
+            assert not secret_values.weakness(key), key
+
+
+def test_a_name_that_is_no_credential_may_have_any_value() -> None:
+    given = {"MAIL_USERNAME": "test", "DB_NAME": "example", "CLIENT_ID": "default", "DB_HOST": "secret"}
+    assert found(values(flask_app_secrets={**values()["flask_app_secrets"], **given})) == []
+
+
+def test_a_placeholder_among_the_public_settings_counts_where_the_name_says_so() -> None:
+    given = values(flask_app_env={"API_TOKEN": "changeme", "GREETING": "example", "TITLE": "dev"})
+    assert one(found(given)) == ("placeholder", ERROR, "API_TOKEN")
+
+
+def test_a_placeholder_in_development_is_a_warning() -> None:
+    given = values("development", flask_app_secrets={"SECRET_KEY": "dev-secret"})
+    assert one(found(given)) == ("placeholder", WARNING, "SECRET_KEY")
+
+
+@pytest.mark.parametrize(
+    "key", ["k3vQ9rTx7Lw", "f3a94b1c77e2", "3fa9c1b27de4081f9ac2b3", "blue-horse-nine-lake-tin-cup"]
+)
+@pytest.mark.parametrize("name", ["SECRET_KEY", "JWT_SECRET_KEY", "SIGNING"])
+def test_a_key_that_signs_and_is_too_short_is_an_error(name: str, key: str) -> None:
+    given = {**with_secret(name, key), "flask_app_secret_key_variable": "SIGNING"}
+    findings = found(given)
+    assert one(findings) == ("short-key", ERROR, name)
+    assert f"{len(key)} characters" in findings[0].sentence
+    assert "openssl rand -hex 32" in findings[0].cure
+    assert key not in findings[0].sentence
+
+
+def test_a_short_secret_that_does_not_sign_is_no_finding() -> None:
+    assert found(with_secret("API_TOKEN", "k3vQ9rTx7Lw")) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("ab" * 20, "different characters"),
+        ("aabbaabbcc" * 4, "different characters"),
+        ("k3vQ9rTx7Lw2" * 4, "repeats itself"),
+        ("d41d8cd98f00b204" * 2, "repeats itself"),
+        ("0123456789abcdefghijklmnopqrstuvwxyz", "follow each other"),
+        ("zyxwvutsrqponmlkjihgfedcba9876543210", "follow each other"),
+        ("qwertyuiopasdfghjklzxcvbnm1234567890", "follow each other"),
+        ("the-shop-secret-key-of-2026-in-cologne", "made of words"),
+    ],
+)
+def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
+    findings = found(with_secret("SECRET_KEY", key))
+    assert one(findings) == ("weak-key", ERROR, "SECRET_KEY")
+    assert why in findings[0].sentence
+    assert key not in findings[0].sentence
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"flask_app_debug": True}, ("debug", ERROR, "flask_app_debug")),
+        ({"flask_app_gunicorn_reload": True}, ("development-server", ERROR, "flask_app_gunicorn_reload")),
+        ({"flask_app_gunicorn_settings": {"reload": True}},
+         ("development-server", ERROR, "flask_app_gunicorn_settings")),
+        ({"flask_app_service_settings": {"ExecStart": ["", "/x/flask --app wsgi run --port 80"]}},
+         ("development-server", ERROR, "flask_app_service_settings")),
+        ({"flask_app_release_command": "python3 -m flask run &"},
+         ("development-server", ERROR, "flask_app_release_command")),
+        ({"flask_app_env": {"FLASK_ENV": "production"}}, ("flask-env", ERROR, "FLASK_ENV")),
+        ({"flask_app_env": {"FLASK_DEBUG": "1"}}, ("flask-debug", ERROR, "FLASK_DEBUG")),
+        ({"flask_app_env": {"FLASK_DEBUG": True}}, ("flask-debug", ERROR, "FLASK_DEBUG")),
+        ({"flask_app_env": {"FLASK_CONFIG": "production"}}, ("environment-by-hand", ERROR, "FLASK_CONFIG")),
+        ({"flask_app_env": {"APP_RELEASE": "1"}}, ("environment-by-hand", ERROR, "APP_RELEASE")),
+        ({"flask_app_env": {"APP_SETTINGS": "config.DevelopmentConfig"}}, ("other-environment", ERROR, "APP_SETTINGS")),
+        ({"flask_app_env": {"APP_ENV": "staging"}}, ("other-environment", ERROR, "APP_ENV")),
+        ({"flask_app_env": {"FLASK_CONFIG": "dev"}, "flask_app_environment_variable": "APP_ENV"},
+         ("other-environment", ERROR, "FLASK_CONFIG")),
+        ({"flask_app_env": {"ALLOWED_HOSTS": "*"}}, ("wildcard-hosts", ERROR, "ALLOWED_HOSTS")),
+        ({"flask_app_env": {"SHOP_TRUSTED_HOSTS": '["*"]'}}, ("wildcard-hosts", ERROR, "SHOP_TRUSTED_HOSTS")),
+        ({"flask_app_env": {"TRUSTED_HOSTS": "shop.example.org, *"}}, ("wildcard-hosts", ERROR, "TRUSTED_HOSTS")),
+        ({"flask_app_nginx_trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]},
+         ("wildcard-hosts", ERROR, "flask_app_nginx_trusted_proxies")),
+        ({"flask_app_tls": "none"}, ("no-tls", WARNING, "flask_app_tls")),
+        ({"flask_app_tls": "self_signed"}, ("self-signed", WARNING, "flask_app_tls")),
+    ],
+)  # fmt: skip
+def test_a_setting_for_development_is_found_in_production(more: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    assert one(found(values(**more))) == expected
+
+
+@pytest.mark.parametrize("variable", ["FLASK_ENV", "FLASK_DEBUG"])
+def test_a_setting_among_the_secrets_counts_too(variable: str) -> None:
+    assert one(found(with_secret(variable, "1")))[2] == variable
+
+
+def test_what_is_for_development_is_no_finding_there() -> None:
+    given = values(
+        "development",
+        flask_app_env={"FLASK_DEBUG": "1", "FLASK_ENV": "development", "ALLOWED_HOSTS": "*"},
+        flask_app_gunicorn_settings={"reload": True},
+        flask_app_tls="none",
+    )
+    assert found(given) == []
+
+
+def test_settings_that_only_look_like_a_fault_are_no_finding() -> None:
+    given = values(
+        flask_app_env={
+            "FLASK_DEBUG": "0",
+            "ALLOWED_HOSTS": "shop.example.org,*.example.org",
+            "APP_ENV": "production",
+            "APP_SETTINGS": "config.ProductionConfig",
+            "STAGE": "eu-1",
+        },
+        flask_app_gunicorn_settings={"reload": False, "max_requests": 1000},
+        flask_app_release_command="flask --app wsgi db upgrade && echo run",
+        flask_app_service_settings={"MemoryDenyWriteExecute": "no"},
+        flask_app_nginx_trusted_proxies=["10.0.0.0/8", "nonsense"],
+        flask_app_tls="none",
+    )
+    assert found(given) == []
+
+
+# Source
+
+
+def app(top: Path, files: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """Make a source with a lock; return the variables that name it."""
+    for name, text in {"requirements.txt": LOCK, "wsgi.py": "app = None\n", **files}.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(text)
+    return values(flask_app_source_directory=str(top), **more)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'SECRET_KEY = os.environ.get("SECRET_KEY", "dev")',
+        'SECRET_KEY = os.environ.get("SECRET_KEY") or "you-will-never-guess"',
+        'key = os.getenv("SECRET_KEY", default="dev")',
+        'key = config("SECRET_KEY", default="dev")',
+        'key = env.str("SECRET_KEY", "dev")',
+        'os.environ.setdefault("SECRET_KEY", "dev")',
+        'SECRET_KEY = "dev"',
+        'SECRET_KEY: str = "dev"',
+        'SECRET_KEY = b"dev"',
+        'app.secret_key = "dev"',
+        'app.config["SECRET_KEY"] = "dev"',
+        'app.config.from_mapping(SECRET_KEY="dev", DATABASE="x")',
+        'app.config.update({"SECRET_KEY": "dev"})',
+        'class Config:\n    SECRET_KEY = "dev"',
+        'def create_app():\n    app.config["SECRET_KEY"] = "dev"',
+        'if not app.debug:\n    SECRET_KEY = "dev"',
+        'if app.debug:\n    pass\nelse:\n    SECRET_KEY = "dev"',
+        'JWT_SECRET_KEY = "dev"',
+    ],
+)
+def test_a_key_in_the_source_is_found_with_its_line(tmp_path: Path, line: str) -> None:
+    findings = found(app(tmp_path, {"shop/config.py": f"import os\n{line}\n"}))
+    assert one(findings) == ("fallback-key", ERROR, "shop/config.py")
+    number = 2 + line.count("\n")
+    assert f"shop/config.py:{number}" in findings[0].sentence
+    assert "'dev'" not in findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'SECRET_KEY = os.environ["SECRET_KEY"]',
+        'SECRET_KEY = os.environ.get("SECRET_KEY")',
+        'SECRET_KEY = os.environ.get("SECRET_KEY", "")',
+        'SECRET_KEY = os.environ.get("SECRET_KEY", None)',
+        'SECRET_KEY = os.environ.get("SECRET_KEY") or secrets.token_hex()',
+        '# SECRET_KEY = "dev"',
+        '"""Set SECRET_KEY = "dev" for a try."""',
+        'SECRET_KEY = "SECRET_KEY"',
+        'SECRET_KEY = "APP_SECRET_KEY"',
+        'missing = [key for key in ("SECRET_KEY", "DATABASE_URL") if key not in values]',
+        'class Development(Config):\n    SECRET_KEY = "dev"',
+        'class TestConfig:\n    SECRET_KEY = "test"',
+        'if app.debug:\n    SECRET_KEY = "dev"',
+        'if os.environ["FLASK_CONFIG"] == "development":\n    SECRET_KEY = "dev"',
+        'create_app({"TESTING": True, "SECRET_KEY": "test"})',
+        'if __name__ == "__main__":\n    app.secret_key = "dev"',
+        'raise RuntimeError("SECRET_KEY must be set")',
+        'log.info("SECRET_KEY", "is set")',
+        'SECRET_KEY_FALLBACKS = ["x"]',
+    ],
+)
+def test_a_source_that_only_names_the_key_is_no_finding(tmp_path: Path, line: str) -> None:
+    assert found(app(tmp_path, {"shop/config.py": f"import os\n{line}\n"})) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["tests/test_app.py", "shop/tests/settings.py", "conftest.py", "config_dev.py", "docs/conf.py", "notes.txt"]
+)
+def test_a_file_that_does_not_run_in_production_may_have_a_key(tmp_path: Path, name: str) -> None:
+    assert found(app(tmp_path, {name: 'SECRET_KEY = "dev"\n'})) == []
+
+
+def test_a_file_that_git_ignores_may_have_a_key(tmp_path: Path) -> None:
+    assert found(app(tmp_path, {"instance/config.py": 'SECRET_KEY = "dev"\n', ".gitignore": "instance/\n"})) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('SECRET_KEY = "dev"', {"fallback-key"}),
+        ('app.config["SECRET_KEY"] = "dev"', {"fallback-key"}),
+        ('key = os.environ.get("SECRET_KEY", "dev")', {"fallback-key"}),
+        ("SESSION_COOKIE_SECURE = False", {"insecure-cookie"}),
+        ('# SECRET_KEY = "dev"', set()),
+        ('SECRET_KEY = os.environ["SECRET_KEY"]', set()),
+    ],
+)
+def test_a_file_for_a_newer_python_is_read_by_line(tmp_path: Path, line: str, expected: set[str]) -> None:
+    assert names(found(app(tmp_path, {"config.py": f"{line}\nthis is: no ( python\n"}))) == expected
+
+
+def test_a_key_in_the_source_is_a_warning_in_development(tmp_path: Path) -> None:
+    app(tmp_path, {"config.py": 'SECRET_KEY = "dev"\n'})
+    given = values("development", flask_app_source_directory=str(tmp_path))
+    assert one(found(given)) == ("fallback-key", WARNING, "config.py")
+
+
+@pytest.mark.parametrize("flag", source.COOKIE_FLAGS)
+def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: Path, flag: str) -> None:
+    given = app(tmp_path, {"config.py": f"class Config:\n    {flag} = False\n"})
+    assert one(found(given)) == ("insecure-cookie", WARNING, "config.py")
+    assert found({**given, **{name: values("development")[name] for name in (
+        "flask_app_environment", "flask_app_debug", "flask_app_gunicorn_reload")}}) == []  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SESSION_COOKIE_SECURE = True\n",
+        "class Development:\n    SESSION_COOKIE_SECURE = False\n",
+        "class A:\n    SESSION_COOKIE_SECURE = False\nclass Production(A):\n    SESSION_COOKIE_SECURE = True\n",
+        'SESSION_COOKIE_SECURE = os.environ["FLASK_CONFIG"] != "development"\n',
+    ],
+)
+def test_a_cookie_flag_that_is_set_for_production_is_no_finding(tmp_path: Path, text: str) -> None:
+    assert found(app(tmp_path, {"config.py": text})) == []
+
+
+UV_LOCK = """
+version = 1
+[[package]]
+name = "shop"
+version = "1"
+source = { virtual = "." }
+dependencies = [{ name = "gunicorn" }, { name = "tools", extra = ["web"] }]
+[package.dev-dependencies]
+dev = [{ name = "DEV" }]
+[[package]]
+name = "gunicorn"
+[[package]]
+name = "tools"
+[package.optional-dependencies]
+web = [{ name = "WEB" }]
+[[package]]
+name = "flask-debugtoolbar"
+"""
+
+
+@pytest.mark.parametrize(
+    ("lock", "text"),
+    [
+        ("requirements.txt", LOCK + f"Flask_DebugToolbar==0.16.0 \\\n    --hash=sha256:{'0' * 64}\n"),
+        ("uv.lock", UV_LOCK.replace("WEB", "flask-debugtoolbar")),
+    ],
+)
+def test_a_debug_toolbar_among_the_packages_is_an_error_outside_development(
+    tmp_path: Path, lock: str, text: str
+) -> None:
+    given = app(tmp_path, {lock: text}, flask_app_requirements=lock)
+    assert one(found(given)) == ("debug-toolbar", ERROR, "flask-debugtoolbar")
+    assert found({**given, **{name: values("development")[name] for name in (
+        "flask_app_environment", "flask_app_debug", "flask_app_gunicorn_reload")}}) == []  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lock", "text"),
+    [
+        ("requirements.txt", LOCK + "    # via flask-debugtoolbar\nflask==3.1.0\n"),
+        ("uv.lock", UV_LOCK.replace("DEV", "flask-debugtoolbar")),
+        ("uv.lock", "no toml ["),
+    ],
+)
+def test_a_debug_toolbar_that_is_not_installed_is_no_finding(tmp_path: Path, lock: str, text: str) -> None:
+    assert found(app(tmp_path, {lock: text}, flask_app_requirements=lock)) == []
+
+
+def test_a_source_that_the_host_fetches_is_no_finding() -> None:
+    assert found(values(flask_app_source_directory="", flask_app_source_git_url="https://example.org/x.git")) == []
+    assert found(values(flask_app_source_directory="/nowhere/at/all")) == []
+
+
+# Inventories
+
+
+MAIN: dict[str, Any] = {
+    "flask_app_secrets": {
+        "SECRET_KEY": "{{ vault_flask_app_secret_key }}",
+        "DATABASE_URL": "{{ vault_flask_app_database_url }}",
+    }
+}
+SQLITE = "sqlite:////var/lib/shop/shop.db"
+
+
+def vault(content: Mapping[str, Any], lib: VaultLib = PASSWORD) -> str:
+    return str(lib.encrypt(yaml.safe_dump(dict(content))).decode())
+
+
+def inventory(top: Path, environment: str, key: str = OTHER_KEY, database: str = SQLITE, **more: Any) -> Path:
+    """Make an inventory as the repository has them."""
+    place = top / "inventories" / environment
+    group = place / "group_vars/flask_app"
+    group.mkdir(parents=True)
+    (place / "hosts.yml").write_text("flask_app:\n  hosts:\n    app1.example.org:\n")
+    (group / "main.yml").write_text(yaml.safe_dump({"flask_app_environment": environment, **MAIN, **more}))
+    held = {"vault_flask_app_secret_key": key, "vault_flask_app_database_url": database}
+    (group / "vault.yml").write_text(vault(held))
+    return place
+
+
+def production(top: Path, database: str = SQLITE) -> tuple[dict[str, Any], Path]:
+    place = inventory(top, "production", KEY, database)
+    return values(flask_app_secrets={"SECRET_KEY": KEY, "DATABASE_URL": database}), place
+
+
+def test_environments_with_secrets_of_their_own_are_no_finding(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    inventory(tmp_path, "staging")
+    inventory(tmp_path, "development", key="dev")
+    assert found(given, place) == []
+
+
+def test_a_secret_of_another_environment_is_an_error(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    inventory(tmp_path, "staging", key=KEY)
+    findings = found(given, place)
+    assert one(findings) == ("shared-secret", ERROR, "SECRET_KEY")
+    assert "inventories/staging" in findings[0].sentence
+    assert KEY not in str(findings)
+
+
+def test_a_secret_of_another_environment_under_another_name_is_an_error(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    inventory(tmp_path, "staging", flask_app_env={"JWT_KEY": KEY})
+    findings = found(given, place)
+    assert one(findings) == ("shared-secret", ERROR, "SECRET_KEY")
+    assert "as JWT_KEY" in findings[0].sentence
+
+
+def test_the_password_of_a_database_of_another_environment_is_an_error(tmp_path: Path) -> None:
+    given, place = production(tmp_path, "postgresql://shop:hunter22@db1.internal/shop")
+    inventory(tmp_path, "staging", database="postgresql://shop:hunter22@db2.internal/shop")
+    findings = found(given, place)
+    assert one(findings) == ("shared-secret", ERROR, "DATABASE_URL")
+    assert "hunter22" not in str(findings)
+
+
+SAME = [
+    ("postgresql://a:pw1@db.internal/shop", "postgresql://b:pw2@db.internal/shop"),
+    ("postgresql://a:pw1@db.internal/shop", "postgresql+psycopg://b:pw2@DB.internal:5432/shop?sslmode=require"),
+    ("postgres://db.internal/shop", "host=db.internal dbname=shop user=x"),
+    ("mysql+pymysql://a@db.internal/shop", "mariadb://db.internal:3306/shop"),
+    ("redis://cache.internal", "rediss://cache.internal:6379/0"),
+    ("mongodb://m1.internal,m2.internal/shop", "mongodb+srv://m2.internal,m1.internal/shop"),
+    ("amqp://broker.internal/", "amqp://broker.internal:5672//"),
+    ("postgresql:///shop?host=db.internal", "postgresql://db.internal/shop"),
+]
+DIFFERENT = [
+    ("postgresql://db.internal/shop", "postgresql://db.internal/shop_staging"),
+    ("postgresql://db1.internal/shop", "postgresql://db2.internal/shop"),
+    ("postgresql://db.internal:5432/shop", "postgresql://db.internal:5433/shop"),
+    ("postgresql://localhost/shop", "postgresql://localhost/shop"),
+    ("postgresql://127.0.0.1:5432/shop", "postgresql://127.0.0.1:5432/shop"),
+    ("postgresql://[::1]:5432/shop", "postgresql://[::1]:5432/shop"),
+    ("postgresql:///shop", "postgresql:///shop"),
+    ("postgresql:///shop?host=/run/postgresql", "postgresql:///shop?host=/run/postgresql"),
+    (SQLITE, SQLITE),
+    ("sqlite:///shop.db", "sqlite:///shop.db"),
+    ("redis://cache.internal/0", "redis://cache.internal/1"),
+    ("https://api.example.org/v1", "https://api.example.org/v1"),
+]
+
+
+@pytest.mark.parametrize(("mine", "other"), SAME)
+def test_a_database_of_another_environment_is_an_error(tmp_path: Path, mine: str, other: str) -> None:
+    given, place = production(tmp_path, mine)
+    inventory(tmp_path, "staging", database=other)
+    findings = found(given, place)
+    assert one(findings) == ("shared-database", ERROR, "DATABASE_URL")
+    assert "internal" not in findings[0].sentence
+
+
+@pytest.mark.parametrize(("mine", "other"), DIFFERENT)
+def test_another_database_is_no_finding(tmp_path: Path, mine: str, other: str) -> None:
+    given, place = production(tmp_path, mine)
+    inventory(tmp_path, "staging", database=other)
+    assert found(given, place) == []
+
+
+def test_a_database_that_is_named_in_parts_is_found(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    parts = {"DB_HOST": "db.internal", "DB_NAME": "shop", "DB_USER": "shop"}
+    inventory(tmp_path, "staging", flask_app_env=parts)
+    assert one(found({**given, "flask_app_env": parts}, place)) == ("shared-database", ERROR, "DB_HOST")
+    assert found({**given, "flask_app_env": {**parts, "DB_NAME": "other"}}, place) == []
+
+
+def test_what_two_environments_rightly_share_is_no_finding(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    shared = {
+        "SENTRY_DSN": "https://abcdef0123456789@o1.ingest.sentry.io/2",
+        "MAIL_USERNAME": "apikey-of-all",
+        "MAIL_SERVER": "smtp.example.org",
+        "MAIL_DEFAULT_SENDER": "shop@example.org",
+        "UPLOADS": "/var/lib/shop/uploads",
+        "PIN": "1234",
+        "REDIS_URL": "redis://localhost:6379/0",
+    }
+    inventory(tmp_path, "staging", flask_app_secrets={**MAIN["flask_app_secrets"], **shared})
+    given["flask_app_secrets"].update(shared)
+    assert found(given, place) == []
+
+
+def test_another_inventory_of_the_same_environment_may_share_everything(tmp_path: Path) -> None:
+    given, place = production(tmp_path, "postgresql://shop:hunter22@db.internal/shop")
+    held = {
+        "vault_flask_app_secret_key": KEY,
+        "vault_flask_app_database_url": given["flask_app_secrets"]["DATABASE_URL"],
+    }
+    other = inventory(tmp_path, "production-us", flask_app_environment="production")
+    (other / "group_vars/flask_app/vault.yml").write_text(vault(held))
+    assert found(given, place) == []
+
+
+def test_a_secret_of_one_host_of_another_environment_is_found(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    other = inventory(tmp_path, "staging")
+    (other / "host_vars").mkdir()
+    (other / "host_vars/app1.yml").write_text(vault({"vault_flask_app_secret_key": KEY}))
+    assert one(found(given, place)) == ("shared-secret", ERROR, "SECRET_KEY")
+
+
+def test_secrets_that_are_mapped_for_all_environments_beside_the_playbooks_are_compared(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    other = inventory(tmp_path, "staging", key=KEY)
+    (other / "group_vars/flask_app/main.yml").write_text("flask_app_environment: staging\n")
+    assert found(given, place, tmp_path / "playbooks") == []
+    (tmp_path / "playbooks/group_vars/all").mkdir(parents=True)
+    (tmp_path / "playbooks/group_vars/all/main.yml").write_text(yaml.safe_dump(MAIN))
+    assert one(found(given, place, tmp_path / "playbooks")) == ("shared-secret", ERROR, "SECRET_KEY")
+
+
+@pytest.mark.parametrize("template", ["{{ vault_a }}", "{{ vault_a | trim }}", "{{vault_b}}", "{{ vault_c }}"])
+def test_templates_and_single_encrypted_values_are_resolved(tmp_path: Path, template: str) -> None:
+    given, place = production(tmp_path)
+    other = inventory(tmp_path, "staging", flask_app_secrets={"SECRET_KEY": template}, vault_b="{{ vault_a }}")
+    inline = PASSWORD.encrypt(KEY).decode().replace("\n", "\n  ")
+    (other / "group_vars/flask_app/inline.yml").write_text(
+        f"vault_a: !vault |\n  {inline}\nvault_c: '{{{{ vault_b }}}}'\n"
+    )
+    assert names(found(given, place)) == {"shared-secret"}
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("{{ lookup('ansible.builtin.password', '/tmp/never') }}", "is looked up elsewhere"),
+        ("{{ nowhere }}", "nowhere is undefined"),
+        ("{{ vault_flask_app_secret_key | b64decode }}", "can't be resolved"),
+        ("{{ loop_a }}", "needs itself"),
+        ("{{ 1 / 0 }}", "fails (ZeroDivisionError)"),
+    ],
+)
+def test_a_value_that_can_not_be_had_here_is_told(tmp_path: Path, secret: str, said: str) -> None:
+    given, place = production(tmp_path)
+    loop = {"loop_a": "{{ loop_b }}", "loop_b": "{{ loop_a }}"}
+    inventory(tmp_path, "staging", flask_app_secrets={"SECRET_KEY": secret}, **loop)
+    findings = found(given, place)
+    assert one(findings) == ("unreadable-inventory", WARNING, "inventories/staging")
+    assert said in findings[0].sentence
+
+
+def test_an_inventory_whose_password_is_not_here_is_told_and_the_others_are_compared(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    other = inventory(tmp_path, "staging")
+    (other / "group_vars/flask_app/vault.yml").write_text(vault({"vault_flask_app_secret_key": KEY}, OTHER_PASSWORD))
+    inventory(tmp_path, "development", key=KEY)
+    findings = {finding.id: finding for finding in found(given, place)}
+    assert findings.keys() == {"unreadable-inventory", "shared-secret"}
+    assert findings["unreadable-inventory"].subject == "inventories/staging"
+    assert "vault.yml can't be decrypted" in findings["unreadable-inventory"].sentence
+    assert "inventories/development" in findings["shared-secret"].sentence
+
+
+def test_a_file_that_is_no_yaml_is_told_without_its_text(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    other = inventory(tmp_path, "staging")
+    (other / "group_vars/flask_app/more.yml").write_text("hunter2: [\n")
+    findings = found(given, place)
+    assert one(findings)[0] == "unreadable-inventory"
+    assert "hunter2" not in str(findings)
+
+
+def test_directories_beside_that_are_no_inventories_are_left_alone(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    (tmp_path / "inventories/notes/group_vars").mkdir(parents=True)
+    (tmp_path / "inventories/notes/group_vars/all.yml").write_text("a: [\n")
+    (tmp_path / "inventories/README").write_text("x")
+    assert found(given, place) == []
+
+
+def test_an_inventory_that_is_no_directory_is_no_finding() -> None:
+    assert found(values(), None) == []
+    assert found(values(), Path("/nowhere/at/all")) == []
+
+
+def test_digests_say_nothing_and_differ_with_the_key() -> None:
+    both = [inventories.fingerprints({}, {"SECRET_KEY": KEY}, inventories.new_key()) for _ in range(2)]
+    assert inventories.in_common(*both) == ([], [])
+    assert KEY not in str(both)
+
+
+# Plain text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("group_vars/flask_app/vault.yml", {"vault_flask_app_secret_key": KEY}),
+        ("group_vars/flask_app/vault.yml", {"anything": "in plain text"}),
+        ("group_vars/flask_app/more.yml", {"vault_api": {"token": "x"}}),
+        ("group_vars/all.yml", {"vault_number": 42}),
+        ("host_vars/app1.yml", {"vault_list": ["{{ x }}", "plain"]}),
+    ],
+)
+def test_a_vault_in_plain_text_is_an_error(tmp_path: Path, name: str, content: dict[str, Any]) -> None:
+    given, place = production(tmp_path)
+    (place / name).parent.mkdir(parents=True, exist_ok=True)
+    (place / name).write_text(yaml.safe_dump(content))
+    findings = found(given, place)
+    assert one(findings) == ("plain-text-vault", ERROR, f"inventories/production/{name}")
+    assert next(iter(content)) in findings[0].sentence
+    assert f"ansible-vault encrypt inventories/production/{name}" in findings[0].cure
+    assert KEY not in str(findings)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"vault_a": "{{ lookup('community.sops.sops', 'x') }}"},
+        {"vault_flask_app_secret_key_fallbacks": [], "vault_none": None, "vault_empty": "", "vault_flag": True},
+        {"vault_sops": "ENC[AES256_GCM,data:abc]", "sops": {"version": "3"}},
+        {"not_a_vault": "plain"},
+    ],
+)
+def test_what_is_no_plain_text_is_no_finding(tmp_path: Path, content: dict[str, Any]) -> None:
+    given, place = production(tmp_path)
+    (place / "group_vars/flask_app/more.yml").write_text(yaml.safe_dump(content))
+    assert found(given, place) == []
+
+
+def test_a_vault_of_single_encrypted_values_is_no_finding(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    inline = PASSWORD.encrypt(KEY).decode().replace("\n", "\n  ")
+    (place / "group_vars/flask_app/vault.yml").write_text(f"vault_flask_app_secret_key: !vault |\n  {inline}\n")
+    assert found(given, place) == []
+
+
+def test_a_plain_vault_of_another_environment_is_a_warning_and_one_of_the_playbook_an_error(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    other = inventory(tmp_path, "staging")
+    (other / "group_vars/flask_app/vault.yml").write_text("vault_x: y\n")
+    (tmp_path / "playbooks/group_vars/all").mkdir(parents=True)
+    (tmp_path / "playbooks/group_vars/all/vault.yml").write_text("vault_x: y\n")
+    plain = [finding for finding in found(given, place, tmp_path / "playbooks") if finding.id == "plain-text-vault"]
+    assert {(finding.severity, finding.subject) for finding in plain} == {
+        (ERROR, "playbooks/group_vars/all/vault.yml"),
+        (WARNING, "inventories/staging/group_vars/flask_app/vault.yml"),
+    }
+
+
+def test_a_secret_beside_the_vault_is_a_warning(tmp_path: Path) -> None:
+    given, place = production(tmp_path)
+    kept = {**MAIN["flask_app_secrets"], "SMTP_PASSWORD": "hunter22", "CACHE": "redis://localhost/0"}
+    (place / "group_vars/flask_app/main.yml").write_text(yaml.safe_dump({"flask_app_secrets": kept}))
+    findings = found(given, place)
+    assert one(findings)[:2] == ("plain-text-secret", WARNING)
+    assert "SMTP_PASSWORD" in findings[0].sentence
+    assert "CACHE" not in findings[0].sentence
+    assert "hunter22" not in str(findings)
+
+
+# Accepting, and telling
+
+
+FINDING = Finding("no-tls", WARNING, "flask_app_tls", "It is none.", "Set it.")
+
+
+@pytest.mark.parametrize("entry", ["no-tls", "no-tls:flask_app_tls"])
+def test_a_finding_that_is_accepted_is_listed_as_such(entry: str) -> None:
+    assert accept([FINDING], [entry]) == [replace(FINDING, accepted=True)]
+
+
+@pytest.mark.parametrize("entry", ["no-tls:other", "self-signed", "no"])
+def test_an_accepted_finding_that_does_not_occur_is_a_warning(entry: str) -> None:
+    kept, vain = accept([FINDING], [entry])
+    assert not kept.accepted
+    assert (vain.id, vain.severity, vain.subject) == ("accepted-in-vain", WARNING, entry)
+
+
+def test_what_could_not_be_compared_is_not_accepted_in_vain() -> None:
+    unreadable = Finding("unreadable-inventory", WARNING, "inventories/staging", "x.", "y.")
+    assert accept([unreadable], ["shared-secret:SECRET_KEY"]) == [unreadable]
+    assert len(accept([FINDING], ["shared-secret:SECRET_KEY"])) == 2
+
+
+@pytest.mark.parametrize("name", doctor.NEVER_ACCEPTED)
+def test_what_the_deploy_refuses_anyway_can_not_be_accepted(name: str) -> None:
+    kept, vain = accept([Finding(name, ERROR, "x", "s.", "c.")], [name], doctor.NEVER_ACCEPTED)
+    assert not kept.accepted
+    assert "can't be accepted" in vain.sentence
+
+
+def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> None:
+    given = values(
+        flask_app_debug=True,
+        flask_app_tls="none",
+        flask_app_secrets={"SECRET_KEY": "changeme"},
+        flask_app_env={"FLASK_ENV": "x", "FLASK_CONFIG": "x", "FLASK_DEBUG": "1"},
+        flask_app_accepted_findings=["flask-debug", "self-signed"],
+    )
+    problems = doctor.deploy_problems(given, doctor.Place(None, None, opened))
+    assert [problem.cure.rsplit("(", 1)[1] for problem in problems] == ["placeholder)", "flask-env)"]
+
+
+def test_findings_of_several_hosts_are_told_as_one() -> None:
+    error = Finding("placeholder", ERROR, "API_TOKEN", "It is one.", "Mend it.")
+    vain = accept([], ["no-tls"])
+    merged = together({"a": accept([FINDING], ["no-tls"]), "b": [error, *vain]})
+    assert [(finding.id, finding.accepted, finding.hosts) for finding in merged] == [
+        ("placeholder", False, ("b",)),
+        ("no-tls", True, ("a",)),
+    ]
+    assert counts(merged) == {"errors": 1, "warnings": 0, "accepted": 1}
+    text = told(merged, "shop", ["production"], ["a", "b"])
+    assert text.splitlines()[:3] == [
+        "shop, production: 1 error, 1 accepted; nothing was changed.",
+        "error placeholder:API_TOKEN",
+        "  It is one. On b. Mend it.",
+    ]
+    assert [Finding.of(finding.as_dict()) for finding in merged] == merged
+
+
+def test_an_entry_that_is_in_vain_everywhere_is_told_once() -> None:
+    merged = together({"a": accept([], ["no-tls"]), "b": accept([], ["no-tls"])})
+    assert [(finding.id, finding.hosts) for finding in merged] == [("accepted-in-vain", ("a", "b"))]
+
+
+def test_no_finding_is_told_too() -> None:
+    assert told([], "shop", ["staging"], ["a"]) == "shop, staging: nothing found; nothing was changed."
+
+
+# Apps that are in order
+
+FACTORY = """
+import os
+from flask import Flask
+
+
+def create_app(config=None):
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = os.environ["SECRET_KEY"]
+    app.config.update(SESSION_COOKIE_SECURE=os.environ["FLASK_CONFIG"] != "development")
+    return app
+"""
+CLASSES = """
+import os
+
+
+class Config:
+    SECRET_KEY = os.environ.get("SECRET_KEY")
+    SESSION_COOKIE_SECURE = True
+    SQLALCHEMY_DATABASE_URI = os.environ.get("DATABASE_URL")
+
+
+class DevelopmentConfig(Config):
+    DEBUG = True
+    SECRET_KEY = "dev"
+    SESSION_COOKIE_SECURE = False
+
+
+class TestingConfig(Config):
+    TESTING = True
+    SECRET_KEY = "test"
+
+
+class ProductionConfig(Config):
+    PREFERRED_URL_SCHEME = "https"
+"""
+PYDANTIC = """
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+
+class Settings(BaseSettings):
+    secret_key: SecretStr
+    database_url: str
+    allowed_hosts: list[str] = []
+"""
+PREFIXED = """
+from flask import Flask
+
+app = Flask(__name__)
+app.config.from_prefixed_env()
+if not app.config.get("SECRET_KEY"):
+    raise RuntimeError("SECRET_KEY is missing")
+if __name__ == "__main__":
+    app.run(debug=True)
+"""
+DECOUPLE = """
+from decouple import Csv, config
+
+SECRET_KEY = config("SECRET_KEY")
+DEBUG = config("DEBUG", default=False, cast=bool)
+TRUSTED_HOSTS = config("TRUSTED_HOSTS", default="", cast=Csv())
+"""
+
+
+def database(environment: str, host: str = "db.internal") -> str:
+    return f"postgresql+psycopg://shop:{secrets.token_urlsafe(18)}@{host}/shop_{environment}"
+
+
+#: What it is -> files of its source, further variables, secrets by environment.
+APPS: dict[str, tuple[dict[str, str], dict[str, Any], Callable[[str], dict[str, Any]]]] = {
+    "a factory with PostgreSQL": (
+        {"shop/__init__.py": FACTORY, "tests/conftest.py": 'SECRET_KEY = "test"\n'},
+        {},
+        lambda environment: {"DATABASE_URL": database(environment)},
+    ),
+    "classes for each environment": (
+        {"config.py": CLASSES},
+        {"flask_app_env": {"FLASK_DEBUG": "0", "LOG_LEVEL": "info"}},
+        lambda environment: {"DATABASE_URL": database(environment, f"{environment}-db.example.com")},
+    ),
+    "settings of pydantic": (
+        {"shop/settings.py": PYDANTIC},
+        {"flask_app_env": {"ALLOWED_HOSTS": '["shop.example.org", "www.example.org"]'}},
+        lambda environment: {"DATABASE_URL": database(environment)},
+    ),
+    "Flask's own environment variables": (
+        {"app.py": PREFIXED},
+        {"flask_app_wsgi": "app:app", "flask_app_secret_key_variable": "FLASK_SECRET_KEY"},
+        lambda environment: {
+            "FLASK_SECRET_KEY": secrets.token_urlsafe(48),
+            "DATABASE_URL": "postgresql:///shop?host=/run/postgresql",
+        },
+    ),
+    "decouple, with SQLite": (
+        {"settings.py": DECOUPLE},
+        {"flask_app_env": {"TRUSTED_HOSTS": "shop.example.org,.example.net"}},
+        lambda environment: {"DATABASE_URL": SQLITE},
+    ),
+    "Celery with Redis": (
+        {"shop/__init__.py": FACTORY, "shop/worker.py": "import os\nbroker = os.environ['REDIS_URL']\n"},
+        {},
+        lambda environment: {
+            "DATABASE_URL": database(environment),
+            "REDIS_URL": f"redis://:{secrets.token_hex(16)}@cache.internal:6379/{len(environment)}",
+        },
+    ),
+    "others' services": (
+        {"shop/__init__.py": FACTORY},
+        {"flask_app_env": {"SENTRY_ENVIRONMENT": "x", "OAUTH_CLIENT_ID": "shop-example"}},
+        lambda environment: {
+            "DATABASE_URL": database(environment),
+            "SENTRY_DSN": "https://0123456789abcdef@o1.ingest.sentry.io/1",
+            "MAIL_USERNAME": "apikey",
+            "MAIL_PASSWORD": secrets.token_urlsafe(30),
+            "STRIPE_SECRET_KEY": f"sk_{environment}_{secrets.token_hex(12)}",
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLEEXAMPLE00",
+            "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
+        },
+    ),
+    "behind a balancer": (
+        {"shop/__init__.py": FACTORY},
+        {"flask_app_tls": "none", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8", "2001:db8::/32"]},
+        lambda environment: {"DATABASE_URL": f"mysql+pymysql://shop:{secrets.token_hex(12)}@{environment}.db.internal/shop"},
+    ),
+    "migrations, and a toolbar for developers": (
+        {
+            "shop/__init__.py": FACTORY,
+            "requirements-dev.txt": "flask-debugtoolbar==0.16.0\n",
+            "migrations/env.py": "from flask import current_app\nconfig = current_app.config\n",
+            "config_dev.py": 'SECRET_KEY = "dev"\nSESSION_COOKIE_SECURE = False\n',
+        },
+        {"flask_app_release_command": "flask --app wsgi db upgrade"},
+        lambda environment: {"DATABASE_URL": database(environment), "SECURITY_PASSWORD_SALT": secrets.token_hex(16)},
+    ),
+    "uv, with MongoDB": (
+        {"shop/__init__.py": FACTORY, "uv.lock": UV_LOCK.replace("DEV", "flask-debugtoolbar").replace("WEB", "flask")},
+        {"flask_app_requirements": "uv.lock", "flask_app_gunicorn_settings": {"max_requests": 1000}},
+        lambda environment: {
+            "DATABASE_URL": f"mongodb://shop:{secrets.token_hex(12)}@m1.internal,m2.internal/shop-{environment}"
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", APPS)
+def test_an_app_in_order_is_no_finding_in_any_environment(kind: str, tmp_path: Path) -> None:
+    files, settings, held = APPS[kind]
+    given: dict[str, dict[str, Any]] = {}
+    for environment in ("development", "staging", "production"):
+        secret = {"SECRET_KEY": secrets.token_hex(), **held(environment)}
+        place = inventory(tmp_path, environment, **settings)
+        mapped = {name: f"{{{{ vault_{name.lower()} }}}}" for name in secret}
+        main = {"flask_app_environment": environment, "flask_app_secrets": mapped, **settings}
+        (place / "group_vars/flask_app/main.yml").write_text(yaml.safe_dump(main))
+        (place / "group_vars/flask_app/vault.yml").write_text(
+            vault({f"vault_{name.lower()}": value for name, value in secret.items()})
+        )
+        given[environment] = secret
+    app(tmp_path / "app", files)
+    for environment, secret in given.items():
+        more = {**settings, "flask_app_secrets": secret, "flask_app_source_directory": str(tmp_path / "app")}
+        assert found(values(environment, **more), tmp_path / "inventories" / environment) == [], environment

@@ -1,0 +1,757 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Drift: each kind is found by name, nothing where there is none, and a look changes and betrays nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _certificate, _drift, _integrity, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import Finding, Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import render
+from ansible_collections.greenlight.flask.plugins.module_utils._files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
+
+from tests.unit.edge_machine import EdgeMachine, played
+from tests.unit.fakes import KEY, SECRETS, Host, create, specification
+
+OLD, NEW = "20261121T094420Z", "20261121T094421Z"
+PID = 4711
+VENV = "b2" * 32
+SERVICE = """\
+[Unit]
+Description=Flask app shop, release %i
+[Service]
+Type=notify
+EnvironmentFile=/etc/shop/releases/%i.env
+Environment=PATH=/srv/shop/releases/%i/venv/bin:/usr/bin
+Environment=HOME=/var/lib/shop "NOTE=100%% sure"
+Environment=PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1
+ExecStart=/srv/shop/releases/%i/venv/bin/python -m gunicorn --config /srv/shop/releases/%i/gunicorn.conf.py
+"""
+PUBLIC = {"FLASK_CONFIG": "staging", "GREETING": "Hello 'you' \\ $HOME"}
+SITE = Site(files={"sites-enabled/shop.conf": f"{OWNER}\nserver {{ listen 80; }}\n"}, server_names=["shop.example.org"])
+#: What systemd adds.
+ADDED = {
+    "LANG": "C.UTF-8", "USER": "shop", "LOGNAME": "shop", "SHELL": "/usr/sbin/nologin", "INVOCATION_ID": "0" * 32,
+    "JOURNAL_STREAM": "8:1", "NOTIFY_SOCKET": "/run/systemd/notify", "LISTEN_FDS": "1", "LISTEN_PID": "4711",
+    "LISTEN_FDNAMES": "shop.socket", "STATE_DIRECTORY": "/var/lib/shop", "SYSTEMD_EXEC_PID": "4711",
+    "MEMORY_PRESSURE_WATCH": "/sys/fs/cgroup/x", "MEMORY_PRESSURE_WRITE": "c29tZQ==",
+}  # fmt: skip
+
+
+class Machine(Host):
+    """A host whose units have the properties in ``facts``, by unit, beside those of one that is well."""
+
+    def __init__(self, layout: Layout, edge: EdgeMachine) -> None:
+        super().__init__(layout)
+        self.edge = edge
+        self.facts: dict[str, dict[str, str]] = {}
+        self.disabled: set[str] = set()
+        self.live = ""
+
+    def _show(self, units: list[str]) -> Finished:
+        (unit,) = units
+        state = "active" if unit in self.running() or unit == "nginx.service" else "inactive"
+        facts = {
+            "ActiveState": state,
+            "MainPID": str(PID if unit.endswith(".service") and state == "active" else 0),
+            "ExecMainStartTimestamp": f"@{int(time.time()) - 1800}",
+            "FragmentPath": str(self.layout.units / unit),
+            "DropInPaths": str(self.layout.drop_in(self.live)) if unit.endswith(".service") else "",
+            "NeedDaemonReload": "no",
+            **self.facts.get(unit, {}),
+        }
+        return Finished(0, "".join(f"{name}={value}\n" for name, value in facts.items()), "")
+
+    def _is_enabled(self, units: list[str]) -> Finished:
+        return Finished(int(units[0] in self.disabled), "", "")
+
+    @property
+    def service(self) -> str:
+        return self.layout.service_unit(self.live)
+
+    @property
+    def home(self) -> Path:
+        return self.layout.release(self.live)
+
+    def environment(self) -> dict[str, str]:
+        """What the process of the live release was started with."""
+        units = {
+            "PATH": f"/srv/shop/releases/{self.live}/venv/bin:/usr/bin",
+            "HOME": "/var/lib/shop",
+            "NOTE": "100% sure",
+            "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return {**ADDED, **units, **PUBLIC, **SECRETS, "APP_REVISION": "r1", "APP_RELEASE": self.live}
+
+    def run_process(self, *, without: tuple[str, ...] = (), argv: list[str] | None = None, **changed: str) -> None:
+        place = self.layout.root / f"proc/{PID}"
+        place.mkdir(parents=True, exist_ok=True)
+        home = f"/srv/shop/releases/{self.live}"
+        words = argv or [f"{home}/venv/bin/python", "-m", "gunicorn", "--config", f"{home}/gunicorn.conf.py"]
+        (place / "cmdline").write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
+        pairs = {name: value for name, value in {**self.environment(), **changed}.items() if name not in without}
+        (place / "environ").write_bytes("".join(f"{name}={value}\0" for name, value in pairs.items()).encode())
+        link(place / "exe", os.path.realpath(sys.executable))
+
+
+def make_source(layout: Layout) -> str:
+    """Put a source where its digest says."""
+    draft = layout.sources / "draft"
+    (draft / "shop").mkdir(parents=True)
+    (draft / "wsgi.py").write_text("app = None\n")
+    (draft / "shop/views.py").write_text("views = None\n")
+    name = digest(draft, entries(draft, ["shop/views.py", "wsgi.py"]))
+    (draft / "__pycache__").mkdir()
+    (draft / "__pycache__/wsgi.cpython-311.pyc").write_bytes(b"made here")
+    draft.rename(layout.sources / name)
+    return name
+
+
+def make_venv(layout: Layout) -> Path:
+    venv = layout.venvs / VENV
+    package = venv / "lib/python3.11/site-packages/flask-3.1.dist-info"
+    package.mkdir(parents=True)
+    (venv / "bin").mkdir()
+    (venv / "bin/python").symlink_to(sys.executable)
+    rows = ["flask-3.1.dist-info/RECORD,,", "flask/__pycache__/app.cpython-311.pyc,,"]
+    for name, text in {"flask/app.py": "class Flask: ...\n", "../../../bin/flask": "#!/bin/sh\n"}.items():
+        path = package.parent / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        sha256 = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        rows.append(f"{name},sha256={sha256},{len(text)}")
+    (package / "RECORD").write_text("\n".join(rows) + "\n")
+    (venv / "greenlight.json").write_text("{}\n")
+    return venv
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A host on which all is well."""
+    edge = played(tmp_path, monkeypatch)
+    host = Machine(Layout("shop", tmp_path), edge)
+    layout = host.layout
+    for module in (_systemd, _drift):
+        monkeypatch.setattr(module, "run", host.run)
+    claim(layout, "staging")
+    layout.digest_key.write_text(KEY.hex())
+    source = make_source(layout)
+    make_venv(layout)
+    variables = {**PUBLIC, **SECRETS, "APP_REVISION": "r1"}
+    gunicorn = "# of Ansible\nworkers = 2\ntimeout = 30\n"
+    host.live = create(layout, NEW, variables=variables, source=source, service=SERVICE, gunicorn=gunicorn)
+    link(layout.live_socket, str(layout.socket(host.live)))
+    link(layout.live, f"releases/{host.live}")
+    host._start([layout.socket_unit(host.live), host.service])
+    host._enable([layout.socket_unit(host.live), host.service])
+    edge.edge.publish(SITE)
+    host.run_process()
+    hour_ago = time.time() - 3600
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
+    return host
+
+
+def wanted(machine: Machine, **changes: Any) -> Wanted:
+    """What the inventory says, as the live release was made; ``changes`` by field of Wanted or of Specification."""
+    source = machine.home.joinpath("source").readlink().name
+    made = specification("", source=source, service=SERVICE, gunicorn="workers = 2\ntimeout = 30\n")
+    fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
+    del fields["variables"]
+    known = {
+        "environment": "staging",
+        "specification": {**fields, "source": "", "venv": "", "revision": "not deployed yet"},
+        "variables": {**PUBLIC, **SECRETS},
+        "revision_variable": "APP_REVISION",
+        "site": SITE,
+    }
+    for name, value in changes.items():
+        if name in known or name == "present":
+            known[name] = value
+        else:
+            known["specification"][name] = value  # type: ignore[index]
+    return Wanted(**known)  # type: ignore[arg-type]
+
+
+def files(root: Path) -> dict[str, object]:
+    """All that a look could change; what the played programs write down themselves doesn't count."""
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        name, status = str(path.relative_to(root)), path.lstat()
+        if not name.startswith(("state/", "log")) and name != "state":
+            content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+            found[name] = (status.st_mode, status.st_mtime_ns, content)
+    return found
+
+
+#: A value that somebody set by hand.
+BY_HAND = "set-by-hand-and-secret"
+
+
+def look(machine: Machine, **changes: Any) -> Report:
+    before = files(machine.layout.root)
+    report = drift(machine.layout, wanted(machine, **changes), "inventories/staging", machine.edge.edge)
+    assert files(machine.layout.root) == before, "a look changes nothing"
+    for value in (*SECRETS.values(), PUBLIC["GREETING"], BY_HAND):
+        assert value not in str(report)
+        assert repr(value)[1:-1] not in str(report)
+    for finding in report.findings:
+        assert finding.what.endswith("."), finding
+        assert finding.cure
+        assert "\n" not in str(finding)
+    assert not machine.layout.lock.exists() or report.findings[0].kind == "lock"
+    return report
+
+
+def only(machine: Machine, **changes: Any) -> Finding:
+    """Look, and return what is the only thing found."""
+    report = look(machine, **changes)
+    assert len(report.findings) == 1, report
+    return report.findings[0]
+
+
+def write(path: Path, text: str) -> Path:
+    """Write as somebody does with an editor."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_host_on_which_all_is_well_has_no_drift(machine: Machine) -> None:
+    report = look(machine)
+    assert (report.findings, report.unchecked, report.release) == ([], [], machine.live)
+    assert report.lines("shop", "web1") == [f"shop on web1: no drift, release {machine.live} is live."]
+
+
+def test_a_finding_is_one_line_with_what_to_type(machine: Machine) -> None:
+    machine.layout.trial.write_text(machine.live)
+    lines = look(machine).lines("shop", "web1")
+    assert lines[0] == f"shop on web1: 1 finding, release {machine.live} is live."
+    assert lines[1].startswith("1. unfinished: A run switched to ")
+    assert lines[1].endswith("Deploy: ansible-playbook -i inventories/staging site.yml")
+
+
+# The host
+
+
+def test_a_host_without_the_app_is_told_so(tmp_path: Path, machine: Machine) -> None:
+    other = Layout("other", tmp_path)
+    (finding,) = drift(other, wanted(machine), "inventories/staging").findings
+    assert (finding.kind, finding.what) == ("host", "other was never deployed to this host.")
+
+
+def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_none(
+    tmp_path: Path, machine: Machine
+) -> None:
+    assert "flask_app_state: absent" in only(machine, present=False).what
+    assert drift(Layout("other", tmp_path), wanted(machine, present=False)).findings == []
+
+
+def test_another_environment_is_found_and_the_rest_of_the_inventory_is_then_not_compared(machine: Machine) -> None:
+    finding = only(machine, environment="production", variables={"FLASK_CONFIG": "production"})
+    assert finding.kind == "host"
+    assert "stamped staging, and the inventory says production" in finding.what
+
+
+def test_a_missing_key_is_found_and_the_environment_is_compared_all_the_same(machine: Machine) -> None:
+    machine.layout.digest_key.unlink()
+    machine.run_process(FLASK_CONFIG="development")
+    kinds = {finding.kind: finding.subject for finding in look(machine).findings}
+    assert kinds == {"host": str(machine.layout.digest_key), "environment": "FLASK_CONFIG"}
+
+
+def test_a_run_at_work_is_named_first(machine: Machine) -> None:
+    take(machine.layout, Owner("0123456789ab", "carol@desk", "here", 1, "1"), 60)
+    finding = only(machine)
+    assert finding.kind == "lock"
+    assert "carol@desk" in finding.what
+    assert finding.cure.endswith("playbooks/unlock.yml")
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "cure"),
+    [
+        ("trial", "ended before it asked at the front door", "site.yml"),
+        ("rollback", "was begun and not ended", "playbooks/rollback.yml"),
+    ],
+)
+def test_what_a_killed_run_left_is_found(machine: Machine, name: str, word: str, cure: str) -> None:
+    getattr(machine.layout, name).write_text(machine.live)
+    finding = only(machine)
+    assert finding.kind == "unfinished"
+    assert word in finding.what
+    assert finding.cure.endswith(cure)
+
+
+def test_a_rehearsal_that_was_killed_is_found(machine: Machine) -> None:
+    link(machine.layout.candidate_socket, "/run/shop/x.sock")
+    assert only(machine).kind == "unfinished"
+
+
+# What is live
+
+
+def test_no_live_release_is_found(machine: Machine) -> None:
+    machine.layout.live_socket.unlink()
+    report = look(machine)
+    assert [finding.kind for finding in report.findings] == ["live", "superfluous"]
+    assert "no release is live" in report.lines("shop", "web1")[0]
+
+
+def test_links_that_lead_to_two_releases_are_found(machine: Machine) -> None:
+    old = create(machine.layout, OLD)
+    link(machine.layout.live, f"releases/{old}")
+    finding = only(machine)
+    assert finding.kind == "live"
+    assert f"The traffic goes to {machine.live}, and {machine.layout.live} leads to {old}." == finding.what
+
+
+def test_a_live_release_that_is_not_whole_or_bad_is_found(machine: Machine) -> None:
+    Releases(machine.layout).mark(machine.live, BAD, {})
+    assert only(machine).what == "The live release was found bad."
+    machine.layout.drop_in(machine.live).unlink()
+    assert f"{machine.layout.drop_in(machine.live)} is missing" in only(machine).what
+
+
+def test_a_manifest_that_is_none_is_found(machine: Machine) -> None:
+    write(machine.home / "release.json", "{")
+    assert only(machine).subject == str(machine.home / "release.json")
+
+
+@pytest.mark.parametrize("how", ["runs", "is enabled"])
+def test_another_release_that_runs_or_is_enabled_is_found(machine: Machine, how: str) -> None:
+    old = create(machine.layout, OLD)
+    units = [machine.layout.service_unit(old)]
+    machine._start(units) if how == "runs" else machine._enable(units)
+    assert (only(machine).kind, only(machine).subject) == ("superfluous", old)
+
+
+# The units
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
+def test_a_unit_that_is_not_active_is_found(machine: Machine, state: str) -> None:
+    machine.facts[machine.service] = {"ActiveState": state, "MainPID": "0"}
+    finding = only(machine)
+    assert (finding.kind, finding.what) == ("unit", f"{machine.service} is {state}.")
+    assert f"systemctl start {machine.layout.socket_unit(machine.live)} {machine.service}" in finding.cure
+
+
+def test_a_unit_that_a_reboot_would_not_start_is_found(machine: Machine) -> None:
+    machine._disable([machine.service])
+    assert "is not enabled" in only(machine).what
+
+
+def test_units_that_systemd_has_not_read_again_are_found(machine: Machine) -> None:
+    machine.facts[machine.service] = {"NeedDaemonReload": "yes"}
+    finding = only(machine)
+    assert "systemd has not read them again" in finding.what
+    assert f"systemctl daemon-reload && systemctl restart {machine.service}" in finding.cure
+
+
+def test_what_systemd_says_of_every_unit_is_said_of_none(machine: Machine) -> None:
+    for unit in (machine.service, machine.layout.socket_unit(machine.live), "systemd-journald.service"):
+        machine.facts[unit] = {"NeedDaemonReload": "yes"}
+    assert look(machine).findings == []
+
+
+def test_a_unit_file_that_hides_the_releases_is_found(machine: Machine) -> None:
+    machine.facts[machine.service] = {"FragmentPath": "/etc/systemd/system.control/x.service"}
+    assert only(machine).what.startswith("/etc/systemd/system.control/x.service counts in place of")
+
+
+@pytest.mark.parametrize("place", ["etc/systemd/system", "run/systemd/system", "etc/systemd/system.control"])
+@pytest.mark.parametrize("which", ["release", "template"])
+def test_a_drop_in_by_hand_is_found_wherever_it_lies(machine: Machine, place: str, which: str) -> None:
+    unit = machine.service if which == "release" else "shop@.service"
+    path = machine.layout.root / place / f"{unit}.d/override.conf"
+    write(path, "[Service]\nEnvironment=FLASK_CONFIG=development\n")
+    finding = only(machine)
+    assert (finding.kind, finding.subject) == ("drop-in", str(path))
+    assert f"rm {path} && systemctl daemon-reload" in finding.cure
+
+
+def test_a_drop_in_that_only_systemd_knows_is_found_and_one_of_all_services_is_the_hosts_own(machine: Machine) -> None:
+    known = f"{machine.layout.drop_in(machine.live)} /run/systemd/system/service.d/lxc.conf"
+    machine.facts[machine.service] = {"DropInPaths": known}
+    assert look(machine).findings == []
+    machine.facts[machine.service] = {"DropInPaths": f"{known} /usr/lib/systemd/system/shop@.service.d/x.conf"}
+    assert only(machine).subject == "/usr/lib/systemd/system/shop@.service.d/x.conf"
+
+
+# The files of the live release
+
+
+EDITED: dict[str, Callable[[Machine], Path]] = {
+    "gunicorn.conf.py": lambda machine: write(machine.home / "gunicorn.conf.py", "workers = 9\n"),
+    "release-command": lambda machine: write(machine.home / "release-command", "rm -rf /\n"),
+    "drop-in": lambda machine: write(machine.layout.drop_in(machine.live), "[Service]\nMemoryMax=99%\n"),
+    "unit": lambda machine: write(machine.layout.unit_files(machine.live)[0], SERVICE + "User=root\n"),
+    "socket": lambda machine: write(machine.layout.unit_files(machine.live)[1], "[Socket]\nSocketMode=0666\n"),
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_a_file_that_was_edited_is_named_once(machine: Machine, name: str) -> None:
+    path = EDITED[name](machine)
+    finding = only(machine)
+    assert (finding.kind, finding.subject) == ("file", str(path))
+    assert "was edited after the release was made" in finding.what
+
+
+def test_a_comment_is_no_drift(machine: Machine) -> None:
+    path = machine.home / "gunicorn.conf.py"
+    before = path.stat()
+    path.write_text("# another controller\nworkers = 2\ntimeout = 30\n")
+    os.utime(path, (before.st_atime, before.st_mtime))
+    assert look(machine).findings == []
+
+
+def test_an_edit_that_kept_the_files_time_is_found(machine: Machine) -> None:
+    path = EDITED["drop-in"](machine)
+    os.utime(path, (1, 1))
+    kinds = [finding.kind for finding in look(machine).findings]
+    assert kinds == ["file", "inventory"]
+
+
+def test_an_environment_file_that_was_edited_is_found_with_the_variables(machine: Machine) -> None:
+    path = machine.layout.environment_file(machine.live)
+    values = {**PUBLIC, **SECRETS, "APP_REVISION": "r1", "APP_RELEASE": machine.live}
+    path.write_text(render({**values, "FLASK_CONFIG": "development", "ODD": BY_HAND}))
+    found = [(finding.kind, finding.subject) for finding in look(machine).findings]
+    assert found == [
+        ("file", str(path)),
+        ("environment", "FLASK_CONFIG"),
+        ("environment", "ODD"),
+        ("inventory", "FLASK_CONFIG"),
+        ("inventory", "ODD"),
+    ]
+
+
+@pytest.mark.parametrize("body", ["FLASK_CONFIG='never closed\n", "no assignment\n"])
+def test_an_environment_file_that_is_none_is_found(machine: Machine, body: str) -> None:
+    path = machine.layout.environment_file(machine.live)
+    path.write_text(body)
+    assert only(machine).what == f"{path} can't be read as an environment file: it was edited."
+
+
+@pytest.mark.parametrize("name", ["environment file", "gunicorn.conf.py"])
+def test_a_file_that_others_may_read_or_write_is_found(machine: Machine, name: str) -> None:
+    path = machine.home / name if "." in name else machine.layout.environment_file(machine.live)
+    path.chmod(0o666)
+    finding = only(machine)
+    assert (finding.kind, finding.subject) == ("file", str(path))
+    assert f"&& chmod {'0600' if 'environment' in name else '0644'} {path}" in finding.cure
+
+
+def test_a_manifest_that_was_edited_is_found(machine: Machine) -> None:
+    path = machine.home / "release.json"
+    write(path, path.read_text().replace('"r1"', '"r2"'))
+    kinds = {(finding.kind, finding.subject) for finding in look(machine).findings}
+    assert ("file", str(path)) in kinds
+
+
+def test_a_source_link_that_leads_elsewhere_is_found(machine: Machine) -> None:
+    path = machine.home / "source"
+    source = path.readlink().name
+    inventory = wanted(machine)
+    link(path, f"../../sources/{'c3' * 32}")
+    (finding,) = drift(machine.layout, inventory, edge=machine.edge.edge).findings
+    assert finding.cure == f"On the host: ln -sfn ../../sources/{source} {path}"
+
+
+# The process
+
+
+def test_variables_that_the_process_has_otherwise_are_named(machine: Machine) -> None:
+    machine.run_process(without=("DATABASE_URL", "GREETING"), FLASK_CONFIG="development", FLASK_DEBUG=BY_HAND)
+    found = [(finding.subject, finding.what) for finding in look(machine).findings]
+    path = machine.layout.environment_file(machine.live)
+    assert found == [
+        ("FLASK_CONFIG", f"FLASK_CONFIG has another value in the process {PID} than in {path} and the unit."),
+        (
+            "DATABASE_URL, GREETING",
+            f"DATABASE_URL, GREETING are in {path} or the unit, and not in the process {PID}.",
+        ),
+        ("FLASK_DEBUG", f"FLASK_DEBUG is in the process {PID}, and neither in {path} nor in the unit."),
+    ]
+
+
+def test_a_variable_of_the_unit_is_compared_too(machine: Machine) -> None:
+    machine.run_process(without=("PYTHONSAFEPATH",), PATH="/tmp:/usr/bin", NOTE="100 sure")
+    assert [finding.subject for finding in look(machine).findings] == ["NOTE, PATH", "PYTHONSAFEPATH"]
+
+
+def test_a_secret_that_is_no_utf8_is_compared(machine: Machine) -> None:
+    machine.run_process()
+    path = machine.layout.root / f"proc/{PID}/environ"
+    path.write_bytes(path.read_bytes().replace(b"SECRET_KEY=", b"SECRET_KEY=\xff"))
+    assert only(machine).subject == "SECRET_KEY"
+
+
+def test_a_release_that_lets_other_variables_in_has_them(machine: Machine) -> None:
+    drop_in = machine.layout.drop_in(machine.live)
+    drop_in.write_text("[Service]\nMemoryMax=40%\nEnvironmentFile=-/etc/proxy.env\nEnvironment=WHO=%H\n")
+    machine.run_process(HTTP_PROXY="http://proxy", WHO="web1")
+    assert [finding.kind for finding in look(machine).findings] == ["file"]
+
+
+def test_a_process_that_wrote_its_title_over_its_environment_is_not_guessed_at(machine: Machine) -> None:
+    machine.run_process(argv=["gunicorn: master [wsgi:app]"])
+    (machine.layout.root / f"proc/{PID}/environ").write_bytes(b"\0" * 400)
+    report = look(machine)
+    assert report.findings == []
+    assert "setproctitle" in report.unchecked[0]
+    os.utime(machine.layout.environment_file(machine.live))
+    assert "was written after the process 4711 had started" in only(machine).what
+
+
+def test_a_process_that_has_nothing_of_its_release_is_found(machine: Machine) -> None:
+    (machine.layout.root / f"proc/{PID}/environ").write_bytes(b"LANG=C\0")
+    assert "SECRET_KEY" in only(machine).subject
+
+
+def test_another_command_line_is_found_and_not_shown(machine: Machine) -> None:
+    machine.run_process(argv=["/usr/bin/python3", "-m", "gunicorn", f"--password={BY_HAND}"])
+    finding = only(machine)
+    assert (finding.kind, finding.subject) == ("process", f"process {PID}")
+    assert "another command line" in finding.what
+
+
+def test_another_interpreter_is_found_and_one_that_was_replaced(machine: Machine) -> None:
+    exe = machine.layout.root / f"proc/{PID}/exe"
+    link(exe, "/opt/python/bin/python3")
+    assert "runs /opt/python/bin/python3, and the venv of release" in only(machine).what
+    link(exe, f"{os.path.realpath(sys.executable)} (deleted)")
+    assert "was replaced on this host since it started" in only(machine).what
+
+
+def test_a_file_that_was_edited_and_put_back_under_a_running_process_is_found(machine: Machine) -> None:
+    os.utime(machine.home / "gunicorn.conf.py")
+    finding = only(machine)
+    assert (finding.kind, finding.subject) == ("process", str(machine.home / "gunicorn.conf.py"))
+
+
+def test_a_process_that_has_just_ended_is_told_of_its_unit(machine: Machine) -> None:
+    machine.facts[machine.service] = {"MainPID": "4712"}
+    assert look(machine).findings == []
+
+
+# Source and venv
+
+
+def test_a_source_that_was_edited_is_found(machine: Machine) -> None:
+    path = write(machine.home / "source/shop/views.py", "views = 'edited'\n").resolve()
+    finding = only(machine)
+    assert (finding.kind, finding.subject) == ("source", str(path))
+
+
+def test_a_file_that_was_added_to_a_source_or_removed_is_found(machine: Machine) -> None:
+    source = machine.home.joinpath("source").resolve()
+    added = write(source / "shop/backdoor.py", "")
+    assert only(machine).subject == str(added)
+    added.unlink()
+    (source / "shop/views.py").unlink()
+    assert only(machine).subject == str(source / "shop")
+
+
+def test_bytecode_of_a_source_is_no_drift(machine: Machine) -> None:
+    write(machine.home / "source/__pycache__/wsgi.cpython-311.pyc", "made again")
+    assert look(machine).findings == []
+
+
+def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machine: Machine) -> None:
+    """One from git, whose digest is that of its commit."""
+    source = create(machine.layout, OLD, source="c3" * 32).partition("-")[2]
+    assert source
+    path = machine.layout.sources / ("c3" * 32) / "wsgi.py"
+    path.write_text("app = None\n")
+    for each in (path, path.parent):
+        os.utime(each, (1, 1))
+    checked = _integrity.check_source(machine.layout, "c3" * 32)
+    assert (checked.faults, "it came from git" in checked.unchecked) == ([], True)
+    os.utime(path, (time.time() + 60, time.time() + 60))
+    assert _integrity.check_source(machine.layout, "c3" * 32).faults == [f"{path} was changed"]
+
+
+def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
+    machine.home.joinpath("source").resolve().rename(machine.layout.sources / "away")
+    assert only(machine).kind == "source"
+
+
+def test_a_large_source_is_not_read(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_integrity, "BYTES", 3)
+    report = look(machine)
+    assert (report.findings, len(report.unchecked)) == ([], 1)
+
+
+def test_a_venv_with_a_changed_a_missing_and_an_added_file_names_them(machine: Machine) -> None:
+    site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
+    write(site / "flask/app.py", "class Flask: evil = True\n")
+    (site.parents[2] / "bin/flask").unlink()
+    write(site / "backdoor.pth", "import os\n")
+    found = [finding.what for finding in look(machine).findings if finding.kind == "venv"]
+    assert found == [
+        f"{site.parents[2] / 'bin'} was changed (something was removed).",
+        f"{site} was changed (backdoor.pth).",
+        f"{site / 'flask/app.py'} was changed.",
+        f"{site.parents[2] / 'bin/flask'} is missing.",
+    ]
+
+
+def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: Machine) -> None:
+    site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
+    rows = "".join(f"gone{number}.py,sha256=x,1\n" for number in range(20))
+    write(site / "flask-3.1.dist-info/RECORD", rows)
+    found = look(machine).findings
+    assert len(found) == _drift.NAMED + 1
+    assert found[-1].what.startswith("So were 15 more files of")
+
+
+def test_a_venv_that_was_never_finished_or_has_lost_its_python_is_found(machine: Machine) -> None:
+    venv = machine.layout.venvs / VENV
+    link(venv / "bin/python", "/nowhere/python3")
+    found = [finding for finding in look(machine).findings if finding.kind == "venv"]
+    assert [finding.what for finding in found] == [f"{venv / 'bin/python'} leads to no Python interpreter."]
+    assert found[0].cure.startswith("Deploy: ")
+    (venv / "greenlight.json").unlink()
+    assert "was never finished" in next(each for each in look(machine).findings if each.kind == "venv").what
+
+
+def test_there_is_a_time_limit_for_a_venv_and_it_is_told(machine: Machine) -> None:
+    checked = _integrity.check_venv(machine.layout.venvs / VENV, seconds=-1)
+    assert checked.unchecked.startswith("1 packages of")
+
+
+# The inventory
+
+
+def test_variables_that_the_inventory_has_otherwise_are_named(machine: Machine) -> None:
+    variables = {**PUBLIC, **SECRETS, "SECRET_KEY": BY_HAND, "NEW": "new"}
+    del variables["GREETING"]
+    found = [(finding.kind, finding.subject) for finding in look(machine, variables=variables).findings]
+    assert found == [("inventory", "SECRET_KEY"), ("inventory", "NEW"), ("inventory", "GREETING")]
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "told"),
+    [
+        ("gunicorn", "workers = 4\ntimeout = 30\n", "inventory makes (workers): flask_app_gunicorn_*"),
+        ("drop_in", "[Service]\nMemoryMax=1G\nTasksMax=9\n", "(MemoryMax, TasksMax): flask_app_service_*"),
+        ("service", SERVICE + "UMask=0077\n", "(UMask): the role's template"),
+        ("socket", "[Socket]\nBacklog=9\n", "(Backlog): the role's template"),
+        ("command", "flask db upgrade", "inventory makes: flask_app_release_command"),
+    ],
+)
+def test_settings_that_the_inventory_has_otherwise_are_named(machine: Machine, part: str, text: str, told: str) -> None:
+    finding = only(machine, **{part: text})
+    assert finding.kind == "inventory"
+    assert told in finding.what
+
+
+def test_names_of_variables_that_are_set_otherwise_are_found(machine: Machine) -> None:
+    assert only(machine, release_variable="RELEASE_ID").subject == "RELEASE_ID"
+    found = look(machine, revision_variable="GIT_COMMIT").findings
+    assert [finding.subject for finding in found] == ["GIT_COMMIT", "APP_REVISION"]
+
+
+def test_a_value_that_no_process_can_have_is_told_by_name(machine: Machine) -> None:
+    assert only(machine, variables={"FLAG": True}).what.startswith("FLAG is a bool")
+
+
+def test_what_says_nothing_of_the_running_release_is_no_drift(machine: Machine) -> None:
+    assert look(machine, reversible=False, secret_names=["SECRET_KEY"]).findings == []
+
+
+# How users reach it
+
+
+def test_a_site_that_was_edited_is_found_and_a_comment_is_not(machine: Machine) -> None:
+    path = machine.edge.tree.etc / "sites-enabled/shop.conf"
+    text = path.read_text()
+    path.write_text(f"# somebody else's Ansible\n{text}")
+    assert look(machine).findings == []
+    path.write_text(f"{text}# and\nserver {{ listen 81; }}\n")
+    assert (only(machine).kind, only(machine).subject) == ("nginx", str(path))
+    path.unlink()
+    assert "is missing" in only(machine).what
+
+
+def test_a_site_that_is_no_text_is_found(machine: Machine) -> None:
+    (machine.edge.tree.etc / "sites-enabled/shop.conf").write_bytes(b"# \xff\n")
+    assert only(machine).what == "A file of the site is no UTF-8: it was edited."
+
+
+def test_another_tls_mode_is_found(machine: Machine) -> None:
+    found = look(machine, site=replace(SITE, tls=Tls("self_signed"))).findings
+    assert [finding.kind for finding in found] == ["certificate"]
+
+
+def test_another_drop_in_of_nginx_is_found(machine: Machine) -> None:
+    assert "nginx.service.d" in only(machine, site=replace(SITE, drop_in="[Service]\n")).subject
+
+
+def test_a_change_of_nginx_that_was_never_confirmed_is_found(machine: Machine) -> None:
+    write(machine.edge.tree.state / "shop.json", '{"begun": "x"}')
+    assert only(machine).kind == "unfinished"
+
+
+def test_an_nginx_that_does_not_run_or_come_back_is_found(machine: Machine) -> None:
+    machine.facts["nginx.service"] = {"ActiveState": "failed"}
+    assert only(machine).what == "nginx.service is failed."
+    machine.facts.clear()
+    machine.disabled.add("nginx.service")
+    assert only(machine).what == "nginx.service is not enabled: a reboot would not start it."
+
+
+def test_a_host_without_nginx_is_found(machine: Machine) -> None:
+    (machine.edge.root / "bin/nginx").unlink()
+    assert only(machine).what == "Nginx is not installed."
+
+
+class TestCertificate:
+    """Of a site with a certificate of its own."""
+
+    @pytest.fixture
+    def site(self, machine: Machine) -> Site:
+        text = f"{OWNER}\nserver {{\nssl_certificate {machine.layout.certificate}/fullchain.pem;\n}}\n"
+        site = replace(SITE, files={"sites-enabled/shop.conf": text}, tls=Tls("self_signed"))
+        machine.edge.edge.publish(site)
+        return site
+
+    def test_one_that_is_served_is_no_drift(self, machine: Machine, site: Site) -> None:
+        assert look(machine, site=site).findings == []
+
+    def test_one_that_nginx_has_not_read_is_found(
+        self, machine: Machine, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_certificate, "served", lambda port, name: b"older")
+        assert "serves another certificate" in only(machine, site=site).what
+        monkeypatch.setattr(_certificate, "served", lambda port, name: b"")
+        assert "serves no certificate for shop.example.org on port 443" in only(machine, site=site).what
+
+    def test_a_key_that_others_may_read_is_found(self, machine: Machine, site: Site) -> None:
+        key = machine.layout.certificate / "privkey.pem"
+        key.chmod(0o644)
+        assert only(machine, site=site).cure == f"On the host: chmod 0600 {key}"
+
+    def test_none_where_the_inventory_asks_for_one_of_its_own_is_found(self, machine: Machine, site: Site) -> None:
+        tls = Tls("provided", chain="chain", key="key")
+        assert only(machine, site=replace(site, tls=tls)).kind == "certificate"

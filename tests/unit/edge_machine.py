@@ -29,7 +29,7 @@ tree=${{conf%/nginx.conf}}
 echo "nginx test $tree" >>{log}
 refuse() {{ echo "nginx: [emerg] $1" >&2; exit 1; }}
 [ -e {state}/live-bad ] && [ "$tree" = {etc} ] && refuse "live tree refused"
-for found in $(grep -roE 'bad|/[^ ]+[.]pem' "$tree"); do
+for found in $(grep -rowE 'bad|/[^ ]+[.]pem' "$tree"); do
     case ${{found#*:}} in
         bad) refuse "unknown directive in ${{found%%:*}}:1" ;;
         *) [ -s "${{found#*:}}" ] || refuse "cannot load ${{found#*:}}" ;;

@@ -42,7 +42,7 @@ conf={etc}/nginx.conf
 tree=$(dirname "$conf")
 echo "test $tree" >>{log}
 [ -e {live_bad} ] && [ "$tree" = {etc} ] && {{ echo "nginx: [emerg] live tree refused" >&2; exit 1; }}
-bad=$(grep -rl bad "$tree" | head -n 1)
+bad=$(grep -rlw bad "$tree" | head -n 1)
 [ -z "$bad" ] || {{ echo "nginx: [warn] noise" >&2; echo "nginx: [emerg] unknown directive in $bad:1" >&2; exit 1; }}
 if [ "$(grep -rl 'server_name shop.example.org;' "$tree" | wc -l)" -gt 1 ]; then
     echo 'nginx: [warn] conflicting server name "shop.example.org" on 0.0.0.0:80, ignored' >&2

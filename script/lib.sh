@@ -115,6 +115,7 @@ find_python() {
 fill_venv() {
   local python=$1 lock=$2
   if ! "$repository/.venv/bin/pip" --version 2>/dev/null | grep -qF "$repository/.venv/"; then
+    [[ ! -L $repository/.venv ]] || rm "$repository/.venv" # what it leads to is somebody else's, and --clear would empty it
     "$python" -m venv --clear "$repository/.venv"
   fi
   "$repository/.venv/bin/python" -m pip install --require-hashes --disable-pip-version-check --requirement "$lock"

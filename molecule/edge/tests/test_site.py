@@ -19,6 +19,13 @@ from tests.deployed import APP, ROOT, SITE, Server, run_play
 #: Its name tells its contents, so browsers may keep it.
 FINGERPRINTED = "app.0123456789abcdef.css"
 CSS = "body { color: black }\n" * 100
+#: What a request looks like to the app.
+ECHO = """
+
+@pages.get("/echo")
+def echo() -> Response:
+    return jsonify(headers={**request.headers}, remote=request.remote_addr, scheme=request.scheme, host=request.host)
+"""
 HEADERS_ONLY = ("--output", "/dev/null", "--dump-header", "-")
 MAINTENANCE = ROOT / "playbooks/maintenance.yml"
 
@@ -26,6 +33,8 @@ MAINTENANCE = ROOT / "playbooks/maintenance.yml"
 def source(directory: Path, *, fingerprinted: bool) -> str:
     """The example app with static files of every kind; the next release has one of them no more."""
     made = variants.make("good_change", directory, label=f"label {time.time_ns()}")
+    with (made / "guestbook/views.py").open("a") as views:
+        views.write(ECHO)
     static = made / "guestbook/static"
     (static / "plain.css").write_text(CSS)
     (static / ".hidden").write_text("not for visitors")
@@ -142,6 +151,39 @@ def test_a_request_id_is_made_passed_on_logged_and_returned(server: Server) -> N
     hostile = server.curl("/", "--header", 'X-Request-ID: "}<script>').headers["x-request-id"]
     assert "script" not in hostile
     assert [line["request_id"] for line in log(server)][-3:] == [made, own, hostile]
+
+
+def echo(server: Server, *claims: str) -> dict[str, Any]:
+    """What the app sees of a request with these headers."""
+    options = [word for claim in claims for word in ("--header", claim)]
+    found: dict[str, Any] = server.curl("/echo", *options).json
+    return found
+
+
+def test_the_app_gets_the_request_id(server: Server) -> None:
+    assert echo(server, "X-Request-ID: my-own-id-1")["headers"]["X-Request-Id"] == "my-own-id-1"
+
+
+def test_the_app_believes_of_a_client_what_a_trusted_proxy_tells(server: Server) -> None:
+    seen = echo(server, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http")
+    assert (seen["remote"], seen["scheme"]) == ("203.0.113.9", "http")
+
+
+def test_the_app_hears_nothing_of_what_a_client_claims(deployed: dict[str, Any], one_server: Server) -> None:
+    assert run_play(**{**deployed, "flask_app_nginx_trusted_proxies": []}, limit=one_server.name).code == 0
+    forged = ["X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Real-Ip", "Forwarded"]
+    claims = [f"{name}: forged" for name in forged]
+    seen = echo(one_server, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", *claims)
+    assert (seen["remote"] != "203.0.113.9", seen["scheme"]) == (True, "https")
+    assert set(forged).isdisjoint(seen["headers"])
+    assert run_play(**deployed, limit=one_server.name).code == 0
+
+
+def test_nobody_reaches_a_candidate_by_guessing(server: Server) -> None:
+    answer = server.curl("/health", "--header", "X-Greenlight-Rehearsal: candidate")
+    assert (answer.status, answer.json["release"]) == (200, server.live)
+    word = server.root(f"cut -d '\"' -f 2 /etc/{APP}/rehearsal.map")
+    assert server.curl("/health", "--header", f"X-Greenlight-Rehearsal: {word}").status == 503  # there is none now
 
 
 def test_the_address_of_a_client_is_the_one_that_a_trusted_proxy_tells(server: Server) -> None:

@@ -44,6 +44,19 @@ def second(server: Server, **variables: Any) -> Played:
     )
 
 
+def test_nginx_has_no_warning_about_an_app_with_the_longest_name(first: Server) -> None:
+    name = "an-app-with-the-longest-name-oh"
+    assert len(name) == 31
+    own = {"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:////var/lib/{name}/x.db"}
+    variables = {"flask_app_name": name, "flask_app_server_names": ["long.test"], "flask_app_secrets": own}
+    done = second(first, **variables)
+    assert done.code == 0, done.output
+    said = first.host.run("nginx -t").stderr
+    assert ("test is successful" in said, "[warn]" in said) == (True, False)
+    assert first.curl("/static/style.css", site="long.test").status == 200
+    assert second(first, **variables, flask_app_state="absent").code == 0
+
+
 def test_one_app_comes_breaks_goes_back_and_is_removed_without_a_lost_request_of_the_other(
     first: Server, tmp_path: Path
 ) -> None:

@@ -107,6 +107,12 @@ class Mix:
             yield card
 
 
+#: The mix in two, for a time of many reloads over TLS. A worker of Nginx that goes closes its idle connections at once,
+#: and a POST that is on its way to one at that instant is lost by HTTP/1.1 itself (RFC 9112, section 9.5): so only what
+#: may be sent again is sent on a connection that was used before. Nginx 1.27.4 can wait a while; Debian's can't.
+HALVES = (Mix(kept_alive=0), Mix(fast=0.95, slow=0.05, post=0, upload=0, kept_alive=1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """One load: where to, how much, how long.

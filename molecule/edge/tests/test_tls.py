@@ -13,7 +13,7 @@ import pytest
 
 from tests.certificates import certificate, issuer, key, key_pem, served
 from tests.deployed import APP, DIRECTORY, Played, Server, connect, run_play, servers
-from tests.load.load import Load
+from tests.load.load import HALVES, Load
 
 #: Each server has a name of its own, by which the ACME server finds it.
 NAMED: dict[str, Any] = {"flask_app_server_names": ["{{ inventory_hostname }}.guestbook.test"]}
@@ -55,7 +55,7 @@ def change(*, https: bool, **variables: Any) -> Played:
         loads = []
         for server in all_servers():
             for url in [server.url, *([server.https_url] if https else [])]:
-                loads.append(stack.enter_context(Load(url, name(server), 50)))
+                loads += [stack.enter_context(Load(url, name(server), 25, mix=half)) for half in HALVES]
         done = run_play(**{**BOTH, **variables})
         time.sleep(1)
     assert done.code == 0, done.output
@@ -170,10 +170,12 @@ def test_the_timer_renews_in_time_and_nginx_serves_the_new_one_without_a_lost_re
     server.root("systemctl start certbot.service")
     assert served(server, name(server)).serial_number == before.serial_number  # it isn't time yet
 
-    with Load(server.https_url, name(server), 100) as load:
+    with ExitStack() as stack:
+        loads = [stack.enter_context(Load(server.https_url, name(server), 50, mix=half)) for half in HALVES]
         renew(server)
         time.sleep(2)
-    assert load.result.failed == 0, str(load.result)
+    for load in loads:
+        assert load.result.failed == 0, str(load.result)
     assert served(server, name(server)).serial_number != before.serial_number
     done = run_play(**BOTH, **acme(14002), limit=server.name)
     assert done.code == 0, done.output

@@ -25,7 +25,6 @@ def service(server: Server) -> str:
     [
         ("Type", "notify"),
         ("ActiveState", "active"),
-        ("UnitFileState", "enabled"),
         ("User", APP),
         ("TasksMax", "512"),
         ("KillMode", "mixed"),
@@ -42,6 +41,11 @@ def service(server: Server) -> str:
 def test_the_unit_really_has(server: Server, name: str, expected: str) -> None:
     # systemctl leaves empty properties out.
     assert properties(server, service(server)).get(name, "") == expected
+
+
+def test_a_reboot_starts_the_unit(server: Server) -> None:
+    # Not the property UnitFileState, which systemd remembers from before until it is reloaded.
+    assert server.root(f"systemctl is-enabled {service(server)}") == "enabled"
 
 
 def test_the_unit_has_a_memory_limit_that_leaves_room_for_two_releases(server: Server) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpaqueVariablesAction
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, load_spec, merged
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpaqueVariablesAction, refuse_misspelt
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged
 
 
 class ActionModule(OpaqueVariablesAction):
@@ -22,10 +20,7 @@ class ActionModule(OpaqueVariablesAction):
     argument = "variables"
 
     def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        # A variable that is misspelt would be ignored in silence, and the host compared with less than was meant.
-        misspelt = inputs.misspelt(known, load_spec(known["role_path"]))
-        if misspelt:
-            raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
+        refuse_misspelt(known)
         given = dict(arguments)
         form = given.pop("format", "text")
         given["secrets"] = encoded(merged(self._templar, known, given.pop("secrets_from", [])))

@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _integrity
 from ansible_collections.greenlight.flask.plugins.module_utils import _process as processes
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts, parse
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -33,6 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     Release,
     Releases,
     Specification,
+    as_made,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import is_complete
 
@@ -526,35 +527,6 @@ def properties(unit: str) -> dict[str, str]:
     asked = [f"--property={name}" for name in names]
     done = run(["systemctl", "show", unit, "--timestamp=unix", *asked])
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-
-
-def as_made(layout: Layout, release: Release) -> Specification:
-    """Describe a release by its files as they are now.
-
-    Raises:
-        ValueError: one of them can't be read as what it is.
-    """
-    manifest, home = release.manifest, layout.release(release.id)
-    variable = str(manifest.get("release_variable"))
-    variables = parse(read(layout.environment_file(release.id)) or "")
-    variables.pop(variable, None)
-    service, socket = layout.unit_files(release.id)
-    return Specification(
-        time="",
-        source=str(manifest.get("source")),
-        venv=str(manifest.get("venv")),
-        revision=str(manifest.get("revision")),
-        environment=str(manifest.get("environment")),
-        variables=variables,
-        secret_names=sorted(release.secret_names),
-        release_variable=variable,
-        command=read(home / COMMAND) or "",
-        reversible=release.reversible,
-        gunicorn=read(home / GUNICORN) or "",
-        drop_in=read(layout.drop_in(release.id)) or "",
-        service=read(service) or "",
-        socket=read(socket) or "",
-    )
 
 
 def _settings(text: str) -> list[str]:

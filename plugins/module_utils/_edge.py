@@ -171,7 +171,7 @@ class Edge:
                 try:
                     acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
                 except GreenlightError:
-                    with contextlib.suppress(GreenlightError):
+                    with contextlib.suppress(GreenlightError):  # it would hide why; the next run looks again
                         self._go_back(before, targets, pointed)
                     raise
                 changed = True

@@ -314,3 +314,32 @@ def _linked_release(path: Path, suffix: str) -> str:
         return ""
     name = name[: -len(suffix)] if suffix and name.endswith(suffix) else name
     return name if RELEASE_ID.match(name) else ""
+
+
+def as_made(layout: Layout, release: Release) -> Specification:
+    """Describe a release by its files as they are now.
+
+    Raises:
+        ValueError: one of them can't be read as what it is.
+    """
+    manifest, home = release.manifest, layout.release(release.id)
+    variable = str(manifest.get("release_variable"))
+    variables = parse(read(layout.environment_file(release.id)) or "")
+    variables.pop(variable, None)
+    service, socket = layout.unit_files(release.id)
+    return Specification(
+        time="",
+        source=str(manifest.get("source")),
+        venv=str(manifest.get("venv")),
+        revision=str(manifest.get("revision")),
+        environment=str(manifest.get("environment")),
+        variables=variables,
+        secret_names=sorted(release.secret_names),
+        release_variable=variable,
+        command=read(home / COMMAND) or "",
+        reversible=release.reversible,
+        gunicorn=read(home / GUNICORN) or "",
+        drop_in=read(layout.drop_in(release.id)) or "",
+        service=read(service) or "",
+        socket=read(socket) or "",
+    )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
@@ -14,11 +14,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import rea
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
-    COMMAND,
-    GUNICORN,
     Release,
     Releases,
-    Specification,
+    as_made,
     listed,
 )
 
@@ -79,26 +77,15 @@ def rotated(layout: Layout, time: str, keys: Keys, by: str) -> Release:
     """
     releases = Releases(layout)
     live = _live(layout)
-    release_variable = str(live.manifest["release_variable"])
-    old = {release_variable, keys.variable, keys.fallbacks_variable}
-    variables = {name: value for name, value in _live_environment(layout).items() if name not in old}
-    home = layout.release(live.id)
-    service, socket = layout.unit_files(live.id)
-    specification = Specification(
+    made = as_made(layout, live)
+    old = {made.release_variable, keys.variable, keys.fallbacks_variable}
+    variables = {name: value for name, value in made.variables.items() if name not in old}
+    specification = replace(
+        made,
         time=time,
-        source=str(live.manifest["source"]),
-        venv=str(live.manifest["venv"]),
-        revision=str(live.manifest["revision"]),
-        environment=str(live.manifest["environment"]),
         variables={**variables, **keys.variables()},
         secret_names=[*(live.secret_names - old), *keys.variables()],
-        release_variable=release_variable,
-        command=read(home / COMMAND) or "",
         reversible=True,  # its command has run for the live release and is not run again
-        gunicorn=read(home / GUNICORN) or "",
-        drop_in=read(layout.drop_in(live.id)) or "",
-        service=read(service) or "",
-        socket=read(socket) or "",
     )
     found = releases.find(specification.digest(key(layout)))
     return found or releases.create(specification, key(layout), by)

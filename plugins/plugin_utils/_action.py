@@ -13,6 +13,13 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import exe
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, load_spec, merged
 
 
+def refuse_misspelt(known: Mapping[str, Any]) -> None:
+    """Fail where a variable is no variable of the role: it would be ignored in silence."""
+    misspelt = inputs.misspelt(known, load_spec(known["role_path"]))
+    if misspelt:
+        raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
+
+
 class ModuleAction(ActionBase):  # type: ignore[misc]
     """Run the module of the same name with the task's options; its result never has them. Subclasses name it."""
 
@@ -53,10 +60,7 @@ class LockingAction(ModuleAction):
     """
 
     def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        spec = load_spec(known["role_path"])
-        misspelt = inputs.misspelt(known, spec)
-        if misspelt:
-            raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
+        refuse_misspelt(known)
         given = dict(arguments)
         by = str(given.pop("by"))
         if self._task.check_mode:

@@ -143,7 +143,7 @@ def test_keys_are_for_root_only_and_what_is_not_served_is_gone(server: Server) -
     assert run_play(**BOTH, **provided(*(name(each) for each in all_servers()))).code == 0
     assert server.root(f"stat -L -c '%a %U' /etc/{APP}/tls/live/privkey.pem") == "600 root"
     assert len(server.root(f"ls -d /etc/{APP}/tls/*").split()) == 2  # the link and where it leads
-    assert server.root("ls /etc/letsencrypt/renewal 2>/dev/null || true") == ""
+    assert server.root("ls /etc/letsencrypt/renewal 2>/dev/null || true") == ""  # without certbot there is none
 
 
 def renew(server: Server) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +46,9 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
     if path.is_file() and path.read_bytes() == content.encode() and (path.stat().st_mode & 0o7777) == mode:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-    unfinished = Path(name)
+    unfinished = path.with_name(f"{UNFINISHED}{path.name}")  # what a killed run left is replaced by the next one's
+    unfinished.unlink(missing_ok=True)
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(content)

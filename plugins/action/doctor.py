@@ -14,7 +14,14 @@ from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.modules.doctor import SPEC
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import examine
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, Finding, counts, together, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
+    ERROR,
+    WARNING,
+    Finding,
+    counts,
+    together,
+    told,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain
 
 #: What the preflight says too, and the doctor has findings of its own for.
@@ -32,17 +39,19 @@ class ActionModule(preflight.ActionModule):
         del tmp
         _, given = self.validate_argument_spec(SPEC)
         result["changed"] = False
-        result.update(_tell(given) if given["results"] else self._examine(dict(task_vars or {})))
+        result.update(_tell(given) if given["results"] else self._examine(dict(task_vars or {}), given["app"]))
         return result
 
-    def _examine(self, known: dict[str, Any]) -> dict[str, Any]:
+    def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
         values, problems = self._validated(known)
         findings = []
         if values:
             problems += [
                 problem for problem in preflight._controller_problems(values) if not _TWICE.match(problem.what)
             ]
-            findings = examine(values, self._place(known))
+            findings = examine(values, self._place(known), plain(app.get("app_says")))
+            if app and not app.get("app_says"):
+                findings.append(_unheard(str(app.get("msg", "")).strip()))
         listed = [_input(problem) for problem in problems] + findings
         return {
             "app": str(values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
@@ -55,6 +64,11 @@ class ActionModule(preflight.ActionModule):
 def _input(problem: Problem) -> Finding:
     subject = next((word.rstrip(":,;") for word in problem.what.split() if word.startswith("flask_app_")), "inventory")
     return Finding("input", ERROR, subject, problem.what, problem.cure)
+
+
+def _unheard(why: str) -> Finding:
+    what = f"the app itself could not be asked: {why.splitlines()[0] if why else 'no answer'}."
+    return Finding("unheard-app", WARNING, "flask_app_doctor_hosts", what, "Mend that, or leave the hosts out.")
 
 
 def _tell(given: Mapping[str, Any]) -> dict[str, Any]:

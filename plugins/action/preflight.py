@@ -14,6 +14,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.module_utils._credentials import SUFFIX
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, deploy_problems
@@ -122,6 +123,8 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         {f"{values['flask_app_secret_key_variable']}_FALLBACKS": ""} if values["flask_app_secret_key_fallbacks"] else {}
     )
     reserved = [values[f"flask_app_{name}_variable"] for name in ("environment", "revision", "release")]
+    if values["flask_app_secrets_as"] == "credentials":
+        reserved += [f"{name}{SUFFIX}" for name in variables["flask_app_secrets"]]
     return [
         *inputs.name_problems(values["flask_app_name"]),
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),

@@ -106,6 +106,30 @@ options:
         default: {}
 """
 
+    QUESTION = r"""
+options:
+  question:
+    description: What the app itself is asked.
+    type: dict
+    suboptions:
+      ask:
+        description: Whether it is asked.
+        type: bool
+        default: true
+      environment_keys:
+        description:
+          - Keys of C(app.config); the first that is there names the environment.
+          - Empty asserts no environment.
+        type: list
+        elements: str
+        default: []
+      accepted:
+        description: Findings that were accepted, as their id, or id and subject with a colon between.
+        type: list
+        elements: str
+        default: []
+"""
+
     SITE = r"""
 options:
   site:

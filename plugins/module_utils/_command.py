@@ -36,10 +36,12 @@ def run(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     errors: str = "replace",
+    given: str = "",
 ) -> Finished:
     """Run ``argv`` for at most ``seconds`` with ``environment`` laid over our own; never raises for a bad exit.
 
-    ``errors`` says what becomes of output that is no UTF-8; file names need ``surrogateescape``.
+    ``given`` is its standard input. ``errors`` says what becomes of output that is no UTF-8; file names need
+    ``surrogateescape``.
     """
     merged = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
@@ -50,7 +52,7 @@ def run(
             capture_output=True,
             text=True,
             errors=errors,
-            stdin=subprocess.DEVNULL,
+            input=given,
             # What is inheritable is the guard of the lock: a program that outlives us still holds it.
             close_fds=False,
             timeout=seconds,

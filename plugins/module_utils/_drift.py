@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
+from ansible_collections.greenlight.flask.plugins.module_utils import _credentials as credentials
 from ansible_collections.greenlight.flask.plugins.module_utils import _integrity as integrity
 from ansible_collections.greenlight.flask.plugins.module_utils import _process as processes
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
@@ -282,7 +283,7 @@ class Look:
         places = [layout.root / top / f"{name}.d" for top in DROP_INS for name in names]
         found = {path for place in places for path in place.glob("*.conf")}
         found |= {Path(path) for path in facts.get("DropInPaths", "").split()}
-        own = {layout.drop_in(_instance(unit))}
+        own = set(layout.settings_files(_instance(unit)))
         return sorted(path for path in found - own if path.parent.name != f"{Path(unit).suffix[1:]}.d")
 
     # The files of the live release
@@ -296,6 +297,9 @@ class Look:
             layout.environment_file(live.id): 0o600,
             **dict.fromkeys((home / GUNICORN, home / COMMAND, layout.drop_in(live.id), service, socket), 0o644),
         }
+        names = credentials.held(layout, live.id)
+        files |= {layout.credentials(live.id) / name: 0o600 for name in names}
+        files |= {layout.credentials_drop_in(live.id): 0o644} if names else {}
         for path, mode in files.items():
             if not path.is_file():
                 add("file", path, f"{path} is missing.", self._deploy)
@@ -352,8 +356,22 @@ class Look:
         elif process.program and process.program != python:
             what = f"The {name} runs {process.program}, and the venv of release {live.id} has {python}."
             self.report.add("process", name, what, again)
+        self._credentials(live, name)
         shown = self._environment(live, process, name)
         self._age(live, facts, name, shown=shown)
+
+    def _credentials(self, live: Release, name: str) -> None:
+        """Compare what systemd has handed over with the release's files."""
+        path = self.layout.credentials(live.id)
+        held = credentials.held(self.layout, live.id)
+        loaded = credentials.loaded(self.layout, self.layout.service_unit(live.id)) if held else {}
+        found = processes.compare(self._key(), held, loaded)
+        for names, what in (
+            (found.changed, f"have other values as credentials of the {name} than in {path}"),
+            (found.missing, f"are in {path}, and no credentials of the {name}"),
+        ):
+            if names:
+                self._variables("environment", names, what, self._again(live.id))
 
     def _environment(self, live: Release, process: processes.Process, name: str) -> bool:
         """Compare the process's variables with its release's; say whether the kernel shows them."""
@@ -380,7 +398,7 @@ class Look:
         """Name what was written after the process has read it."""
         started = facts.get("ExecMainStartTimestamp", "").removeprefix("@")
         home = self.layout.release(live.id)
-        paths = [home / GUNICORN, self.layout.drop_in(live.id), self.layout.unit_files(live.id)[0]]
+        paths = [home / GUNICORN, *self.layout.settings_files(live.id)]
         paths += [] if shown else [self.layout.environment_file(live.id)]
         told = {finding.subject for finding in self.report.findings}
         for path in paths if started.isdigit() else []:
@@ -440,6 +458,10 @@ class Look:
         if wanted.release_variable != made.release_variable:
             what = f"flask_app_release_variable is {wanted.release_variable}, and in the live release it is another."
             self.report.add("inventory", wanted.release_variable, what, self._deploy)
+        if set(wanted.credentials) != set(made.credentials):
+            as_what = "credentials" if wanted.credentials else "variables"
+            what = f"flask_app_secrets_as asks for secrets as {as_what}, and the live release gets them otherwise."
+            self.report.add("inventory", "flask_app_secrets_as", what, self._deploy)
         found = processes.compare(self._key(), texts, environment_texts(made.variables))
         for names, what in (
             (found.changed, f"have other values in the inventory than in {path}"),

@@ -56,6 +56,10 @@ class Layout:
     def environment_file(self, release: str) -> Path:
         return self.environment_files / f"{release}.env"
 
+    def credentials(self, release: str) -> Path:
+        """The directory with the release's credentials, a file each; there only where it has some."""
+        return self.environment_files / f"{release}.credentials"
+
     @property
     def srv(self) -> Path:
         return self.root / "srv" / self.app
@@ -151,3 +155,12 @@ class Layout:
 
     def drop_in(self, release: str) -> Path:
         return self.units / f"{self.service_unit(release)}.d" / "release.conf"
+
+    def credentials_drop_in(self, release: str) -> Path:
+        """Names the release's credentials; there only where it has some."""
+        return self.drop_in(release).with_name("credentials.conf")
+
+    def settings_files(self, release: str) -> tuple[Path, ...]:
+        """The files with the service's settings, in the order in which systemd reads them (systemd.unit(5))."""
+        service, _ = self.unit_files(release)
+        return service, self.credentials_drop_in(release), self.drop_in(release)

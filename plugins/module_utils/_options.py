@@ -49,6 +49,12 @@ CONTRACT = {
     "fields": {"type": "dict", "default": {}},
     "subset": {"type": "dict", "default": {}},
 }
+#: What the app itself is asked.
+QUESTION = {
+    "ask": {"type": "bool", "default": True},
+    "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "accepted": {"type": "list", "elements": "str", "default": []},
+}
 PATIENCE = {
     "start_seconds": {"type": "float", "default": 60},
     "probe_seconds": {"type": "float", "default": 5},

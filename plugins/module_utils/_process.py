@@ -99,7 +99,7 @@ def look(root: Path, pid: int) -> Process | None:
 
 
 def declared(layout: Layout, release: str) -> Declared:
-    """Read from the unit, its drop-in and the environment file what the process of ``release`` is to have.
+    """Read from the unit, its drop-ins and the environment file what the process of ``release`` is to have.
 
     Raises:
         ValueError: the environment file can't be read as one.
@@ -157,9 +157,8 @@ def _words(path: Path) -> list[str]:
 
 
 def _service_settings(layout: Layout, release: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings of the Service section of the release's unit and drop-in, in systemd's order."""
-    service, _ = layout.unit_files(release)
-    for path in (service, layout.drop_in(release)):
+    """Yield the settings of the Service section of the release's unit and drop-ins, in systemd's order."""
+    for path in layout.settings_files(release):
         section = ""
         for line in (read(path) or "").splitlines():
             if line.startswith("["):

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,10 +25,22 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     remove_unfinished,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._history import (
+    attempted,
+    irreversible_since,
+    live_once,
+    record,
+    told_live,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
+    UNASKED,
+    Question,
+    Seen,
+    asking,
+    faults_of,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import holder
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Release, Releases
 
@@ -110,13 +121,19 @@ def prove_candidate(
     path: str,
     bounds: Bounds,
     url: str = "",
-) -> Proof:
-    """Start ``release``, prove it on its own socket and through Nginx; mark it proved, or stop it and mark it bad.
+    question: Question = UNASKED,
+) -> tuple[Proof, Seen | None]:
+    """Start ``release``, prove it on its own socket, by asking the app itself and through Nginx.
 
-    A live release that doesn't keep its contract is left running: it is all the site has.
+    It is marked proved, or stopped and marked bad. A live release that doesn't keep its contract is left running: it is
+    all the site has.
 
     Args:
         url: where Nginx serves the site on this host; empty where there is nothing to rehearse.
+        question: what the app itself is asked, while the release starts.
+
+    Returns:
+        The proof, and what the app said of itself, None where it wasn't asked.
 
     Raises:
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
@@ -130,18 +147,24 @@ def prove_candidate(
         systemd.stop([socket, service], bounds.stop_seconds)
     target = Target(str(layout.socket(release)), host, path)
     restarts = systemd.state(service).restarts
-    started = systemd.start([socket, service], patience.start_seconds)
+    with asking(layout, release, question, patience.start_seconds) as app:
+        started = systemd.start([socket, service], patience.start_seconds)
 
-    def asked(target: Target, *, again: bool = False) -> Proof:
-        return prove(
-            lambda seconds, worth: get(target, seconds, worth),
-            contract,
-            patience,
-            alive=lambda: started and _runs_since(service, restarts),
-            started=again,
-        )
+        def asked(target: Target, *, again: bool = False) -> Proof:
+            return prove(
+                lambda seconds, worth: get(target, seconds, worth),
+                contract,
+                patience,
+                alive=lambda: started and _runs_since(service, restarts),
+                started=again,
+            )
 
-    proof = asked(target)
+        proof = asked(target)
+    where, said = str(target), ""
+    if proof.kept and app:
+        faults, said = faults_of(app, question, contract, releases.variables(release))
+        if faults:
+            where, proof = "the app itself", replace(proof, kept=False, failures=faults, answer=None)
     if proof.kept and url:
         word = (read(layout.rehearsal) or "").partition('" ')[0].strip('"')
         target = Target(url, host, path, {REHEARSAL: word})
@@ -150,6 +173,7 @@ def prove_candidate(
             rehearsal = asked(target, again=True)
         finally:
             remove(layout.candidate_socket)
+        where = str(target)
         proof = replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
     if proof.kept:
         answer = proof.answer
@@ -160,9 +184,10 @@ def prove_candidate(
             "restarts": restarts,
         }
         releases.mark(release, PROVED, fact)
-        return proof
+        return proof, app.result() if app else None
     report = _evidence(layout, release, proof)
-    headline = f"release {release} was not proved on {target}: {report['failures']}"
+    report["journal"] = said or report["journal"]
+    headline = f"release {release} was not proved on {where}: {report['failures']}"
     if releases.live() == release:
         raise GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
     systemd.stop([socket, service], bounds.stop_seconds)
@@ -186,20 +211,11 @@ def _condemn(layout: Layout, release: str, event: str, report: dict[str, object]
     """
 
     def write_down() -> None:
-        if release not in _told_live(layout):
+        if release not in told_live(layout):
             Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
 
     return attempted(layout, write_down)
-
-
-def attempted(layout: Layout, write_down: Callable[[], None]) -> list[str]:
-    """Write down a failure; where the disk is full, return that as a sentence, lest it hide what was to be said."""
-    try:
-        write_down()
-    except OSError as error:
-        return [f"That could not be written down: {error.strerror} ({layout.srv})."]
-    return []
 
 
 def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
@@ -270,7 +286,7 @@ def check_front_door(
     )
     if proof.kept and proof.answer:
         if on_trial:
-            if _told_live(layout)[-1:] != [contract.release]:
+            if told_live(layout)[-1:] != [contract.release]:
                 record(layout, "live", contract.release, previous=Releases(layout).previous())
             remove(layout.trial)
         return proof.answer
@@ -339,7 +355,7 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dr
         for fault, holds in faults.items():
             if holds:
                 raise GreenlightError(f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}")
-    for name in (wanted,) if wanted else (releases.previous(), *reversed(_told_live(layout))):
+    for name in (wanted,) if wanted else (releases.previous(), *reversed(told_live(layout))):
         found = releases.get(name)
         if found and found.proved and not found.bad and name != live:
             across = irreversible_since(layout, found.id)
@@ -352,21 +368,6 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dr
                 write(layout.rollback, found.id)
             return found
     raise GreenlightError(f"there is no earlier good release of {layout.app} on this host. {_choices(releases, live)}")
-
-
-def irreversible_since(layout: Layout, release: str) -> str:
-    """Return the newest release whose release command can't be undone and came after ``release`` was live last."""
-    found = ""
-    known = set()
-    for entry in entries(layout.ledger):
-        name = str(entry.get("release"))
-        if name == release and entry.get("event") == "live":
-            found = ""
-        # The command ran once, before its release was live first; a host that didn't run it knows only of that.
-        elif entry.get("event") in ("command", "live") and name not in known:
-            known.add(name)
-            found = name if entry.get("reversible") is False else found
-    return "" if found == release else found
 
 
 def _choices(releases: Releases, live: str) -> str:
@@ -390,7 +391,7 @@ def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
         return {}
     seconds = {release: _stop_release(layout, release, bounds) for release in superfluous(layout)}
     # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.
-    for release in _live_once(layout):
+    for release in live_once(layout):
         facts = {"seconds": seconds[release]} if release in seconds else {}
         record(layout, "retired", release, **facts)
     return seconds
@@ -406,17 +407,6 @@ def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     return round(time.monotonic() - began, 2)
 
 
-def _told_live(layout: Layout) -> list[str]:
-    """The releases that went live, as the ledger tells it, oldest first; one that came back stands there again."""
-    return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
-
-
-def _live_once(layout: Layout) -> list[str]:
-    """The releases that the ledger calls live, and that are not, in its order."""
-    last = {str(entry.get("release")): entry.get("event") for entry in entries(layout.ledger)}
-    return [release for release, event in last.items() if event == "live" and release != Releases(layout).live()]
-
-
 def prunable(layout: Layout, keep: int) -> list[str]:
     """Return what nobody needs, as paths: releases beyond ``keep`` good ones and the newest bad one, their environment
     files and drop-ins, and the sources and venvs that no kept release uses. Live and previous always stay."""
@@ -428,7 +418,8 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     used = {str(release.manifest.get(kind)) for release in found if release.id in kept for kind in ("source", "venv")}
     doomed: list[Path] = []
     doomed += _entries_except(layout.releases, kept)
-    doomed += _entries_except(layout.environment_files, {f"{name}.env" for name in kept})
+    parts = {path.name for name in kept for path in (layout.environment_file(name), layout.credentials(name))}
+    doomed += _entries_except(layout.environment_files, parts)
     units = [path for path in layout.units.glob(f"{layout.app}@*") if RELEASE_ID.match(_release_of(path))]
     doomed += sorted(path for path in units if _release_of(path) not in kept)
     doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
@@ -450,18 +441,6 @@ def prune(layout: Layout, keep: int) -> list[str]:
     for directory in places:
         remove_unfinished(directory)
     return doomed
-
-
-def record(layout: Layout, event: str, release: str, **facts: object) -> None:
-    """Append an event to the ledger, with what the release's manifest and proof say of it."""
-    found = Releases(layout).get(release)
-    manifest = found.manifest if found else {}
-    known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
-    known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
-    if manifest.get("reversible") is False:
-        known["reversible"] = False
-    proof = json.loads(read(layout.release(release) / PROVED) or "{}") if event == "live" else {}
-    append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
 
 
 def _release_of(unit: Path) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _credentials as credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
     environment_texts,
     keyed_digest,
@@ -58,6 +59,7 @@ class Specification:
         gunicorn: text of gunicorn.conf.py.
         drop_in: text of the unit drop-in of this instance.
         service, socket: texts of the unit files; the same for all releases made by one version of the role.
+        credentials: names of the variables that the process gets as credentials of systemd instead.
     """
 
     time: str
@@ -74,6 +76,7 @@ class Specification:
     drop_in: str
     service: str
     socket: str
+    credentials: Sequence[str] = ()
 
     def digest(self, key: bytes) -> str:
         """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
@@ -89,7 +92,15 @@ class Specification:
             "command": self.command,
             **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "drop_in", "service", "socket")},
         }
+        if self.credentials:
+            parts["credentials"] = ",".join(sorted(self.credentials))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def texts(self, release: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what the process of ``release`` gets in its environment, and what as credentials."""
+        texts = environment_texts({**self.variables, self.release_variable: release})
+        kept = {name: texts.pop(name) for name in self.credentials if name in texts}
+        return texts, kept
 
     @property
     def undoable(self) -> bool:
@@ -172,30 +183,41 @@ class Releases:
         if release.reversible and not specification.undoable:
             return False
         layout = self.layout
-        variables = {**specification.variables, specification.release_variable: release.id}
+        variables, kept = specification.texts(release.id)
         service, socket = layout.unit_files(release.id)
         expected = {
             layout.environment_file(release.id): (render(variables), 0o600),
+            **{layout.credentials(release.id) / name: (value, 0o600) for name, value in kept.items()},
             layout.drop_in(release.id): (specification.drop_in, 0o644),
             service: (specification.service, 0o644),
             socket: (specification.socket, 0o644),
             layout.release(release.id) / GUNICORN: (specification.gunicorn, 0o644),
             layout.release(release.id) / COMMAND: (specification.command, 0o644),
         }
-        return all(
+        if kept:
+            expected[layout.credentials_drop_in(release.id)] = (credentials.drop_in(layout.app, kept), 0o644)
+        return credentials.held(layout, release.id).keys() == kept.keys() and all(
             path.is_file()
             and _without_comments(read(path) or "") == _without_comments(text)
             and path.stat().st_mode & 0o7777 == mode
             for path, (text, mode) in expected.items()
         )
 
+    def variables(self, release: str) -> dict[str, str]:
+        """Return all that the process of a release is given by the inventory, and its id.
+
+        Raises:
+            ValueError: its environment file can't be read as one.
+        """
+        body = read(self.layout.environment_file(release)) or ""
+        return {**parse(body), **credentials.held(self.layout, release)}
+
     def secrets(self, release: str) -> list[str]:
         """Return the secret values of a release, for masking."""
         found = self.get(release)
-        body = read(self.layout.environment_file(release))
-        if not found or body is None:
+        if not found:
             return []
-        secrets = [value for name, value in parse(body).items() if name in found.secret_names]
+        secrets = [value for name, value in self.variables(release).items() if name in found.secret_names]
         # A list of old keys is one value, and each of its keys a secret of its own.
         return [*secrets, *(item for value in secrets for item in listed(value))]
 
@@ -209,9 +231,10 @@ class Releases:
         name = specification.id
         if layout.release(name).exists():
             raise GreenlightError(f"release {name} exists with other contents; run again in a second")
-        variables = {**specification.variables, specification.release_variable: name}
+        variables, kept = specification.texts(name)
         make_directory(layout.environment_files, 0o700)
         write(layout.environment_file(name), render(variables), 0o600)
+        credentials.hold(layout, name, kept)
         make_directory(layout.drop_in(name).parent)
         write(layout.drop_in(name), specification.drop_in)
         for path, text in zip(layout.unit_files(name), (specification.service, specification.socket), strict=True):
@@ -254,7 +277,8 @@ class Releases:
         if doomed.exists():
             doomed.rename(layout.releases / f"{UNFINISHED}{release}")
             remove(layout.releases / f"{UNFINISHED}{release}")
-        for path in (layout.drop_in(release).parent, *layout.unit_files(release), layout.environment_file(release)):
+        secrets = (layout.credentials(release), layout.environment_file(release))
+        for path in (layout.drop_in(release).parent, *layout.unit_files(release), *secrets):
             remove(path)
 
 
@@ -265,7 +289,7 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
     before = []
     if live:
         home = layout.release(live.id)
-        values = parse(read(layout.environment_file(live.id)) or "")
+        values = releases.variables(live.id)
         values.pop(specification.release_variable, None)
         texts = [read(path) or "" for path in (home / GUNICORN, home / COMMAND, layout.drop_in(live.id))]
         texts += [read(path) or "" for path in layout.unit_files(live.id)]
@@ -324,7 +348,7 @@ def as_made(layout: Layout, release: Release) -> Specification:
     """
     manifest, home = release.manifest, layout.release(release.id)
     variable = str(manifest.get("release_variable"))
-    variables = parse(read(layout.environment_file(release.id)) or "")
+    variables = Releases(layout).variables(release.id)
     variables.pop(variable, None)
     service, socket = layout.unit_files(release.id)
     return Specification(
@@ -342,4 +366,5 @@ def as_made(layout: Layout, release: Release) -> Specification:
         drop_in=read(layout.drop_in(release.id)) or "",
         service=read(service) or "",
         socket=read(socket) or "",
+        credentials=sorted(credentials.held(layout, release.id)),
     )

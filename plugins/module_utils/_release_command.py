@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._history import attempted, record
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import attempted, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release import COMMAND, COMMANDED, Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import run_in_release
 

@@ -8,9 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, remove_unfinished
+from ansible_collections.greenlight.flask.plugins.module_utils._files import remove, remove_unfinished
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
@@ -85,6 +84,8 @@ def rotated(layout: Layout, time: str, keys: Keys, by: str) -> Release:
         time=time,
         variables={**variables, **keys.variables()},
         secret_names=[*(live.secret_names - old), *keys.variables()],
+        # Handed over as they are now.
+        credentials=[*(set(made.credentials) - old), *(keys.variables() if keys.variable in made.credentials else ())],
         reversible=True,  # its command has run for the live release and is not run again
     )
     found = releases.find(specification.digest(key(layout)))
@@ -141,4 +142,4 @@ def _live(layout: Layout) -> Release:
 
 
 def _live_environment(layout: Layout) -> Mapping[str, str]:
-    return parse(read(layout.environment_file(_live(layout).id)) or "")
+    return Releases(layout).variables(_live(layout).id)

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _credentials as credentials
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
-#: Settings of a server: how it starts, says that it is ready, comes back and ends.
+#: Settings of a server: how it starts, says that it is ready, comes back and ends, and where its output goes.
 _OF_A_SERVER = re.compile(
-    r"(Type|Exec\w+|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy)="
+    r"(Type|Exec\w+|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy|Standard\w+)="
 )
 
 
@@ -33,14 +34,14 @@ class Ended:
     journal: list[str]
 
 
-def settings(layout: Layout, release: str) -> list[str]:
-    """Return the release's unit settings as ``Name=value``, in the order in which systemd reads them."""
-    service, _ = layout.unit_files(release)
-    lines = (line.strip() for path in (service, layout.drop_in(release)) for line in _service_section(path))
+def settings(layout: Layout, release: str, unit: str) -> list[str]:
+    """Return the release's unit settings as ``Name=value``, in the order in which systemd reads them, for ``unit``."""
+    lines = (line.strip() for path in layout.settings_files(release) for line in _service_section(path))
     wanted = (
         line for line in lines if "=" in line and not line.startswith(("#", ";")) and not _OF_A_SERVER.match(line)
     )
-    return [line.replace("%i", release) for line in wanted]
+    # Of what systemd-run is given, systemd expands nothing.
+    return [line.replace("%i", release).replace("%d", credentials.place(unit)) for line in wanted]
 
 
 def run_in_release(layout: Layout, release: str, unit: str, argv: Sequence[str | Path], seconds: float) -> Ended:
@@ -58,19 +59,39 @@ def run_in_release(layout: Layout, release: str, unit: str, argv: Sequence[str |
                 f"{unit} still runs on this host, started by an earlier run. Look at it with: systemctl status {unit}"
             )
         time.sleep(0.5)
+    options = [*_options(layout, release, unit, seconds), "--service-type=exec"]
+    done = run(["systemd-run", *options, *argv], seconds=seconds + systemd.GRACE_SECONDS)
+    return Ended(done.code == 0, _told(done), systemd.journal(unit))
+
+
+def ask_in_release(
+    layout: Layout, release: str, unit: str, argv: Sequence[str | Path], *, given: str, seconds: float
+) -> Finished:
+    """Run ``argv`` under the name ``unit`` for at most ``seconds``, with ``given`` as its standard input.
+
+    What it prints comes to us and not into the journal.
+    """
+    if systemd.state(unit).is_running:  # of a run that was killed
+        systemd.stop([unit], seconds)
+    options = [*_options(layout, release, unit, seconds), "--pipe", "--quiet"]
+    return run(["systemd-run", *options, *argv], seconds=seconds + systemd.GRACE_SECONDS, given=given)
+
+
+def _options(layout: Layout, release: str, unit: str, seconds: float) -> list[str]:
     properties = [
-        *settings(layout, release),
+        *settings(layout, release, unit),
         # python -m and scripts find the app's own modules, as Gunicorn does by its chdir.
         f"Environment=PYTHONPATH={layout.release(release) / 'source'}",
         f"RuntimeMaxSec={seconds:g}",
     ]
-    options = ["--wait", "--collect", "--service-type=exec", f"--unit={unit}", f"--description=Flask app {layout.app}"]
-    done = run(
-        ["systemd-run", *options, *(f"--property={line}" for line in properties), *argv],
-        seconds=seconds + systemd.GRACE_SECONDS,
-    )
+    options = ["--wait", "--collect", f"--unit={unit}", f"--description=Flask app {layout.app}"]
+    return [*options, *(f"--property={line}" for line in properties)]
+
+
+def _told(done: Finished) -> str:
+    """How it ended, in systemd's words."""
     told = re.findall(r"^(?:Finished with result|Main processes terminated with): (.*)$", done.stderr, re.MULTILINE)
-    return Ended(done.code == 0, ", ".join(told) or done.output, systemd.journal(unit))
+    return ", ".join(told) or done.output
 
 
 def _service_section(path: Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ module: candidate
 short_description: Start a release on its own socket and prove that it keeps its contract
 description:
   - Traffic does not move. A candidate that fails is stopped, kept and marked bad.
+  - While it starts, the app is imported once more in its environment and sandbox and asked how it is configured.
   - The message has the failing assertion and the candidate's journal.
 version_added: "0.1.0"
 author:
@@ -29,6 +30,7 @@ extends_documentation_fragment:
   - greenlight.flask.shared.contract
   - greenlight.flask.shared.patience
   - greenlight.flask.shared.bounds
+  - greenlight.flask.shared.question
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -64,6 +66,10 @@ health:
   description: The health answer.
   returned: success
   type: str
+app_says:
+  description: What the app said of itself, empty where it was not asked. No value that could be a secret is in it.
+  returned: success
+  type: dict
 failures:
   description: The assertions that failed, with what was expected and what came.
   returned: failure
@@ -78,11 +84,21 @@ journal:
   type: str
 """
 
+from dataclasses import asdict
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, CONTRACT, PATIENCE, RUN, options
+from ansible_collections.greenlight.flask.plugins.module_utils._options import (
+    BOUNDS,
+    CONTRACT,
+    PATIENCE,
+    QUESTION,
+    RUN,
+    options,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, prove_candidate
 
 SPEC = {
@@ -95,14 +111,15 @@ SPEC = {
     "contract": {**options(CONTRACT), "required": True},
     "patience": options(PATIENCE),
     "bounds": options(BOUNDS),
+    "question": options(QUESTION),
 }
 
 
 def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
     if module.check_mode:
-        return {"changed": True, "seconds": 0.0, "first_answer_seconds": 0.0, "health": ""}
-    proof = prove_candidate(
+        return {"changed": True, "seconds": 0.0, "first_answer_seconds": 0.0, "health": "", "app_says": {}}
+    proof, seen = prove_candidate(
         Layout(params["app"]),
         params["release"],
         Contract(**params["contract"]),
@@ -111,12 +128,14 @@ def body(module: AnsibleModule) -> dict[str, object]:
         path=params["path"],
         bounds=Bounds(**params["bounds"]),
         url=params["url"],
+        question=Question(**params["question"]),
     )
     return {
         "changed": True,
         "seconds": round(proof.seconds, 2),
         "first_answer_seconds": round(proof.first_answer_seconds, 2),
         "health": proof.answer.body if proof.answer else "",
+        "app_says": asdict(seen) if seen else {},
     }
 
 

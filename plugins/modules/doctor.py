@@ -17,6 +17,10 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
+  app:
+    description: What M(greenlight.flask.inspected_app) returned for the host, if it was asked.
+    type: dict
+    default: {}
   results:
     description: What this module returned for each host.
     type: list
@@ -74,6 +78,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 
 SPEC = {
+    "app": {"type": "dict", "default": {}},
     "results": {"type": "list", "elements": "dict", "default": []},
     "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
 }

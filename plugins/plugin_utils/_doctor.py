@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
@@ -30,6 +31,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
 DEVELOPMENT = "development"
 #: What every deploy refuses by itself, accepted or not.
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
+#: What only the app itself can tell.
+OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -47,17 +50,26 @@ class Place:
     decrypt: inventories.Decrypt
 
 
-def examine(values: Mapping[str, Any], place: Place) -> list[Finding]:
-    """Return all findings; ``values`` are the role's variables in their types."""
+def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Return all findings.
+
+    Args:
+        values: the role's variables in their types.
+        place: where the inventory is.
+        says: what the app of the live release says of itself, None where it wasn't asked.
+    """
     found = [
         *required_findings(values),
         *secret_findings(values),
         *setting_findings(values),
         *tls_findings(values),
         *source_findings(values),
+        *proof_findings(values),
         *inventory_findings(values, place),
+        *app_findings(values, says or {}),
     ]
-    return accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED)
+    unseen = () if says else OF_THE_APP
+    return accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
 
 
 def deploy_problems(values: Mapping[str, Any], place: Place) -> list[Problem]:
@@ -263,7 +275,46 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         for package in source.debug_packages(lock):
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
-            yield Finding("debug-toolbar", ERROR, package, what, cure)
+            yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
+
+
+def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Releases that would not have to say which environment they run in."""
+    told = values["flask_app_health_fields"].get("environment")
+    asked = values["flask_app_inspect"] and values["flask_app_inspect_environment_keys"]
+    if _outside_development(values) and not (told or asked):
+        what = "no release has to prove its environment: neither the health answer nor the app itself is asked for it."
+        cure = "Give flask_app_health_fields an environment, or set flask_app_inspect: true with the config's key."
+        yield Finding("unproved-environment", ERROR, "flask_app_health_fields", what, cure)
+
+
+def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Finding]:
+    """What an app said of itself (:class:`~._inspection.Seen`), as far as its contract lets it pass.
+
+    A site without encryption needs cookies that work without it; that it has none is a finding of its own.
+    """
+    if not says or not _outside_development(values):
+        return []
+    found = []
+    if values["flask_app_tls"] != "none" or values["flask_app_nginx_trusted_proxies"]:
+        for name, good in (
+            ("SESSION_COOKIE_SECURE", says["session_cookie_secure"]),
+            ("REMEMBER_COOKIE_SECURE", says["remember_cookie_secure"]),
+        ):
+            if not good:
+                what = f"the app runs with {name} off: browsers send the cookie over plain HTTP, too."
+                cure = f"Set {name} to True outside development."
+                found.append(Finding("insecure-cookie", WARNING, name, what, cure))
+        if says["preferred_url_scheme"] != "https":
+            name = "PREFERRED_URL_SCHEME"
+            what = f"the app runs with {name} {says['preferred_url_scheme']}: links made outside requests lead to HTTP."
+            cure = f"Set {name} to https outside development."
+            found.append(Finding("insecure-scheme", WARNING, name, what, cure))
+    for name in says["debuggers"]:
+        package = name.replace("_", "-")
+        what = f"the app has imported {package} in {values['flask_app_environment']}."
+        found.append(Finding(DEBUG_TOOLBAR, ERROR, package, what, "Import it in development only."))
+    return found
 
 
 def inventory_findings(values: Mapping[str, Any], place: Place) -> Iterator[Finding]:

@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
+
 #: Cookie flags that are False only where there is no HTTPS.
 COOKIE_FLAGS = ("SESSION_COOKIE_SECURE", "REMEMBER_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "JWT_COOKIE_SECURE")
 #: Packages that show an app's inside to whoever asks, normalised as in PEP 503.
-DEBUG_PACKAGES = (
-    "flask-debugtoolbar",
-    "flask-debug-toolbar",
-    "flask-debugtoolbar-sqlalchemy",
-    "flask-debugtoolbar-mongo",
-    "flask-debug",
-    "flask-profiler",
-)
+DEBUG_PACKAGES = tuple(name.replace("_", "-") for name in DEBUGGERS)
 #: Larger ones are no source that somebody wrote.
 _BYTES = 2**20
 _ELSEWHERE = re.compile(r"(^|/)(tests?|testing|docs?|examples?|node_modules|\.[^/]+)/")

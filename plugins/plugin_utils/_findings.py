@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -47,13 +47,17 @@ class Finding:
     def as_problem(self) -> Problem:
         return Problem(self.sentence, f"{self.cure} ({self.id})")
 
+    def warning(self) -> str:
+        """Tell it in one line, with the name by which it can be accepted."""
+        return f"{self.sentence} {self.cure} ({self.id}:{self.subject})"
+
     def is_named_by(self, entry: str) -> bool:
         """Say whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, means this finding."""
         return entry in (self.id, f"{self.id}:{self.subject}")
 
 
-def accept(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[str] = ()) -> list[Finding]:
-    """Mark what ``entries`` accept; an entry that accepts nothing is a finding too.
+def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[str] = ()) -> list[Finding]:
+    """Mark what ``entries`` accept.
 
     Args:
         findings: all that was found.
@@ -61,17 +65,34 @@ def accept(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[
         never: ids that can't be accepted, because the role itself refuses to go on.
     """
     refused = set(never)
-    found = [
+    return [
         replace(finding, accepted=finding.id not in refused and any(map(finding.is_named_by, entries)))
         for finding in findings
     ]
-    # What could not be compared may well be there.
+
+
+def accept(
+    findings: Iterable[Finding], entries: Sequence[str], never: Collection[str] = (), unseen: Collection[str] = ()
+) -> list[Finding]:
+    """Mark what ``entries`` accept, as :func:`marked` does; an entry that accepts nothing is a finding too.
+
+    Args:
+        findings: see there.
+        entries: see there.
+        never: see there.
+        unseen: ids of what was not looked for, and may well be there.
+    """
+    found = marked(findings, entries, never)
     unknown = any(finding.id == UNREADABLE for finding in found)
+
+    def may_be_there(entry: str) -> bool:
+        kind = entry.split(":", maxsplit=1)[0]
+        return kind in unseen or (unknown and kind.startswith("shared-"))
+
     vain = [
         entry
         for entry in entries
-        if not any(finding.accepted and finding.is_named_by(entry) for finding in found)
-        and not (unknown and entry.split(":")[0].startswith("shared-"))
+        if not may_be_there(entry) and not any(finding.accepted and finding.is_named_by(entry) for finding in found)
     ]
     return found + [
         Finding(
@@ -79,7 +100,7 @@ def accept(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[
             WARNING,
             entry,
             f"flask_app_accepted_findings holds {entry}, "
-            + ("which can't be accepted." if entry.split(":")[0] in refused else "and nothing of that name was found."),
+            + ("which can't be accepted." if entry.split(":")[0] in never else "and nothing of that name was found."),
             "Remove it.",
         )
         for entry in vain

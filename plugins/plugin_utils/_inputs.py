@@ -107,6 +107,7 @@ NUMBERS = {
     "flask_app_gunicorn_timeout_seconds": (1, 86400),
     "flask_app_gunicorn_graceful_timeout_seconds": (1, 86400),
     "flask_app_service_tasks_max": (8, 2**22),
+    "flask_app_health_status": (100, 599),
     "flask_app_start_seconds": (1, 3600),
     "flask_app_probe_seconds": (1, 300),
     "flask_app_probe_interval_seconds": (0, 300),

@@ -606,6 +606,7 @@ def test_the_contract_is_what_the_inventory_says() -> None:
         "debug": False,
         "revision": "r1",
         "release": RELEASE,
+        "status": 200,
         "fields": {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"},
         "subset": {},
     }

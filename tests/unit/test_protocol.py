@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _protocol, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import _command, _history, _protocol, _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
+from ansible_collections.greenlight.flask.plugins.module_utils._history import irreversible_since, record
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
@@ -27,12 +28,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     Bounds,
     check_front_door,
     claim,
-    irreversible_since,
     key,
     prove_candidate,
     prunable,
     prune,
-    record,
     retire,
     rollback_target,
     serves,
@@ -1148,7 +1147,7 @@ def test_a_full_disk_does_not_hide_why_a_candidate_was_refused(
 ) -> None:
     old = deployed(host, OLD)
     release = create(layout, NEW)
-    monkeypatch.setattr(Releases if full == "mark" else _protocol, full, no_space)
+    monkeypatch.setattr(Releases if full == "mark" else _history, full, no_space)
     with pytest.raises(GreenlightError) as failed:
         prove(host, release, Answer(500, "broken", 0.01))
     text = str(failed.value)
@@ -1167,7 +1166,7 @@ def test_a_full_disk_keeps_no_traffic_at_a_release_that_broke_its_contract(
     new = prove(host, create(layout, NEW))
     switch(layout, new)
     host.front_door = Answer(500, "broken", 0.01)
-    monkeypatch.setattr(Releases if full == "mark" else _protocol, full, no_space)
+    monkeypatch.setattr(Releases if full == "mark" else _history, full, no_space)
     with pytest.raises(GreenlightError) as failed:
         check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS)
     text = str(failed.value)

@@ -271,6 +271,7 @@ def test_the_digest_does_not_depend_on_time_order_what_is_secret_or_whether_ther
         ("drop_in", "[Service]\n"),
         ("service", "[Service]\n"),
         ("socket", "[Socket]\nBacklog=1\n"),
+        ("credentials", ["SECRET_KEY"]),
     ],
 )
 def test_the_digest_changes_with_each_part(field: str, value: object) -> None:
@@ -294,6 +295,7 @@ def test_every_field_of_a_release_is_known_to_these_tests() -> None:
         "drop_in",
         "service",
         "socket",
+        "credentials",
     }
     elsewhere = {"time", "secret_names", "environment", "reversible"}  # the environment's name is one of the variables
     assert {field.name for field in dataclasses.fields(specification())} == in_digest | elsewhere

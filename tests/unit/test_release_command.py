@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _protocol
+from ansible_collections.greenlight.flask.plugins.module_utils import _history
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import link
@@ -196,7 +196,7 @@ def test_a_full_disk_does_not_hide_why_a_command_failed(
     release = made(layout)
     host.ended = FAILED
     host.journal = "disk full"
-    monkeypatch.setattr(_protocol, "append", no_space)
+    monkeypatch.setattr(_history, "append", no_space)
     with pytest.raises(GreenlightError, match=f"the release command of {release} failed") as failed:
         run_release_command(layout, release, 60)
     assert f"That could not be written down: No space left on device ({layout.srv})." in str(failed.value)

@@ -15,9 +15,10 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._history import record
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import record, rollback_target
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import rollback_target
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import (
     Keys,

@@ -88,7 +88,7 @@ def started(host: Host) -> list[str]:
 def test_the_settings_are_those_of_the_unit_and_then_of_the_drop_in_less_what_makes_a_server(
     layout: Layout, release: str
 ) -> None:
-    assert settings(layout, release) == [
+    assert settings(layout, release, UNIT) == [
         "User=shop",
         f"EnvironmentFile=/etc/shop/releases/{release}.env",
         f"Environment=PATH=/srv/shop/releases/{release}/venv/bin:/usr/bin A={release}",
@@ -116,13 +116,13 @@ def test_the_settings_are_those_of_the_unit_and_then_of_the_drop_in_less_what_ma
 @pytest.mark.parametrize("place", ["service", "drop_in"])
 def test_no_setting_of_a_server_is_left(layout: Layout, name: str, place: str) -> None:
     release = create(layout, TIME, **{place: f"[Service]\n{name}=x\n"})
-    assert not [line for line in settings(layout, release) if line.startswith(name)]
+    assert not [line for line in settings(layout, release, UNIT) if line.startswith(name)]
 
 
 @pytest.mark.parametrize("line", ["TypeOf=x", "Environment=Type=x", "OOMScoreAdjust=5", "KillSignal=SIGINT"])
 def test_a_setting_that_only_looks_like_a_servers_is_kept(layout: Layout, line: str) -> None:
     release = create(layout, TIME, drop_in=f"[Service]\n{line}\n")
-    assert line in settings(layout, release)
+    assert line in settings(layout, release, UNIT)
 
 
 # The run
@@ -137,7 +137,7 @@ def test_a_program_gets_the_releases_settings_its_own_modules_and_a_bound(
     assert words == ["systemd-run", *options, "/bin/sh", "-e", "/x y"]
     properties = [option.removeprefix("--property=") for option in options if option.startswith("--property=")]
     assert properties == [
-        *settings(layout, release),
+        *settings(layout, release, UNIT),
         f"Environment=PYTHONPATH={layout.release(release)}/source",
         "RuntimeMaxSec=600",
     ]

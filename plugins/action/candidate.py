@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start a release and prove it, and warn of what the app says of itself; see the module of the same name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import app_findings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import templated
+
+#: The role's variables that the findings depend on.
+_NEEDED = (
+    "flask_app_environment",
+    "flask_app_tls",
+    "flask_app_nginx_trusted_proxies",
+    "flask_app_accepted_findings",
+)
+
+
+class ActionModule(ModuleAction):
+    module = "candidate"
+
+    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        outcome = super().run_module(arguments, known)
+        if outcome.get("app_says"):
+            values = {name: templated(self._templar, known, name) for name in _NEEDED}
+            found = marked(app_findings(values, outcome["app_says"]), values["flask_app_accepted_findings"])
+            told = [finding.warning() for finding in found if not finding.accepted]
+            outcome["warnings"] = [*outcome.get("warnings", ()), *told]
+        return outcome

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of the releases of an app, as its ledger tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import holder
+from ansible_collections.greenlight.flask.plugins.module_utils._release import PROVED, Releases
+
+
+def record(layout: Layout, event: str, release: str, **facts: object) -> None:
+    """Append an event to the ledger, with what the release's manifest and proof say of it."""
+    found = Releases(layout).get(release)
+    manifest = found.manifest if found else {}
+    known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
+    known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
+    if manifest.get("reversible") is False:
+        known["reversible"] = False
+    proof = json.loads(read(layout.release(release) / PROVED) or "{}") if event == "live" else {}
+    append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
+
+
+def attempted(layout: Layout, write_down: Callable[[], None]) -> list[str]:
+    """Write down a failure; where the disk is full, return that as a sentence, lest it hide what was to be said."""
+    try:
+        write_down()
+    except OSError as error:
+        return [f"That could not be written down: {error.strerror} ({layout.srv})."]
+    return []
+
+
+def told_live(layout: Layout) -> list[str]:
+    """The releases that went live, as the ledger tells it, oldest first; one that came back stands there again."""
+    return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
+
+
+def live_once(layout: Layout) -> list[str]:
+    """The releases that the ledger calls live, and that are not, in its order."""
+    last = {str(entry.get("release")): entry.get("event") for entry in entries(layout.ledger)}
+    return [release for release, event in last.items() if event == "live" and release != Releases(layout).live()]
+
+
+def irreversible_since(layout: Layout, release: str) -> str:
+    """Return the newest release whose release command can't be undone and came after ``release`` was live last."""
+    found = ""
+    known = set()
+    for entry in entries(layout.ledger):
+        name = str(entry.get("release"))
+        if name == release and entry.get("event") == "live":
+            found = ""
+        # The command ran once, before its release was live first; a host that didn't run it knows only of that.
+        elif entry.get("event") in ("command", "live") and name not in known:
+            known.add(name)
+            found = name if entry.get("reversible") is False else found
+    return "" if found == release else found

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import a Flask app as Gunicorn does and say how it is configured; never a value that could be a secret.
+
+A program of its own, for the Python of the app's venv: it gets the path of a gunicorn.conf.py as its one argument and
+prints one JSON object. What the app itself prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import sys
+import traceback
+from typing import Any
+
+#: Settings that hold the address of a database, by habit and of Flask-SQLAlchemy, Flask-SQLAlchemy-Lite, Flask-PyMongo.
+DATABASES = (
+    "SQLALCHEMY_DATABASE_URI",
+    "SQLALCHEMY_DATABASE_URL",
+    "SQLALCHEMY_ENGINES",
+    "DATABASE_URL",
+    "DATABASE_URI",
+    "DATABASE",
+    "MONGODB_HOST",
+    "MONGO_URI",
+)
+#: Packages, by the name they are imported under, that show code and values to whoever visits the site.
+DEBUGGERS = (
+    "flask_debugtoolbar",
+    "flask_debug_toolbar",
+    "flask_debugtoolbar_sqlalchemy",
+    "flask_debugtoolbar_mongo",
+    "flask_debug",
+    "flask_profiler",
+)
+#: Attributes under which WSGI middleware keeps what it wraps; a bound method its object.
+_WRAPPED = ("__self__", "app", "wsgi_app", "application", "wrapped", "_app", "__wrapped__")
+#: A chain of middleware that is longer goes round.
+_DEPTH = 20
+_LONGEST = 64
+
+
+def find(thing: Any) -> Any:
+    """Return the Flask app inside a WSGI object, or None; where middleware hides it, the only app that there is."""
+    seen = thing
+    for _ in range(_DEPTH):
+        if _is_app(seen):
+            return seen
+        inner = (getattr(seen, name, None) for name in _WRAPPED)
+        seen = next((each for each in inner if each is not None), None)
+        if seen is None:
+            break
+    apps = [each for each in gc.get_objects() if _is_app(each)]
+    return apps[0] if len(apps) == 1 else None
+
+
+def _is_app(thing: Any) -> bool:
+    flask = sys.modules.get("flask")
+    return flask is not None and isinstance(thing, flask.Flask)
+
+
+def engine(value: Any) -> str:
+    """Return the kind of database that a setting names, such as ``postgresql``, or an empty text."""
+    if isinstance(value, dict):  # of several engines the one that counts
+        value = value.get("default")
+    if isinstance(value, dict):
+        value = value.get("url")
+    name = getattr(value, "drivername", None)  # sqlalchemy.engine.URL
+    if name is None and isinstance(value, str) and "://" in value:
+        name = value.partition("://")[0]
+    return str(name).partition("+")[0].lower() if name else ""
+
+
+def describe(app: Any, keys: list[str]) -> dict[str, Any]:
+    """Return what is to be known of an app; ``keys`` are those of its config that may name its environment."""
+    config = app.config
+    named = next((key for key in keys if isinstance(config.get(key), str) and config.get(key)), "")
+    engines = (engine(config.get(key)) for key in DATABASES)
+    return {
+        "environment": config[named][:_LONGEST] if named else "",
+        "environment_key": named,
+        "debug": bool(app.debug),
+        "testing": bool(config.get("TESTING")),
+        "database": next(filter(None, engines), ""),
+        "session_cookie_secure": bool(config.get("SESSION_COOKIE_SECURE")),
+        # Without Flask-Login there is no such cookie.
+        "remember_cookie_secure": "flask_login" not in sys.modules or bool(config.get("REMEMBER_COOKIE_SECURE")),
+        "preferred_url_scheme": str(config.get("PREFERRED_URL_SCHEME"))[:_LONGEST],
+        "debuggers": [name for name in DEBUGGERS if name in sys.modules],
+    }
+
+
+def main() -> None:
+    # The app, and what it starts, may print; only what is written here is the answer.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    path, keys = sys.argv[1], sys.argv[2:]
+    code = 1
+    try:
+        import gunicorn.util  # of the app's venv
+
+        thing = gunicorn.util.import_app(runpy.run_path(path)["wsgi_app"])
+        app = find(thing)
+        json.dump(describe(app, keys) if app else {"no_app": type(thing).__name__}, answer)
+        answer.flush()
+        code = 0
+    except BaseException:  # SystemExit too: some apps end themselves
+        traceback.print_exc()
+    # At once: threads that the app has started would keep the process.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the app of the live release how it is configured."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: inspected_app
+short_description: Ask the app of the live release how it is configured
+description:
+  - The app is imported once more, in its release's environment and sandbox, beside the process that serves.
+  - Nothing is changed, and no value that could be a secret is returned.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  environment_keys:
+    description: Keys of C(app.config); the first that is there names the environment.
+    type: list
+    elements: str
+    default: []
+  seconds:
+    description: Seconds that it may take.
+    type: float
+    default: 60
+extends_documentation_fragment:
+  - greenlight.flask.shared.app
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Ask the app
+  greenlight.flask.inspected_app:
+    app: guestbook
+    environment_keys: [ENVIRONMENT]
+  register: inspected
+"""
+
+RETURN = r"""
+release:
+  description: Id of the live release.
+  returned: success
+  type: str
+app_says:
+  description:
+    - What the app said, C(environment) and C(environment_key), C(debug), C(testing), C(database) (its kind only),
+      C(session_cookie_secure), C(remember_cookie_secure), C(preferred_url_scheme) and C(debuggers).
+  returned: success
+  type: dict
+"""
+
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import inspect
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
+
+SPEC = {
+    "app": {"type": "str", "required": True},
+    "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "seconds": {"type": "float", "default": 60},
+}
+
+
+def body(module: AnsibleModule) -> dict[str, object]:
+    layout = Layout(module.params["app"])
+    live = Releases(layout).live()
+    if not live:
+        raise GreenlightError(f"{layout.app} has no live release on this host")
+    seen = inspect(layout, live, module.params["environment_keys"], module.params["seconds"])
+    return {"changed": False, "release": live, "app_says": asdict(seen)}
+
+
+def main() -> None:
+    run_module(SPEC, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -176,9 +176,11 @@ def play_environment() -> dict[str, str]:
     }
 
 
-def play_command(*options: str, limit: str = "", playbook: Path = ROOT / "site.yml", **variables: Any) -> list[str]:
+def play_command(
+    *options: str, inventory: Path = INVENTORY, limit: str = "", playbook: Path = ROOT / "site.yml", **variables: Any
+) -> list[str]:
     """The user's command, with variables laid over the inventory's."""
-    command = ["ansible-playbook", "-i", str(INVENTORY), str(playbook), *options]
+    command = ["ansible-playbook", "-i", str(inventory), str(playbook), *options]
     command += ["--limit", limit] if limit else []
     return [*command, *(["--extra-vars", json.dumps(variables)] if variables else [])]
 

@@ -15,9 +15,9 @@ VAULT = DIRECTORY / "rotation.yml"
 KEY, FALLBACKS = "vault_flask_app_secret_key", "vault_flask_app_secret_key_fallbacks"
 
 
-def make_vault() -> Path:
-    """Write a vault file with the key that the test inventory has; the other variables are the inventory's."""
-    VAULT.write_text(f"# kept\n{KEY}: {json.dumps(secrets()['SECRET_KEY'])}\nvault_other: 1\n")
+def make_vault(key: str = "") -> Path:
+    """Write a vault file with ``key``, or that of the test inventory; the other variables are the inventory's."""
+    VAULT.write_text(f"# kept\n{KEY}: {json.dumps(key or secrets()['SECRET_KEY'])}\nvault_other: 1\n")
     ansible_vault("encrypt", "--encrypt-vault-id", "test", str(VAULT))
     return VAULT
 

@@ -51,7 +51,7 @@ class ActionModule(preflight.ActionModule):
             ]
             findings = examine(values, self._place(known), plain(app.get("app_says")))
             if app and not app.get("app_says"):
-                findings.append(_unheard(str(app.get("msg", "")).strip()))
+                findings.append(_unheard(str(app["why"])))
         listed = [_input(problem) for problem in problems] + findings
         return {
             "app": str(values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
@@ -67,7 +67,7 @@ def _input(problem: Problem) -> Finding:
 
 
 def _unheard(why: str) -> Finding:
-    what = f"the app itself could not be asked: {why.splitlines()[0] if why else 'no answer'}."
+    what = f"the app of the live release could not be asked: {why}."
     return Finding("unheard-app", WARNING, "flask_app_doctor_hosts", what, "Mend that, or leave the hosts out.")
 
 

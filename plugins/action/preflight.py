@@ -119,12 +119,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
     environment = values["flask_app_environment"]
     variables = {name: values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
-    fallbacks = (
-        {f"{values['flask_app_secret_key_variable']}_FALLBACKS": ""} if values["flask_app_secret_key_fallbacks"] else {}
-    )
+    old_keys = f"{values['flask_app_secret_key_variable']}_FALLBACKS"
+    fallbacks = {old_keys: ""} if values["flask_app_secret_key_fallbacks"] else {}
     reserved = [values[f"flask_app_{name}_variable"] for name in ("environment", "revision", "release")]
     if values["flask_app_secrets_as"] == "credentials":
-        reserved += [f"{name}{SUFFIX}" for name in variables["flask_app_secrets"]]
+        # Old keys too, which a rotation adds by itself.
+        reserved += [f"{name}{SUFFIX}" for name in (*variables["flask_app_secrets"], old_keys)]
     return [
         *inputs.name_problems(values["flask_app_name"]),
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),

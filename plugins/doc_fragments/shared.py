@@ -25,6 +25,14 @@ options:
     default: ""
 """
 
+    STAMP = r"""
+options:
+  environment:
+    description: The environment that this inventory stands for. A host that is stamped with another is refused.
+    type: str
+    required: true
+"""
+
     LOCK = r"""
 options:
   owner:

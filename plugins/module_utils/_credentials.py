@@ -7,10 +7,11 @@ directory (systemd.unit(5)). So no secret is in the process's environment, which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: What is put behind a secret's name for the variable with the path of its file.
@@ -20,6 +21,11 @@ SUFFIX = "_FILE"
 def held(layout: Layout, release: str) -> dict[str, str]:
     """Return the credentials of a release by name."""
     return _texts(layout.credentials(release))
+
+
+def named(layout: Layout, release: str) -> set[str]:
+    """Return the names of the credentials that a release's drop-in hands over."""
+    return set(re.findall(r"^LoadCredential=(\w+):", read(layout.credentials_drop_in(release)) or "", re.MULTILINE))
 
 
 def loaded(layout: Layout, unit: str) -> dict[str, str]:
@@ -53,7 +59,7 @@ def drop_in(app: str, names: Iterable[str]) -> str:
 
 def _texts(directory: Path) -> dict[str, str]:
     files = sorted(directory.glob("[!.]*")) if directory.is_dir() else []
-    return {path.name: path.read_bytes().decode(errors="replace") for path in files}
+    return {path.name: path.read_bytes().decode(errors="replace") for path in files if path.is_file()}
 
 
 def place(unit: str) -> str:

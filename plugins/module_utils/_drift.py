@@ -21,12 +21,21 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _integrity
 from ansible_collections.greenlight.flask.plugins.module_utils import _process as processes
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
+    EnvironmentValueError,
+    environment_texts,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import KEY_BYTES, claim, key, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
+    KEY_BYTES,
+    claim,
+    key,
+    other_environment,
+    superfluous,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     COMMAND,
     GUNICORN,
@@ -191,15 +200,12 @@ class Look:
         for missing in claim(self.layout, stamp, dry=True):
             what = f"{missing} is missing, or has another mode than it was made with."
             self.report.add("host", missing, what, self._deploy)
-        self._compared = stamp == self.wanted.environment
-        if not self._compared:
-            what = (
-                f"This host is stamped {stamp}, and the inventory says {self.wanted.environment}: the wrong inventory,"
-                " or the wrong host in it? The host was not compared with it further."
-            )
+        other = other_environment(self.layout, self.wanted.environment)
+        self._compared = not other
+        if other:
             path = self.layout.environment_id
             cure = f"If the host really changes sides, write {self.wanted.environment} into {path}."
-            self.report.add("host", path, what, cure)
+            self.report.add("host", path, f"{other} The host was not compared with it further.", cure)
 
     def _unfinished(self) -> None:
         layout, add = self.layout, self.report.add
@@ -283,7 +289,10 @@ class Look:
         places = [layout.root / top / f"{name}.d" for top in DROP_INS for name in names]
         found = {path for place in places for path in place.glob("*.conf")}
         found |= {Path(path) for path in facts.get("DropInPaths", "").split()}
-        own = set(layout.settings_files(_instance(unit)))
+        release = _instance(unit)
+        own = set(layout.settings_files(release))
+        if not credentials.held(layout, release) and not credentials.named(layout, release):
+            own.discard(layout.credentials_drop_in(release))
         return sorted(path for path in found - own if path.parent.name != f"{Path(unit).suffix[1:]}.d")
 
     # The files of the live release
@@ -297,9 +306,10 @@ class Look:
             layout.environment_file(live.id): 0o600,
             **dict.fromkeys((home / GUNICORN, home / COMMAND, layout.drop_in(live.id), service, socket), 0o644),
         }
-        names = credentials.held(layout, live.id)
-        files |= {layout.credentials(live.id) / name: 0o600 for name in names}
-        files |= {layout.credentials_drop_in(live.id): 0o644} if names else {}
+        names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
+        handing_over = layout.credentials_drop_in(live.id)
+        files |= {layout.credentials(live.id) / name: 0o600 for name in sorted(names)}
+        files |= {handing_over: 0o644} if names else {}
         for path, mode in files.items():
             if not path.is_file():
                 add("file", path, f"{path} is missing.", self._deploy)
@@ -312,12 +322,22 @@ class Look:
                 what = f"{link} leads elsewhere than to {target}."
                 cure = f"On the host: ln -sfn ../../{name}s/{target} {link}"
                 add("file", link, what, cure)
+        if names and handing_over.is_file():
+            # No part of the digest, for it is made of the names.
+            del files[handing_over]
+            if _settings(read(handing_over) or "") != _settings(credentials.drop_in(layout.app, names)):
+                add("file", handing_over, f"{handing_over} was edited after the release was made.", self._deploy)
         try:
             made = as_made(layout, live)
+            environment_texts(made.variables)
             host_key = key(layout)
         except ValueError:
             path = layout.environment_file(live.id)
             add("file", path, f"{path} can't be read as an environment file: it was edited.", self._deploy)
+            return None
+        except EnvironmentValueError as error:
+            place = layout.environment_files
+            add("file", place, f"A file of release {live.id} in {place} was edited: {error}", self._deploy)
             return None
         except GreenlightError:
             return made  # told of the host
@@ -458,7 +478,8 @@ class Look:
         if wanted.release_variable != made.release_variable:
             what = f"flask_app_release_variable is {wanted.release_variable}, and in the live release it is another."
             self.report.add("inventory", wanted.release_variable, what, self._deploy)
-        if set(wanted.credentials) != set(made.credentials):
+        both = texts.keys() & made.variables.keys()
+        if both & set(wanted.credentials) != both & set(made.credentials):
             as_what = "credentials" if wanted.credentials else "variables"
             what = f"flask_app_secrets_as asks for secrets as {as_what}, and the live release gets them otherwise."
             self.report.add("inventory", "flask_app_secrets_as", what, self._deploy)

@@ -15,7 +15,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._command import r
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim, prunable, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
+    claim,
+    other_environment,
+    prunable,
+    superfluous,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter, is_complete
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
@@ -200,8 +205,7 @@ def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]
         return []
     return [
         Problem(
-            f"This host is stamped {host.environment} for {layout.app}, and flask_app_environment is"
-            f" {wanted.environment}: the wrong inventory, or the wrong host in it?",
+            other_environment(layout, wanted.environment),
             f"If the host really changes sides, write {wanted.environment} into {layout.environment_id} on it.",
         )
     ]

@@ -6,13 +6,13 @@ So an app whose health page knows nothing of environments is proved too.
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import pkgutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._command import OUT_OF_TIME
@@ -25,6 +25,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import a
 
 #: Lines of what the app printed that are shown where it could not be asked.
 LINES = 20
+#: Letters of a text from the app's config that are shown.
+LONGEST = 64
 #: Other names of the same kind of database.
 _SAME = {"postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "postgresql", "mariadb": "mysql"}
 #: Id of the finding that :attr:`Question.accepted` may name, as in flask_app_accepted_findings.
@@ -87,6 +89,7 @@ def inspect(layout: Layout, release: str, keys: Sequence[str], seconds: float) -
     home = layout.release(release)
     python = home / "venv/bin/python"
     unit = f"{layout.app}-inspection-{release}.service"
+    began = time.monotonic()
     done = ask_in_release(
         layout, release, unit, [python, "-", home / GUNICORN, *keys], given=_source(), seconds=seconds
     )
@@ -96,12 +99,16 @@ def inspect(layout: Layout, release: str, keys: Sequence[str], seconds: float) -
         answer = None
     secrets = Releases(layout).secrets(release)
     if not isinstance(answer, dict):
-        why = f"took longer than {seconds:g} seconds" if done.code == OUT_OF_TIME else "failed"
+        # Systemd, which ends it in time, is quiet and says no more than that it failed.
+        late = done.code == OUT_OF_TIME or time.monotonic() - began >= seconds
+        why = f"took longer than {seconds:g} seconds" if late else "failed"
         said = mask("\n".join(done.stderr.splitlines()[-LINES:]), secrets)
         raise GreenlightError(f"importing it once more, beside Gunicorn, {why}", journal=said)
     if "no_app" in answer:
         raise GreenlightError(f"in the WSGI object, a {answer['no_app']}, no Flask app was found")
-    answer["environment"] = mask(answer["environment"], secrets)
+    for name in ("environment", "preferred_url_scheme"):
+        # Masked before it is cut: half a secret is no longer found, and still tells half of it.
+        answer[name] = mask(answer[name], secrets)[:LONGEST]
     return Seen(**{field.name: answer[field.name] for field in fields(Seen)})
 
 
@@ -173,9 +180,5 @@ def _same(engine: str) -> str:
 
 def _source() -> str:
     """The program's text, also where it comes out of Ansible's archive."""
-    spec = importlib.util.find_spec(inspector.__name__)
-    loader = spec.loader if spec else None
-    source: str | None = loader.get_source(inspector.__name__) if loader and hasattr(loader, "get_source") else None
-    if source is None:
-        source = Path(str(inspector.__file__)).read_text(encoding="utf-8")
-    return source
+    package, _, name = inspector.__name__.rpartition(".")
+    return (pkgutil.get_data(package, f"{name}.py") or b"").decode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -39,7 +40,8 @@ DEBUGGERS = (
 _WRAPPED = ("__self__", "app", "wsgi_app", "application", "wrapped", "_app", "__wrapped__")
 #: A chain of middleware that is longer goes round.
 _DEPTH = 20
-_LONGEST = 64
+#: What else stands before "://" may be part of a password.
+_SCHEME = re.compile(r"([A-Za-z][\w.-]*)(\+[\w+.-]*)?\Z", re.ASCII)
 
 
 def find(thing: Any) -> Any:
@@ -52,13 +54,19 @@ def find(thing: Any) -> Any:
         seen = next((each for each in inner if each is not None), None)
         if seen is None:
             break
-    apps = [each for each in gc.get_objects() if _is_app(each)]
+    # By its true type: a proxy such as current_app is no second app, and a dead one can't be asked.
+    apps = [each for each in gc.get_objects() if _is_app_type(type(each))]
     return apps[0] if len(apps) == 1 else None
 
 
 def _is_app(thing: Any) -> bool:
     flask = sys.modules.get("flask")
     return flask is not None and isinstance(thing, flask.Flask)
+
+
+def _is_app_type(kind: type) -> bool:
+    flask = sys.modules.get("flask")
+    return flask is not None and issubclass(kind, flask.Flask)
 
 
 def engine(value: Any) -> str:
@@ -70,7 +78,8 @@ def engine(value: Any) -> str:
     name = getattr(value, "drivername", None)  # sqlalchemy.engine.URL
     if name is None and isinstance(value, str) and "://" in value:
         name = value.partition("://")[0]
-    return str(name).partition("+")[0].lower() if name else ""
+    scheme = _SCHEME.match(str(name or ""))
+    return scheme[1].lower() if scheme else ""
 
 
 def describe(app: Any, keys: list[str]) -> dict[str, Any]:
@@ -79,7 +88,7 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
     named = next((key for key in keys if isinstance(config.get(key), str) and config.get(key)), "")
     engines = (engine(config.get(key)) for key in DATABASES)
     return {
-        "environment": config[named][:_LONGEST] if named else "",
+        "environment": config[named] if named else "",
         "environment_key": named,
         "debug": bool(app.debug),
         "testing": bool(config.get("TESTING")),
@@ -87,7 +96,7 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
         "session_cookie_secure": bool(config.get("SESSION_COOKIE_SECURE")),
         # Without Flask-Login there is no such cookie.
         "remember_cookie_secure": "flask_login" not in sys.modules or bool(config.get("REMEMBER_COOKIE_SECURE")),
-        "preferred_url_scheme": str(config.get("PREFERRED_URL_SCHEME"))[:_LONGEST],
+        "preferred_url_scheme": str(config.get("PREFERRED_URL_SCHEME")),
         "debuggers": [name for name in DEBUGGERS if name in sys.modules],
     }
 
@@ -96,6 +105,8 @@ def main() -> None:
     # The app, and what it starts, may print; only what is written here is the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    # Not only its descriptor: what print() keeps in its buffer would be lost at the end.
+    sys.stdout = sys.stderr
     path, keys = sys.argv[1], sys.argv[2:]
     code = 1
     try:

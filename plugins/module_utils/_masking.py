@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import shlex
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -26,7 +27,8 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    values = {secret, *secret.splitlines()}
+    lines = secret.splitlines()
+    values = {secret, *lines, *(line.strip() for line in lines)}  # journals and programs cut blanks at a line's end
     password = _password(secret)
     if password:
         values |= {password, unquote(password)}
@@ -44,6 +46,17 @@ def _forms(secret: str) -> set[str]:
         forms |= {page, page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")}  # the latter as Jinja writes it
         forms |= {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     return {form for form in forms if len(form) >= SHORTEST}
+
+
+def url_parts(url: str) -> list[str]:
+    """Return what of a URL may be secret, its name and password, path and query, whole and in pieces."""
+    try:
+        host = urlsplit(url).netloc
+    except ValueError:
+        return [url]
+    user, rest = host.rpartition("@")[0], url.partition(host)[2] if host else ""
+    path = rest.partition("?")[0]
+    return [url, user, rest, path, *re.split(r"[/?#&=;:@]", f"{user}/{rest}")]
 
 
 def _password(secret: str) -> str | None:

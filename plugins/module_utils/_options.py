@@ -8,6 +8,8 @@ from typing import Any
 
 #: The run whose step a module is, see the lock.
 RUN = {"run": {"type": "str", "default": ""}}
+#: The environment that the host must be stamped with.
+STAMP = {"environment": {"type": "str", "required": True}}
 #: Who asks for the lock, and when another run counts as dead.
 LOCK = {
     "owner": {

@@ -75,6 +75,28 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
     return missing
 
 
+def other_environment(layout: Layout, environment: str) -> str:
+    """Say that this host is stamped with another environment than ``environment``, or nothing: then it isn't."""
+    stamp = (read(layout.environment_id) or environment).strip()
+    if stamp == environment:
+        return ""
+    return (
+        f"This host is stamped {stamp} for {layout.app}, and flask_app_environment is {environment}: the wrong"
+        " inventory, or the wrong host in it?"
+    )
+
+
+def refuse_other_environment(layout: Layout, environment: str) -> None:
+    """Refuse to work on a host of another environment.
+
+    Raises:
+        GreenlightError: it is one.
+    """
+    other = other_environment(layout, environment)
+    if other:
+        raise GreenlightError(f"{other} Nothing was changed.")
+
+
 def key(layout: Layout) -> bytes:
     """Return the host's key for keyed digests."""
     try:
@@ -133,7 +155,7 @@ def prove_candidate(
         question: what the app itself is asked, while the release starts.
 
     Returns:
-        The proof, and what the app said of itself, None where it wasn't asked.
+        The proof, its answer masked, and what the app said of itself, None where it wasn't asked.
 
     Raises:
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
@@ -176,9 +198,10 @@ def prove_candidate(
         where = str(target)
         proof = replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
     if proof.kept:
-        answer = proof.answer
+        answer = _masked(layout, release, proof.answer) if proof.answer else None
+        proof = replace(proof, answer=answer)
         fact = {
-            "health": mask(answer.body, releases.secrets(release)) if answer else "",
+            "health": answer.body if answer else "",
             "start_seconds": round(proof.first_answer_seconds, 2),
             "candidate_seconds": round(proof.seconds, 2),
             "restarts": restarts,
@@ -216,6 +239,11 @@ def _condemn(layout: Layout, release: str, event: str, report: dict[str, object]
         record(layout, event, release, failures=report["failures"], **facts)
 
     return attempted(layout, write_down)
+
+
+def _masked(layout: Layout, release: str, answer: Answer) -> Answer:
+    """An answer as it may be shown: an app may repeat a secret even where it is well."""
+    return replace(answer, body=mask(answer.body, Releases(layout).secrets(release)))
 
 
 def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
@@ -264,7 +292,7 @@ def check_front_door(
     *,
     dry: bool = False,
 ) -> Answer:
-    """Prove the live release once more, as a user reaches it; return its answer.
+    """Prove the live release once more, as a user reaches it; return its answer, secrets masked.
 
     A release that was switched to and not yet asked is on trial, also when the run that switched was killed before it
     asked: if it fails, the traffic goes back to the release that had it before. One that passed earlier stays, for
@@ -289,7 +317,7 @@ def check_front_door(
             if told_live(layout)[-1:] != [contract.release]:
                 record(layout, "live", contract.release, previous=Releases(layout).previous())
             remove(layout.trial)
-        return proof.answer
+        return _masked(layout, contract.release, proof.answer)
     report = _evidence(layout, contract.release, proof)
     text = f"the front door {target} does not lead to release {contract.release}: {report['failures']}"
     if on_trial:

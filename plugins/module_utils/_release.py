@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,22 +185,29 @@ class Releases:
         layout = self.layout
         variables, kept = specification.texts(release.id)
         service, socket = layout.unit_files(release.id)
-        expected = {
-            layout.environment_file(release.id): (render(variables), 0o600),
-            **{layout.credentials(release.id) / name: (value, 0o600) for name, value in kept.items()},
-            layout.drop_in(release.id): (specification.drop_in, 0o644),
-            service: (specification.service, 0o644),
-            socket: (specification.socket, 0o644),
-            layout.release(release.id) / GUNICORN: (specification.gunicorn, 0o644),
-            layout.release(release.id) / COMMAND: (specification.command, 0o644),
+        # To the byte: a line of a secret may begin like a comment.
+        secret = {
+            layout.environment_file(release.id): render(variables),
+            **{layout.credentials(release.id) / name: value for name, value in kept.items()},
+        }
+        public = {
+            layout.drop_in(release.id): specification.drop_in,
+            service: specification.service,
+            socket: specification.socket,
+            layout.release(release.id) / GUNICORN: specification.gunicorn,
+            layout.release(release.id) / COMMAND: specification.command,
         }
         if kept:
-            expected[layout.credentials_drop_in(release.id)] = (credentials.drop_in(layout.app, kept), 0o644)
-        return credentials.held(layout, release.id).keys() == kept.keys() and all(
-            path.is_file()
-            and _without_comments(read(path) or "") == _without_comments(text)
-            and path.stat().st_mode & 0o7777 == mode
-            for path, (text, mode) in expected.items()
+            public[layout.credentials_drop_in(release.id)] = credentials.drop_in(layout.app, kept)
+        added = set(layout.drop_in(release.id).parent.glob("*.conf")) - public.keys()  # as "systemctl edit" does
+        return (
+            not added
+            and credentials.held(layout, release.id).keys() == kept.keys()
+            and all(_has_mode(path, 0o600) and path.read_bytes() == text.encode() for path, text in secret.items())
+            and all(
+                _has_mode(path, 0o644) and _without_comments(read(path) or "") == _without_comments(text)
+                for path, text in public.items()
+            )
         )
 
     def variables(self, release: str) -> dict[str, str]:
@@ -293,11 +300,12 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         values.pop(specification.release_variable, None)
         texts = [read(path) or "" for path in (home / GUNICORN, home / COMMAND, layout.drop_in(live.id))]
         texts += [read(path) or "" for path in layout.unit_files(live.id)]
-        before = _description(live.manifest, values, values, texts)
+        before = _description(live.manifest, values, values, credentials.held(layout, live.id), texts)
     after = _description(
         {name: getattr(specification, name) for name in ("environment", "revision", "source", "venv")},
         environment_texts(specification.variables),
         values if live else {},
+        specification.credentials,
         [getattr(specification, name) for name in ("gunicorn", "command", "drop_in", "service", "socket")],
     )
     return {
@@ -309,11 +317,16 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
 
 
 def _description(
-    manifest: Mapping[str, object], variables: Mapping[str, str], known: Mapping[str, str], texts: list[str]
+    manifest: Mapping[str, object],
+    variables: Mapping[str, str],
+    known: Mapping[str, str],
+    handed_over: Collection[str],
+    texts: list[str],
 ) -> list[str]:
     facts = [f"{name}: {manifest.get(name)}" for name in ("environment", "revision", "source", "venv")]
     names = [
-        f"{name}=(hidden{'' if known.get(name) == value else ', new'})" for name, value in sorted(variables.items())
+        f"{name}=(hidden{', credential' if name in handed_over else ''}{'' if known.get(name) == value else ', new'})"
+        for name, value in sorted(variables.items())
     ]
     return [*facts, "", *names, "", *texts]
 
@@ -329,6 +342,10 @@ def listed(value: str) -> list[str]:
 
 def _without_comments(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def _has_mode(path: Path, mode: int) -> bool:
+    return path.is_file() and path.stat().st_mode & 0o7777 == mode
 
 
 def _linked_release(path: Path, suffix: str) -> str:

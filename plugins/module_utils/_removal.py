@@ -26,7 +26,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     remove_unfinished,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
 
 #: What getent(1) calls the parts of an account -> what removes one; with the user, the group mostly goes too.
 _ACCOUNTS = {"passwd": "/usr/sbin/userdel", "group": "/usr/sbin/groupdel"}
@@ -48,11 +48,11 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         if not dry:
             remove(rest)
         return found
-    if stamp.strip() != environment:
+    other = other_environment(layout, environment)
+    if other:
         raise GreenlightError(
-            f"This host is stamped {stamp.strip()} for {layout.app}, and flask_app_environment is {environment}: the"
-            " wrong inventory, or the wrong host in it? Nothing was removed. If this app is the one that shall go, say"
-            f" so with: -e flask_app_environment={stamp.strip()}"
+            f"{other} Nothing was removed. If this app is the one that shall go, say so with: -e"
+            f" flask_app_environment={stamp.strip()}"
         )
     _refuse_mounts(layout)
     change = _without_site(layout, tree)

@@ -15,11 +15,13 @@ from typing import TypeAlias
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, remove, write
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask, url_parts
 
 #: Written last: a venv without it is half-made.
 MARKER = "greenlight.json"
 Argv: TypeAlias = list[str | Path]
+#: A piece of an index's URL that is as long may be a token; a shorter one, such as "simple", says where it failed.
+TOKEN_CHARACTERS = 12
 #: Seconds for one download or build step.
 BUILD_SECONDS = 1200
 _INTERPRETER = (
@@ -185,11 +187,18 @@ def _uv(recipe: Recipe) -> Path:
     return home / "bin/uv"
 
 
+def _secrets(environment: Mapping[str, str]) -> list[str]:
+    """Return the values, and of an index's URL what may be a token: installers print the URL without its password."""
+    urls = [value for value in environment.values() if "://" in value]
+    parts = [part for url in urls for part in url_parts(url) if len(part) >= TOKEN_CHARACTERS]
+    return [*environment.values(), *parts]
+
+
 def _step(recipe: Recipe, argv: Argv, what: str) -> Finished:
     # Debian's certificates, so that a company's own CA counts; a builder must not leave files only root can read.
     environment = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", "UV_NO_PROGRESS": "1", **recipe.environment}
     done = run(["sh", "-c", 'umask 022; exec "$@"', "sh", *argv], seconds=BUILD_SECONDS, environment=environment)
     if done.code != 0:
         tail = "\n".join(done.output.splitlines()[-20:])
-        raise GreenlightError(f"{what} failed (exit code {done.code}):\n{mask(tail, recipe.environment.values())}")
+        raise GreenlightError(f"{what} failed (exit code {done.code}):\n{mask(tail, _secrets(recipe.environment))}")
     return done

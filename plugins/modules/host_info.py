@@ -9,11 +9,19 @@ DOCUMENTATION = r"""
 module: host_info
 short_description: Read what of a host the role's templates depend on
 description:
-  - Reads only.
+  - Reads only. Where O(app) is given, a host of another environment is refused.
 version_added: "0.1.0"
 author:
   - Greenlight founders
-options: {}
+options:
+  app:
+    description: Name of the app. Empty to look at the host only.
+    type: str
+    default: ""
+  environment:
+    description: The environment that the host must be stamped with for this app, if it is stamped.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - greenlight.flask.shared.check_mode
 attributes:
@@ -39,12 +47,16 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._host import measures
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_other_environment
 
-SPEC: dict[str, dict[str, object]] = {}
+SPEC = {"app": {"type": "str", "default": ""}, "environment": {"type": "str", "default": ""}}
 
 
-def body(_module: AnsibleModule) -> dict[str, object]:
+def body(module: AnsibleModule) -> dict[str, object]:
+    if module.params["app"]:
+        refuse_other_environment(Layout(module.params["app"]), module.params["environment"])
     return {"changed": False, "host": measures(Path("/"))}
 
 

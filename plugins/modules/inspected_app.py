@@ -10,7 +10,7 @@ module: inspected_app
 short_description: Ask the app of the live release how it is configured
 description:
   - The app is imported once more, in its release's environment and sandbox, beside the process that serves.
-  - Nothing is changed, and no value that could be a secret is returned.
+  - Nothing is changed, and no value that could be a secret is returned. Where it can't be asked, C(why) says so.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -46,6 +46,10 @@ release:
   description: Id of the live release.
   returned: success
   type: str
+why:
+  description: Why it could not be asked; empty where it was.
+  returned: success
+  type: str
 app_says:
   description:
     - What the app said, C(environment) and C(environment_key), C(debug), C(testing), C(database) (its kind only),
@@ -73,10 +77,14 @@ SPEC = {
 def body(module: AnsibleModule) -> dict[str, object]:
     layout = Layout(module.params["app"])
     live = Releases(layout).live()
+    result: dict[str, object] = {"changed": False, "release": live, "why": "", "app_says": {}}
     if not live:
-        raise GreenlightError(f"{layout.app} has no live release on this host")
-    seen = inspect(layout, live, module.params["environment_keys"], module.params["seconds"])
-    return {"changed": False, "release": live, "app_says": asdict(seen)}
+        return {**result, "why": f"{layout.app} has no live release on this host"}
+    try:
+        seen = inspect(layout, live, module.params["environment_keys"], module.params["seconds"])
+    except GreenlightError as error:
+        return {**result, "why": str(error)}
+    return {**result, "app_says": asdict(seen)}
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ options:
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
+  - greenlight.flask.shared.stamp
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -37,6 +38,7 @@ EXAMPLES = r"""
 - name: Find the previous release
   greenlight.flask.rollback_target:
     app: guestbook
+    environment: staging
 """
 
 RETURN = r"""
@@ -57,11 +59,15 @@ serves:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import rollback_target
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
+    refuse_other_environment,
+    rollback_target,
+)
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **STAMP,
     **LOCK,
     "release": {"type": "str", "default": ""},
     "force": {"type": "bool", "default": False},
@@ -70,7 +76,9 @@ SPEC = {
 
 def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
-    found = rollback_target(Layout(params["app"]), params["release"], force=params["force"], dry=module.check_mode)
+    layout = Layout(params["app"])
+    refuse_other_environment(layout, params["environment"])
+    found = rollback_target(layout, params["release"], force=params["force"], dry=module.check_mode)
     return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}
 
 

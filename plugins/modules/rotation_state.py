@@ -25,6 +25,7 @@ options:
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
+  - greenlight.flask.shared.stamp
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -36,6 +37,7 @@ EXAMPLES = r"""
 - name: Look whether the keys are live
   greenlight.flask.rotation_state:
     app: guestbook
+    environment: staging
     variable: SECRET_KEY
     variables_from: [flask_app_secrets]
 """
@@ -55,11 +57,13 @@ outdated:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_other_environment
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import decoded, is_live, outdated
 
 SPEC = {
     "app": {"type": "str", "required": True},
+    **STAMP,
     **LOCK,
     "variable": {"type": "str", "required": True},
     "keys": {"type": "str", "required": True, "no_log": True},
@@ -68,6 +72,7 @@ SPEC = {
 
 def body(module: AnsibleModule) -> dict[str, object]:
     layout = Layout(module.params["app"])
+    refuse_other_environment(layout, module.params["environment"])
     keys = decoded(module.params["variable"], module.params["keys"])
     return {"changed": False, "live": is_live(layout, keys), "outdated": outdated(layout)}
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import credentials, password_in
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Decrypt = Callable[[bytes], str]
@@ -27,6 +27,7 @@ HEADER = "$ANSIBLE_VAULT;"
 GROUP = "flask_app"
 _NAMES = (".yml", ".yaml", ".json", "")
 _TEMPLATE = re.compile(r"\{\{|\{%")
+_LOOKUPS = {"lookup", "query", "q"}
 #: Shorter ones are equal by chance, or are no secrets.
 _SHORTEST = 6
 _LOCAL = re.compile(r"(|localhost|127\.[0-9.]+|::1|0\.0\.0\.0|host\.docker\.internal)\Z")
@@ -161,17 +162,18 @@ class Variables:
         if alone:
             return self.get(alone[1])
         try:
-            needed = meta.find_undeclared_variables(environment.parse(text))
+            parsed = environment.parse(text)
+            if {call.node.name for call in parsed.find_all(nodes.Call) if isinstance(call.node, nodes.Name)} & _LOOKUPS:
+                raise UnreadableError(f"{name} is looked up elsewhere")
+            needed = meta.find_undeclared_variables(parsed)
             given = {one: self.get(one) for one in sorted(needed) if one in self.raw}
-            if not needed & {"lookup", "query", "q"}:
-                return environment.from_string(text).render(given)
+            return environment.from_string(text).render(given)
         except TemplateError as error:
             raise UnreadableError(f"the template of {name} can't be resolved ({type(error).__name__})") from None
         except UnreadableError:
             raise
         except Exception as error:  # a template may raise anything
             raise UnreadableError(f"the template of {name} fails ({type(error).__name__})") from None
-        raise UnreadableError(f"{name} is looked up elsewhere")
 
 
 @cache

@@ -12,7 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask, url_parts
 
 #: Beyond this many characters a message is cut; Slack advises against more than 4000.
 MESSAGE_CHARACTERS = 3000
@@ -77,7 +77,4 @@ def _reason(error: Exception, url: str, seconds: float) -> str:
         return "its answer is not HTTP"  # the text would be the answer's, whatever that repeats
     text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
     # urllib puts the URL, or the part of it that it stumbled on, into some texts. Only the host may stay.
-    parts = urlsplit(url)
-    user, rest = parts.netloc.rpartition("@")[0], url.partition(parts.netloc)[2]
-    secrets = [url, user, rest, parts.path, *re.split(r"[/?#&=;:@]", f"{user}/{rest}")]
-    return mask(" ".join(text.split()), secrets)
+    return mask(" ".join(text.split()), url_parts(url))

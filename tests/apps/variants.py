@@ -81,6 +81,34 @@ WHEN_LIVE = """    import os
     if os.path.realpath("/srv/guestbook/live").endswith(current_app.config["RELEASE"]):
         raise RuntimeError("ill as soon as it is live")
 """
+#: The variable whose value some variants tell everybody.
+TOLD = "TOLD_TOKEN"
+TELLS_AT_START = f"""import os
+import sys
+
+told = os.environ["{TOLD}"]
+print(f"as it is: {{told}}", file=sys.stderr)
+print(f"quoted: {{told!r}}", file=sys.stderr)
+raise RuntimeError(f"no service knows {{told}}")
+"""
+TELLS_WHEN_ASKED = f"""    import os
+
+    return jsonify(problem=f"no service knows {{os.environ['{TOLD}']}}"), 500
+"""
+WELL = '        status="unavailable" if problem else "ok",\n'
+TELLS_AND_IS_WELL = f'        told=__import__("os").environ["{TOLD}"],\n'
+GIVEN_DATABASE = 'DATABASE_URL = values["DATABASE_URL"]\n'
+# As if the package were installed and imported.
+TOOLBAR = """import sys
+import types
+
+sys.modules["flask_debugtoolbar"] = types.ModuleType("flask_debugtoolbar")
+"""
+GUNICORN_ONLY = """import sys
+
+if "gunicorn.arbiter" not in sys.modules:
+    raise RuntimeError("only under Gunicorn")
+"""
 # All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
@@ -111,6 +139,14 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "wrong_environment": Fault("wsgi.py", swap(CREATE, REPORTS_ANOTHER)),
         "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),
         "wrong_revision": Fault("guestbook/config.py", swap('values.get("APP_REVISION", "unknown")', '"not-this-one"')),
+        "testing_on": Fault("guestbook/config.py", swap("    TESTING = False\n", "    TESTING = True\n")),
+        "own_database": Fault("guestbook/config.py", swap(GIVEN_DATABASE, 'DATABASE_URL = "sqlite:////var/lib/guestbook/own.db"\n')),
+        "debug_toolbar": Fault("wsgi.py", swap(IMPORT, TOOLBAR + IMPORT)),
+        "insecure_cookie": Fault("guestbook/config.py", swap("COOKIE_SECURE = True\n", "COOKIE_SECURE = False\n")),
+        # It runs under Gunicorn only, so it can't be asked beside it.
+        "gunicorn_only": Fault("wsgi.py", swap(IMPORT, GUNICORN_ONLY + IMPORT)),
+        # It has no health page.
+        "no_health": Fault("guestbook/views.py", swap('@pages.get("/health")\n', "")),
         # It can't be installed as locked.
         "no_lock": Fault("requirements.txt", remove),
         "lock_without_hashes": Fault("requirements.txt", pattern(r" \\\n +--hash=\S+", "")),
@@ -119,6 +155,10 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "no_gunicorn": Fault("requirements.txt", pattern(r"^gunicorn==.*\n(?: .*\n)+", "")),
         # It is well at first, and some time after it was asked first it is not.
         "ill_later": Fault("guestbook/views.py", swap(ASK_DATABASE, later(seconds) + ASK_DATABASE)),
+        # It tells a secret: in its journal, in a bad answer, in a good one.
+        "tells_at_start": Fault("wsgi.py", swap(CREATE, TELLS_AT_START)),
+        "tells_when_asked": Fault("guestbook/views.py", swap(ASK_DATABASE, TELLS_WHEN_ASKED + ASK_DATABASE)),
+        "tells_and_is_well": Fault("guestbook/views.py", swap(WELL, WELL + TELLS_AND_IS_WELL)),
         # It is well, and differs.
         "good_change": Fault(
             "guestbook/templates/index.html",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ansible-doc says of a module is what the module takes."""
+"""What ansible-doc says of a module is what the module takes; of a filter, what the filter takes."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from pathlib import PurePath
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from tests.repository import repository
 
 MODULES = [PurePath(name).stem for name in repository.matching("plugins/modules/*.py")]
+FILTERS = [PurePath(name).stem for name in repository.matching("plugins/filter/*.py")]
 #: Of an option in a DOCUMENTATION and of one in a SPEC; the rest is text or behaviour.
 COMPARED = ("choices", "default", "elements", "required", "type")
 
@@ -31,14 +33,23 @@ def options(described: dict[str, Any], nested: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def shown() -> dict[str, Any]:
-    """What ansible-doc shows of all modules, with the parts that they share."""
-    names = [f"greenlight.flask.{name}" for name in MODULES]
-    command = [repository.tool("ansible-doc"), "--type", "module", "--json", *names]
+def documents(kind: str, stems: list[str]) -> dict[str, Any]:
+    """Ask ansible-doc of plugins of one kind, with the parts that they share."""
+    names = [f"greenlight.flask.{name}" for name in stems]
+    command = [repository.tool("ansible-doc"), "--type", kind, "--json", *names]
     done = repository.run(*command, directory=repository.ROOT)
     assert done.returncode == 0, done.stderr
     return {name.rpartition(".")[2]: document for name, document in json.loads(done.stdout).items()}
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, Any]:
+    return documents("module", MODULES)
+
+
+@pytest.fixture(scope="module")
+def shown_filters() -> dict[str, Any]:
+    return documents("filter", FILTERS)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -67,3 +78,32 @@ def test_ansible_doc_shows_a_module_whole(name: str, shown: dict[str, Any]) -> N
     assert shown[name]["doc"]["attributes"]["check_mode"]["support"] == "full"
     assert shown[name]["examples"]
     assert shown[name]["return"]
+
+
+def test_there_are_filters_to_look_at() -> None:
+    assert "environment_file" in FILTERS
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_documents_what_it_takes_and_gives(name: str, shown_filters: dict[str, Any]) -> None:
+    module = importlib.import_module(f"ansible_collections.greenlight.flask.plugins.filter.{name}")
+    filters = module.FilterModule().filters()
+    assert list(filters) == [name]
+    # What stands before the bar is called _input, whatever the function calls it.
+    _, *others = parameters = inspect.signature(filters[name]).parameters.values()
+    needed = [parameter.default is inspect.Parameter.empty for parameter in parameters]
+    document = shown_filters[name]["doc"]
+    assert list(document["options"]) == ["_input", *(parameter.name for parameter in others)]
+    assert [option.get("required", False) for option in document["options"].values()] == needed
+    assert all(option["description"] and option["type"] for option in document["options"].values())
+    assert document["positional"] == "_input"
+    assert document["name"] == name
+    assert document["short_description"]
+    assert list(shown_filters[name]["return"]) == ["_value"]
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_the_examples_of_a_filter_use_it_by_its_full_name(name: str, shown_filters: dict[str, Any]) -> None:
+    tasks = yaml.safe_load(shown_filters[name]["examples"])
+    assert tasks
+    assert all(f"| greenlight.flask.{name} " in json.dumps(task) for task in tasks)

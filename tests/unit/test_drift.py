@@ -267,7 +267,7 @@ def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_
 def test_another_environment_is_found_and_the_rest_of_the_inventory_is_then_not_compared(machine: Machine) -> None:
     finding = only(machine, environment="production", variables={"FLASK_CONFIG": "production"})
     assert finding.kind == "host"
-    assert "stamped staging, and the inventory says production" in finding.what
+    assert "stamped staging for shop, and flask_app_environment is production" in finding.what
 
 
 def test_a_missing_key_is_found_and_the_environment_is_compared_all_the_same(machine: Machine) -> None:
@@ -552,6 +552,187 @@ def test_a_file_that_was_edited_and_put_back_under_a_running_process_is_found(ma
 def test_a_process_that_has_just_ended_is_told_of_its_unit(machine: Machine) -> None:
     machine.facts[machine.service] = {"MainPID": "4712"}
     assert look(machine).findings == []
+
+
+# Secrets as credentials
+
+
+class TestCredentials:
+    """Of a release whose secrets are credentials."""
+
+    NAMES = sorted(SECRETS)
+
+    @pytest.fixture(autouse=True)
+    def _handed_over(self, machine: Machine) -> None:
+        layout = machine.layout
+        source = machine.home.joinpath("source").readlink().name
+        Releases(layout).destroy(machine.live)
+        variables = {**PUBLIC, **SECRETS, "APP_REVISION": "r1"}
+        gunicorn = "workers = 2\ntimeout = 30\n"
+        made = {"variables": variables, "source": source, "service": SERVICE, "gunicorn": gunicorn}
+        assert create(layout, NEW, credentials=self.NAMES, **made) == machine.live
+        known = f"{layout.drop_in(machine.live)} {layout.credentials_drop_in(machine.live)}"
+        machine.facts[machine.service] = {"DropInPaths": known}
+        for name, value in SECRETS.items():
+            write(self.loaded(machine, name), value)
+        self.run(machine)
+        hour_ago = time.time() - 3600
+        for path in layout.root.rglob("*"):
+            os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
+
+    def loaded(self, machine: Machine, name: str) -> Path:
+        """Where systemd has put a credential of the running process."""
+        return machine.layout.root / f"run/credentials/{machine.service}/{name}"
+
+    def held(self, machine: Machine, name: str = "SECRET_KEY") -> Path:
+        return machine.layout.root / f"etc/shop/releases/{machine.live}.credentials/{name}"
+
+    def run(self, machine: Machine, without: tuple[str, ...] = (), **changed: str) -> None:
+        paths: dict[str, Any] = {f"{name}_FILE": f"/run/credentials/{machine.service}/{name}" for name in SECRETS}
+        directory = {"CREDENTIALS_DIRECTORY": f"/run/credentials/{machine.service}"}
+        machine.run_process(without=(*SECRETS, *without), **{**paths, **directory, **changed})
+
+    def look(self, machine: Machine, **changes: Any) -> Report:
+        return look(machine, **{"credentials": self.NAMES, **changes})
+
+    def only(self, machine: Machine, **changes: Any) -> Finding:
+        return only(machine, **{"credentials": self.NAMES, **changes})
+
+    def test_a_host_on_which_all_is_well_has_no_drift(self, machine: Machine) -> None:
+        report = self.look(machine)
+        assert (report.findings, report.unchecked) == ([], [])
+
+    def test_the_path_of_a_credential_is_systemds_affair(self, machine: Machine) -> None:
+        self.run(machine, SECRET_KEY_FILE="/run/credentials/elsewhere/SECRET_KEY")
+        assert self.look(machine).findings == []
+
+    def test_a_path_that_the_process_does_not_have_is_found(self, machine: Machine) -> None:
+        self.run(machine, without=("SECRET_KEY_FILE",))
+        assert self.only(machine).subject == "SECRET_KEY_FILE"
+        assert "and not in the process" in self.only(machine).what
+
+    def test_a_path_that_no_release_asks_for_is_found(self, machine: Machine) -> None:
+        self.run(machine, TOKEN_FILE="/tmp/token")
+        assert self.only(machine).subject == "TOKEN_FILE"
+
+    def test_a_secret_that_is_in_the_processs_environment_all_the_same_is_found(self, machine: Machine) -> None:
+        self.run(machine)
+        path = machine.layout.root / f"proc/{PID}/environ"
+        path.write_bytes(path.read_bytes() + f"SECRET_KEY={SECRETS['SECRET_KEY']}\0".encode())
+        assert self.only(machine).what.startswith(f"SECRET_KEY is in the process {PID}, and neither in ")
+
+    @pytest.mark.parametrize("change", ["other", "a line more"])
+    def test_another_value_than_was_handed_over_is_found(self, machine: Machine, change: str) -> None:
+        value = BY_HAND if change == "other" else f"{SECRETS['SECRET_KEY']}\n"
+        write(self.loaded(machine, "SECRET_KEY"), value)
+        finding = self.only(machine)
+        directory = self.held(machine).parent
+        assert (finding.kind, finding.subject) == ("environment", "SECRET_KEY")
+        assert finding.what == f"SECRET_KEY has another value as credentials of the process {PID} than in {directory}."
+        assert finding.cure.startswith(f"On the host: systemctl daemon-reload && systemctl restart {machine.service}")
+
+    @pytest.mark.parametrize("names", [["SECRET_KEY"], ["DATABASE_URL", "SECRET_KEY"]])
+    def test_a_credential_that_was_not_handed_over_is_found(self, machine: Machine, names: list[str]) -> None:
+        for name in names:
+            self.loaded(machine, name).unlink()
+        finding = self.only(machine)
+        assert (finding.kind, finding.subject) == ("environment", ", ".join(names))
+        assert finding.what.endswith(f"in {self.held(machine).parent}, and no credentials of the process {PID}.")
+
+    def test_a_credential_that_was_edited_is_found_with_its_name(self, machine: Machine) -> None:
+        path = write(self.held(machine), BY_HAND)
+        found = [(finding.kind, finding.subject) for finding in self.look(machine).findings]
+        assert found == [("file", str(path)), ("environment", "SECRET_KEY"), ("inventory", "SECRET_KEY")]
+
+    def test_a_credential_that_is_gone_is_found_at_its_path(self, machine: Machine) -> None:
+        self.held(machine).unlink()
+        found = self.look(machine).findings
+        assert (found[0].subject, found[0].what) == (str(self.held(machine)), f"{self.held(machine)} is missing.")
+        assert "flask_app_secrets_as" not in [finding.subject for finding in found]
+
+    @pytest.mark.parametrize("name", ["SECRET_KEY~", "SECRET_KEY.bak"])
+    def test_a_file_that_can_be_no_credential_is_found(self, machine: Machine, name: str) -> None:
+        write(self.held(machine, name), BY_HAND)
+        found = [finding for finding in self.look(machine).findings if finding.kind == "file"]
+        assert any(name in finding.what for finding in found)
+
+    @pytest.mark.parametrize("name", ["credential", "drop-in"])
+    def test_a_file_that_others_may_read_or_write_is_found(self, machine: Machine, name: str) -> None:
+        path = self.held(machine) if name == "credential" else machine.layout.credentials_drop_in(machine.live)
+        path.chmod(0o666)
+        finding = self.only(machine)
+        assert (finding.kind, finding.subject) == ("file", str(path))
+        mode = "0600" if name == "credential" else "0644"
+        assert finding.cure == f"On the host: chown root:root {path} && chmod {mode} {path}"
+
+    @pytest.mark.parametrize("name", ["credential", "drop-in"])
+    def test_a_file_that_belongs_to_another_is_found(
+        self, machine: Machine, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = self.held(machine) if name == "credential" else machine.layout.credentials_drop_in(machine.live)
+        owner = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+        what = [finding.what for finding in self.look(machine).findings]
+        assert f"{path} must belong to root with mode {'0600' if name == 'credential' else '0644'}." in what
+
+    def test_the_drop_in_of_credentials_that_was_edited_or_lost_is_found(self, machine: Machine) -> None:
+        path = machine.layout.credentials_drop_in(machine.live)
+        text = path.read_text()
+        for edited in (f"{text}User=root\n", text.replace("%i.credentials/SECRET_KEY", "%i.credentials/DATABASE_URL")):
+            write(path, edited)
+            os.utime(path, (1, 1))
+            assert self.only(machine).what == f"{path} was edited after the release was made."
+        write(path, f"# somebody's remark\n{text}")
+        os.utime(path, (1, 1))
+        assert self.look(machine).findings == []
+        path.unlink()
+        assert self.look(machine).findings[0].what == f"{path} is missing."
+
+    def test_a_drop_in_that_hands_nothing_over_is_named_once(self, machine: Machine) -> None:
+        path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\n")
+        os.utime(path, (1, 1))
+        found = [finding for finding in self.look(machine).findings if finding.subject == str(path)]
+        assert [finding.kind for finding in found] == ["file"]
+
+    def test_credentials_that_a_running_process_has_not_read_again_are_found(self, machine: Machine) -> None:
+        os.utime(machine.layout.credentials_drop_in(machine.live))
+        finding = self.only(machine)
+        assert (finding.kind, finding.subject) == ("process", str(machine.layout.credentials_drop_in(machine.live)))
+
+    def test_secrets_that_the_inventory_wants_as_variables_are_found(self, machine: Machine) -> None:
+        finding = self.only(machine, credentials=[])
+        assert (finding.kind, finding.subject) == ("inventory", "flask_app_secrets_as")
+        assert "asks for secrets as variables, and the live release gets them otherwise" in finding.what
+
+    def test_another_secret_is_no_other_way_to_hand_them_over(self, machine: Machine) -> None:
+        variables = {**PUBLIC, **SECRETS, "TOKEN": "hunter2"}
+        more = self.only(machine, variables=variables, credentials=[*self.NAMES, "TOKEN"])
+        assert (more.kind, more.subject) == ("inventory", "TOKEN")
+        del variables["TOKEN"], variables["SECRET_KEY"]
+        less = self.only(machine, variables=variables, credentials=["DATABASE_URL"])
+        assert (less.kind, less.subject) == ("inventory", "SECRET_KEY")
+
+    def test_another_value_in_the_inventory_is_named(self, machine: Machine) -> None:
+        finding = self.only(machine, variables={**PUBLIC, **SECRETS, "SECRET_KEY": BY_HAND})
+        assert (finding.kind, finding.subject) == ("inventory", "SECRET_KEY")
+
+
+def test_secrets_that_the_inventory_wants_as_credentials_are_found(machine: Machine) -> None:
+    finding = only(machine, credentials=sorted(SECRETS))
+    assert (finding.kind, finding.subject) == ("inventory", "flask_app_secrets_as")
+    assert "asks for secrets as credentials, and the live release gets them otherwise" in finding.what
+    assert finding.cure.startswith("Deploy: ")
+
+
+def test_credentials_that_systemd_has_for_a_release_without_any_are_its_own_affair(machine: Machine) -> None:
+    write(machine.layout.root / f"run/credentials/{machine.service}/network", BY_HAND)
+    assert look(machine).findings == []
+
+
+def test_a_drop_in_by_hand_that_is_called_like_the_one_of_credentials_is_found(machine: Machine) -> None:
+    path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\nUser=root\n")
+    os.utime(path, (1, 1))
+    assert (only(machine).kind, only(machine).subject) == ("drop-in", str(path))
 
 
 # Source and venv

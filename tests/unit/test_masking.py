@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK, SHORTEST, mask
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK, SHORTEST, mask, url_parts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +59,17 @@ def test_the_password_inside_a_url_is_masked_alone(url: str, said: str) -> None:
     assert "hunter" not in mask(said, [url])
     assert MASK in mask(said, [url])
     assert mask(f"at {url}.", [url]) == f"at {MASK}."
+
+
+def test_a_line_of_a_value_is_masked_without_the_blanks_at_its_ends() -> None:
+    assert mask("said: first line\n", ["  first line \nsecond line"]) == f"said: {MASK}\n"
+
+
+def test_of_a_url_all_but_scheme_and_host_may_be_secret() -> None:
+    parts = url_parts("https://deploy:hunter2@pypi.example.org/t0ken/simple?key=v4lue")
+    assert {"deploy", "hunter2", "deploy:hunter2", "/t0ken/simple", "t0ken", "v4lue"} <= set(parts)
+    assert not {"https", "pypi.example.org", "//"} & set(parts)
+    assert url_parts("http://[broken") == ["http://[broken"]
 
 
 def test_the_lines_of_a_value_are_masked_alone() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
@@ -10,20 +11,23 @@ import os
 import re
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _command, _history, _protocol, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
 from ansible_collections.greenlight.flask.plugins.module_utils._history import irreversible_since, record
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question, Seen
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import release as give_back
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     Bounds,
     check_front_door,
@@ -32,6 +36,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     prove_candidate,
     prunable,
     prune,
+    refuse_other_environment,
     retire,
     rollback_target,
     serves,
@@ -42,7 +47,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import B
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.fakes import SECRETS, Host, create, installed, state
+from tests.unit.fakes import SECRETS, Host, create, installed, specification, state
 from tests.unit.killing import killed
 
 OLDER, OLD, NEW = (f"20261121T09442{second}Z" for second in range(3))
@@ -400,6 +405,143 @@ def test_a_candidate_that_fails_behind_nginx_only_gets_no_traffic(host: Host, la
     assert host.running() == units(old)
 
 
+# Prove, by asking the app itself
+
+QUESTION = Question(environment_keys=["ENVIRONMENT"])
+SEEN = Seen("staging", "ENVIRONMENT", database="postgresql")
+
+
+def says(**change: object) -> Finished:
+    return Finished(0, json.dumps({**asdict(SEEN), **change}), "")
+
+
+def prove_by_asking(
+    host: Host, release: str, answer: Answer | None = None, question: Question = QUESTION, url: str = ""
+) -> Seen | None:
+    host.answers[release] = host.front_door = answer or healthy(release)
+    bare = replace(contract(release), fields={})
+    _, seen = prove_candidate(
+        host.layout, release, bare, PATIENCE, host="h", path="/", bounds=BOUNDS, url=url, question=question
+    )
+    return seen
+
+
+def inspections(host: Host) -> list[list[str]]:
+    return [call for call in host.calls if call[0] == "systemd-run"]
+
+
+def test_a_candidate_whose_app_keeps_the_contract_is_proved_and_what_it_said_is_returned(
+    host: Host, layout: Layout
+) -> None:
+    host.ended = says()
+    release = create(layout, NEW)
+    assert prove_by_asking(host, release) == replace(SEEN, debuggers=[])
+    assert Releases(layout).get(release).proved  # type: ignore[union-attr]
+    assert host.running() == units(release)
+    (words,) = inspections(host)
+    assert words[-1] == "ENVIRONMENT"
+    assert host.seconds["systemd-run"] == pytest.approx(PATIENCE.start_seconds + _systemd.GRACE_SECONDS)
+
+
+def test_an_app_that_is_not_to_be_asked_is_not_asked(host: Host, layout: Layout) -> None:
+    host.ended = says(debug=True)
+    assert prove_by_asking(host, create(layout, NEW), question=replace(QUESTION, ask=False)) is None
+    prove(host, create(layout, OLD))
+    assert inspections(host) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"environment": "production"}, 'app.config ENVIRONMENT: expected "staging", got "production"'),
+        ({"debug": True}, "app.debug: expected false, got true"),
+        ({"testing": True}, "app.config TESTING: expected false, got true"),
+        ({"database": "sqlite"}, "database: expected postgresql, as in DATABASE_URL, got sqlite"),
+        ({"debuggers": ["flask_debug"]}, "package flask_debug: expected not imported in staging, got imported"),
+        ({"environment": SECRETS["SECRET_KEY"]}, 'app.config ENVIRONMENT: expected "staging", got "********"'),
+    ],
+)
+def test_a_candidate_that_is_healthy_and_whose_app_says_otherwise_is_stopped_kept_and_bad(
+    host: Host, layout: Layout, change: dict[str, object], reason: str
+) -> None:
+    old = go_live(host, OLD)
+    before = state(layout, host)
+    release = create(layout, NEW)
+    host.ended = says(**change)
+    with pytest.raises(GreenlightError) as failed:
+        prove_by_asking(host, release, url=PUBLIC.address)
+    text = str(failed.value)
+    assert f"release {release} was not proved on the app itself: {reason}\n" in text
+    assert f"Traffic stays with {old}." in text
+    assert failed.value.details["failures"] == reason
+    assert failed.value.details["answer"] == "none"
+    assert json.loads((layout.release(release) / BAD).read_text()) == failed.value.details
+    marks = {**before["marks"], release: (False, True)}  # type: ignore[dict-item]
+    assert state(layout, host) == {**before, "marks": marks}
+    assert (entries(layout.ledger)[-1]["event"], entries(layout.ledger)[-1]["failures"]) == ("refused", reason)
+
+
+def test_the_live_release_is_left_running_when_its_app_says_otherwise(host: Host, layout: Layout) -> None:
+    release = go_live(host, NEW)
+    host.ended = says(debug=True)
+    with pytest.raises(GreenlightError, match="It is the live release, so it was left running") as failed:
+        prove_by_asking(host, release)
+    assert "app.debug: expected false, got true" in str(failed.value)
+    assert host.running() == host.enabled() == units(release)
+    assert not Releases(layout).get(release).bad  # type: ignore[union-attr]
+
+
+def test_a_candidate_whose_app_can_not_be_asked_is_refused_with_its_last_words(host: Host, layout: Layout) -> None:
+    release = create(layout, NEW)
+    host.journal = "what Gunicorn said"
+    host.ended = Finished(1, "", f"KeyError: 'X'\nin {SECRETS['DATABASE_URL']}\n")
+    with pytest.raises(GreenlightError) as failed:
+        prove_by_asking(host, release)
+    assert "the app's own word: expected an answer, got none: importing it once more" in str(failed.value)
+    assert "flask_app_inspect: false" in str(failed.value)
+    assert failed.value.details["journal"] == "KeyError: 'X'\nin ********"
+    assert "pass-w0rd" not in (layout.release(release) / BAD).read_text()
+    assert host.running() == set()
+
+
+def test_where_the_app_said_nothing_at_last_the_journal_is_the_releases(host: Host, layout: Layout) -> None:
+    host.journal = "what Gunicorn said"
+    host.ended = says(debug=True)
+    with pytest.raises(GreenlightError) as failed:
+        prove_by_asking(host, create(layout, NEW))
+    assert failed.value.details["journal"] == "what Gunicorn said"
+
+
+@pytest.mark.parametrize("ended", [says(debug=True), Finished(1, "", "the app's last words")])
+def test_a_candidate_that_is_ill_is_refused_for_that_and_not_for_its_apps_word(
+    host: Host, layout: Layout, ended: Finished
+) -> None:
+    host.ended, host.journal = ended, "what Gunicorn said"
+    with pytest.raises(GreenlightError) as failed:
+        prove_by_asking(host, create(layout, NEW), Answer(500, "broken", 0.01))
+    assert "was not proved on unix:" in str(failed.value)
+    assert failed.value.details["failures"] == "HTTP status: expected 200, got 500 broken"
+    assert failed.value.details["journal"] == "what Gunicorn said"
+
+
+def test_an_app_that_says_otherwise_is_not_asked_through_nginx(
+    host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+
+    def get(target: Target, seconds: float, worth: object) -> Answer:
+        addresses.append(target.address)
+        return host.get(target, seconds, worth)
+
+    monkeypatch.setattr(_protocol, "get", get)
+    for ended, asked in ((says(debug=True), False), (says(), True)):
+        host.ended = ended
+        release = create(layout, OLD if asked else NEW)
+        with contextlib.suppress(GreenlightError):
+            prove_by_asking(host, release, url=PUBLIC.address)
+        assert (PUBLIC.address in addresses) == asked
+
+
 # Switch
 
 
@@ -552,7 +694,33 @@ def test_a_front_door_that_leads_to_the_release_is_answered(host: Host, layout: 
     release = go_live(host, NEW)
     host.front_door = healthy(release)
     answer = check_front_door(layout, contract(release), PATIENCE, PUBLIC, BOUNDS)
-    assert answer is host.front_door
+    assert answer == host.front_door
+
+
+def test_an_app_that_is_well_and_tells_a_secret_has_it_masked(host: Host, layout: Layout) -> None:
+    release = create(layout, NEW)
+    telling = healthy(release, told=SECRETS["SECRET_KEY"])
+    host.answers[release] = host.front_door = telling
+    proof, _ = prove_candidate(layout, release, contract(release), PATIENCE, host="h", path="/", bounds=BOUNDS)
+    switch(layout, release)
+    answer = check_front_door(layout, contract(release), PATIENCE, PUBLIC, BOUNDS)
+    for said in (proof.answer, answer):
+        assert said is not None
+        assert json.loads(said.body)["told"] == MASK
+
+
+@pytest.mark.parametrize("stamp", ["production\n", "staging\n", None])
+def test_a_host_of_another_environment_is_refused_and_one_that_has_none_yet_is_not(
+    layout: Layout, stamp: str | None
+) -> None:
+    layout.etc.mkdir(parents=True)
+    if stamp:
+        layout.environment_id.write_text(stamp)
+    if stamp != "production\n":
+        refuse_other_environment(layout, "staging")
+        return
+    with pytest.raises(GreenlightError, match="stamped production for shop, and flask_app_environment is staging"):
+        refuse_other_environment(layout, "staging")
 
 
 @pytest.mark.parametrize("trial", [True, False])
@@ -747,6 +915,33 @@ def test_a_pruned_release_leaves_nothing_and_a_kept_one_keeps_everything(host: H
     assert sorted(os.listdir(layout.sources)) == ["a1" * 32]
     assert sorted(os.listdir(layout.venvs)) == ["b2" * 32, "d4" * 32]
     assert sorted(os.listdir(layout.environment_files)) == [f"{release}.env" for release in releases]
+
+
+def test_the_credentials_of_kept_releases_stay_and_others_go(host: Host, layout: Layout) -> None:
+    names = sorted(SECRETS)
+    old = go_live(host, OLDER, credentials=names)
+    releases = [go_live(host, OLD, credentials=names), go_live(host, NEW)]
+    doomed = prunable(layout, keep=1)
+    assert str(layout.credentials(old)) in doomed
+    assert str(layout.credentials(releases[0])) not in doomed
+    assert prune(layout, keep=1) == doomed
+    assert sorted(os.listdir(layout.environment_files)) == sorted(
+        [f"{releases[0]}.credentials", *(f"{release}.env" for release in releases)]
+    )
+    assert Releases(layout).is_intact(Releases(layout).all()[0], specification(credentials=names))
+    assert prunable(layout, keep=1) == []
+
+
+@pytest.mark.parametrize("left", ["env", "credentials"])
+def test_secrets_without_a_release_go(host: Host, layout: Layout, left: str) -> None:
+    live = go_live(host, NEW, credentials=sorted(SECRETS))
+    gone = create(layout, OLD, credentials=sorted(SECRETS))
+    layout.release(gone).rename(layout.root / "away")
+    for path in list(layout.environment_files.glob(f"{gone}.*")):
+        if path.suffix != f".{left}":
+            path.rename(layout.root / path.name)
+    prune(layout, keep=5)
+    assert sorted(os.listdir(layout.environment_files)) == [f"{live}.credentials", f"{live}.env"]
 
 
 def test_what_killed_runs_left_goes(host: Host, layout: Layout) -> None:

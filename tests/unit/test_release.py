@@ -183,7 +183,7 @@ def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(m
 
 
 @pytest.mark.parametrize("hand", [
-    "none", "comment", "unit", "socket", "drop-in", "gunicorn", "command", "variable", "mode",
+    "none", "comment", "unit", "socket", "drop-in", "gunicorn", "command", "variable", "mode", "override",
 ])  # fmt: skip
 def test_a_release_that_a_hand_has_changed_is_not_intact(layout: Layout, hand: str) -> None:
     create(layout, FIRST)
@@ -194,10 +194,23 @@ def test_a_release_that_a_hand_has_changed_is_not_intact(layout: Layout, hand: s
     if hand in places:
         with places[hand].open("a", encoding="utf-8") as file:
             file.write("# by hand\n" if hand == "comment" else "User=root\n")
+    if hand == "override":
+        layout.drop_in(ID).with_name("override.conf").write_text("[Service]\nEnvironment=A=b\n")
     if hand == "mode":
         layout.environment_file(ID).chmod(0o644)
     releases = Releases(layout)
     assert releases.is_intact(releases.all()[0], specification()) is (hand in ("none", "comment"))
+
+
+@pytest.mark.parametrize(("old", "new"), [("# one", "# two"), ("\r\n", "\n"), ("# one", "\udcff")])
+def test_a_line_of_a_value_that_looks_like_a_comment_counts(layout: Layout, old: str, new: str) -> None:
+    variables = {"TOKEN": "line\r\n# one\nline"}
+    create(layout, FIRST, variables=variables)
+    release = Releases(layout).all()[0]
+    assert Releases(layout).is_intact(release, specification(variables=variables))
+    path = layout.environment_file(ID)
+    path.write_bytes(path.read_bytes().replace(old.encode(), os.fsencode(new)))
+    assert not Releases(layout).is_intact(release, specification(variables=variables))
 
 
 @pytest.mark.parametrize("missing", ["manifest", "environment", "service", "socket", "drop-in"])

@@ -288,6 +288,15 @@ def test_half_a_venv_is_not_whole(tmp_path: Path, left: str) -> None:
     assert not is_complete(tmp_path)
 
 
+def test_a_token_in_an_indexs_url_is_masked_though_the_rest_differs(recipe: Recipe, tmp_path: Path) -> None:
+    index = "https://deploy:hunter2-long@pypi.example.org/t0ken-of-the-path/simple"
+    playing(recipe, fails="pip", says="401 for https://pypi.example.org/t0ken-of-the-path/simple/flask")
+    with pytest.raises(GreenlightError) as failure:
+        build(dataclasses.replace(recipe, environment={"PIP_INDEX_URL": index}), tmp_path / "venvs/a")
+    assert "t0ken" not in str(failure.value)
+    assert "https://pypi.example.org********/flask" in str(failure.value)
+
+
 def test_what_the_downloads_were_given_is_masked_in_a_failure(recipe: Recipe, tmp_path: Path) -> None:
     index = "https://deploy:hunter2-long@pypi.example.org/simple"
     playing(recipe, fails="pip", says=f"401 for {index} with hunter2-long")

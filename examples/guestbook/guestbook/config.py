@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What differs between environments, and what each of them must be given.
 
-Secrets come from the process's environment only: a fallback in the source would one day sign the cookies of
-production.
+Secrets come from the process's environment, or from files that it names: a fallback in the source would one day sign
+the cookies of production.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SELECTOR = "FLASK_CONFIG"
+#: What may stand in a file instead, named by the variable with _FILE behind its name, as systemd's credentials do.
+SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")
 
 
 class ConfigError(RuntimeError):
@@ -30,6 +32,19 @@ def fallback_keys(value: str) -> list[str]:
     return keys
 
 
+def with_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that have a value, and as such what their files hold."""
+    values = {key: value for key, value in environ.items() if value}
+    for name in SECRETS:
+        path = values.get(f"{name}_FILE")
+        if path and name not in values:
+            try:
+                values[name] = Path(path).read_bytes().decode()
+            except OSError as error:
+                raise ConfigError(f"{name}_FILE names a file that can't be read: {error.strerror}") from None
+    return values
+
+
 class Base:
     """What all environments share."""
 
@@ -40,8 +55,7 @@ class Base:
     SESSION_COOKIE_HTTPONLY = True
     SESSION_COOKIE_SAMESITE = "Lax"
 
-    def __init__(self, environ: Mapping[str, str], instance_path: Path) -> None:  # noqa: ARG002  # for subclasses
-        values = {key: value for key, value in environ.items() if value}
+    def __init__(self, values: Mapping[str, str], instance_path: Path) -> None:  # noqa: ARG002  # for subclasses
         missing = [key for key in ("SECRET_KEY", "DATABASE_URL") if key not in values]
         if missing:
             raise ConfigError(f"{' and '.join(missing)} must be set in the environment of {self.ENVIRONMENT}")
@@ -59,18 +73,19 @@ class Development(Base):
     ENVIRONMENT = "development"
     DEBUG = True
 
-    def __init__(self, environ: Mapping[str, str], instance_path: Path) -> None:
-        if not environ.get("DATABASE_URL"):
+    def __init__(self, values: Mapping[str, str], instance_path: Path) -> None:
+        if "DATABASE_URL" not in values:
             instance_path.mkdir(exist_ok=True)
-            environ = {**environ, "DATABASE_URL": f"sqlite:///{instance_path / 'guestbook.db'}"}
-        super().__init__(environ, instance_path)
+            values = {**values, "DATABASE_URL": f"sqlite:///{instance_path / 'guestbook.db'}"}
+        super().__init__(values, instance_path)
 
 
 class Production(Base):
-    """Real users: cookies travel over TLS only."""
+    """Real users: cookies travel over TLS only, and links lead there."""
 
     ENVIRONMENT = "production"
     SESSION_COOKIE_SECURE = True
+    PREFERRED_URL_SCHEME = "https"
 
 
 class Staging(Production):
@@ -93,4 +108,4 @@ def load(name: str | None, environ: Mapping[str, str], instance_path: Path) -> B
         raise ConfigError(f"{SELECTOR} is not set; set it to one of: {known}")
     if chosen not in CONFIGS:
         raise ConfigError(f"{SELECTOR} is {chosen!r}, which is not one of: {known}")
-    return CONFIGS[chosen](environ, instance_path)
+    return CONFIGS[chosen](with_files(environ), instance_path)

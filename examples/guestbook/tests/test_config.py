@@ -109,3 +109,28 @@ def test_one_line_at_startup_names_the_environment_and_no_secret(
     assert line.startswith(f"guestbook starts: environment={name} debug={app.debug} ")
     assert line.endswith(" revision=abc1234 release=20261121T100000Z-abc1234")
     assert "never-in-a-log" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_secrets_may_stand_in_files(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in config.SECRETS:
+        environ.delenv(name, raising=False)
+        environ.setenv(f"{name}_FILE", str(tmp_path / name))
+    (tmp_path / "SECRET_KEY").write_text("of the file \n")
+    (tmp_path / "SECRET_KEY_FALLBACKS").write_text('["old"]')
+    (tmp_path / "DATABASE_URL").write_text(f"sqlite:///{tmp_path}/guestbook.db")
+    settings = create_app("production").config
+    assert (settings["SECRET_KEY"], settings["SECRET_KEY_FALLBACKS"]) == ("of the file \n", ["old"])
+    assert settings["DATABASE_URL"] == f"sqlite:///{tmp_path}/guestbook.db"
+
+
+def test_a_variable_counts_before_its_file(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environ.setenv("SECRET_KEY", "of the variable")
+    environ.setenv("SECRET_KEY_FILE", str(tmp_path / "absent"))
+    assert create_app("production").config["SECRET_KEY"] == "of the variable"
+
+
+def test_a_file_that_is_not_there_is_named_by_its_variable(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environ.delenv("SECRET_KEY")
+    environ.setenv("SECRET_KEY_FILE", str(tmp_path / "absent"))
+    with pytest.raises(config.ConfigError, match=r"^SECRET_KEY_FILE names a file that can't be read: No such file"):
+        create_app("production")

@@ -125,11 +125,6 @@ def test_all_problems_are_said_at_once(one_server: Server) -> None:
     refused(done, "flask_app_keep_release is not", "'stagging'", "flask_app_free_space_mb")
 
 
-def test_a_host_of_another_environment_is_refused(one_server: Server) -> None:
-    done = run_play(limit=one_server.name, flask_app_environment="production")
-    refused(done, "stamped staging for guestbook", "flask_app_environment is production", "environment-id")
-
-
 @contextmanager
 def on_server(server: Server, begin: str, end: str) -> Iterator[None]:
     server.root(begin)

@@ -109,7 +109,7 @@ def test_what_a_deploy_would_change_is_found_and_undeployed_code_is_not(one_serv
 
 def test_the_wrong_inventory_is_found(one_server: Server) -> None:
     [found] = findings(one_server, flask_app_environment="production", flask_app_required_secrets=[])
-    assert "is stamped staging, and the inventory says production" in found["what"]
+    assert "is stamped staging for guestbook, and flask_app_environment is production" in found["what"]
 
 
 def test_an_edited_venv_is_found() -> None:

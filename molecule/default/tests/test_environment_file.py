@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the filter environment_file renders, a real unit's process gets byte for byte, on both Debians' systemd.
+
+Thousands of random values are handed over in a few starts of one unit. Where one is wrong, it is looked for by halves,
+and Hypothesis then makes it as small as it can, with a start for each attempt.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import MAXIMUM_BYTES, render
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.deployed import Server
+
+NAME = "greenlight-environment-test"
+PLACE = f"/run/{NAME}"
+#: Names in a batch begin so; all else that the process has is systemd's.
+PREFIX = "VALUE"
+#: dd, because it reads until the end; the kernel says of files in /proc that they are empty.
+SERVICE = f"""\
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+EnvironmentFile={PLACE}/given.env
+ExecStart=/bin/dd status=none bs=64K if=/proc/self/environ of={PLACE}/arrived
+"""
+#: Of different random values for each server.
+VALUES = 2_000
+#: In one start of the unit: a process's environment may have 2 MiB in all (execve(2)).
+BATCH_VALUES, BATCH_BYTES = 1_000, 500_000
+
+Form = Callable[[Mapping[str, str]], str]
+
+#: Planes whose last two code points are no characters; with U+FDD0 to U+FDEF all that Unicode has, and all refused.
+NONCHARACTERS = [chr(plane * 0x10000 + low) for plane in range(17) for low in (0xFFFE, 0xFFFF)]
+NONCHARACTERS += [chr(point) for point in range(0xFDD0, 0xFDF0)]
+#: What means something in a file of systemd, to a shell, or to who reads lines.
+MEANINGFUL = [
+    *(" ", "  ", "\t", "\n", "\n\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\xa0", "\ufeff"),
+    *("'", "''", '"', '""', "'\"'\"'", "$", "$HOME", "${HOME}", "$$", "$(id)", "`id`", "%", "%%", "%i", "%n"),
+    *("\\", "\\\\", "\\\n", "\\n", "\\x41", "\\'", '\\"', "\\$", "#", ";", "=", "A=1", "\nA=1", "export ", "[Service]"),
+    *(
+        "\x01",
+        "\x07",
+        "\x1b[0m",
+        "\x1f",
+        "\x7f",
+        "{{ x }}",
+        "é",
+        "e\u0301",
+        "\u202e",
+        "😀",
+        "👨\u200d👩\u200d👧",
+        "\U0010fffd",
+    ),
+]
+texts = st.text(st.characters(codec="utf-8", exclude_characters=["\0", *NONCHARACTERS]), max_size=40)
+pieces = st.lists(st.one_of(st.sampled_from(MEANINGFUL), texts), min_size=1, max_size=8).map("".join)
+
+
+def repeated(unit: str, size: int) -> str:
+    """Repeat a text up to ``size`` bytes, in whole characters."""
+    text = unit * (size // len(unit.encode()) + 1)
+    return text.encode()[:size].decode(errors="ignore")
+
+
+#: Around what programs read at once; few of the longest, because each fills a good part of a start.
+SIZES = [*range(100, 1_000, 100), *(2**power + more for power in (10, 11, 12) for more in (-1, 0, 1)), 65_536]
+long = st.builds(repeated, pieces.filter(bool), st.sampled_from(SIZES))
+random_value = st.one_of(texts, pieces, long)
+
+
+def for_each_random_value(use: Callable[[str], object]) -> None:
+    """Call ``use`` with each value, the same ones every time; where it fails, make the value small and name it."""
+
+    @settings(
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=VALUES + VALUES // 2,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(value=random_value)
+    def check(value: str) -> None:
+        use(value)
+
+    check()
+
+
+@cache
+def random_values() -> list[str]:
+    found: dict[str, None] = {}
+    for_each_random_value(found.setdefault)
+    return list(found)
+
+
+def batches(values: Sequence[str]) -> Iterator[list[str]]:
+    """Split values into what one process can have."""
+    batch: list[str] = []
+    size = 0
+    for value in values:
+        length = len(value.encode()) + 32  # the name, and the pointer to it
+        if batch and (len(batch) == BATCH_VALUES or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(value)
+        size += length
+    yield batch
+
+
+def named(values: Sequence[str]) -> dict[str, str]:
+    return {f"{PREFIX}{number}": value for number, value in enumerate(values)}
+
+
+def read_environ(raw: bytes) -> dict[str, bytes]:
+    """Read what the kernel shows of a process's environment (proc_pid_environ(5))."""
+    pairs = (entry.partition(b"=") for entry in raw.split(b"\0") if entry)
+    return {name.decode(errors="replace"): value for name, _, value in pairs}
+
+
+class Unit:
+    """A unit on a server whose process writes down the environment that it was given."""
+
+    def __init__(self, server: Server, form: Form = render) -> None:
+        self.server = server
+        self.form = form
+
+    def hand_over(self, values: Sequence[str]) -> list[bytes | None]:
+        """Return what the process got of each value; None where there was nothing, or no process at all."""
+        self.server.write(f"{PLACE}/given.env", self.form(named(values)))
+        start = f"rm -f {PLACE}/arrived; systemctl start {NAME}.service && base64 --wrap=0 {PLACE}/arrived"
+        done = self.server.host.run(start)
+        arrived = read_environ(base64.b64decode(done.stdout)) if done.rc == 0 else {}
+        return [arrived.get(name) for name in named(values)]
+
+    def first_wrong(self, values: Sequence[str]) -> str | None:
+        """Return a value that doesn't arrive as it is, on its own if possible; None where all of them do."""
+        arrived = self.hand_over(values)
+        wrong = [value for value, got in zip(values, arrived, strict=True) if got != value.encode()]
+        if not wrong or len(values) == 1:
+            return wrong[0] if wrong else None
+        # The neighbours of a value that ends its line too late are wrong too.
+        middle = len(values) // 2
+        found = self.first_wrong(values[:middle])
+        found = self.first_wrong(values[middle:]) if found is None else found
+        return wrong[0] if found is None else found
+
+
+@pytest.fixture
+def unit(server: Server) -> Iterator[Unit]:
+    path = f"/run/systemd/system/{NAME}.service"
+    server.write(path, SERVICE, umask="022")
+    server.root(f"mkdir -p -m 0700 {PLACE} && systemctl daemon-reload")
+    yield Unit(server)
+    server.host.run(f"systemctl reset-failed {NAME}.service")
+    server.root(f"rm -rf {PLACE} {path} && systemctl daemon-reload")
+
+
+def test_thousands_of_random_values_arrive_byte_for_byte(unit: Unit) -> None:
+    values = random_values()
+    assert len(values) >= VALUES
+    found = (unit.first_wrong(batch) for batch in batches(values))
+    wrong = next((value for value in found if value is not None), None)
+    if wrong is None:
+        return
+    right = set(values) - {wrong}
+
+    def check(value: str) -> None:
+        assert value in right or unit.hand_over([value]) == [value.encode()]
+
+    for_each_random_value(check)
+    pytest.fail(f"only among its neighbours, or not every time: {wrong!r}")
+
+
+#: Each alone would be an error of somebody's quoting.
+HARD = {
+    "empty": "",
+    "a space": " ",
+    "spaces and tabs at both ends": " \t both ends \t ",
+    "newlines at both ends": "\n\nmiddle\n\n",
+    "a newline only": "\n",
+    "CR and LF": "one\r\ntwo\rthree\n",
+    "an assignment in the next line": "first\nINJECTED=yes\n",
+    "a section in the next line": "first\n[Service]\nExecStart=/bin/false",
+    "a comment": "#no comment",
+    "the other comment": "; nor this",
+    "a comment in the next line that ends in a backslash": "x\n# comment \\\ny",
+    "a backslash": "\\",
+    "a backslash at the end": "C:\\directory\\",
+    "two backslashes at the end": "\\\\server\\share\\\\",
+    "a continued line": "one\\\ntwo",
+    "escapes that are none": "\\n\\t\\x41\\101\\u00e9\\$\\`\\\"\\'",
+    "a single quote": "'",
+    "a double quote": '"',
+    "single quotes all over": "'it's' ''",
+    "double quotes all over": '"say "hi"" ""',
+    "both": "'\"'\"'",
+    "a variable": "$HOME ${HOME} $$ $(id) `id`",
+    "specifiers": "%i %n %% %H %",
+    "a template": "{{ lookup('pipe', 'id') }} {% raw %}",
+    "an equals sign first": "=x==",
+    "every control character": "".join(map(chr, [*range(1, 32), *range(127, 160)])),
+    "a BOM": "\ufeffx",
+    "Unicode": "é e\u0301 \u2028 \u202e ß 漢字 \ufffd \ud7ff \ue000",
+    "beyond the first plane": "😀 \U00010000 \U0010fffd 👨\u200d👩\u200d👧",
+    "JSON": json.dumps({"key": ["a'b", 'c"d', "e\\f", "\n"]}, indent=1),
+    "a private key": "-----BEGIN PRIVATE KEY-----\nMC4CAQ+/==\n-----END PRIVATE KEY-----\n",
+    "64 KiB": "x" * 65_536,
+    "64 KiB of single quotes": "'" * 65_536,
+    "64 KiB of newlines": "\n" * 65_536,
+    "64 KiB of all sorts": repeated('it\'s \\ "$5" \n\t\x01é😀', 65_536),
+    # The kernel's own limit; a name has its place in it.
+    "the longest that there is": "x" * (MAXIMUM_BYTES - len(f"{PREFIX}00=")),
+}
+
+
+def test_each_hard_value_arrives_byte_for_byte(unit: Unit) -> None:
+    arrived: dict[str, bytes | None] = {}
+    names = iter(HARD)
+    for batch in batches(list(HARD.values())):
+        arrived.update(zip([next(names) for _ in batch], unit.hand_over(batch), strict=True))
+    assert arrived.keys() == HARD.keys()
+    assert [name for name, value in HARD.items() if arrived[name] != value.encode()] == []
+
+
+def test_nothing_else_comes_out_of_a_value(unit: Unit) -> None:
+    """A value can't make another variable."""
+    unit.server.write(
+        f"{PLACE}/given.env", render(named(["first\nINJECTED=yes\n", "'\nINJECTED='yes", "\\\nINJECTED=1"]))
+    )
+    unit.server.root(f"systemctl start {NAME}.service")
+    names = read_environ(base64.b64decode(unit.server.root(f"base64 --wrap=0 {PLACE}/arrived"))).keys()
+    assert {f"{PREFIX}{number}" for number in range(3)} <= names
+    assert "INJECTED" not in names
+
+
+def in_lines(form: Callable[[str], str]) -> Form:
+    return lambda values: "".join(f"{name}={form(value)}\n" for name, value in values.items())
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        pytest.param(in_lines('"{}"'.format), 'say "hi"', id="double quotes, nothing escaped"),
+        pytest.param(in_lines(str), " both ends ", id="no quotes"),
+        pytest.param(in_lines(json.dumps), "tab\there", id="JSON"),
+        pytest.param(in_lines(lambda value: "'" + value.replace("'", "'\\''") + "'"), "it's", id="a shell's escape"),
+    ],
+)
+def test_a_value_that_is_rendered_wrongly_is_seen(unit: Unit, form: Form, value: str) -> None:
+    """By the function that the random values are judged with; among values that every form gets right."""
+    wrong = Unit(unit.server, form)
+    assert wrong.first_wrong(["plain", "x", value, "y"]) == value
+    assert wrong.first_wrong(["plain", "x", "y"]) is None
+    assert unit.first_wrong(["plain", "x", value, "y"]) is None

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mapping as the text of a systemd EnvironmentFile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleTemplatePluginError, AnsibleTypeError
+from ansible.module_utils.datatag import native_type_name
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import EnvironmentValueError, render
+
+DOCUMENTATION = r"""
+---
+name: environment_file
+short_description: Render a mapping as the text of a systemd EnvironmentFile
+description:
+  - The process gets each value as exactly the bytes that it has here. Newlines, quotes, backslashes, C($), C(%), C(#)
+    and control characters survive, as do spaces at both ends; systemd 252 (Debian 12) and 257 (Debian 13) read the
+    text alike.
+  - Lines are sorted by name, so equal mappings are equal texts.
+  - What systemd can't hand over unchanged is refused by the name of the key, never by its value. That is a name other
+    than letters, digits and underscores with no digit first; a value with a NUL, a surrogate or a noncharacter of
+    Unicode; one of more than 131071 bytes with its name and the C(=).
+  - A number becomes its usual text. Booleans, null, lists and mappings have no text that everybody would expect, so
+    they are refused too.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+positional: _input
+options:
+  _input:
+    description: Names of environment variables, each with its value.
+    type: dict
+    required: true
+seealso:
+  - name: systemd.exec(5)
+    description: EnvironmentFile= in the manual of systemd.
+    link: https://www.freedesktop.org/software/systemd/man/257/systemd.exec.html#EnvironmentFile=
+"""
+
+EXAMPLES = r"""
+# A mapping such as {GREETING: "It's $5 #1", SECRET_KEY: "{{ vault_worker_key }}"}
+- name: Write the environment of a worker
+  ansible.builtin.copy:
+    content: "{{ worker_environment | greenlight.flask.environment_file }}"
+    dest: /etc/worker.env
+    owner: root
+    group: root
+    mode: "0600"
+  diff: false # its values are secret
+  no_log: true
+"""
+
+RETURN = r"""
+_value:
+  description: The text of the file, with a line for each name; empty for an empty mapping.
+  type: str
+"""
+
+
+def environment_file(values: Mapping[str, object]) -> str:
+    """Apply :func:`render`; its error becomes one of Ansible's. An undefined value's is Ansible's own already."""
+    if not isinstance(values, Mapping):
+        raise AnsibleTypeError(f"environment_file renders a mapping, and was given a {native_type_name(values)}.")
+    try:
+        return render(values)
+    except EnvironmentValueError as error:
+        raise AnsibleTemplatePluginError(str(error)) from None  # or Ansible would say it twice
+
+
+class FilterModule:
+    """What Ansible asks for the filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"environment_file": environment_file}

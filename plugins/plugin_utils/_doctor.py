@@ -370,15 +370,9 @@ def _shared_findings(
             environment = directory.name
         if environment == values["flask_app_environment"]:  # another inventory of the same one
             continue
-        parts: dict[str, dict[str, Any]] = {"flask_app_env": {}, "flask_app_secrets": {}}
-        for variable, part in parts.items():
-            raw = variables.raw.get(variable)
-            for name, value in raw.items() if isinstance(raw, dict) else ():
-                try:
-                    part[str(name)] = variables.resolved(value, f"{variable}.{name}")
-                except inventories.UnreadableError as error:
-                    reasons.append(str(error))
-        found.append(inventories.fingerprints(parts["flask_app_env"], parts["flask_app_secrets"], key))
+        parts = [variables.mapping(name) for name in ("flask_app_env", "flask_app_secrets")]
+        reasons += [reason for _, why in parts for reason in why]
+        found.append(inventories.fingerprints(parts[0][0], parts[1][0], key))
     if not found:
         return
     secret, database = inventories.in_common(mine, inventories.united(found))

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import credentials, password_in
-from jinja2 import StrictUndefined, TemplateError, meta, nodes
+from jinja2 import Environment, StrictUndefined, TemplateError, Undefined, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Decrypt = Callable[[bytes], str]
@@ -145,6 +145,21 @@ class Variables:
         finally:
             self._resolving.pop()
 
+    def mapping(self, name: str) -> tuple[dict[str, Any], list[str]]:
+        """Return what can be had of a variable that holds a mapping, and why the rest can't."""
+        raw, found, why = self.raw.get(name), {}, []
+        if isinstance(raw, str):  # a template of the whole
+            try:
+                raw = self.resolved(raw, name)
+            except UnreadableError as error:
+                why.append(str(error))
+        for key, value in raw.items() if isinstance(raw, dict) else ():
+            try:
+                found[str(key)] = self.resolved(value, f"{name}.{key}")
+            except UnreadableError as error:
+                why.append(str(error))
+        return found, why
+
     def resolved(self, value: Any, name: str) -> Any:
         if isinstance(value, Encrypted):
             return _opened(value.text, name, self.decrypt)
@@ -163,22 +178,41 @@ class Variables:
             return self.get(alone[1])
         try:
             parsed = environment.parse(text)
-            if {call.node.name for call in parsed.find_all(nodes.Call) if isinstance(call.node, nodes.Name)} & _LOOKUPS:
-                raise UnreadableError(f"{name} is looked up elsewhere")
-            needed = meta.find_undeclared_variables(parsed)
-            given = {one: self.get(one) for one in sorted(needed) if one in self.raw}
-            return environment.from_string(text).render(given)
+            # By what is called: the template may have filters that only Ansible knows.
+            called = {call.node.name for call in parsed.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
+            if not called & _LOOKUPS:
+                needed = meta.find_undeclared_variables(parsed)
+                given = {one: self.get(one) for one in sorted(needed) if one in self.raw}
+                whole = re.fullmatch(r"\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*", text, re.DOTALL)
+                if whole:  # of any type, not only a text
+                    return _evaluated(environment, whole[1], given)
+                return environment.from_string(text).render(given)
         except TemplateError as error:
             raise UnreadableError(f"the template of {name} can't be resolved ({type(error).__name__})") from None
         except UnreadableError:
             raise
         except Exception as error:  # a template may raise anything
             raise UnreadableError(f"the template of {name} fails ({type(error).__name__})") from None
+        raise UnreadableError(f"{name} is looked up elsewhere")
 
 
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    environment.filters["combine"] = _combine
+    return environment
+
+
+def _evaluated(environment: Environment, expression: str, given: Mapping[str, Any]) -> Any:
+    found = environment.compile_expression(expression, undefined_to_none=False)(**given)
+    if isinstance(found, Undefined):
+        raise UndefinedError
+    return found
+
+
+def _combine(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """Play ansible.builtin.combine in its plain form."""
+    return {name: value for mapping in mappings for name, value in mapping.items()}
 
 
 @dataclass(frozen=True)

@@ -633,6 +633,30 @@ def test_a_value_that_can_not_be_had_here_is_told(tmp_path: Path, secret: str, s
     assert said in findings[0].sentence
 
 
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "{{ base }}",
+        "{{ base | combine({'API_TOKEN': 'of-this-one'}) }}",
+        "{{ {'A': 'x'} | combine(more | default({}), base) }}",
+    ],
+)
+def test_secrets_that_one_template_makes_are_compared(tmp_path: Path, whole: str) -> None:
+    given, place = production(tmp_path)
+    base = {"SECRET_KEY": "{{ vault_flask_app_secret_key }}"}
+    inventory(tmp_path, "staging", key=KEY, flask_app_secrets=whole, base=base)
+    assert names(found(given, place)) == {"shared-secret"}
+
+
+@pytest.mark.parametrize(
+    "whole", ["{{ base | dict2items }}", "{{ nowhere }}", "{{ base | combine(base, recursive=true) }}"]
+)
+def test_secrets_that_a_template_makes_as_only_ansible_can_are_told(tmp_path: Path, whole: str) -> None:
+    given, place = production(tmp_path)
+    inventory(tmp_path, "staging", key=KEY, flask_app_secrets=whole, base={"SECRET_KEY": KEY})
+    assert "unreadable-inventory" in names(found(given, place))
+
+
 def test_an_inventory_whose_password_is_not_here_is_told_and_the_others_are_compared(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from ansible.errors import AnsibleError
-from ansible.parsing.vault import VaultLib, parse_vaulttext_envelope
+from ansible.parsing.vault import VaultLib
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import write
+from ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file import (
+    VaultFile,
+    parsed,
+    says,
+    value_span,
+    with_value,
+)
 
 KEY_BYTES = 32
 
@@ -36,6 +39,10 @@ class KeyVault:
     vault: VaultLib
 
     @property
+    def _file(self) -> VaultFile:
+        return VaultFile(self.path, self.vault)
+
+    @property
     def fallbacks_name(self) -> str:
         return f"{self.name}_fallbacks"
 
@@ -47,7 +54,7 @@ class KeyVault:
         """
         if not self.path.is_file():
             return None
-        values = _values(self._decrypted()[0], self.path)
+        values = self._file.values()
         fallbacks = values.get(self.fallbacks_name) or []
         if not isinstance(values.get(self.name), str) or "{{" in values[self.name]:  # it is kept elsewhere
             return None
@@ -72,62 +79,34 @@ class KeyVault:
 
     def _write(self, key: str, fallbacks: list[str]) -> None:
         path = self.path.resolve()  # a link stays one
-        text, secret, vault_id = self._decrypted()
-        values = _values(text, path)
+        opened = self._file.open()
+        values = parsed(opened.text, path)
         wanted = {**values, self.name: key, self.fallbacks_name: fallbacks}
-        changed = _with_line(text, self.name, json.dumps(key))
-        if self.fallbacks_name in values:
-            changed = changed and _with_line(changed, self.fallbacks_name, json.dumps(fallbacks))
-        else:
-            changed = changed and f"{changed.rstrip()}\n{self.fallbacks_name}: {json.dumps(fallbacks)}\n"
-        if not changed or not _says(changed, wanted):
+        changed = _with_line(opened.text, self.name, json.dumps(key))
+        changed = changed and _with_line(changed, self.fallbacks_name, json.dumps(fallbacks))
+        if not changed or not says(changed, wanted):
             raise GreenlightError(
                 f"{self.path} is written in a way that can't be changed safely. Change it by hand:"
                 f" ansible-vault edit {self.path} ; put the old {self.name} into the list {self.fallbacks_name},"
                 f" a new one into {self.name}, and run this again"
             )
-        encrypted = self.vault.encrypt(changed, secret, vault_id=vault_id)
+        encrypted = self.vault.encrypt(changed, opened.secret, vault_id=opened.vault_id)
         backup = path.with_name(f"{path.name}.before-rotation")
         shutil.copy2(path, backup)  # encrypted; gone as soon as the new file is known to be readable
         write(path, encrypted.decode(), path.stat().st_mode & 0o7777)
-        self._decrypted()
+        self._file.open()
         backup.unlink()
 
-    def _decrypted(self) -> tuple[str, Any, str | None]:
-        """Return the text, the password that opened it, and the vault id to write it with."""
-        raw = self.path.read_bytes()
-        if not VaultLib.is_encrypted(raw):
-            raise GreenlightError(f"{self.path} is not encrypted; do so with: ansible-vault encrypt {self.path}")
-        try:
-            text, _, used = self.vault.decrypt_and_get_vault_id(raw)
-        except AnsibleError as error:
-            raise GreenlightError(f"{self.path} can't be decrypted with the vault passwords of this run") from error
-        vault_id = parse_vaulttext_envelope(raw)[3]
-        return text.decode(), used, None if vault_id == "default" else vault_id
 
-
-def _values(text: str, path: Path) -> Mapping[str, Any]:
+def _with_line(text: str, name: str, value: str) -> str | None:
+    """Replace a value that stands on the line of its name, or add a line; None where that can't be done."""
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:  # its text would quote the file
-        raise GreenlightError(f"{path} holds something that is no plain YAML") from None
-    if not isinstance(found, Mapping):
-        raise GreenlightError(f"{path} holds no mapping of variables to values")
-    return found
-
-
-def _says(text: str, wanted: Mapping[str, Any]) -> bool:
-    try:
-        return bool(yaml.safe_load(text) == wanted)
-    except yaml.YAMLError:
-        return False
-
-
-def _with_line(text: str, name: str, value: str) -> str:
-    """Replace the value of a variable that stands on one line, with the comment behind it kept; else an empty text."""
-    text_or_quoted = r"""(?:[ \t]*"(?:[^"\\\n]|\\.)*"|[^\n#'"]*?)"""
-    line = re.compile(rf"^({re.escape(name)}:){text_or_quoted}((?:[ \t]+#[^\n]*)?\r?)$", re.MULTILINE)
-    if not line.search(text):
-        line = re.compile(rf"^({re.escape(name)}:).*?(\r?)$", re.MULTILINE)
-    changed, count = line.subn(lambda found: f"{found[1]} {value}{found[2]}", text, count=1)
-    return changed if count else ""
+        span = value_span(text, name)
+    except ValueError:
+        return None
+    if span:
+        start, end = span
+        line = text[:start].rpartition("\n")[2]
+        if name not in line or "\n" in text[start:end]:  # a list over several lines may have comments in it
+            return None
+    return with_value(text, name, value)

@@ -140,7 +140,9 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),
         "wrong_revision": Fault("guestbook/config.py", swap('values.get("APP_REVISION", "unknown")', '"not-this-one"')),
         "testing_on": Fault("guestbook/config.py", swap("    TESTING = False\n", "    TESTING = True\n")),
-        "own_database": Fault("guestbook/config.py", swap(GIVEN_DATABASE, 'DATABASE_URL = "sqlite:////var/lib/guestbook/own.db"\n')),
+        "own_database": Fault(
+            "guestbook/config.py", swap(GIVEN_DATABASE, 'DATABASE_URL = "sqlite:////var/lib/guestbook/own.db"\n')
+        ),
         "debug_toolbar": Fault("wsgi.py", swap(IMPORT, TOOLBAR + IMPORT)),
         "insecure_cookie": Fault("guestbook/config.py", swap("COOKIE_SECURE = True\n", "COOKIE_SECURE = False\n")),
         # It runs under Gunicorn only, so it can't be asked beside it.

@@ -280,7 +280,7 @@ OTHERWISE = [
     f"{NAME}: {OLDER}\nother: 1\n{NAME}: {KEY}\n",
 ]
 #: Files that are no plain YAML or no mapping.
-NO_YAML = [f"{NAME}: {KEY}\nother: !unsafe x\n", f"{NAME}: {KEY}\n  bad: [{KEY}\n", f"- {KEY}\n", f"{KEY}\n", ""]
+NO_YAML = [f"{NAME}: {KEY}\nother: !include x\n", f"{NAME}: {KEY}\n  bad: [{KEY}\n", f"- {KEY}\n", f"{KEY}\n", ""]
 
 
 @pytest.mark.parametrize("text", [*BLOCK, *OTHERWISE, *NO_YAML])

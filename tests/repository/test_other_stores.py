@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A secret from another store, as the README shows it: the app gets exactly what the store holds, and nobody else does.
+
+age is the program of that name. Of SOPS only Ansible's half is tried here: the program is a stand-in that decrypts with
+age, since no package of Debian, PyPI or npm has the real one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.repository import repository
+from tests.repository.clone import Clone
+
+STORED = {
+    "API_TOKEN": "hunter2-of-the-environment {{ 1 + 1 }}",
+    "MAIL_PASSWORD": "hunter2-of-age 'é\" $x",
+    "HOOK_TOKEN": "hunter2-of-sops\nin two lines",
+}
+SOPS = """\
+#!/bin/sh
+case "$*" in
+  "--version --disable-version-check") echo "sops 3.10.2" ;;
+  "decrypt "*/hook_token.sops) exec age --decrypt --identity "$SOPS_AGE_KEY_FILE" "$2" ;;
+  *) echo "not how SOPS is called: $*" >&2; exit 1 ;;
+esac
+"""
+WRITE_DOWN = """
+- name: Write down what the app would get
+  hosts: flask_app[0]
+  gather_facts: false
+  connection: local
+  tasks:
+    - name: Write
+      ansible.builtin.copy:
+        content: "{{ flask_app_secrets | to_json | b64encode }}"
+        dest: "{{ lookup('env', 'WRITE_INTO') }}"
+        mode: "0600"
+      vars:
+        ansible_python_interpreter: "{{ ansible_playbook_python }}"
+"""
+
+
+def shown() -> dict[str, Any]:
+    """Return flask_app_secrets as the README has it."""
+    found = re.findall(r"^```yaml\n(# inventories/staging/[^`]*?^flask_app_secrets:\n.*?)^```$", repository.text("README.md"), re.M | re.S)  # fmt: skip  # noqa: E501
+    [block] = [text for text in found if "lookup(" in text]
+    return dict(yaml.safe_load(block)["flask_app_secrets"])
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    if not shutil.which("age"):
+        pytest.skip("the program age is not on this machine; script/test installs it (apt-get install age)")
+    clone = Clone.make(tmp_path / "clone", plays=True)
+    assert clone.secrets("staging").returncode == 0
+    main = clone.main("staging")
+    variables = {**yaml.safe_load(main.read_text()), "flask_app_secrets": shown()}
+    main.write_text(yaml.safe_dump(variables, width=1000, sort_keys=False))
+    identity = clone.root / "home/.config/age/key.txt"
+    identity.parent.mkdir(parents=True)
+    subprocess.run(["age-keygen", "-o", identity], check=True, capture_output=True)
+    [recipient] = re.findall("public key: (age1[0-9a-z]+)", identity.read_text())
+    for name, file in {"MAIL_PASSWORD": "mail_password.age", "HOOK_TOKEN": "hook_token.sops"}.items():
+        words = ["age", "--recipient", recipient, "--output", main.with_name(file)]
+        subprocess.run(words, input=STORED[name].encode(), check=True)
+    (clone.root / "bin").mkdir()
+    sops = clone.root / "bin/sops"
+    sops.write_text(SOPS)
+    sops.chmod(0o755)
+    return clone
+
+
+def stores(clone: Clone) -> dict[str, str]:
+    """Return the environment in which the stores can be asked."""
+    home = clone.root / "home"
+    return {
+        "HOME": str(home),
+        "PATH": f"{clone.root}/bin:{clone.environment['PATH']}",
+        "SOPS_AGE_KEY_FILE": str(home / ".config/age/key.txt"),
+        "STAGING_API_TOKEN": STORED["API_TOKEN"],
+    }
+
+
+def doctor(clone: Clone, inventory: str, environment: Mapping[str, str]) -> tuple[int, dict[str, Any], str]:
+    """Return how the doctor ended, what it found, and all that it printed with the most words."""
+    words = ("-vvvv", "-i", f"inventories/{inventory}", "playbooks/doctor.yml", "-e", "flask_app_doctor_format=json")
+    done = clone.play(*words, **environment)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return done.returncode, json.loads(lines[-1]) if lines else {}, done.stdout + done.stderr
+
+
+def test_the_app_gets_exactly_what_the_store_holds(clone: Clone, tmp_path: Path) -> None:
+    (clone.root / "write.yml").write_text(WRITE_DOWN)
+    into = tmp_path / "written"
+    done = clone.play("-i", "inventories/staging", "write.yml", WRITE_INTO=str(into), **stores(clone))
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads(base64.b64decode(into.read_bytes()))
+    assert {name: written[name] for name in STORED} == STORED
+    assert written.keys() == {"SECRET_KEY", "DATABASE_URL", *STORED}
+
+
+def test_the_doctor_is_content_and_no_value_is_printed(clone: Clone) -> None:
+    code, told, printed = doctor(clone, "staging", stores(clone))
+    assert code == 0, printed
+    assert {finding["id"] for finding in told["findings"]} <= {"no-tls", "unreadable-inventory"}
+    assert {finding["subject"] for finding in told["findings"] if finding["id"] == "unreadable-inventory"} <= {
+        "inventories/production", "inventories/development",  # whose passwords are not here
+    }  # fmt: skip
+    assert "hunter2" not in printed
+
+
+def test_the_doctor_does_judge_the_value_that_a_store_gives(clone: Clone) -> None:
+    code, told, printed = doctor(clone, "staging", {**stores(clone), "STAGING_API_TOKEN": "change-me"})
+    assert code != 0, printed
+    assert ("placeholder", "API_TOKEN") in {(finding["id"], finding["subject"]) for finding in told["findings"]}
+
+
+def test_a_value_in_plain_text_is_still_found_beside_those_from_a_store(clone: Clone) -> None:
+    main = clone.main("staging")
+    plain = {"flask_app_secrets": {**shown(), "HOOK_TOKEN": "0123456789abcdef-hunter2"}}
+    main.write_text(yaml.safe_dump({**yaml.safe_load(main.read_text()), **plain}, width=1000, sort_keys=False))
+    _, told, printed = doctor(clone, "staging", stores(clone))
+    [finding] = [finding for finding in told["findings"] if finding["id"] == "plain-text-secret"]
+    assert "HOOK_TOKEN" in str(finding), printed
+    assert "API_TOKEN" not in str(finding)
+    assert "MAIL_PASSWORD" not in str(finding)
+
+
+def test_the_doctor_of_another_inventory_asks_no_store_and_says_what_it_did_not_compare(clone: Clone) -> None:
+    assert clone.secrets("production").returncode == 0
+    asked = clone.root / "asked"
+    (clone.root / "bin/sops").write_text(f"#!/bin/sh\ntouch '{asked}'\nexit 1\n")
+    code, told, printed = doctor(clone, "production", stores(clone))
+    assert code == 0, printed
+    assert {finding["id"] for finding in told["findings"]} <= {"no-tls", "unreadable-inventory"}
+    [finding] = [one for one in told["findings"] if one["subject"] == "inventories/staging"]
+    for name in STORED:
+        assert f"flask_app_secrets.{name} is looked up elsewhere" in str(finding)
+    assert not asked.exists()
+    assert "hunter2" not in printed
+
+
+@pytest.mark.parametrize("missing", ["STAGING_API_TOKEN", "HOME", "SOPS_AGE_KEY_FILE"])
+def test_a_store_that_does_not_answer_stops_the_run_and_is_named(clone: Clone, missing: str) -> None:
+    environment = {**stores(clone), missing: "/nonexistent"}
+    if missing == "STAGING_API_TOKEN":
+        del environment[missing]
+    code, _, printed = doctor(clone, "staging", environment)
+    assert code != 0
+    assert "flask_app_secrets can't be read" in printed
+    assert "hunter2" not in printed
+
+
+def test_a_name_from_another_store_needs_nothing_in_the_vault(clone: Clone) -> None:
+    done = clone.secrets("staging", "--list")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if "(from elsewhere)" in line] == list(STORED)
+    assert clone.secrets("staging").stdout == ""

@@ -58,8 +58,8 @@ def drop_in(app: str, names: Iterable[str]) -> str:
 
 
 def _texts(directory: Path) -> dict[str, str]:
-    files = sorted(directory.glob("[!.]*")) if directory.is_dir() else []
-    return {path.name: path.read_bytes().decode(errors="replace") for path in files if path.is_file()}
+    files = (path for path in sorted(directory.glob("[!.]*")) if path.is_file())
+    return {path.name: path.read_bytes().decode(errors="replace") for path in files}
 
 
 def place(unit: str) -> str:

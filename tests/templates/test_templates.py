@@ -697,6 +697,36 @@ def test_the_old_keys_are_secret_and_no_part_of_the_specification() -> None:
     assert "hunter2" not in str(whole)
 
 
+# Secrets as credentials
+
+
+@pytest.mark.parametrize("overrides", [{}, {"flask_app_secrets_as": "environment"}])
+def test_secrets_are_variables_unless_somebody_asks_for_credentials(overrides: dict[str, Any]) -> None:
+    whole = render("__flask_app_specification", flask_app_secret_key_fallbacks=["hunter2-old"], **overrides)
+    assert whole["credentials"] == []
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "names"),
+    [
+        ([], ["DATABASE_URL", "SECRET_KEY"]),
+        (["hunter2-old"], ["DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS"]),
+    ],
+)
+def test_secrets_and_old_keys_become_credentials_together(fallbacks: list[str], names: list[str]) -> None:
+    given = {"flask_app_secrets_as": "credentials", "flask_app_secret_key_fallbacks": fallbacks}
+    whole = render("__flask_app_specification", **given)
+    assert sorted(whole["credentials"]) == sorted(whole["secret_names"]) == names
+    assert sorted(Specification(**whole, variables={}).credentials) == names
+    assert "hunter2" not in str(whole)
+
+
+@pytest.mark.parametrize("as_what", ["environment", "credentials"])
+def test_an_app_without_secrets_has_no_credentials(as_what: str) -> None:
+    given = {"flask_app_secrets_as": as_what, "without": ["flask_app_secrets"]}
+    assert render("__flask_app_specification", **given)["credentials"] == []
+
+
 # Plays: what is known at each moment of one, and nothing else
 
 

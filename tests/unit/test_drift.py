@@ -688,6 +688,12 @@ class TestCredentials:
         path.unlink()
         assert self.look(machine).findings[0].what == f"{path} is missing."
 
+    def test_each_of_two_files_that_were_edited_is_named_once(self, machine: Machine) -> None:
+        path = machine.layout.credentials_drop_in(machine.live)
+        paths = [write(path, f"{path.read_text()}User=root\n"), write(self.held(machine), BY_HAND)]
+        found = [finding.subject for finding in self.look(machine).findings if finding.kind == "file"]
+        assert found == [str(path) for path in paths]
+
     def test_a_drop_in_that_hands_nothing_over_is_named_once(self, machine: Machine) -> None:
         path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\n")
         os.utime(path, (1, 1))

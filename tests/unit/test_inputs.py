@@ -450,6 +450,29 @@ def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, 
     assert "hunter2" not in what + cure
 
 
+@pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
+def test_a_variable_that_the_path_of_a_credential_stands_in_is_told(app: Path, name: str) -> None:
+    given = {**values(app), "flask_app_env": {name: "/etc/key"}}
+    assert preflight._controller_problems({**given, "flask_app_secrets_as": "environment"}) == []
+    assert one(preflight._controller_problems({**given, "flask_app_secrets_as": "credentials"})) == (
+        f"flask_app_env sets {name}, which the role itself sets.",
+        "Remove it.",
+    )
+
+
+def test_the_path_of_old_keys_has_the_name_of_the_key(app: Path) -> None:
+    given = {**values(app), "flask_app_secrets_as": "credentials", "flask_app_secret_key_variable": "TOKEN"}
+    assert preflight._controller_problems({**given, "flask_app_env": {"SECRET_KEY_FALLBACKS_FILE": "/x"}}) == []
+    what, _ = one(preflight._controller_problems({**given, "flask_app_env": {"TOKEN_FALLBACKS_FILE": "/x"}}))
+    assert what.startswith("flask_app_env sets TOKEN_FALLBACKS_FILE, ")
+
+
+@pytest.mark.parametrize("as_what", ["environment", "credentials"])
+def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_what: str) -> None:
+    given = {**values(app), "flask_app_secrets_as": as_what, "flask_app_env": {"LOG_FILE": "x", "FILE_SECRET_KEY": "x"}}
+    assert preflight._controller_problems(given) == []
+
+
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [

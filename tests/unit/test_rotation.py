@@ -7,11 +7,13 @@ import base64
 import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._credentials import held
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import link
@@ -269,6 +271,89 @@ def test_a_rotation_that_is_killed_is_completed_by_the_next(memory: Path, monkey
         if ended:
             break
     assert change > 20
+
+
+# Secrets as credentials
+
+
+def with_credentials(layout: Layout, time: str, key: str, *fallbacks: str) -> str:
+    return with_keys(layout, time, key, *fallbacks, credentials=[*SECRETS, *keys(key, *fallbacks).variables()])
+
+
+def handed_over(layout: Layout, release: str) -> list[str]:
+    """The names in the drop-in."""
+    text = layout.credentials_drop_in(release).read_text()
+    return re.findall(r"^LoadCredential=(\w+):/etc/shop/releases/%i\.credentials/\1$", text, re.MULTILINE)
+
+
+def test_rotated_keys_are_credentials_where_the_key_was_one(layout: Layout) -> None:
+    live(layout, with_credentials(layout, LIVE, FIRST))
+    made = rotated(layout, ROTATION, keys(SECOND, FIRST), "alice")
+    new = {**SECRETS, **keys(SECOND, FIRST).variables()}
+    assert held(layout, made.id) == new
+    assert handed_over(layout, made.id) == sorted(new)
+    assert variables(layout, made.id) == {"FLASK_CONFIG": "staging", "APP_RELEASE": made.id}
+    assert {FIRST, SECOND} <= set(Releases(layout).secrets(made.id))
+    live(layout, made.id)
+    assert is_live(layout, keys(SECOND, FIRST))
+    finished = rotated(layout, TIMES[6], keys(SECOND), "alice")
+    assert held(layout, finished.id) == {**SECRETS, "SECRET_KEY": SECOND}
+    assert handed_over(layout, finished.id) == sorted(SECRETS)
+    assert "SECRET_KEY_FALLBACKS" not in variables(layout, finished.id)
+
+
+@pytest.mark.parametrize("credentials", [[], ["DATABASE_URL"]])
+def test_rotated_keys_are_variables_where_the_key_was_one(layout: Layout, credentials: list[str]) -> None:
+    live(layout, create(layout, LIVE, credentials=credentials))
+    made = rotated(layout, ROTATION, keys(SECOND, FIRST), "alice")
+    assert list(held(layout, made.id)) == credentials
+    assert keys(SECOND, FIRST).variables().items() <= variables(layout, made.id).items()
+
+
+def test_the_next_deploy_takes_a_rotated_release_with_credentials_for_its_own(layout: Layout) -> None:
+    live(layout, with_credentials(layout, LIVE, FIRST))
+    for time, given in ((ROTATION, keys(SECOND, FIRST)), (TIMES[6], keys(SECOND))):
+        made = rotated(layout, time, given, "alice")
+        values = {**SECRETS, **given.variables()}
+        whole = {"FLASK_CONFIG": "staging", **values}
+        wanted = specification(TIMES[7], variables=whole, secret_names=[*values], credentials=[*values])
+        assert made.digest == wanted.digest(KEY)
+        assert Releases(layout).is_intact(made, wanted)
+        live(layout, made.id)
+    assert rotated(layout, TIMES[8], keys(SECOND), "bob").id == made.id
+
+
+def test_old_keys_within_credentials_are_found_and_removed(layout: Layout) -> None:
+    doomed = [with_credentials(layout, TIMES[0], FIRST), with_credentials(layout, TIMES[1], SECOND, FIRST)]
+    kept = [with_credentials(layout, TIMES[2], SECOND), live(layout, with_credentials(layout, LIVE, THIRD, SECOND))]
+    assert outdated(layout) == doomed
+    assert destroy(layout) == doomed
+    assert [release.id for release in Releases(layout).all()] == kept
+    for path in layout.root.rglob("*"):
+        assert not path.is_file() or FIRST not in path.read_text(), path
+    assert is_live(layout, keys(THIRD, SECOND))
+
+
+def test_old_keys_as_variables_are_outdated_beside_credentials(layout: Layout) -> None:
+    old, same = with_keys(layout, TIMES[0], FIRST), with_keys(layout, TIMES[1], SECOND)
+    live(layout, with_credentials(layout, LIVE, SECOND))
+    assert same not in outdated(layout)
+    assert destroy(layout) == [old]
+
+
+def test_a_removal_takes_along_the_credentials_that_a_killed_deploy_has_left(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in itertools.count(1):
+        layout = prepared(installed(memory / f"{change}", monkeypatch.setattr)).layout
+        live(layout, with_credentials(layout, LIVE, SECOND))
+        ended = not killed(change, lambda layout=layout: with_credentials(layout, TIMES[0], FIRST))  # type: ignore[misc]
+        destroy(layout)
+        holding = [path for path in layout.root.rglob("*") if path.is_file() and FIRST in path.read_text()]
+        assert holding == [], f"change {change}"
+        if ended:
+            break
+    assert change > 30
 
 
 # What holds an old secret

@@ -10,7 +10,12 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import run_in_release, settings
+from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import (
+    ask_in_release,
+    run_in_release,
+    settings,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import GRACE_SECONDS
 
 from tests.unit.fakes import Host, create, installed
 
@@ -110,7 +115,7 @@ def test_the_settings_are_those_of_the_unit_and_then_of_the_drop_in_less_what_ma
         "Type", "ExecStart", "ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost", "ExecCondition",
         "Restart", "RestartSec", "RestartSteps", "RestartPreventExitStatus", "KillMode", "NotifyAccess", "WatchdogSec",
         "WatchdogSignal", "TimeoutSec", "TimeoutStartSec", "TimeoutStopSec", "TimeoutAbortSec", "RuntimeMaxSec",
-        "OOMPolicy",
+        "OOMPolicy", "StandardInput", "StandardOutput", "StandardError", "StandardInputText",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["service", "drop_in"])
@@ -119,10 +124,39 @@ def test_no_setting_of_a_server_is_left(layout: Layout, name: str, place: str) -
     assert not [line for line in settings(layout, release, UNIT) if line.startswith(name)]
 
 
-@pytest.mark.parametrize("line", ["TypeOf=x", "Environment=Type=x", "OOMScoreAdjust=5", "KillSignal=SIGINT"])
+def test_a_program_has_the_releases_credentials_in_a_directory_of_its_own(host: Host, layout: Layout) -> None:
+    release = create(layout, TIME, service=SERVICE, drop_in=DROP_IN, credentials=["SECRET_KEY"])
+    found = settings(layout, release, UNIT)
+    expected = [
+        f"LoadCredential=SECRET_KEY:/etc/shop/releases/{release}.credentials/SECRET_KEY",
+        f"Environment=SECRET_KEY_FILE=/run/credentials/{UNIT}/SECRET_KEY",
+    ]
+    assert [line for line in found if "SECRET_KEY" in line] == expected
+    place = found.index(expected[0])
+    assert found.index("TasksMax=16") < place < found.index("MemoryMax=40%"), "what a user sets counts"
+    run_in_release(layout, release, UNIT, ["true"], 1)
+    assert [f"--property={line}" for line in expected] == [word for word in started(host) if "SECRET_KEY" in word]
+
+
+def test_a_program_beside_a_release_without_credentials_is_given_none(host: Host, layout: Layout, release: str) -> None:
+    run_in_release(layout, release, UNIT, ["true"], 1)
+    assert not [word for word in started(host) if "redential" in word or "_FILE" in word]
+
+
+@pytest.mark.parametrize(
+    "line", ["TypeOf=x", "Environment=Type=x", "OOMScoreAdjust=5", "KillSignal=SIGINT", "NonStandard=x"]
+)
 def test_a_setting_that_only_looks_like_a_servers_is_kept(layout: Layout, line: str) -> None:
     release = create(layout, TIME, drop_in=f"[Service]\n{line}\n")
     assert line in settings(layout, release, UNIT)
+
+
+def test_credentials_are_where_systemd_puts_those_of_the_unit_that_runs(layout: Layout) -> None:
+    release = create(layout, TIME, credentials=["SECRET_KEY"], drop_in="[Service]\nEnvironment=A=%d/%i:%d\n")
+    lines = settings(layout, release, UNIT)
+    assert f"LoadCredential=SECRET_KEY:/etc/shop/releases/{release}.credentials/SECRET_KEY" in lines
+    assert f"Environment=SECRET_KEY_FILE=/run/credentials/{UNIT}/SECRET_KEY" in lines
+    assert f"Environment=A=/run/credentials/{UNIT}/{release}:/run/credentials/{UNIT}" in lines
 
 
 # The run
@@ -206,3 +240,44 @@ def test_one_that_does_not_end_is_given_up_and_none_is_started_beside_it(
         run_in_release(layout, release, UNIT, ["true"], 7)
     assert 7 <= sum(waited) <= 8
     assert not [call for call in host.calls if call[0] == "systemd-run"]
+
+
+# The question
+
+
+def test_a_program_that_is_asked_gets_the_same_settings_its_input_and_a_bound(
+    host: Host, layout: Layout, release: str
+) -> None:
+    host.ended = Finished(0, "said", "noise")
+    assert ask_in_release(layout, release, UNIT, ["/x/python", Path("-")], given="the program", seconds=7) == host.ended
+    words = started(host)
+    options = [word for word in words if word.startswith("--")]
+    assert words == ["systemd-run", *options, "/x/python", "-"]
+    assert options == [
+        "--wait",
+        "--collect",
+        f"--unit={UNIT}",
+        "--description=Flask app shop",
+        *(f"--property={line}" for line in settings(layout, release, UNIT)),
+        f"--property=Environment=PYTHONPATH={layout.release(release)}/source",
+        "--property=RuntimeMaxSec=7",
+        "--pipe",
+        "--quiet",
+    ]
+    assert host.given == "the program"
+    assert host.seconds["systemd-run"] == 7 + GRACE_SECONDS
+    assert [call[1] for call in host.calls if call[0] == "systemctl"] == ["show"]
+    assert "journalctl" not in [call[0] for call in host.calls]
+
+
+def test_one_that_a_killed_run_left_is_stopped_before_the_next_is_asked(
+    host: Host, layout: Layout, release: str
+) -> None:
+    host.busy[UNIT] = 1
+    ask_in_release(layout, release, UNIT, ["true"], given="", seconds=7)
+    assert [call[:3] for call in host.calls if call[0] == "systemctl"] == [
+        ["systemctl", "show", UNIT],
+        ["systemctl", "stop", UNIT],
+        ["systemctl", "reset-failed", UNIT],
+    ]
+    assert [call[0] for call in host.calls][-1] == "systemd-run"

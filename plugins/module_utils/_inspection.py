@@ -62,7 +62,7 @@ class Seen:
         environment_key: the key that has it.
         debug: ``app.debug``.
         testing: ``TESTING``.
-        database: kind of its database, such as ``postgresql``; empty where its config names none.
+        databases: kinds of the databases that its config names, such as ``postgresql``.
         session_cookie_secure: ``SESSION_COOKIE_SECURE``.
         remember_cookie_secure: ``REMEMBER_COOKIE_SECURE``; true without Flask-Login, which alone has such a cookie.
         preferred_url_scheme: ``PREFERRED_URL_SCHEME``.
@@ -73,7 +73,7 @@ class Seen:
     environment_key: str = ""
     debug: bool = False
     testing: bool = False
-    database: str = ""
+    databases: Sequence[str] = ()
     session_cookie_secure: bool = False
     remember_cookie_secure: bool = True
     preferred_url_scheme: str = ""
@@ -160,9 +160,9 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
         if got != wanted:
             found.append(Failure(name, json.dumps(wanted), json.dumps(got)))
     meant = {name: engine for name in inspector.DATABASES if (engine := _engine(variables.get(name, "")))}
-    if seen.database and meant and _same(seen.database) not in meant.values():
+    if seen.databases and meant and not {*map(_same, seen.databases)} & {*meant.values()}:
         name, engine = next(iter(meant.items()))
-        found.append(Failure("database", f"{engine}, as in {name}", seen.database))
+        found.append(Failure("database", f"{engine}, as in {name}", ", ".join(seen.databases)))
     if environment != DEVELOPMENT:
         for package in seen.debuggers:
             if not {DEBUG_TOOLBAR, f"{DEBUG_TOOLBAR}:{package.replace('_', '-')}"} & set(question.accepted):

@@ -92,7 +92,7 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
         "environment_key": named,
         "debug": bool(app.debug),
         "testing": bool(config.get("TESTING")),
-        "database": next(filter(None, engines), ""),
+        "databases": sorted({*engines} - {""}),
         "session_cookie_secure": bool(config.get("SESSION_COOKIE_SECURE")),
         # Without Flask-Login there is no such cookie.
         "remember_cookie_secure": "flask_login" not in sys.modules or bool(config.get("REMEMBER_COOKIE_SECURE")),

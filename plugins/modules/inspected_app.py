@@ -52,7 +52,7 @@ why:
   type: str
 app_says:
   description:
-    - What the app said, C(environment) and C(environment_key), C(debug), C(testing), C(database) (its kind only),
+    - What the app said, C(environment) and C(environment_key), C(debug), C(testing), C(databases) (their kinds only),
       C(session_cookie_secure), C(remember_cookie_secure), C(preferred_url_scheme) and C(debuggers).
   returned: success
   type: dict

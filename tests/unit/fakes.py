@@ -61,6 +61,7 @@ class Host:
         journal: what journalctl prints.
         queues: socket paths -> lengths of their queues, one for each time that ss is asked; then 0.
         ended: how what systemd-run runs ends.
+        given: the standard input of what systemd-run runs.
         busy: units -> how many times more systemctl shows them starting.
     """
 
@@ -76,6 +77,7 @@ class Host:
         self.journal = ""
         self.queues: dict[str, list[int]] = {}
         self.ended = Finished(0, "", "")
+        self.given: object = ""
         self.busy: dict[str, int] = {}
         self.calls: list[list[str]] = []
         self.seconds: dict[str, float] = {}
@@ -97,7 +99,7 @@ class Host:
     def enabled(self) -> set[str]:
         return {link.name for link in self.layout.units.glob("*.wants/*")}
 
-    def run(self, argv: Sequence[str | Path], seconds: float = 60, **_options: object) -> Finished:
+    def run(self, argv: Sequence[str | Path], seconds: float = 60, **options: object) -> Finished:
         words = [str(word) for word in argv]
         self.calls.append(words)
         program, *rest = words
@@ -111,7 +113,7 @@ class Host:
         if program == "journalctl":
             return Finished(0, self.journal, "")
         if program == "systemd-run":
-            self.seconds[program] = seconds
+            self.seconds[program], self.given = seconds, options.get("given", "")
             return self.ended
         assert program == "systemctl", words
         verb, *units = [word for word in rest if not word.startswith("--")]

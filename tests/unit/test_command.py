@@ -52,6 +52,16 @@ def test_a_program_that_asks_gets_no_answer() -> None:
     assert run(["cat"], seconds=5).code == 0
 
 
+def test_a_program_gets_what_it_is_given() -> None:
+    assert run(["cat"], given="the program\nümlaut").stdout == "the program\nümlaut"
+    assert run(["sh", "-c", "cat; echo $#"], given="the program ").stdout == "the program 0\n"
+
+
+def test_a_program_need_not_read_what_it_is_given() -> None:
+    assert run(["true"], given="x" * 10**6).code == 0
+    assert run(["sleep", "20"], given="x" * 10**6, seconds=0.1).code == OUT_OF_TIME
+
+
 def test_a_program_gets_what_is_inheritable_and_no_other_open_file(tmp_path: Path) -> None:
     with (tmp_path / "ours").open("w"), (tmp_path / "theirs").open("w") as theirs:
         os.set_inheritable(theirs.fileno(), True)

@@ -111,6 +111,36 @@ def test_what_is_no_json_object_is_refused(body: str) -> None:
     assert str(failure) == f"health answer: expected a JSON object, got {body or 'an empty body'}"
 
 
+BODIES = ["", "OK", "<html>Welcome</html>", "[]", "null", "{", json.dumps({"env": "elsewhere", "debug": True})]
+
+
+@pytest.mark.parametrize("fields", [{}, {"environment": "", "debug": "", "revision": "", "release": ""}])
+@pytest.mark.parametrize("body", BODIES)
+def test_an_answer_in_which_nothing_is_asserted_need_be_no_json(body: str, fields: dict[str, str]) -> None:
+    assert replace(CONTRACT, fields=fields).failures(Answer(200, body, 0.01)) == []
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 302, 204])
+def test_an_answer_in_which_nothing_is_asserted_has_the_right_status(status: int) -> None:
+    bare = replace(CONTRACT, fields={})
+    (failure,) = bare.failures(Answer(status, "OK", 0.01))
+    assert str(failure) == f"HTTP status: expected 200, got {status} OK"
+    assert replace(bare, status=status).failures(Answer(status, "", 0.01)) == []
+    assert len(replace(bare, status=status).failures(Answer(200, "OK", 0.01))) == 1
+
+
+@pytest.mark.parametrize(
+    "asserted",
+    [
+        *({"fields": {name: "x"}} for name in FIELDS),
+        {"fields": {}, "subset": {"status": "ok"}},
+    ],
+)
+def test_an_answer_in_which_anything_is_asserted_is_json(asserted: dict[str, dict[str, str]]) -> None:
+    (failure,) = replace(CONTRACT, **asserted).failures(Answer(200, "OK", 0.01))  # type: ignore[arg-type]
+    assert str(failure) == "health answer: expected a JSON object, got OK"
+
+
 @pytest.mark.parametrize(
     ("subset", "got", "failures"),
     [

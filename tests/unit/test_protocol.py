@@ -408,7 +408,7 @@ def test_a_candidate_that_fails_behind_nginx_only_gets_no_traffic(host: Host, la
 # Prove, by asking the app itself
 
 QUESTION = Question(environment_keys=["ENVIRONMENT"])
-SEEN = Seen("staging", "ENVIRONMENT", database="postgresql")
+SEEN = Seen("staging", "ENVIRONMENT", databases=["postgresql"])
 
 
 def says(**change: object) -> Finished:
@@ -456,7 +456,7 @@ def test_an_app_that_is_not_to_be_asked_is_not_asked(host: Host, layout: Layout)
         ({"environment": "production"}, 'app.config ENVIRONMENT: expected "staging", got "production"'),
         ({"debug": True}, "app.debug: expected false, got true"),
         ({"testing": True}, "app.config TESTING: expected false, got true"),
-        ({"database": "sqlite"}, "database: expected postgresql, as in DATABASE_URL, got sqlite"),
+        ({"databases": ["sqlite"]}, "database: expected postgresql, as in DATABASE_URL, got sqlite"),
         ({"debuggers": ["flask_debug"]}, "package flask_debug: expected not imported in staging, got imported"),
         ({"environment": SECRETS["SECRET_KEY"]}, 'app.config ENVIRONMENT: expected "staging", got "********"'),
     ],

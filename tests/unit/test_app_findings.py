@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an app says of itself, beyond what its contract refuses, is a finding of the doctor and a deploy's warning."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.greenlight.flask.plugins.action import candidate, preflight
+from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Seen
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding, accept
+
+from tests.unit.test_doctor import found, names, one, opened, values
+
+SAYS = asdict(Seen("production", "ENVIRONMENT", session_cookie_secure=True, preferred_url_scheme="https"))
+#: Faults of an app, and the finding that each is.
+FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
+    ({"session_cookie_secure": False}, ("insecure-cookie", WARNING, "SESSION_COOKIE_SECURE")),
+    ({"remember_cookie_secure": False}, ("insecure-cookie", WARNING, "REMEMBER_COOKIE_SECURE")),
+    ({"preferred_url_scheme": "http"}, ("insecure-scheme", WARNING, "PREFERRED_URL_SCHEME")),
+    ({"debuggers": ["flask_debug_toolbar"]}, ("debug-toolbar", ERROR, "flask-debug-toolbar")),
+]
+ALL = {key: value for fault, _ in FAULTS for key, value in fault.items()}
+OF_HTTPS = FAULTS[:3]
+PROXIES = ["10.0.0.0/8"]
+
+
+def of_app(given: dict[str, Any], **change: Any) -> list[Finding]:
+    return doctor.app_findings(given, {**SAYS, **change})
+
+
+# The app
+
+
+@pytest.mark.parametrize("environment", ["staging", "production", "qa"])
+def test_an_app_in_order_is_no_finding(environment: str) -> None:
+    assert of_app(values(environment)) == []
+
+
+@pytest.mark.parametrize("environment", ["staging", "production", "qa"])
+@pytest.mark.parametrize(("fault", "expected"), FAULTS)
+def test_a_fault_of_an_app_is_found_outside_development(
+    environment: str, fault: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    assert one(of_app(values(environment), **fault)) == expected
+
+
+def test_each_fault_of_an_app_is_a_finding_of_its_own() -> None:
+    assert len(of_app(values(), **ALL)) == 4
+    assert len(of_app(values(), debuggers=["flask_debug", "flask_profiler"])) == 2
+
+
+def test_no_fault_of_an_app_is_a_finding_in_development() -> None:
+    assert of_app(values("development"), **ALL) == []
+
+
+@pytest.mark.parametrize("tls", ["none", "self_signed", "acme", "provided"])
+@pytest.mark.parametrize("proxies", [[], PROXIES])
+@pytest.mark.parametrize(("fault", "_expected"), OF_HTTPS)
+def test_cookies_and_links_are_for_https_where_there_is_https_here_or_at_a_proxy(
+    tls: str, proxies: list[str], fault: dict[str, Any], _expected: object
+) -> None:
+    given = values(flask_app_tls=tls, flask_app_nginx_trusted_proxies=proxies)
+    assert len(of_app(given, **fault)) == (0 if tls == "none" and not proxies else 1)
+
+
+def test_a_debugger_is_a_finding_also_where_there_is_no_https() -> None:
+    assert names(of_app(values(flask_app_tls="none"), **ALL)) == {"debug-toolbar"}
+
+
+def test_an_app_that_was_not_asked_is_no_finding() -> None:
+    assert doctor.app_findings(values(), {}) == []
+
+
+# The proof
+
+
+ENVIRONMENT = {"flask_app_health_fields": {"environment": "env"}}
+NO_ENVIRONMENT: dict[str, Any] = {"flask_app_health_fields": {"environment": "", "debug": "debug"}}
+ASKED = {"flask_app_inspect": True, "flask_app_inspect_environment_keys": ["ENVIRONMENT"]}
+
+
+@pytest.mark.parametrize("fields", [{}, {"environment": ""}, {"debug": "debug"}])
+@pytest.mark.parametrize("change", [{"flask_app_inspect": False}, {"flask_app_inspect_environment_keys": []}])
+def test_a_release_that_need_not_prove_its_environment_is_an_error_outside_development(
+    fields: dict[str, str], change: dict[str, Any]
+) -> None:
+    more = {**ASKED, **change, "flask_app_health_fields": fields}
+    for environment in ("staging", "production", "qa"):
+        expected = ("unproved-environment", ERROR, "flask_app_health_fields")
+        assert one(list(doctor.proof_findings(values(environment, **more)))) == expected
+        assert one(found(values(environment, **more))) == expected
+    assert list(doctor.proof_findings(values("development", **more))) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {**ENVIRONMENT, "flask_app_inspect": False},
+        {**ENVIRONMENT, **ASKED, "flask_app_inspect_environment_keys": []},
+        {**NO_ENVIRONMENT, **ASKED},
+        {},
+    ],
+)
+def test_a_release_that_proves_its_environment_in_one_way_is_no_finding(more: dict[str, Any]) -> None:
+    assert list(doctor.proof_findings(values(**more))) == []
+
+
+# What was not looked for
+
+
+def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[Finding]:
+    given = values(flask_app_accepted_findings=list(accepted), **more)
+    return doctor.examine(given, doctor.Place(None, None, opened), says)
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_finding_of_the_app_that_was_accepted_is_listed_as_such(
+    fault: dict[str, Any], expected: tuple[str, str, str], whole: bool
+) -> None:
+    kind, _, subject = expected
+    (finding,) = examined({**SAYS, **fault}, f"{kind}:{subject}" if whole else kind)
+    assert (finding.id, finding.accepted) == (kind, True)
+    (finding,) = examined({**SAYS, **fault})
+    assert (finding.id, finding.accepted) == (kind, False)
+
+
+@pytest.mark.parametrize("kind", doctor.OF_THE_APP)
+@pytest.mark.parametrize("entry", ["{}", "{}:SUBJECT"])
+def test_what_only_the_app_can_tell_is_accepted_in_vain_only_where_the_app_was_asked(kind: str, entry: str) -> None:
+    named = entry.format(kind)
+    assert examined(None, named) == examined({}, named) == []
+    (vain,) = examined(SAYS, named)
+    assert (vain.id, vain.subject) == ("accepted-in-vain", named)
+
+
+def test_what_anybody_can_see_is_accepted_in_vain_also_where_the_app_was_not_asked() -> None:
+    assert names(examined(None, "no-tls")) == {"accepted-in-vain"}
+
+
+def test_only_what_was_not_looked_for_may_be_accepted_unseen() -> None:
+    assert accept([], ["a", "b:x"], unseen=["a", "b"]) == []
+    assert [finding.subject for finding in accept([], ["a", "ab", "b:x"], unseen=["a"])] == ["ab", "b:x"]
+
+
+def test_every_finding_of_the_app_is_one_of_those_that_only_the_app_tells() -> None:
+    assert {kind for _, (kind, _, _) in FAULTS} == set(doctor.OF_THE_APP)
+
+
+# The deploy's warnings
+
+
+@pytest.fixture
+def prove(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run the action of the task that proves a candidate, whose module returned ``outcome``."""
+
+    def run(outcome: dict[str, Any], **known: Any) -> dict[str, Any]:
+        known = {**{name: values()[name] for name in candidate._NEEDED}, **known}
+        action = made(candidate, known, app="shop", release="r1")
+
+        def execute(*, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+            assert module_name == "greenlight.flask.candidate"
+            assert module_args == {"app": "shop", "release": "r1"}
+            return {**outcome, "invocation": {"module_args": module_args}}
+
+        monkeypatch.setattr(action, "_execute_module", execute)
+        return dict(action.run(task_vars=known))
+
+    return run
+
+
+def made(module: Any, known: dict[str, Any], **arguments: object) -> Any:
+    """Make the action of a task as Ansible does."""
+    return module.ActionModule(
+        task=SimpleNamespace(args=arguments, check_mode=False, async_val=0, action="candidate"),
+        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
+        play_context=None,
+        loader=DataLoader(),
+        templar=Templar(loader=DataLoader(), variables=known),
+    )
+
+
+def test_a_deploy_warns_of_each_fault_and_says_how_to_accept_it(prove: Callable[..., dict[str, Any]]) -> None:
+    (warning,) = prove({"changed": True, "app_says": {**SAYS, "session_cookie_secure": False}})["warnings"]
+    assert warning.startswith("the app runs with SESSION_COOKIE_SECURE off: ")
+    assert warning.endswith(
+        "Set SESSION_COOKIE_SECURE to True outside development. (insecure-cookie:SESSION_COOKIE_SECURE)"
+    )
+
+
+def test_a_deploy_of_an_app_in_order_warns_of_nothing_and_keeps_the_modules_words(
+    prove: Callable[..., dict[str, Any]],
+) -> None:
+    outcome = {"changed": True, "app_says": SAYS, "warnings": ["the module's"]}
+    assert prove(outcome) == outcome
+    told = prove({**outcome, "app_says": {**SAYS, **ALL}})["warnings"]
+    assert (told[0], len(told)) == ("the module's", 5)
+
+
+def test_a_deploy_does_not_warn_of_what_was_accepted(prove: Callable[..., dict[str, Any]]) -> None:
+    accepted = trust_as_template("{{ ['insecure-cookie:REMEMBER_COOKIE_SECURE', kind] }}")
+    outcome = {"app_says": {**SAYS, **ALL}}
+    told = prove(outcome, flask_app_accepted_findings=accepted, kind="insecure-scheme")["warnings"]
+    assert [warning.rpartition("(")[2] for warning in told] == [
+        "insecure-cookie:SESSION_COOKIE_SECURE)",
+        "debug-toolbar:flask-debug-toolbar)",
+    ]
+
+
+def test_a_deploy_to_a_site_without_encryption_does_not_ask_for_cookies_that_need_it(
+    prove: Callable[..., dict[str, Any]],
+) -> None:
+    outcome = {"app_says": {**SAYS, "session_cookie_secure": False, "preferred_url_scheme": "http"}}
+    assert prove(outcome, flask_app_tls="none")["warnings"] == []
+    assert len(prove(outcome, flask_app_tls="none", flask_app_nginx_trusted_proxies=PROXIES)["warnings"]) == 2
+    assert prove(outcome, flask_app_environment="development")["warnings"] == []
+
+
+@pytest.mark.parametrize("outcome", [{"changed": True, "app_says": {}}, {"failed": True, "msg": "not proved"}])
+def test_a_candidate_whose_app_said_nothing_is_warned_of_nothing(
+    prove: Callable[..., dict[str, Any]], outcome: dict[str, Any]
+) -> None:
+    assert prove(outcome) == outcome
+
+
+def test_the_findings_read_no_variable_that_the_action_does_not_have() -> None:
+    read = inspect.getsource(doctor.app_findings) + inspect.getsource(doctor._outside_development)
+    assert {word for word in json.dumps(read).split('\\"') if word.startswith("flask_app_")} <= set(candidate._NEEDED)
+
+
+# The doctor's hosts
+
+
+def doctors(monkeypatch: pytest.MonkeyPatch, app: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the doctor finds, whose settings are in order, with the result of the task that asked the app."""
+    action = made(doctor_action, {}, app=app)
+    monkeypatch.setattr(action, "_validated", lambda known: (values(), []))
+    monkeypatch.setattr(action, "_place", lambda known: doctor.Place(None, None, opened))
+    monkeypatch.setattr(preflight, "_controller_problems", lambda given: [])
+    found: list[dict[str, Any]] = action.run(task_vars={"inventory_hostname": "app1"})["findings"]
+    return found
+
+
+def test_the_doctor_hears_the_app_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctors(monkeypatch, {"why": "", "app_says": SAYS}) == []
+    (finding,) = doctors(monkeypatch, {"why": "", "app_says": {**SAYS, "preferred_url_scheme": "http"}})
+    assert finding["id"] == "insecure-scheme"
+
+
+def test_the_doctor_that_was_not_told_to_ask_a_host_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctors(monkeypatch, {}) == []
+
+
+def test_an_app_that_the_doctor_could_not_ask_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    (finding,) = doctors(monkeypatch, {"why": "shop has no live release on this host", "app_says": {}})
+    assert (finding["id"], finding["severity"]) == ("unheard-app", WARNING)
+    assert "could not be asked: shop has no live release on this host." in finding["sentence"]

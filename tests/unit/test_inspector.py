@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The app is found inside whatever it is wrapped in, and says how it is configured, its secrets never.
+
+Flask and Gunicorn are played by stand-ins, so that no package of an app's venv is needed here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import types
+import weakref
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Seen
+
+FLASK = """
+class Flask:
+    def __init__(self, **config):
+        self.config = config
+        self.debug = config.get("DEBUG", False)
+
+    def wsgi_app(self, environ, start_response):
+        return []
+
+    def __call__(self, environ, start_response):
+        return self.wsgi_app(environ, start_response)
+"""
+GUNICORN_UTIL = """
+import importlib
+
+def import_app(name):
+    module, _, attribute = name.partition(":")
+    found = getattr(importlib.import_module(module), attribute.removesuffix("()"))
+    return found() if name.endswith("()") else found
+"""
+
+
+@pytest.fixture
+def flask(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A class Flask of this test alone: none of its apps was made by another."""
+    module = types.ModuleType("flask")
+    exec(FLASK, module.__dict__)
+    monkeypatch.setitem(sys.modules, "flask", module)
+    return module.Flask
+
+
+class Middleware:
+    """Keeps what it wraps under some name, as each library has its own."""
+
+    def __init__(self, name: str, inner: object) -> None:
+        setattr(self, name, inner)
+
+    def handle(self, environ: object, start_response: object) -> list[bytes]:
+        return []
+
+
+class Proxy:
+    """Says it is of another class, as Werkzeug's LocalProxy does."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._thing)
+
+
+def hidden(app: Callable[..., list[bytes]]) -> Callable[..., list[bytes]]:
+    """Wrap in a closure, in which no attribute leads to the app."""
+
+    def middleware(environ: object, start_response: object) -> list[bytes]:
+        return app(environ, start_response)
+
+    return middleware
+
+
+# Find
+
+
+@pytest.mark.parametrize("name", ["app", "wsgi_app", "application", "wrapped", "_app", "__wrapped__"])
+def test_an_app_is_found_inside_middleware(flask: Any, name: str) -> None:
+    app, _other = flask(), flask()
+    assert inspector.find(Middleware(name, app)) is app
+    assert inspector.find(Middleware(name, app.wsgi_app)) is app
+    assert inspector.find(Middleware("app", Middleware(name, Middleware("wrapped", app)))) is app
+    assert inspector.find(Middleware(name, app).handle) is app
+
+
+def test_an_app_is_found_as_it_is(flask: Any) -> None:
+    app, _other = flask(), flask()
+    assert inspector.find(app) is app
+    assert inspector.find(app.wsgi_app) is app
+    app.wsgi_app = Middleware("app", app.wsgi_app)
+    assert inspector.find(app) is app
+
+
+def test_an_app_of_a_class_of_its_own_is_found(flask: Any) -> None:
+    app, _other = type("Shop", (flask,), {})(), flask()
+    assert inspector.find(Middleware("app", app)) is app
+
+
+def test_of_several_apps_behind_a_dispatcher_the_one_at_the_root_counts(flask: Any) -> None:
+    dispatcher = Middleware("app", flask())
+    dispatcher.mounts = {"/admin": flask()}  # type: ignore[attr-defined]
+    assert inspector.find(dispatcher) is dispatcher.app  # type: ignore[attr-defined]
+
+
+def test_an_app_that_middleware_hides_is_found_where_it_is_the_only_one(flask: Any) -> None:
+    app = type("Shop", (flask,), {})()
+    assert inspector.find(hidden(app)) is app
+
+
+def test_of_two_apps_that_middleware_hides_none_is_guessed(flask: Any) -> None:
+    app, _other = flask(), flask()
+    assert inspector.find(hidden(app)) is None
+
+
+def test_a_proxy_for_the_app_is_no_second_one(flask: Any) -> None:
+    app = flask()
+    current_app = Proxy(app)
+    assert isinstance(current_app, flask)
+    assert inspector.find(hidden(app)) is app
+
+
+def test_a_dead_proxy_of_whoever_is_no_obstacle(flask: Any) -> None:
+    app, passing = flask(), Middleware("app", None)
+    dead = weakref.proxy(passing)
+    del passing
+    with pytest.raises(ReferenceError):
+        isinstance(dead, flask)
+    assert inspector.find(hidden(app)) is app
+
+
+def test_middleware_that_goes_round_ends(flask: Any) -> None:
+    one = Middleware("app", None)
+    one.app = Middleware("app", one)  # type: ignore[attr-defined]
+    assert inspector.find(one) is None
+    app = flask()
+    assert inspector.find(one) is app
+
+
+def test_what_is_no_flask_app_is_none(flask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inspector.find(Middleware("app", hidden(list))) is None
+    app = flask()
+    monkeypatch.delitem(sys.modules, "flask")
+    assert inspector.find(app) is None
+
+
+# Describe
+
+
+URL = types.SimpleNamespace(drivername="postgresql+psycopg", password="hunter2")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("sqlite:////var/lib/shop/shop.db", "sqlite"),
+        ("postgresql+psycopg://shop:hunter2@db/shop", "postgresql"),
+        ("PostgreSQL://shop:hunter2@db/shop", "postgresql"),
+        ("db2+ibm_db://shop:hunter2@db/shop", "db2"),
+        ("mongodb+srv://shop:hunter2@db/shop", "mongodb"),
+        (URL, "postgresql"),
+        ({"default": "mysql://db/shop", "other": "sqlite://"}, "mysql"),
+        ({"default": {"url": "sqlite://", "echo": True}}, "sqlite"),
+        ({"default": {"url": URL}}, "postgresql"),
+        ({"default": {}}, ""),
+        ({"other": "sqlite://"}, ""),
+        ("/var/lib/shop/shop.db", ""),
+        ("shop:hunter2@db?next=https://example.org", ""),
+        ("host=db password=hunter2 next=https://example.org", ""),
+        ("hunter2 ://", ""),
+        ("://", ""),
+        ("", ""),
+        (None, ""),
+        (5432, ""),
+        (b"sqlite://", ""),
+    ],
+)
+def test_the_kind_of_a_database_is_told_and_nothing_else_of_its_address(value: object, kind: str) -> None:
+    assert inspector.engine(value) == kind
+
+
+def said(flask: Any, *keys: str, **config: object) -> dict[str, Any]:
+    return inspector.describe(flask(**config), list(keys))
+
+
+def test_the_first_key_that_is_there_names_the_environment(flask: Any) -> None:
+    config = {"ENVIRONMENT": "", "STAGE": 3, "APP_ENV": "production", "CONFIG_NAME": "staging"}
+    told = said(flask, "NONE", "ENVIRONMENT", "STAGE", "APP_ENV", "CONFIG_NAME", **config)
+    assert (told["environment"], told["environment_key"]) == ("production", "APP_ENV")
+
+
+@pytest.mark.parametrize("keys", [(), ("APP_ENV",)])
+def test_an_environment_that_no_key_names_is_empty(flask: Any, keys: tuple[str, ...]) -> None:
+    told = said(flask, *keys, ENVIRONMENT="production")
+    assert (told["environment"], told["environment_key"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value"),
+    [
+        ({"DEBUG": True}, "debug", True),
+        ({"DEBUG": False}, "debug", False),
+        ({"TESTING": True}, "testing", True),
+        ({}, "testing", False),
+        ({"SESSION_COOKIE_SECURE": True}, "session_cookie_secure", True),
+        ({"SESSION_COOKIE_SECURE": False}, "session_cookie_secure", False),
+        ({"PREFERRED_URL_SCHEME": "https"}, "preferred_url_scheme", "https"),
+        ({"PREFERRED_URL_SCHEME": "http"}, "preferred_url_scheme", "http"),
+        ({"SQLALCHEMY_DATABASE_URI": "sqlite://"}, "databases", ["sqlite"]),
+        ({"DATABASE": "shop.db", "MONGO_URI": "mongodb://db/shop"}, "databases", ["mongodb"]),
+        ({}, "databases", []),
+    ],
+)
+def test_a_setting_is_told(flask: Any, config: dict[str, object], field: str, value: object) -> None:
+    assert said(flask, **config)[field] == value
+
+
+@pytest.mark.parametrize(
+    ("config", "good"), [({"REMEMBER_COOKIE_SECURE": True}, True), ({"REMEMBER_COOKIE_SECURE": False}, False)]
+)
+def test_the_cookie_of_flask_login_counts_where_there_is_flask_login(
+    flask: Any, monkeypatch: pytest.MonkeyPatch, config: dict[str, object], good: bool
+) -> None:
+    assert said(flask, **config)["remember_cookie_secure"] is True
+    monkeypatch.setitem(sys.modules, "flask_login", types.ModuleType("flask_login"))
+    assert said(flask, **config)["remember_cookie_secure"] is good
+
+
+@pytest.mark.parametrize("name", inspector.DEBUGGERS)
+def test_a_debugger_that_is_imported_is_told(flask: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert said(flask)["debuggers"] == []
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    assert said(flask)["debuggers"] == [name]
+
+
+# The program
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The directory of an app whose venv has the stand-ins."""
+    packages = {"flask.py": FLASK, "gunicorn/__init__.py": "", "gunicorn/util.py": GUNICORN_UTIL}
+    for name, text in packages.items():
+        (tmp_path / "venv" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "venv" / name).write_text(text)
+    (tmp_path / "source").mkdir()
+    return tmp_path
+
+
+def asked(app: Path, wsgi: str, *keys: str, name: str = "wsgi:app") -> subprocess.CompletedProcess[str]:
+    """Ask an app with this wsgi.py, as the host does."""
+    text = "import atexit, os, subprocess, sys, threading, time\nfrom flask import Flask\n" + textwrap.dedent(wsgi)
+    (app / "source/wsgi.py").write_text(text)
+    (app / "gunicorn.conf.py").write_text(f"workers = 2\nwsgi_app = {name!r}\n")
+    return subprocess.run(
+        [sys.executable, "-", app / "gunicorn.conf.py", *keys],
+        env={"PYTHONPATH": f"{app / 'source'}:{app / 'venv'}", "PATH": "/usr/bin:/bin"},
+        input=Path(str(inspector.__file__)).read_text(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def answered(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+GOOD = 'app = Flask(ENVIRONMENT="production", SESSION_COOKIE_SECURE=True, PREFERRED_URL_SCHEME="https")\n'
+
+
+def test_an_app_says_how_it_is_configured(app: Path) -> None:
+    assert answered(asked(app, GOOD, "APP_ENV", "ENVIRONMENT")) == {
+        "environment": "production",
+        "environment_key": "ENVIRONMENT",
+        "debug": False,
+        "testing": False,
+        "databases": [],
+        "session_cookie_secure": True,
+        "remember_cookie_secure": True,
+        "preferred_url_scheme": "https",
+        "debuggers": [],
+    }
+
+
+def test_the_answer_has_what_the_host_reads(app: Path) -> None:
+    assert answered(asked(app, GOOD)).keys() == {field.name for field in fields(Seen)}
+
+
+def test_an_app_that_a_factory_makes_is_asked(app: Path) -> None:
+    factory = "def create_app():\n    return Flask(DEBUG=True)\n"
+    assert answered(asked(app, factory, name="wsgi:create_app()"))["debug"] is True
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        'print("noise")',
+        'print("noise", end="", flush=True)',
+        'sys.stdout.write("noise\\n")',
+        'os.write(1, b"noise")',
+        'subprocess.run(["echo", "noise"])',
+        'os.fork() or (print("noise"), os._exit(0)); os.wait()',
+        'sys.stderr.write("noise\\n")',
+    ],
+)
+def test_what_an_app_prints_is_no_part_of_the_answer(app: Path, noise: str) -> None:
+    done = asked(app, f"{noise}\n{GOOD}", "ENVIRONMENT")
+    assert answered(done)["environment"] == "production"
+    assert "noise" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "kept", ["threading.Thread(target=time.sleep, args=(60,)).start()", "atexit.register(time.sleep, 60)"]
+)
+def test_an_app_that_would_keep_the_process_is_answered_for_at_once(app: Path, kept: str) -> None:
+    done = asked(app, f"{kept}\n{GOOD}", "ENVIRONMENT")
+    assert answered(done)["environment"] == "production"
+
+
+@pytest.mark.parametrize(
+    ("wsgi", "said"),
+    [
+        ('raise RuntimeError("no key")', "RuntimeError: no key"),
+        ("import absent", "No module named 'absent'"),
+        ('print("no DATABASE_URL"); sys.exit(1)', "no DATABASE_URL\n"),
+        ("sys.exit(0)", "SystemExit: 0"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("application = Flask()", "has no attribute 'app'"),
+        ("this is no Python", "SyntaxError"),
+        ("app = Flask()\ndel app.config", "has no attribute 'config'"),
+    ],
+)
+def test_an_app_that_can_not_be_asked_is_no_answer_and_says_why(app: Path, wsgi: str, said: str) -> None:
+    done = asked(app, wsgi)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+
+
+def test_an_object_without_an_app_is_named_by_its_type(app: Path) -> None:
+    assert answered(asked(app, "def app(environ, start_response):\n    return []\n")) == {"no_app": "function"}
+    two = "one, two = Flask(), Flask()\napp = lambda environ, start_response: one(environ, start_response)\n"
+    assert answered(asked(app, two)) == {"no_app": "function"}
+
+
+def test_no_secret_of_the_config_is_said(app: Path) -> None:
+    done = asked(
+        app,
+        """
+        app = Flask(
+            ENVIRONMENT="production", SECRET_KEY="hunter2-key", DATABASE_URL="postgresql://shop:hunter2@db/shop",
+            SQLALCHEMY_DATABASE_URI="postgresql+psycopg://shop:hunter2@db/shop", MAIL_PASSWORD="hunter2",
+            DATABASE="host=db password=hunter2 next=https://x", SECRET_KEY_FALLBACKS=["hunter2-old"],
+            SQLALCHEMY_ENGINES={"default": "mysql://shop:hunter2@db/shop"}, MONGO_URI="mongodb://shop:hunter2@db/shop",
+            SESSION_COOKIE_SECURE="hunter2", TESTING="hunter2", REMEMBER_COOKIE_SECURE="hunter2", DEBUG="hunter2",
+        )
+        """,
+        "ENVIRONMENT",
+    )
+    assert answered(done)["databases"] == ["mongodb", "mysql", "postgresql"]
+    assert "hunter2" not in done.stdout + done.stderr

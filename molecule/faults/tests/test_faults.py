@@ -170,10 +170,13 @@ def test_git_reference_missing(trial: Trial) -> None:
 
 @contextmanager
 def small_disk() -> Iterator[Callable[[int], None]]:
-    """Move /srv to a small file system; give a function that leaves so many KiB of it free."""
+    """Move /srv to a small file system; give a function that leaves so many KiB of it free.
+
+    Nginx, which has a mount namespace of its own, sees another file system only once it starts anew.
+    """
     on_all(
         "mount -t tmpfs -o size=$(( $(du -sk /srv | cut -f1) + 65536 ))k,mode=755 tmpfs /mnt && cp -a /srv/. /mnt/"
-        " && mount --move /mnt /srv"
+        " && mount --move /mnt /srv && systemctl restart nginx"
     )
 
     def leave(kibibytes: int) -> None:
@@ -186,7 +189,8 @@ def small_disk() -> Iterator[Callable[[int], None]]:
         yield leave
     finally:
         # What was deployed meanwhile stays.
-        on_all("rm -f /srv/fill; mount --bind / /mnt && cp -a /srv/. /mnt/srv/ && umount /mnt; umount -l /srv")
+        back = "mount --bind / /mnt && cp -a /srv/. /mnt/srv/ && umount /mnt; umount -l /srv"
+        on_all(f"rm -f /srv/fill; {back}; systemctl restart nginx")
 
 
 def test_disk_full_while_building_the_venv(trial: Trial, tmp_path: Path) -> None:

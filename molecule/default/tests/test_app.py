@@ -26,7 +26,10 @@ def _as_before() -> Iterator[None]:
 
 
 def units(server: Server) -> list[str]:
-    listed = server.root(f"systemctl list-units --all --plain --no-legend '{APP}*' | awk '{{print $1}}'")
+    """What of the app systemd runs, starts, stops or has seen failing."""
+    listed = server.root(
+        f"systemctl list-units --all --plain --no-legend '{APP}*' | awk '$3 != \"inactive\" {{print $1}}'"
+    )
     return sorted(listed.split())
 
 

@@ -170,13 +170,10 @@ def test_git_reference_missing(trial: Trial) -> None:
 
 @contextmanager
 def small_disk() -> Iterator[Callable[[int], None]]:
-    """Move /srv to a small file system; give a function that leaves so many KiB of it free.
-
-    Nginx, which has a mount namespace of its own, sees another file system only once it starts anew.
-    """
+    """Move /srv to a small file system; give a function that leaves so many KiB of it free."""
     on_all(
         "mount -t tmpfs -o size=$(( $(du -sk /srv | cut -f1) + 65536 ))k,mode=755 tmpfs /mnt && cp -a /srv/. /mnt/"
-        " && mount --move /mnt /srv && systemctl restart nginx"
+        " && mount --bind /mnt /srv && umount /mnt"
     )
 
     def leave(kibibytes: int) -> None:
@@ -189,8 +186,7 @@ def small_disk() -> Iterator[Callable[[int], None]]:
         yield leave
     finally:
         # What was deployed meanwhile stays.
-        back = "mount --bind / /mnt && cp -a /srv/. /mnt/srv/ && umount /mnt; umount -l /srv"
-        on_all(f"rm -f /srv/fill; {back}; systemctl restart nginx")
+        on_all("rm -f /srv/fill; mount --bind / /mnt && cp -a /srv/. /mnt/srv/ && umount /mnt; umount -l /srv")
 
 
 def test_disk_full_while_building_the_venv(trial: Trial, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 from tests.repository import repository
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENTS = ("development", "staging", "production")
 PLACES = ("ansible.cfg", "group_vars/", "inventories/", "playbooks/", "roles/", "collections/", "plugins/", "meta/",
           "galaxy.yml", "examples/", "molecule/shared/", "script/vault-password-client")  # fmt: skip

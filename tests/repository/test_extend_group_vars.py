@@ -24,6 +24,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._environment_file
 
 from tests.repository import repository
 
+pytestmark = pytest.mark.slow
+
 NAME = "docs/extend-group-vars.md"
 PAGE = repository.text(NAME)
 SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][

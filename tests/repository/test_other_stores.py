@@ -22,6 +22,8 @@ import yaml
 from tests.repository import repository
 from tests.repository.clone import Clone
 
+pytestmark = pytest.mark.slow
+
 STORED = {
     "API_TOKEN": "hunter2-of-the-environment {{ 1 + 1 }}",
     "MAIL_PASSWORD": "hunter2-of-age 'é\" $x",

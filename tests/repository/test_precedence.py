@@ -17,6 +17,8 @@ import yaml
 
 from tests.repository import repository
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENTS = ("development", "staging", "production")
 HOSTS = {
     "dev1": "development",

@@ -24,6 +24,8 @@ from tests.repository import repository
 from tests.repository.clone import Clone
 from tests.unit.killing import killed
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENTS = ("development", "staging", "production")
 MAINS = repository.matching("inventories/*/group_vars/flask_app/main.yml")
 CLIENT = "script/vault-password-client"

@@ -183,10 +183,11 @@ def _load() -> None:
     if not _is("active"):
         require(["systemctl", "start", "nginx"], "systemctl start nginx")
         return
-    before = _workers()
+    main = run(["systemctl", "show", "nginx", "--property=MainPID", "--value"]).stdout.strip()
+    before = _workers(main)
     require(["systemctl", "reload", "nginx"], "systemctl reload nginx")
     deadline = time.monotonic() + RELOAD_SECONDS
-    while not _workers() - before:
+    while not _workers(main) - before:
         if time.monotonic() > deadline:
             log = read(Path("/var/log/nginx/error.log")) or ""
             why = [line for line in log.splitlines() if "[emerg]" in line][-1:]
@@ -197,9 +198,8 @@ def _load() -> None:
         time.sleep(0.05)
 
 
-def _workers() -> set[int]:
-    """Process ids of the workers that accept connections (not those that are shutting down)."""
-    main = run(["systemctl", "show", "nginx", "--property=MainPID", "--value"]).stdout.strip()
+def _workers(main: str) -> set[int]:
+    """Process ids of the workers of ``main`` that accept connections (not those that are shutting down)."""
     found = set()
     for name in (read(Path(f"/proc/{main}/task/{main}/children")) or "").split():
         title = read(Path(f"/proc/{name}/cmdline")) or ""

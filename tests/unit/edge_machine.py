@@ -231,7 +231,7 @@ def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     machine = EdgeMachine(root)
     monkeypatch.setenv("PATH", f"{root}/bin:/usr/bin:/bin")
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
-    monkeypatch.setattr(_nginx, "_workers", lambda: set(range(machine.noted("workers").count("\n"))))
+    monkeypatch.setattr(_nginx, "_workers", lambda _main: set(range(machine.noted("workers").count("\n"))))
     monkeypatch.setattr(_certificate, "inspect", looked_at)
     monkeypatch.setattr(_certificate, "served", lambda port, name: machine.served())
     monkeypatch.setattr(shutil, "chown", lambda path, user, group: machine.turn(f"{path.name}-{user}-{group}"))

@@ -87,7 +87,7 @@ class Machine:
         for switch in switches:
             (self.state / switch).touch()
 
-    def workers(self) -> set[int]:
+    def workers(self, _main: str) -> set[int]:
         path = self.state / "workers"
         return set(range(path.read_text().count("\n"))) if path.exists() else set()
 
@@ -392,7 +392,7 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypa
                 shutil.copytree(tree.etc / "sites-enabled", loaded)
             return Finished(0, "", "")
 
-        def workers(loaded: Path = loaded) -> set[int]:
+        def workers(_main: str, loaded: Path = loaded) -> set[int]:
             return {loaded.stat().st_ino} if loaded.exists() else set()
 
         monkeypatch.setattr(_nginx, "run", run)
@@ -417,11 +417,10 @@ def test_only_the_workers_that_accept_connections_are_counted(monkeypatch: pytes
         "/proc/12/cmdline": "nginx: worker process is shutting down\0",
         "/proc/13/cmdline": "nginx: cache manager process\0",
     }
-    monkeypatch.setattr(_nginx, "run", lambda argv, **_: Finished(0, "7\n", ""))
     monkeypatch.setattr(_nginx, "read", lambda path: titles.get(str(path)))
-    assert _nginx._workers() == {11}
+    assert _nginx._workers("7") == {11}
     titles.clear()
-    assert _nginx._workers() == set()
+    assert _nginx._workers("7") == set()
 
 
 # Debian's own site

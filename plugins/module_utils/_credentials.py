@@ -11,11 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: What is put behind a secret's name for the variable with the path of its file.
 SUFFIX = "_FILE"
+#: Together (systemd.exec(5), LoadCredential=).
+MAXIMUM_BYTES = 2**20
 
 
 def held(layout: Layout, release: str) -> dict[str, str]:
@@ -37,6 +40,9 @@ def hold(layout: Layout, release: str, values: Mapping[str, str]) -> None:
     """Write the credentials of a release, and the drop-in that hands them over."""
     if not values:
         return
+    size = sum(len(value.encode()) for value in values.values())
+    if size > MAXIMUM_BYTES:
+        raise GreenlightError(f"the credentials are {size} bytes together; systemd hands over at most {MAXIMUM_BYTES}")
     make_directory(layout.credentials(release), 0o700)
     for name, value in values.items():
         write(layout.credentials(release) / name, value, 0o600)

@@ -19,6 +19,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 #: MAX_ARG_STRLEN of the kernel (execve(2)) is 128 KiB with the NUL that ends ``NAME=value``.
 MAXIMUM_BYTES = 131_071
+#: Together: a quarter of the stack's limit (execve(2)), which systemd leaves at 8 MiB, less what the rest may need.
+MAXIMUM_ALL_BYTES = 2**21 - 2**17
 #: Unicode's code points that are no characters (utf8.c of systemd refuses them).
 SURROGATES = range(0xD800, 0xE000)
 NONCHARACTERS = range(0xFDD0, 0xFDF0)
@@ -73,6 +75,11 @@ def render(values: Mapping[str, object]) -> str:
         EnvironmentValueError: see :func:`environment_text`.
     """
     texts = environment_texts(values)
+    size = sum(len(f"{name}={text}".encode()) + 1 for name, text in texts.items())
+    if size > MAXIMUM_ALL_BYTES:
+        raise EnvironmentValueError(
+            f"{len(texts)} variables are {size} bytes together; a process gets at most {MAXIMUM_ALL_BYTES}."
+        )
     return "".join(f"{name}={_quote(texts[name])}\n" for name in sorted(texts))
 
 

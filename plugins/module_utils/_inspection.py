@@ -29,6 +29,8 @@ LINES = 20
 LONGEST = 64
 #: Other names of the same kind of database.
 _SAME = {"postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "postgresql", "mariadb": "mysql"}
+#: Kinds of databases that an address in a variable may mean.
+ENGINES = ("sqlite", "postgresql", "mysql", "oracle", "mssql", "mongodb")
 #: Id of the finding that :attr:`Question.accepted` may name, as in flask_app_accepted_findings.
 DEBUG_TOOLBAR = "debug-toolbar"
 DEVELOPMENT = "development"
@@ -145,7 +147,7 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
         seen: what the app said.
         question: what was asked.
         contract: what must be. Where the health answer names the environment, the app's config need not.
-        variables: the release's, of which one may name the database.
+        variables: the release's; a value that is a database's address tells the kind that it must be.
     """
     found = []
     environment, told = contract.environment, bool(contract.fields.get("environment"))
@@ -159,7 +161,7 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
     for name, wanted, got in (("app.debug", contract.debug, seen.debug), ("app.config TESTING", False, seen.testing)):
         if got != wanted:
             found.append(Failure(name, json.dumps(wanted), json.dumps(got)))
-    meant = {name: engine for name in inspector.DATABASES if (engine := _engine(variables.get(name, "")))}
+    meant = {name: engine for name in variables if (engine := _same(inspector.engine(variables[name]))) in ENGINES}
     if seen.databases and meant and not {*map(_same, seen.databases)} & {*meant.values()}:
         name, engine = next(iter(meant.items()))
         found.append(Failure("database", f"{engine}, as in {name}", ", ".join(seen.databases)))
@@ -168,10 +170,6 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
             if not {DEBUG_TOOLBAR, f"{DEBUG_TOOLBAR}:{package.replace('_', '-')}"} & set(question.accepted):
                 found.append(Failure(f"package {package}", f"not imported in {environment}", "imported"))
     return found
-
-
-def _engine(address: str) -> str:
-    return _same(inspector.engine(address))
 
 
 def _same(engine: str) -> str:

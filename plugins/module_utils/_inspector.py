@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import re
-import runpy
 import sys
 import traceback
 from typing import Any
@@ -86,13 +85,15 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
     """Return what is to be known of an app; ``keys`` are those of its config that may name its environment."""
     config = app.config
     named = next((key for key in keys if isinstance(config.get(key), str) and config.get(key)), "")
-    engines = (engine(config.get(key)) for key in DATABASES)
+    engines = {key: found for key in DATABASES if (found := engine(config.get(key)))}
+    # What SQLAlchemy's settings name is what is used, whatever else is kept beside them.
+    used = [found for key, found in engines.items() if key.startswith("SQLALCHEMY_")] or engines.values()
     return {
         "environment": config[named] if named else "",
         "environment_key": named,
         "debug": bool(app.debug),
         "testing": bool(config.get("TESTING")),
-        "databases": sorted({*engines} - {""}),
+        "databases": sorted({*used}),
         "session_cookie_secure": bool(config.get("SESSION_COOKIE_SECURE")),
         # Without Flask-Login there is no such cookie.
         "remember_cookie_secure": "flask_login" not in sys.modules or bool(config.get("REMEMBER_COOKIE_SECURE")),
@@ -110,9 +111,13 @@ def main() -> None:
     path, keys = sys.argv[1], sys.argv[2:]
     code = 1
     try:
-        import gunicorn.util  # of the app's venv
+        import gunicorn.app.wsgiapp  # of the app's venv
 
-        thing = gunicorn.util.import_app(runpy.run_path(path)["wsgi_app"])
+        # Gunicorn's own way, so that whatever its settings and its variables change is changed here, too.
+        sys.argv = ["gunicorn", "--config", path]
+        server = gunicorn.app.wsgiapp.WSGIApplication(prog="gunicorn")
+        os.environ.update(server.cfg.env)
+        thing = server.wsgi()
         app = find(thing)
         json.dump(describe(app, keys) if app else {"no_app": type(thing).__name__}, answer)
         answer.flush()

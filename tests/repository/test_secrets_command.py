@@ -539,3 +539,22 @@ def test_the_help_needs_no_tools_and_no_words_are_a_mistake(clone: Clone) -> Non
         assert option in asked.stdout
     nothing = clone.secrets()
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (2, "", asked.stdout)
+
+
+@pytest.mark.parametrize("name", ["all", "default", "group_vars"])
+def test_a_name_that_means_something_to_ansible_makes_no_environment(unchanged: Clone, name: str) -> None:
+    done = unchanged.secrets("--new", name)
+    assert done.returncode == 1
+    assert f"{name} means something to Ansible" in done.stderr
+    assert not (unchanged.root / "inventories" / name).exists()
+
+
+def test_a_closed_standard_input_is_told_in_a_sentence(staging: Clone) -> None:
+    done = staging.run("sh", "-c", "script/secrets staging --set API_TOKEN <&-")
+    assert done.returncode == 1
+    assert "standard input is closed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_new_environments_file_of_sqlite_is_named(clone: Clone) -> None:
+    assert "A file of SQLite: DATABASE_URL." in clone.secrets("--new", "qa").stdout

@@ -69,12 +69,17 @@ def test_no_fault_of_an_app_is_a_finding_in_development() -> None:
 def test_cookies_and_links_are_for_https_where_there_is_https_here_or_at_a_proxy(
     tls: str, proxies: list[str], fault: dict[str, Any], _expected: object
 ) -> None:
-    given = values(flask_app_tls=tls, flask_app_nginx_trusted_proxies=proxies)
+    given = values("staging", flask_app_tls=tls, flask_app_nginx_trusted_proxies=proxies)
     assert len(of_app(given, **fault)) == (0 if tls == "none" and not proxies else 1)
 
 
+@pytest.mark.parametrize(("fault", "_expected"), OF_HTTPS)
+def test_in_production_there_is_https_somewhere_or_should_be(fault: dict[str, Any], _expected: object) -> None:
+    assert len(of_app(values("production", flask_app_tls="none"), **fault)) == 1
+
+
 def test_a_debugger_is_a_finding_also_where_there_is_no_https() -> None:
-    assert names(of_app(values(flask_app_tls="none"), **ALL)) == {"debug-toolbar"}
+    assert names(of_app(values("staging", flask_app_tls="none"), **ALL)) == {"debug-toolbar"}
 
 
 def test_an_app_that_was_not_asked_is_no_finding() -> None:
@@ -221,8 +226,9 @@ def test_a_deploy_to_a_site_without_encryption_does_not_ask_for_cookies_that_nee
     prove: Callable[..., dict[str, Any]],
 ) -> None:
     outcome = {"app_says": {**SAYS, "session_cookie_secure": False, "preferred_url_scheme": "http"}}
-    assert prove(outcome, flask_app_tls="none")["warnings"] == []
-    assert len(prove(outcome, flask_app_tls="none", flask_app_nginx_trusted_proxies=PROXIES)["warnings"]) == 2
+    of_staging = {"flask_app_environment": "staging", "flask_app_tls": "none"}
+    assert prove(outcome, **of_staging)["warnings"] == []
+    assert len(prove(outcome, **of_staging, flask_app_nginx_trusted_proxies=PROXIES)["warnings"]) == 2
     assert prove(outcome, flask_app_environment="development")["warnings"] == []
 
 

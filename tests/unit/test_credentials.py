@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._credentials import drop_in, held, hold, loaded
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import EnvironmentValueError, parse
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
@@ -347,3 +348,9 @@ def test_secrets_are_what_a_killed_destruction_leaves_last(memory: Path) -> None
         if ended:
             break
     assert len(seen) == 7
+
+
+def test_credentials_that_are_too_large_together_are_refused_before_systemd_does(layout: Layout) -> None:
+    hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(10)})
+    with pytest.raises(GreenlightError, match="1100000 bytes together"):
+        hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(11)})

@@ -151,3 +151,10 @@ def test_a_keyed_digest_does_not_depend_on_the_order() -> None:
 )
 def test_a_keyed_digest_differs_by_key_name_and_value(key: bytes, values: dict[str, str]) -> None:
     assert keyed_digest(key, values) != keyed_digest(b"k", {"A": "1", "B": "2"})
+
+
+def test_variables_that_are_too_large_together_are_refused_before_the_kernel_does() -> None:
+    values = {f"V{number}": "x" * 100_000 for number in range(19)}
+    assert len(render(values)) > 1_900_000
+    with pytest.raises(EnvironmentValueError, match=r"21 variables are 21\d+ bytes together"):
+        render({**values, "MORE": "x" * 100_000, "MOST": "x" * 100_000})

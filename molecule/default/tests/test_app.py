@@ -82,7 +82,7 @@ def test_what_an_app_says_as_it_fails_to_be_asked_is_shown(
     source = variants.make("gunicorn_only", tmp_path / "app")
     done = play(limit=one_server.name, flask_app_source_directory=str(source))
     assert done.code != 0
-    assert "RuntimeError: only under Gunicorn" in done.prose
+    assert "RuntimeError: only in a worker of Gunicorn" in done.prose
     assert "flask_app_inspect: false" in done.prose
 
 

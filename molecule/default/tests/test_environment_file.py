@@ -84,7 +84,7 @@ random_value = st.one_of(texts, pieces, long)
 
 
 def for_each_random_value(use: Callable[[str], object]) -> None:
-    """Call ``use`` with each value, the same ones in all of this run; where it fails, make the value small and name it."""
+    """Call ``use`` with each value, the same ones in all of this run; one that fails is made small and named."""
     print(f"The values of this run: GREENLIGHT_SEED={SEED}")
 
     @seed(SEED)

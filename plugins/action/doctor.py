@@ -26,7 +26,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import
 
 #: What the preflight says too, and the doctor has findings of its own for.
 _TWICE = re.compile(
-    r"flask_app_secrets has no |flask_app_debug is true|flask_app_(env|secrets) sets \w+, which the role itself sets"
+    r"flask_app_secrets has no |flask_app_debug is true"
+    r"|flask_app_(env|secrets|service_settings|gunicorn_settings) sets \w+, which the role itself sets"
 )
 
 
@@ -44,12 +45,14 @@ class ActionModule(preflight.ActionModule):
 
     def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
         values, problems = self._validated(known)
-        findings = []
+        findings: list[Finding] = []
+        compared: list[str] = []
         if values:
             problems += [
                 problem for problem in preflight._controller_problems(values) if not _TWICE.match(problem.what)
             ]
-            findings = examine(values, self._place(known), plain(app.get("app_says")))
+            seen = examine(values, self._place(known), plain(app.get("app_says")))
+            findings, compared = list(seen.findings), seen.compared
             if app and not app.get("app_says"):
                 findings.append(_unheard(str(app["why"])))
         listed = [_input(problem) for problem in problems] + findings
@@ -58,6 +61,7 @@ class ActionModule(preflight.ActionModule):
             "environment": str(values.get("flask_app_environment") or known.get("flask_app_environment") or "?"),
             "host": str(known["inventory_hostname"]),
             "findings": [finding.as_dict() for finding in listed],
+            "compared": compared,
         }
 
 
@@ -78,16 +82,19 @@ def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
     apps = " and ".join(dict.fromkeys(one["app"] for one in results))
     environments = list(dict.fromkeys(one["environment"] for one in results))
     number = counts(findings)
+    # What holds for all hosts.
+    compared = [name for name in results[0]["compared"] if all(name in one["compared"] for one in results)]
     report = {
         "app": apps,
         "environments": environments,
         "hosts": hosts,
         **number,
         "findings": [finding.as_dict() for finding in findings],
+        "compared": compared,
     }
     if given["format"] == "json":
         Display().display(json.dumps(report))
         text = f"{number['errors']} errors, {number['warnings']} warnings, {number['accepted']} accepted"
     else:
-        text = told(findings, apps, environments, hosts)
+        text = told(findings, apps, environments, hosts, compared)
     return {"msg": text, "failed": bool(number["errors"]), "_ansible_verbose_always": True}

@@ -11,18 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._credentials import SUFFIX
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, deploy_problems
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
 
-_DIRECTORIES = ("inventory_dir", "playbook_dir")
+_PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -38,12 +39,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         known = dict(task_vars or {})
         values, problems = self._validated(known)
         host: dict[str, Any] = {}
+        warnings: list[str] = []
         if values:
             problems += _controller_problems(values)
-            problems += deploy_problems(values, self._place(known))
+            more, warnings = for_deploy(values, self._place(known))
+            problems += more
             host, more = self._ask_host(values, known, lock=not problems)
             problems += more
-        result.update(changed=False, warnings=list(self._warnings))
+        result.update(changed=False, warnings=[*warnings, *self._warnings])
         if problems:
             app = str(values.get("flask_app_name") or "The app")
             result.update(failed=True, msg=describe(problems, app, str(known.get("inventory_hostname"))))
@@ -71,8 +74,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _place(self, known: Mapping[str, Any]) -> Place:
         """Return where the files are that the doctor reads, and what opens those that are encrypted."""
-        inventory, playbook = (Path(known[name]) if known.get(name) else None for name in _DIRECTORIES)
-        return Place(inventory, playbook, lambda text: str(self._loader._vault.decrypt(text).decode()))
+        inventory, playbook, file = (Path(known[name]) if known.get(name) else None for name in _PLACES)
+        # As the operator named it: a file, or the directory around it.
+        named = [Path(one).resolve() for one in context.CLIARGS.get("inventory") or () if isinstance(one, str)]
+        return Place(
+            inventory,
+            playbook,
+            lambda text: str(self._loader._vault.decrypt(text).decode()),
+            file if file and file.resolve() in named else None,
+            tuple(map(str, known.get("group_names", ()))),
+        )
 
     def _ask_host(
         self, values: Mapping[str, Any], known: dict[str, Any], *, lock: bool
@@ -130,6 +141,9 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),
         *inputs.secret_problems(variables["flask_app_secrets"], values["flask_app_required_secrets"], environment),
         *inputs.variable_problems({**variables, "flask_app_secret_key_fallbacks": fallbacks}, reserved),
+        *inputs.unit_variable_problems(
+            values["flask_app_service_settings"], values["flask_app_gunicorn_settings"], reserved
+        ),
         *inputs.source_problems(
             values.get("flask_app_source_directory") or "",
             values.get("flask_app_source_git_url") or "",

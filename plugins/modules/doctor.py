@@ -71,6 +71,11 @@ findings:
   returned: without O(results)
   type: list
   elements: dict
+compared:
+  description: The inventories of other environments with whose secrets those of the host were compared.
+  returned: without O(results)
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import credentials
 
 #: What a difference belongs to, by the start of the variable's name; the first that fits.
@@ -140,7 +142,13 @@ def _settings(one: _Values, other: _Values) -> Iterator[Difference]:
     for key in sorted({*one, *other}):
         texts = [_text(side.get(key)) for side in (one, other)]
         if texts[0] != texts[1]:
-            yield Difference(*key, *texts)
+            yield Difference(*key, *map(_without_users, texts))
+
+
+def _without_users(text: str) -> str:
+    """Hide who asks in URLs: names, passwords and tokens."""
+    text = re.sub(r"""(?<=://)[^/?#\s"']*@""", f"{MASK}@", text)
+    return re.sub(r"""([?&;][^=&;#\s"']*(token|secret|passw|key|auth)[^=&;#\s"']*=)[^&;#\s"']+""", rf"\1{MASK}", text)
 
 
 def _text(by_host: Mapping[str, Any] | None) -> str:

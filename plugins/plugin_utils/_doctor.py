@@ -10,13 +10,14 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
@@ -27,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     Finding,
     accept,
 )
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import unit_variables
 
 DEVELOPMENT = "development"
 #: What every deploy refuses by itself, accepted or not.
@@ -37,27 +39,52 @@ OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
 _SELECTORS = ("FLASK_CONFIG", "APP_CONFIG", "APP_SETTINGS", "APP_ENV", "CONFIG_NAME", "ENVIRONMENT", "ENV", "STAGE")
+#: What Flask, and apps themselves, take for off.
+_OFF = ("", "0", "false", "no", "none")
+_DEBUG = {"FLASK_DEBUG": _OFF} | dict.fromkeys(
+    ("DEBUG", "APP_DEBUG", "TESTING", "FLASK_TESTING", "APP_TESTING"), (*_OFF, "off", "n", "f", "null")
+)
 _HOST_LISTS = re.compile(r"(^|_)(ALLOWED_HOSTS|TRUSTED_HOSTS)\Z")
 _DEVELOPMENT_SERVER = re.compile(r"\bflask\b[^;&|\n]*\brun\b|\bpython[\d.]*\s+-m\s+flask\b[^;&|\n]*\brun\b|--reload\b")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the inventory and the playbook are, and what opens vault files; None where there is no such directory."""
+    """Where the inventory and the playbook are, and what opens vault files; None where there is no such directory.
+
+    Args:
+        inventory: the directory of the inventory.
+        playbook: that of the playbook.
+        decrypt: opens vault files.
+        file: the one file that is the inventory, where it isn't the whole directory.
+        groups: those of the host whose variables are examined.
+    """
 
     inventory: Path | None
     playbook: Path | None
     decrypt: inventories.Decrypt
+    file: Path | None = None
+    groups: tuple[str, ...] = ()
 
 
-def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Return all findings.
+@dataclass(frozen=True)
+class Examination:
+    """All findings, and what they rest on: see :class:`Comparison`."""
+
+    findings: list[Finding]
+    compared: list[str]
+    locked: list[str]
+
+
+def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | None = None) -> Examination:
+    """Return all findings, and with which inventories the secrets were compared.
 
     Args:
         values: the role's variables in their types.
         place: where the inventory is.
         says: what the app of the live release says of itself, None where it wasn't asked.
     """
+    comparison = inventory_findings(values, place)
     found = [
         *required_findings(values),
         *secret_findings(values),
@@ -65,19 +92,23 @@ def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | N
         *tls_findings(values),
         *source_findings(values),
         *proof_findings(values),
-        *inventory_findings(values, place),
+        *comparison.findings,
         *app_findings(values, says or {}),
     ]
     unseen = () if says else OF_THE_APP
-    return accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
+    accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
+    return Examination(accepted, comparison.compared, comparison.locked)
 
 
-def deploy_problems(values: Mapping[str, Any], place: Place) -> list[Problem]:
-    """Return the errors that stop a deploy and that its preflight doesn't know already."""
-    return [
-        finding.as_problem()
-        for finding in examine(values, place)
-        if finding.severity == ERROR and not finding.accepted and finding.id not in NEVER_ACCEPTED
+def for_deploy(values: Mapping[str, Any], place: Place) -> tuple[list[Problem], list[str]]:
+    """Return the errors that stop a deploy and that its preflight doesn't know already, and what it warns of."""
+    seen = examine(values, place)
+    standing = [finding for finding in seen.findings if not finding.accepted]
+    problems = [
+        finding.as_problem() for finding in standing if finding.severity == ERROR and finding.id not in NEVER_ACCEPTED
+    ]
+    return problems, [
+        finding.warning() for finding in standing if finding.id == UNREADABLE and finding.subject in seen.locked
     ]
 
 
@@ -138,7 +169,8 @@ def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """DEBUG, servers for development, and variables that choose another environment."""
     environment = values["flask_app_environment"]
     reserved = {values[f"flask_app_{name}_variable"] for name in ("environment", "revision", "release")}
-    for variable, given in _app_variables(values).items():
+    by_hand = unit_variables(values["flask_app_service_settings"], values["flask_app_gunicorn_settings"])
+    for variable, given in {**_app_variables(values), **by_hand}.items():
         for name in sorted(reserved & given.keys()):
             what = f"{variable} sets {name}, which the role itself sets."
             yield Finding("environment-by-hand", ERROR, name, what, "Remove it.")
@@ -148,7 +180,7 @@ def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         what = f"flask_app_debug is true in {environment}: DEBUG shows code and secrets."
         yield Finding("debug", ERROR, "flask_app_debug", what, "Remove flask_app_debug from this inventory.")
     yield from _server_findings(values)
-    for variable, given in _app_variables(values).items():
+    for variable, given in {**_app_variables(values), **by_hand}.items():
         for name, value in given.items():
             yield from _variable_findings(variable, name, value, values)
     for network in values["flask_app_nginx_trusted_proxies"]:
@@ -173,6 +205,14 @@ def _server_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"flask_app_gunicorn_settings has {name} {where}."
             yield Finding("development-server", ERROR, "flask_app_gunicorn_settings", what, "Remove it.")
             break
+    if settings.get("raw_env"):
+        what = f"flask_app_gunicorn_settings has raw_env {where}."
+        cure = "Move its variables to flask_app_env or flask_app_secrets."
+        yield Finding("gunicorn-by-hand", ERROR, "flask_app_gunicorn_settings", what, cure)
+    if "EnvironmentFile" in values["flask_app_service_settings"]:
+        what = f"flask_app_service_settings has EnvironmentFile {where}: what is in it may choose another environment."
+        cure = "Move its variables to flask_app_env or flask_app_secrets."
+        yield Finding("other-environment", ERROR, "flask_app_service_settings", what, cure)
     texts = {
         "flask_app_service_settings": " \n ".join(map(str, _leaves(values["flask_app_service_settings"]))),
         "flask_app_release_command": values["flask_app_release_command"],
@@ -203,9 +243,14 @@ def _variable_findings(variable: str, name: str, value: Any, values: Mapping[str
     if name == "FLASK_ENV":
         what = f"{variable} sets FLASK_ENV in {environment}: Flask has ignored it since 2.3, before it switched DEBUG."
         yield Finding("flask-env", ERROR, name, what, f"Remove it; the app gets its environment as {own}.")
-    if name == "FLASK_DEBUG" and text.lower() not in ("", "0", "false", "no", "none"):
-        what = f"{variable} sets FLASK_DEBUG in {environment}: DEBUG shows code and secrets."
-        yield Finding("flask-debug", ERROR, name, what, "Remove it.")
+    if name in _DEBUG and text.lower() not in _DEBUG[name]:
+        why = "TESTING lets errors and checks through" if "TESTING" in name else "DEBUG shows code and secrets"
+        yield Finding("flask-debug", ERROR, name, f"{variable} sets {name} in {environment}: {why}.", "Remove it.")
+    if name == "GUNICORN_CMD_ARGS" and text:
+        what = f"{variable} sets GUNICORN_CMD_ARGS in {environment}: it outranks the settings of the role."
+        cure = "Move what it sets to flask_app_gunicorn_settings."
+        kind = "development-server" if "--reload" in text else "gunicorn-by-hand"
+        yield Finding(kind, ERROR, name, what, cure)
     if _HOST_LISTS.search(name) and "*" in _listed(value):
         what = f"{variable}: {name} allows every host name, so anybody chooses what the app's links lead to."
         yield Finding("wildcard-hosts", ERROR, name, what, "Name the hosts, as in flask_app_server_names.")
@@ -291,12 +336,13 @@ def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Finding]:
     """What an app said of itself (:class:`~._inspection.Seen`), as far as its contract lets it pass.
 
-    A site without encryption needs cookies that work without it; that it has none is a finding of its own.
+    A site without encryption needs cookies that work without it; in production it is encrypted somewhere, or should be.
     """
     if not says or not _outside_development(values):
         return []
     found = []
-    if values["flask_app_tls"] != "none" or values["flask_app_nginx_trusted_proxies"]:
+    encrypted = values["flask_app_tls"] != "none" or values["flask_app_nginx_trusted_proxies"]
+    if encrypted or values["flask_app_environment"] == "production":
         for name, good in (
             ("SESSION_COOKIE_SECURE", says["session_cookie_secure"]),
             ("REMEMBER_COOKIE_SECURE", says["remember_cookie_secure"]),
@@ -317,77 +363,140 @@ def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Fin
     return found
 
 
-def inventory_findings(values: Mapping[str, Any], place: Place) -> Iterator[Finding]:
-    """Secrets in plain text, and what two environments have in common."""
+@dataclass
+class Comparison:
+    """What the inventories told.
+
+    Args:
+        findings: what is wrong.
+        compared: the inventories whose secrets were compared.
+        locked: those that weren't, or not all of it, because their vault can't be decrypted here.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
+    locked: list[str] = field(default_factory=list)
+
+
+def inventory_findings(values: Mapping[str, Any], place: Place) -> Comparison:
+    """Secrets in plain text, vaults of other environments, and what two environments have in common."""
+    done = Comparison()
     if not place.inventory or not place.inventory.is_dir():
-        return
-    others = inventories.beside(place.inventory)
-    yield from _plain_text_findings(place, others)
-    key = inventories.new_key()
+        return done
+    mine = inventories.Inventory(place.inventory, place.file, place.playbook)
+    others = inventories.beside(mine, place.groups)
+    done.findings += _plain_text_findings(place, mine, others)
+    key = fingerprints.new_key()
     given = _app_variables(values)
-    mine = inventories.fingerprints(given["flask_app_env"], given["flask_app_secrets"], key)
-    for directory in others:
-        yield from _shared_findings(values, directory, place, mine, key)
+    prints = fingerprints.fingerprints(given["flask_app_env"], given["flask_app_secrets"], key)
+    strangers = []
+    for other in others:
+        views = [
+            view
+            for view in other.views(place.decrypt, values["flask_app_name"], place.groups)
+            # Another inventory of the same environment may share everything.
+            if (view.text("flask_app_environment") or other.name) != values["flask_app_environment"]
+        ]
+        if views:
+            strangers.append(other)
+            _compare(done, views, _shown(other.path, place), prints, key)
+    done.findings += _vault_findings(place, mine, strangers)
+    return done
 
 
-def _plain_text_findings(place: Place, others: list[Path]) -> Iterator[Finding]:
-    own = [path for path in (place.inventory, place.playbook) if path]
+def _plain_text_findings(
+    place: Place, mine: inventories.Inventory, others: list[inventories.Inventory]
+) -> Iterator[Finding]:
+    own = inventories.blocks(mine)
+    # A directory of playbooks may hold inventories of all environments.
+    shared = inventories.blocks(inventories.Inventory(place.playbook), lists_hosts=False) if place.playbook else []
     seen: set[Path] = set()
-    for directory in [*own, *others]:
-        for path, names, literal in inventories.plain_text(directory):
-            if path.resolve() in seen:
-                continue
-            seen.add(path.resolve())
-            shown = _shown(path, place)
-            if names:
-                what = f"{shown} has {', '.join(names)} in plain text."
-                severity = ERROR if directory in own else WARNING
-                cure = f"Encrypt it (ansible-vault encrypt {shown}), and change the values if it was ever committed."
-                yield Finding("plain-text-vault", severity, shown, what, cure)
-            if literal:
-                what = f"{shown} has {', '.join(literal)} of flask_app_secrets in plain text."
-                cure = 'Put the value into vault.yml beside it, and "{{ vault_… }}" here.'
-                yield Finding("plain-text-secret", WARNING, shown, what, cure)
+    groups = [(ERROR, inventories.plain_text([*own, *shared], []))]
+    groups += [(WARNING, inventories.plain_text(inventories.blocks(other), shared)) for other in others]
+    for severity, plain in ((severity, plain) for severity, found in groups for plain in found):
+        if plain.path.resolve() in seen:
+            continue
+        seen.add(plain.path.resolve())
+        shown = _shown(plain.path, place)
+        if plain.vault:
+            what = f"{shown} has {', '.join(plain.vault)} in plain text."
+            cure = f"Encrypt it (ansible-vault encrypt {shown}), and change the values if it was ever committed."
+            if plain.lists_hosts:
+                cure = (
+                    "Move that into group_vars/flask_app/vault.yml beside it (ansible-vault edit), and change the"
+                    " values if it was ever committed."
+                )
+            yield Finding("plain-text-vault", severity, shown, what, cure)
+        parts = [f"{', '.join(plain.secrets)} of flask_app_secrets"] if plain.secrets else []
+        parts += [f"{name}, which is {secret} in flask_app_secrets" for name, secret in sorted(plain.variables.items())]
+        if parts:
+            what = f"{shown} has {', and '.join(parts)}{',' if plain.variables else ''} in plain text."
+            cure = 'Put the value into vault.yml beside it, and "{{ vault_… }}" here.'
+            yield Finding("plain-text-secret", WARNING, shown, what, cure)
+
+
+def _vault_findings(
+    place: Place, mine: inventories.Inventory, strangers: list[inventories.Inventory]
+) -> Iterator[Finding]:
+    """Vaults whose id is the name of another environment's inventory: copied from there, or encrypted by mistake."""
+    foreign = {other.name for other in strangers} - {mine.name}
+    theirs = {path for other in strangers for path in (*other.variable_files(), *other.files())}
+    for path, vault_id, whole in inventories.vault_ids(mine):
+        if vault_id not in foreign or path in theirs:
+            continue
+        shown = _shown(path, place)
+        part = "is" if whole else "has a value that is"
+        what = f"{shown} {part} encrypted for {vault_id}: who has its vault password can read this one's secrets."
+        anew = (
+            f"ansible-vault rekey --new-vault-id {mine.name}@script/vault-password-client {shown}"
+            if whole
+            else f"ansible-vault encrypt_string --encrypt-vault-id {mine.name}"
+        )
+        cure = (
+            f"Make secrets of its own: remove {'it' if whole else 'that value'}, then"
+            f" script/secrets {mine.name}. If the values are its own already: {anew}"
+        )
+        yield Finding("foreign-vault", ERROR, shown, what, cure)
 
 
 def _shown(path: Path, place: Place) -> str:
-    bases = [place.inventory.parent.parent] if place.inventory else []
+    bases = []
+    if place.inventory:
+        bases.append(place.inventory if place.file else place.inventory.parent.parent)
     bases += [place.playbook.parent] if place.playbook else []
     return next((str(path.relative_to(base)) for base in bases if path.is_relative_to(base)), str(path))
 
 
-def _shared_findings(
-    values: Mapping[str, Any], directory: Path, place: Place, mine: inventories.Fingerprints, key: bytes
-) -> Iterator[Finding]:
-    shared = place.playbook / "group_vars" if place.playbook else None
-    read, unreadable = inventories.Inventory(directory, shared).read(place.decrypt)
-    found, reasons = [], list(unreadable)
-    environment = directory.name
-    for variables in read.values():
-        try:
-            environment = str(variables.get("flask_app_environment"))
-        except inventories.UnreadableError:
-            environment = directory.name
-        if environment == values["flask_app_environment"]:  # another inventory of the same one
-            continue
-        parts = [variables.mapping(name) for name in ("flask_app_env", "flask_app_secrets")]
-        reasons += [reason for _, why in parts for reason in why]
-        found.append(inventories.fingerprints(parts[0][0], parts[1][0], key))
-    if not found:
-        return
-    secret, database = inventories.in_common(mine, inventories.united(found))
-    for name, other in secret:
+def _compare(
+    done: Comparison, views: list[inventories.View], shown: str, mine: fingerprints.Fingerprints, key: bytes
+) -> None:
+    """Compare with the hosts of another environment that have the app."""
+    found, read, reasons = [], False, []
+    for view in views:
+        env, why = view.variables.mapping("flask_app_env")
+        secret, more = view.variables.mapping("flask_app_secrets")
+        read = read or bool(secret)
+        reasons += [*why, *more]
+        found.append(fingerprints.fingerprints(env, secret, key))
+    secrets, databases = fingerprints.in_common(mine, fingerprints.united(found))
+    for name, other in secrets:
         same = "" if name == other else f", as {other}"
-        what = f"{name} has the same value in {_shown(directory, place)}{same}: who has the one has the other."
-        yield Finding("shared-secret", ERROR, name, what, "Give each environment a value of its own.")
-    for name, other in database:
+        what = f"{name} has the same value in {shown}{same}: who has the one has the other."
+        cure = "Give each environment a value of its own."
+        done.findings.append(Finding("shared-secret", ERROR, name, what, cure))
+    for name, other in databases:
         same = "" if name == other else f", as {other}"
-        what = f"{name} names the same database in {_shown(directory, place)}{same}."
-        yield Finding("shared-database", ERROR, name, what, "Give each environment a database of its own.")
-    if unreadable:  # what such a file would have defined is undefined for no other reason
-        reasons = unreadable
+        what = f"{name} names the same database in {shown}{same}."
+        cure = "Give each environment a database of its own."
+        done.findings.append(Finding("shared-database", ERROR, name, what, cure))
+    if read:
+        done.compared.append(shown)
+    # What such a file would have defined is undefined for no other reason.
+    reasons = [error for view in views for error in view.unreadable] or reasons
     if reasons:
-        shown = _shown(directory, place)
-        why = "; ".join(dict.fromkeys(reasons))
-        what = f"{shown} was not compared, or not all of it: {why}."
-        yield Finding(UNREADABLE, WARNING, shown, what, "Run this where its vault password is.")
+        told = "; ".join(dict.fromkeys(str(error) for error in reasons))
+        what = f"{shown} was not compared, or not all of it: {told}."
+        cure = " ".join(dict.fromkeys(error.cure for error in reasons))
+        done.findings.append(Finding(UNREADABLE, WARNING, shown, what, cure))
+    if any(error.locked for error in reasons):
+        done.locked.append(shown)

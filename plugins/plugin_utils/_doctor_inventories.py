@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventories that stand beside each other, read without Ansible: no host, no lookup, no script of theirs is asked.
-
-Values are compared by keyed hash, with a key that lives as long as the run.
-"""
+"""The inventories that stand beside each other, read without Ansible: no host, lookup or script of theirs is asked."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import credentials, password_in
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_hosts as hosts_files
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_fingerprints import is_open, texts
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_hosts import ALL, Listed
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_credential, is_public
 from jinja2 import Environment, StrictUndefined, TemplateError, Undefined, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -28,21 +24,25 @@ GROUP = "flask_app"
 _NAMES = (".yml", ".yaml", ".json", "")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _LOOKUPS = {"lookup", "query", "q"}
-#: Shorter ones are equal by chance, or are no secrets.
-_SHORTEST = 6
-_LOCAL = re.compile(r"(|localhost|127\.[0-9.]+|::1|0\.0\.0\.0|host\.docker\.internal)\Z")
-#: Scheme of a URL, without the driver, to the database's kind.
-_DATABASES = {
-    "postgresql": "postgresql", "postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "cockroachdb",
-    "mysql": "mysql", "mariadb": "mysql", "oracle": "oracle", "mssql": "mssql",
-    "mongodb": "mongodb", "redis": "redis", "rediss": "redis", "valkey": "redis", "amqp": "amqp", "amqps": "amqp",
-}  # fmt: skip
-_PORTS = {"postgresql": 5432, "mysql": 3306, "oracle": 1521, "mssql": 1433, "mongodb": 27017, "redis": 6379,
-          "cockroachdb": 26257, "amqp": 5672}  # fmt: skip
+SECRETS = "flask_app_secrets"
+#: What to do about what can't be read.
+AT_ITS_PASSWORD = "Run this where its vault password is."  # noqa: S105  # a sentence
+_MEND = "Mend the file."
+_DEFINE = "Define there what is undefined; secrets belong into its vault.yml."
+_BY_HAND = "Compare by hand what only Ansible can make there."
 
 
 class UnreadableError(Exception):
     """A file or a value of an inventory can't be read. The text names it, and holds nothing of it."""
+
+    def __init__(self, text: str, cure: str) -> None:
+        super().__init__(text)
+        self.cure = cure
+
+    @property
+    def locked(self) -> bool:
+        """Say whether nothing is wrong but that the vault's password is not on this machine."""
+        return self.cure == AT_ITS_PASSWORD
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def load(path: Path, decrypt: Decrypt) -> dict[str, Any]:
         text = _opened(raw, path.name, decrypt) if raw.startswith(HEADER.encode()) else raw.decode()
         found = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with two more tags
     except (OSError, ValueError, yaml.YAMLError) as error:  # their texts may quote the file
-        raise UnreadableError(f"{path.name} is no plain YAML ({type(error).__name__})") from None
+        raise UnreadableError(f"{path.name} is no plain YAML ({type(error).__name__})", _MEND) from None
     if found is not None and not isinstance(found, dict):
-        raise UnreadableError(f"{path.name} holds no variables")
+        raise UnreadableError(f"{path.name} holds no variables", _MEND)
     return found or {}
 
 
@@ -92,7 +92,8 @@ def _opened(text: bytes, name: str, decrypt: Decrypt) -> str:
     try:
         return decrypt(text)
     except Exception:  # whatever it is, the value can't be had, and the text might quote something
-        raise UnreadableError(f"{name} can't be decrypted with the vault passwords of this machine") from None
+        what = f"{name} can't be decrypted with the vault passwords of this machine"
+        raise UnreadableError(what, AT_ITS_PASSWORD) from None
 
 
 def variable_files(directory: Path, name: str) -> list[Path]:
@@ -136,28 +137,30 @@ class Variables:
             UnreadableError: it, or one that its template needs, can't be had here.
         """
         if name not in self.raw:
-            raise UnreadableError(f"{name} is undefined")
+            raise UnreadableError(f"{name} is undefined", _DEFINE)
         if name in self._resolving:
-            raise UnreadableError(f"{name} needs itself")
+            raise UnreadableError(f"{name} needs itself", _MEND)
         self._resolving.append(name)
         try:
             return self.resolved(self.raw[name], name)
         finally:
             self._resolving.pop()
 
-    def mapping(self, name: str) -> tuple[dict[str, Any], list[str]]:
+    def mapping(self, name: str) -> tuple[dict[str, Any], list[UnreadableError]]:
         """Return what can be had of a variable that holds a mapping, and why the rest can't."""
-        raw, found, why = self.raw.get(name), {}, []
+        raw = self.raw.get(name)
+        found: dict[str, Any] = {}
+        why: list[UnreadableError] = []
         if isinstance(raw, str):  # a template of the whole
             try:
                 raw = self.resolved(raw, name)
             except UnreadableError as error:
-                why.append(str(error))
+                why.append(error)
         for key, value in raw.items() if isinstance(raw, dict) else ():
             try:
                 found[str(key)] = self.resolved(value, f"{name}.{key}")
             except UnreadableError as error:
-                why.append(str(error))
+                why.append(error)
         return found, why
 
     def resolved(self, value: Any, name: str) -> Any:
@@ -178,9 +181,7 @@ class Variables:
             return self.get(alone[1])
         try:
             parsed = environment.parse(text)
-            # By what is called: the template may have filters that only Ansible knows.
-            called = {call.node.name for call in parsed.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
-            if not called & _LOOKUPS:
+            if not _looks_up(parsed):
                 needed = meta.find_undeclared_variables(parsed)
                 given = {one: self.get(one) for one in sorted(needed) if one in self.raw}
                 whole = re.fullmatch(r"\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*", text, re.DOTALL)
@@ -188,12 +189,19 @@ class Variables:
                     return _evaluated(environment, whole[1], given)
                 return environment.from_string(text).render(given)
         except TemplateError as error:
-            raise UnreadableError(f"the template of {name} can't be resolved ({type(error).__name__})") from None
+            what = f"the template of {name} can't be resolved ({type(error).__name__})"
+            raise UnreadableError(what, _BY_HAND) from None
         except UnreadableError:
             raise
         except Exception as error:  # a template may raise anything
-            raise UnreadableError(f"the template of {name} fails ({type(error).__name__})") from None
-        raise UnreadableError(f"{name} is looked up elsewhere")
+            raise UnreadableError(f"the template of {name} fails ({type(error).__name__})", _BY_HAND) from None
+        raise UnreadableError(f"{name} is looked up elsewhere", _BY_HAND)
+
+
+def _looks_up(parsed: nodes.Template) -> bool:
+    """Say so by what is called: the template may have filters that only Ansible knows."""
+    called = {call.node.name for call in parsed.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
+    return bool(called & _LOOKUPS)
 
 
 @cache
@@ -216,93 +224,323 @@ def _combine(*mappings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class View:
+    """The variables of a host, or of those that have the same.
+
+    Args:
+        variables: merged as Ansible does it.
+        groups: what the host belongs to; empty where no file tells.
+        unreadable: the files of it that can't be read.
+    """
+
+    variables: Variables
+    groups: frozenset[str]
+    unreadable: tuple[UnreadableError, ...]
+
+    def text(self, name: str) -> str:
+        """Return a variable as a text, or nothing where it can't be had."""
+        try:
+            return str(self.variables.get(name))
+        except UnreadableError:
+            return ""
+
+
+@dataclass(frozen=True)
 class Inventory:
-    """A directory with an inventory, and the group variables that stand beside the playbooks."""
+    """A directory with an inventory, or one file of several.
+
+    Args:
+        directory: where group_vars and host_vars are.
+        file: the one file that is this inventory, where its directory has others.
+        playbook: where the playbooks are, and group variables beside them.
+    """
 
     directory: Path
-    shared: Path | None = None
+    file: Path | None = None
+    playbook: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.file or self.directory
 
     @property
     def name(self) -> str:
-        return self.directory.name
+        return self.file.stem if self.file else self.directory.name
 
-    def read(self, decrypt: Decrypt) -> tuple[dict[str, Variables], list[str]]:
-        """Return the variables of the group flask_app, under an empty name, and of each host that has files.
+    def files(self) -> list[Path]:
+        return [self.file] if self.file else hosts_files.inventory_files(self.directory)
 
-        The second value names the files that can't be read.
+    def listed(self, decrypt: Decrypt, unreadable: list[UnreadableError] | None = None) -> Listed:
+        """Return what its own files say, as far as they are inventories that a person wrote."""
+        listed = Listed()
+        for path in self.files():
+            add_file(listed, path, decrypt, unreadable)
+        return listed
+
+    def groups(self, listed: Listed) -> list[str]:
+        """Return the groups that have variables; where others share the directory, only those that its file names."""
+        named = listed.groups.keys()
+        return sorted({ALL, *named} if self.file else {*named, *names_in(self.directory / "group_vars")})
+
+    def variable_files(self) -> list[Path]:
+        """Return the files with variables, those that list the hosts apart."""
+        listed = self.listed(_nothing)
+        hosts = {*listed.hosts, *(() if self.file else names_in(self.directory / "host_vars"))}
+        places = [(self.directory / "group_vars", name) for name in self.groups(listed)]
+        places += [(self.directory / "host_vars", name) for name in sorted(hosts)]
+        return list(dict.fromkeys(path for directory, name in places for path in variable_files(directory, name)))
+
+    def views(self, decrypt: Decrypt, app: str = "", groups: Collection[str] = ()) -> list[View]:
+        """Return the variables of the hosts on which an app runs.
+
+        Args:
+            decrypt: opens what is encrypted.
+            app: only hosts of the app with this name; those that share one of ``groups`` where none has the name.
+            groups: what a host of the app belongs to elsewhere.
         """
-        groups = self.directory / "group_vars"
-        order = ["all", *(name for name in names_in(groups) if name not in ("all", GROUP)), GROUP]
-        layers: list[tuple[Path, str]] = [(groups, name) for name in order]
-        if self.shared:  # the playbook's own all is stronger than the inventory's, and weaker than its groups
-            layers.insert(1, (self.shared, "all"))
-            layers.append((self.shared, GROUP))
-        unreadable: list[str] = []
-        merged: dict[str, Any] = {"inventory_dir": str(self.directory)}
-        for directory, name in layers:
-            merged.update(self._layer(directory, name, decrypt, unreadable))
-        found = {"": Variables(merged, decrypt)}
-        hosts = self.directory / "host_vars"
-        for host in names_in(hosts):
-            own = self._layer(hosts, host, decrypt, unreadable)
-            found[host] = Variables({**merged, **own, "inventory_hostname": host}, decrypt)
-        return found, list(dict.fromkeys(unreadable))
+        unreadable: list[UnreadableError] = []
+        reader = _Reader(self, self.listed(decrypt, unreadable), decrypt, tuple(unreadable))
+        hosts = {host: reader.listed.groups_of(host) for host in reader.listed.hosts}
+        views = {}
+        for host, of in hosts.items():
+            if {GROUP, *groups}.isdisjoint(of):
+                continue
+            own = reader.has_own(host)
+            views[(*of, "", host if own else "")] = reader.view(of, host)
+        known = _of_app(list(views.values()), app, {*groups} - {GROUP, ALL})
+        unlisted = [host for host in names_in(self.directory / "host_vars") if host not in hosts and not self.file]
+        if not known or unlisted:
+            of = [name for name in self.groups(reader.listed) if name != ALL and name not in {GROUP, *groups}]
+            of += [GROUP, *(name for name in groups if name not in (GROUP, ALL))]
+            known += [] if known else [reader.view(of, "")]
+            known += [reader.view(of, host) for host in unlisted]
+        return known
 
-    @staticmethod
-    def _layer(directory: Path, name: str, decrypt: Decrypt, unreadable: list[str]) -> dict[str, Any]:
+
+def _of_app(views: list[View], app: str, groups: set[str]) -> list[View]:
+    names = [view.text("flask_app_name") for view in views]
+    if app and app in names:
+        return [view for view, name in zip(views, names, strict=True) if name in (app, "")]
+    return [view for view in views if view.groups & groups] or views
+
+
+@dataclass
+class _Reader:
+    """Reads each file of an inventory once."""
+
+    inventory: Inventory
+    listed: Listed
+    decrypt: Decrypt
+    unreadable: tuple[UnreadableError, ...]
+    _read: dict[Path, dict[str, Any] | UnreadableError] = field(default_factory=dict)
+
+    def has_own(self, host: str) -> bool:
+        places = [self.inventory.directory, self.inventory.playbook]
+        return bool(self.listed.host_variables.get(host)) or any(
+            variable_files(place / "host_vars", host) for place in places if place
+        )
+
+    def view(self, groups: list[str], host: str) -> View:
+        """Merge the variables of a host; of groups those later in the list win."""
+        beside, playbook = self.inventory.directory, self.inventory.playbook
+        merged: dict[str, Any] = {"inventory_dir": str(beside)}
+        unreadable = list(self.unreadable)
+        for group in (ALL, *groups):
+            merged.update(self.listed.groups.get(group, {}))
+        # The playbook's own all is stronger than the inventory's, and weaker than its groups.
+        for names in ([ALL], groups):
+            for place in filter(None, (beside, playbook)):
+                for name in names:
+                    merged.update(self._layer(place / "group_vars", name, unreadable))
+        if host:
+            merged.update(self.listed.host_variables.get(host, {}))
+            for place in filter(None, (beside, playbook)):
+                merged.update(self._layer(place / "host_vars", host, unreadable))
+            merged["inventory_hostname"] = host
+        return View(Variables(merged, self.decrypt), frozenset(groups), tuple(unreadable))
+
+    def _layer(self, directory: Path, name: str, unreadable: list[UnreadableError]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for path in variable_files(directory, name):
-            try:
-                found.update(load(path, decrypt))
-            except UnreadableError as error:
-                unreadable.append(str(error))
+            if path not in self._read:
+                try:
+                    self._read[path] = load(path, self.decrypt)
+                except UnreadableError as error:
+                    self._read[path] = error
+            read = self._read[path]
+            if isinstance(read, UnreadableError):
+                unreadable.append(read)
+            else:
+                found.update(read)
         return found
 
 
-def beside(inventory: Path) -> list[Path]:
-    """Return the other inventories: directories next to this one with variables for the group flask_app."""
-    return [
-        path
-        for path in sorted(inventory.parent.iterdir())
-        if path.is_dir()
-        and path.resolve() != inventory.resolve()
-        and not path.name.startswith(".")
-        and variable_files(path / "group_vars", GROUP)
+def add_file(listed: Listed, path: Path, decrypt: Decrypt, unreadable: list[UnreadableError] | None = None) -> None:
+    """Add what an inventory file says; of one that is none, or a plugin's settings, nothing."""
+    try:
+        if hosts_files.is_yaml(path):
+            listed.add_yaml(load(path, decrypt))
+        else:
+            raw = path.read_bytes()
+            listed.add_ini(_opened(raw, path.name, decrypt) if raw.startswith(HEADER.encode()) else raw.decode())
+    except UnreadableError as error:
+        if error.locked and unreadable is not None:
+            unreadable.append(error)
+    except (OSError, ValueError):
+        return
+
+
+def _nothing(_text: bytes) -> str:
+    return ""
+
+
+def beside(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
+    """Return the other inventories for Flask apps: directories and files next to this one.
+
+    Args:
+        mine: this one.
+        groups: what a host belongs to, by which an inventory without the group flask_app is recognised.
+    """
+    wanted = {GROUP, *groups} - {ALL, "ungrouped"}
+    own = {place.resolve() for place in (mine.directory, mine.playbook) if place}
+
+    def directories(place: Path) -> list[Path]:
+        found = [path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        return [path for path in found if path.resolve() not in own]
+
+    def names(inventory: Inventory) -> bool:
+        return hosts_files.has_group(inventory.listed(_nothing), wanted)
+
+    found = [Inventory(path, None, mine.playbook) for path in directories(mine.directory.parent)]
+    found = [
+        one for one in found if any(variable_files(one.directory / "group_vars", name) for name in wanted) or names(one)
     ]
+    if mine.file:
+        inner = [Inventory(path, None, mine.playbook) for path in directories(mine.directory)]
+        found += [one for one in inner if names(one)]
+    place = mine.directory if mine.file else mine.directory.parent
+    files = [path for path in hosts_files.inventory_files(place) if path != mine.file]
+    return found + [one for path in files if names(one := Inventory(place, path, mine.playbook))]
 
 
 # What stands in plain text
 
 
-def plain_text(directory: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yield each file below an inventory that has secrets in plain text.
+@dataclass
+class Plain:
+    """What a file has that anybody can read.
 
-    With it the names of variables that belong into a vault, and of those that flask_app_secrets has as they are.
+    Args:
+        path: the file.
+        vault: variables that belong into a vault.
+        secrets: names in flask_app_secrets whose value is there as it is.
+        variables: other variables, of which flask_app_secrets is made, each with the name there.
+        lists_hosts: whether it is the inventory's own file.
     """
-    for kind in ("group_vars", "host_vars"):
-        for name in names_in(directory / kind):
-            for path in variable_files(directory / kind, name):
-                if path.read_bytes().startswith(HEADER.encode()):
-                    continue
-                try:
-                    values = load(path, _never)
-                except UnreadableError:
-                    continue  # Ansible says it better
-                is_vault = "vault" in path.relative_to(directory).with_suffix("").parts or path.stem.endswith("_vault")
-                named = [
-                    str(key)
-                    for key, value in values.items()
-                    if (is_vault or str(key).startswith("vault_")) and key != "sops" and any(_plain(value))
-                ]
-                given = values.get("flask_app_secrets")
-                literal = credentials(given, secret=True) if isinstance(given, dict) else {}
-                own = [key for key, value in literal.items() if any(_plain(value)) and not _is_open(value)]
-                if named or own:
-                    yield path, named, own
+
+    path: Path
+    vault: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    lists_hosts: bool = False
 
 
-def _never(_text: bytes) -> str:
-    return ""
+#: A file, variables that stand together in it, and whether it lists hosts.
+Block = tuple[Path, Mapping[str, Any], bool]
+
+
+def blocks(inventory: Inventory, lists_hosts: bool = True) -> list[Block]:
+    """Return the variables that stand in the files of an inventory, those of whole encrypted files apart."""
+    found: list[Block] = []
+    for path in inventory.variable_files():
+        if not path.read_bytes().startswith(HEADER.encode()):
+            try:
+                found.append((path, load(path, _nothing), False))
+            except UnreadableError:
+                continue  # Ansible says it better
+    for path in inventory.files() if lists_hosts else ():
+        add_file(listed := Listed(), path, _nothing)
+        found += [(path, given, True) for given in listed.variables()]
+    return found
+
+
+def plain_text(own: list[Block], others: list[Block]) -> list[Plain]:
+    """Return the files that have secrets in plain text.
+
+    Args:
+        own: where to look.
+        others: what stands elsewhere and may say of which variables flask_app_secrets is made.
+    """
+    mappings, needed = _secrets_are_made_of([*own, *others])
+    found: dict[Path, Plain] = {}
+    for path, values, lists_hosts in own:
+        plain = found.setdefault(path, Plain(path, lists_hosts=lists_hosts))
+        is_vault = not lists_hosts and _is_vault(path)
+        for name, value in values.items():
+            key = str(name)
+            if (is_vault or key.startswith("vault_")) and key != "sops":
+                plain.vault += [key] if any(_plain(value)) else []
+            elif key in mappings and isinstance(value, dict):
+                literal = {one: text for one, text in texts(value).items() if any(_plain(text))}
+                plain.secrets += [one for one, text in literal.items() if not is_open(one, text)]
+            elif key in needed and any(
+                any(_plain(text)) and not is_open(name, text) for name, text in texts({needed[key]: value}).items()
+            ):
+                plain.variables[key] = needed[key]
+    return [plain for plain in found.values() if plain.vault or plain.secrets or plain.variables]
+
+
+def _is_vault(path: Path) -> bool:
+    """Say so by its name, or by that of a directory within group_vars or host_vars."""
+    parts = path.with_suffix("").parts
+    top = max(place for place, part in enumerate(parts) if part in ("group_vars", "host_vars"))
+    return "vault" in parts[top:] or path.stem.endswith("_vault")
+
+
+def _secrets_are_made_of(every: list[Block]) -> tuple[set[str], dict[str, str]]:
+    """Return the variables that flask_app_secrets takes as mappings, and those it takes as values, with their name."""
+    mappings, needed = {SECRETS}, {}
+
+    def given(name: str) -> Iterator[Any]:
+        return (values[name] for _, values, _ in every if name in values)
+
+    waiting = [SECRETS]
+    while waiting:
+        for value in given(waiting.pop()):
+            more = set(_needs(value, whole=True)) - mappings if isinstance(value, str) else set()
+            mappings |= more
+            waiting += more
+    pairs = [
+        (str(name), value)
+        for mapping in mappings
+        for value in given(mapping)
+        if isinstance(value, dict)
+        for name, value in value.items()
+        if not is_public(str(name))
+    ]
+    while pairs:
+        name, value = pairs.pop()
+        for variable in _needs(value):
+            if variable not in needed:
+                needed[variable] = name
+                pairs += [(name, deeper) for deeper in given(variable)]
+    return mappings, needed
+
+
+def _needs(value: Any, whole: bool = False) -> list[str]:
+    """Return the variables that a template turns into a secret: its only one, or those that have the name of one."""
+    if not isinstance(value, str) or isinstance(value, Unsafe) or not _TEMPLATE.search(value):
+        return []
+    try:
+        parsed = _environment().parse(value)
+    except TemplateError:
+        return []
+    if _looks_up(parsed):
+        return []
+    # All names: jinja2.meta asks for filters that only Ansible has.
+    names = sorted({node.name for node in parsed.find_all(nodes.Name)})
+    alone = len(names) == 1 and re.fullmatch(r"\s*\{\{((?!\{\{|\}\}).)*\}\}\s*", value, re.DOTALL)
+    return names if whole or alone else [name for name in names if is_credential(name)]
 
 
 def _plain(value: Any) -> Iterator[str]:
@@ -319,119 +557,31 @@ def _plain(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _is_open(value: str) -> bool:
-    """Say whether a literal secret is none: an address without a password, a path, a number."""
-    return not password_in(value) if "://" in value else len(value) < _SHORTEST or _is_ordinary(value)
+# Whose vault it is
 
 
-# What two environments have in common
+def vault_ids(inventory: Inventory) -> Iterator[tuple[Path, str, bool]]:
+    """Yield each vault id in the files of an inventory, and whether the whole file has it or a value."""
+    for path in [*inventory.variable_files(), *inventory.files()]:
+        raw = path.read_bytes()
+        if raw.startswith(HEADER.encode()):
+            found, whole = {_vault_id(raw)}, True
+        else:
+            try:
+                found, whole = {_vault_id(one.text) for one in _encrypted_in(load(path, _nothing))}, False
+            except UnreadableError:
+                continue
+        yield from ((path, one, whole) for one in sorted(found) if one)
 
 
-@dataclass(frozen=True)
-class Fingerprints:
-    """What an environment has, in a form that can be compared and tells nothing.
-
-    Args:
-        secrets: digest to the variable that has it.
-        databases: digest to the variable that names it.
-    """
-
-    secrets: Mapping[str, str]
-    databases: Mapping[str, str]
+def _vault_id(text: bytes) -> str:
+    parts = text.split(b"\n", maxsplit=1)[0].decode(errors="replace").strip().split(";")
+    return parts[3] if len(parts) > 3 else ""  # noqa: PLR2004  # $ANSIBLE_VAULT;1.2;AES256;staging
 
 
-def new_key() -> bytes:
-    return secrets.token_bytes(32)
-
-
-def fingerprints(env: Mapping[str, Any], secret: Mapping[str, Any], key: bytes) -> Fingerprints:
-    """Take the fingerprints of an app's variables."""
-
-    def digest(*parts: str) -> str:
-        return hmac.new(key, "\0".join(parts).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
-
-    values: dict[str, str] = {}
-    for name, value in {**credentials(env, secret=False), **credentials(secret, secret=True)}.items():
-        # Of an address its password counts; the address itself is a database's, or no secret.
-        counts = password_in(value) if "://" in value else value.strip()
-        if len(counts) >= _SHORTEST and not _is_ordinary(counts):
-            values.setdefault(digest("secret", counts), name)
-    databases = {digest("database", *place): name for name, place in database_places({**env, **secret}).items()}
-    return Fingerprints(values, databases)
-
-
-def _is_ordinary(value: str) -> bool:
-    """Say whether a value is of a kind that is rightly the same in two places: a path, an address, a number."""
-    return bool(re.fullmatch(r"/[\w./-]*|[0-9.:]+|[\w.+-]+@[\w-]+(\.[\w-]+)+|([\w-]+\.)+[a-z]{2,}(:\d+)?", value))
-
-
-def database_places(values: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
-    """Return by variable the databases that lie on another machine: kind, host and port, name.
-
-    One on the machine itself, such as a file of SQLite, is another one on each host.
-    """
-    texts = {name: value.strip() for name, value in values.items() if isinstance(value, str)}
-    found = {name: place for name, value in texts.items() if (place := _place(value))}
-    for name, host in texts.items():  # DB_HOST and DB_NAME, PGHOST and PGDATABASE
-        prefix = re.fullmatch(r"(.*?)_?HOST", name)
-        if not prefix or _is_local(host.lower()):
-            continue
-        for part in ("NAME", "DATABASE", "DB", "DBNAME"):
-            database = texts.get(f"{prefix[1]}_{part}") or texts.get(f"{prefix[1]}{part}")
-            if database and prefix[1]:
-                port = texts.get(f"{prefix[1]}_PORT") or texts.get(f"{prefix[1]}PORT") or ""
-                found[name] = ("", f"{host.lower()}:{port}", database)
-    return found
-
-
-def _place(value: str) -> tuple[str, str, str] | None:
-    if "://" not in value:
-        return _place_in_words(value)
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return None
-    kind = _DATABASES.get(parts.scheme.split("+")[0].lower())
-    if not kind:
-        return None
-    query = parse_qs(parts.query)
-    hosts = parts.netloc.rpartition("@")[2].lower() or query.get("host", [""])[0].lower()
-    each = sorted(_with_port(host, _PORTS[kind]) for host in hosts.split(","))
-    name = parts.path.strip("/") or query.get("dbname", query.get("db", [""]))[0]
-    name = name or {"redis": "0", "amqp": "/"}.get(kind, "")
-    if not name or any(_is_local(host.rpartition(":")[0].strip("[]")) for host in each):
-        return None
-    return kind, ",".join(each), name
-
-
-def _place_in_words(value: str) -> tuple[str, str, str] | None:
-    """Read libpq's own form, ``host=db.internal dbname=shop``."""
-    words = dict(re.findall(r"(\w+)\s*=\s*'?([^\s';]+)", value))
-    if "dbname" not in words or _is_local(words.get("host", "").lower()):
-        return None
-    return "postgresql", f"{words['host'].lower()}:{words.get('port', 5432)}", words["dbname"]
-
-
-def _is_local(host: str) -> bool:
-    return bool(_LOCAL.match(host)) or host.startswith("/")
-
-
-def _with_port(host: str, port: int) -> str:
-    return host if re.search(r":\d+\Z", host) and not host.endswith("]") else f"{host}:{port}"
-
-
-def in_common(mine: Fingerprints, other: Fingerprints) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return the secrets and the databases that both have, each as the variable here and the one there."""
-
-    def shared(one: Mapping[str, str], two: Mapping[str, str]) -> list[tuple[str, str]]:
-        return sorted((name, two[digest]) for digest, name in one.items() if digest in two)
-
-    return shared(mine.secrets, other.secrets), shared(mine.databases, other.databases)
-
-
-def united(parts: Iterable[Fingerprints]) -> Fingerprints:
-    listed = list(parts)
-    return Fingerprints(
-        {digest: name for part in listed for digest, name in part.secrets.items()},
-        {digest: name for part in listed for digest, name in part.databases.items()},
-    )
+def _encrypted_in(value: Any) -> Iterator[Encrypted]:
+    if isinstance(value, Encrypted):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _encrypted_in(item)

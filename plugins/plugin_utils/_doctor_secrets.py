@@ -70,6 +70,52 @@ _INSTRUCTIONS = re.compile(
 #: In a key that signs, which is never made of words.
 _KEY_WORDS = re.compile(r"secret[^a-z0-9]?key|change[^a-z0-9]?me|super[^a-z0-9]?secret|password|development|production")
 _KEYBOARD = "1234567890qwertyuiopasdfghjklzxcvbnm"
+#: Common words, from three letters, none of them hexadecimal. Of what is not listed, such as names, nothing is known.
+_WORDS = frozenset(
+    """
+about above account admin after again air all almost along also always amazing america and angel animal another
+answer any anybody anything api app apple application apps april are around ask august autumn away awesome baby back
+backup banana baseball battery beach bear because been beer before began begin being below berlin best better
+between bicycle big bike bird black blog blue boat book both boy brown business but butter cache call came can car
+carry cart cat cats center change changed chat cheese cherry children chocolate city client close cloud coffee come
+company computer config control cookie cookies cool corp corporation correct could country cow crazy crypto customer
+cut dance dashboard data database day december default demo deploy deployment development did different django
+docker doctor does dog dogs down dragon driver each eagle earth eat eight email encrypt encryption end england
+enough europe even ever every everybody everything example eye family far fast father february feet few find fire
+first fish five flask flower fly follow food football for forest forever form forum found four fox france friday
+friend friends frog from funny game games garden germany get girl give global gold golden good got great green grey
+group grow guess guessing guitar had hand happy hard has hash hate have head hear hello help her here hidden high
+him his hockey home horse house how hundred idea important internal internet into invoice its january july jump
+jumping jumps june just keep key keys kind king know land large last late lazy learn leave left lemon let letter
+life light like line linux lion list little live local login london long look love lover lucky made magic mail main
+make man manager many march master may mean mega men might mile million miss mobile monday monkey moon more most
+mother mountain mouse move movie much music must name near need network never new news next nice night nine nobody
+not nothing november now number ocean october off office often oil old once one online only open orange order orders
+other our out over own page paper paris part party pass passphrase password payment people phone piano picture pig
+pink pizza place plane plant play please point portal power prince princess private prod product production products
+project protect public purple put python queen quick rabbit rain random read really red release right river rotate
+rotated run running runs safe said salt same sample saturday saw say school sea second secret secrets secure
+security see seem sentence september server service services session sessions set setting settings seven she sheep
+ship shop shopping shops should show side sign signature signed signing silver simple sing site six sky slow small
+snake snow soccer some something sometimes song soon sound spell spring staging staple star stars start state still
+stop store story street string strong student study such summer sun sunday sunshine super sweet system take talk
+teacher team tell ten test testing tests than thanks that the their them then there these they thing think this
+those thought thousand three through thursday tiger time today together token tokens tomorrow too took town train
+tree try tuesday turn two ultra under until use user users value version very walk want was watch water way web
+website wednesday welcome well went were what when where which while white who why will wind windows wine winter
+with without wolf word work world would write year yellow yesterday york you young your
+""".split()  # noqa: SIM905  # a list of words, not of literals
+)
+#: What a word tells beside its letters: which one of the list, and that a word comes, not a letter, once in four times.
+_WORD_BITS = math.log2(len(_WORDS)) + math.log2(4)
+_LETTER_BITS = math.log2(26)
+_LONGEST = max(map(len, _WORDS))
+#: By how many bits words must tell a key shorter than its letters do. Of random keys that is one in 2 ** 17 at most: no
+#: code, and these are the lengths of one, makes more than one text in 2 ** n shorter by n bits.
+_GAIN_BITS = 17
+#: So many characters again, and a key was put together from parts: of random hexadecimal ones it's 1 in a million.
+_AGAIN = 8
+_HEX_WORDS = re.compile(r"deadbeef|cafebabe|deadc0de|badc0ffee|feedface|baadf00d|c0ffee00|8badf00d|defec8ed|facefeed")
 
 
 def is_public(name: str) -> bool:
@@ -118,13 +164,45 @@ def weakness(key: str) -> str:
     text = key.lower()
     if len(set(text)) < DIFFERENT_CHARACTERS:
         return f"it has only {len(set(text))} different characters"
-    if _period(text) <= len(text) / 2:
+    if _period(text) <= len(text) / 2 or _again(text):
         return "it repeats itself"
-    if _in_sequence(text) > 0.5:  # noqa: PLR2004  # of a random one about 0.2
+    if _in_sequence(text) > 0.6:  # noqa: PLR2004  # of a random one about 0.2, and 0.5 once in 10,000
         return "its characters follow each other as in the alphabet, in numbers or on a keyboard"
-    if _KEY_WORDS.search(text):
+    if _KEY_WORDS.search(text) or _HEX_WORDS.search(text) or _of_words(key):
         return "it is made of words"
     return ""
+
+
+def _again(text: str) -> bool:
+    """Say whether a part of ``text`` comes a second time."""
+    parts = [text[at : at + _AGAIN] for at in range(len(text) - _AGAIN + 1)]
+    return len(set(parts)) < len(parts)
+
+
+def _of_words(key: str) -> bool:
+    """Say whether words tell a key in fewer bits than its letters do, and what is left without them is too short."""
+    places = [at for at, character in enumerate(key) if character in string.ascii_letters]
+    text = "".join(key[at] for at in places).lower()
+    if set(text) <= set("abcdef"):  # hexadecimal, in which those few words are more likely
+        return False
+    # The best way to read the letters up to each place: the bits gained, and where its last word begins.
+    gains, begins = [0.0], [0]
+    for end in range(1, len(text) + 1):
+        gain, begin = gains[end - 1] - math.log2(4 / 3), end
+        for size in range(3, min(end, _LONGEST) + 1):
+            more = gains[end - size] + size * _LETTER_BITS - _WORD_BITS
+            if more > gain and text[end - size : end] in _WORDS:
+                gain, begin = more, end - size
+        gains.append(gain)
+        begins.append(begin)
+    if gains[-1] < _GAIN_BITS:
+        return False
+    left, end = list(key), len(text)
+    while end:
+        for at in places[begins[end] : end]:
+            left[at] = ""
+        end = min(begins[end], end - 1)
+    return is_short("".join(left))
 
 
 def _period(text: str) -> int:

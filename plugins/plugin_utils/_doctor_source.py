@@ -7,36 +7,28 @@ import ast
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
+    COOKIE_FLAGS,
+    Reader,
+    Spot,
+    by_line,
+    for_developers,
+)
 
-#: Cookie flags that are False only where there is no HTTPS.
-COOKIE_FLAGS = ("SESSION_COOKIE_SECURE", "REMEMBER_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "JWT_COOKIE_SECURE")
 #: Packages that show an app's inside to whoever asks, normalised as in PEP 503.
 DEBUG_PACKAGES = tuple(name.replace("_", "-") for name in DEBUGGERS)
 #: Larger ones are no source that somebody wrote.
 _BYTES = 2**20
 _ELSEWHERE = re.compile(r"(^|/)(tests?|testing|docs?|examples?|node_modules|\.[^/]+)/")
-_FOR_DEVELOPERS = re.compile(r"dev|test|local|debug|demo|example", re.IGNORECASE)
 _TEST_FILE = re.compile(
     r"(test_.*|.*_test|conftest|(.*_)?(dev|development|local|testing|tests?)(_(config|settings))?)\.py\Z"
 )
-#: Calls that ask for a variable and take a default: os.environ.get, os.getenv, env.str, decouple's config, setdefault.
-_ASKING = re.compile(r"(get|getenv|setdefault|pop|env|config|str|get_env|env_var|getconfig)\Z")
-_DEFAULTS = ("default", "fallback", "default_value")
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A place in the source: which setting, where, and whether it stands in a class for the real thing."""
-
-    setting: str
-    path: str
-    line: int
-    value: bool = False
+#: What Flask, dynaconf and configparser read.
+_SETTINGS_FILE = re.compile(r"(^|[/._-])(config|settings|secrets)\.(toml|cfg|ini|json)\Z")
 
 
 def python_files(names: Collection[str]) -> list[str]:
@@ -70,123 +62,35 @@ def survey(top: Path, names: Collection[str], keys: Collection[str]) -> tuple[li
         if not wanted.search(text):
             continue
         try:
-            reader = _Reader(name, keys)
-            reader.visit(ast.parse(text))
+            module = ast.parse(text)
+            reader = Reader(name, keys, module)
+            reader.visit(module)
             spots, more = reader.keys, reader.flags
         except (SyntaxError, ValueError, RecursionError):  # written for a newer Python than the controller's
-            spots, more = _by_line(name, text, keys)
+            spots, more = by_line(name, text, keys)
         found += spots
         flags += more
+    for name in names:
+        stem = PurePosixPath(name).stem
+        if _SETTINGS_FILE.search(name) and not _ELSEWHERE.search(name) and not for_developers(stem):
+            found += _in_settings(top, name, keys)
     return found, flags
 
 
-class _Reader(ast.NodeVisitor):
-    """Walks a module, but not into what is for developers only: a class Development, an ``if app.debug:``."""
-
-    def __init__(self, path: str, keys: Collection[str]) -> None:
-        self.path = path
-        self.names = {*keys, "secret_key"}
-        self.keys: list[Spot] = []
-        self.flags: list[Spot] = []
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        if not _FOR_DEVELOPERS.search(node.name):
-            self.generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        if not _FOR_DEVELOPERS.search(node.name):
-            self.generic_visit(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        if not _FOR_DEVELOPERS.search(node.name):
-            self.generic_visit(node)
-
-    def visit_If(self, node: ast.If) -> None:
-        condition = ast.unparse(node.test)
-        for_developers = _FOR_DEVELOPERS.search(condition) and not re.search(r"\bnot\b|!=", condition)
-        main = re.search(r"__name__", condition)
-        for child in node.orelse if for_developers or main else [*node.body, *node.orelse]:
-            self.visit(child)
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
-            self._given(_name_of(target), node.value, node.lineno)
-        self.generic_visit(node)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self._given(_name_of(node.target), node.value, node.lineno)
-        self.generic_visit(node)
-
-    def visit_Dict(self, node: ast.Dict) -> None:
-        names = {key.value: value for key, value in zip(node.keys, node.values, strict=True)
-                 if isinstance(key, ast.Constant)}  # fmt: skip
-        if "TESTING" not in names:
-            for name, value in names.items():
-                self._given(str(name), value, value.lineno)
-        self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-        if "TESTING" not in given:
-            for name, value in given.items():
-                self._given(name, value, value.lineno)
-        if node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value in self.names:
-            asked = _ASKING.search(_name_of(node.func).lower())
-            defaults = [*node.args[1:2], *(given[name] for name in _DEFAULTS if name in given)]
-            if asked and any(map(_is_key, defaults)):
-                self.keys.append(Spot(str(node.args[0].value), self.path, node.lineno))
-        self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        """``os.environ.get("SECRET_KEY") or "literal"``."""
-        if isinstance(node.op, ast.Or) and any(map(_is_key, node.values[1:])):
-            constants = {part.value for part in ast.walk(node.values[0]) if isinstance(part, ast.Constant)}
-            for name in sorted(constants & self.names, key=str):
-                self.keys.append(Spot(str(name), self.path, node.lineno))
-        self.generic_visit(node)
-
-    def _given(self, name: str, value: ast.expr | None, line: int) -> None:
-        if name in self.names and _is_key(value) and getattr(value, "value", None) != name:
-            self.keys.append(Spot(name, self.path, line))
-        if name in COOKIE_FLAGS and isinstance(value, ast.Constant) and isinstance(value.value, bool):
-            self.flags.append(Spot(name, self.path, line, value.value))
-
-
-def _is_key(value: ast.expr | None) -> bool:
-    """Say whether an expression is a text that could sign, and no name of a variable such as ``APP_SECRET_KEY``."""
-    if not isinstance(value, ast.Constant) or not isinstance(value.value, (str, bytes)):
-        return False
-    text = value.value if isinstance(value.value, str) else value.value.decode(errors="replace")
-    return bool(text) and not re.fullmatch(r"[A-Z][A-Z0-9_]*_KEY", text)
-
-
-def _name_of(target: ast.expr) -> str:
-    """Return what ``SECRET_KEY``, ``app.secret_key`` and ``app.config["SECRET_KEY"]`` name."""
-    if isinstance(target, ast.Name):
-        return target.id
-    if isinstance(target, ast.Attribute):
-        return target.attr
-    if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
-        return str(target.slice.value)
-    return ""
-
-
-def _by_line(path: str, text: str, keys: Collection[str]) -> tuple[list[Spot], list[Spot]]:
-    """Look at single lines, where the file as a whole can't be read."""
-    key = "|".join(map(re.escape, {*keys, "secret_key"}))
-    literal = r"""[bru]?("[^"]+"|'[^']+')"""
-    given = re.compile(rf"""\s*[\w.]*(\[["'])?\b({key})(["']\])?\s*(:\s*\w+\s*)?=\s*{literal}\s*(\#.*)?""")
-    asked = re.compile(rf"""[^#]*\b(get|getenv)\(\s*["']({key})["']\s*,\s*{literal}\s*\).*""")
-    flag = re.compile(rf"""\s*[\w.]*(\[["'])?\b({"|".join(COOKIE_FLAGS)})(["']\])?\s*=\s*(True|False)\b.*""")
-    found, flags = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = given.fullmatch(line) or asked.fullmatch(line)
-        if match:
-            found.append(Spot(match[2], path, number))
-        match = flag.fullmatch(line)
-        if match:
-            flags.append(Spot(match[2], path, number, match[4] == "True"))
-    return found, flags
+def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
+    """Look at a file of settings line by line, without its sections for developers."""
+    path = top / name
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _BYTES:
+        return
+    given = re.compile(rf"""\s*"?({"|".join(map(re.escape, keys))})"?\s*[:=]\s*["']?([^"'\s][^"']*?)["']?\s*,?\s*""")
+    section = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        header = re.match(r"""\s*(\[+[^\[\]]+\]+|"\w+"\s*:\s*\{\s*\Z)""", line)
+        section = header[1] if header else section
+        match = given.fullmatch(line)
+        template = match and re.match(r"@\w+ |[$%{<\[]|(null|none)\Z|[A-Z][A-Z0-9_]*_KEY\Z", match[2])
+        if match and not template and not for_developers(section):
+            yield Spot(match[1], name, number)
 
 
 def debug_packages(lock: Path) -> list[str]:

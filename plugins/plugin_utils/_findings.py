@@ -134,8 +134,10 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
     }
 
 
-def told(findings: Sequence[Finding], app: str, environments: Sequence[str], hosts: Sequence[str]) -> str:
-    """Render merged findings for people: a line that counts, then each with its cure."""
+def told(
+    findings: Sequence[Finding], app: str, environments: Sequence[str], hosts: Sequence[str], compared: Sequence[str]
+) -> str:
+    """Render merged findings for people: a line that counts, each with its cure, and what secrets were compared."""
     number = counts(findings)
     parts = [
         f"{count} {kind.removesuffix('s') if count == 1 and kind != 'accepted' else kind}"
@@ -148,4 +150,13 @@ def told(findings: Sequence[Finding], app: str, environments: Sequence[str], hos
         kind = f"accepted {finding.severity}" if finding.accepted else finding.severity
         lines.append(f"{kind} {finding.id}:{finding.subject}")
         lines.append(f"  {finding.sentence}{where} {finding.cure}".rstrip())
+    lines.append(_compared(findings, compared))
     return "\n".join(lines)
+
+
+def _compared(findings: Iterable[Finding], names: Sequence[str]) -> str:
+    if names:
+        return f"secrets: compared with {', '.join(names)}"
+    if any(finding.id == UNREADABLE for finding in findings):
+        return "secrets: no inventory beside it could be compared"
+    return "secrets: no inventory of another environment stands beside it: no secret was compared"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,63 @@ def variable_problems(variables: Mapping[str, Mapping[str, Any]], reserved: Coll
     return found
 
 
+def unit_variables(service: Mapping[str, Any], gunicorn: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the process's variables that stand in settings of systemd and Gunicorn, by the role variable.
+
+    ``PassEnvironment`` and ``UnsetEnvironment`` give only names; the value is then unknown, and or none.
+    """
+    found = {}
+    for setting in ("Environment", "PassEnvironment", "UnsetEnvironment"):
+        for word in _words(service.get(setting)):
+            name, _, value = word.partition("=")
+            found[name] = {"Environment": value, "PassEnvironment": setting}.get(setting, "")
+    raw = gunicorn.get("raw_env") or []
+    pairs = [str(pair).partition("=") for pair in (raw if isinstance(raw, (list, tuple)) else [raw])]
+    return {
+        "flask_app_service_settings": found,
+        "flask_app_gunicorn_settings": {name.strip(): value for name, _, value in pairs},
+    }
+
+
+def _words(value: Any) -> list[str]:
+    """Split the lines of a setting as systemd does (systemd.syntax(7), quoting)."""
+    lines = [str(line) for line in (value if isinstance(value, (list, tuple)) else [value or ""])]
+    try:
+        return [word for line in lines for word in shlex.split(line)]
+    except ValueError:
+        return [word.strip("\"'") for line in lines for word in line.split()]
+
+
+def unit_variable_problems(
+    service: Mapping[str, Any], gunicorn: Mapping[str, Any], reserved: Collection[str]
+) -> list[Problem]:
+    """The role's own variables, set where nobody looks for them."""
+    return [
+        Problem(f"{owner} sets {name}, which the role itself sets.", "Remove it.")
+        for owner, values in unit_variables(service, gunicorn).items()
+        for name in values
+        if name in reserved
+    ]
+
+
+#: A name or a password in front of the host, or what services call a token.
+_URL_USER = re.compile(r"\s*https?://[^/?#]*@|\s*[a-z+]+://[^/?#:]*:[^/?#]*@", re.IGNORECASE)
+_URL_TOKEN = re.compile(r"[?&;][^=&;#]*(token|secret|password|passwd|key|auth)[^=&;#]*=", re.IGNORECASE)
+
+
+def git_url_problems(url: str) -> list[Problem]:
+    """An address with a token in it would be shown, logged, and kept on the host; it is never shown here."""
+    if not _URL_USER.match(url) and not _URL_TOKEN.search(url):
+        return []
+    return [
+        Problem(
+            "flask_app_source_git_url holds a name, a password or a token.",
+            "Remove it: name the repository as in git@example.org:shop.git, and in flask_app_source_git_key_file a"
+            " deploy key on the host that may read it.",
+        )
+    ]
+
+
 def source_problems(directory: str, git_url: str, subdirectory: str, requirements: str) -> list[Problem]:
     if bool(directory) == bool(git_url):
         said = "are both set" if directory else "are both empty"
@@ -178,7 +236,7 @@ def source_problems(directory: str, git_url: str, subdirectory: str, requirement
             )
         ]
     if git_url:
-        return []
+        return git_url_problems(git_url)
     top = Path(directory) / subdirectory
     try:
         files = list_files(top)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,8 @@ def test_the_inventories_of_this_repository_have_no_error(inventory: str, clone:
     told = report(done)
     assert told["errors"] == 0
     assert {finding["id"] for finding in told["findings"]} <= {"no-tls"}
+    others = [f"inventories/{name}" for name in sorted(ENVIRONMENTS) if f"inventories/{name}" != inventory]
+    assert told["compared"] == (others if inventory.startswith("inventories/") else [])
 
 
 def test_a_clone_without_secrets_is_told_how_to_make_them(clone: Path) -> None:
@@ -92,6 +96,24 @@ def test_the_secrets_of_staging_in_production_are_found_and_refused(clone: Path,
         assert not [key for key in keys.values() if key in said]
 
 
+def test_a_deploy_refuses_a_token_in_an_address_and_variables_of_the_role_in_the_unit(clone: Path) -> None:
+    faults = {
+        "flask_app_source_directory": "",
+        "flask_app_source_git_url": "https://hunter22@example.org/shop.git",
+        "flask_app_service_settings": {"Environment": "FLASK_CONFIG=production"},
+        "flask_app_accepted_findings": ["environment-by-hand"],
+        "ansible_become": False,
+    }
+    done = play(
+        clone, "inventories/staging", "--check", "--connection=local", "-e", json.dumps(faults), playbook="deploy"
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode != 0, said
+    assert "flask_app_source_git_url holds a name, a password or a token" in said
+    assert "flask_app_service_settings sets FLASK_CONFIG, which the role itself sets" in said
+    assert "hunter22" not in said
+
+
 def test_a_misspelt_variable_and_a_wrong_one_are_errors_too(clone: Path) -> None:
     wrong = {"flask_app_keep_release": 3, "flask_app_keep_releases": 0, "flask_app_doctor_format": "json"}
     done = play(clone, "inventories/staging", "-e", json.dumps(wrong))
@@ -101,12 +123,16 @@ def test_a_misspelt_variable_and_a_wrong_one_are_errors_too(clone: Path) -> None
 
 
 def test_one_fault_is_told_once_for_all_hosts_and_can_be_accepted(clone: Path) -> None:
-    faults = {"flask_app_env": {"FLASK_DEBUG": "1", "FLASK_CONFIG": "staging"}, "flask_app_doctor_format": "json"}
+    faults = {
+        "flask_app_env": {"FLASK_DEBUG": "1", "FLASK_CONFIG": "staging"},
+        "flask_app_service_settings": {"Environment": "FLASK_CONFIG=staging"},
+        "flask_app_doctor_format": "json",
+    }
     done = play(clone, "inventories/production", "-e", json.dumps(faults))
     assert done.returncode != 0
     told = {finding["id"]: finding["hosts"] for finding in report(done)["findings"]}
     assert told == {name: ["prod1", "prod2"] for name in ("flask-debug", "environment-by-hand", "no-tls")}
-    accepted = {**faults, "flask_app_env": {"FLASK_DEBUG": "1"}}
+    accepted = {**faults, "flask_app_env": {"FLASK_DEBUG": "1"}, "flask_app_service_settings": {}}
     accepted["flask_app_accepted_findings"] = ["flask-debug:FLASK_DEBUG"]
     done = play(clone, "inventories/production", "-e", json.dumps(accepted))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -132,3 +158,45 @@ def test_an_inventory_that_is_not_there_is_told(clone: Path) -> None:
     done = play(clone, "inventories/staging", *words, playbook="compare")
     assert done.returncode != 0
     assert "There is no inventory" in done.stdout + done.stderr
+
+
+def test_a_vault_of_staging_in_production_is_found(clone: Path) -> None:
+    for vault_id, refused in (("staging", True), ("production", False)):
+        password = (clone / ".vault" / vault_id).read_bytes().strip()
+        content = VaultLib([(vault_id, VaultSecret(password))]).encrypt("vault_more: hunter22", vault_id=vault_id)
+        (clone / "inventories/production/group_vars/flask_app/more.yml").write_bytes(content)
+        done = play(clone, "inventories/production")
+        assert (done.returncode != 0) is refused, done.stdout + done.stderr
+        said = "error foreign-vault:inventories/production/group_vars/flask_app/more.yml"
+        assert (said in done.stdout) is refused
+        assert "secrets: compared with inventories/development, inventories/staging" in done.stdout
+
+
+def test_a_deploy_warns_once_of_an_inventory_that_it_could_not_compare(clone: Path) -> None:
+    (clone / ".vault/staging").write_text("another password")
+    (clone / "inventories/development/group_vars/flask_app/vault.yml").unlink()
+    local = ("--check", "--connection=local", "--extra-vars={ansible_become: false}")
+    done = play(clone, "inventories/production", *local, playbook="deploy")
+    said = re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert said.count("WARNING]: inventories/staging was not compared") == 1, said
+    assert "inventories/development was not compared" not in said
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_inventories_that_are_files_of_one_directory_are_compared(
+    clone: Path, keys: dict[str, str], same: bool
+) -> None:
+    hosts = clone / "inventories/files"  # as deep as the others, for group_vars/all/ names the source from there
+    (hosts / "group_vars").mkdir(parents=True)
+    for name in ("staging", "production"):
+        (clone / f"inventories/{name}/group_vars/flask_app").rename(hosts / "group_vars" / name)
+        listed = {"flask_app": {"children": {name: None}}, name: {"hosts": {f"{name}1": None}}}
+        (hosts / f"{name}.yml").write_text(json.dumps(listed))
+    if same:
+        shutil.copy(hosts / "group_vars/staging/vault.yml", hosts / "group_vars/production/vault.yml")
+    done = play(clone, "inventories/files/production.yml", "-e", "flask_app_doctor_format=json")
+    told = report(done)
+    assert told["compared"] == ["inventories/development", "staging.yml"]
+    errors = {finding["id"] for finding in told["findings"] if finding["severity"] == "error"}
+    assert errors == ({"shared-secret", "foreign-vault"} if same else set()), done.stdout
+    assert (done.returncode != 0) is same

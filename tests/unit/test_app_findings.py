@@ -125,7 +125,7 @@ def test_a_release_that_proves_its_environment_in_one_way_is_no_finding(more: di
 
 def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[Finding]:
     given = values(flask_app_accepted_findings=list(accepted), **more)
-    return doctor.examine(given, doctor.Place(None, None, opened), says)
+    return doctor.examine(given, doctor.Place(None, None, opened), says).findings
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAULTS)

@@ -101,6 +101,28 @@ def test_another_engine_of_the_database_is_listed_without_the_address() -> None:
     assert "hunter2" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hunter22@example.org/a.git", "https://********@example.org/a.git"),
+        ("https://x:hunter22@example.org/a.git", "https://********@example.org/a.git"),
+        ("https://example.org/a.git?access_token=hunter22", "https://example.org/a.git?access_token=********"),
+        ("https://example.org/@team/a.git", "https://example.org/@team/a.git"),
+        ("git@example.org:a.git", "git@example.org:a.git"),
+    ],
+)
+def test_who_asks_in_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert compared({"source_git_url": url}, {"source_git_url": "x"})[0][2] == shown
+    ((*_, value, _),) = compared({"gunicorn_settings": {"a": url}}, {"gunicorn_settings": {}})
+    assert value == f'{{"a": "{shown}"}}'
+
+
+def test_urls_that_differ_only_in_who_asks_are_listed() -> None:
+    one, other = ({"source_git_url": f"https://{user}@example.org/a.git"} for user in ("hunter21", "hunter22"))
+    shown = "https://********@example.org/a.git"
+    assert compared(one, other) == [("source", "flask_app_source_git_url", shown, shown)]
+
+
 def test_hosts_of_one_inventory_may_differ() -> None:
     one = Side("staging", {"a": {"flask_app_http_port": 80}, "b": {"flask_app_http_port": 81}})
     (found,) = differences(one, side(http_port=80))

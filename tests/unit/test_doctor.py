@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import secrets
+import string
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +17,9 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_python as python
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
     WARNING,
@@ -61,7 +65,7 @@ def values(environment: str = "production", **more: Any) -> dict[str, Any]:
 
 
 def found(given: Mapping[str, Any], inventory: Path | None = None, playbook: Path | None = None) -> list[Finding]:
-    return doctor.examine(given, doctor.Place(inventory, playbook, opened))
+    return doctor.examine(given, doctor.Place(inventory, playbook, opened)).findings
 
 
 def one(findings: list[Finding]) -> tuple[str, str, str]:
@@ -189,6 +193,13 @@ def test_a_short_secret_that_does_not_sign_is_no_finding() -> None:
         ("zyxwvutsrqponmlkjihgfedcba9876543210", "follow each other"),
         ("qwertyuiopasdfghjklzxcvbnm1234567890", "follow each other"),
         ("the-shop-secret-key-of-2026-in-cologne", "made of words"),
+        ("ilovemydogandmycatandmyhorseandmyfish", "made of words"),
+        ("thequickbrownfoxjumpsoverthelazydog", "made of words"),
+        ("acme-corp-shop-live-signing-2024-v1", "made of words"),
+        ("ThisIsOurShopsKeyForCookies2023!!!!!", "made of words"),
+        ("acmecorp_2024_webshop_live_cookie_01", "made of words"),
+        ("deadbeefdeadbeefcafebabecafebabe0000", "repeats itself"),
+        ("deadbeef8f3a1c27cafebabe52b1d0e94a7f", "made of words"),
     ],
 )
 def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
@@ -196,6 +207,38 @@ def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
     assert one(findings) == ("weak-key", ERROR, "SECRET_KEY")
     assert why in findings[0].sentence
     assert key not in findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    "key", ["our-shop-session-8f3a1c27e0d452b1d0e94a7f66c9b3d2", "q7xk2cookiev9mzr4tj8wp3hgn5bydl0"]
+)
+def test_a_random_key_with_words_in_front_or_by_chance_is_no_finding(key: str) -> None:
+    assert found(with_secret("SECRET_KEY", key)) == []
+
+
+_ALPHANUMERIC = string.ascii_letters + string.digits
+#: What people make keys with, from so many random bytes or characters.
+GENERATORS: dict[str, Callable[[random.Random], str]] = {
+    "token_hex(16)": lambda chance: chance.randbytes(16).hex(),
+    "token_hex(32)": lambda chance: chance.randbytes(32).hex(),
+    "token_urlsafe(24)": lambda chance: base64.urlsafe_b64encode(chance.randbytes(24)).decode(),
+    "token_urlsafe(32)": lambda chance: base64.urlsafe_b64encode(chance.randbytes(32)).decode().rstrip("="),
+    "openssl rand -base64 32": lambda chance: base64.b64encode(chance.randbytes(32)).decode(),
+    "pwgen -s 32": lambda chance: "".join(chance.choices(_ALPHANUMERIC, k=32)),
+    "lower case and digits": lambda chance: "".join(chance.choices(string.ascii_lowercase + string.digits, k=32)),
+    "lower case": lambda chance: "".join(chance.choices(string.ascii_lowercase, k=40)),
+    "uuid4": lambda chance: str(uuid.UUID(bytes=chance.randbytes(16), version=4)),
+}
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_keys_of_the_usual_generators_are_no_finding(generator: str) -> None:
+    """Of 100,000 of each it was none, as measured; the seed makes these the same ones each time."""
+    chance = random.Random(20261121)
+    for key in (GENERATORS[generator](chance) for _ in range(1000)):
+        assert not secret_values.weakness(key), key
+        assert not secret_values.is_placeholder(key), key
+        assert not secret_values.is_short(key), key
 
 
 # Settings
@@ -226,6 +269,24 @@ def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
         ({"flask_app_env": {"TRUSTED_HOSTS": "shop.example.org, *"}}, ("wildcard-hosts", ERROR, "TRUSTED_HOSTS")),
         ({"flask_app_nginx_trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]},
          ("wildcard-hosts", ERROR, "flask_app_nginx_trusted_proxies")),
+        *(({"flask_app_env": {name: value}}, ("flask-debug", ERROR, name)) for name, value in (
+            ("DEBUG", "1"), ("APP_DEBUG", True), ("TESTING", "true"), ("FLASK_TESTING", "on"), ("APP_TESTING", "yes"))),
+        ({"flask_app_env": {"GUNICORN_CMD_ARGS": "--env FLASK_CONFIG=development"}},
+         ("gunicorn-by-hand", ERROR, "GUNICORN_CMD_ARGS")),
+        ({"flask_app_env": {"GUNICORN_CMD_ARGS": "--workers 2 --reload"}},
+         ("development-server", ERROR, "GUNICORN_CMD_ARGS")),
+        ({"flask_app_gunicorn_settings": {"raw_env": ["COLOUR=red"]}},
+         ("gunicorn-by-hand", ERROR, "flask_app_gunicorn_settings")),
+        *(({"flask_app_service_settings": {key: value}}, ("environment-by-hand", ERROR, "FLASK_CONFIG"))
+          for key, value in (
+            ("Environment", "FLASK_CONFIG=development"), ("Environment", "A=b 'FLASK_CONFIG=my own'"),
+            ("Environment", ["A=b", "FLASK_CONFIG=x"]), ("PassEnvironment", "HOME FLASK_CONFIG"),
+            ("UnsetEnvironment", ["FLASK_CONFIG"]), ("Environment", "A=it's FLASK_CONFIG=x"))),
+        ({"flask_app_service_settings": {"Environment": "DEBUG=1"}}, ("flask-debug", ERROR, "DEBUG")),
+        ({"flask_app_service_settings": {"PassEnvironment": "GUNICORN_CMD_ARGS"}},
+         ("gunicorn-by-hand", ERROR, "GUNICORN_CMD_ARGS")),
+        ({"flask_app_service_settings": {"EnvironmentFile": "/etc/shop/more.env"}},
+         ("other-environment", ERROR, "flask_app_service_settings")),
         ({"flask_app_tls": "none"}, ("no-tls", WARNING, "flask_app_tls")),
         ({"flask_app_tls": "self_signed"}, ("self-signed", WARNING, "flask_app_tls")),
     ],
@@ -234,7 +295,7 @@ def test_a_setting_for_development_is_found_in_production(more: dict[str, Any], 
     assert one(found(values(**more))) == expected
 
 
-@pytest.mark.parametrize("variable", ["FLASK_ENV", "FLASK_DEBUG"])
+@pytest.mark.parametrize("variable", ["FLASK_ENV", "FLASK_DEBUG", "TESTING", "GUNICORN_CMD_ARGS"])
 def test_a_setting_among_the_secrets_counts_too(variable: str) -> None:
     assert one(found(with_secret(variable, "1")))[2] == variable
 
@@ -242,11 +303,20 @@ def test_a_setting_among_the_secrets_counts_too(variable: str) -> None:
 def test_what_is_for_development_is_no_finding_there() -> None:
     given = values(
         "development",
-        flask_app_env={"FLASK_DEBUG": "1", "FLASK_ENV": "development", "ALLOWED_HOSTS": "*"},
-        flask_app_gunicorn_settings={"reload": True},
+        flask_app_env={"FLASK_DEBUG": "1", "FLASK_ENV": "development", "ALLOWED_HOSTS": "*", "DEBUG": "1",
+                       "GUNICORN_CMD_ARGS": "--reload"},
+        flask_app_gunicorn_settings={"reload": True, "raw_env": ["A=b"]},
+        flask_app_service_settings={"Environment": "DEBUG=1", "EnvironmentFile": "/etc/shop/more.env"},
         flask_app_tls="none",
-    )
+    )  # fmt: skip
     assert found(given) == []
+
+
+def test_what_the_role_sets_is_not_set_by_gunicorn_either() -> None:
+    given = values(flask_app_gunicorn_settings={"raw_env": ["FLASK_CONFIG=development"]})
+    assert names(found(given)) == {"gunicorn-by-hand", "environment-by-hand"}
+    given = values("development", flask_app_gunicorn_settings={"raw_env": ["FLASK_CONFIG=production"]})
+    assert names(found(given)) == {"environment-by-hand"}
 
 
 def test_settings_that_only_look_like_a_fault_are_no_finding() -> None:
@@ -257,10 +327,13 @@ def test_settings_that_only_look_like_a_fault_are_no_finding() -> None:
             "APP_ENV": "production",
             "APP_SETTINGS": "config.ProductionConfig",
             "STAGE": "eu-1",
+            "DEBUG": "False",
+            "TESTING": "off",
+            "GUNICORN_CMD_ARGS": "",
         },
-        flask_app_gunicorn_settings={"reload": False, "max_requests": 1000},
+        flask_app_gunicorn_settings={"reload": False, "max_requests": 1000, "raw_env": []},
         flask_app_release_command="flask --app wsgi db upgrade && echo run",
-        flask_app_service_settings={"MemoryDenyWriteExecute": "no"},
+        flask_app_service_settings={"MemoryDenyWriteExecute": "no", "Environment": ["MALLOC_ARENA_MAX=2", "LANG=C"]},
         flask_app_nginx_trusted_proxies=["10.0.0.0/8", "nonsense"],
         flask_app_tls="none",
     )
@@ -299,6 +372,37 @@ def app(top: Path, files: Mapping[str, str], **more: Any) -> dict[str, Any]:
         'if not app.debug:\n    SECRET_KEY = "dev"',
         'if app.debug:\n    pass\nelse:\n    SECRET_KEY = "dev"',
         'JWT_SECRET_KEY = "dev"',
+        'SECRET_KEY = os.environ["X"] if "X" in os.environ else "dev"',
+        'key = os.environ["SECRET_KEY"] if "SECRET_KEY" in os.environ else "dev"',
+        'try:\n    key = os.environ["SECRET_KEY"]\nexcept KeyError:\n    key = "dev"',
+        'def key():\n    try:\n        return os.environ["SECRET_KEY"]\n    except KeyError:\n        return "dev"',
+        'DEFAULT = "dev"\nkey = os.environ.get("SECRET_KEY", DEFAULT)',
+        'DEFAULT = "dev"\nkey = os.environ.get("SECRET_KEY") or DEFAULT',
+        'print(SECRET_KEY := "dev")',
+        'setattr(config, "SECRET_KEY", "dev")',
+        'SECRET_KEY = f"dev"',
+        'SECRET_KEY = "dev" + "key"',
+        'SECRET_KEY = "dev".encode()',
+        'SECRET_KEY = SecretStr("dev")',
+        'SECRET_KEY = os.environ.get("SHOP_KEY_TEXT", "dev")',
+        'class Settings(BaseSettings):\n    secret_key: str = Field("dev")',
+        'class Settings(BaseSettings):\n    SECRET_KEY: str = Field(default="dev")',
+        'class LocaleConfig:\n    SECRET_KEY = "dev"',
+        'class Contest:\n    SECRET_KEY = "dev"',
+        'def create_latest_app():\n    app.config["SECRET_KEY"] = "dev"',
+        'if locale == "de":\n    SECRET_KEY = "dev"',
+        'if live_reload:\n    pass\nelse:\n    SECRET_KEY = "dev"',
+        'if env == "production":\n    SECRET_KEY = "dev"',
+        'if env != "development":\n    SECRET_KEY = "dev"',
+        'match env:\n    case "production":\n        SECRET_KEY = "dev"',
+        'if env == "production":\n    pass\nelif env == "staging":\n    SECRET_KEY = "dev"',
+        'match env:\n    case "production":\n        pass\n    case "staging":\n        SECRET_KEY = "dev"',
+        'if debug:\n    raise SystemExit\nSECRET_KEY = "dev"',
+        'CONFIGS = {"production": {"SECRET_KEY": "dev"}}',
+        'Settings(secret_key="dev")',
+        'Settings(SECRET_KEY="a bad one", TITLE="Our shop")',
+        'app.config.update({"SECRET_KEY": "a bad one", "TITLE": "Our shop"})',
+        'settings = dict(SECRET_KEY="dev")',
     ],
 )
 def test_a_key_in_the_source_is_found_with_its_line(tmp_path: Path, line: str) -> None:
@@ -331,6 +435,35 @@ def test_a_key_in_the_source_is_found_with_its_line(tmp_path: Path, line: str) -
         'raise RuntimeError("SECRET_KEY must be set")',
         'log.info("SECRET_KEY", "is set")',
         'SECRET_KEY_FALLBACKS = ["x"]',
+        'CONFIGS = {"development": {"SECRET_KEY": "dev"}, "production": {"SECRET_KEY": os.environ["SECRET_KEY"]}}',
+        'CONFIGS = dict(development=dict(SECRET_KEY="dev"))',
+        'CONFIGS["development"] = {"SECRET_KEY": "dev"}',
+        'match env:\n    case "development" | "testing":\n        SECRET_KEY = "dev"',
+        'match env:\n    case "production":\n        pass\n    case _:\n        SECRET_KEY = "dev"',
+        'if env != "production":\n    SECRET_KEY = "dev"',
+        'if env not in ("staging", "production"):\n    SECRET_KEY = "dev"',
+        'if env in ("development", "testing"):\n    SECRET_KEY = "dev"',
+        'if env == "production":\n    pass\nelse:\n    SECRET_KEY = "dev"',
+        'if not is_production():\n    SECRET_KEY = "dev"',
+        'if os.getenv("FLASK_DEBUG") == "1":\n    SECRET_KEY = "dev"',
+        'if app.debug or app.testing:\n    SECRET_KEY = "dev"',
+        'if key is None and env == "development":\n    SECRET_KEY = "dev"',
+        'def key():\n    if env == "production":\n        raise KeyError\n    app.secret_key = "dev"',
+        'SECRET_KEY = "dev" if app.debug else os.environ["SECRET_KEY"]',
+        'class UnitTestSettings:\n    SECRET_KEY = "dev"',
+        'class Setting(StrEnum):\n    SECRET_KEY = "secret_key"',
+        'class Setting(enum.Enum):\n    SECRET_KEY = "where"',
+        'HELP = {"SECRET_KEY": "signs the cookies", "DATABASE_URL": "where the data is"}',
+        'describe(SECRET_KEY="signs the cookies", DATABASE_URL="where the data is")',
+        'NAMES = {"SECRET_KEY": "secret_key"}',
+        'Minio("s3.example.org", access_key="shop", secret_key="hunter2")',
+        'store = S3Config(secret_key="hunter2")',
+        'store = {"access_key": "shop", "secret_key": "hunter2"}',
+        'said = "set" if "SECRET_KEY" in os.environ else "missing"',
+        'SECRET_KEY = env.str("SHOP_KEY_TEXT")',
+        'SECRET_KEY = parser.get("flask", "key")',
+        'SECRET_KEY = Path("/run/key").read_text().strip()',
+        'class Settings(BaseSettings):\n    secret_key: str = Field(alias="APP_SECRET", min_length=32)',
     ],
 )
 def test_a_source_that_only_names_the_key_is_no_finding(tmp_path: Path, line: str) -> None:
@@ -342,6 +475,46 @@ def test_a_source_that_only_names_the_key_is_no_finding(tmp_path: Path, line: st
 )
 def test_a_file_that_does_not_run_in_production_may_have_a_key(tmp_path: Path, name: str) -> None:
     assert found(app(tmp_path, {name: 'SECRET_KEY = "dev"\n'})) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("settings.toml", '[default]\nSECRET_KEY = "dev"\n', 2),
+        ("shop/config.json", '{\n  "DEBUG": false,\n  "SECRET_KEY": "dev"\n}\n', 3),
+        ("app_config.ini", "[flask]\nSECRET_KEY = dev\n", 2),
+    ],
+)
+def test_a_key_in_a_file_of_settings_is_found(tmp_path: Path, name: str, text: str, line: int) -> None:
+    findings = found(app(tmp_path, {name: text}))
+    assert one(findings) == ("fallback-key", ERROR, name)
+    assert f"({name}:{line})" in findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.toml", '[development]\nSECRET_KEY = "dev"\n'),
+        ("settings.toml", '[default]\nSECRET_KEY = "@format {env[SECRET_KEY]}"\n# SECRET_KEY = "dev"\n'),
+        ("config.json", '{\n  "development": {\n    "SECRET_KEY": "dev"\n  }\n}\n'),
+        ("config.json", '{\n  "SECRET_KEY": null,\n  "SECRET_KEY": ""\n}\n'),
+        ("config.ini", "[s3]\nsecret_key = hunter2\n"),
+        ("config.ini", "[flask]\nSECRET_KEY = ${SECRET_KEY}\n"),
+        ("test_config.json", '{\n  "SECRET_KEY": "dev"\n}\n'),
+        ("package.json", '{\n  "SECRET_KEY": "dev"\n}\n'),
+        ("tests/config.json", '{\n  "SECRET_KEY": "dev"\n}\n'),
+    ],
+)
+def test_a_file_of_settings_without_a_key_for_production_is_no_finding(tmp_path: Path, name: str, text: str) -> None:
+    assert found(app(tmp_path, {name: text})) == []
+
+
+@pytest.mark.parametrize("inside", ["examples/shop", "docs/tests/.hidden/shop"])
+def test_an_app_is_read_wherever_it_is_itself(tmp_path: Path, inside: str) -> None:
+    given = app(tmp_path / inside, {"config.py": 'SECRET_KEY = "dev"\n', "examples/config.py": 'SECRET_KEY = "dev"\n'})
+    assert one(found(given)) == ("fallback-key", ERROR, "config.py")
+    whole = {**given, "flask_app_source_directory": str(tmp_path), "flask_app_source_subdirectory": inside}
+    assert one(found(whole)) == ("fallback-key", ERROR, "config.py")
 
 
 def test_a_file_that_git_ignores_may_have_a_key(tmp_path: Path) -> None:
@@ -369,7 +542,7 @@ def test_a_key_in_the_source_is_a_warning_in_development(tmp_path: Path) -> None
     assert one(found(given)) == ("fallback-key", WARNING, "config.py")
 
 
-@pytest.mark.parametrize("flag", source.COOKIE_FLAGS)
+@pytest.mark.parametrize("flag", python.COOKIE_FLAGS)
 def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: Path, flag: str) -> None:
     given = app(tmp_path, {"config.py": f"class Config:\n    {flag} = False\n"})
     assert one(found(given)) == ("insecure-cookie", WARNING, "config.py")
@@ -384,6 +557,7 @@ def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: 
         "class Development:\n    SESSION_COOKIE_SECURE = False\n",
         "class A:\n    SESSION_COOKIE_SECURE = False\nclass Production(A):\n    SESSION_COOKIE_SECURE = True\n",
         'SESSION_COOKIE_SECURE = os.environ["FLASK_CONFIG"] != "development"\n',
+        "class A:\n    SESSION_COOKIE_SECURE = False\nclass Production(A):\n    SESSION_COOKIE_SECURE = not DEBUG\n",
     ],
 )
 def test_a_cookie_flag_that_is_set_for_production_is_no_finding(tmp_path: Path, text: str) -> None:
@@ -692,8 +866,8 @@ def test_an_inventory_that_is_no_directory_is_no_finding() -> None:
 
 
 def test_digests_say_nothing_and_differ_with_the_key() -> None:
-    both = [inventories.fingerprints({}, {"SECRET_KEY": KEY}, inventories.new_key()) for _ in range(2)]
-    assert inventories.in_common(*both) == ([], [])
+    both = [fingerprints.fingerprints({}, {"SECRET_KEY": KEY}, fingerprints.new_key()) for _ in range(2)]
+    assert fingerprints.in_common(*both) == ([], [])
     assert KEY not in str(both)
 
 
@@ -806,7 +980,8 @@ def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> No
         flask_app_env={"FLASK_ENV": "x", "FLASK_CONFIG": "x", "FLASK_DEBUG": "1"},
         flask_app_accepted_findings=["flask-debug", "self-signed"],
     )
-    problems = doctor.deploy_problems(given, doctor.Place(None, None, opened))
+    problems, warnings = doctor.for_deploy(given, doctor.Place(None, None, opened))
+    assert warnings == []
     assert [problem.cure.rsplit("(", 1)[1] for problem in problems] == ["placeholder)", "flask-env)"]
 
 
@@ -819,7 +994,7 @@ def test_findings_of_several_hosts_are_told_as_one() -> None:
         ("no-tls", True, ("a",)),
     ]
     assert counts(merged) == {"errors": 1, "warnings": 0, "accepted": 1}
-    text = told(merged, "shop", ["production"], ["a", "b"])
+    text = told(merged, "shop", ["production"], ["a", "b"], [])
     assert text.splitlines()[:3] == [
         "shop, production: 1 error, 1 accepted; nothing was changed.",
         "error placeholder:API_TOKEN",
@@ -834,7 +1009,8 @@ def test_an_entry_that_is_in_vain_everywhere_is_told_once() -> None:
 
 
 def test_no_finding_is_told_too() -> None:
-    assert told([], "shop", ["staging"], ["a"]) == "shop, staging: nothing found; nothing was changed."
+    text = told([], "shop", ["staging"], ["a"], [])
+    assert text.splitlines()[0] == "shop, staging: nothing found; nothing was changed."
 
 
 # Apps that are in order
@@ -900,6 +1076,75 @@ from decouple import Csv, config
 SECRET_KEY = config("SECRET_KEY")
 DEBUG = config("DEBUG", default=False, cast=bool)
 TRUSTED_HOSTS = config("TRUSTED_HOSTS", default="", cast=Csv())
+"""
+
+NESTED = """
+import os
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, computed_field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Storage(BaseSettings):
+    access_key: str = "shop"
+    endpoint: str = "s3.internal"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="", secrets_dir="/run/secrets", extra="ignore")
+    SECRET_KEY: Annotated[SecretStr, Field(min_length=32, description="signs the cookies")]
+    environment: Literal["development", "staging", "production"] = Field(alias="FLASK_CONFIG")
+
+    @computed_field
+    def SESSION_COOKIE_SECURE(self) -> bool:
+        return self.environment != "development"
+
+
+class DevelopmentSettings(Settings):
+    SECRET_KEY: SecretStr = SecretStr("dev")
+
+
+def settings() -> Settings:
+    match os.environ["FLASK_CONFIG"]:
+        case "development":
+            return DevelopmentSettings(SECRET_KEY="dev")
+        case _:
+            return Settings()
+"""
+BY_ENVIRONMENT = """
+import os
+from enum import StrEnum
+
+
+class Setting(StrEnum):
+    SECRET_KEY = "secret_key"
+    SESSION_COOKIE_SECURE = "session_cookie_secure"
+
+
+HELP = {"SECRET_KEY": "signs the cookies of visitors", "DATABASE_URL": "where the data is"}
+COMMON = {"SESSION_COOKIE_SECURE": False}
+CONFIGS = {
+    "development": {**COMMON, "SECRET_KEY": "dev", "DEBUG": True},
+    "testing": dict(COMMON, SECRET_KEY="test"),
+    "staging": {**COMMON, "SECRET_KEY": os.environ.get("SECRET_KEY"), "SESSION_COOKIE_SECURE": True},
+    "production": {**COMMON, "SECRET_KEY": os.environ.get("SECRET_KEY"), "SESSION_COOKIE_SECURE": True},
+}
+
+
+def configure(app):
+    environment = os.environ["FLASK_CONFIG"]
+    app.config.from_mapping(CONFIGS[environment])
+    if environment != "production":
+        app.config.setdefault("SECRET_KEY", "not-for-production")
+"""
+DYNACONF = """
+[default]
+SECRET_KEY = "@format {env[SECRET_KEY]}"
+SESSION_COOKIE_SECURE = true
+
+[development]
+SECRET_KEY = "dev"
 """
 
 
@@ -972,6 +1217,19 @@ APPS: dict[str, tuple[dict[str, str], dict[str, Any], Callable[[str], dict[str, 
         },
         {"flask_app_release_command": "flask --app wsgi db upgrade"},
         lambda environment: {"DATABASE_URL": database(environment), "SECURITY_PASSWORD_SALT": secrets.token_hex(16)},
+    ),
+    "nested settings of pydantic, and storage": (
+        {
+            "shop/settings.py": NESTED,
+            "shop/storage.py": "import minio\n\nminio.Minio('s3', access_key='shop', secret_key='read-only')\n",
+        },
+        {"flask_app_env": {"DEBUG": "false"}, "flask_app_service_settings": {"Environment": "MALLOC_ARENA_MAX=2"}},
+        lambda environment: {"DATABASE_URL": database(environment), "S3_SECRET_KEY": secrets.token_urlsafe(30)},
+    ),
+    "a dict for each environment, and dynaconf": (
+        {"shop/config.py": BY_ENVIRONMENT, "settings.toml": DYNACONF},
+        {"flask_app_env": {"APP_DEBUG": "0"}},
+        lambda environment: {"DATABASE_URL": database(environment)},
     ),
     "uv, with MongoDB": (
         {"shop/__init__.py": FACTORY, "uv.lock": UV_LOCK.replace("DEV", "flask-debugtoolbar").replace("WEB", "flask")},

@@ -223,6 +223,28 @@ def test_good_variables_are_no_problem() -> None:
     assert inputs.variable_problems(variables, ["FLASK_CONFIG"]) == []
 
 
+@pytest.mark.parametrize(
+    ("service", "gunicorn", "owner"),
+    [
+        ({"Environment": "FLASK_CONFIG=x"}, {}, "flask_app_service_settings"),
+        ({"Environment": ["A=b", "B=c FLASK_CONFIG=x"]}, {}, "flask_app_service_settings"),
+        ({"PassEnvironment": "FLASK_CONFIG"}, {}, "flask_app_service_settings"),
+        ({"UnsetEnvironment": "FLASK_CONFIG"}, {}, "flask_app_service_settings"),
+        ({}, {"raw_env": ["FLASK_CONFIG=x"]}, "flask_app_gunicorn_settings"),
+    ],
+)
+def test_a_variable_of_the_role_in_settings_of_the_unit_is_told(
+    service: dict[str, Any], gunicorn: dict[str, Any], owner: str
+) -> None:
+    what, _ = one(inputs.unit_variable_problems(service, gunicorn, ["FLASK_CONFIG"]))
+    assert what == f"{owner} sets FLASK_CONFIG, which the role itself sets."
+
+
+def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
+    service = {"Environment": ["A=FLASK_CONFIG=x", ""], "LimitNOFILE": 1024, "PassEnvironment": "LANG"}
+    assert inputs.unit_variable_problems(service, {"raw_env": ["B=c"], "threads": 2}, ["FLASK_CONFIG"]) == []
+
+
 # Source
 
 
@@ -255,6 +277,35 @@ def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: s
     what, cure = one(source(app, directory, git_url))
     assert what == f"flask_app_source_directory and flask_app_source_git_url {said}."
     assert "Set the one" in cure
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hunter22@example.org/shop.git",
+        "https://oauth2:hunter22@example.org/shop.git",
+        "HTTP://x:hunter22@example.org:8443/shop.git",
+        "https://example.org/shop.git?access_token=hunter22",
+        "https://example.org/shop.git?a=b&private_token=hunter22",
+        "ssh://git:hunter22@example.org/shop.git",
+    ],
+)
+def test_a_git_address_with_a_token_is_told_without_it(app: Path, url: str) -> None:
+    what, cure = one(source(app, directory="", git_url=url))
+    assert what.startswith("flask_app_source_git_url holds ")
+    assert "flask_app_source_git_key_file" in cure
+    assert "hunter22" not in what + cure
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@example.org:shop.git", "ssh://git@example.org/shop.git", "https://example.org:8443/@team/shop.git",
+        "/srv/git/shop.git", "file:///srv/git/shop.git", "https://example.org/token/key=a/shop.git",
+    ],
+)  # fmt: skip
+def test_a_git_address_without_a_token_is_no_problem(app: Path, url: str) -> None:
+    assert source(app, directory="", git_url=url) == []
 
 
 @pytest.mark.parametrize(

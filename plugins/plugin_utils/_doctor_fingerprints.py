@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What two environments have in common, found by keyed hashes with a key that lives as long as the run."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import (
+    is_credential,
+    is_public,
+    password_in,
+)
+
+#: Shorter ones are equal by chance, or are no secrets.
+_SHORTEST = 6
+#: Of digits alone, where the name says that it is a secret; where it doesn't.
+_SHORTEST_NUMBER, _SHORTEST_OTHER_NUMBER = 8, 16
+_LOCAL = re.compile(r"(|localhost|127\.[0-9.]+|::1|0\.0\.0\.0|host\.docker\.internal)\Z")
+#: Scheme of a URL, without the driver, to the database's kind.
+_DATABASES = {
+    "postgresql": "postgresql", "postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "cockroachdb",
+    "mysql": "mysql", "mariadb": "mysql", "oracle": "oracle", "mssql": "mssql",
+    "mongodb": "mongodb", "redis": "redis", "rediss": "redis", "valkey": "redis", "amqp": "amqp", "amqps": "amqp",
+}  # fmt: skip
+_PORTS = {"postgresql": 5432, "mysql": 3306, "oracle": 1521, "mssql": 1433, "mongodb": 27017, "redis": 6379,
+          "cockroachdb": 26257, "amqp": 5672}  # fmt: skip
+#: What DB_HOST without a port may mean.
+_USUAL_PORTS = [port for kind, port in _PORTS.items() if kind not in ("redis", "amqp")]
+#: ``name=value`` as libpq has it, and ODBC.
+_WORDS = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\{[^}]*\}|[^\s';{][^\s;]*)")
+#: By which such words are those of an address.
+_ADDRESS = {"dbname", "server", "driver"}
+_UUIDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_SLUG = re.compile(r"[a-z]+([._-][a-z0-9]+)+")
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What an environment has, in a form that can be compared and tells nothing.
+
+    Args:
+        secrets: digest to the variable that has it.
+        databases: digest to the variable that names it.
+    """
+
+    secrets: Mapping[str, str]
+    databases: Mapping[str, str]
+
+
+def new_key() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def fingerprints(env: Mapping[str, Any], secret: Mapping[str, Any], key: bytes) -> Fingerprints:
+    """Take the fingerprints of an app's variables."""
+
+    def digest(*parts: str) -> str:
+        return hmac.new(key, "\0".join(parts).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+
+    values: dict[str, str] = {}
+    for given, are_secrets in ((env, False), (secret, True)):
+        for name, counts in secret_texts(given, are_secrets):
+            values.setdefault(digest("secret", counts), name)
+    databases = {
+        digest("database", *place): name
+        for name, places in database_places({**env, **secret}).items()
+        for place in places
+    }
+    return Fingerprints(values, databases)
+
+
+def in_common(mine: Fingerprints, other: Fingerprints) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the secrets and the databases that both have, each as the variable here and the one there."""
+
+    def shared(one: Mapping[str, str], two: Mapping[str, str]) -> list[tuple[str, str]]:
+        return sorted({(name, two[digest]) for digest, name in one.items() if digest in two})
+
+    return shared(mine.secrets, other.secrets), shared(mine.databases, other.databases)
+
+
+def united(parts: Iterable[Fingerprints]) -> Fingerprints:
+    listed = list(parts)
+    return Fingerprints(
+        {digest: name for part in listed for digest, name in part.secrets.items()},
+        {digest: name for part in listed for digest, name in part.databases.items()},
+    )
+
+
+# Secrets
+
+
+def texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that are texts, or numbers, which the process gets as texts."""
+    return {
+        str(name): str(value).strip()
+        for name, value in values.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    }
+
+
+def secret_texts(values: Mapping[str, Any], are_secrets: bool) -> Iterator[tuple[str, str]]:
+    """Yield what of an app's variables nobody else may know, with the variable's name.
+
+    Of an address that is its password, or the part of its path that is a token; the address itself is a database's,
+    or no secret.
+
+    Args:
+        values: variables of the process.
+        are_secrets: whether they are flask_app_secrets; of flask_app_env only what has the name of one counts.
+    """
+    for name, value in texts(values).items():
+        inside = passwords(value)
+        if is_public(name) if are_secrets else not (is_credential(name) or inside):
+            continue
+        if inside:
+            counting = inside
+        elif "://" in value:
+            counting = _tokens(value) if are_secrets else []
+        elif not _ADDRESS.isdisjoint(_words(value)):
+            counting = []
+        else:
+            counting = [value] if _is_secret(name, value) else []
+        for text in counting:
+            if len(text) >= _SHORTEST and (text == value or not _is_ordinary(text)):
+                yield name, text
+
+
+def passwords(value: str) -> list[str]:
+    """Return the passwords inside an address, or inside the words in which libpq and ODBC are told one."""
+    if "://" not in value:
+        words = _words(value)
+        return [word for name, word in words.items() if name in ("password", "pwd", "passwd") and len(words) > 1]
+    try:
+        query = parse_qs(urlsplit(value).query)
+    except ValueError:
+        return []
+    found = [password_in(value)] if password_in(value) else []
+    for name, given in query.items():
+        for one in given:
+            if "=" in one and (inner := passwords(one)):  # odbc_connect has it all
+                found += inner
+            elif is_credential(name):
+                found.append(one)
+    return found
+
+
+def _words(value: str) -> dict[str, str]:
+    return {name.lower(): word.strip("'{}") for name, word in _WORDS.findall(value)}
+
+
+def _tokens(value: str) -> list[str]:
+    """Return the parts of a web address's path that only its owner knows, as of a webhook."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return []
+    if parts.scheme not in ("http", "https"):
+        return []
+    return [segment for segment in map(unquote, parts.path.split("/")) if _is_token(segment)]
+
+
+def _is_token(text: str) -> bool:
+    """Say whether a text is random: of at least 16 characters, and neither words, nor a number, nor a UUID."""
+    return bool(
+        re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[\w:+=-]{16,}", text)
+        and not _SLUG.fullmatch(text)
+        and not _UUIDS.fullmatch(text)
+    )
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Say whether a value that is no address can be a secret, rather than a path or a number."""
+    if len(value) < _SHORTEST:
+        return False
+    if value.isdecimal():
+        return len(value) >= (_SHORTEST_NUMBER if is_credential(name) else _SHORTEST_OTHER_NUMBER)
+    return not _is_ordinary(value)
+
+
+def _is_ordinary(value: str) -> bool:
+    """Say whether a value is of a kind that is rightly the same in two places: a path, an address, a number."""
+    if re.fullmatch(r"/[\w./-]*", value):
+        return not _is_key_with_slashes(value)
+    return bool(re.fullmatch(r"[0-9.:]+|[\w.+-]+@[\w-]+(\.[\w-]+)+|([\w-]+\.)+[a-z]{2,}(:\d+)?", value))
+
+
+def _is_key_with_slashes(value: str) -> bool:
+    """Say whether what looks like a path is a random text in Base64, which has slashes too."""
+    segments = value[1:].split("/")
+    if len(segments) == 1 and len(value) >= 16:  # noqa: PLR2004
+        return not re.fullmatch(r"[a-z_.-]+", segments[0]) and "." not in segments[0]
+    mixed = [re.fullmatch(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d.*\d)[\w+-]{12,}", segment) for segment in segments]
+    return any(mixed)
+
+
+def is_open(name: str, value: str) -> bool:
+    """Say whether a literal among the secrets is none: an address without a password, a path, a number."""
+    return not any(True for _ in secret_texts({name: value}, are_secrets=True))
+
+
+# Databases
+
+
+def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return by variable the databases that lie on another machine: host and port, and name.
+
+    One on the machine itself, such as a file of SQLite, is another one on each host. Where no port is told, there is
+    a place for each that it may mean.
+    """
+    given = texts(values)
+    found = {name: [place] for name, value in given.items() if (place := _place(value))}
+    for name, host in given.items():  # DB_HOST and DB_NAME, PGHOST and PGDATABASE
+        prefix = re.fullmatch(r"(.*?)_?HOST", name)
+        if not prefix or not prefix[1] or _is_local(host.lower()):
+            continue
+        for part in ("NAME", "DATABASE", "DB", "DBNAME"):
+            database = given.get(f"{prefix[1]}_{part}") or given.get(f"{prefix[1]}{part}")
+            if database:
+                port = given.get(f"{prefix[1]}_PORT") or given.get(f"{prefix[1]}PORT")
+                ports = [port] if port else _USUAL_PORTS
+                found[name] = [(_with_port(host.lower(), one), database) for one in ports]
+    return found
+
+
+def _place(value: str) -> tuple[str, str] | None:
+    if "://" not in value:
+        return _place_in_words(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    kind = _DATABASES.get(parts.scheme.split("+")[0].lower())
+    if not kind:
+        return None
+    query = parse_qs(parts.query)
+    if "odbc_connect" in query:
+        return _place_in_words(query["odbc_connect"][0])
+    hosts = parts.netloc.rpartition("@")[2].lower() or query.get("host", [""])[0].lower()
+    port = query.get("port", [_PORTS[kind]])[0]
+    each = sorted(_with_port(host, port) for host in hosts.split(","))
+    name = parts.path.strip("/") or query.get("dbname", query.get("db", [""]))[0]
+    name = name or {"redis": "0", "amqp": "/"}.get(kind, "")
+    if not name or any(_is_local(host.rpartition(":")[0].strip("[]")) for host in each):
+        return None
+    return ",".join(each), name
+
+
+def _place_in_words(value: str) -> tuple[str, str] | None:
+    """Read libpq's own form, ``host=db.internal dbname=shop``, or ODBC's, ``Server=db.internal;Database=shop``."""
+    words = _words(value)
+    name, port = words.get("dbname"), words.get("port", str(_PORTS["postgresql"]))
+    host = words.get("host", "").lower()
+    if not name and "database" in words and ";" in value:
+        name, host = words["database"], words.get("server", "").lower().removeprefix("tcp:").replace(",", ":")
+        port = words.get("port", str(_PORTS["mssql"]))
+    if not name or _is_local(host.partition(":")[0]):
+        return None
+    return _with_port(host, port), name
+
+
+def _is_local(host: str) -> bool:
+    return bool(_LOCAL.match(host)) or host.startswith("/")
+
+
+def _with_port(host: str, port: int | str) -> str:
+    return host if re.search(r":\d+\Z", host) and not host.endswith("]") else f"{host}:{port}"

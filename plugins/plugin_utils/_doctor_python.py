@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read an app's Python for literal keys and cookie flags, without what only developers run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+#: Cookie flags that are False only where there is no HTTPS.
+COOKIE_FLAGS = ("SESSION_COOKIE_SECURE", "REMEMBER_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "JWT_COOKIE_SECURE")
+_DEVELOPERS = re.compile(
+    r"(dev|devel|develop|development|developers?|(unit|py)?tests?|testing|local|localhost|debug|debugging|demo"
+    r"|examples?)(config|configuration|settings?|conf|cfg|app|server|env|environment|mode)?"
+)
+_PRODUCTION = {"prod", "production"}
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+#: Calls that ask for a variable and take a default: os.environ.get, os.getenv, env.str, decouple's config, setdefault.
+_ASKING = re.compile(r"(get|getenv|setdefault|pop|env|config|str|get_env|env_var|getconfig)\Z")
+_ENVIRONMENT = re.compile(r"(\w+\.)?(environ\.get|getenv|config|env(\.\w+)?)\Z")
+_DEFAULTS = ("default", "fallback", "default_value")
+#: Calls that take a text and return what is as easily known.
+_SAME = {"SecretStr", "SecretBytes", "fromhex", "b64decode", "Field", "field"}
+_METHODS = {"encode", "decode", "strip", "lower", "upper"}
+#: What a call or a class is called that takes Flask's settings, and nothing else.
+_CONFIG = {"config", "configuration", "conf", "settings"}
+_OF_FLASK = {*_CONFIG, "app", "flask", "base", "common", "default", "global", "web", *_PRODUCTION}
+#: Beside them, secret_key is the key of a storage service.
+_STORAGE = {"access_key", "access_key_id", "endpoint", "endpoint_url", "bucket", "region", "region_name"}
+_Node = TypeVar("_Node", bound=ast.AST)
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place in the source: which setting, where, and of a cookie flag whether it may be on."""
+
+    setting: str
+    path: str
+    line: int
+    value: bool = False
+
+
+def words(name: str) -> set[str]:
+    """Split a name as Python writes them, in snake_case or in CamelCase."""
+    return {word.lower() for word in _WORD.findall(name)}
+
+
+def for_developers(name: str) -> bool:
+    return any(map(_DEVELOPERS.fullmatch, words(name)))
+
+
+class Reader(ast.NodeVisitor):
+    """Walks a module, but not into what is for developers only: a class Development, an ``if app.debug:``."""
+
+    def __init__(self, path: str, keys: Collection[str], module: ast.Module) -> None:
+        self.path = path
+        self.names = {*keys, "secret_key"}
+        self.keys: list[Spot] = []
+        self.flags: list[Spot] = []
+        self.constants: dict[str, ast.expr] = {}
+        for statement in module.body:
+            if isinstance(statement, ast.Assign):
+                pairs = [(target, statement.value) for target in statement.targets]
+            elif isinstance(statement, ast.AnnAssign) and statement.value:
+                pairs = [(statement.target, statement.value)]
+            else:
+                continue
+            for target, value in pairs:
+                if isinstance(target, ast.Name) and isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp)):
+                    self.constants[target.id] = value
+
+    # What only developers run
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        names_only = any(_name_of(base).endswith(("Enum", "Flag")) for base in node.bases)
+        if not names_only and not for_developers(node.name):
+            self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if not for_developers(node.name):
+            self.generic_visit(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        if not for_developers(node.name):
+            self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        known = _only_developers(node.test)
+        self.visit(node.test)
+        if known is not True:
+            self._visit_all(node.body)
+        if known is not False:
+            self._visit_all(node.orelse)
+        elif len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If) and _is_other(node.orelse[0].test):
+            self.visit(node.orelse[0])
+
+    def visit_Match(self, node: ast.Match) -> None:
+        self.visit(node.subject)
+        for case in node.cases:
+            patterns = case.pattern.patterns if isinstance(case.pattern, ast.MatchOr) else [case.pattern]
+            texts = [_text(pattern.value) for pattern in patterns if isinstance(pattern, ast.MatchValue)]
+            named = [text for text in texts if text is not None]
+            if len(named) < len(patterns) or not all(map(for_developers, named)):
+                self._visit_all(case.body)
+            if not case.guard and _PRODUCTION & {text.lower() for text in named}:
+                # What else matches is not production; only what names another real environment is read.
+                for other in node.cases[node.cases.index(case) + 1 :]:
+                    value = other.pattern.value if isinstance(other.pattern, ast.MatchValue) else None
+                    if not for_developers(_text(value) or "dev"):
+                        self._visit_all(other.body)
+                return
+
+    def generic_visit(self, node: ast.AST) -> None:
+        for _, value in ast.iter_fields(node):
+            nodes = value if isinstance(value, list) else [value]
+            self._visit_all([each for each in nodes if isinstance(each, ast.AST)])
+
+    def _visit_all(self, nodes: Sequence[ast.AST]) -> None:
+        for node in _reached(nodes):
+            self.visit(node)
+
+    # Where a setting gets a value
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            self._given(_name_of(target), node.value, node.lineno)
+        if not (any(for_developers(_name_of(target)) for target in node.targets) and _is_mapping(node.value)):
+            self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._given(_name_of(node.target), node.value, node.lineno)
+        if not (for_developers(_name_of(node.target)) and _is_mapping(node.value)):
+            self.generic_visit(node)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self._given(node.target.id, node.value, node.lineno)
+        self.generic_visit(node)
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        names = _items(node)
+        if not _is_prose(names.values()):
+            self._mapping({name: value for name, value in names.items() if _text(value) != name.lower()})
+        for key, value in zip(node.keys, node.values, strict=True):
+            if not (isinstance(key, ast.Constant) and for_developers(str(key.value)) and _is_mapping(value)):
+                self.visit(value)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        function, arguments = _name_of(node.func), node.args
+        given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+        mine = given if _takes_settings(node.func) else {name: each for name, each in given.items() if name.isupper()}
+        if _takes_settings(node.func) or not _is_prose(mine.values()):
+            self._mapping(mine)
+        for argument in (each for each in arguments if isinstance(each, ast.Dict) and _takes_settings(node.func)):
+            self._mapping(_items(argument))
+        if function in ("setattr", "__setitem__") and len(arguments) > 1:
+            self._given(_text(arguments[-2]) or "", arguments[-1], node.lineno)
+        asked = self._named(arguments[0]) if arguments and _ASKING.search(function.lower()) else []
+        if asked and any(map(self._is_key, _defaults(node))):
+            self._found(asked, node.lineno)
+        self.visit(node.func)
+        self._visit_all(arguments)
+        for keyword in node.keywords:
+            if not (for_developers(keyword.arg or "") and _is_mapping(keyword.value)):
+                self.visit(keyword.value)
+
+    # What is taken where the variable isn't set
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        """``os.environ.get("SECRET_KEY") or "literal"``."""
+        if isinstance(node.op, ast.Or) and any(map(self._is_key, node.values[1:])):
+            self._found(self._mentioned(node.values[0]), node.lineno)
+        self.generic_visit(node)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        """``os.environ["SECRET_KEY"] if "SECRET_KEY" in os.environ else "literal"``."""
+        branches = _branches(node)
+        asked = {name for each in branches if not isinstance(each, ast.Constant) for name in self._mentioned(each)}
+        if any(map(self._is_key, branches)):
+            self._found(asked & self._mentioned(node.test), node.lineno)
+        self._visit_all([node.test, *_branches(node)])
+
+    def visit_Try(self, node: ast.Try) -> None:
+        """A handler that gives a literal to what the ``try`` reads, or returns one instead."""
+        wanted = {_target(each): self._mentioned(each) for each in node.body if self._mentioned(each)}
+        for statement in (each for handler in node.handlers for each in _reached(handler.body)):
+            asked = wanted.get(_target(statement))
+            if asked and isinstance(statement, (ast.Assign, ast.Return)) and self._is_key(statement.value):
+                self._found(asked, statement.lineno)
+        self.generic_visit(node)
+
+    def _mapping(self, given: Mapping[str, ast.expr]) -> None:
+        if "TESTING" in given:
+            return
+        for name, value in given.items():
+            if name.isupper() or not _STORAGE & given.keys():
+                self._given(name, value, value.lineno)
+
+    def _given(self, name: str, value: ast.expr | None, line: int) -> None:
+        if name in self.names and self._is_key(value) and _text(value) != name:
+            self._found([name], line)
+        if name in COOKIE_FLAGS and value is not None:
+            # What isn't literally False is worked out by the app, which then knows where it runs.
+            literal = isinstance(value, ast.Constant) and isinstance(value.value, bool)
+            self.flags.append(Spot(name, self.path, line, not literal or _constant(value) is True))
+
+    def _found(self, names: Collection[str], line: int) -> None:
+        self.keys += [Spot(name, self.path, line) for name in sorted(names)]
+
+    def _named(self, node: ast.expr) -> list[str]:
+        name = _text(self._resolved(node))
+        return [name] if name in self.names else []
+
+    def _mentioned(self, node: ast.AST) -> set[str]:
+        """Return which of the keys a piece of code names in its texts."""
+        texts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+        return {text for text in texts if isinstance(text, str) and text in self.names}
+
+    def _resolved(self, node: ast.expr) -> ast.expr:
+        return self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
+
+    def _is_key(self, value: ast.expr | None) -> bool:
+        """Say whether an expression can be a text that signs, and no name of a variable such as ``APP_SECRET_KEY``."""
+        text = _text(self._resolved(value)) if value else None
+        if text is not None:
+            return bool(text) and not re.fullmatch(r"[A-Z][A-Z0-9_]*_KEY", text)
+        return any(map(self._is_key, _results(value)))
+
+
+def _results(value: ast.expr | None) -> list[ast.expr]:
+    """Return the parts of an expression that it can be, as far as that is known without running it."""
+    if isinstance(value, ast.IfExp):
+        return _branches(value)
+    if isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or):
+        return value.values
+    if isinstance(value, ast.NamedExpr):
+        return [value.value]
+    return _returned(value) if isinstance(value, ast.Call) else []
+
+
+def _returned(call: ast.Call) -> list[ast.expr]:
+    if isinstance(call.func, ast.Attribute) and call.func.attr in _METHODS:
+        return [call.func.value]
+    function = ast.unparse(call.func)
+    if _name_of(call.func) in _SAME or function in ("str", "bytes"):
+        return [*call.args[:1], *_given_defaults(call)]
+    asks = _ENVIRONMENT.match(function) and call.args and re.fullmatch(r"[A-Z][A-Z0-9_]*", _text(call.args[0]) or "")
+    return _defaults(call) if asks else []
+
+
+def _only_developers(test: ast.expr) -> bool | None:
+    """Say for whom an ``if`` is: True if its body, False if its ``else`` is for developers only, None if neither."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        known = _only_developers(test.operand)
+        return None if known is None else not known
+    if isinstance(test, ast.BoolOp):
+        parts = list(map(_only_developers, test.values))
+        sure = isinstance(test.op, ast.And)  # one part is enough for the body of an "and", and for the else of an "or"
+        return sure if sure in parts else None if None in parts else not sure
+    if isinstance(test, ast.Compare):
+        return _compared(test)
+    name = _name_of(test)
+    if isinstance(test, ast.Call):
+        name = " ".join([_name_of(test.func), *(_text(each) or "" for each in test.args[:1])])
+    return _meant(name)
+
+
+def _meant(name: str) -> bool | None:
+    known = True if for_developers(name) else False if words(name) & _PRODUCTION else None
+    return None if "not" in words(name) else known
+
+
+def _compared(test: ast.Compare) -> bool | None:
+    if len(test.ops) != 1 or not isinstance(test.ops[0], (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)):
+        return None
+    same = isinstance(test.ops[0], (ast.Eq, ast.In, ast.Is))
+    sides = [test.left, test.comparators[0]]
+    for side, other in (sides, sides[::-1]):
+        items = side.elts if isinstance(side, (ast.Tuple, ast.List, ast.Set)) else [side]
+        values = [_constant(item) for item in items]
+        if not values or not all(isinstance(value, (str, bool, int)) for value in values):
+            continue
+        texts = [str(value).lower() for value in values]
+        if texts == ["__main__"] or all(map(for_developers, texts)):
+            return same
+        if {*_PRODUCTION, "live"} & set(texts):
+            return not same
+        known = _only_developers(other)
+        if known is not None and (set(texts) <= _TRUE or set(texts) <= _FALSE):
+            return known == (same == (set(texts) <= _TRUE))
+    return None
+
+
+def _reached(nodes: Sequence[_Node]) -> Iterator[_Node]:
+    """Leave out what follows ``if env == "production": raise``: only developers come there."""
+    for node in nodes:
+        yield node
+        if not isinstance(node, ast.If) or node.orelse or not isinstance(node.body[-1], (ast.Raise, ast.Return)):
+            continue
+        if _only_developers(node.test) is False:
+            return
+
+
+def _is_other(test: ast.expr) -> bool:
+    """Say whether an ``elif`` asks for an environment that is neither of developers nor production."""
+    return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq) and _only_developers(test) is None
+
+
+def _branches(node: ast.IfExp) -> list[ast.expr]:
+    known = _only_developers(node.test)
+    return [*([node.body] if known is not True else []), *([node.orelse] if known is not False else [])]
+
+
+def _constant(node: ast.expr | None) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _text(node: ast.expr | None) -> str | None:
+    """Return the text that a literal is, also one in parts."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+        return node.value if isinstance(node.value, str) else node.value.decode(errors="replace")
+    if isinstance(node, (ast.JoinedStr, ast.BinOp)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node.left, node.right]
+        if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add):
+            return None
+        texts = [_text(part) for part in parts]
+        return None if None in texts else "".join(text or "" for text in texts)
+    return None
+
+
+def _name_of(target: ast.expr) -> str:
+    """Return what ``SECRET_KEY``, ``app.secret_key`` and ``app.config["SECRET_KEY"]`` name."""
+    if isinstance(target, ast.Name):
+        return target.id
+    if isinstance(target, ast.Attribute):
+        return target.attr
+    if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+        return str(target.slice.value)
+    return ""
+
+
+def _target(statement: ast.stmt) -> str:
+    """Return the variable that a statement sets, ``return`` for one that returns."""
+    if isinstance(statement, ast.Assign):
+        return ast.unparse(statement.targets[0])
+    return "return" if isinstance(statement, ast.Return) else ""
+
+
+def _items(node: ast.Dict) -> dict[str, ast.expr]:
+    pairs = zip(node.keys, node.values, strict=True)
+    return {str(key.value): value for key, value in pairs if isinstance(key, ast.Constant)}
+
+
+def _given_defaults(call: ast.Call) -> list[ast.expr]:
+    return [keyword.value for keyword in call.keywords if keyword.arg in _DEFAULTS]
+
+
+def _defaults(call: ast.Call) -> list[ast.expr]:
+    return [*call.args[1:2], *_given_defaults(call)]
+
+
+def _is_mapping(value: ast.expr | None) -> bool:
+    """Say whether a value holds settings: a dict, or a call that makes something of keywords."""
+    if isinstance(value, ast.Call):
+        return bool(value.keywords) and not _ASKING.search(_name_of(value.func).lower())
+    return isinstance(value, ast.Dict)
+
+
+def _is_prose(values: Collection[ast.expr]) -> bool:
+    """Say whether a dict explains its names: two texts or more, and each of several words."""
+    texts = [_text(value) for value in values]
+    return len(texts) > 1 and all(text is not None and " " in text.strip() for text in texts)
+
+
+def _takes_settings(function: ast.expr) -> bool:
+    """Say whether the keywords of a call are an app's settings: of ``app.config.update``, ``dict``, ``Settings``."""
+    name = _name_of(function)
+    if isinstance(function, ast.Attribute) and name == "update":
+        name = _name_of(function.value)
+    return name in ("from_mapping", "dict", "environ") or bool(words(name) & _CONFIG and words(name) <= _OF_FLASK)
+
+
+def by_line(path: str, text: str, keys: Collection[str]) -> tuple[list[Spot], list[Spot]]:
+    """Look at single lines, where the file as a whole can't be read."""
+    key = "|".join(map(re.escape, {*keys, "secret_key"}))
+    literal = r"""[bru]?("[^"]+"|'[^']+')"""
+    given = re.compile(rf"""\s*[\w.]*(\[["'])?\b({key})(["']\])?\s*(:\s*\w+\s*)?=\s*{literal}\s*(\#.*)?""")
+    asked = re.compile(rf"""[^#]*\b(get|getenv)\(\s*["']({key})["']\s*,\s*{literal}\s*\).*""")
+    flag = re.compile(rf"""\s*[\w.]*(\[["'])?\b({"|".join(COOKIE_FLAGS)})(["']\])?\s*=\s*(True|False)\b.*""")
+    found, flags = [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = given.fullmatch(line) or asked.fullmatch(line)
+        if match:
+            found.append(Spot(match[2], path, number))
+        match = flag.fullmatch(line)
+        if match:
+            flags.append(Spot(match[2], path, number, match[4] == "True"))
+    return found, flags

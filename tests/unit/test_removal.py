@@ -107,7 +107,7 @@ def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
     machine = Machine(Layout(app, root))
     for module in (_command, _systemd, _sandbox, _nginx, _removal):
         patch(module, "run", machine.run)
-    patch(_nginx, "_workers", lambda: set(range(len(machine.workers.read_text()))))
+    patch(_nginx, "_workers", lambda _main: set(range(len(machine.workers.read_text()))))
     patch(_nginx, "RELOAD_SECONDS", 0.2)
     return machine
 

@@ -6,7 +6,7 @@
 #   fail <sentence>               say what is wrong and stop
 #   phase <what> <command>...     run a long step: one line with its seconds; its output only when it fails
 #   reason                        why the last phase failed, if Ansible said so
-#   install_packages [more]...    Debian packages that are missing
+#   install_packages              Debian packages that are missing
 #   make_venv controller|test     .venv, from hashed pins
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -74,20 +74,23 @@ as_root() {
 
 is_installed() { [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-# Installs Debian packages, those that are missing; with words, those too, which are called as their program is.
+# What install_packages installs for one script alone; called as its program is.
+more_packages=()
+
+# Installs Debian packages, those that are missing.
 install_packages() {
   local package
   local -a missing=()
   if ! command -v dpkg-query >/dev/null; then
     # Not Debian: the programs count, whatever packages they come from.
-    for package in git ssh ssh-keygen podman mmdebstrap runc "$@"; do
+    for package in git ssh ssh-keygen podman mmdebstrap runc "${more_packages[@]}"; do
       command -v "$package" >/dev/null || missing+=("$package")
     done
     ((${#missing[@]} == 0)) || fail "please install these programs: ${missing[*]} (apt, which would do it, isn't here)"
     return
   fi
   for package in python3 python3-venv git openssh-client curl procps util-linux \
-    podman runc netavark aardvark-dns iptables nftables mmdebstrap debian-archive-keyring "$@"; do
+    podman runc netavark aardvark-dns iptables nftables mmdebstrap debian-archive-keyring "${more_packages[@]}"; do
     is_installed "$package" || missing+=("$package")
   done
   ((${#missing[@]})) || return 0

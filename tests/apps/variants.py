@@ -81,19 +81,45 @@ WHEN_LIVE = """    import os
     if os.path.realpath("/srv/guestbook/live").endswith(current_app.config["RELEASE"]):
         raise RuntimeError("ill as soon as it is live")
 """
-#: The variable whose value some variants tell everybody.
+#: The variables whose values some variants tell everybody; the second is longer than a line of the journal may be.
 TOLD = "TOLD_TOKEN"
-TELLS_AT_START = f"""import os
-import sys
+TOLD_LONG = "TOLD_LONG_TOKEN"
+#: As programs do that know of no secret: whole, in a header, in documents, in an address, and as bytes.
+WAYS_TO_TELL = f"""    import base64
+    import json
+    import os
+    import re
+    from html import escape
+    from shlex import quote as quote_for_shell
+    from urllib.parse import quote
 
-told = os.environ["{TOLD}"]
-print(f"as it is: {{told}}", file=sys.stderr)
-print(f"quoted: {{told!r}}", file=sys.stderr)
-raise RuntimeError(f"no service knows {{told}}")
+    told, long = os.environ["{TOLD}"], os.environ["{TOLD_LONG}"]
+    raw = told.encode()
+    ways = [
+        f"no service knows {{told}}",
+        f"quoted: {{told!r}}, in ASCII: {{told!a}}",
+        f"as bytes: {{raw!r}}, as numbers: {{list(raw)}}",
+        "Authorization: Basic " + base64.b64encode(b"api:" + raw).decode(),
+        "Authorization: Bearer " + base64.urlsafe_b64encode(b"user=" + raw + b"&x=y").decode(),
+        "JSON: " + json.dumps({{"token": told}}) + ", and in UTF-8: " + json.dumps([told], ensure_ascii=False),
+        "JSON in JSON: " + json.dumps({{"document": json.dumps({{"token": told}})}}),
+        "asked: http://service/" + quote(told) + "?token=" + re.sub("%..", lambda found: found[0].lower(), quote(told)),
+        "in hexadecimal: " + raw.hex() + ", " + raw.hex().upper(),
+        "on a page: " + escape(told) + ", in a shell: " + quote_for_shell(told),
+        f"at length: {{long}}",
+        f"at length, as JSON: {{json.dumps(long)}}",
+    ]
 """
-TELLS_WHEN_ASKED = f"""    import os
+#: In what it says last, for that is what a play shows of a journal.
+TELLS_AT_START = f"""
+def words():
+{WAYS_TO_TELL}    return "\\n".join(ways)
 
-    return jsonify(problem=f"no service knows {{os.environ['{TOLD}']}}"), 500
+
+raise RuntimeError(words())
+"""
+TELLS_WHEN_ASKED = f"""{WAYS_TO_TELL}
+    return jsonify(problem=ways[0], ways=ways), 500
 """
 WELL = '        status="unavailable" if problem else "ok",\n'
 TELLS_AND_IS_WELL = f'        told=__import__("os").environ["{TOLD}"],\n'
@@ -104,10 +130,10 @@ import types
 
 sys.modules["flask_debugtoolbar"] = types.ModuleType("flask_debugtoolbar")
 """
-GUNICORN_ONLY = """import sys
+GUNICORN_ONLY = """import os
 
-if "gunicorn.arbiter" not in sys.modules:
-    raise RuntimeError("only under Gunicorn")
+if os.getppid() == 1:
+    raise RuntimeError("only in a worker of Gunicorn")
 """
 # All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")

@@ -6,10 +6,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK, mask
 
 from tests.apps import variants
+from tests.leaks import Hunter
 
 LOCK = (variants.EXAMPLE / "requirements.txt").read_text(encoding="utf-8")
 
@@ -107,6 +110,30 @@ def test_leaks_at_start_uses_memory_until_it_is_refused_more(tmp_path: Path) -> 
     done = worker(variants.make("leaks_at_start", tmp_path), START_WITH_LITTLE_MEMORY)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) * 1024 > MEMORY / 2
+
+
+def test_what_tells_at_start_tells_in_many_ways_can_all_be_masked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, long = f"{token_hex(10)}'\"\\ %d & é \n  <$PATH>\\{token_hex(10)}", "~".join(map(str, range(1000, 14_000)))
+    monkeypatch.setenv(variants.TOLD, told)
+    monkeypatch.setenv(variants.TOLD_LONG, long)
+    done = worker(variants.make("tells_at_start", tmp_path), "start()")
+    [_, last] = done.stderr.split("RuntimeError: ")
+    # As journald does it: LineMax= is 48 KiB, and a line that is longer is several.
+    lines = [line[at : at + 48 * 1024] for line in last.splitlines() for at in range(0, len(line), 48 * 1024)]
+    assert done.returncode == 1
+    assert len(lines) < 30
+    said = "\n".join(lines)
+    hunter = Hunter({"told": told, "long": long})
+    ways = {leak.form for leak in hunter.in_bytes("", said.encode()) if leak.secret == "told"}
+    assert {"repr in ASCII", "repr of bytes", "array of bytes", "base64", "hexadecimal"} <= ways
+    assert {"JSON", "JSON in UTF-8", "JSON in JSON", "URL", "URL in lower case", "HTML", "shell"} <= ways
+    assert said.count(long[-4000:]) == 2
+    masked = mask(said, [told, long])
+    assert masked.startswith(f"no service knows {MASK}")
+    assert hunter.in_bytes("", masked.encode()) == []
+    assert len(masked) < 1000
 
 
 def test_the_lock_without_hashes_keeps_its_pins(tmp_path: Path) -> None:

@@ -6,14 +6,27 @@ from __future__ import annotations
 import base64
 import html
 import json
+import random
+import re
 import shlex
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK, SHORTEST, mask, url_parts
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import (
+    CORE,
+    LONG,
+    MASK,
+    PART,
+    SHORTEST,
+    mask,
+    url_parts,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.leaks import QUOTINGS, Hunter, forms
 
 AWKWARD = "p@ss 'w\"ord\\/é&<+😀\n"
 
@@ -115,3 +128,244 @@ def test_no_secret_survives(values: list[str], around: str, form: Callable[[str]
         assert value not in masked
     for text in written:
         assert text not in masked
+
+
+# --- what the hunt looks for is masked -------------------------------------------------------------------------------
+
+
+def characters(count: int, seed: int, alphabet: str = "0123456789abcdef") -> str:
+    return "".join(random.Random(seed).choices(alphabet, k=count))
+
+
+def block(seed: int) -> str:
+    return f"{characters(20, seed)} '\"$HOME`\\ %é&<😀>;{characters(7, -seed)}"
+
+
+def pem() -> str:
+    """As a key in PKCS #8, of 26 lines; no key at all."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    lines = [characters(64, seed, alphabet) for seed in range(100, 126)]
+    return "\n".join([f"-----BEGIN PRIVATE {'KEY'}-----", *lines, f"-----END PRIVATE {'KEY'}-----", ""])
+
+
+SHORT = {
+    "8 characters": "x'\"\\<&é$",
+    "8 plain ones": "hunter2!",
+    "awkward": f"a{AWKWARD.strip()}z",
+    "hexadecimal": characters(40, 1),
+    "lines": "first 'li\\ne' \n\tsecond \"line\"",
+    "URL": f"redis://a:{characters(7, 2)}%27{characters(7, 3)}@db/app",
+}
+LONG_ONES = {"long": "".join(map(block, range(50))), "key": pem(), "long lines": "\n".join(map(block, range(10)))}
+LONGEST = {
+    "64 KiB": "".join(map(block, range(2000)))[: 64 * 1024],
+    "64 KiB of digits": characters(64 * 1024, 4),
+}
+#: Not so long that its parts are masked, and too long for the hunt, which cuts its forms.
+SECRETS = {**SHORT, **LONG_ONES, "127 characters": (block(5) * 3)[: LONG - 1]}
+
+
+def left(text: str, secret: str) -> list[str]:
+    """What the hunt finds in the masked text, which before it was masked had something."""
+    hunter = Hunter({"it": secret})
+    content = text.encode(errors="surrogateescape")
+    assert hunter.in_bytes("", content), "there is nothing to mask"
+    return [leak.form for leak in hunter.in_bytes("", mask(text, [secret]).encode(errors="surrogateescape"))]
+
+
+@pytest.mark.parametrize("name", [*SHORT, *LONG_ONES])
+def test_no_form_that_is_hunted_survives(name: str) -> None:
+    secret = {**SHORT, **LONG_ONES}[name]
+    hunted = secret.partition("KEY-----\n")[2] or secret  # the first line of a key is no secret
+    written = {form.decode(errors="ignore"): kind for form, kind in forms(hunted).items()}
+    assert len(written) > 10
+    masked = mask("\n".join(f"before {form} behind" for form in written), [secret])
+    assert Hunter({"it": hunted}).in_bytes("", masked.encode()) == []
+    assert [kind for kind, line in zip(written.values(), masked.split("\n"), strict=True) if MASK not in line] == []
+
+
+@pytest.mark.parametrize("quoting", QUOTINGS)
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_quoting_saves_a_secret(name: str, quoting: str) -> None:
+    secret = SECRETS[name]
+    written = QUOTINGS[quoting](secret)
+    masked = mask(f"before '{written}' behind", [secret])
+    assert Hunter({"it": secret + "x" * 12}).in_bytes("", masked.encode()) == []
+    if name in SHORT and quoting != "repr in single quotes":
+        assert len(masked) <= len("before '' behind") + len(MASK) * (1 + secret.count("\n"))
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("before", range(3))
+def test_a_secret_inside_a_text_in_base64_is_masked(name: str, before: int) -> None:
+    raw = b"x" * before + f"api:{SECRETS[name]}!".encode()
+    for encoded in (
+        base64.b64encode(raw),
+        base64.urlsafe_b64encode(raw),
+        base64.b64encode(b"z" + base64.b64encode(raw)),
+    ):
+        masked = mask(f"Authorization: Basic {encoded.decode()}.", [SECRETS[name]])
+        assert Hunter({"it": SECRETS[name] + "x" * 12}).in_bytes("", masked.encode()) == []
+        assert masked.startswith("Authorization: Basic ")
+        assert masked.endswith(".")
+        assert len(masked) < 70 or "PRIVATE" in SECRETS[name]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_escapes_are_known_in_either_case_and_mixed(name: str) -> None:
+    secret = SECRETS[name]
+    hexadecimal = secret.encode().hex()
+    mixed = random.Random(0)
+    for written in (
+        re.sub("%..", lambda match: mixed.choice([match[0].lower(), match[0]]), quote(secret, safe="")),
+        re.sub(r"(?<=\\u)....", lambda match: match[0].upper(), json.dumps(secret)[1:-1]),
+        re.sub(r"(?<=\\x)..", lambda match: match[0].upper(), repr(secret.encode())[2:-1]),
+        hexadecimal,
+        hexadecimal.upper(),
+        str(list(secret.encode())),
+    ):
+        masked = mask(f"before {written} behind", [secret])
+        assert Hunter({"it": secret + "x" * 12}).in_bytes("", masked.encode()) == []
+        assert masked.count(MASK) >= 1
+        if name in SHORT:
+            assert len(masked) <= len("before [] behind") + len(MASK)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        r"a/b\u0026\u0027c\u003cd\u003e\u00e9\"e",
+        r"""a/b\u0026'c\u003cd\u003eé\"e""",
+        r"a\/b&'c<d>\u00e9\"e",
+        "a%2Fb%26'c%3Cd%3E%C3%A9%22e",
+        "a%2fb%26'c%3cd%3e%c3%a9%22e",
+        "a/b&amp;&apos;c&lt;d&gt;é&quot;e",
+    ],
+    ids=["Flask's JSON in pages", "Go's JSON", "PHP's JSON", "JavaScript's URL", "the same in lower case", "XML"],
+)
+def test_other_languages_quotings_are_known(written: str) -> None:
+    assert mask(f"it is {written}.", ["a/b&'c<d>é\"e"]) == f"it is {MASK}."
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps(json.dumps(['it\'s\\ "é" 😀'])),
+        json.dumps(json.dumps(['it\'s\\ "é" 😀'], ensure_ascii=False)),
+        json.dumps(json.dumps(['it\'s\\ "é" 😀'], ensure_ascii=False), ensure_ascii=False),
+    ],
+)
+def test_json_in_json_is_known_however_the_two_write_what_is_not_ascii(written: str) -> None:
+    assert mask(written, ['it\'s\\ "é" 😀']) == f'"[\\"{MASK}\\"]"'
+
+
+def test_python_escapes_a_quote_only_where_it_must() -> None:
+    assert mask(repr("it's é\n 12".encode()), ["it's é\n 12"]) == f'b"{MASK}"'
+    assert mask(ascii("it's é\n 12"), ["it's é\n 12"]) == f'"{MASK}"'
+
+
+def test_an_escape_that_begins_before_the_secret_hides_nothing() -> None:
+    assert mask("100%4AB-secret %41", ["4AB-secret"]) == f"100%{MASK} %41"
+
+
+# --- parts of long secrets -------------------------------------------------------------------------------------------
+
+LINE_MAX = 48 * 1024
+PIECES: dict[str, Callable[[str], str]] = {
+    "as journald breaks a line": lambda text: f"it is: {text}"[:LINE_MAX] + "\n" + f"it is: {text}"[LINE_MAX:],
+    "its end on a line of its own": lambda text: f"it is: {text[:-9]}\n{text[-9:]}",
+    "its start on a line of its own": lambda text: f"it is: {text[:9]}\n{text[9:]}",
+    "wrapped": lambda text: "\n".join(text[at : at + 76] for at in range(0, len(text), 76)),
+    "wrapped narrowly, and indented": lambda text: "\n  ".join(text[at : at + 20] for at in range(0, len(text), 20)),
+    "without its end": lambda text: f"it is: {text[: len(text) // 3]}...",
+    "without its start": lambda text: f"it is: ...{text[len(text) // 3 :]}",
+    "some of it": lambda text: f"it is: ...{text[600:700]}...",
+}
+
+
+@pytest.mark.parametrize("cut", PIECES)
+@pytest.mark.parametrize("written", [str, json.dumps, repr, quote])
+@pytest.mark.parametrize("secret", LONGEST.values(), ids=LONGEST)
+def test_a_long_secret_in_pieces_is_masked(secret: str, written: Callable[[str], str], cut: str) -> None:
+    masked = mask(PIECES[cut](written(secret)), [secret])
+    scraps = [scrap.strip("it s:.\n'\"") for scrap in masked.split(MASK)]
+    assert [scrap for scrap in scraps if len(scrap) > 3 or re.search("[0-9a-f]{2}", scrap)] == []
+    assert len(masked) < 100 or "wrapped" in cut
+
+
+@pytest.mark.parametrize("width", [24, 40, 64, 76, 100])
+@pytest.mark.parametrize("written", [str, json.dumps, lambda key: base64.b64encode(key.encode()).decode()])
+def test_a_key_in_lines_of_any_length_is_masked(width: int, written: Callable[[str], str]) -> None:
+    key = written(pem())
+    text = "\n".join(key[at : at + width] for at in range(0, len(key), width))
+    assert left(text, pem()) == []
+    body = "".join(pem().splitlines()[1:-1])
+    masked = mask(text, [pem()]).replace("\n", "")
+    assert not [at for at in range(len(body) - 8) if body[at : at + 9] in masked]
+
+
+def test_a_short_line_of_a_long_secret_is_masked_alone() -> None:
+    secret = f"{block(1) * 4}\n  ab'\\é-cd\n{block(2) * 4}"
+    for line in ("ab'\\é-cd", json.dumps("ab'\\é-cd")[1:-1], base64.b64encode("ab'\\é-cd".encode()).decode()):
+        assert mask(f"line 2 is {line}.", [secret]) == f"line 2 is {MASK}."
+
+
+def test_from_which_length_on_parts_are_masked() -> None:
+    secret = "/".join(characters(7, seed) for seed in range(16))
+    assert len(secret) == LONG - 1
+    assert mask(f"it is {secret[8:64]}", [secret]) == f"it is {secret[8:64]}"
+    secret += "!"
+    for start in range(LONG - PART + 1):
+        assert mask(f"it is <{secret[start : start + PART]}>", [secret]) == f"it is <{MASK}>"
+    assert mask(f"it is <{secret[8 : 8 + PART - 1]}>", [secret]) == f"it is <{secret[8 : 8 + PART - 1]}>"
+
+
+def test_of_a_shorter_secret_a_part_without_punctuation_is_masked() -> None:
+    secret = characters(40, 6)
+    for start in range(len(secret) - CORE + 1):
+        assert mask(f"it is <{secret[start : start + CORE]}>", [secret]) == f"it is <{MASK}>"
+    assert mask(f"it is <{secret[: CORE - 1]}>", [secret]) == f"it is <{secret[: CORE - 1]}>"
+
+
+RULES = f"{'-' * 400}\n{'=' * 70}\n{'-=' * 40}\n{'-=+ ' * 30}\n{'0' * 100}\n{' ' * 100}x\n"
+ORDINARY = [
+    "the worker could not connect to the database",
+    f"-----BEGIN PRIVATE {'KEY'}-----",
+    f"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n-----END PRIVATE {'KEY'}-----",
+    *RULES.splitlines(),
+    "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]",
+]
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_text_is_left_whatever_a_long_secret_has_of_it(text: str) -> None:
+    words = "\n".join(f"{characters(9, seed)} the database of the worker did not answer" for seed in range(50))
+    assert mask(text, [f"{words} {RULES}".replace("\n", " "), *LONG_ONES.values(), *LONGEST.values()]) == text
+
+
+def test_a_rule_inside_of_what_is_masked_is_masked_too() -> None:
+    secret = "".join(f"{characters(30, seed)}{'-' * 300}" for seed in range(40))
+    assert mask(f"it is {secret[:5000]} <", [secret]) == f"it is {MASK} <"
+
+
+SLOW = {
+    **LONGEST,
+    "the same again and again": "abcdefgh'" * 7281,
+    "one character": "a" * 64 * 1024,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_the_longest_secret_costs_no_time(name: str) -> None:
+    secret = SLOW[name]
+    text = f"it is {secret[:LINE_MAX]}\n{secret[LINE_MAX:]} " + "an ordinary line %C3 with \\u00E9\n" * 1000
+    began = time.process_time()
+    mask(text, [secret])
+    assert time.process_time() - began < 1.5  # on a slow machine; a quadratic search takes ten seconds and more
+
+
+def test_a_text_that_is_searched_in_stretches_has_no_gaps() -> None:
+    secret = f"'{characters(30, 7)}'"
+    text = f"{secret}some words;" * 8000
+    assert len(text) > 256 * 1024
+    assert mask(text, [secret]) == f"{MASK}some words;" * 8000

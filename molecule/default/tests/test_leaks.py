@@ -6,9 +6,10 @@ secret in each form: what was shown, logs and callbacks here, the journal, units
 lines of all processes, here and there, while the plays ran. The command lines are sampled a hundred times a second: a
 process that lives for less may be missed.
 
-One secret the app itself tells everybody: it prints it, and repeats it in its health answers. So that one may be in the
-journal of the app's own units, which is nobody's leak, and nowhere else: in what the plays show of that journal and of
-these answers it must be masked. All other secrets must be in no journal at all.
+Two secrets the app itself tells everybody, one of them longer than a line of the journal may be: it prints them, in
+headers, in documents and as bytes, and repeats them in its health answers. So these may be in the journal of the app's
+own units, which is nobody's leak, and nowhere else: in what the plays show of that journal and of these answers they
+must be masked. All other secrets must be in no journal at all.
 
 A hunt that finds nothing must be able to find something: each kind of place has a secret planted by a test of its own.
 """
@@ -59,8 +60,8 @@ CALLBACKS = {
     "ansible.builtin.tree": "ANSIBLE_CALLBACK_TREE_DIR",
     "community.general.log_plays": "ANSIBLE_LOG_FOLDER",
 }
-#: The secret that the app tells everybody.
-TOLD = variants.TOLD
+#: The secrets that the app tells everybody.
+TOLD, TOLD_LONG = variants.TOLD, variants.TOLD_LONG
 
 
 # --- the secrets -----------------------------------------------------------------------------------------------------
@@ -71,6 +72,13 @@ def part() -> str:
     return token_hex(10)
 
 
+def long_secret(characters: int) -> str:
+    """One line. The hunt knows a core in each 500 characters of it: wherever a piece of it stands, it is found."""
+    filler = "~".join(token_hex(7) for _ in range(32))
+    blocks = (f"{part()}'\" \\$%é;{filler}~" for _ in range(characters // len(filler)))
+    return "".join(blocks)[:characters]
+
+
 APP_SECRETS = {
     "SECRET_KEY": f"{part()} '\"$HOME`\\ #%;&<>é{part()}\\n{part()}\\\\",
     # SQLite is given the password, and doesn't mind it.
@@ -78,6 +86,8 @@ APP_SECRETS = {
     "API_TOKEN": f"{part()}'\"'\"'${{HOME}}$(id)\\t%s%%{part()}\n {{{{ 7 * 7 }}}} {{% raw %}} # ;\n\té😀{part()} ",
     "SMTP_PASSWORD": "".join(f"{part()}'\"\\ $%é{'-' * 370}" for _ in range(13))[: 5 * 1024],
     TOLD: f"{part()}'\"\\ %d & é{part()} \n  {part()}<$PATH>\\{part()}",
+    # journald breaks a line after 48 KiB (LineMax=).
+    TOLD_LONG: long_secret(64 * 1024),
 }
 NOTIFY_PASSWORD, NOTIFY_PATH, NOTIFY_TOKEN = part(), part(), part()
 INDEX_PASSWORD, INDEX_PATH = part(), part()
@@ -340,7 +350,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         inventory["the token of the inventory"] = secrets()["API_TOKEN"].split()[0]
         hunter = Hunter({**HUNTED, **keys, **inventory})
         # Another test makes the app print the inventory's.
-        look = partial(hunt, hunter=hunter, quiet=hunter.without([TOLD, *inventory]))
+        look = partial(hunt, hunter=hunter, quiet=hunter.without([TOLD, TOLD_LONG, *inventory]))
         with ThreadPoolExecutor() as pool:
             on_servers = dict(zip(servers(), pool.map(look, servers()), strict=True))
         for command_lines in seen.iterdir():

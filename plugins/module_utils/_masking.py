@@ -390,6 +390,8 @@ class _Stretch:
             if not broken or place == len(form) or self._goes_on_hidden(broken.end(), known):
                 return
             begin = at = broken.end()
+            while place < len(form) and form[place].isspace():  # it went with the break
+                place += 1
 
     def _before(self, at: int, form: str, place: int) -> Iterator[tuple[int, int]]:
         """The same towards the start, without ``at`` and ``place`` themselves."""
@@ -406,6 +408,8 @@ class _Stretch:
             if "\n" not in text[line:at] or place == 0 or self._goes_on_hidden(line - 1, known):
                 return
             end = at = line
+            while place > 0 and form[place - 1].isspace():
+                place -= 1
 
     def _goes_on_hidden(self, at: int, known: int) -> bool:
         """Whether one need not go on there: a part is known, and another search was there before."""

@@ -30,6 +30,11 @@ class Problem:
         return asdict(self)
 
 
+def entries_for(kind: str, subject: str) -> tuple[str, str]:
+    """The entries of flask_app_accepted_findings that mean a finding: all of its kind, or this one only."""
+    return kind, f"{kind}:{subject}"
+
+
 def describe(problems: list[Problem], app: str, host: str) -> str:
     """Render findings as the numbered message that ends the play."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._command import OUT_OF_TIME
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Failure
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import GUNICORN, Releases
@@ -167,7 +167,7 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
         found.append(Failure("database", f"{engine}, as in {name}", ", ".join(seen.databases)))
     if environment != DEVELOPMENT:
         for package in seen.debuggers:
-            if not {DEBUG_TOOLBAR, f"{DEBUG_TOOLBAR}:{package.replace('_', '-')}"} & set(question.accepted):
+            if not {*entries_for(DEBUG_TOOLBAR, package.replace("_", "-"))} & {*question.accepted}:
                 found.append(Failure(f"package {package}", f"not imported in {environment}", "imported"))
     return found
 

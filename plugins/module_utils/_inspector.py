@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Import a Flask app as Gunicorn does and say how it is configured; never a value that could be a secret.
 
-A program of its own, for the Python of the app's venv: it gets the path of a gunicorn.conf.py as its one argument and
-prints one JSON object. What the app itself prints goes to standard error.
+A program of its own, for the Python of the app's venv: it gets the path of a gunicorn.conf.py, and keys of app.config
+that may name the environment, and prints one JSON object. What the app itself prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -45,27 +45,19 @@ _SCHEME = re.compile(r"([A-Za-z][\w.-]*)(\+[\w+.-]*)?\Z", re.ASCII)
 
 def find(thing: Any) -> Any:
     """Return the Flask app inside a WSGI object, or None; where middleware hides it, the only app that there is."""
+    flask = sys.modules.get("flask")
+    kinds = (flask.Flask,) if flask else ()
     seen = thing
     for _ in range(_DEPTH):
-        if _is_app(seen):
+        if isinstance(seen, kinds):
             return seen
         inner = (getattr(seen, name, None) for name in _WRAPPED)
         seen = next((each for each in inner if each is not None), None)
         if seen is None:
             break
     # By its true type: a proxy such as current_app is no second app, and a dead one can't be asked.
-    apps = [each for each in gc.get_objects() if _is_app_type(type(each))]
+    apps = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
     return apps[0] if len(apps) == 1 else None
-
-
-def _is_app(thing: Any) -> bool:
-    flask = sys.modules.get("flask")
-    return flask is not None and isinstance(thing, flask.Flask)
-
-
-def _is_app_type(kind: type) -> bool:
-    flask = sys.modules.get("flask")
-    return flask is not None and issubclass(kind, flask.Flask)
 
 
 def engine(value: Any) -> str:

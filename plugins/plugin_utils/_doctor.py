@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR, DEVELOPMENT
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
@@ -30,7 +30,6 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import unit_variables
 
-DEVELOPMENT = "development"
 #: What every deploy refuses by itself, accepted or not.
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
 #: What only the app itself can tell.

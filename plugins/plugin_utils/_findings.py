@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, entries_for
 
 ERROR = "error"
 WARNING = "warning"
@@ -53,7 +53,7 @@ class Finding:
 
     def is_named_by(self, entry: str) -> bool:
         """Say whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, means this finding."""
-        return entry in (self.id, f"{self.id}:{self.subject}")
+        return entry in entries_for(self.id, self.subject)
 
 
 def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[str] = ()) -> list[Finding]:

@@ -341,21 +341,6 @@ def test_old_keys_as_variables_are_outdated_beside_credentials(layout: Layout) -
     assert destroy(layout) == [old]
 
 
-def test_a_removal_takes_along_the_credentials_that_a_killed_deploy_has_left(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for change in itertools.count(1):
-        layout = prepared(installed(memory / f"{change}", monkeypatch.setattr)).layout
-        live(layout, with_credentials(layout, LIVE, SECOND))
-        ended = not killed(change, lambda layout=layout: with_credentials(layout, TIMES[0], FIRST))  # type: ignore[misc]
-        destroy(layout)
-        holding = [path for path in layout.root.rglob("*") if path.is_file() and FIRST in path.read_text()]
-        assert holding == [], f"change {change}"
-        if ended:
-            break
-    assert change > 30
-
-
 # What holds an old secret
 
 
@@ -502,18 +487,20 @@ def test_a_removal_killed_at_any_instant_and_run_again_ends_the_same(
         assert left(end) == left(ends[-1]), f"change {number}"
 
 
+@pytest.mark.parametrize("deployed", [with_keys, with_credentials])
 def test_a_removal_takes_along_the_keys_that_a_killed_deploy_has_left(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    memory: Path, monkeypatch: pytest.MonkeyPatch, deployed: Callable[[Layout, str, str], str]
 ) -> None:
     for change in itertools.count(1):
         layout = prepared(installed(memory / f"{change}", monkeypatch.setattr)).layout
-        live(layout, with_keys(layout, LIVE, SECOND))
-        ended = not killed(change, lambda layout=layout: with_keys(layout, TIMES[0], FIRST))  # type: ignore[misc]
+        live(layout, deployed(layout, LIVE, SECOND))
+        ended = not killed(change, lambda layout=layout: deployed(layout, TIMES[0], FIRST))  # type: ignore[misc]
         destroy(layout)
         holding = [path for path in layout.root.rglob("*") if path.is_file() and FIRST in path.read_text()]
         assert holding == [], f"change {change}"
         if ended:
             break
+    assert change > 30
 
 
 def test_rollback_to_the_release_before_a_rotation_crosses_no_command(layout: Layout) -> None:

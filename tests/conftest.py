@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the collection importable from the checkout, under the name it has once installed.
-
-Ansible's own loader does it, as in a play: it also finds the collections of site-packages, and the checkout is first.
-"""
+"""What all tests without servers share."""
 
 from __future__ import annotations
 
@@ -12,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-ROOT = Path(__file__).resolve().parents[1]
+import tests.support.collection  # noqa: F401 # its effect is what counts
 
-_AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
+ROOT = Path(__file__).resolve().parents[1]
 
 # The same examples on every run, so that a red run can be had again. GREENLIGHT_EXAMPLES=5000 looks further.
 settings.register_profile(

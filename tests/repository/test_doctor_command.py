@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 ENVIRONMENTS = ("development", "staging", "production")
 PLACES = ("ansible.cfg", "group_vars/", "inventories/", "playbooks/", "roles/", "collections/", "plugins/", "meta/",
-          "galaxy.yml", "examples/", "molecule/shared/", "script/vault-password-client")  # fmt: skip
+          "galaxy.yml", "examples/", "molecule/default/inventory/", "molecule/shared/",
+          "script/vault-password-client")  # fmt: skip
 DATABASE = "sqlite:////var/lib/guestbook/guestbook.db"
 
 
@@ -64,7 +65,7 @@ def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("inventory", [*(f"inventories/{name}" for name in ENVIRONMENTS), "molecule/shared/inventory"])
+@pytest.mark.parametrize("inventory", [*(f"inventories/{name}" for name in ENVIRONMENTS), "molecule/default/inventory"])
 def test_the_inventories_of_this_repository_have_no_error(inventory: str, clone: Path) -> None:
     done = play(clone, inventory, "-e", "flask_app_doctor_format=json")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -257,7 +257,7 @@ def test_the_tags_are_where_the_table_says() -> None:
 
 def test_the_platforms_are_those_of_the_tests() -> None:
     said = section("Supported platforms")
-    hosts = repository.load_yaml("molecule/shared/inventory/hosts.yml")["flask_app"]["hosts"]
+    hosts = repository.load_yaml("molecule/default/inventory/hosts.yml")["flask_app"]["hosts"]
     assert re.findall(r"Debian (\d+)", said) == sorted(name.removeprefix("debian") for name in hosts)
     [core] = re.findall(r"ansible-core ([\d.]+)", said)
     assert core in repository.load_yaml("meta/runtime.yml")["requires_ansible"]

@@ -18,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
 from cryptography import x509
 
-from tests import certificates
+from tests.support import certificates
 
 NGINX = """\
 #!/bin/sh

@@ -11,8 +11,8 @@ from secrets import token_hex
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK, mask
 
-from tests.apps import variants
-from tests.leaks import Hunter
+from tests.support import variants
+from tests.support.leaks import Hunter
 
 LOCK = (variants.EXAMPLE / "requirements.txt").read_text(encoding="utf-8")
 

@@ -33,7 +33,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests import certificates
+from tests.support import certificates
 from tests.unit.edge_machine import put
 from tests.unit.killing import killed
 

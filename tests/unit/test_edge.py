@@ -16,7 +16,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._certificate impo
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls, unused_defaults
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
-from tests import certificates
+from tests.support import certificates
 from tests.unit.edge_machine import EdgeMachine, played, put
 
 SITE = "sites-enabled/shop.conf"

@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Pr
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import DEFAULT_HEADERS, edge_problems
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests import certificates
+from tests.support import certificates
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 NAMES = ["shop.example.org", "www.shop.example.org"]

@@ -21,8 +21,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import leaks
-from tests.leaks import CORE, LONGEST, QUOTINGS, SHORTEST, Hunter, Leak, changed_files, cores, forms, sampled
+from tests.support import leaks
+from tests.support.leaks import CORE, LONGEST, QUOTINGS, SHORTEST, Hunter, Leak, changed_files, cores, forms, sampled
 
 ODD = "p@ss 'w\"ord\\/é&<+% #$HOME`ü"
 #: No core in it, so that only its own forms can find it.

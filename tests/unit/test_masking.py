@@ -26,7 +26,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._masking import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.leaks import QUOTINGS, Hunter, forms
+from tests.support.leaks import QUOTINGS, Hunter, forms
 
 AWKWARD = "p@ss 'w\"ord\\/é&<+😀\n"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, Played, Server, run_play, secrets
+from tests.support import variants
+from tests.support.deployed import APP, ROOT, Played, Server, connect, run_play, secrets, servers
 
 DOCTOR = ROOT / "playbooks/doctor.yml"
 #: For an app whose health page is only "ok".
@@ -51,16 +51,16 @@ def of_live(server: Server) -> list[str]:
     ],
 )
 def test_an_app_that_is_not_what_was_meant_gets_no_traffic(
-    one_server: Server, tmp_path: Path, variant: str, more: dict[str, Any], says: str
+    in_turns: Server, tmp_path: Path, variant: str, more: dict[str, Any], says: str
 ) -> None:
-    live = one_server.live
+    live = in_turns.live
     source = variants.make(variant, tmp_path / "app")
-    done = run_play(limit=one_server.name, flask_app_source_directory=str(source), **more)
+    done = run_play(limit=in_turns.name, flask_app_source_directory=str(source), **more)
     assert done.code != 0
     assert says in done.prose
     assert f"Traffic stays with {live}" in done.prose
-    assert one_server.live == live
-    assert units(one_server) == of_live(one_server)
+    assert in_turns.live == live
+    assert units(in_turns) == of_live(in_turns)
 
 
 def test_an_app_that_falls_back_to_another_database_gets_no_traffic(
@@ -89,27 +89,31 @@ def test_what_an_app_says_as_it_fails_to_be_asked_is_shown(
 # What is proved
 
 
-def test_an_app_whose_health_page_is_only_ok_is_proved(
-    play: Callable[..., Played], server: Server, tmp_path: Path
-) -> None:
+def live() -> dict[str, str]:
+    return {name: connect(name).live for name in servers()}
+
+
+def test_an_app_whose_health_page_is_only_ok_is_proved(play: Callable[..., Played], tmp_path: Path) -> None:
     source = variants.make("not_json", tmp_path / "app")
-    live = server.live
-    done = play(limit=server.name, flask_app_source_directory=str(source), **ONLY_OK)
+    before = live()
+    done = play(flask_app_source_directory=str(source), **ONLY_OK)
     assert done.code == 0, done.output
-    assert server.live != live
-    assert server.ask("/health").body == "ok"
-    again = play(limit=server.name, flask_app_source_directory=str(source), **ONLY_OK)
+    for name in servers():
+        assert connect(name).live != before[name]
+        assert connect(name).ask("/health").body == "ok"
+    again = play(flask_app_source_directory=str(source), **ONLY_OK)
     assert (again.code, again.count("changed")) == (0, 0)
 
 
-def test_an_app_without_a_health_page_is_proved(play: Callable[..., Played], server: Server, tmp_path: Path) -> None:
+def test_an_app_without_a_health_page_is_proved(play: Callable[..., Played], tmp_path: Path) -> None:
     source = variants.make("no_health", tmp_path / "app")
-    live = server.live
-    done = play(limit=server.name, flask_app_source_directory=str(source), **NO_HEALTH)
+    before = live()
+    done = play(flask_app_source_directory=str(source), **NO_HEALTH)
     assert done.code == 0, done.output
-    assert server.live != live
-    assert server.ask("/health").status == 404
-    assert server.ask("/").status == 200  # for everybody, not only for those who may see health
+    for name in servers():
+        assert connect(name).live != before[name]
+        assert connect(name).ask("/health").status == 404
+        assert connect(name).ask("/").status == 200  # for everybody, not only for those who may see health
 
 
 def test_the_page_that_is_asked_for_is_closed_in_maintenance_and_a_deploy_goes_on(

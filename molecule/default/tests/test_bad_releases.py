@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.apps import variants
-from tests.deployed import APP, Played, Server, connect, servers
+from tests.support import variants
+from tests.support.deployed import APP, Played, Server, connect, servers
 
 
 def test_a_release_that_fails_on_one_host_goes_live_on_none(play: Callable[..., Played]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployed import Server, connect, run_play, servers
+from tests.support.deployed import Server, connect, run_play, servers
 
 POINTS = ("before_build", "before_switch", "after_switch", "on_failure")
 

@@ -7,13 +7,13 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import ROOT, Played, Server, connect, run_play
+from tests.support import variants
+from tests.support.deployed import PODMAN, PROJECT, Played, Server, connect, run_play
+from tests.support.refusals import Refusals, host_name, refusals
 
 
 def refused(done: Played, *words: str) -> None:
@@ -87,42 +87,29 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_free_space_mb": 999_999_999},
         ["flask_app_free_space_mb", "Make room"],
     ),
+    "several problems, said at once": (
+        {"flask_app_environment": "stagging", "flask_app_keep_release": 3, "flask_app_free_space_mb": 999_999_999},
+        ["flask_app_keep_release is not", "'stagging'", "flask_app_free_space_mb"],
+    ),
+    "a port that another program holds": (
+        {"flask_app_http_port": 8099},
+        ["flask_app_http_port is 8099", "python3 already listens", "choose another"],
+    ),
+    "a server name that another site has": (
+        {"flask_app_name": "second", "flask_app_server_names": ["taken.test"]},
+        ["flask_app_server_names holds taken.test", "Choose another name"],
+    ),
+    "too old a Python": (
+        {"flask_app_python": "/usr/local/bin/old-python"},
+        ["Python 3.9.2, which is too old", "flask_app_python"],
+    ),
 }
-
-
-@pytest.mark.parametrize("fault", INPUTS)
-def test_the_preflight_refuses(fault: str, one_server: Server) -> None:
-    variables, words = INPUTS[fault]
-    before = one_server.state()
-    refused(run_play(limit=one_server.name, **variables), one_server.name, *words)
-    assert one_server.state() == before
-
-
-@pytest.mark.parametrize(
-    ("variant", "words"),
-    [
-        ("no_lock", ["flask_app_requirements is requirements.txt", "is not there", "uv pip compile"]),
-        ("lock_without_hashes", ["a package has no hash", "--generate-hashes"]),
-        ("no_gunicorn", ["gunicorn is not among the packages", "lock again"]),
-    ],
-)
-def test_the_preflight_refuses_a_source_with(
-    variant: str, words: list[str], one_server: Server, tmp_path: Path
-) -> None:
-    before = one_server.state()
-    source = variants.make(variant, tmp_path / "app")
-    refused(run_play(limit=one_server.name, flask_app_source_directory=str(source)), *words)
-    assert one_server.state() == before
-
-
-def test_all_problems_are_said_at_once(one_server: Server) -> None:
-    done = run_play(
-        limit=one_server.name,
-        flask_app_environment="stagging",
-        flask_app_keep_release=3,
-        flask_app_free_space_mb=999_999_999,
-    )
-    refused(done, "flask_app_keep_release is not", "'stagging'", "flask_app_free_space_mb")
+#: What is wrong with a source -> the variant that has it, and what the message must name.
+SOURCES = {
+    "no lock": ("no_lock", ["flask_app_requirements is requirements.txt", "is not there", "uv pip compile"]),
+    "a lock without hashes": ("lock_without_hashes", ["a package has no hash", "--generate-hashes"]),
+    "a lock without Gunicorn": ("no_gunicorn", ["gunicorn is not among the packages", "lock again"]),
+}
 
 
 @contextmanager
@@ -134,20 +121,36 @@ def on_server(server: Server, begin: str, end: str) -> Iterator[None]:
         server.root(end)
 
 
-def test_a_port_that_another_program_holds_is_refused(one_server: Server) -> None:
+@pytest.fixture(scope="module")
+def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
+    """All of them in one play, which leaves the server as it was."""
+    server = connect("debian13")
+    cases = {case: variables for case, (variables, _) in INPUTS.items()}
+    for case, (variant, _) in SOURCES.items():
+        made = variants.make(variant, tmp_path_factory.mktemp("app") / "app")
+        cases[case] = {"flask_app_source_directory": str(made)}
     listen = "systemd-run --quiet --unit=squatter python3 -m http.server 8099; sleep 1"
-    with on_server(one_server, listen, "systemctl stop squatter"):
-        done = run_play(limit=one_server.name, flask_app_http_port=8099)
-    refused(done, "flask_app_http_port is 8099", "python3 already listens", "choose another")
-
-
-def test_a_server_name_that_another_site_has_is_refused(one_server: Server) -> None:
     site = "server { listen 80; server_name taken.test; return 200 mine; }"
-    begin = f"echo '{site}' > /etc/nginx/sites-enabled/squatter && systemctl reload nginx"
-    with on_server(one_server, begin, "rm /etc/nginx/sites-enabled/squatter && systemctl reload nginx"):
-        done = run_play(limit=one_server.name, flask_app_name="second", flask_app_server_names=["taken.test"])
-        refused(done, "flask_app_server_names holds taken.test", "Choose another name")
-    assert one_server.host.run("test -e /etc/second").rc != 0
+    publish = f"echo '{site}' > /etc/nginx/sites-enabled/squatter && systemctl reload nginx"
+    # An interpreter that says so: Debian 12 and 13 have none as old.
+    old, said = "/usr/local/bin/old-python", '[[3, 9, 2], "cpython-39", "linux-x86_64", "/usr/bin/python3.9"]'
+    server.write(old, f"#!/bin/sh\necho '{said}'\n", umask="022")
+    with (
+        on_server(server, listen, "systemctl stop squatter"),
+        on_server(server, publish, "rm /etc/nginx/sites-enabled/squatter && systemctl reload nginx"),
+        on_server(server, f"chmod 0755 {old}", f"rm {old}"),
+    ):
+        before = server.state()
+        done = refusals(server.name, cases)
+        assert server.state() == before
+    assert "Traceback" not in done.output
+    return done
+
+
+@pytest.mark.parametrize("case", [*INPUTS, *SOURCES])
+def test_the_preflight_refuses(case: str, play_of_refusals: Refusals) -> None:
+    words = {**INPUTS, **SOURCES}[case][1]
+    refused(play_of_refusals.of[case], host_name(case), *words)
 
 
 def test_a_broken_site_of_somebody_else_is_named(one_server: Server) -> None:
@@ -157,32 +160,21 @@ def test_a_broken_site_of_somebody_else_is_named(one_server: Server) -> None:
     refused(done, "not this app's", "bogus_directive", "/etc/nginx/sites-enabled/squatter:1")
 
 
-def test_too_old_a_python_is_refused(one_server: Server) -> None:
-    # An interpreter that says so: Debian 12 and 13 have none as old.
-    old = "/usr/local/bin/old-python"
-    answer = '[[3, 9, 2], "cpython-39", "linux-x86_64", "/usr/bin/python3.9"]'
-    one_server.write(old, f"#!/bin/sh\necho '{answer}'\n", umask="022")
-    with on_server(one_server, f"chmod 0755 {old}", f"rm {old}"):
-        done = run_play(limit=one_server.name, flask_app_python=old)
-    refused(done, "Python 3.9.2, which is too old", "flask_app_python")
-
-
 def test_a_host_without_systemd_is_refused() -> None:
-    podman = ROOT / "script/podman/podman"
-    name = "greenlight-molecule-no-systemd"
+    name = f"{PROJECT}-no-systemd"
     start = ["run", "--detach", "--rm", "--name", name, "localhost/greenlight-server:trixie", "sleep", "120"]
-    subprocess.run([podman, *start], check=True, capture_output=True)
+    subprocess.run([PODMAN, *start], check=True, capture_output=True)
     try:
         done = run_play(
             limit="debian13",
             ansible_connection="containers.podman.podman",
-            ansible_podman_executable=str(podman),
+            ansible_podman_executable=str(PODMAN),
             ansible_host=name,
             ansible_become=False,
             ansible_user="root",
         )
     finally:
-        subprocess.run([podman, "rm", "--force", "--time", "0", name], check=True, capture_output=True)
+        subprocess.run([PODMAN, "rm", "--force", "--time", "0", name], check=True, capture_output=True)
     refused(done, "systemd does not run here", "boots with systemd")
 
 

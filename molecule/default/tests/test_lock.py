@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, Played, Server, run_play
+from tests.support import variants
+from tests.support.deployed import APP, ROOT, Played, Server, run_play
 
 LOCK = f"/run/greenlight/{APP}.lock"
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, connect, run_play, servers
+from tests.support import variants
+from tests.support.deployed import APP, ROOT, connect, run_play, servers
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
 TOLD = f"/var/lib/{APP}/commanded"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, SITE, Played, Server, connect, run_play
 from tests.load.load import Load
+from tests.support import variants
+from tests.support.deployed import APP, ROOT, SITE, Played, Server, connect, run_play
 
 PLAYBOOK = ROOT / "playbooks/rollback.yml"
 

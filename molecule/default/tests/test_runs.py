@@ -10,9 +10,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, SITE, Played, Server, connect, play_environment, secrets, servers
 from tests.load.load import Load
+from tests.support import variants
+from tests.support.deployed import (
+    APP,
+    PODMAN,
+    PROJECT,
+    ROOT,
+    SITE,
+    Played,
+    Server,
+    connect,
+    play_environment,
+    secrets,
+    servers,
+)
 
 
 def test_check_mode_shows_the_change_and_makes_none(play: Callable[..., Played], tmp_path: Path) -> None:
@@ -156,8 +168,7 @@ def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
 
 def test_a_reboot_brings_the_same_release_back_without_ansible(server: Server) -> None:
     live = server.live
-    container = f"greenlight-molecule-{server.name}"
-    subprocess.run([ROOT / "script/podman/podman", "restart", container], check=True, capture_output=True)
+    subprocess.run([PODMAN, "restart", f"{PROJECT}-{server.name}"], check=True, capture_output=True)
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import SITE, Played, Server, ssh
+from tests.support import variants
+from tests.support.deployed import SITE, Played, Server, ssh
 
 SECOND = "second.test"
 REPOSITORY = "/srv/git/second.git"

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.deployed import APP, Server, secrets
+from tests.support.deployed import APP, Server, secrets
 
 
 def properties(server: Server, unit: str) -> dict[str, str]:

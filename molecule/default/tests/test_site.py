@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.deployed import APP, Server
+from tests.support.deployed import APP, Server
 
 
 def test_health_tells_the_environment_that_the_inventory_means(server: Server) -> None:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of this scenario are those of all scenarios."""
+"""The servers of this scenario."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-pytest_plugins = ["tests.deployed"]
+SCENARIO = Path(__file__).resolve().parents[1]
+os.environ["MOLECULE_SCENARIO_NAME"] = SCENARIO.name
+sys.path.insert(0, str(SCENARIO.parents[1]))
+pytest_plugins = ["tests.support.deployed"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Twenty ways to get the edge wrong: each is named, and the site is served as before."""
+"""Ways to get the edge wrong: each is named, and the site is served as before."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import certificate, key, key_pem
-from tests.deployed import SITE, Server, connect, run_play, servers
+from tests.support.certificates import certificate, key, key_pem
+from tests.support.deployed import SITE, Server, connect, run_play, servers
+from tests.support.refusals import Refusals, refusals
 
 KEY = key()
 OTHER = key()
@@ -35,7 +36,7 @@ def acme(directory: str = "https://world.test:14000/dir", name: str = HERE, **mo
     }
 
 
-#: What is wrong -> the variables, and what the message must say.
+#: What is wrong -> the variables, and what the message must say. The preflight finds these.
 INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "bad PEM": (
         provided(flask_app_tls_certificate="-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----"),
@@ -64,27 +65,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "mode that does not exist": ({"flask_app_tls": "letsencrypt"}, ["flask_app_tls", "acme", "letsencrypt"]),
     "ACME server that is no URL": (acme("letsencrypt"), ["flask_app_acme_directory is 'letsencrypt'", "https://"]),
-    "ACME server that is none": (
-        acme("https://world.test:14000/nothing"),
-        ["https://world.test:14000/nothing issued no certificate", "what was served before is still served"],
-    ),
-    "ACME server that does not answer": (
-        acme("https://world.test:1/dir"),
-        ["https://world.test:1/dir issued no certificate", "onnection refused"],
-    ),
-    "name that does not resolve": (
-        acme(name="{{ inventory_hostname }}.nowhere.test"),
-        ["issued no certificate for", ".nowhere.test", "Each name must lead to this host"],
-    ),
-    "ACME server that wants an account": (
-        acme("https://world.test:14001/dir"),
-        ["issued no certificate", "external account binding"],
-    ),
     "half an external account": (acme(flask_app_acme_eab_kid="kid-1"), ["only one is set"]),
-    "snippet with a syntax error": (
-        {"flask_app_nginx_inside": "location = /x { retrun 200; }"},
-        ['unknown directive "retrun"', "/etc/nginx/sites-enabled/guestbook.conf:", "nothing was changed"],
-    ),
     "body size as text": (
         {"flask_app_nginx_body_size_mb": "large"},
         ["flask_app_nginx_body_size_mb", "large", "int"],
@@ -108,6 +89,29 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "preload without subdomains": ({"flask_app_nginx_hsts_preload": True}, ["flask_app_nginx_hsts_subdomains: true"]),
 }
+#: These only show when the site is published.
+LATER: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "ACME server that is none": (
+        acme("https://world.test:14000/nothing"),
+        ["https://world.test:14000/nothing issued no certificate", "what was served before is still served"],
+    ),
+    "ACME server that does not answer": (
+        acme("https://world.test:1/dir"),
+        ["https://world.test:1/dir issued no certificate", "onnection refused"],
+    ),
+    "name that does not resolve": (
+        acme(name="{{ inventory_hostname }}.nowhere.test"),
+        ["issued no certificate for", ".nowhere.test", "Each name must lead to this host"],
+    ),
+    "ACME server that wants an account": (
+        acme("https://world.test:14001/dir"),
+        ["issued no certificate", "external account binding"],
+    ),
+    "snippet with a syntax error": (
+        {"flask_app_nginx_inside": "location = /x { retrun 200; }"},
+        ['unknown directive "retrun"', "/etc/nginx/sites-enabled/guestbook.conf:", "nothing was changed"],
+    ),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,23 +124,45 @@ def deployed() -> Iterator[None]:
     assert run_play().code == 0
 
 
-def refused(says: list[str], **variables: Any) -> None:
+def is_served(server: Server) -> bool:
+    return (server.ask("/health").json["status"], server.curl("/").status) == ("ok", 200)
+
+
+@pytest.fixture(scope="module")
+def play_of_refusals() -> Refusals:
+    """All that the preflight finds, in one play."""
+    server = connect("debian13")
+    before = server.state()
+    done = refusals(server.name, {case: variables for case, (variables, _) in INPUTS.items()})
+    assert server.state() == before
+    assert is_served(server)
+    assert "Traceback" not in done.output
+    assert "PRIVATE KEY" not in done.output
+    return done
+
+
+@pytest.mark.parametrize("case", INPUTS)
+def test_what_is_wrong_is_named_and_nothing_is_touched(case: str, play_of_refusals: Refusals) -> None:
+    done = play_of_refusals.of[case]
+    assert (done.code, "nothing was changed" in done.prose) == (1, True), done.output
+    assert [words for words in INPUTS[case][1] if words not in done.prose] == [], done.output
+
+
+def refused(server: Server, says: list[str], **variables: Any) -> None:
     """Deploy, which must fail with these words, no traceback and no secret; the site is as before."""
-    done = run_play(**variables)
+    done = run_play(limit=server.name, **variables)
     assert done.code != 0, done.output
     for words in says:
         assert words in done.prose, f"{words!r} is not in:\n{done.output}"
     assert "Traceback" not in done.output
     assert "PRIVATE KEY" not in done.output
-    for server in map(connect, servers()):
-        assert server.ask("/health").json["status"] == "ok"
-        assert server.curl("/").status == 200
+    assert is_served(server)
 
 
-@pytest.mark.parametrize("fault", INPUTS)
-def test_what_is_wrong_is_named_and_the_site_is_served(fault: str) -> None:
-    variables, says = INPUTS[fault]
-    refused(says, **variables)
+@pytest.mark.parametrize("case", LATER)
+def test_what_is_wrong_with_a_site_is_named_and_the_old_one_is_served(case: str, in_turns: Server) -> None:
+    variables, says = LATER[case]
+    refused(in_turns, says, **variables)
 
 
 # What is wrong on the server
@@ -150,13 +176,13 @@ def listener(server: Server) -> Callable[[], None]:
     return lambda: server.host.run("systemctl stop squatter")
 
 
-def test_a_port_in_use_is_named_with_its_owner() -> None:
-    ends = [listener(connect(name)) for name in servers()]
+def test_a_port_in_use_is_named_with_its_owner(one_server: Server) -> None:
+    end = listener(one_server)
     try:
-        refused([f"flask_app_https_port is {PORT}, where python3 already listens"], **GOOD, flask_app_https_port=PORT)
+        says = [f"flask_app_https_port is {PORT}, where python3 already listens"]
+        refused(one_server, says, **GOOD, flask_app_https_port=PORT)
     finally:
-        for end in ends:
-            end()
+        end()
 
 
 @pytest.mark.parametrize(
@@ -171,11 +197,9 @@ def test_a_port_in_use_is_named_with_its_owner() -> None:
     ],
     ids=["broken", "same name", "default server"],
 )
-def test_the_site_of_somebody_else_is_named(theirs: str, says: list[str]) -> None:
+def test_the_site_of_somebody_else_is_named(theirs: str, says: list[str], in_turns: Server) -> None:
     try:
-        for name in servers():
-            connect(name).write("/etc/nginx/conf.d/theirs.conf", f"{theirs}\n", umask="022")
-        refused(says, **GOOD, flask_app_tls_redirect=False, flask_app_nginx_body_size_mb=20)
+        in_turns.write("/etc/nginx/conf.d/theirs.conf", f"{theirs}\n", umask="022")
+        refused(in_turns, says, **GOOD, flask_app_tls_redirect=False, flask_app_nginx_body_size_mb=20)
     finally:
-        for name in servers():
-            connect(name).root("rm /etc/nginx/conf.d/theirs.conf")
+        in_turns.root("rm /etc/nginx/conf.d/theirs.conf")

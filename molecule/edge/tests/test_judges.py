@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import judges
-from tests.deployed import APP, Server, run_play
 from tests.load.load import Load
+from tests.support import judges
+from tests.support.deployed import APP, Server, run_play
 
 #: systemd-analyze security: 0 is best, 10 is worst; Debian's own unit has 9.6.
 EXPOSURE = 2.5

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, SITE, Server, run_play
+from tests.support import variants
+from tests.support.deployed import APP, ROOT, SITE, Server, connect, run_play
 
 #: Its name tells its contents, so browsers may keep it.
 FINGERPRINTED = "app.0123456789abcdef.css"
@@ -106,16 +106,6 @@ def test_obsolete_tls_is_refused(server: Server, version: str) -> None:
     assert server.curl("/", f"--tlsv{version}", "--tls-max", version, "--ciphers", "ALL:@SECLEVEL=0").status == 0
 
 
-def test_http3_is_answered_where_nginx_has_it(deployed: dict[str, Any], one_server: Server) -> None:
-    done = run_play(**deployed, flask_app_nginx_http3=True, limit=one_server.name)
-    assert done.code == 0, done.output
-    assert one_server.curl("/").headers["alt-svc"] == 'h3=":443"; ma=86400'
-    one_server.root("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl >/dev/null")
-    said = one_server.root(f"curl -sik --http3-only --resolve {SITE}:443:127.0.0.1 https://{SITE}/ | head -n 1")
-    assert said.startswith("HTTP/3 200")
-    assert run_play(**deployed, limit=one_server.name).code == 0
-
-
 # Headers
 
 
@@ -169,16 +159,6 @@ def test_the_app_believes_of_a_client_what_a_trusted_proxy_tells(server: Server)
     assert (seen["remote"], seen["scheme"]) == ("203.0.113.9", "http")
 
 
-def test_the_app_hears_nothing_of_what_a_client_claims(deployed: dict[str, Any], one_server: Server) -> None:
-    assert run_play(**{**deployed, "flask_app_nginx_trusted_proxies": []}, limit=one_server.name).code == 0
-    forged = ["X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Real-Ip", "Forwarded"]
-    claims = [f"{name}: forged" for name in forged]
-    seen = echo(one_server, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", *claims)
-    assert (seen["remote"] != "203.0.113.9", seen["scheme"]) == (True, "https")
-    assert set(forged).isdisjoint(seen["headers"])
-    assert run_play(**deployed, limit=one_server.name).code == 0
-
-
 def test_nobody_reaches_a_candidate_by_guessing(server: Server) -> None:
     answer = server.curl("/health", "--header", "X-Greenlight-Rehearsal: candidate")
     assert (answer.status, answer.json["release"]) == (200, server.live)
@@ -189,13 +169,6 @@ def test_nobody_reaches_a_candidate_by_guessing(server: Server) -> None:
 def test_the_address_of_a_client_is_the_one_that_a_trusted_proxy_tells(server: Server) -> None:
     server.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
     assert log(server)[-1]["client"] == "203.0.113.9"
-
-
-def test_the_address_that_a_stranger_tells_is_ignored(deployed: dict[str, Any], one_server: Server) -> None:
-    assert run_play(**{**deployed, "flask_app_nginx_trusted_proxies": []}, limit=one_server.name).code == 0
-    one_server.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
-    assert log(one_server)[-1]["client"].startswith("10.")
-    assert run_play(**deployed, limit=one_server.name).code == 0
 
 
 def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server) -> None:
@@ -266,26 +239,6 @@ def test_text_is_sent_compressed(server: Server, coding: str) -> None:
 # Limits, and who may ask for the health page
 
 
-def test_the_health_page_is_for_the_listed_networks(deployed: dict[str, Any], one_server: Server) -> None:
-    assert one_server.curl("/health").status == 200
-    done = run_play(**deployed, flask_app_nginx_health_networks=[], limit=one_server.name)
-    assert done.code == 0, done.output
-    assert one_server.curl("/health").status == 403
-    assert run_play(**deployed, limit=one_server.name).code == 0
-
-
-def test_a_rate_limit_answers_429_beyond_it_and_never_for_static_files(
-    deployed: dict[str, Any], one_server: Server
-) -> None:
-    done = run_play(**deployed, flask_app_nginx_rate_limit=5, limit=one_server.name)
-    assert done.code == 0, done.output
-    answers = [one_server.curl("/").status for _ in range(40)]
-    assert answers[:10] == [200] * 10  # the burst is twice the rate
-    assert 429 in answers
-    assert {one_server.curl("/static/plain.css").status for _ in range(20)} == {200}
-    assert run_play(**deployed, limit=one_server.name).code == 0
-
-
 def test_a_body_above_the_limit_is_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"x" * (17 * 2**20))
     assert server.curl("/upload", "--data-binary", f"@{tmp_path}/body").status == 413
@@ -328,3 +281,54 @@ def test_maintenance_shows_a_page_and_leaves_health_and_deploys_alone(
         done = run_play(playbook=MAINTENANCE, limit=one_server.name, flask_app_maintenance=False)
         assert (done.code, done.count("changed")) == (0, changed), done.output
     assert one_server.curl("/").status == 200
+
+
+# The site with other settings, on one of the servers, from here to the end of this file
+
+OTHERWISE: dict[str, Any] = {
+    "flask_app_nginx_http3": True,
+    "flask_app_nginx_trusted_proxies": [],
+    "flask_app_nginx_health_networks": [],
+    "flask_app_nginx_rate_limit": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def otherwise(deployed: dict[str, Any]) -> Server:
+    server = connect("debian13")
+    assert server.curl("/health").status == 200
+    done = run_play(**{**deployed, **OTHERWISE}, limit=server.name)
+    assert done.code == 0, done.output
+    return server
+
+
+# The first of them: nothing was asked before.
+def test_a_rate_limit_answers_429_beyond_it_and_never_for_static_files(otherwise: Server) -> None:
+    answers = [otherwise.curl("/").status for _ in range(40)]
+    assert answers[:10] == [200] * 10  # the burst is twice the rate
+    assert 429 in answers
+    assert {otherwise.curl("/static/plain.css").status for _ in range(20)} == {200}
+
+
+def test_http3_is_answered_where_nginx_has_it(otherwise: Server) -> None:
+    otherwise.root("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl >/dev/null")
+    assert otherwise.curl("/").headers["alt-svc"] == 'h3=":443"; ma=86400'
+    said = otherwise.root(f"curl -sik --http3-only --resolve {SITE}:443:127.0.0.1 https://{SITE}/ | head -n 1")
+    assert said.startswith("HTTP/3 200")
+
+
+def test_the_app_hears_nothing_of_what_a_client_claims(otherwise: Server) -> None:
+    forged = ["X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Real-Ip", "Forwarded"]
+    claims = [f"{name}: forged" for name in forged]
+    seen = echo(otherwise, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", *claims)
+    assert (seen["remote"] != "203.0.113.9", seen["scheme"]) == (True, "https")
+    assert set(forged).isdisjoint(seen["headers"])
+
+
+def test_the_address_that_a_stranger_tells_is_ignored(otherwise: Server) -> None:
+    otherwise.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
+    assert log(otherwise)[-1]["client"].startswith("10.")
+
+
+def test_the_health_page_is_for_the_listed_networks(otherwise: Server) -> None:
+    assert otherwise.curl("/health").status == 403

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import certificate, issuer, key, key_pem, served
-from tests.deployed import APP, DIRECTORY, Played, Server, connect, run_play, servers
 from tests.load.load import HALVES, Load
+from tests.support.certificates import certificate, issuer, key, key_pem, served
+from tests.support.deployed import APP, DIRECTORY, Played, Server, connect, run_play, servers
 
 #: Each server has a name of its own, by which the ACME server finds it.
 NAMED: dict[str, Any] = {"flask_app_server_names": ["{{ inventory_hostname }}.guestbook.test"]}

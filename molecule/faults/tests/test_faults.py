@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, SITE, connect, run_play, servers
-from tests.faults import Trial, all_servers, on_all, run_until
 from tests.load.load import Result
-from tests.rotation import make_vault, rotation
+from tests.support import variants
+from tests.support.deployed import APP, PODMAN, PROJECT, ROOT, SITE, connect, run_play
+from tests.support.faults import Trial, all_servers, at_work, limit, live, on_all, run_until
+from tests.support.rotation import make_vault, rotation
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
 
@@ -72,14 +72,15 @@ def test_rollback(trial: Trial) -> None:
     trial.expect(live="new", code=0)
 
 
+@pytest.mark.both
 def test_rotation(trial: Trial) -> None:
     make_vault()
     assert run_play().code == 0
-    trial.before = {name: connect(name).live for name in servers()}
+    trial.before = live()
     with trial.users():
         for step in ("start", "finish", "finish"):
             trial.run(**rotation(step))
-    now = {name: connect(name).live for name in servers()}
+    now = live()
     for each in trial.results.values():  # the release between the two steps is a good one too
         for result in each:
             for middle in set(result.by_release) - {*trial.before.values(), *now.values()}:
@@ -272,9 +273,9 @@ def test_ssh_connection_cut(trial: Trial, tmp_path: Path) -> None:
 
     def cut(_process: subprocess.Popen[str]) -> None:
         time.sleep(0.5)
-        for name in servers():
+        for name in at_work():
             # By the container's own door: SSH is what is cut.
-            command = [str(ROOT / "script/podman/podman"), "exec", f"greenlight-molecule-{name}"]
+            command = [str(PODMAN), "exec", f"{PROJECT}-{name}"]
             subprocess.run([*command, "pkill", "-KILL", "-f", "^sshd.*deploy"], check=False, capture_output=True)
 
     with trial.users():
@@ -304,10 +305,7 @@ def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGSTOP)  # the run waits where it is until the servers are back
         ended.set()
         users.join()
-        restarts = [
-            subprocess.Popen([ROOT / "script/podman/podman", "restart", f"greenlight-molecule-{name}"], stdout=-3)
-            for name in servers()
-        ]
+        restarts = [subprocess.Popen([PODMAN, "restart", f"{PROJECT}-{name}"], stdout=-3) for name in at_work()]
         assert [restart.wait() for restart in restarts] == [0] * len(restarts)
         os.killpg(process.pid, signal.SIGCONT)
 
@@ -375,6 +373,6 @@ def test_clock_set_back_an_hour(trial: Trial, tmp_path: Path) -> None:
     trial.expect(live="new", code=0, again=0)
     for server in all_servers():
         assert server.live.startswith(earlier)
-    back = run_play(playbook=ROLLBACK)
+    back = run_play(playbook=ROLLBACK, **limit())
     assert back.code == 0, back.output
-    assert {name: connect(name).live for name in servers()} == trial.before
+    assert live() == trial.before

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.apps import variants
-from tests.deployed import APP, ROOT, Played, run_play
-from tests.faults import Trial, all_servers, changes_of, kill_run, killer, run_until, state
-from tests.rotation import keys, make_vault, rotation
+from tests.support import variants
+from tests.support.deployed import APP, ROOT, Played, run_play
+from tests.support.faults import Trial, all_servers, changes_of, kill_run, killer, limit, live, run_until, state
+from tests.support.rotation import keys, make_vault, rotation
+
+pytestmark = pytest.mark.killed
 
 #: A task's line -> what is killed there; each is somewhere in the middle of its step.
 STEPS = [
@@ -93,7 +95,7 @@ def reference_with_venv(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
     """Deploy, hurt; deploy again; and compare."""
     variables = wanted(tmp_path, venv=reference.venv)
-    trial.before = {server.name: server.live for server in all_servers()}
+    trial.before = live()
     with trial.users():
         trial.runs.append(hurt(variables))
         trial.run(**variables)
@@ -113,7 +115,7 @@ def killed_in(module: str, change: int) -> Callable[[dict[str, Any]], Played]:
 
     def hurt(variables: dict[str, Any]) -> Played:
         with killer(module, change):
-            return run_play(**variables)
+            return run_play(**{**limit(), **variables})
 
     return hurt
 
@@ -148,6 +150,7 @@ def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, tria
     kill_the_run(reference_with_venv, trial, "venv | Build it", tmp_path)
 
 
+@pytest.mark.killed(module="venv")
 @pytest.mark.parametrize("where", ["middle", "last"])
 def test_venv_module_killed(reference_with_venv: Reference, trial: Trial, where: str, tmp_path: Path) -> None:
     kill_the_module(reference_with_venv, trial, "venv", where, tmp_path)
@@ -192,7 +195,7 @@ class Way:
         """Go it, hurt; go it again; and compare."""
         self.prepare(tmp_path)
         before = told()
-        trial.before = {server.name: server.live for server in all_servers()}
+        trial.before = live()
         with trial.users():
             trial.runs.append(hurt(self.variables))
             trial.run(**self.variables)
@@ -239,6 +242,7 @@ def new_key(tmp_path_factory: pytest.TempPathFactory) -> Way:
     return Way.tried(prepare, {**rotation("start"), **ROTATION}, tmp_path_factory.mktemp("rotation"))
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     "step", ["rotate | Change the keys", "rotate | Make the release", "switch | Move", "retire | Stop", "unlock | Give"]
 )
@@ -248,6 +252,8 @@ def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) 
     assert len(keys()[1]) == 1  # no third key, and the old one is not lost
 
 
+@pytest.mark.both
+@pytest.mark.killed(module="rotated_release")
 def test_module_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
     last = new_key.changes["rotated_release"]
     trial.fault = f"module of a rotation killed: rotated_release, change {last} of {last}"

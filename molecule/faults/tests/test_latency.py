@@ -6,14 +6,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.apps import variants
-from tests.deployed import SITE, connect, run_play
-from tests.faults import NOTES
+import pytest
+
 from tests.load.load import Latency, Load
+from tests.support import variants
+from tests.support.deployed import SITE, connect, run_play
+from tests.support.faults import NOTES
 
 ROUNDS = 3
 
 
+@pytest.mark.alone
 def test_a_good_deploy_less_than_doubles_the_p99(tmp_path: Path) -> None:
     """Held against a server at rest on the same busy machine: the other one is deployed meanwhile.
 

@@ -7,13 +7,19 @@ A pytest plugin: the conftest.py of each Molecule scenario names it.
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import hashlib
 import http.client
 import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +27,15 @@ import pytest
 import testinfra
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-INVENTORY = ROOT / "molecule/shared/inventory"
-DIRECTORY = ROOT / "build/molecule"
+ROOT = Path(__file__).resolve().parents[2]
+#: Each scenario has servers of its own, so that two scenarios can run side by side.
+SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
+INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+#: Keys, secrets and certificates that were made for these servers.
+DIRECTORY = ROOT / "build/molecule" / SCENARIO
+PODMAN = ROOT / "script/podman/podman"
+#: Before the name of each container, and the name of their network.
+PROJECT = f"greenlight-test-{SCENARIO}"
 SITE = "guestbook.test"
 APP = "guestbook"
 CURL = ("curl", "--silent", "--include", "--insecure", "--max-time", "30")
@@ -148,6 +160,13 @@ def one_server() -> Server:
     return connect("debian13")
 
 
+@pytest.fixture
+def in_turns(request: pytest.FixtureRequest) -> Server:
+    """For what goes the same way on both Debians: one test on this one, the next on that one."""
+    names = sorted(servers())
+    return connect(names[request.session.items.index(request.node) % len(names)])
+
+
 @dataclass(frozen=True)
 class Played:
     """A finished run of the play."""
@@ -165,6 +184,15 @@ class Played:
         return " ".join(self.output.split())
 
 
+@functools.cache
+def payloads() -> Path:
+    """Where packed modules are kept for the next play: one directory for each state of what they are packed from."""
+    digest = hashlib.sha256(f"{sys.version}{version('ansible-core')}".encode())
+    for path in sorted((ROOT / "plugins").rglob("*.py")):
+        digest.update(f"{path}{path.read_text(encoding='utf-8')}".encode())
+    return ROOT / "build/payloads" / digest.hexdigest()[:16]
+
+
 def play_environment() -> dict[str, str]:
     """The environment of the user's command: the repository's settings, not those that Molecule runs us under."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
@@ -173,6 +201,8 @@ def play_environment() -> dict[str, str]:
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_VAULT_IDENTITY_LIST": f"test@{ROOT}/molecule/shared/unused-vault-password",
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/support/callbacks"),
+        "GREENLIGHT_PAYLOADS": str(payloads()),
     }
 
 
@@ -211,6 +241,34 @@ def secrets() -> dict[str, str]:
         "SECRET_KEY": (DIRECTORY / "secret_key").read_text().strip(),
         "API_TOKEN": f"{token} '\"$HOME`\\ #%;é",
     }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: measures time, so no test of another scenario runs beside it")
+
+
+@contextmanager
+def locked(name: str, kind: int) -> Iterator[None]:
+    """Hold a lock that all scenarios of this checkout share."""
+    with (ROOT / "build" / name).open("w") as file:
+        fcntl.flock(file, kind)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test that is marked ``alone`` wait for those of other scenarios, and these for it.
+
+    Who wants to be alone holds the door while it waits, so that no other test begins meanwhile.
+    """
+    with ExitStack() as stack:
+        if item.get_closest_marker("alone"):
+            stack.enter_context(locked("tests.door", fcntl.LOCK_EX))
+            stack.enter_context(locked("tests.room", fcntl.LOCK_EX))
+        else:
+            with locked("tests.door", fcntl.LOCK_SH):
+                stack.enter_context(locked("tests.room", fcntl.LOCK_SH))
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

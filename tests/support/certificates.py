@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.deployed import Server
+from tests.support.deployed import Server
 
 
 def key() -> ec.EllipticCurvePrivateKey:

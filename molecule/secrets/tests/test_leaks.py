@@ -33,10 +33,9 @@ from typing import Any
 
 import pytest
 
-from tests import leaks, rotation
-from tests.apps import variants
-from tests.certificates import certificate, key, key_pem
-from tests.deployed import (
+from tests.support import leaks, rotation, variants
+from tests.support.certificates import certificate, key, key_pem
+from tests.support.deployed import (
     APP,
     DIRECTORY,
     INVENTORY,
@@ -52,7 +51,7 @@ from tests.deployed import (
     servers,
     ssh,
 )
-from tests.leaks import Hunter, Leak
+from tests.support.leaks import Hunter, Leak
 
 #: Callbacks that write down what they are told, each in a directory of its own.
 CALLBACKS = {
@@ -171,7 +170,7 @@ class Run:
     Args:
         says: words of the output, where line breaks count as blanks.
         fails: whether it must fail.
-        variant: the app's source, one of tests/apps/variants.py; empty for none.
+        variant: the app's source, one of tests/support/variants.py; empty for none.
         secret: variables with secrets in them, over those of all plays.
         options: of the command.
         variables: further variables, which are no secrets.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.deployed import APP, Server
+from tests.support.deployed import APP, Server
 
 
 def test_the_environment_file_is_roots_alone(server: Server) -> None:

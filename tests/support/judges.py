@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import json
 import os
@@ -13,13 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.deployed import DIRECTORY, ROOT
+import pytest
+
+from tests.support.deployed import DIRECTORY, PODMAN, PROJECT, ROOT
 
 VENV = ROOT / "build/judges-venv"
-OBSERVATORY = ROOT / "build/observatory/node_modules/@mdn/mdn-http-observatory"
-RESOLVE = ROOT / "tests/judges/resolve.cjs"
-PODMAN = ROOT / "script/podman/podman"
-PROJECT = "greenlight-molecule"
+OBSERVATORY = ROOT / "build/observatory"
+RESOLVE = ROOT / "tests/support/observatory/resolve.cjs"
 #: The roots of the certificates that molecule/edge/prepare.yml's authorities issue.
 ROOTS = DIRECTORY / "world-roots.pem"
 #: Seconds that a judge may take at the very most.
@@ -28,15 +27,13 @@ JUDGE_SECONDS = 120
 GIXY_SKIPS = "try_files_is_evil_too"
 
 
-@functools.cache
-def install() -> None:
-    """Install the judges; quick where they are there already."""
-    done = subprocess.run([ROOT / "script/judges"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def need(directory: Path) -> None:
+    """Fail where script/judges has not filled this directory; script/test calls it before all tests."""
+    if not (directory / "greenlight-pins").exists():
+        pytest.fail(f"{directory.relative_to(ROOT)} is missing. Fix: script/judges", pytrace=False)
 
 
 def run(*command: str | Path, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    install()
     return subprocess.run(
         command,
         input=text,
@@ -61,6 +58,7 @@ def sslyze(name: str, address: str, port: int = 443, ca: Path = ROOTS) -> dict[s
 
     ``compliant`` is the verdict, ``text`` says why, ``scan`` has everything that was measured.
     """
+    need(VENV)
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "scan.json")
         options = ["--mozilla_config=intermediate", f"--certinfo_ca_file={ca}", f"--json_out={output}"]
@@ -97,6 +95,7 @@ def gixy(configuration: str) -> list[dict[str, Any]]:
 
 
 def run_gixy(configuration: str, *options: str) -> list[dict[str, Any]]:
+    need(VENV)
     done = run(VENV / "bin/gixy", "--format=json", *options, "-", text=configuration)
     assert done.returncode in {0, 1}, done.stdout + done.stderr  # 1: it found something
     return list(json.loads(done.stdout))
@@ -107,8 +106,11 @@ def observatory(name: str, address: str, ca: Path = ROOTS) -> dict[str, Any]:
 
     ``grade``, ``score``, ``passed`` of ``quantity`` tests; ``failed`` has the others by name, with the reason.
     """
+    need(VENV)
+    need(OBSERVATORY)
+    scanner = OBSERVATORY / "node_modules/@mdn/mdn-http-observatory/src/scan.js"
     done = run(
-        *(VENV / "bin/node", "--require", RESOLVE, OBSERVATORY / "src/scan.js", name),
+        *(VENV / "bin/node", "--require", RESOLVE, scanner, name),
         JUDGE_HOSTS=f"{name}={address}",
         NODE_EXTRA_CA_CERTS=str(ca),
         NO_PROXY="*",

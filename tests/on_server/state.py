@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """On a test server: print all that a deploy leaves, in words that are the same for every deploy that left the same.
 
-Ids and digests are replaced by whose they are; times and durations are left out. Fed to the server's Python by
-tests/faults.py, with the app's name and the number of ledger lines to leave out (-1: those before the live release).
+Ids and digests are replaced by whose they are; times and durations are left out. tests/support/faults.py gives it to
+the server's Python, with the app's name and the number of ledger lines to leave out; -1 leaves out those before the
+live release.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.deployed import DIRECTORY, ROOT, Played, play_environment, run_play, secrets
+from tests.support.deployed import DIRECTORY, ROOT, Played, play_environment, run_play, secrets
 
 ROTATE = ROOT / "playbooks/rotate.yml"
 VAULT = DIRECTORY / "rotation.yml"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployed import APP, ROOT, Played, Server, connect, run_play, secrets
+from tests.support.deployed import APP, ROOT, Played, Server, connect, run_play, secrets
 
 PLAYBOOK = ROOT / "playbooks/verify.yml"
 BY_HAND = "set-by-hand-and-secret"

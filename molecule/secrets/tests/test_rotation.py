@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployed import APP, SITE, Server, connect, run_play
-from tests.rotation import ansible_vault, inventory, keys, make_vault, rotate
+from tests.support.deployed import APP, SITE, Server, connect, run_play, servers
+from tests.support.rotation import ansible_vault, inventory, keys, make_vault, rotate
 
 NAME = "A visitor with a session"
 
@@ -40,26 +40,33 @@ def vault() -> Iterator[Path]:
     assert run_play().code == 0
 
 
-def test_sessions_survive_a_new_key_and_end_with_the_old_one(server: Server) -> None:
-    """On each server in turn, each time from the state before."""
-    old = sign(server)
-    assert is_known(server, old)
-    before = json.loads(server.root(f"cat /srv/{APP}/live/release.json"))
+def manifests() -> dict[str, dict[str, str]]:
+    """What the live release of each server is made of."""
+    return {name: json.loads(connect(name).root(f"cat /srv/{APP}/live/release.json")) for name in servers()}
+
+
+def test_sessions_survive_a_new_key_and_end_with_the_old_one() -> None:
+    visited = [connect(name) for name in servers()]
+    old = {server.name: sign(server) for server in visited}
+    assert all(is_known(server, old[server.name]) for server in visited)
+    before = manifests()
 
     done = rotate("start")
     assert done.code == 0, done.output
     assert "-e flask_app_rotation_step=finish" in done.prose
-    new = sign(server)
-    assert is_known(server, old)
-    assert is_known(server, new)
-    after = json.loads(server.root(f"cat /srv/{APP}/live/release.json"))
-    assert after["release"] != before["release"]
+    new = {server.name: sign(server) for server in visited}
+    for server in visited:
+        assert is_known(server, old[server.name])
+        assert is_known(server, new[server.name])
     same = ("source", "venv", "revision", "environment")
-    assert [after[name] for name in same] == [before[name] for name in same]
+    for name, after in manifests().items():
+        assert after["release"] != before[name]["release"]
+        assert [after[key] for key in same] == [before[name][key] for key in same]
 
     assert rotate("finish").code == 0
-    assert is_known(server, new)
-    assert not is_known(server, old)
+    for server in visited:
+        assert is_known(server, new[server.name])
+        assert not is_known(server, old[server.name])
 
 
 def test_the_inventory_and_the_servers_agree_after_each_step(vault: Path) -> None:
@@ -85,16 +92,18 @@ def test_an_interrupted_rotation_goes_on_with_the_same_key(one_server: Server) -
     assert rotate("finish").code == 0
 
 
-def test_purge_leaves_no_old_key_on_the_servers(server: Server) -> None:
+def test_purge_leaves_no_old_key_on_the_servers() -> None:
     old = keys()[0]
     assert rotate("start").code == 0
     assert rotate("finish").code == 0
-    assert old in server.root(f"cat /etc/{APP}/releases/*.env")
+    for server in map(connect, servers()):
+        assert old in server.root(f"cat /etc/{APP}/releases/*.env")
     done = rotate("purge")
     assert done.code == 0, done.output
-    assert old not in server.root(f"cat /etc/{APP}/releases/*.env")
-    assert server.host.run(f"grep -rlF -- '{old}' /etc/{APP} /srv/{APP}").stdout == ""
-    assert server.ask().status == 200
+    for server in map(connect, servers()):
+        assert old not in server.root(f"cat /etc/{APP}/releases/*.env")
+        assert server.host.run(f"grep -rlF -- '{old}' /etc/{APP} /srv/{APP}").stdout == ""
+        assert server.ask().status == 200
 
 
 def test_no_key_is_shown() -> None:

@@ -2,7 +2,7 @@
 """On a test server: kill a module of the collection with SIGKILL just before one of its changes to the host.
 
 Python imports this at each start, by a .pth file. An audit hook sees every change to the disk and every program that
-is started; which module is at work the stack tells. Copied to the server by tests/faults.py, which takes it away again.
+is started; which module is at work the stack tells. tests/support/faults.py copies this to the server and removes it.
 """
 
 from __future__ import annotations

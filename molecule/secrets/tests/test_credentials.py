@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.deployed import APP, ROOT, Played, Server, connect, run_play, secrets, servers
-from tests.rotation import keys, make_vault, rotation
+from tests.support.deployed import APP, ROOT, Played, Server, connect, run_play, secrets, servers
+from tests.support.rotation import keys, make_vault, rotation
 
 AS_CREDENTIALS: dict[str, Any] = {"flask_app_secrets_as": "credentials"}
 VERIFY = ROOT / "playbooks/verify.yml"
@@ -76,17 +76,20 @@ def test_again_changes_nothing(play: Callable[..., Played]) -> None:
     assert (check.code, check.count("changed")) == (0, 0)
 
 
-def test_verify_finds_no_drift_and_finds_a_file_that_was_edited(play: Callable[..., Played], server: Server) -> None:
-    given = {"playbook": VERIFY, "limit": server.name, **AS_CREDENTIALS}
+def test_verify_finds_no_drift_and_finds_a_file_that_was_edited(play: Callable[..., Played]) -> None:
+    given = {"playbook": VERIFY, **AS_CREDENTIALS}
     assert play(**given).code == 0
-    path = f"/etc/{APP}/releases/{server.live}.credentials/API_TOKEN"
-    server.root(f"cp -p {path} /root/kept && echo -n edited >> {path}")
+    edited = {name: f"/etc/{APP}/releases/{connect(name).live}.credentials/API_TOKEN" for name in servers()}
+    for name, path in edited.items():
+        connect(name).root(f"cp -p {path} /root/kept && echo -n edited >> {path}")
     try:
         done = play(**given)
         assert done.code != 0
         assert "API_TOKEN has another value as credentials of the process" in done.prose
+        assert done.count("failed") == len(edited)
     finally:
-        server.root(f"cp -p /root/kept {path} && rm /root/kept")
+        for name, path in edited.items():
+            connect(name).root(f"cp -p /root/kept {path} && rm /root/kept")
 
 
 def test_a_release_command_gets_them_too(play: Callable[..., Played], one_server: Server) -> None:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The fault table: what users notice, row by row, while a deploy goes wrong. A plugin of pytest, for one scenario.
 
-Each row is one trial on all test servers at once. Users ask both of them from before its start to after its end, and
-every request is counted. The rows end as a table on the screen and in ``build/faults.txt``.
+Users ask the servers of a row from before its start to after its end, and every request is counted. The rows end as a
+table on the screen and in ``build/faults.txt``.
+
+GREENLIGHT_FAULTS chooses what is tried: ``all`` (the default) tries every row on all servers; ``tenth:N`` tries every
+row on one of the servers, in turns, and of the killed runs those of one tenth, so that ten of them are all;
+``module:NAME`` tries the rows in which that module is killed.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deployed import (
+from tests.load.load import Load, Result
+from tests.support.deployed import (
     APP,
     PLAY_SECONDS,
     ROOT,
@@ -35,10 +39,10 @@ from tests.deployed import (
     servers,
     ssh,
 )
-from tests.load.load import Load, Result
 
-#: Requests per second, shared by the servers, as many as one machine of two processors plays beside their deploys.
-RATE = 200.0
+#: Requests per second and server, as many as one machine of two processors plays beside the deploys of two.
+RATE = 100.0
+CHOICE, _, CHOSEN = os.environ.get("GREENLIGHT_FAULTS", "all").partition(":")
 TABLE = ROOT / "build/faults.txt"
 COLUMNS = ("fault", "server", "requests", "failed", "by a bad release", "answers at the end", "exit", "says", "again")
 
@@ -51,8 +55,52 @@ class Row:
 
 
 ROWS: list[Row] = []
-#: What stands below the table.
+#: Lines below the table.
 NOTES: list[str] = []
+#: The servers of the row at work; between rows, and in fixtures of a module, all of them.
+_AT_WORK: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "killed: one of the many rows in which a run is killed")
+    config.addinivalue_line("markers", "both: a row that needs all servers")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the rows that GREENLIGHT_FAULTS asks for. A tenth is a block of rows, because neighbors share a fixture."""
+    kept = list(items)
+    if CHOICE == "tenth":
+        killed = [item for item in items if item.get_closest_marker("killed")]
+        start, end = (len(killed) * (int(CHOSEN) + more) // 10 for more in (0, 1))
+        kept = [item for item in items if item not in killed or item in killed[start:end]]
+    elif CHOICE == "module":
+        kept = [item for item in items if CHOSEN in (_parameters(item).get("module"), _marked_module(item))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
+
+
+def _marked_module(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("killed")
+    return str(marker.kwargs.get("module", "")) if marker else ""
+
+
+def at_work() -> list[str]:
+    """Names of the servers of the row at work."""
+    return _AT_WORK or list(servers())
+
+
+@pytest.fixture(autouse=True)
+def _servers_of_the_row(request: pytest.FixtureRequest) -> Iterator[None]:
+    if CHOICE == "tenth" and not request.node.get_closest_marker("both"):
+        names = list(servers())
+        number = request.session.items.index(request.node) + int(CHOSEN)
+        _AT_WORK[:] = [names[number % len(names)]]
+    yield
+    _AT_WORK.clear()
 
 
 @dataclass
@@ -73,15 +121,14 @@ class Trial:
 
     def run(self, *options: str, **variables: Any) -> Played:
         """Run the play once; the first run is the one that the table tells of, the last the one done again."""
-        self.runs.append(run_play(*options, **variables))
+        self.runs.append(run_play(*options, **{**limit(), **variables}))
         return self.runs[-1]
 
     @contextmanager
     def users(self) -> Iterator[None]:
         """Let users ask all servers during the block and a second longer, so that what comes late is seen."""
-        names = servers()
         with ExitStack() as stack:
-            loads = {name: stack.enter_context(Load(connect(name).url, SITE, RATE / len(names))) for name in names}
+            loads = {name: stack.enter_context(Load(connect(name).url, SITE, RATE)) for name in at_work()}
             yield
             time.sleep(1)
         for name, load in loads.items():
@@ -106,7 +153,7 @@ class Trial:
             may_fail: of a result, how many failures this fault can't spare anybody.
         """
         wrong = []
-        for name in servers():
+        for name in at_work():
             server = connect(name)
             now = server.ask().json["release"]
             good = {self.before[name], now} if live == "new" else {self.before[name]}
@@ -156,7 +203,7 @@ def _same(code: int, wanted: int) -> bool:
 def trial(request: pytest.FixtureRequest) -> Trial:
     """The trial of this test; its name is the parameter's or the function's."""
     name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
-    return Trial(name.replace("_", " "), {server: connect(server).live for server in servers()})
+    return Trial(name.replace("_", " "), live())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -185,8 +232,19 @@ def table() -> str:
 # --- how a run is hurt -----------------------------------------------------------------------------------------------
 
 
+def limit() -> dict[str, str]:
+    """What limits a play to the servers of the row."""
+    return {"limit": ",".join(at_work())}
+
+
 def all_servers() -> list[Server]:
-    return [connect(name) for name in servers()]
+    """Those of the row at work."""
+    return [connect(name) for name in at_work()]
+
+
+def live() -> dict[str, str]:
+    """The live release of each of them."""
+    return {server.name: server.live for server in all_servers()}
 
 
 def on_all(command: str) -> None:
@@ -201,7 +259,7 @@ def on_all(command: str) -> None:
 def run_until(line: str, then: Callable[[subprocess.Popen[str]], None], **variables: Any) -> Played:
     """Run the play; when a line with this text appears, call ``then`` once; return how the run ended."""
     process = subprocess.Popen(
-        play_command(**variables),
+        play_command(**{**limit(), **variables}),
         cwd=ROOT,
         env=play_environment(),
         stdout=subprocess.PIPE,
@@ -237,7 +295,7 @@ def kill_run(after_seconds: float = 0) -> Callable[[subprocess.Popen[str]], None
 PLACE = "/usr/lib/python3/dist-packages"
 ORDER = "/run/greenlight-kill.json"
 COUNTS = "/run/greenlight-kill.counts"
-KILLER = (Path(__file__).parent / "killer.py").read_text(encoding="utf-8")
+KILLER = (ROOT / "tests/on_server/killer.py").read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -273,7 +331,7 @@ def state(server: Server, told: int = -1) -> list[str]:
     Args:
         told: as many lines of the ledger were there before; -1: all of them, before the live release's first.
     """
-    script = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
+    script = (ROOT / "tests/on_server/state.py").read_text(encoding="utf-8")
     done = subprocess.run(
         [*ssh(server.name), f"sudo python3 - {APP} {told}"], input=script.encode(), capture_output=True, check=False
     )

@@ -19,7 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._environment_file
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.deployed import Server
+from tests.support.deployed import Server
 
 NAME = "greenlight-environment-test"
 PLACE = f"/run/{NAME}"

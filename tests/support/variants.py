@@ -5,7 +5,7 @@ Each variant is one edit of one file. The edit names the text it replaces, so th
 which leaves a variant without its fault is an error here, and not a deploy test that passes for the wrong
 reason.
 
-    python tests/apps/variants.py health_500 build/broken
+    python tests/support/variants.py health_500 build/broken
 """
 
 from __future__ import annotations

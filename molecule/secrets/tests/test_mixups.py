@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deployed import APP, INVENTORY, ROOT, Played, Server, connect, run_play, secrets, servers
-from tests.rotation import ansible_vault, make_vault, rotate
+from tests.support.deployed import APP, INVENTORY, ROOT, Played, Server, connect, run_play, secrets, servers
+from tests.support.rotation import ansible_vault, make_vault, rotate
 
 STAMP = f"/etc/{APP}/environment-id"
 DATABASE = "sqlite:////var/lib/guestbook/guestbook.db"
@@ -37,6 +37,7 @@ def make_inventory(directory: Path, environment: str, values: dict[str, str]) ->
     variables = place / "group_vars/flask_app"
     variables.mkdir(parents=True)
     (place / "hosts.yml").write_text(moved("hosts.yml"))
+    (place / "group_vars/servers.yml").write_text(moved("group_vars/servers.yml"))
     main: dict[str, Any] = yaml.safe_load(moved("group_vars/flask_app.yml"))
     main["flask_app_environment"] = environment
     main["flask_app_secrets"] = {name: f"{{{{ vault_{name.lower()} }}}}" for name in values}

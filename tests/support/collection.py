@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes the collection importable from the checkout, under the name it has once installed.
+
+Ansible's own loader does it, as in a play: it also finds the collections of site-packages, and the checkout is first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+_AnsibleCollectionFinder(paths=[str(Path(__file__).resolve().parents[2] / "collections")])._install()

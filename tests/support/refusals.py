@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many wrong inputs in one play: each is a host of its own in the inventory, and all these hosts are one server.
+
+What a preflight refuses it refuses before it takes the lock, so the hosts don't get in each other's way.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tests.support.deployed import INVENTORY, ROOT, SCENARIO, Played, run_play
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """How one play of many cases ended.
+
+    Attributes:
+        output: all that it printed.
+        of: by case, how its host ended: code 1 where it failed, and what the play printed about this host.
+    """
+
+    output: str
+    of: dict[str, Played]
+
+
+def host_name(case: str) -> str:
+    """The name in the inventory of a case with this title."""
+    return re.sub(r"[^a-z0-9]+", "-", case.lower()).strip("-")
+
+
+def refusals(server: str, cases: Mapping[str, Mapping[str, Any]]) -> Refusals:
+    """Deploy to ``server`` once for each case, with its variables over those of the inventory, in one play."""
+    # As deep as the inventory that it is a copy of, for paths that begin there.
+    place = ROOT / "build" / f"refusals-{SCENARIO}" / "inventory"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(INVENTORY, place)
+    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    reached = hosts["flask_app"]["hosts"][server]
+    hosts["flask_app"]["hosts"] = {host_name(case): {**reached, **variables} for case, variables in cases.items()}
+    (place / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    done = run_play(inventory=place)
+    return Refusals(done.output, {case: _of_host(host_name(case), done) for case in cases})
+
+
+def _of_host(name: str, done: Played) -> Played:
+    said = re.findall(rf"^fatal: \[{name}\].*?(?=^\S)", done.output, re.MULTILINE | re.DOTALL)
+    [recap] = re.findall(rf"^{name} +: .*$", done.output, re.MULTILINE)
+    failed = not re.search(r"\bfailed=0\b", recap)
+    return Played(int(failed), "\n".join([*said, recap]))

@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -227,6 +228,11 @@ def run_play(*options: str, **more: Any) -> Played:
         check=False,
     )
     return Played(done.returncode, done.stdout + done.stderr)
+
+
+def fresh() -> dict[str, Any]:
+    """Variables that make another release than any before, whatever is live."""
+    return {"flask_app_env": {"GREETING": f"Hello for the {time.time_ns()}th time"}}
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ What a preflight refuses it refuses before it takes the lock, so the hosts don't
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from tests.support.deployed import INVENTORY, ROOT, SCENARIO, Played, run_play
+from tests.support.deployed import Played, run_play
+from tests.support.inventories import inventory
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,8 @@ def host_name(case: str) -> str:
 
 def refusals(server: str, cases: Mapping[str, Mapping[str, Any]]) -> Refusals:
     """Deploy to ``server`` once for each case, with its variables over those of the inventory, in one play."""
-    # As deep as the inventory that it is a copy of, for paths that begin there.
-    place = ROOT / "build" / f"refusals-{SCENARIO}" / "inventory"
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(INVENTORY, place)
-    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
-    reached = hosts["flask_app"]["hosts"][server]
-    hosts["flask_app"]["hosts"] = {host_name(case): {**reached, **variables} for case, variables in cases.items()}
-    (place / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    done = run_play(inventory=place)
+    hosts = {host_name(case): (server, variables) for case, variables in cases.items()}
+    done = run_play(inventory=inventory("refusals", hosts))
     return Refusals(done.output, {case: _of_host(host_name(case), done) for case in cases})
 
 

@@ -103,6 +103,16 @@ def test_a_release_that_was_changed_by_hand_is_replaced(play: Callable[..., Play
     assert play(limit=one_server.name).count("changed") == 0
 
 
+def test_a_stopped_release_is_started_by_the_next_run(play: Callable[..., Played], one_server: Server) -> None:
+    live = one_server.live
+    one_server.root(f"systemctl stop {APP}@{live}.socket {APP}@{live}.service")
+    answer = one_server.ask("/health")
+    assert (answer.status, "not available" in answer.body) == (503, True)
+    done = play(limit=one_server.name)
+    assert done.code == 0, done.output
+    assert (one_server.ask("/health").json["release"], one_server.live) == (live, live)
+
+
 def test_an_nginx_that_a_reboot_would_not_start_is_enabled_again(
     play: Callable[..., Played], one_server: Server
 ) -> None:
@@ -123,17 +133,6 @@ def test_a_request_as_long_as_nginx_waits_survives_the_switch(
         done = play(limit=one_server.name, flask_app_source_directory=str(source), **times)
     assert done.code == 0, done.output
     assert waiting.result().status == 200
-
-
-def test_a_stopped_release_is_started_by_the_next_run(play: Callable[..., Played], one_server: Server) -> None:
-    assert play(limit=one_server.name).code == 0
-    live = one_server.live
-    one_server.root(f"systemctl stop {APP}@{live}.socket {APP}@{live}.service")
-    answer = one_server.ask("/health")
-    assert (answer.status, "not available" in answer.body) == (503, True)
-    done = play(limit=one_server.name)
-    assert done.code == 0, done.output
-    assert (one_server.ask("/health").json["release"], one_server.live) == (live, live)
 
 
 def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(

@@ -3,7 +3,7 @@
 
 A whole client would be shorter, but hides what is counted here. aiohttp, by its documented API, reports the same error
 for a reset before the first byte and after it, takes a body without a length that a reset cut off for complete, and
-writes a POST one turn of the event loop after it chose the idle connection.
+on Python 3.11, writes a POST one turn of the event loop after it chose the idle connection.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from typing import Any
 
 import pytest
 
-from tests.load.load import Load, Result
 from tests.support.deployed import (
     APP,
     PLAY_SECONDS,
@@ -39,6 +38,7 @@ from tests.support.deployed import (
     servers,
     ssh,
 )
+from tests.support.load.load import Load, Result
 
 #: Requests per second and server, as many as one machine of two processors plays beside the deploys of two.
 RATE = 100.0

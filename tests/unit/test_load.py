@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from tests import certificates
-from tests.load import load as module
-from tests.load.connection import Connection
-from tests.load.load import ROOT, Generator, Load, main
-from tests.load.result import Latency, Result
-from tests.load.settings import LoadError, Mix, Settings, target
+from tests.support import certificates
+from tests.support.load import load as module
+from tests.support.load.connection import Connection
+from tests.support.load.load import ROOT, Generator, Load, main
+from tests.support.load.result import Latency, Result
+from tests.support.load.settings import LoadError, Mix, Settings, target
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: "
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -301,7 +301,7 @@ def test_a_load_that_is_late_or_that_nobody_stops_is_unreliable() -> None:
 def test_a_load_ends_with_the_process_that_started_it() -> None:
     """Its stdin ends then, however that process died."""
     settings = json.dumps({"url": "http://127.0.0.1:1", "host": "a.localhost", "rate": 10, "mix": {}})
-    command = [sys.executable, "-m", "tests.load.load", "--worker", settings]
+    command = [sys.executable, "-m", "tests.support.load.load", "--worker", settings]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False, cwd=ROOT)
     assert (done.returncode, done.stdout[:8]) == (0, b"started\n")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.load import Load
 from tests.support import variants
 from tests.support.deployed import APP, ROOT, SITE, Played, Server, connect, run_play
+from tests.support.load.load import Load
 
 PLAYBOOK = ROOT / "playbooks/rollback.yml"
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.load.load import Load
 from tests.support import variants
 from tests.support.deployed import (
     APP,
@@ -25,6 +24,7 @@ from tests.support.deployed import (
     secrets,
     servers,
 )
+from tests.support.load.load import Load
 
 
 def test_check_mode_shows_the_change_and_makes_none(play: Callable[..., Played], tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.load.load import Load
 from tests.support.deployed import SITE, Played, Server
+from tests.support.load.load import Load
 
 SECOND = "second.test"
 

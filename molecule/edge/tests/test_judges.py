@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.load.load import Load
 from tests.support import judges
 from tests.support.deployed import APP, Server, run_play
+from tests.support.load.load import Load
 
 #: systemd-analyze security: 0 is best, 10 is worst; Debian's own unit has 9.6.
 EXPOSURE = 2.5

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.load.load import HALVES, Load
 from tests.support.certificates import certificate, issuer, key, key_pem, served
 from tests.support.deployed import APP, DIRECTORY, Server, connect, run_play, servers
 from tests.support.inventories import inventory
+from tests.support.load.load import HALVES, Load
 
 #: Each server has a name of its own, by which the ACME server finds it.
 NAMED: dict[str, Any] = {"flask_app_server_names": ["{{ inventory_hostname }}.guestbook.test"]}

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.load.load import HALVES, Load
 from tests.support import variants
 from tests.support.certificates import issuer, served
 from tests.support.deployed import ROOT, SITE, Played, Server, connect, run_play
+from tests.support.load.load import HALVES, Load
 
 SECOND = "second.test"
 KEY = secrets.token_hex(32)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.load import Latency, Load
 from tests.support import variants
 from tests.support.deployed import SITE, connect, run_play
 from tests.support.faults import NOTES
+from tests.support.load.load import Latency, Load
 
 ROUNDS = 3
 

@@ -13,7 +13,7 @@ From a test, in a process of its own, so that the deploy beside it doesn't distu
 
 By hand, from the root of the repository::
 
-    python -m tests.load.load --url http://127.0.0.1:28201 --host staging.guestbook.localhost --seconds 20
+    python -m tests.support.load.load --url http://127.0.0.1:28201 --host staging.guestbook.localhost --seconds 20
 
 Exit status: 0 no request failed, 1 some did, 2 wrong arguments, 3 none failed but the run is unreliable.
 The load goes to loopback addresses only; it refuses anything else.
@@ -42,13 +42,13 @@ from typing import Any
 
 import h11
 
-from tests.load.connection import Connection, RequestError
-from tests.load.result import Failure, Latency, Result
-from tests.load.settings import HALVES, LoadError, Mix, Settings, target
+from tests.support.load.connection import Connection, RequestError
+from tests.support.load.result import Failure, Latency, Result
+from tests.support.load.settings import HALVES, LoadError, Mix, Settings, target
 
 __all__ = ["HALVES", "Latency", "Load", "LoadError", "Mix", "Result", "Settings", "run_load"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 IDLE_CONNECTIONS = 100
 UPLOAD_PIECES = 20
 UPLOAD_PIECE = b"u" * 1024
@@ -342,8 +342,6 @@ def _prepare_process() -> None:
     """Allow many connections, as a server that hangs for 30 s meets 6,000, and keep the schedule on a busy machine."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with contextlib.suppress(OSError):  # only root may; without it, the lag check reports a schedule that slipped
-        os.nice(-5)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -64,6 +65,14 @@ def uses_of(pattern: str) -> list[str]:
     return found
 
 
+def is_step(key: str) -> bool:
+    """Say whether a task's key is a module of ours that is done under the lock of its run."""
+    if not key.startswith("greenlight.flask."):
+        return False
+    name = key.removeprefix("greenlight.flask.")
+    return "run" in import_module(f"ansible_collections.greenlight.flask.plugins.modules.{name}").SPEC
+
+
 def test_the_rules_see_the_role_and_the_playbooks() -> None:
     assert {"site.yml", "playbooks/deploy.yml"} <= {name for name, _ in plays()}
     assert "roles/flask_app/tasks/switch.yml" in {name for name, _ in tasks()}
@@ -87,6 +96,13 @@ def test_no_play_means_all_hosts() -> None:
 def test_no_task_depends_on_what_this_run_changed() -> None:
     """A run that died in between would never do the rest: decide by the state of the host."""
     assert uses_of(r"\bis (not )?(ansible\.builtin\.)?changed\b|\.changed\b") == []
+
+
+def test_each_step_that_can_hold_the_lock_holds_it() -> None:
+    """A module without its run would work on, whoever has taken over the lock."""
+    steps = [(name, key, arguments) for name, task in tasks() for key, arguments in task.items() if is_step(key)]
+    assert "greenlight.flask.switch" in {key for _, key, _ in steps}
+    assert [(name, key) for name, key, arguments in steps if arguments.get("run") != "{{ __flask_app_run }}"] == []
 
 
 def test_no_task_ignores_its_errors() -> None:

@@ -977,6 +977,23 @@ def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outda
     assert called("purge") == ["rotation_state", "rotated_release", *tidied, "outdated_releases"]
 
 
+@pytest.mark.parametrize("moment", ["deploy, waiting", "rollback", "rotation, begun"])
+def test_traffic_moves_after_the_proof_and_the_old_release_stops_after_the_front_door(moment: str) -> None:
+    assert [module for module in called(moment) if module in ACTIVATION] == ACTIVATION
+
+
+@pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment.startswith("failure of a ")])
+def test_a_failure_stops_what_has_no_traffic_before_the_lock_is_given_back(moment: str) -> None:
+    assert called(moment) == ["retire", "unlock"]
+
+
+@pytest.mark.parametrize("name", ["main", "rollback", "rotate"])
+def test_a_play_that_takes_the_lock_gives_it_back_whatever_happens(name: str) -> None:
+    *_, block = LOADER.load_from_file(str(ROLE / "tasks" / f"{name}.yml"))
+    assert [task["ansible.builtin.import_tasks"] for task in block["always"]] == ["unlock.yml"]
+    assert [task["ansible.builtin.import_tasks"] for task in block["rescue"]] == ["failure.yml"]
+
+
 @pytest.mark.parametrize(
     ("known", "expected"),
     [

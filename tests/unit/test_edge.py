@@ -233,6 +233,14 @@ def test_at_the_first_deploy_the_challenge_is_answered_with_a_certificate_made_h
     assert certificates_held(machine) == ["live"]
 
 
+def test_nobody_is_led_to_a_certificate_that_no_browser_trusts(machine: EdgeMachine, site: Sites) -> None:
+    wanted = site("acme")
+    interim = f"{wanted.files[SITE]}# without a redirect\n"
+    publish(machine, replace(wanted, interim_files={SITE: interim}))
+    assert machine.noted("meanwhile-site") == interim
+    assert tree(machine)[f"etc/nginx/{SITE}"] == wanted.files[SITE]
+
+
 @pytest.mark.parametrize("old", ["self_signed", "provided"])
 def test_what_was_served_is_served_until_the_new_one_is_there(machine: EdgeMachine, site: Sites, old: str) -> None:
     publish(machine, site(old))

@@ -15,11 +15,13 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _lock
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
     Locked,
@@ -217,6 +219,28 @@ def test_who_reads_the_lock_reads_it_whole(layout: Layout, clock: Clock) -> None
             assert layout.lock.read_text() != before
         take(layout, BOB, STALE, instead_of=ANN.run)
         assert reader.read() == before
+
+
+def test_the_lock_is_read_and_changed_under_the_guard_only(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that of two runs that come together one gets it, also where chance would hide that."""
+    seen = []
+
+    def guarded(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def under_the_guard(path: Path, *rest: Any) -> Any:
+            with pytest.raises(HeldElsewhere), exclusively(layout.lock.with_suffix(".guard"), 0):
+                pass
+            seen.append(name)
+            return work(path, *rest)
+
+        return under_the_guard
+
+    for name in ("read", "write", "remove"):
+        monkeypatch.setattr(_lock, name, guarded(name, getattr(_lock, name)))
+    take(layout, ANN, STALE)
+    with held(layout, ANN.run):
+        pass
+    release(layout, ANN.run)
+    assert set(seen) == {"read", "write", "remove"}
 
 
 def _race(turns: mmap.mmap, me: int, layouts: list[Layout], owner: Owner, told: Connection) -> None:

@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.greenlight.flask.plugins.module_utils import _lock, _module
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
     Locked,
@@ -24,6 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
     take,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, RUN
+from ansible_collections.greenlight.flask.plugins.modules import removed_app, unlock
 
 SPEC = {"app": {"type": "str", "required": True}, **LOCK, **RUN}
 STALE = 1800
@@ -239,3 +241,49 @@ def test_check_mode_is_done_whoever_is_at_work(run: Run, layout: Layout, options
         before = layout.lock.read_bytes()
         assert run(lambda module: {"done": True}, check=True, **options, instead_of=BOB.run)["done"] is True
         assert layout.lock.read_bytes() == before
+
+
+# The modules that end with the lock
+
+
+def result_of(module: Any, patch: pytest.MonkeyPatch, output: pytest.CaptureFixture[str], **options: Any) -> Any:
+    """Run a whole module on the host of ``options["layout"]``; return what it printed for Ansible."""
+    layout = options.pop("layout")
+    for place in (module, _module):
+        patch.setattr(place, "Layout", functools.partial(Layout, root=layout.root))
+    with patch_module_args({"app": "shop", **options}), pytest.raises(SystemExit):
+        module.main()
+    return json.loads(output.readouterr().out)
+
+
+def test_a_removal_holds_the_guard_until_the_app_is_gone(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def remove_app(layout: Layout, *_: Any) -> list[str]:
+        with pytest.raises(HeldElsewhere), exclusively(layout.lock.with_suffix(".guard"), 0):
+            pass
+        return ["/srv/shop"]
+
+    monkeypatch.setattr(removed_app, "remove_app", remove_app)
+    told = result_of(removed_app, monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
+    assert told["removed"] == ["/srv/shop"]
+    assert list(layout.lock.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_check_mode_breaks_no_lock(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
+) -> None:
+    take(layout, ANN, STALE)
+    told = result_of(unlock, monkeypatch, capsys, layout=layout, _ansible_check_mode=check)
+    assert told["was"].startswith("ann@laptop, since ")
+    assert whose(layout) == ("ann@laptop" if check else "")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_check_mode_gives_no_lock_back(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
+) -> None:
+    take(layout, ANN, STALE)
+    result_of(unlock, monkeypatch, capsys, layout=layout, of=ANN.run, _ansible_check_mode=check)
+    assert whose(layout) == ("ann@laptop" if check else "")

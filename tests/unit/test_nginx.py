@@ -304,6 +304,14 @@ def test_the_old_tree_is_back_when_the_new_one_does_not_work(machine: Machine, f
     assert "sites-enabled/default" not in machine.files()
 
 
+def test_workers_that_were_there_before_the_reload_are_not_taken_for_new_ones(machine: Machine) -> None:
+    (machine.state / "workers").write_text("\n\n")
+    machine.turn("no-workers")
+    with pytest.raises(GreenlightError, match="no new worker process came within"):
+        apply(machine.tree, CHANGE, NAMES)
+    assert SITE not in machine.files()
+
+
 def test_the_old_tree_is_loaded_again_after_a_failed_reload(machine: Machine) -> None:
     machine.turn("no-workers")
     with pytest.raises(GreenlightError):

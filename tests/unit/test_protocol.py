@@ -687,6 +687,32 @@ def test_a_way_back_killed_at_any_instant_never_leaves_the_site_without_a_runnin
     assert Releases(layout).live() == old
 
 
+def test_a_way_back_killed_at_any_instant_is_ended_by_the_next_run(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = installed(memory / "0", monkeypatch.setattr)
+    old = go_live(before, OLD)
+    new = prove(before, create(before.layout, NEW, source="e5" * 32))
+    switch(before.layout, new)
+    for change in itertools.count(1):
+        shutil.copytree(before.layout.root, memory / f"{change}", symlinks=True)
+        host = installed(memory / f"{change}", monkeypatch.setattr)
+        host.front_door = Answer(500, "broken", 0.01)
+        layout = host.layout
+
+        def ask(layout: Layout = layout) -> None:
+            with pytest.raises(GreenlightError):
+                check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS)
+
+        ended = not killed(change, ask)
+        if Releases(layout).live() == new:  # the next run asks it again
+            ask()
+        assert Releases(layout).live() == old, f"change {change}: the traffic stays at the release that failed"
+        if ended:
+            break
+    assert change > 8
+
+
 # The front door
 
 

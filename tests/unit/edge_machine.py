@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import ssl
 from pathlib import Path
@@ -19,6 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tre
 from cryptography import x509
 
 from tests.support import certificates
+from tests.unit.fakes import contents
 
 NGINX = """\
 #!/bin/sh
@@ -187,19 +187,8 @@ class EdgeMachine:
         (self.state / "conffiles").write_text(f"\n {path.resolve()} {digest}\n")
 
     def files(self) -> dict[str, str]:
-        """All that is there but the scripts' own: path -> content, or where a link leads, or that it is a directory."""
-        found = {}
-        for path in sorted(self.root.rglob("*")):
-            name = str(path.relative_to(self.root))
-            if not name.startswith(("state", "log", "bin", "var/lib/greenlight/nginx/lock")):
-                found[name] = (
-                    f"-> {os.readlink(path)}"
-                    if path.is_symlink()
-                    else "directory"
-                    if path.is_dir()
-                    else path.read_text()
-                )
-        return found
+        """All that is there but the scripts' own."""
+        return contents(self.root, ("state", "log", "bin", "var/lib/greenlight/nginx/lock"))
 
 
 def put(

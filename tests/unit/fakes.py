@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import (
@@ -17,6 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._command import F
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification
+from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 
 KEY = b"k" * 32
 SECRETS = {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop"}
@@ -41,6 +43,37 @@ def specification(time: str = "20261121T094420Z", **changes: object) -> Specific
         "socket": "[Socket]\n",
     }
     return Specification(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def below(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and path of all that is in a directory; in a fifth of the time of :meth:`Path.rglob`."""
+    for directory, directories, files in os.walk(root):
+        for name in (*directories, *files):
+            path = f"{directory}/{name}"
+            yield path[len(str(root)) + 1 :], path
+
+
+def contents(root: Path, left_out: tuple[str, ...]) -> dict[str, str]:
+    """All that is there: path -> content, where a link leads, or that it is a directory."""
+    found = {}
+    for name, path in sorted(below(root)):
+        if not name.startswith(left_out):
+            found[name] = (
+                f"-> {os.readlink(path)}"
+                if os.path.islink(path)
+                else "directory"
+                if os.path.isdir(path)
+                else Path(path).read_text(errors="replace")
+            )
+    return found
+
+
+def taken(directory: Path) -> list[str]:
+    """What git takes of a directory where nothing is ignored, as ``list_files`` says it, without three gits."""
+    paths = dict(below(directory))
+    if not paths or any(os.path.basename(name).startswith(".git") for name in paths):
+        return list_files(directory)
+    return sorted(name for name, path in paths.items() if os.path.islink(path) or not os.path.isdir(path))
 
 
 def create(layout: Layout, time: str, **changes: object) -> str:

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.support import certificates
-from tests.unit.edge_machine import put
+from tests.unit.edge_machine import looked_at, put
 from tests.unit.killing import killed
 
 NAMES = ["shop.example.org", "www.shop.example.org"]
@@ -376,10 +376,13 @@ def everything(layout: Layout) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["self_signed", "provided", "healed"])
-def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, kind: str) -> None:
+def test_a_run_killed_at_any_instant_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(certificate, "inspect", looked_at)
     chain, key = pair()
     for change in itertools.count(1):
-        layout = Layout("shop", memory / str(change))
+        layout = Layout("shop", tmp_path / str(change))
         if kind != "healed":
             put(layout.tls / ENDING, *NAMES, ends_days=1)
         if kind == "healed":
@@ -393,10 +396,10 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, kind: st
         ended = not killed(change, work)
         for name in held(layout):  # the old one and the damaged one may be half removed
             if not name.startswith((".unfinished-", ENDING, "provided-" if kind == "healed" else ".")):
-                assert inspect(layout.tls / name), f"change {change}: {name} is half of one"
+                assert looked_at(layout.tls / name), f"change {change}: {name} is half of one"
         kept = work()
         assert held(layout) == [kept.name], f"change {change}"
-        assert inspect(kept)
+        assert looked_at(kept)
         assert mode(kept / KEY) == 0o600
         if ended:
             break
@@ -406,10 +409,10 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, kind: st
     assert change > 8
 
 
-def test_a_killed_runs_key_is_never_open_to_others(memory: Path) -> None:
+def test_a_killed_runs_key_is_never_open_to_others(tmp_path: Path) -> None:
     chain, key = pair()
     for change in itertools.count(1):
-        layout = Layout("shop", memory / str(change))
+        layout = Layout("shop", tmp_path / str(change))
         ended = not killed(change, lambda layout=layout: provided(layout, chain, key))  # type: ignore[misc]
         for path in layout.root.rglob("*"):
             if path.is_file() and "PRIVATE KEY" in path.read_text():

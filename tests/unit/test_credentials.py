@@ -299,12 +299,12 @@ def everything(layout: Layout) -> dict[str, object]:
 
 
 def test_a_release_with_credentials_killed_while_it_is_made_is_whole_and_equal_when_it_is_made_again(
-    memory: Path,
+    tmp_path: Path,
 ) -> None:
-    undisturbed = Layout("shop", memory / "undisturbed")
+    undisturbed = Layout("shop", tmp_path / "undisturbed")
     create(undisturbed, TIME, credentials=NAMES)
     for change in itertools.count(1):
-        layout = Layout("shop", memory / f"{change}")
+        layout = Layout("shop", tmp_path / f"{change}")
         ended = not killed(change, lambda layout=layout: create(layout, TIME, credentials=NAMES))  # type: ignore[misc]
         found = Releases(layout).get(ID)
         assert found is None or Releases(layout).is_intact(found, specification(credentials=NAMES)), f"change {change}"
@@ -331,10 +331,10 @@ def test_a_release_is_destroyed_with_its_credentials(layout: Layout) -> None:
     Releases(layout).destroy(ID)
 
 
-def test_secrets_are_what_a_killed_destruction_leaves_last(memory: Path) -> None:
+def test_secrets_are_what_a_killed_destruction_leaves_last(tmp_path: Path) -> None:
     seen = set()
     for change in itertools.count(1):
-        layout = Layout("shop", memory / f"{change}")
+        layout = Layout("shop", tmp_path / f"{change}")
         create(layout, TIME, credentials=NAMES)
         ended = not killed(change, lambda layout=layout: Releases(layout).destroy(ID))  # type: ignore[misc]
         service, socket = layout.unit_files(ID)

@@ -30,6 +30,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     told,
 )
 
+from tests.unit.fakes import taken
+
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 DEFAULTS: dict[str, Any] = {
     name: value
@@ -41,6 +43,11 @@ OTHER_KEY = "q8WnE4tRb6YzU1oPd3SfG7hJk5LxCv9M"
 LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 PASSWORD = VaultLib([("x", VaultSecret(b"one"))])
 OTHER_PASSWORD = VaultLib([("x", VaultSecret(b"two"))])
+
+
+@pytest.fixture(autouse=True)
+def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "list_files", taken)
 
 
 def opened(text: bytes) -> str:

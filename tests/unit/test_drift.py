@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _certificate, _drift, _integrity, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import (
+    _certificate,
+    _drift,
+    _integrity,
+    _nginx,
+    _systemd,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import Finding, Report, Wanted, drift
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls
@@ -27,7 +34,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import B
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
 
 from tests.unit.edge_machine import EdgeMachine, played
-from tests.unit.fakes import KEY, SECRETS, Host, create, specification
+from tests.unit.fakes import KEY, SECRETS, Host, below, create, specification
 
 OLD, NEW = "20261121T094420Z", "20261121T094421Z"
 PID = 4711
@@ -161,10 +168,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     link(layout.live, f"releases/{host.live}")
     host._start([layout.socket_unit(host.live), host.service])
     host._enable([layout.socket_unit(host.live), host.service])
-    edge.edge.publish(SITE)
+    with monkeypatch.context() as brief:  # how a site is published has tests of its own
+        brief.setattr(_nginx, "run", lambda argv, **_: Finished(0, "", ""))
+        brief.setattr(_nginx, "_load", lambda: None)
+        edge.edge.publish(SITE)
     host.run_process()
     hour_ago = time.time() - 3600
-    for path in tmp_path.rglob("*"):
+    for _, path in below(tmp_path):
         os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
     return host
 
@@ -193,10 +203,14 @@ def wanted(machine: Machine, **changes: Any) -> Wanted:
 def files(root: Path) -> dict[str, object]:
     """All that a look could change; what the played programs write down themselves doesn't count."""
     found: dict[str, object] = {}
-    for path in sorted(root.rglob("*")):
-        name, status = str(path.relative_to(root)), path.lstat()
+    for name, path in below(root):
         if not name.startswith(("state/", "log")) and name != "state":
-            content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+            status = os.lstat(path)
+            content: object = None
+            if stat.S_ISLNK(status.st_mode):
+                content = os.readlink(path)
+            elif stat.S_ISREG(status.st_mode):
+                content = Path(path).read_bytes()
             found[name] = (status.st_mode, status.st_mtime_ns, content)
     return found
 

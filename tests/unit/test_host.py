@@ -299,9 +299,9 @@ def test_all_problems_are_told_at_once(layout: Layout, programs: Programs) -> No
     assert len(found(layout)) == 3
 
 
-def test_a_name_claimed_by_a_killed_run_is_still_ours(memory: Path, programs: Programs) -> None:
+def test_a_name_claimed_by_a_killed_run_is_still_ours(tmp_path: Path, programs: Programs) -> None:
     for change in range(1, 40):
-        root = memory / f"{change}"
+        root = tmp_path / f"{change}"
         for directory in ("run/systemd/system", "usr/bin", "etc/systemd/system"):
             (root / directory).mkdir(parents=True)
         (root / "usr/bin/apt-get").touch()

@@ -22,6 +22,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Pr
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged, plain, templated
 
+from tests.unit.fakes import taken
+
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 SPEC: dict[str, Any] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
     "options"
@@ -246,6 +248,11 @@ def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
 
 
 # Source
+
+
+@pytest.fixture(autouse=True)
+def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "list_files", taken)
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ class Vault:
 
 
 @pytest.fixture
-def vault(memory: Path) -> Vault:
-    vault = Vault(memory)
+def vault(tmp_path: Path) -> Vault:
+    vault = Vault(tmp_path)
     vault.holds(TEXT)
     return vault
 
@@ -356,9 +356,9 @@ def test_a_file_that_this_run_can_not_decrypt_is_refused(vault: Vault, passwords
 # However it ends
 
 
-def test_a_rotation_killed_at_any_instant_leaves_a_file_that_can_be_read_and_loses_no_key(memory: Path) -> None:
+def test_a_rotation_killed_at_any_instant_leaves_a_file_that_can_be_read_and_loses_no_key(tmp_path: Path) -> None:
     for change in itertools.count(1):
-        directory = memory / f"{change}"
+        directory = tmp_path / f"{change}"
         directory.mkdir()
         vault = Vault(directory)
         vault.holds(f"{TEXT}{LIST}: [{OLDER}]\n")

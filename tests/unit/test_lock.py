@@ -258,9 +258,9 @@ def _race(turns: mmap.mmap, me: int, layouts: list[Layout], owner: Owner, told: 
     told.send(got)
 
 
-def test_of_two_runs_that_come_at_the_same_instant_one_gets_the_lock(memory: Path, clock: Clock) -> None:
+def test_of_two_runs_that_come_at_the_same_instant_one_gets_the_lock(tmp_path: Path, clock: Clock) -> None:
     """Fifty times. In every second case there is the lock of a run that is long dead."""
-    layouts = [Layout("shop", memory / str(turn)) for turn in range(50)]
+    layouts = [Layout("shop", tmp_path / str(turn)) for turn in range(50)]
     dead = replace(ANN, run="dead")
     for layout in layouts[::2]:
         take(layout, dead, STALE)

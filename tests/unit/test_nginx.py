@@ -386,13 +386,13 @@ def test_no_other_app_changes_anything_until_a_change_is_proved_or_undone(
         pass
 
 
-def test_a_run_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs are played in the process here, so that nothing but our own changes are counted."""
     monkeypatch.setattr(_nginx, "check", lambda tree, change, server_names, pointer: None)
     for change in itertools.count(1):
-        tree = Tree(memory / f"{change}/nginx", memory / f"{change}/state", "nginx")
+        tree = Tree(tmp_path / f"{change}/nginx", tmp_path / f"{change}/state", "nginx")
         (tree.etc / "sites-enabled").mkdir(parents=True)
-        loaded = memory / f"{change}/loaded"
+        loaded = tmp_path / f"{change}/loaded"
 
         def run(argv: list[str], tree: Tree = tree, loaded: Path = loaded, **_: object) -> Finished:
             if "reload" in argv:

@@ -16,8 +16,8 @@ from tests.unit.fakes import create
 FIRST, SECOND, THIRD, FOURTH = (f"20261121T09442{second}Z" for second in range(4))
 
 
-def test_each_release_is_told_newest_first_with_what_became_of_it(memory: Path) -> None:
-    layout = Layout("shop", memory)
+def test_each_release_is_told_newest_first_with_what_became_of_it(tmp_path: Path) -> None:
+    layout = Layout("shop", tmp_path)
     previous, bad, live, unproved = (create(layout, time) for time in (FIRST, SECOND, THIRD, FOURTH))
     for release in (previous, bad, live):
         Releases(layout).mark(release, PROVED, {})
@@ -37,8 +37,8 @@ def test_each_release_is_told_newest_first_with_what_became_of_it(memory: Path) 
     assert {(row["revision"], row["environment"], row["by"]) for row in rows} == {("r1", "staging", "tester")}
 
 
-def test_a_release_has_the_time_at_which_it_went_live_or_was_refused_last(memory: Path) -> None:
-    layout = Layout("shop", memory)
+def test_a_release_has_the_time_at_which_it_went_live_or_was_refused_last(tmp_path: Path) -> None:
+    layout = Layout("shop", tmp_path)
     releases = [create(layout, time) for time in (FIRST, SECOND, THIRD, FOURTH)]
     story = [
         ("live", 0), ("command failed", 1), ("command", 1), ("refused", 1), ("live", 2), ("retired", 0),
@@ -49,8 +49,8 @@ def test_a_release_has_the_time_at_which_it_went_live_or_was_refused_last(memory
     assert [row["when"][14:16] for row in reversed(overview(layout))] == ["07", "03", "04", "06"]
 
 
-def test_a_host_without_releases_has_a_heading_only(memory: Path) -> None:
-    assert table(overview(Layout("shop", memory))) == ["release  revision  when  by  result  now"]
+def test_a_host_without_releases_has_a_heading_only(tmp_path: Path) -> None:
+    assert table(overview(Layout("shop", tmp_path))) == ["release  revision  when  by  result  now"]
 
 
 def test_the_columns_of_the_table_are_aligned() -> None:

@@ -189,9 +189,9 @@ def test_a_claim_never_changes_the_stamp(layout: Layout) -> None:
     assert layout.environment_id.read_text() == "staging\n"
 
 
-def test_a_claim_that_was_killed_is_completed_by_the_next(memory: Path) -> None:
+def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> None:
     for change in itertools.count(1):
-        layout = Layout("shop", memory / f"{change}")
+        layout = Layout("shop", tmp_path / f"{change}")
         ended = not killed(change, lambda layout=layout: claim(layout, "staging"))  # type: ignore[misc]
         if not layout.environment_id.exists():  # nothing but the empty place of the stamp may come before it
             assert not layout.srv.exists()
@@ -620,15 +620,15 @@ def deploy(host: Host, time: str, **changes: object) -> None:
 
 
 def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_it(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = installed(memory / "0", monkeypatch.setattr)
+    before = installed(tmp_path / "0", monkeypatch.setattr)
     deploy(before, OLDER, revision="r0", source="c3" * 32)
     deploy(before, OLD, revision="r1", venv="d4" * 32)
     ends = []
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, memory / f"{change}", symlinks=True)
-        host = installed(memory / f"{change}", monkeypatch.setattr)
+        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         layout = host.layout
         ended = not killed(change, lambda host=host: deploy(host, NEW, revision="r2", source="e5" * 32))  # type: ignore[misc]
         live = Releases(layout).live()
@@ -662,15 +662,15 @@ def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_
 
 
 def test_a_way_back_killed_at_any_instant_never_leaves_the_site_without_a_running_release(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = installed(memory / "0", monkeypatch.setattr)
+    before = installed(tmp_path / "0", monkeypatch.setattr)
     old = go_live(before, OLD)
     new = prove(before, create(before.layout, NEW, source="e5" * 32))
     switch(before.layout, new)
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, memory / f"{change}", symlinks=True)
-        host = installed(memory / f"{change}", monkeypatch.setattr)
+        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         host.front_door = Answer(500, "broken", 0.01)
         layout = host.layout
 
@@ -1017,13 +1017,13 @@ def test_nothing_is_pruned_where_there_is_nothing(layout: Layout) -> None:
     st.integers(0, 4),
 )
 def test_no_source_or_venv_of_a_kept_release_is_ever_removed(
-    memory: Path,
+    tmp_path: Path,
     made: list[tuple[str, str, str]],
     live: int,
     previous: int,
     keep: int,
 ) -> None:
-    layout = Layout("shop", memory / f"{len(os.listdir(memory))}")
+    layout = Layout("shop", tmp_path / f"{len(os.listdir(tmp_path))}")
     layout.root.mkdir()
     releases = Releases(layout)
     names = []
@@ -1284,10 +1284,10 @@ def test_the_ledger_tells_that_nobody_got_the_traffic_that_was_taken(host: Host,
 
 
 def test_a_release_goes_live_once_also_when_the_run_that_asked_was_killed(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for change in itertools.count(1):
-        host = installed(memory / f"{change}", monkeypatch.setattr)
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         old = deployed(host, OLD)
         new = prove(host, create(host.layout, NEW))
         switch(host.layout, new)

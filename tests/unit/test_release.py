@@ -136,12 +136,12 @@ def test_a_value_that_systemd_can_not_carry_makes_no_release(layout: Layout) -> 
     assert Releases(layout).all() == []
 
 
-def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(memory: Path) -> None:
+def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(tmp_path: Path) -> None:
     """Before each change to the disk: nothing or all of it is there, and the next run makes it whole and tidy."""
     change = 0
     while True:
         change += 1
-        layout = Layout("shop", memory / f"{change}")
+        layout = Layout("shop", tmp_path / f"{change}")
         create(layout, "20261120T000000Z", revision="r0")
         live(layout, Releases(layout).all()[0].id)
         before = {release.id for release in Releases(layout).all()}
@@ -170,9 +170,9 @@ def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(memory:
     assert change > 20
 
 
-def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(memory: Path) -> None:
+def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(tmp_path: Path) -> None:
     for change in range(1, 60, 4):
-        layout = Layout("shop", memory / f"{change}")
+        layout = Layout("shop", tmp_path / f"{change}")
         if not killed(change, lambda layout=layout: create(layout, FIRST)):  # type: ignore[misc]
             break
         newer = create(layout, SECOND)
@@ -245,9 +245,9 @@ def test_a_release_is_destroyed_with_all_that_is_its_own(layout: Layout) -> None
     Releases(layout).destroy(ID)
 
 
-def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(memory: Path) -> None:
+def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(tmp_path: Path) -> None:
     for change in range(1, 60):
-        layout = Layout("shop", memory / f"{change}")
+        layout = Layout("shop", tmp_path / f"{change}")
         create(layout, FIRST)
         ended = not killed(change, lambda layout=layout: Releases(layout).destroy(ID))  # type: ignore[misc]
         found = Releases(layout).get(ID)

@@ -171,9 +171,11 @@ def test_the_command_of_half_a_release_does_not_run(host: Host, layout: Layout) 
     assert started(host) == []
 
 
-def test_a_command_whose_run_was_killed_is_completed_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_whose_run_was_killed_is_completed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for change in itertools.count(1):
-        host = installed(memory / f"{change}", monkeypatch.setattr)
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         layout = host.layout
         release = made(layout)
         ended = not killed(change, lambda layout=layout, release=release: run_release_command(layout, release, 60))  # type: ignore[misc]

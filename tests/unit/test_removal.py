@@ -19,7 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tre
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, claim
 from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
 
-from tests.unit.fakes import Host, create
+from tests.unit.fakes import Host, contents, create
 from tests.unit.killing import killed
 
 OLD, NEW = (f"20261121T09442{second}Z" for second in range(2))
@@ -83,20 +83,7 @@ class Machine(Host):
         return [call[-1] for call in self.calls if call[:2] == ["systemctl", "stop"]]
 
     def files(self) -> dict[str, str]:
-        """All that is there: path -> content, where a link leads, or that it is a directory."""
-        root = self.layout.root
-        found = {}
-        for path in sorted(root.rglob("*")):
-            name = str(path.relative_to(root))
-            if not name.startswith(MACHINERY):
-                found[name] = (
-                    f"-> {os.readlink(path)}"
-                    if path.is_symlink()
-                    else "directory"
-                    if path.is_dir()
-                    else path.read_text(errors="replace")
-                )
-        return found
+        return contents(self.layout.root, MACHINERY)
 
 
 Patch = Callable[[object, str, object], None]
@@ -446,15 +433,15 @@ def test_the_lock_goes_with_its_guard(machine: Machine) -> None:
 # Killed
 
 
-def test_a_removal_killed_at_any_instant_is_ended_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = played(memory / "0", monkeypatch.setattr)
+def test_a_removal_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = played(tmp_path / "0", monkeypatch.setattr)
     fill(before)
     (before.layout.units / "shop@celery.service").write_text("somebody else's")
     (before.active / "shop@celery.service").touch()
     expected = None
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, memory / f"{change}", symlinks=True)
-        machine = played(memory / f"{change}", monkeypatch.setattr)
+        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        machine = played(tmp_path / f"{change}", monkeypatch.setattr)
         ended = not killed(change, lambda machine=machine: removed(machine))  # type: ignore[misc]
         if not machine.layout.environment_id.exists():
             ours = [name for name in left(machine) if "@celery" not in name and not name.startswith("etc/.unfinished-")]

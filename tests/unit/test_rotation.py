@@ -255,9 +255,9 @@ def test_the_next_deploy_takes_the_rotated_release_for_its_own(layout: Layout) -
     assert Releases(layout).is_intact(made, wanted)
 
 
-def test_a_rotation_that_is_killed_is_completed_by_the_next(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotation_that_is_killed_is_completed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for change in itertools.count(1):
-        layout = prepared(installed(memory / f"{change}", monkeypatch.setattr)).layout
+        layout = prepared(installed(tmp_path / f"{change}", monkeypatch.setattr)).layout
         old = live(layout, create(layout, LIVE))
 
         def rotate(time: str, layout: Layout = layout) -> str:
@@ -451,16 +451,16 @@ def test_another_release_that_runs_hinders_no_removal(host: Host, layout: Layout
     assert [release.id for release in Releases(layout).all()] == running
 
 
-def removals(memory: Path, patch: Callable[[object, str, object], None]) -> list[Layout]:
+def removals(tmp_path: Path, patch: Callable[[object, str, object], None]) -> list[Layout]:
     """Return hosts on which a removal was killed before each of its changes and done again; the last: in peace."""
-    before = prepared(installed(memory / "0", patch)).layout
+    before = prepared(installed(tmp_path / "0", patch)).layout
     live(before, with_keys(before, TIMES[0], FIRST))
     with_keys(before, TIMES[1], THIRD)
     live(before, with_keys(before, LIVE, SECOND))
     ends: list[Layout] = []
     for change in itertools.count(1):
-        shutil.copytree(before.root, memory / f"{change}", symlinks=True)
-        layout = installed(memory / f"{change}", patch).layout
+        shutil.copytree(before.root, tmp_path / f"{change}", symlinks=True)
+        layout = installed(tmp_path / f"{change}", patch).layout
         ended = not killed(change, lambda layout=layout: destroy(layout))  # type: ignore[misc]
         assert is_live(layout, keys(SECOND)), f"change {change}"
         destroy(layout)
@@ -472,27 +472,27 @@ def removals(memory: Path, patch: Callable[[object, str, object], None]) -> list
 
 
 def test_a_removal_killed_at_any_instant_and_run_again_leaves_no_outdated_release(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for layout in removals(memory, monkeypatch.setattr):
+    for layout in removals(tmp_path, monkeypatch.setattr):
         assert [release.id for release in Releases(layout).all()] == [Releases(layout).live()]
         assert not layout.previous.is_symlink()
 
 
 def test_a_removal_killed_at_any_instant_and_run_again_ends_the_same(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = removals(memory, monkeypatch.setattr)
+    ends = removals(tmp_path, monkeypatch.setattr)
     for number, end in enumerate(ends, start=1):
         assert left(end) == left(ends[-1]), f"change {number}"
 
 
 @pytest.mark.parametrize("deployed", [with_keys, with_credentials])
 def test_a_removal_takes_along_the_keys_that_a_killed_deploy_has_left(
-    memory: Path, monkeypatch: pytest.MonkeyPatch, deployed: Callable[[Layout, str, str], str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Callable[[Layout, str, str], str]
 ) -> None:
     for change in itertools.count(1):
-        layout = prepared(installed(memory / f"{change}", monkeypatch.setattr)).layout
+        layout = prepared(installed(tmp_path / f"{change}", monkeypatch.setattr)).layout
         live(layout, deployed(layout, LIVE, SECOND))
         ended = not killed(change, lambda layout=layout: deployed(layout, TIMES[0], FIRST))  # type: ignore[misc]
         destroy(layout)

@@ -443,8 +443,8 @@ segments = st.text(st.sampled_from("ab.-_ é😀"), min_size=1, max_size=6).filt
         min_size=1,
     )
 )
-def test_any_tree_arrives_as_it_was_packed(memory: Path, tree: dict[str, tuple[bytes, bool]]) -> None:
-    tmp_path = memory / f"{len(os.listdir(memory))}"
+def test_any_tree_arrives_as_it_was_packed(tmp_path: Path, tree: dict[str, tuple[bytes, bool]]) -> None:
+    tmp_path = tmp_path / f"{len(os.listdir(tmp_path))}"
     app = tmp_path / "app"
     names = []
     for name, (content, executable) in tree.items():

@@ -77,8 +77,8 @@ class Vault:
 
 
 @pytest.fixture
-def vault(memory: Path) -> Vault:
-    return Vault(memory, *PASSWORDS)
+def vault(tmp_path: Path) -> Vault:
+    return Vault(tmp_path, *PASSWORDS)
 
 
 # The text
@@ -134,9 +134,9 @@ def test_line_ends_of_another_system_stay_and_are_used() -> None:
     assert with_value("a: 1\r\n", NAME, "x") == f"a: 1\r\n{NAME}: x\r\n"
 
 
-def read_by_ansible(memory: Path, written: str) -> object:
+def read_by_ansible(tmp_path: Path, written: str) -> object:
     """Return a value as Ansible has it, from a file of variables, whose templates it trusts."""
-    path = memory / "vars.yml"
+    path = tmp_path / "vars.yml"
     path.write_bytes(f"{NAME}: {written}\n".encode())
     loader = DataLoader()
     variables = loader.load_from_file(str(path), cache="none", trusted_as_template=True)
@@ -144,16 +144,16 @@ def read_by_ansible(memory: Path, written: str) -> object:
 
 
 @given(value=VALUES)
-def test_ansible_reads_a_value_as_exactly_this_text_whatever_is_in_it(memory: Path, value: str) -> None:
+def test_ansible_reads_a_value_as_exactly_this_text_whatever_is_in_it(tmp_path: Path, value: str) -> None:
     assert "\n" not in scalar(value)
-    assert read_by_ansible(memory, scalar(value)) == value
+    assert read_by_ansible(tmp_path, scalar(value)) == value
 
 
 @pytest.mark.parametrize(
     "value", ["{{ 1 + 1 }}", "{% raw %}", "a{#b", "{{", "17", "true", "~", "", " x ", "a: b", "'\"\\"]
 )
-def test_a_value_that_looks_like_something_else_is_text_to_ansible(memory: Path, value: str) -> None:
-    assert read_by_ansible(memory, scalar(value)) == value
+def test_a_value_that_looks_like_something_else_is_text_to_ansible(tmp_path: Path, value: str) -> None:
+    assert read_by_ansible(tmp_path, scalar(value)) == value
 
 
 # The file
@@ -197,18 +197,18 @@ def test_no_plain_text_is_ever_written(vault: Vault, monkeypatch: pytest.MonkeyP
     assert "hunter2" not in content
 
 
-def test_a_change_killed_at_any_instant_leaves_the_old_file_or_the_new_one(memory: Path) -> None:
+def test_a_change_killed_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     change = 0
     while True:
         change += 1
-        vault = Vault(memory, "staging")
+        vault = Vault(tmp_path, "staging")
         vault.holds(f"{NAME}: {OLD}\nother: 1\n")
         ended = not killed(change, lambda vault=vault: vault.file.put(NAME, NEW))  # type: ignore[misc]
         assert vault.text in (f"{NAME}: {OLD}\nother: 1\n", f'{NAME}: "{NEW}"\nother: 1\n')
-        for name in os.listdir(memory):
-            assert b"hunter2" not in (memory / name).read_bytes()
+        for name in os.listdir(tmp_path):
+            assert b"hunter2" not in (tmp_path / name).read_bytes()
         vault.file.put(NAME, NEW)
-        assert os.listdir(memory) == ["vault.yml"]
+        assert os.listdir(tmp_path) == ["vault.yml"]
         if ended:
             break
     assert change > 3

@@ -688,15 +688,15 @@ def test_a_way_back_killed_at_any_instant_never_leaves_the_site_without_a_runnin
 
 
 def test_a_way_back_killed_at_any_instant_is_ended_by_the_next_run(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = installed(memory / "0", monkeypatch.setattr)
+    before = installed(tmp_path / "0", monkeypatch.setattr)
     old = go_live(before, OLD)
     new = prove(before, create(before.layout, NEW, source="e5" * 32))
     switch(before.layout, new)
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, memory / f"{change}", symlinks=True)
-        host = installed(memory / f"{change}", monkeypatch.setattr)
+        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         host.front_door = Answer(500, "broken", 0.01)
         layout = host.layout
 

@@ -6,7 +6,7 @@
 #   fail <sentence>               say what is wrong and stop
 #   phase <what> <command>...     run a long step: one line with its seconds; its output only when it fails
 #   reason                        why the last phase failed, if Ansible said so
-#   install_packages              Debian packages that are missing
+#   install_packages [package]... Debian packages that are missing: these, and what every script needs
 #   make_venv controller|test     .venv, from hashed pins
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -74,23 +74,25 @@ as_root() {
 
 is_installed() { [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-# What install_packages installs for one script alone; called as its program is.
-more_packages=()
+# What throwaway servers need.
+# shellcheck disable=SC2034 # for the scripts that source this
+readonly -a server_packages=(podman runc netavark aardvark-dns iptables nftables mmdebstrap debian-archive-keyring)
 
-# Installs Debian packages, those that are missing.
 install_packages() {
   local package
   local -a missing=()
   if ! command -v dpkg-query >/dev/null; then
     # Not Debian: the programs count, whatever packages they come from.
-    for package in git ssh ssh-keygen podman mmdebstrap runc "${more_packages[@]}"; do
-      command -v "$package" >/dev/null || missing+=("$package")
+    for package in git ssh ssh-keygen "$@"; do
+      case $package in
+        netavark | aardvark-dns | *tables | *-keyring) ;; # podman's own, or Debian's alone
+        *) command -v "$package" >/dev/null || missing+=("$package") ;;
+      esac
     done
     ((${#missing[@]} == 0)) || fail "please install these programs: ${missing[*]} (apt, which would do it, isn't here)"
     return
   fi
-  for package in python3 python3-venv git openssh-client curl procps util-linux \
-    podman runc netavark aardvark-dns iptables nftables mmdebstrap debian-archive-keyring "${more_packages[@]}"; do
+  for package in python3 python3-venv git openssh-client curl procps util-linux "$@"; do
     is_installed "$package" || missing+=("$package")
   done
   ((${#missing[@]})) || return 0

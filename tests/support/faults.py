@@ -4,9 +4,9 @@
 Users ask the servers of a row from before its start to after its end, and every request is counted. The rows end as a
 table on the screen and in ``build/faults.txt``.
 
-GREENLIGHT_FAULTS chooses what is tried: ``all`` (the default) tries every row on all servers; ``tenth:N`` tries every
-row on one of the servers, in turns, and of the killed runs those of one tenth, so that ten of them are all;
-``module:NAME`` tries the rows in which that module is killed.
+GREENLIGHT_FAULTS chooses what is tried: ``all`` (the default) tries every row on all servers; ``tenth:N`` tries a tenth
+of the killed runs, so that ten of them are all, and each other row on one of the servers, in turns; ``module:NAME``
+tries the rows in which that module is killed.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def at_work() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _servers_of_the_row(request: pytest.FixtureRequest) -> Iterator[None]:
-    if CHOICE == "tenth" and not request.node.get_closest_marker("both"):
+    if CHOICE == "tenth" and not any(map(request.node.get_closest_marker, ("both", "killed"))):
         names = list(servers())
         number = request.session.items.index(request.node) + int(CHOSEN)
         _AT_WORK[:] = [names[number % len(names)]]

@@ -242,7 +242,6 @@ def new_key(tmp_path_factory: pytest.TempPathFactory) -> Way:
     return Way.tried(prepare, {**rotation("start"), **ROTATION}, tmp_path_factory.mktemp("rotation"))
 
 
-@pytest.mark.both
 @pytest.mark.parametrize(
     "step", ["rotate | Change the keys", "rotate | Make the release", "switch | Move", "retire | Stop", "unlock | Give"]
 )
@@ -252,7 +251,6 @@ def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) 
     assert len(keys()[1]) == 1  # no third key, and the old one is not lost
 
 
-@pytest.mark.both
 @pytest.mark.killed(module="rotated_release")
 def test_module_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
     last = new_key.changes["rotated_release"]

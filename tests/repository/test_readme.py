@@ -184,15 +184,15 @@ def test_what_is_activated_is_the_venv_of_the_scripts() -> None:
 
 
 @pytest.mark.parametrize("environment", ["development", "staging", "production"])
-def test_the_example_keeps_the_contract_under_gunicorn(environment: str, memory: Path) -> None:
+def test_the_example_keeps_the_contract_under_gunicorn(environment: str, tmp_path: Path) -> None:
     assert FLASK.exists(), "script/test fast makes what this needs"
     [example] = blocks("python")
     name = SPEC["flask_app_wsgi"]["default"].split(":")[0]
     assert example.startswith(f"# {name}.py\n")
-    (memory / f"{name}.py").write_text(example, encoding="utf-8")
-    socket = memory / "socket"
+    (tmp_path / f"{name}.py").write_text(example, encoding="utf-8")
+    socket = tmp_path / "socket"
     settings = f"bind = 'unix:{socket}'\ncontrol_socket_disable = True\n"
-    (memory / "gunicorn.conf.py").write_text(settings, encoding="utf-8")
+    (tmp_path / "gunicorn.conf.py").write_text(settings, encoding="utf-8")
     given = {
         SPEC["flask_app_environment_variable"]["default"]: environment,
         SPEC["flask_app_revision_variable"]["default"]: "r1",
@@ -208,7 +208,7 @@ def test_the_example_keeps_the_contract_under_gunicorn(environment: str, memory:
     )
     target = Target(str(socket), "hello.example.org", SPEC["flask_app_health_path"]["default"])
     command = [FLASK, "-m", "gunicorn", SPEC["flask_app_wsgi"]["default"]]
-    with subprocess.Popen(command, cwd=memory, env=given, stderr=subprocess.PIPE, text=True) as gunicorn:
+    with subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as gunicorn:
         try:
             proof = prove(
                 lambda seconds, worth: get(target, seconds, worth),

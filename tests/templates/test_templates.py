@@ -895,13 +895,20 @@ def tasks_of(*names: str) -> list[dict[str, Any]]:
     return found
 
 
+def holds(task: dict[str, Any], templar: Templar) -> bool:
+    """Say whether all conditions of a task hold."""
+    conditions = task.get("when", [])
+    return all(
+        templar.evaluate_conditional(trust_as_template(str(condition)))
+        for condition in (conditions if isinstance(conditions, list) else [conditions])
+    )
+
+
 def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
     """Return a task with its templates resolved as Ansible does, or None where its conditions say no."""
     templar = playing(**known, __flask_app_hook="/hook.yml")
-    conditions = task.get("when", [])
-    for condition in conditions if isinstance(conditions, list) else [conditions]:
-        if not templar.evaluate_conditional(trust_as_template(str(condition))):
-            return None
+    if not holds(task, templar):
+        return None
     return {key: templar.template(value) for key, value in task.items() if key not in ("when", "tags", "name")}
 
 
@@ -935,12 +942,13 @@ HOOKED = {
 }
 
 
-@pytest.mark.parametrize("part", ["gunicorn", "drop_in", "service", "socket", "environment", "secret_names"])
-def test_a_look_for_drift_compares_with_what_a_deploy_makes(part: str) -> None:
+SPECIFIED = ["gunicorn", "drop_in", "service", "socket", "environment", "secret_names"]
+
+
+@pytest.mark.parametrize("name", [*(f"__flask_app_specification.{part}" for part in SPECIFIED), "__flask_app_nginx"])
+def test_a_look_for_drift_compares_with_what_a_deploy_makes(name: str) -> None:
     _, known = MOMENTS["verify"]
-    name = f"__flask_app_specification.{part}"
     assert value_of(name, **known) == value_of(name, **DEPLOY)
-    assert value_of("__flask_app_nginx", **known) == value_of("__flask_app_nginx", **DEPLOY)
 
 
 @pytest.mark.parametrize("check_mode", [False, True], ids=["", "check mode"])
@@ -960,7 +968,7 @@ def called(moment: str, **known: Any) -> list[str]:
     files, then = MOMENTS[moment]
     modules = []
     for task in tasks_of(*files):
-        if resolved(task, **{**then, **known}) is not None:
+        if holds(task, playing(**{**then, **known}, __flask_app_hook="/hook.yml")):
             modules += [key.removeprefix("greenlight.flask.") for key in task if key.startswith("greenlight.flask.")]
     return modules
 

@@ -57,14 +57,14 @@ def tool(name: str) -> Path:
     return Path(sys.executable).with_name(name)
 
 
-def run(*command: object, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*command: object, directory: Path, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command as in a fresh shell: what the caller's environment says to Ansible doesn't count."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     return subprocess.run(
         [str(word) for word in command],
         cwd=directory,
         env={**inherited, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_VAULT_IDENTITY_LIST": VAULT, **environment},
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         check=False,

@@ -236,8 +236,8 @@ def in_this_process(clone: Clone, *words: str) -> None:
         assert not ended.code, "script/secrets failed"
 
 
-def test_a_run_that_is_killed_at_any_instant_is_just_started_again(memory: Path) -> None:
-    clone = Clone.make(memory / "clone")
+def test_a_run_that_is_killed_at_any_instant_is_just_started_again(tmp_path: Path) -> None:
+    clone = Clone.make(tmp_path / "clone")
     configuration = clone.root / "ansible.cfg"
     original = configuration.read_text()
 

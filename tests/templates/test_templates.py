@@ -297,17 +297,18 @@ def test_the_sandbox_is_as_strict_as_was_measured(name: str) -> None:
 def test_the_service_runs_one_release_as_the_apps_user() -> None:
     sections = unit(text_of("service"))
     service = {name: values for name, values in sections["Service"].items() if name not in SANDBOX}
-    home = "/srv/shop/releases/%i"
+    layout = Layout("shop")  # where the protocol puts what the unit reads
+    home = layout.release("%i")
     assert service == {
         "Type": ["notify"],
         "User": ["shop"],
         "Group": ["shop"],
         "WorkingDirectory": [f"{home}/source"],
-        "EnvironmentFile": ["/etc/shop/releases/%i.env"],
+        "EnvironmentFile": [str(layout.environment_file("%i"))],
         "Environment": [
             f"PATH={home}/venv/bin:/usr/local/bin:/usr/bin:/bin",
             f"VIRTUAL_ENV={home}/venv",
-            "HOME=/var/lib/shop",
+            f"HOME={layout.state}",
             "PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1",
         ],
         "ExecStart": [f"{home}/venv/bin/python -m gunicorn --config {home}/gunicorn.conf.py"],
@@ -318,8 +319,8 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
         "StateDirectory": ["shop"],
         "StateDirectoryMode": ["0700"],
     }
-    assert sections["Unit"]["Requires"] == ["shop@%i.socket"]
-    assert "shop@%i.socket" in sections["Unit"]["After"][0].split()
+    assert sections["Unit"]["Requires"] == [layout.socket_unit("%i")]
+    assert layout.socket_unit("%i") in sections["Unit"]["After"][0].split()
     assert sections["Unit"]["StartLimitIntervalSec"] == ["0"]
     assert sections["Install"] == {"WantedBy": ["multi-user.target"]}
 
@@ -327,7 +328,7 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
 def test_the_socket_is_nginxs_alone() -> None:
     sections = unit(text_of("socket"))
     assert sections["Socket"] == {
-        "ListenStream": ["/run/shop/%i.sock"],
+        "ListenStream": [str(Layout("shop").socket("%i"))],
         "SocketUser": ["root"],
         "SocketGroup": ["www-data"],
         "SocketMode": ["0660"],
@@ -487,7 +488,7 @@ def upstreams(text: str) -> dict[str, list[str]]:
 def test_the_site_leads_to_the_link_of_the_live_release(app: str) -> None:
     text = text_of("site", flask_app_name=app)
     # Twice, so that Nginx has where to send a request again whose process was killed.
-    assert upstreams(text)[f"{app}_live"] == [f"unix:/srv/{app}/live.sock max_fails=0"] * 2
+    assert upstreams(text)[f"{app}_live"] == [f"unix:{Layout(app).live_socket} max_fails=0"] * 2
     assert set(directives(text, "proxy_pass")) == {f"http://{app}_live", f"http://{app}_candidate"}
 
 
@@ -502,6 +503,11 @@ def test_only_who_knows_the_hosts_word_reaches_a_candidate_through_the_site(app:
     assert source == f"$http_{REHEARSAL.lower().replace('-', '_')}"
     # With a pattern, as a file that is not there yet would be an error without one.
     assert choices.split() == ["default", '"";', "include", f"{str(layout.rehearsal).replace('.map', '[.]map')};"]
+
+
+def test_the_site_looks_for_the_page_of_a_maintenance_where_it_is_put() -> None:
+    assert text_of("site").count(f"if (-f {Layout('shop').maintenance}) {{") == 2  # by HTTP and by HTTPS
+    assert f"alias {Layout('shop').maintenance};" in text_of("site")
 
 
 def test_a_request_is_sent_again_only_when_its_process_was_killed_and_only_once() -> None:
@@ -895,13 +901,20 @@ def tasks_of(*names: str) -> list[dict[str, Any]]:
     return found
 
 
+def holds(task: dict[str, Any], templar: Templar) -> bool:
+    """Say whether all conditions of a task hold."""
+    conditions = task.get("when", [])
+    return all(
+        templar.evaluate_conditional(trust_as_template(str(condition)))
+        for condition in (conditions if isinstance(conditions, list) else [conditions])
+    )
+
+
 def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
     """Return a task with its templates resolved as Ansible does, or None where its conditions say no."""
     templar = playing(**known, __flask_app_hook="/hook.yml")
-    conditions = task.get("when", [])
-    for condition in conditions if isinstance(conditions, list) else [conditions]:
-        if not templar.evaluate_conditional(trust_as_template(str(condition))):
-            return None
+    if not holds(task, templar):
+        return None
     return {key: templar.template(value) for key, value in task.items() if key not in ("when", "tags", "name")}
 
 
@@ -935,12 +948,13 @@ HOOKED = {
 }
 
 
-@pytest.mark.parametrize("part", ["gunicorn", "drop_in", "service", "socket", "environment", "secret_names"])
-def test_a_look_for_drift_compares_with_what_a_deploy_makes(part: str) -> None:
+SPECIFIED = ["gunicorn", "drop_in", "service", "socket", "environment", "secret_names"]
+
+
+@pytest.mark.parametrize("name", [*(f"__flask_app_specification.{part}" for part in SPECIFIED), "__flask_app_nginx"])
+def test_a_look_for_drift_compares_with_what_a_deploy_makes(name: str) -> None:
     _, known = MOMENTS["verify"]
-    name = f"__flask_app_specification.{part}"
     assert value_of(name, **known) == value_of(name, **DEPLOY)
-    assert value_of("__flask_app_nginx", **known) == value_of("__flask_app_nginx", **DEPLOY)
 
 
 @pytest.mark.parametrize("check_mode", [False, True], ids=["", "check mode"])
@@ -960,7 +974,7 @@ def called(moment: str, **known: Any) -> list[str]:
     files, then = MOMENTS[moment]
     modules = []
     for task in tasks_of(*files):
-        if resolved(task, **{**then, **known}) is not None:
+        if holds(task, playing(**{**then, **known}, __flask_app_hook="/hook.yml")):
             modules += [key.removeprefix("greenlight.flask.") for key in task if key.startswith("greenlight.flask.")]
     return modules
 

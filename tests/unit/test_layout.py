@@ -1,45 +1,46 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The places on a server are those that the design and the units name."""
+"""Two apps, and two releases of one, share no place; a name that leads elsewhere is none."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
 
-RELEASE = "20261121T094420Z-1a2b3c4d"
+RELEASE, OTHER = "20261121T094420Z-1a2b3c4d", "20261121T094421Z-1a2b3c4d"
+#: What is the machine's and not an app's, and the one list that names other places once more.
+LEFT_OUT = {"app", "root", "units", "settings_files"}
 
 
-@pytest.mark.parametrize(
-    ("place", "path"),
-    [
-        (Layout("shop").environment_id, "/etc/shop/environment-id"),
-        (Layout("shop").digest_key, "/etc/shop/digest.key"),
-        (Layout("shop").environment_file(RELEASE), f"/etc/shop/releases/{RELEASE}.env"),
-        (Layout("shop").sources, "/srv/shop/sources"),
-        (Layout("shop").venvs, "/srv/shop/venvs"),
-        (Layout("shop").release(RELEASE), f"/srv/shop/releases/{RELEASE}"),
-        (Layout("shop").live, "/srv/shop/live"),
-        (Layout("shop").live_socket, "/srv/shop/live.sock"),
-        (Layout("shop").previous, "/srv/shop/previous"),
-        (Layout("shop").ledger, "/srv/shop/ledger.jsonl"),
-        (Layout("shop").state, "/var/lib/shop"),
-        (Layout("shop").socket(RELEASE), f"/run/shop/{RELEASE}.sock"),
-        (Layout("shop").lock, "/run/greenlight/shop.lock"),
-        (Layout("shop").drop_in(RELEASE), f"/etc/systemd/system/shop@{RELEASE}.service.d/release.conf"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_place_is_where_the_design_says(place: Path, path: str) -> None:
-    assert str(place) == path
+def places(layout: Layout, release: str = "") -> list[str]:
+    """Return the places and units of an app, or only those of one of its releases."""
+    found: list[object] = []
+    for name in set(dir(layout)) - LEFT_OUT:
+        value = getattr(layout, name)
+        if not name.startswith("_") and inspect.ismethod(value) is bool(release):
+            whole = value(release) if release else value
+            found += whole if isinstance(whole, tuple) else [whole]
+    return [str(place) for place in found]
 
 
-def test_each_release_has_units_of_its_own() -> None:
-    layout = Layout("shop")
-    assert layout.service_unit(RELEASE) == f"shop@{RELEASE}.service"
-    assert layout.socket_unit(RELEASE) == f"shop@{RELEASE}.socket"
-    assert [path.name for path in layout.unit_files(RELEASE)] == [f"shop@{RELEASE}.service", f"shop@{RELEASE}.socket"]
+@pytest.mark.parametrize("other", ["shop2", "sho", "live", "greenlight-shop"])
+def test_no_two_places_of_two_apps_and_of_their_releases_are_the_same_or_inside_of_each_other(other: str) -> None:
+    shop, another = (Layout(app, Path("/root")) for app in ("shop", other))
+    ours = [*places(shop), *places(shop, RELEASE), *places(shop, OTHER)]
+    theirs = [*places(another), *places(another, RELEASE)]
+    assert len(ours) > 30
+    assert len({*ours, *theirs}) == len(ours) + len(theirs)
+    assert not [(a, b) for a in ours for b in theirs if a.startswith(f"{b}/") or b.startswith(f"{a}/")]
+    assert [place for place in ours if not place.startswith(("/root/", "shop@"))] == []
+
+
+def test_systemd_reads_the_settings_of_a_release_after_its_unit() -> None:
+    service, *drop_ins = Layout("shop").settings_files(RELEASE)
+    assert service.name == Layout("shop").service_unit(RELEASE)
+    assert drop_ins == sorted(drop_ins)
+    assert {path.parent for path in drop_ins} == {service.with_name(f"{service.name}.d")}
 
 
 def test_a_socket_path_fits_into_the_kernels_address() -> None:
@@ -48,22 +49,21 @@ def test_a_socket_path_fits_into_the_kernels_address() -> None:
     assert len(str(Layout(longest).socket(RELEASE))) < 108  # sun_path, unix(7)
 
 
-@pytest.mark.parametrize("name", ["a", "guestbook", "my-app2", "a" * 31])
-def test_a_plain_name_is_an_app_name(name: str) -> None:
-    assert APP_NAME.match(name)
+def test_a_name_that_can_be_no_account_unit_and_directory_is_refused() -> None:
+    assert all(map(APP_NAME.match, ["a", "guestbook", "my-app2"]))
+    names = ["", "1app", "-app", "App", "my_app", "my.app", "my app", "a/b", "app\n", "a" * 32, "ä"]
+    assert [name for name in names if APP_NAME.match(name)] == []
 
 
-@pytest.mark.parametrize(
-    "name", ["", "1app", "-app", "App", "my_app", "my.app", "my app", "a/b", "app\n", "a" * 32, "ä"]
-)
-def test_another_name_is_none(name: str) -> None:
-    assert not APP_NAME.match(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", "20261121T094420Z", f"{RELEASE}x", f"{RELEASE}\n", f".unfinished-{RELEASE}", RELEASE.upper(), "../../etc"],
-)
-def test_only_a_whole_id_is_a_release_id(name: str) -> None:
+def test_only_a_whole_id_is_a_release_id() -> None:
     assert RELEASE_ID.match(RELEASE)
-    assert not RELEASE_ID.match(name)
+    cut = [
+        "",
+        "20261121T094420Z",
+        f"{RELEASE}x",
+        f"{RELEASE}\n",
+        f".unfinished-{RELEASE}",
+        RELEASE.upper(),
+        "../../etc",
+    ]
+    assert [name for name in cut if RELEASE_ID.match(name)] == []

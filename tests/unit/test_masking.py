@@ -312,6 +312,13 @@ def test_a_long_secret_in_pieces_is_masked(secret: str, written: Callable[[str],
     assert len(masked) < 100 or "wrapped" in cut
 
 
+def test_a_blank_that_a_line_break_took_along_hides_nothing() -> None:
+    middle = "".join(map(block, range(9)))
+    for first, last in (("4'é-9c", middle), (middle, "4'é-9c")):
+        masked = mask(f"it is {first}\n{last} <", [f"{first} {last}"])
+        assert masked.replace(MASK, "").split() == ["it", "is", "<"]
+
+
 @pytest.mark.parametrize("width", [24, 40, 64, 76, 100])
 @pytest.mark.parametrize("written", [str, json.dumps, lambda key: base64.b64encode(key.encode()).decode()])
 def test_a_key_in_lines_of_any_length_is_masked(width: int, written: Callable[[str], str]) -> None:

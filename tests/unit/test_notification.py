@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,8 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The webhook of these tests is on this machine."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
+    # None of them has a certificate, and to read those of this machine's authorities each time takes long.
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda context: None)
 
 
 # What arrives
@@ -146,15 +149,18 @@ def test_passwords_of_other_programs_are_not_sent(
 # What doesn't
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 429, 500, 503])
+@pytest.mark.parametrize("code", [400, 404, 429, 503])
 def test_an_answer_that_is_no_success_is_told_by_its_status(webhook: Webhook, code: int) -> None:
     assert webhook.sends(status(code)) == f"HTTP {code} from 127.0.0.1"
     assert len(webhook.received) == 1
 
 
-@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
-    "location", ["/elsewhere/hunter8", "file:///etc/hunter8", "ftp://127.0.0.1/hunter8", "gopher:hunter8"]
+    ("code", "location"),
+    [
+        *((code, "/elsewhere/hunter8") for code in (301, 302, 303, 307, 308)),
+        *((302, location) for location in ("file:///etc/hunter8", "ftp://127.0.0.1/hunter8", "gopher:hunter8")),
+    ],
 )
 def test_a_redirect_is_told_and_not_followed(webhook: Webhook, code: int, location: str) -> None:
     reason = webhook.sends(status(code, Location=location))
@@ -340,12 +346,16 @@ def test_a_play_goes_on_whatever_becomes_of_a_notification_and_shows_no_url(webh
         TASK.format(name=name, value=name, check=check, sent=sent, skipped="" if skipped else "not")
         for name, check, sent, skipped in cases
     ]
+    # It stands in place of its variable, so the play ends there.
+    tasks.append(TASK.format(name="wrong", value="{{ good }}", check=False, sent=False, skipped="not"))
     (tmp_path / "variables.json").write_text(json.dumps(variables))
     (tmp_path / "play.yml").write_text(PLAY + "".join(tasks))
     # The host can't be reached, and nobody tries to.
     done = play("-vvvv", directory=tmp_path)
     said = " ".join(f"{done.stdout} {done.stderr}".split())
-    assert done.returncode == 0, said
+    assert (done.returncode, said.count("TASK [See "), said.count("failed=1")) == (2, len(cases), 1), said
+    assert "TASK [wrong]" in said
+    assert "url_from takes the name of a variable" in said
     assert not HUNTED.search(said.replace(" ", ""))  # Ansible breaks long words
     warnings = re.findall(r"\[WARNING\]: the notification was not sent: (.*?; check \w+)", said)
     assert set(warnings) == {
@@ -358,19 +368,6 @@ def test_a_play_goes_on_whatever_becomes_of_a_notification_and_shows_no_url(webh
     received = [(path, json.loads(content)) for _, path, _, content in webhook.received]
     path = TOKEN.partition("#")[0]
     assert received == [(path, content), (f"/gone{path}", content)]
-
-
-def test_a_url_in_place_of_its_variable_is_refused_and_not_repeated(webhook: Webhook, tmp_path: Path) -> None:
-    (tmp_path / "variables.json").write_text(json.dumps({"good": webhook.url()}))
-    (tmp_path / "play.yml").write_text(
-        PLAY + TASK.format(name="wrong", value="{{ good }}", check=False, sent=False, skipped="not")
-    )
-    done = play("-vvvv", directory=tmp_path)
-    said = " ".join(f"{done.stdout} {done.stderr}".split())
-    assert done.returncode == 2, said
-    assert "url_from takes the name of a variable" in said
-    assert not HUNTED.search(said.replace(" ", ""))
-    assert webhook.received == []
 
 
 def play(*words: str, directory: Path) -> Any:

@@ -161,6 +161,9 @@ class EdgeMachine:
         for switch in switches:
             (self.state / switch).unlink()
 
+    def nginx_is(self, state: str) -> bool:
+        return (self.state / "active").exists() if state == "active" else not (self.state / "disabled-nginx").exists()
+
     def noted(self, name: str) -> str:
         """What a program wrote down."""
         path = self.state / name
@@ -220,6 +223,8 @@ def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     machine = EdgeMachine(root)
     monkeypatch.setenv("PATH", f"{root}/bin:/usr/bin:/bin")
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
+    # What is only asked needs no program; that it is asked of systemd has tests of its own.
+    monkeypatch.setattr(_nginx, "_is", machine.nginx_is)
     monkeypatch.setattr(_nginx, "_workers", lambda _main: set(range(machine.noted("workers").count("\n"))))
     monkeypatch.setattr(_certificate, "inspect", looked_at)
     monkeypatch.setattr(_certificate, "served", lambda port, name: machine.served())

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is the same for all unit tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from ansible.parsing.vault import VaultAES256
+
+
+def _key(password: bytes, salt: bytes, key_length: int, iv_length: int) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", password, salt, 1, 2 * key_length + iv_length)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _vaults_that_are_quick_to_open() -> Iterator[None]:
+    """Make a vault's key in one round of ten thousand. Vaults that Ansible's programs open are in tests/repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VaultAES256, "_create_key_cryptography", staticmethod(_key))
+        VaultAES256._gen_key_initctr.cache_clear()
+        yield
+    VaultAES256._gen_key_initctr.cache_clear()

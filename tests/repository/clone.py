@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file import parsed
@@ -59,7 +63,37 @@ class Clone:
         return {**kept, "ANSIBLE_NOCOLOR": "1"}
 
     def secrets(self, *words: str, given: str | bytes = b"") -> subprocess.CompletedProcess[str]:
-        return self.run("script/secrets", *words, given=given.encode() if isinstance(given, str) else given)
+        """Run what script/secrets hands to Python; in a fork of this process, for Ansible takes long to import."""
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            stdin.write(given.encode() if isinstance(given, str) else given)
+            stdin.seek(0)
+            child = os.fork()
+            if child == 0:
+                self._be_secrets(words, [stdin.fileno(), stdout.fileno(), stderr.fileno()])
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess(words, code, stdout.read().decode(), stderr.read().decode())
+
+    def _be_secrets(self, words: Sequence[str], handles: Sequence[int]) -> NoReturn:
+        for number, handle in enumerate(handles):
+            os.dup2(handle, number)
+        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
+        code: object = 0
+        try:
+            os.chdir(self.root)
+            os.environ.clear()
+            os.environ.update(self.environment)
+            sys.argv = ["script/secrets-files", *words]
+            runpy.run_path(str(self.root / "script/secrets-files"), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
     def play(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(repository.tool("ansible-playbook"), *words, given=b"", **environment)

@@ -29,8 +29,8 @@ yamllint:
 
 # Shell scripts by their first line, and what they source.
 shellcheck:
-	@script/layer $@ sh -c "git grep -lIE --untracked '^#!.*[ /](ba|da)?sh$$' -- ':!*.md' ':!*.py' \
-	  | xargs shellcheck --external-sources --enable=quote-safe-variables script/lib.sh"
+	@script/layer $@ bash -o pipefail -c "git grep -zlIE --untracked '^#!.*[ /](ba|da)?sh$$' -- ':!*.md' ':!*.py' \
+	  | xargs -0 shellcheck --external-sources --enable=quote-safe-variables script/lib.sh"
 
 unit templates:
 	@script/layer $@ pytest --quiet tests/$@
@@ -42,32 +42,32 @@ repository:
 commands:
 	@script/layer $@ pytest --quiet tests/repository -m slow
 
-# The example app's own tests, with its own packages. Not from the root, whose settings are not the app's.
+# The example app's tests, with its packages. Not from the root, whose settings are not the app's.
 example:
 	@script/layer $@ sh -c 'cd examples/guestbook && ../../build/guestbook-venv/bin/python -m pytest --quiet -p no:cacheprovider'
 
-# Whole deploys to throwaway servers with a real systemd. Each scenario has servers of its own, which are made and first
-# deployed to before any scenario's tests begin: that is when packages come from outside.
+# Whole deploys to throwaway servers with a real systemd, separate servers for each scenario. script/test makes all that it
+# needs before the first scenario's tests begin: that is when packages come from outside.
 molecule = molecule $1 --scenario-name $2 --no-command-borders
-first = $(call molecule,destroy,$1) && GREENLIGHT_VERIFY=false $(call molecule,test --destroy never,$1)
+destroy = { test -n "$(KEEP)" || $(call molecule,destroy,$1); }
+make-servers = $(call molecule,destroy,$1) && GREENLIGHT_VERIFY=false $(call molecule,test --destroy never,$1)
 
-# The servers of the scenario default begin as bare Debian. What their first deploy left is where those of the others
-# begin, if both are wanted. Its failure keeps no other scenario from its tests.
+# The servers of the scenario default begin as bare Debian. Those of the others begin where its first deploy ended, if
+# both are wanted. That this deploy failed keeps no other scenario from its tests.
 deployed := localhost/greenlight-test-deployed
-keep = $(foreach server,debian12 debian13,&& podman commit --quiet greenlight-test-default-$(server) $(deployed):$(server))
+commit = $(foreach server,debian12 debian13,&& podman commit --quiet greenlight-test-default-$(server) $(deployed):$(server))
 others := $(filter-out servers-default,$(servers))
 
 servers-default:
-	-@script/layer $@ sh -c '$(call first,default) $(keep)'
+	-@script/layer $@ sh -c '$(call make-servers,default) $(commit) || { $(call destroy,default); exit 1; }'
 
 ifneq ($(filter servers-default,$(MAKECMDGOALS)),)
 $(others): servers-default
+$(others): begin = podman image exists $(deployed):debian13 && export GREENLIGHT_DEPLOYED=$(deployed);
 endif
 
 $(others): servers-%:
-	@script/layer $@ sh -c 'if podman image exists $(deployed):debian13; then export GREENLIGHT_DEPLOYED=$(deployed); fi; \
-	  $(call first,$*)'
+	@script/layer $@ sh -c '$(begin) $(call make-servers,$*) || { $(call destroy,$*); exit 1; }'
 
-$(scenarios): %: servers-%
-	@script/layer $@ sh -c '$(call molecule,verify,$*); result=$$?; \
-	  test -n "$(KEEP)" || $(call molecule,destroy,$*); exit $$result'
+$(scenarios):
+	@script/layer $@ sh -c 'GREENLIGHT_VERIFY=true $(call molecule,verify,$@); result=$$?; $(call destroy,$@); exit $$result'

@@ -29,7 +29,7 @@ import testinfra
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Each scenario has servers of its own, so that two scenarios can run side by side.
+#: Each scenario has separate servers, so that two scenarios can run side by side.
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 #: Keys, secrets and certificates that were made for these servers.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventories in which each host has variables of its own, made from that of the scenario."""
+"""Inventories with other variables for each host, made from that of the scenario."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many wrong inputs in one play: each is a host of its own in the inventory, and all these hosts are one server.
+"""Many wrong inputs in one play: each is a separate host in the inventory, and all these hosts are one server.
 
 What a preflight refuses it refuses before it takes the lock, so the hosts don't get in each other's way.
 """

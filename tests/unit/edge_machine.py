@@ -207,7 +207,7 @@ def put(
 
 
 def looked_at(directory: Path) -> Certificate | None:
-    """What ``inspect`` finds, in a twentieth of openssl-x509's time; the real one has tests of its own."""
+    """What ``inspect`` finds, in a twentieth of openssl-x509's time; the real one has other tests."""
     try:
         made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
     except (OSError, ValueError):
@@ -223,7 +223,7 @@ def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     machine = EdgeMachine(root)
     monkeypatch.setenv("PATH", f"{root}/bin:/usr/bin:/bin")
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
-    # What is only asked needs no program; that it is asked of systemd has tests of its own.
+    # What is only asked needs no program; that it is asked of systemd has other tests.
     monkeypatch.setattr(_nginx, "_is", machine.nginx_is)
     monkeypatch.setattr(_nginx, "_workers", lambda _main: set(range(machine.noted("workers").count("\n"))))
     monkeypatch.setattr(_certificate, "inspect", looked_at)

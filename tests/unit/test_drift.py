@@ -168,7 +168,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     link(layout.live, f"releases/{host.live}")
     host._start([layout.socket_unit(host.live), host.service])
     host._enable([layout.socket_unit(host.live), host.service])
-    with monkeypatch.context() as brief:  # how a site is published has tests of its own
+    with monkeypatch.context() as brief:  # how a site is published has other tests
         brief.setattr(_nginx, "run", lambda argv, **_: Finished(0, "", ""))
         brief.setattr(_nginx, "_load", lambda: None)
         edge.edge.publish(SITE)

@@ -67,6 +67,6 @@ def test_nothing_is_tidied_on_the_way_out(tmp_path: Path, act: Callable[[Path], 
     act(path)
 
 
-def test_work_that_fails_by_itself_is_no_kill() -> None:
+def test_work_that_fails_by_itself_is_not_a_kill() -> None:
     with pytest.raises(ZeroDivisionError):
         killed(1, lambda: 1 / 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two apps, and two releases of one, share no place; a name that leads elsewhere is none."""
+"""Two apps, and two releases of one, share no place; a name that leads elsewhere is refused."""
 
 from __future__ import annotations
 
@@ -67,3 +67,12 @@ def test_only_a_whole_id_is_a_release_id() -> None:
         "../../etc",
     ]
     assert [name for name in cut if RELEASE_ID.match(name)] == []
+
+
+def test_what_hosts_that_were_deployed_before_have_stays_where_it_is() -> None:
+    """Moved, it would be made anew: other digests, another release, a host without a stamp."""
+    layout = Layout("shop", Path("/root"))
+    kept = [layout.digest_key, layout.environment_id, layout.ledger, layout.live, layout.live_socket]
+    in_etc, in_srv = ["digest.key", "environment-id"], ["ledger.jsonl", "live", "live.sock"]
+    assert kept == [*(layout.etc / name for name in in_etc), *(layout.srv / name for name in in_srv)]
+    assert (layout.etc, layout.srv) == (Path("/root/etc/shop"), Path("/root/srv/shop"))

@@ -346,7 +346,7 @@ def test_a_play_goes_on_whatever_becomes_of_a_notification_and_shows_no_url(webh
         TASK.format(name=name, value=name, check=check, sent=sent, skipped="" if skipped else "not")
         for name, check, sent, skipped in cases
     ]
-    # It stands in place of its variable, so the play ends there.
+    # It replaces its variable, so the play ends there.
     tasks.append(TASK.format(name="wrong", value="{{ good }}", check=False, sent=False, skipped="not"))
     (tmp_path / "variables.json").write_text(json.dumps(variables))
     (tmp_path / "play.yml").write_text(PLAY + "".join(tasks))

@@ -143,6 +143,7 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
         before = server.state()
         done = refusals(server.name, cases)
         assert server.state() == before
+        assert server.host.run("test -e /etc/second").rc == 1
     assert "Traceback" not in done.output
     return done
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.support import variants
 from tests.support.deployed import (
     APP,
@@ -20,6 +22,7 @@ from tests.support.deployed import (
     Played,
     Server,
     connect,
+    play_command,
     play_environment,
     secrets,
     servers,
@@ -141,10 +144,7 @@ def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
     source = variants.make("good_change", tmp_path / "app", label="killed")
     before = one_server.live
     process = subprocess.Popen(
-        [
-            *("ansible-playbook", "-i", "molecule/shared/inventory", "site.yml", "--limit", one_server.name),
-            *("--extra-vars", f"flask_app_source_directory={source}"),
-        ],
+        play_command(limit=one_server.name, flask_app_source_directory=str(source)),
         cwd=ROOT,
         env=play_environment(),
         stdout=subprocess.PIPE,
@@ -156,6 +156,8 @@ def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
             time.sleep(0.7)
             process.kill()
             break
+    else:
+        pytest.fail("the run ended before it came to its candidate")
     process.wait()
     assert one_server.ask("/health").json["release"] == before
     done = play(limit=one_server.name, flask_app_source_directory=str(source))

@@ -51,7 +51,7 @@ def all_servers() -> list[Server]:
 
 
 def change(modes: dict[str, tuple[str, dict[str, Any]]], https: set[str]) -> None:
-    """Deploy each server in a mode of its own while users ask them, those in ``https`` by HTTPS too."""
+    """Deploy each server in its mode while users ask them, those in ``https`` by HTTPS too."""
     with ExitStack() as stack:
         loads = []
         for server in all_servers():

@@ -5,7 +5,7 @@ The load is an open loop: request n is due at n / rate seconds, whatever happene
 counts from that instant. So a server that hangs is seen by every request it would have met. Half of the requests use
 kept-alive connections from a pool, half a new connection each.
 
-From a test, in a process of its own, so that the deploy beside it doesn't disturb the schedule::
+From a test, in a separate process, so that the deploy beside it doesn't disturb the schedule::
 
     with Load("http://127.0.0.1:28201", "staging.guestbook.localhost", rate=200) as load:
         deploy()
@@ -113,7 +113,7 @@ class Generator:
             task.add_done_callback(tasks.discard)
         result.seconds = self._now()
         if settings.seconds is None and not self.stop.is_set():
-            result.unreliable_because.append(f"the load ended by itself after {bound:g} s, before it was told")
+            result.unreliable_because.append(f"the load ended by itself after {bound:g} s, before it was stopped")
         await asyncio.gather(*tasks)
         for connection in self.idle:
             connection.transport.close()
@@ -232,7 +232,7 @@ async def run_load(settings: Settings, *, stop_on_stdin_end: bool = False) -> Re
 
 
 class Load:
-    """A load in a process of its own, from entering the block to leaving it; `result` is there afterwards.
+    """A load in a separate process, from entering the block to leaving it; `result` is there afterwards.
 
     Takes what Settings takes. Raises LoadError at once for a target that isn't loopback, and RuntimeError when the
     process didn't start or left no result. The process also ends when this one dies.
@@ -257,7 +257,7 @@ class Load:
 
     def __enter__(self) -> Load:
         """Start the process, and return when it sends."""
-        # A session of its own: the terminal's Ctrl-C goes to the caller, who then ends the block.
+        # A separate session: the terminal's Ctrl-C goes to the caller, who then ends the block.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, "--worker", json.dumps(asdict(self.settings))],
             stdin=subprocess.PIPE,

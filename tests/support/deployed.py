@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -132,20 +133,35 @@ def servers() -> dict[str, dict[str, Any]]:
     return dict(group["hosts"])
 
 
+#: One connection for each server, shared by all commands: a handshake costs more than most of what the tests ask.
+CONTROL_PATH = Path.home() / f".ansible/cp/tests-{hashlib.sha256(str(DIRECTORY).encode()).hexdigest()[:10]}-%p"
+SSH_OPTIONS = {
+    "IdentitiesOnly": "yes",
+    "StrictHostKeyChecking": "yes",
+    "UserKnownHostsFile": f'"{DIRECTORY}/known_hosts"',
+    "ControlMaster": "auto",
+    "ControlPersist": "120s",
+    "ControlPath": f'"{CONTROL_PATH}"',
+    # So that the connection to a server that was rebooted is given up.
+    "ServerAliveInterval": "5",
+}
+
+
 def ssh(name: str) -> list[str]:
     """The start of an SSH command to a server."""
-    options = ["-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={DIRECTORY}/known_hosts"]
+    CONTROL_PATH.parent.mkdir(parents=True, exist_ok=True)
+    options = [word for option, value in SSH_OPTIONS.items() for word in ("-o", f"{option}={value}")]
     port = str(servers()[name]["ansible_port"])
     return ["ssh", "-i", str(DIRECTORY / "id_ed25519"), "-p", port, *options, "deploy@127.0.0.1"]
 
 
 def connect(name: str) -> Server:
+    CONTROL_PATH.parent.mkdir(parents=True, exist_ok=True)
     facts = servers()[name]
-    options = f"-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile={DIRECTORY}/known_hosts"
     host = testinfra.get_host(
-        f"ssh://deploy@127.0.0.1:{facts['ansible_port']}?sudo=true&controlpersist=120",
+        f"ssh://deploy@127.0.0.1:{facts['ansible_port']}?sudo=true",
         ssh_identity_file=str(DIRECTORY / "id_ed25519"),
-        ssh_extra_args=options,
+        ssh_extra_args=" ".join(f"-o {option}={shlex.quote(value)}" for option, value in SSH_OPTIONS.items()),
     )
     return Server(name, facts["throwaway"]["http_port"], facts["throwaway"]["https_port"], host)
 

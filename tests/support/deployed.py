@@ -7,7 +7,6 @@ A pytest plugin: the conftest.py of each Molecule scenario names it.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import http.client
@@ -18,8 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -266,31 +264,14 @@ def secrets() -> dict[str, str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: measures time, so no test of another scenario runs beside it")
+    config.addinivalue_line("markers", "outside: too long for what it tells; script/test --outside runs it")
 
 
-@contextmanager
-def locked(name: str, kind: int) -> Iterator[None]:
-    """Hold a lock that all scenarios of this checkout share."""
-    with (ROOT / "build" / name).open("w") as file:
-        fcntl.flock(file, kind)
-        yield
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let a test that is marked ``alone`` wait for those of other scenarios, and these for it.
-
-    Who wants to be alone holds the door while it waits, so that no other test begins meanwhile.
-    """
-    with ExitStack() as stack:
-        if item.get_closest_marker("alone"):
-            stack.enter_context(locked("tests.door", fcntl.LOCK_EX))
-            stack.enter_context(locked("tests.room", fcntl.LOCK_EX))
-        else:
-            with locked("tests.door", fcntl.LOCK_SH):
-                stack.enter_context(locked("tests.room", fcntl.LOCK_SH))
-        return (yield)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "GREENLIGHT_OUTSIDE" not in os.environ:
+        left_out = [item for item in items if item.get_closest_marker("outside")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,8 +5,8 @@ Users ask the servers of a row from before its start to after its end, and every
 table on the screen and in ``build/faults.txt``.
 
 GREENLIGHT_FAULTS chooses what is tried: ``all`` (the default) tries every row on all servers; ``tenth:N`` tries a tenth
-of the killed runs, so that ten of them are all, and each other row on one of the servers, in turns; ``module:NAME``
-tries the rows in which that module is killed.
+of the killed runs, so that ten of them are all, and each other row on one of the servers, in turns, but nothing that
+measures time, for other scenarios run beside it; ``module:NAME`` tries the rows in which that module is killed.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ _AT_WORK: list[str] = []
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "killed: one of the many rows in which a run is killed")
     config.addinivalue_line("markers", "both: a row that needs all servers")
+    config.addinivalue_line("markers", "alone: measures time, so nothing else may run beside it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -72,7 +73,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if CHOICE == "tenth":
         killed = [item for item in items if item.get_closest_marker("killed")]
         start, end = (len(killed) * (int(CHOSEN) + more) // 10 for more in (0, 1))
-        kept = [item for item in items if item not in killed or item in killed[start:end]]
+        alone = [item for item in items if item.get_closest_marker("alone")]
+        kept = [item for item in items if item not in [*killed[:start], *killed[end:], *alone]]
     elif CHOICE == "module":
         kept = [item for item in items if CHOSEN in (_parameters(item).get("module"), _marked_module(item))]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])

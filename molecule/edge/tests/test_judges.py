@@ -64,6 +64,7 @@ def test_the_unit_of_nginx_is_confined_and_does_all_its_work(server: Server) -> 
     assert server.root(f"stat -c %U /var/log/nginx/{APP}.access.log") == "www-data"
 
 
+@pytest.mark.outside
 def test_testssl_gives_its_best_grade_too(one_server: Server) -> None:
     """It gives that to Debian's plain Nginx as well, so it proves little; but nothing grave must be there."""
     verdict = judges.testssl(name(one_server))

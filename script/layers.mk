@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/script/podman:$(PATH)
 lint := ansible-lint mypy shellcheck ruff yamllint
 # The long ones first, so that none is left alone at the end.
 fast := unit ansible-lint repository templates mypy example shellcheck ruff yamllint
-scenarios := default secrets edge faults
+scenarios := default faults secrets edge
 servers := $(scenarios:%=servers-%)
 
 .PHONY: $(fast) commands $(servers) $(scenarios)

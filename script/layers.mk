@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/script/podman:$(PATH)
 
 lint := ansible-lint mypy shellcheck ruff yamllint
 # The long ones first, so that none is left alone at the end.
-fast := unit ansible-lint repository templates mypy example shellcheck ruff yamllint
+fast := unit ansible-lint repository tools templates mypy example shellcheck ruff yamllint
 scenarios := default faults secrets edge
 servers := $(scenarios:%=servers-%)
 
@@ -32,7 +32,7 @@ shellcheck:
 	@script/layer $@ bash -o pipefail -c "git grep -zlIE --untracked '^#!.*[ /](ba|da)?sh$$' -- ':!*.md' ':!*.py' \
 	  | xargs -0 shellcheck --external-sources --enable=quote-safe-variables script/lib.sh"
 
-unit templates:
+unit templates tools:
 	@script/layer $@ pytest --quiet tests/$@
 
 repository:

@@ -66,7 +66,7 @@ def uses_of(pattern: str) -> list[str]:
 
 
 def is_step(key: str) -> bool:
-    """Say whether a task's key is a module of ours that is done under the lock of its run."""
+    """Say whether a task's key is one of our modules, which run under the lock."""
     if not key.startswith("greenlight.flask."):
         return False
     name = key.removeprefix("greenlight.flask.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark's own rules: whom it polls, what counts as new traffic, which rows it prints."""
+"""The benchmark's own rules: which host it polls, what counts as new traffic, which rows it prints."""
 
 from __future__ import annotations
 

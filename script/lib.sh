@@ -124,15 +124,15 @@ fill_venv() {
     "$python" -m venv --clear "$repository/.venv"
   fi
   "$repository/.venv/bin/python" -m pip install --no-compile --require-hashes --disable-pip-version-check --requirement "$lock" &&
-    compile_venv "$repository/.venv"
+    compile_venv
 }
 
 # All but Ansible's collections, nine tenths of the files: Ansible compiles those itself, in memory.
 compile_venv() {
   local site
-  site=$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return
+  site=$("$repository/.venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return
   # Some packages hold files for other Pythons, which don't compile.
-  "$1/bin/python" -m compileall -q --workers 0 -x /ansible_collections/ "$site" || true
+  "$repository/.venv/bin/python" -m compileall -q --workers 0 -x /ansible_collections/ "$site" || true
 }
 
 # Makes .venv, unless it was made from the same pins. One made for the tests serves the demo too.

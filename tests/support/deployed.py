@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -145,21 +146,24 @@ SSH_OPTIONS = {
 }
 
 
+def _ssh_options() -> list[str]:
+    """SSH_OPTIONS as words of a command; the directory of the shared connection is there from now on."""
+    CONTROL_PATH.parent.mkdir(parents=True, exist_ok=True)
+    return [word for option, value in SSH_OPTIONS.items() for word in ("-o", f"{option}={value}")]
+
+
 def ssh(name: str) -> list[str]:
     """The start of an SSH command to a server."""
-    CONTROL_PATH.parent.mkdir(parents=True, exist_ok=True)
-    options = [word for option, value in SSH_OPTIONS.items() for word in ("-o", f"{option}={value}")]
     port = str(servers()[name]["ansible_port"])
-    return ["ssh", "-i", str(DIRECTORY / "id_ed25519"), "-p", port, *options, "deploy@127.0.0.1"]
+    return ["ssh", "-i", str(DIRECTORY / "id_ed25519"), "-p", port, *_ssh_options(), "deploy@127.0.0.1"]
 
 
 def connect(name: str) -> Server:
-    CONTROL_PATH.parent.mkdir(parents=True, exist_ok=True)
     facts = servers()[name]
     host = testinfra.get_host(
         f"ssh://deploy@127.0.0.1:{facts['ansible_port']}?sudo=true",
         ssh_identity_file=str(DIRECTORY / "id_ed25519"),
-        ssh_extra_args=" ".join(f"-o {option}={shlex.quote(value)}" for option, value in SSH_OPTIONS.items()),
+        ssh_extra_args=shlex.join(_ssh_options()),
     )
     return Server(name, facts["throwaway"]["http_port"], facts["throwaway"]["https_port"], host)
 
@@ -244,6 +248,40 @@ def run_play(*options: str, **more: Any) -> Played:
     return Played(done.returncode, done.stdout + done.stderr)
 
 
+def run_until(line: str, then: Callable[[subprocess.Popen[str]], None], *options: str, **more: Any) -> Played:
+    """Run the command that :func:`play_command` makes; when a line with this text appears, call ``then`` once."""
+    process = subprocess.Popen(
+        play_command(*options, **more),
+        cwd=ROOT,
+        env=play_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    said = []
+    waiting = True
+    for text in process.stdout:
+        said.append(text)
+        if waiting and line in text:
+            waiting = False
+            then(process)
+    output = "".join(said)
+    assert not waiting, f"no line with {line!r}\n{output}"
+    return Played(process.wait(timeout=PLAY_SECONDS), output)
+
+
+def kill_run(after_seconds: float = 0) -> Callable[[subprocess.Popen[str]], None]:
+    """Kill a run and all its workers with SIGKILL, as a laptop's end does; what it started on a server lives on."""
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        time.sleep(after_seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    return kill
+
+
 def fresh() -> dict[str, Any]:
     """Variables that make another release than any before, whatever is live."""
     return {"flask_app_env": {"GREETING": f"Hello for the {time.time_ns()}th time"}}
@@ -267,11 +305,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "outside: too long for what it tells; script/test --outside runs it")
 
 
+def keep(items: list[pytest.Item], config: pytest.Config, wanted: Callable[[pytest.Item], bool]) -> None:
+    """Deselect the items that are not wanted."""
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = filter(wanted, items)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "GREENLIGHT_OUTSIDE" not in os.environ:
-        left_out = [item for item in items if item.get_closest_marker("outside")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        keep(items, config, lambda item: not item.get_closest_marker("outside"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -24,20 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployed import (
-    APP,
-    PLAY_SECONDS,
-    ROOT,
-    SITE,
-    Played,
-    Server,
-    connect,
-    play_command,
-    play_environment,
-    run_play,
-    servers,
-    ssh,
-)
+from tests.support.deployed import APP, ROOT, SITE, Played, Server, connect, keep, run_play, servers, ssh
 from tests.support.load.load import Load, Result
 
 CHOICE, _, CHOSEN = os.environ.get("GREENLIGHT_FAULTS", "all").partition(":")
@@ -70,16 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the rows that GREENLIGHT_FAULTS asks for. A tenth is a block of rows, because neighbors share a fixture."""
-    kept = list(items)
     if CHOICE == "tenth":
         killed = [item for item in items if item.get_closest_marker("killed")]
         start, end = (len(killed) * (int(CHOSEN) + more) // 10 for more in (0, 1))
-        alone = [item for item in items if item.get_closest_marker("alone")]
-        kept = [item for item in items if item not in [*killed[:start], *killed[end:], *alone]]
+        others = [*killed[:start], *killed[end:]]
+        keep(items, config, lambda item: item not in others and not item.get_closest_marker("alone"))
     elif CHOICE == "module":
-        kept = [item for item in items if CHOSEN in (_parameters(item).get("module"), _marked_module(item))]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+        keep(items, config, lambda item: CHOSEN in (_parameters(item).get("module"), _marked_module(item)))
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:
@@ -257,40 +240,6 @@ def on_all(command: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def run_until(line: str, then: Callable[[subprocess.Popen[str]], None], **variables: Any) -> Played:
-    """Run the play; when a line with this text appears, call ``then`` once; return how the run ended."""
-    process = subprocess.Popen(
-        play_command(**{**limit(), **variables}),
-        cwd=ROOT,
-        env=play_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout
-    said = []
-    waiting = True
-    for text in process.stdout:
-        said.append(text)
-        if waiting and line in text:
-            waiting = False
-            then(process)
-    output = "".join(said)
-    assert not waiting, f"no line with {line!r}\n{output}"
-    return Played(process.wait(timeout=PLAY_SECONDS), output)
-
-
-def kill_run(after_seconds: float = 0) -> Callable[[subprocess.Popen[str]], None]:
-    """Kill a run and all its workers with SIGKILL, as a laptop's end does; what it started on a server lives on."""
-
-    def kill(process: subprocess.Popen[str]) -> None:
-        time.sleep(after_seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-
-    return kill
 
 
 # --- a module that is killed on the server ---------------------------------------------------------------------------

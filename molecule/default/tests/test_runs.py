@@ -10,20 +10,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from tests.support import variants
 from tests.support.deployed import (
     APP,
     PODMAN,
     PROJECT,
-    ROOT,
     SITE,
     Played,
     Server,
     connect,
-    play_command,
-    play_environment,
+    kill_run,
+    run_until,
     secrets,
     servers,
 )
@@ -143,22 +140,7 @@ def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
 ) -> None:
     source = variants.make("good_change", tmp_path / "app", label="killed")
     before = one_server.live
-    process = subprocess.Popen(
-        play_command(limit=one_server.name, flask_app_source_directory=str(source)),
-        cwd=ROOT,
-        env=play_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if "candidate |" in line:
-            time.sleep(0.7)
-            process.kill()
-            break
-    else:
-        pytest.fail("the run ended before it came to its candidate")
-    process.wait()
+    run_until("candidate |", kill_run(0.7), limit=one_server.name, flask_app_source_directory=str(source))
     assert one_server.ask("/health").json["release"] == before
     done = play(limit=one_server.name, flask_app_source_directory=str(source))
     assert done.code == 0, done.output

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from tests.support import variants
-from tests.support.deployed import APP, PODMAN, PROJECT, ROOT, SITE, connect, run_play
-from tests.support.faults import Trial, all_servers, at_work, limit, live, on_all, run_until
+from tests.support.deployed import APP, PODMAN, PROJECT, ROOT, SITE, connect, run_play, run_until
+from tests.support.faults import Trial, all_servers, at_work, limit, live, on_all
 from tests.support.load.load import Result
 from tests.support.rotation import make_vault, rotation
 
@@ -279,7 +279,7 @@ def test_ssh_connection_cut(trial: Trial, tmp_path: Path) -> None:
             subprocess.run([*command, "pkill", "-KILL", "-f", "^sshd.*deploy"], check=False, capture_output=True)
 
     with trial.users():
-        trial.runs.append(run_until("candidate |", cut, flask_app_source_directory=changed))
+        trial.runs.append(run_until("candidate |", cut, **limit(), flask_app_source_directory=changed))
         trial.run(flask_app_source_directory=changed)
     trial.expect(live="new", code=1, says="UNREACHABLE", again=0)
 
@@ -291,7 +291,7 @@ def test_two_deploys_at_once(trial: Trial, tmp_path: Path) -> None:
         trial.run(flask_app_source_directory=changed)
 
     with trial.users():
-        first = run_until("candidate |", another, flask_app_source_directory=changed)
+        first = run_until("candidate |", another, **limit(), flask_app_source_directory=changed)
         trial.runs.append(first)
     trial.expect(live="new", code=1, says="another run is at work on guestbook here", again=0)
 
@@ -319,7 +319,7 @@ def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
     users = threading.Thread(target=ask)
     users.start()
     try:
-        trial.runs.append(run_until(line, reboot, flask_app_source_directory=changed))
+        trial.runs.append(run_until(line, reboot, **limit(), flask_app_source_directory=changed))
     finally:
         ended.set()
     for server in all_servers():

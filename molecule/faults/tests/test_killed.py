@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.support import variants
-from tests.support.deployed import APP, ROOT, Played, run_play
-from tests.support.faults import Trial, all_servers, changes_of, kill_run, killer, limit, live, run_until, state
+from tests.support.deployed import APP, ROOT, Played, kill_run, run_play, run_until
+from tests.support.faults import Trial, all_servers, changes_of, killer, limit, live, state
 from tests.support.rotation import keys, make_vault, rotation
 
 pytestmark = pytest.mark.killed
@@ -107,7 +107,7 @@ def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict
 
 def killed_at(step: str) -> Callable[[dict[str, Any]], Played]:
     """What kills a run in the middle of this step."""
-    return lambda variables: run_until(step, kill_run(0.4), **variables)
+    return lambda variables: run_until(step, kill_run(0.4), **{**limit(), **variables})
 
 
 def killed_in(module: str, change: int) -> Callable[[dict[str, Any]], Played]:

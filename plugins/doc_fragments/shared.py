@@ -71,16 +71,32 @@ options:
 
     CONTRACT = r"""
 options:
-  host:
-    description: The public name, sent as Host.
-    type: str
+  page:
+    description: The page that is asked for, and as whom.
+    type: dict
     required: true
-  path:
-    description: Path of the health page.
-    type: str
-    required: true
+    suboptions:
+      host:
+        description: The site's public name.
+        type: str
+        required: true
+      path:
+        description: Path of the health page.
+        type: str
+        required: true
+      other_path:
+        description:
+          - Path of the page to ask for where C(path) answers 404 and the workers prove the environment and DEBUG.
+          - Empty means none.
+        type: str
+        default: ""
+      scheme:
+        description: What visitors use.
+        type: str
+        choices: [http, https]
+        default: http
   contract:
-    description: What the health answer must say.
+    description: What the release must prove.
     type: dict
     required: true
     suboptions:
@@ -97,15 +113,17 @@ options:
         type: str
         required: true
       release:
-        description: Id of the release, asserted only where the answer has it.
+        description: Id of the release.
         type: str
         required: true
       status:
-        description: HTTP status.
+        description: HTTP status of the health answer.
         type: int
         default: 200
       fields:
-        description: Which key of the JSON answer holds environment, debug, revision and release.
+        description:
+          - Which key of the JSON answer holds environment, debug, revision and release.
+          - The answer may not contradict. What it has no key for, the workers must prove.
         type: dict
         default: {}
       subset:
@@ -117,20 +135,27 @@ options:
     QUESTION = r"""
 options:
   question:
-    description: What the app itself is asked.
+    description: What the workers report of the app that they have loaded, and how much of it somebody accepts.
     type: dict
     suboptions:
       ask:
-        description: Whether it is asked.
+        description: Whether they are asked.
         type: bool
         default: true
       environment_keys:
         description:
           - Keys of C(app.config); the first that is there names the environment.
-          - Empty asserts no environment.
         type: list
         elements: str
         default: []
+      secret_key_variable:
+        description: Name of the environment variable whose value C(app.secret_key) must be.
+        type: str
+        default: SECRET_KEY
+      command_elsewhere:
+        description: Whether the release command ran on another host for this one, whose database must then be the same.
+        type: bool
+        default: false
       accepted:
         description: Findings that were accepted, as their id, or id and subject with a colon between.
         type: list

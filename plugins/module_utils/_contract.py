@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
@@ -23,23 +23,25 @@ class Failure:
     assertion: str
     expected: str
     got: str
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.assertion}: expected {self.expected}, got {_short(self.got)}"
+        fix = f". Fix: {self.fix}" if self.fix else ""
+        return f"{self.assertion}: expected {self.expected}, got {_short(self.got)}{fix}"
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What the health answer must say.
+    """What a release must prove.
 
     Args:
         environment: name of the environment.
         debug: DEBUG as expected.
         revision: the release's revision.
-        release: the release's id; asserted only where the answer has the field (an app need not know its release).
-        status: HTTP status.
-        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision``, ``release``;
-            a name without a key is not asserted.
+        release: the release's id.
+        status: HTTP status of the health answer; 0 for any below 400.
+        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision``, ``release``. The answer may
+            not contradict; what it has no key for, somebody else must prove (:mod:`._inspection`).
         subset: further JSON that the answer must contain; mappings are compared key by key, all else whole.
     """
 
@@ -52,25 +54,40 @@ class Contract:
     subset: Mapping[str, object] = field(default_factory=dict)
 
     def failures(self, answer: Answer) -> list[Failure]:
-        """Return what does not hold; empty when the contract is kept. A wrong status hides the rest.
+        """Return what does not hold; empty when nothing contradicts. A wrong status hides the rest.
 
-        The answer need be no JSON where nothing in it is asserted.
+        The answer needs to be JSON only where a subset is asserted.
         """
-        if answer.status != self.status:
-            return [Failure("HTTP status", str(self.status), f"{answer.status} {answer.body}".strip())]
-        if not any(self.fields.values()) and not self.subset:
-            return []
-        try:
-            document = json.loads(answer.body)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
-            return [Failure("health answer", "a JSON object", answer.body.strip() or "an empty body")]
-        expected = {"environment": self.environment, "debug": self.debug, "revision": self.revision}
-        if self.fields.get("release") in document:
-            expected["release"] = self.release
-        pairs = {self.fields[name]: value for name, value in expected.items() if self.fields.get(name)}
+        if not self.accepts_status(answer):
+            expected = str(self.status) if self.status else "one below 400"
+            return [Failure("HTTP status", expected, f"{answer.status} {answer.body}".strip())]
+        document = _document(answer)
+        if document is None:
+            got = answer.body.strip() or "an empty body"
+            return [Failure("health answer", "a JSON object", got)] if self.subset else []
+        pairs = {self.fields[name]: getattr(self, name) for name in self.said(answer)}
         return _differences({**self.subset, **pairs}, document, "")
+
+    def accepts_status(self, answer: Answer) -> bool:
+        return answer.status == self.status or (self.status == 0 and answer.status < HTTPStatus.BAD_REQUEST)
+
+    def said(self, answer: Answer | None) -> list[str]:
+        """Return which of ``environment``, ``debug``, ``revision`` and ``release`` the answer says."""
+        document = (_document(answer) if answer else None) or {}
+        names = ("environment", "debug", "revision", "release")
+        return [name for name in names if self.fields.get(name) and self.fields[name] in document]
+
+    def without_page(self) -> Contract:
+        """The contract for a page that isn't made for this: it answers, and what it says is its visitors' business."""
+        return replace(self, status=0, fields={}, subset={})
+
+
+def _document(answer: Answer) -> dict[str, object] | None:
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _differences(expected: Mapping[str, object], got: Mapping[str, object], prefix: str) -> list[Failure]:

@@ -53,7 +53,8 @@ class Target:
 
     def __str__(self) -> str:
         where = f"unix:{self.address}:" if self.address.startswith("/") else self.address
-        more = "".join(f", with {name}" for name in self.headers)  # a value may be secret
+        # A value may be secret; what a proxy says of its visitor is part of each request.
+        more = "".join(f", with {name}" for name in self.headers if not name.startswith("X-Forwarded-"))
         return f"{where}{self.path} (Host: {self.host}{more})"
 
     def connect(self, seconds: float) -> socket.socket:

@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Import a Flask app as Gunicorn does and say how it is configured; never a value that could be a secret.
+"""Say how a Flask app is configured; never a value that could be a secret.
 
-A program of its own, for the Python of the app's venv: it gets the path of a gunicorn.conf.py, and keys of app.config
-that may name the environment, and prints one JSON object. What the app itself prints goes to standard error.
+Each release has a copy of this file, and its gunicorn.conf.py runs it: every worker then reports the app that it has
+loaded, before it takes a request (:func:`write`, from Gunicorn's hook post_worker_init). As a program, for apps whose
+workers can't report, it imports the app as Gunicorn does and prints the same on standard output (:func:`main`).
+
+Of keys and of the addresses of databases it says a digest, keyed with a salt of this start (RFC 2104): who has the
+value can compare it, and nobody can turn it back.
+
+It runs in the Python of the app's venv, so it needs nothing but the standard library.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
+import hmac
 import json
 import os
 import re
 import sys
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
+#: Where the reports are, below the directory that systemd makes for each start of the release (RuntimeDirectory=).
+DIRECTORY = "workers"
+#: One for all workers of a master, which runs this file before it makes them.
+SALT = os.urandom(16)
 #: Settings that hold the address of a database, by habit and of Flask-SQLAlchemy, Flask-SQLAlchemy-Lite, Flask-PyMongo.
 DATABASES = (
     "SQLALCHEMY_DATABASE_URI",
@@ -26,6 +41,10 @@ DATABASES = (
     "MONGODB_HOST",
     "MONGO_URI",
 )
+#: Other names of the same kind of database.
+SAME = {"postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "postgresql", "mariadb": "mysql"}
+#: Where a database listens, if its address doesn't say.
+PORTS = {"postgresql": 5432, "mysql": 3306, "mongodb": 27017, "mssql": 1433, "oracle": 1521}
 #: Packages, by the name they are imported under, that show code and values to whoever visits the site.
 DEBUGGERS = (
     "flask_debugtoolbar",
@@ -60,12 +79,26 @@ def find(thing: Any) -> Any:
     return apps[0] if len(apps) == 1 else None
 
 
+def _main(value: Any) -> Any:
+    """Return the address of a setting that may name several databases: the one that counts."""
+    if isinstance(value, dict):
+        value = value.get("default")
+    return value.get("url") if isinstance(value, dict) else value
+
+
+def _list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(each) for each in value]
+
+
+def _names(app: Any, key: str) -> bool:
+    """Say whether a key of ``app.config`` names an environment; before Flask 2.3 ENV was "production" by default."""
+    value = app.config.get(key)
+    return isinstance(value, str) and bool(value) and not (key in app.default_config and value == "production")
+
+
 def engine(value: Any) -> str:
     """Return the kind of database that a setting names, such as ``postgresql``, or an empty text."""
-    if isinstance(value, dict):  # of several engines the one that counts
-        value = value.get("default")
-    if isinstance(value, dict):
-        value = value.get("url")
+    value = _main(value)
     name = getattr(value, "drivername", None)  # sqlalchemy.engine.URL
     if name is None and isinstance(value, str) and "://" in value:
         name = value.partition("://")[0]
@@ -73,25 +106,95 @@ def engine(value: Any) -> str:
     return scheme[1].lower() if scheme else ""
 
 
+def address(value: Any) -> str:
+    """Return what tells one database from another: kind, host, port, name and schema, or an empty text.
+
+    Who signs in, and by which driver, is no part of it.
+    """
+    kind, url = engine(value), _main(value)
+    kind = SAME.get(kind, kind)
+    if not kind:
+        return ""
+    if getattr(url, "drivername", None) is not None:
+        host, port, name, query = url.host, url.port, url.database, {key: _list(url.query[key]) for key in url.query}
+    else:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return ""
+        host, port = parts.hostname, None
+        if "," in parts.netloc:  # several hosts, each with its port
+            host = parts.netloc.rpartition("@")[2]
+        else:
+            with suppress(ValueError):
+                port = parts.port
+        name, query = unquote(parts.path.removeprefix("/")), parse_qs(parts.query)
+    host = host or ",".join(query.get("host", []))
+    schema = [text for key in ("schema", "currentSchema", "search_path") for text in query.get(key, [])]
+    schema += re.findall(r"search_path\s*=\s*([^\s-]+)", " ".join(query.get("options", [])))
+    place = [kind, str(host or "").lower(), str(port or PORTS.get(kind, "")), str(name or ""), ",".join(schema)]
+    return json.dumps(place)
+
+
+def digest(salt: bytes, value: bytes) -> str:
+    """Return HMAC-SHA256 (RFC 2104) of a value, as 64 hexadecimal digits."""
+    return hmac.new(salt, value, hashlib.sha256).hexdigest()
+
+
 def describe(app: Any, keys: list[str]) -> dict[str, Any]:
     """Return what is to be known of an app; ``keys`` are those of its config that may name its environment."""
     config = app.config
-    named = next((key for key in keys if isinstance(config.get(key), str) and config.get(key)), "")
-    engines = {key: found for key in DATABASES if (found := engine(config.get(key)))}
+    named = next((key for key in keys if _names(app, key)), "")
+    found = {key: address(config.get(key)) for key in DATABASES}
+    found = {key: place for key, place in found.items() if place}
     # What SQLAlchemy's settings name is what is used, whatever else is kept beside them.
-    used = [found for key, found in engines.items() if key.startswith("SQLALCHEMY_")] or engines.values()
+    used = {key: place for key, place in found.items() if key.startswith("SQLALCHEMY_")} or found
+    key = app.secret_key or b""
     return {
         "environment": config[named] if named else "",
         "environment_key": named,
         "debug": bool(app.debug),
         "testing": bool(config.get("TESTING")),
-        "databases": sorted({*used}),
+        "salt": SALT.hex(),
+        "secret_key": digest(SALT, key if isinstance(key, bytes) else str(key).encode()) if key else "",
+        "databases": [
+            {"setting": key, "kind": engine(config[key]), "address": digest(SALT, place.encode())}
+            for key, place in used.items()
+        ],
         "session_cookie_secure": bool(config.get("SESSION_COOKIE_SECURE")),
         # Without Flask-Login there is no such cookie.
         "remember_cookie_secure": "flask_login" not in sys.modules or bool(config.get("REMEMBER_COOKIE_SECURE")),
         "preferred_url_scheme": str(config.get("PREFERRED_URL_SCHEME")),
         "debuggers": [name for name in DEBUGGERS if name in sys.modules],
     }
+
+
+def write(worker: Any, keys: list[str]) -> None:
+    """Report the app that a worker of Gunicorn has loaded, in a file of its name.
+
+    The report is what a deploy waits for; to write it must never cost the app its start.
+    """
+    try:
+        directory = _directory()
+        directory.mkdir(mode=0o700, exist_ok=True)
+        app = find(worker.wsgi)
+        said = describe(app, keys) if app else {"no_app": type(worker.wsgi).__name__}
+        unfinished = directory / f"{worker.pid}.unfinished"
+        unfinished.write_text(json.dumps({"pid": worker.pid, "workers": worker.cfg.workers, **said}))
+        unfinished.replace(directory / f"{worker.pid}.json")
+    except Exception as error:  # of the app's own objects, too
+        worker.log.warning("The worker can't report how the app is configured: %s", type(error).__name__)
+
+
+def forget(pid: int) -> None:
+    """Remove the report of a worker that has ended; Gunicorn's hook child_exit calls it in the master."""
+    with suppress(OSError, KeyError):
+        (_directory() / f"{pid}.json").unlink()
+
+
+def _directory() -> Path:
+    # Colon-separated where the unit has several (systemd.exec(5)); the release's is the first.
+    return Path(os.environ["RUNTIME_DIRECTORY"].split(":")[0]) / DIRECTORY
 
 
 def main() -> None:

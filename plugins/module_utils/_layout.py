@@ -139,6 +139,10 @@ class Layout:
     def socket(self, release: str) -> Path:
         return self.run / f"{release}.sock"
 
+    def runtime(self, release: str) -> Path:
+        """The directory that systemd makes for each start of a release, for what ends with it (RuntimeDirectory=)."""
+        return self.run / release
+
     @property
     def units(self) -> Path:
         return self.root / "etc/systemd/system"

@@ -42,6 +42,13 @@ SITE = {
     "replace_stock_default_site": {"type": "bool", "default": False},
     "tls": {"type": "dict", "options": TLS, "apply_defaults": True},
 }
+#: The page that is asked for, and as whom.
+PAGE = {
+    "host": {"type": "str", "required": True},
+    "path": {"type": "str", "required": True},
+    "other_path": {"type": "str", "default": ""},
+    "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+}
 CONTRACT = {
     "environment": {"type": "str", "required": True},
     "debug": {"type": "bool", "required": True},
@@ -51,10 +58,12 @@ CONTRACT = {
     "fields": {"type": "dict", "default": {}},
     "subset": {"type": "dict", "default": {}},
 }
-#: What the app itself is asked.
+#: What the workers are asked.
 QUESTION = {
     "ask": {"type": "bool", "default": True},
     "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
+    "command_elsewhere": {"type": "bool", "default": False},
     "accepted": {"type": "list", "elements": "str", "default": []},
 }
 PATIENCE = {

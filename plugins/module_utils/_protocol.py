@@ -11,7 +11,9 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
@@ -34,11 +36,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._history import (
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
+    INSPECTION,
     UNASKED,
+    Heard,
     Question,
     Seen,
-    asking,
-    faults_of,
+    hear,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
@@ -131,6 +134,54 @@ def serves(layout: Layout, release: str) -> bool:
 
 #: With the host's own word in this header Nginx leads to the candidate: the site's configuration says so.
 REHEARSAL = "X-Greenlight-Rehearsal"
+#: With the word in this one it serves during maintenance, too.
+FRONT_DOOR = "X-Greenlight-Front-Door"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page that is asked for, and as whom.
+
+    Args:
+        host: the site's public name.
+        path: of the health page.
+        other_path: the page that is asked for in its place where an app has no page at ``path``; empty: none.
+        scheme: ``http`` or ``https``, whichever visitors use.
+    """
+
+    host: str
+    path: str
+    other_path: str = ""
+    scheme: str = "http"
+
+    def at(self, path: str) -> Page:
+        return replace(self, path=path)
+
+    def behind_nginx(self, address: str) -> Target:
+        """Ask an app on its socket as Nginx does for a visitor."""
+        forwarded = {"X-Forwarded-Proto": self.scheme, "X-Forwarded-Host": self.host, "X-Forwarded-For": "127.0.0.1"}
+        return Target(address, self.host, self.path, forwarded)
+
+    def through_nginx(self, url: str, header: str, word: str) -> Target:
+        """Ask Nginx on this host; the word in this header says that it is us, who may name the visitors' scheme."""
+        return Target(url, self.host, self.path, {header: word, "X-Forwarded-Proto": self.scheme})
+
+
+@dataclass(frozen=True)
+class Proved:
+    """How a release was proved.
+
+    Args:
+        proof: of its pages; the answer is masked.
+        path: of the page that was asked for.
+        proved_by: of ``environment`` and ``debug`` who says so.
+        seen: what the app says of itself; None where it wasn't asked.
+    """
+
+    proof: Proof
+    path: str
+    proved_by: Mapping[str, Sequence[str]]
+    seen: Seen | None = None
 
 
 def prove_candidate(
@@ -138,24 +189,20 @@ def prove_candidate(
     release: str,
     contract: Contract,
     patience: Patience,
+    page: Page,
     *,
-    host: str,
-    path: str,
     bounds: Bounds,
     url: str = "",
     question: Question = UNASKED,
-) -> tuple[Proof, Seen | None]:
-    """Start ``release``, prove it on its own socket, by asking the app itself and through Nginx.
+) -> Proved:
+    """Start ``release``, prove it on its own socket, by what its workers report, and through Nginx.
 
     It is marked proved, or stopped and marked bad. A live release that doesn't keep its contract is left running: it is
     all the site has.
 
     Args:
         url: where Nginx serves the site on this host; empty where there is nothing to rehearse.
-        question: what the app itself is asked, while the release starts.
-
-    Returns:
-        The proof, its answer masked, and what the app said of itself, None where it wasn't asked.
+        question: what the workers are asked.
 
     Raises:
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
@@ -167,57 +214,82 @@ def prove_candidate(
     systemd.reload_units()
     if release in systemd.loaded(layout) and not systemd.state(service).is_active:
         systemd.stop([socket, service], bounds.stop_seconds)
-    target = Target(str(layout.socket(release)), host, path)
     restarts = systemd.state(service).restarts
-    with asking(layout, release, question, patience.start_seconds) as app:
-        started = systemd.start([socket, service], patience.start_seconds)
+    started = systemd.start([socket, service], patience.start_seconds)
 
-        def asked(target: Target, *, again: bool = False) -> Proof:
-            return prove(
-                lambda seconds, worth: get(target, seconds, worth),
-                contract,
-                patience,
-                alive=lambda: started and _runs_since(service, restarts),
-                started=again,
-            )
+    def alive() -> bool:
+        return started and _runs_since(service, restarts)
 
-        proof = asked(target)
-    where, said = str(target), ""
-    if proof.kept and app:
-        faults, said = faults_of(app, question, contract, releases.variables(release))
-        if faults:
-            where, proof = "the app itself", replace(proof, kept=False, failures=faults, answer=None)
+    def ask(target: Target, contract: Contract, *, again: bool = False) -> Proof:
+        return prove(lambda seconds, worth: get(target, seconds, worth), contract, patience, alive=alive, started=again)
+
+    def listen(said: Sequence[str]) -> Heard:
+        return hear(layout, release, question, contract, said, seconds=patience.start_seconds, alive=alive)
+
+    where = page.behind_nginx(str(layout.socket(release)))
+    proof = ask(where, contract)
+    has_no_page = bool(page.other_path and proof.answer and proof.answer.status == HTTPStatus.NOT_FOUND)
+    heard = Heard()
+    if proof.answer and (has_no_page or contract.accepts_status(proof.answer)):
+        heard = listen([] if has_no_page else contract.said(proof.answer))
+    if has_no_page and not heard.failures:
+        # The workers prove what the page would; now any page must answer.
+        page, contract = page.at(page.other_path), contract.without_page()
+        where = page.behind_nginx(str(layout.socket(release)))
+        proof = _named(ask(where, contract, again=True))
+    elif heard.failures:
+        proof = replace(proof, kept=False, failures=[*proof.failures, *heard.failures])
     if proof.kept and url:
-        word = (read(layout.rehearsal) or "").partition('" ')[0].strip('"')
-        target = Target(url, host, path, {REHEARSAL: word})
+        target = page.through_nginx(url, REHEARSAL, _word(layout))
         link(layout.candidate_socket, str(layout.socket(release)))
         try:
-            rehearsal = asked(target, again=True)
+            rehearsal = ask(target, contract, again=True)
         finally:
             remove(layout.candidate_socket)
-        where = str(target)
+        where = target
         proof = replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
-    if proof.kept:
-        answer = _masked(layout, release, proof.answer) if proof.answer else None
-        proof = replace(proof, answer=answer)
-        fact = {
-            "health": answer.body if answer else "",
-            "start_seconds": round(proof.first_answer_seconds, 2),
-            "candidate_seconds": round(proof.seconds, 2),
-            "restarts": restarts,
-        }
-        releases.mark(release, PROVED, fact)
-        return proof, app.result() if app else None
+    if not proof.kept:
+        raise _refused(layout, release, proof, where, journal=heard.journal, bounds=bounds)
+    answer = _masked(layout, release, proof.answer) if proof.answer else None
+    fact = {
+        "health": answer.body if answer else "",
+        "path": page.path,
+        "proved_by": {name: list(who) for name, who in heard.proved_by.items()},
+        "start_seconds": round(proof.first_answer_seconds, 2),
+        "candidate_seconds": round(proof.seconds, 2),
+        "restarts": restarts,
+    }
+    releases.mark(release, PROVED, fact)
+    return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
+
+
+def _named(proof: Proof) -> Proof:
+    """Say of a page that was only asked for because there is no health page which variable names another."""
+    fix = "name a page that answers 200 in flask_app_health_path"
+    return replace(proof, failures=[replace(failure, fix=failure.fix or fix) for failure in proof.failures])
+
+
+def _word(layout: Layout) -> str:
+    return (read(layout.rehearsal) or "").partition('" ')[0].strip('"')
+
+
+def _refused(
+    layout: Layout, release: str, proof: Proof, where: Target, *, journal: str, bounds: Bounds
+) -> GreenlightError:
+    """Stop a candidate that was not proved and mark it bad; return the error that says why."""
+    service = layout.service_unit(release)
     report = _evidence(layout, release, proof)
-    report["journal"] = said or report["journal"]
+    report["journal"] = journal or report["journal"]
     headline = f"release {release} was not proved on {where}: {report['failures']}"
-    if releases.live() == release:
-        raise GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
-    systemd.stop([socket, service], bounds.stop_seconds)
-    live = releases.live()
+    live = Releases(layout).live()
+    if live == release:
+        return GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
+    systemd.stop([layout.socket_unit(release), service], bounds.stop_seconds)
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
-    raise GreenlightError("\n".join([headline, traffic, kept, *_condemn(layout, release, "refused", report)]), **report)
+    return GreenlightError(
+        "\n".join([headline, traffic, kept, *_condemn(layout, release, "refused", report)]), **report
+    )
 
 
 def _runs_since(service: str, restarts: int) -> bool:
@@ -287,12 +359,14 @@ def check_front_door(
     layout: Layout,
     contract: Contract,
     patience: Patience,
-    target: Target,
+    page: Page,
     bounds: Bounds,
     *,
+    url: str,
+    question: Question = UNASKED,
     dry: bool = False,
-) -> Answer:
-    """Prove the live release once more, as a user reaches it; return its answer, secrets masked.
+) -> Proved:
+    """Prove the live release once more, as a user reaches it and as its workers report it; answers are masked.
 
     A release that was switched to and not yet asked is on trial, also when the run that switched was killed before it
     asked: if it fails, the traffic goes back to the release that had it before. One that passed earlier stays, for
@@ -301,27 +375,37 @@ def check_front_door(
     Raises:
         GreenlightError: the contract is broken at the front door.
     """
-    on_trial = not dry and read(layout.trial) == contract.release
-    service = layout.service_unit(contract.release)
+    release = contract.release
+    on_trial = not dry and read(layout.trial) == release
+    service = layout.service_unit(release)
+    proved = json.loads(read(layout.release(release) / PROVED) or "{}")
     # As often as systemd had started it again when it was proved: a release may have lived long before.
-    restarts = int(json.loads(read(layout.release(contract.release) / PROVED) or "{}").get("restarts", 0))
-    proof = prove(
-        lambda seconds, worth: get(target, seconds, worth),
-        contract,
-        patience,
-        alive=lambda: not on_trial or _runs_since(service, restarts),
-        started=True,
-    )
+    restarts = int(proved.get("restarts", 0))
+    if page.other_path and proved.get("path") == page.other_path:
+        page, contract = page.at(page.other_path), contract.without_page()
+    target = page.through_nginx(url, FRONT_DOOR, _word(layout))
+
+    def alive() -> bool:
+        return not on_trial or _runs_since(service, restarts)
+
+    proof = prove(lambda seconds, worth: get(target, seconds, worth), contract, patience, alive=alive, started=True)
+    heard = Heard()
     if proof.kept and proof.answer:
+        imported = [name for name, who in proved.get("proved_by", {}).items() if INSPECTION in who]
+        said = contract.said(proof.answer)
+        seconds = patience.start_seconds
+        heard = hear(layout, release, question, contract, said, seconds=seconds, alive=alive, imported=imported)
+    if proof.kept and proof.answer and not heard.failures:
         if on_trial:
-            if told_live(layout)[-1:] != [contract.release]:
-                record(layout, "live", contract.release, previous=Releases(layout).previous())
+            if told_live(layout)[-1:] != [release]:
+                record(layout, "live", release, previous=Releases(layout).previous())
             remove(layout.trial)
-        return _masked(layout, contract.release, proof.answer)
-    report = _evidence(layout, contract.release, proof)
-    text = f"the front door {target} does not lead to release {contract.release}: {report['failures']}"
+        answer = _masked(layout, release, proof.answer)
+        return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
+    report = _evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]))
+    text = f"the front door {target} does not lead to release {release}: {report['failures']}"
     if on_trial:
-        text += "\n" + "\n".join(_switch_back(layout, contract.release, report, bounds))
+        text += "\n" + "\n".join(_switch_back(layout, release, report, bounds))
     raise GreenlightError(text, **report)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _credentials as credentials
+from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
     environment_texts,
     keyed_digest,
@@ -38,6 +40,14 @@ BAD = "bad.json"
 COMMANDED = "commanded.json"
 GUNICORN = "gunicorn.conf.py"
 COMMAND = "release-command"
+#: By this program the workers report the app that they have loaded; the Gunicorn settings run it.
+REPORT = "worker_report.py"
+
+
+def program() -> str:
+    """Return the text of :mod:`._inspector`, also where it comes out of Ansible's archive."""
+    package, _, name = inspector.__name__.rpartition(".")
+    return (pkgutil.get_data(package, f"{name}.py") or b"").decode()
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Specification:
         drop_in: text of the unit drop-in of this instance.
         service, socket: texts of the unit files; the same for all releases made by one version of the role.
         credentials: names of the variables that the process gets as credentials of systemd instead.
+        report: text of the program by which the workers report the app that they have loaded.
     """
 
     time: str
@@ -77,6 +88,12 @@ class Specification:
     service: str
     socket: str
     credentials: Sequence[str] = ()
+    report: str = field(default_factory=program)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files in the release's directory, by name; all may read them."""
+        return {GUNICORN: self.gunicorn, COMMAND: self.command, REPORT: self.report}
 
     def digest(self, key: bytes) -> str:
         """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
@@ -90,7 +107,10 @@ class Specification:
             "environment": keyed_digest(key, environment_texts(self.variables)),
             "release_variable": self.release_variable,
             "command": self.command,
-            **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "drop_in", "service", "socket")},
+            **{
+                name: _without_comments(getattr(self, name))
+                for name in ("gunicorn", "drop_in", "service", "socket", "report")
+            },
         }
         if self.credentials:
             parts["credentials"] = ",".join(sorted(self.credentials))
@@ -194,8 +214,7 @@ class Releases:
             layout.drop_in(release.id): specification.drop_in,
             service: specification.service,
             socket: specification.socket,
-            layout.release(release.id) / GUNICORN: specification.gunicorn,
-            layout.release(release.id) / COMMAND: specification.command,
+            **{layout.release(release.id) / name: text for name, text in specification.files.items()},
         }
         if kept:
             public[layout.credentials_drop_in(release.id)] = credentials.drop_in(layout.app, kept)
@@ -252,8 +271,8 @@ class Releases:
         make_directory(unfinished)
         link(unfinished / "source", f"../../sources/{specification.source}")
         link(unfinished / "venv", f"../../venvs/{specification.venv}")
-        write(unfinished / GUNICORN, specification.gunicorn)
-        write(unfinished / COMMAND, specification.command)
+        for file, text in specification.files.items():
+            write(unfinished / file, text)
         manifest = {
             "release": name,
             "revision": specification.revision,
@@ -298,7 +317,8 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         home = layout.release(live.id)
         values = releases.variables(live.id)
         values.pop(specification.release_variable, None)
-        texts = [read(path) or "" for path in (home / GUNICORN, home / COMMAND, layout.drop_in(live.id))]
+        paths = [*(home / name for name in specification.files), layout.drop_in(live.id)]
+        texts = [read(path) or "" for path in paths]
         texts += [read(path) or "" for path in layout.unit_files(live.id)]
         before = _description(live.manifest, values, values, credentials.held(layout, live.id), texts)
     after = _description(
@@ -306,7 +326,7 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         environment_texts(specification.variables),
         values if live else {},
         specification.credentials,
-        [getattr(specification, name) for name in ("gunicorn", "command", "drop_in", "service", "socket")],
+        [*specification.files.values(), specification.drop_in, specification.service, specification.socket],
     )
     return {
         "before_header": f"live release {live.id}" if live else "no live release",
@@ -384,4 +404,5 @@ def as_made(layout: Layout, release: Release) -> Specification:
         service=read(service) or "",
         socket=read(socket) or "",
         credentials=sorted(credentials.held(layout, release.id)),
+        report=read(home / REPORT) or "",
     )

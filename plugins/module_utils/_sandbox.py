@@ -19,9 +19,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
-#: Settings of a server: how it starts, says that it is ready, comes back and ends, and where its output goes.
+#: Settings of a server: how it starts, says that it is ready, comes back and ends, where its output goes, and the
+#: directory that systemd removes as it ends.
 _OF_A_SERVER = re.compile(
-    r"(Type|Exec\w+|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy|Standard\w+)="
+    r"(Type|Exec\w+|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy|Standard\w+|RuntimeDirectory\w*)="
 )
 
 

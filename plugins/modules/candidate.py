@@ -10,7 +10,8 @@ module: candidate
 short_description: Start a release on its own socket and prove that it keeps its contract
 description:
   - Traffic does not move. A candidate that fails is stopped, kept and marked bad.
-  - While it starts, the app is imported once more in its environment and sandbox and asked how it is configured.
+  - Each of its workers reports the app that it has loaded. Where Gunicorn can't report, the app is imported once more,
+    in its environment and sandbox.
   - The message has the failing assertion and the candidate's journal.
 version_added: "0.1.0"
 author:
@@ -43,8 +44,7 @@ EXAMPLES = r"""
   greenlight.flask.candidate:
     app: guestbook
     release: 20261121T094420Z-1a2b3c4d
-    host: guestbook.example.org
-    path: /health
+    page: {host: guestbook.example.org, path: /health, scheme: https}
     contract:
       environment: production
       debug: false
@@ -62,6 +62,14 @@ first_answer_seconds:
   description: Seconds until it answered for the first time, which is the app's own start.
   returned: success
   type: float
+path:
+  description: Path of the page that was asked for.
+  returned: success
+  type: str
+proved_by:
+  description: Who proves C(environment) and C(debug), such as the health page or 2 workers.
+  returned: success
+  type: dict
 health:
   description: The health answer.
   returned: success
@@ -84,8 +92,6 @@ journal:
   type: str
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question
@@ -94,19 +100,19 @@ from ansible_collections.greenlight.flask.plugins.module_utils._module import ru
 from ansible_collections.greenlight.flask.plugins.module_utils._options import (
     BOUNDS,
     CONTRACT,
+    PAGE,
     PATIENCE,
     QUESTION,
     RUN,
     options,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, prove_candidate
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, Page, prove_candidate
 
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
     "release": {"type": "str", "required": True},
-    "host": {"type": "str", "required": True},
-    "path": {"type": "str", "required": True},
+    "page": {**options(PAGE), "required": True},
     "url": {"type": "str", "default": ""},
     "contract": {**options(CONTRACT), "required": True},
     "patience": options(PATIENCE),
@@ -118,24 +124,26 @@ SPEC = {
 def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
     if module.check_mode:
-        return {"changed": True, "seconds": 0.0, "first_answer_seconds": 0.0, "health": "", "app_says": {}}
-    proof, seen = prove_candidate(
+        nothing = {"path": "", "proved_by": {}, "health": "", "app_says": {}}
+        return {"changed": True, "seconds": 0.0, "first_answer_seconds": 0.0, **nothing}
+    proved = prove_candidate(
         Layout(params["app"]),
         params["release"],
         Contract(**params["contract"]),
         Patience(**params["patience"]),
-        host=params["host"],
-        path=params["path"],
+        Page(**params["page"]),
         bounds=Bounds(**params["bounds"]),
         url=params["url"],
         question=Question(**params["question"]),
     )
     return {
         "changed": True,
-        "seconds": round(proof.seconds, 2),
-        "first_answer_seconds": round(proof.first_answer_seconds, 2),
-        "health": proof.answer.body if proof.answer else "",
-        "app_says": asdict(seen) if seen else {},
+        "seconds": round(proved.proof.seconds, 2),
+        "first_answer_seconds": round(proved.proof.first_answer_seconds, 2),
+        "path": proved.path,
+        "proved_by": proved.proved_by,
+        "health": proved.proof.answer.body if proved.proof.answer else "",
+        "app_says": proved.seen.as_result() if proved.seen else {},
     }
 
 

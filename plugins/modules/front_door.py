@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - greenlight.flask.shared.contract
   - greenlight.flask.shared.patience
   - greenlight.flask.shared.bounds
+  - greenlight.flask.shared.question
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -38,8 +39,7 @@ EXAMPLES = r"""
   greenlight.flask.front_door:
     app: guestbook
     url: http://127.0.0.1:80
-    host: guestbook.example.org
-    path: /health
+    page: {host: guestbook.example.org, path: /health, scheme: https}
     contract:
       environment: production
       debug: false
@@ -49,6 +49,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path:
+  description: Path of the page that was asked for.
+  returned: success
+  type: str
+proved_by:
+  description: Who proves C(environment) and C(debug), such as the health page or 2 workers.
+  returned: success
+  type: dict
 health:
   description: The health answer, parsed where it is JSON.
   returned: success
@@ -71,39 +79,50 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, CONTRACT, PATIENCE, RUN, options
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, check_front_door
+from ansible_collections.greenlight.flask.plugins.module_utils._options import (
+    BOUNDS,
+    CONTRACT,
+    PAGE,
+    PATIENCE,
+    QUESTION,
+    RUN,
+    options,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, Page, check_front_door
 
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
     "url": {"type": "str", "required": True},
-    "host": {"type": "str", "required": True},
-    "path": {"type": "str", "required": True},
+    "page": {**options(PAGE), "required": True},
     "contract": {**options(CONTRACT), "required": True},
     "patience": options(PATIENCE),
     "bounds": options(BOUNDS),
+    "question": options(QUESTION),
 }
 
 
 def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
-    answer = check_front_door(
+    proved = check_front_door(
         Layout(params["app"]),
         Contract(**params["contract"]),
         Patience(**params["patience"]),
-        Target(params["url"], params["host"], params["path"]),
+        Page(**params["page"]),
         Bounds(**params["bounds"]),
+        url=params["url"],
+        question=Question(**params["question"]),
         dry=module.check_mode,
     )
+    body = proved.proof.answer.body if proved.proof.answer else ""
     try:
-        health = json.loads(answer.body)
+        health = json.loads(body)
     except ValueError:
-        health = answer.body
-    return {"changed": False, "health": health}
+        health = body
+    return {"changed": False, "path": proved.path, "proved_by": proved.proved_by, "health": health}
 
 
 def main() -> None:

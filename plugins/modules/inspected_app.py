@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: inspected_app
 short_description: Ask the app of the live release how it is configured
 description:
-  - The app is imported once more, in its release's environment and sandbox, beside the process that serves.
+  - Its workers have reported it when they started. Where Gunicorn can't report, the app is imported once more, in its
+    release's environment and sandbox.
   - Nothing is changed, and no value that could be a secret is returned. Where it can't be asked, C(why) says so.
 version_added: "0.1.0"
 author:
@@ -58,11 +59,9 @@ app_says:
   type: dict
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import inspect
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import of_live
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
@@ -81,10 +80,10 @@ def body(module: AnsibleModule) -> dict[str, object]:
     if not live:
         return {**result, "why": f"{layout.app} has no live release on this host"}
     try:
-        seen = inspect(layout, live, module.params["environment_keys"], module.params["seconds"])
+        seen = of_live(layout, live, module.params["environment_keys"], module.params["seconds"])
     except GreenlightError as error:
         return {**result, "why": str(error)}
-    return {**result, "app_says": asdict(seen)}
+    return {**result, "app_says": seen.as_result()}
 
 
 def main() -> None:

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR, DEVELOPMENT
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
+    DEBUG_TOOLBAR,
+    DEVELOPMENT,
+    OTHER_DATABASE,
+    OTHER_KEY,
+    UNPROVED_DEBUG,
+    UNPROVED_ENVIRONMENT,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
@@ -34,6 +41,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import un
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
 #: What only the app itself can tell.
 OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
+#: What only a deploy finds, by what the workers report.
+OF_A_DEPLOY = (OTHER_DATABASE, OTHER_KEY, UNPROVED_DEBUG, UNPROVED_ENVIRONMENT)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -94,7 +103,7 @@ def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | N
         *comparison.findings,
         *app_findings(values, says or {}),
     ]
-    unseen = () if says else OF_THE_APP
+    unseen = OF_A_DEPLOY if says else (*OF_A_DEPLOY, *OF_THE_APP)
     accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
     return Examination(accepted, comparison.compared, comparison.locked)
 
@@ -329,7 +338,7 @@ def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     if _outside_development(values) and not (told or asked):
         what = "no release has to prove its environment: neither the health answer nor the app itself is asked for it."
         cure = "Give flask_app_health_fields an environment, or set flask_app_inspect: true with the config's key."
-        yield Finding("unproved-environment", ERROR, "flask_app_health_fields", what, cure)
+        yield Finding(UNPROVED_ENVIRONMENT, ERROR, "flask_app_health_fields", what, cure)
 
 
 def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Finding]:

@@ -137,7 +137,7 @@ def value_problems(values: Mapping[str, Any]) -> list[Problem]:
     if memory is not None and not _MEMORY.match(memory):
         cure = "Use a size such as 512M or 2G, a share such as 40%, or infinity."
         found.append(Problem(f"flask_app_service_memory_max is {memory!r}, which systemd can't read.", cure))
-    if path is not None and not re.match(r"/\S*\Z", path):
+    if path and not re.match(r"/\S*\Z", path):
         found.append(Problem(f"flask_app_health_path is {path!r}.", "Start it with a slash, without spaces."))
     return found
 

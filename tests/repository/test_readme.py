@@ -243,7 +243,7 @@ def test_the_example_keeps_the_contract_under_gunicorn(environment: str, tmp_pat
         release="20261121T094420Z-1a2b3c4d",
         fields=SPEC["flask_app_health_fields"]["default"],
     )
-    target = Target(str(socket), "hello.example.org", SPEC["flask_app_health_path"]["default"])
+    target = Target(str(socket), "hello.example.org", "/health")
     command = [FLASK, "-m", "gunicorn", SPEC["flask_app_wsgi"]["default"]]
     with subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as gunicorn:
         try:

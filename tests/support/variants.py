@@ -69,7 +69,7 @@ REPORTS_ANOTHER = """import os
 
 app = create_app("staging" if os.environ["FLASK_CONFIG"] == "production" else "production")
 """
-FRONT_DOOR = '    if "X-Forwarded-Proto" in request.headers:\n        raise RuntimeError("ill at the front door")\n'
+FRONT_DOOR = '    if "X-Greenlight-Release" in request.headers:\n        raise RuntimeError("ill at the front door")\n'
 # Each step is written to: memory that was only asked for counts towards no limit of systemd.
 LEAK = """kept = []
 while True:
@@ -171,7 +171,9 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         ),
         "debug_toolbar": Fault("wsgi.py", swap(IMPORT, TOOLBAR + IMPORT)),
         "insecure_cookie": Fault("guestbook/config.py", swap("COOKIE_SECURE = True\n", "COOKIE_SECURE = False\n")),
-        # It runs under Gunicorn only, so it can't be asked beside it.
+        # Its key is another one than it was given.
+        "own_key": Fault("guestbook/config.py", swap('values["SECRET_KEY"]', 'values["SECRET_KEY"][::-1]')),
+        # It runs under Gunicorn only.
         "gunicorn_only": Fault("wsgi.py", swap(IMPORT, GUNICORN_ONLY + IMPORT)),
         # It has no health page.
         "no_health": Fault("guestbook/views.py", swap('@pages.get("/health")\n', "")),

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import atexit
 import configparser
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Specification
+from ansible_collections.greenlight.flask.plugins.module_utils._release import REPORT, Specification, program
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
@@ -121,12 +124,24 @@ def test_a_variable_that_is_not_defined_is_an_error(name: str, missing: str) -> 
 # gunicorn.conf.py
 
 
+@functools.cache
+def release_directory() -> Path:
+    """A directory with the files that are beside gunicorn.conf.py."""
+    directory = Path(tempfile.mkdtemp(prefix="greenlight-templates-"))
+    atexit.register(shutil.rmtree, directory)
+    (directory / REPORT).write_text(program())
+    return directory
+
+
+#: What gunicorn.conf.py holds beside settings, and the hooks by which the workers report.
+BESIDE = ("__builtins__", "__file__", "_report", "runpy", "post_worker_init", "child_exit")
+
+
 def gunicorn(**overrides: Any) -> dict[str, Any]:
     """The settings as Gunicorn reads them."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"__file__": str(release_directory() / "gunicorn.conf.py")}
     exec(compile(text_of("gunicorn", **overrides), "gunicorn.conf.py", "exec"), settings)
-    del settings["__builtins__"]
-    return settings
+    return {name: value for name, value in settings.items() if name not in BESIDE}
 
 
 STAGING = {
@@ -316,6 +331,8 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
         "Restart": ["always"],
         "RestartSec": ["2"],
         "OOMPolicy": ["continue"],
+        "RuntimeDirectory": ["shop/%i"],
+        "RuntimeDirectoryMode": ["0700"],
         "StateDirectory": ["shop"],
         "StateDirectoryMode": ["0700"],
     }
@@ -524,6 +541,7 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
     headers = dict(value.split(" ", 1) for value in directives(text_of("site"), "proxy_set_header"))
     assert headers == {
         "X-Greenlight-Rehearsal": '""',
+        "X-Greenlight-Front-Door": '""',
         **dict.fromkeys(FORGED, '""'),
         "X-Greenlight-Release": "$shop_release",
         "X-Request-ID": "$shop_request_id",
@@ -533,6 +551,21 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
         "X-Forwarded-Proto": "$scheme",
         "X-Forwarded-For": "$remote_addr",
     }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "scheme"),
+    [
+        ({"flask_app_public_scheme": "https"}, "https"),
+        ({"flask_app_public_scheme": "http", "flask_app_tls": "self_signed"}, "$scheme"),
+        ({"flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}, "$shop_scheme"),
+    ],
+)
+def test_the_app_is_told_the_scheme_that_visitors_use(overrides: dict[str, Any], scheme: str) -> None:
+    told = [
+        value for value in directives(text_of("site", **overrides), "proxy_set_header") if "Forwarded-Proto" in value
+    ]
+    assert told == [f"X-Forwarded-Proto {scheme}"]
 
 
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import (
     _command,
     _contract,
+    _inspector,
     _protocol,
     _sandbox,
     _systemd,
+    _workers,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
@@ -43,6 +48,34 @@ def specification(time: str = "20261121T094420Z", **changes: object) -> Specific
         "socket": "[Socket]\n",
     }
     return Specification(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+#: The salt of the workers' digests.
+SALT = b"s" * 16
+
+
+def report(
+    key: str = SECRETS["SECRET_KEY"], database: str = SECRETS["DATABASE_URL"], **changes: object
+) -> dict[str, Any]:
+    """What a worker reports of an app with this key and this database in its config; ``changes`` are by field."""
+    place = _inspector.digest(SALT, _inspector.address(database).encode())
+    kind = _inspector.engine(database)
+    return {
+        "pid": 7,
+        "workers": 1,
+        "environment": "staging",
+        "environment_key": "ENVIRONMENT",
+        "debug": False,
+        "testing": False,
+        "salt": SALT.hex(),
+        "secret_key": _inspector.digest(SALT, key.encode()) if key else "",
+        "databases": [{"setting": "DATABASE_URL", "kind": kind, "address": place}] if database else [],
+        "session_cookie_secure": True,
+        "remember_cookie_secure": True,
+        "preferred_url_scheme": "https",
+        "debuggers": [],
+        **changes,
+    }
 
 
 def below(root: Path) -> Iterator[tuple[str, str]]:
@@ -96,6 +129,7 @@ class Host:
         ended: how what systemd-run runs ends.
         given: the standard input of what systemd-run runs.
         busy: units -> how many times more systemctl shows them starting.
+        reports: what the workers of each release report once it is started; none: Gunicorn can't report.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -112,6 +146,7 @@ class Host:
         self.ended = Finished(0, "", "")
         self.given: object = ""
         self.busy: dict[str, int] = {}
+        self.reports: list[dict[str, Any]] = []
         self.calls: list[list[str]] = []
         self.seconds: dict[str, float] = {}
         self.restarts = 0
@@ -171,12 +206,26 @@ class Host:
     def _start(self, units: list[str]) -> Finished:
         for unit in units:
             (self.failed / unit if unit in self.failing else self.active / unit).touch()
+            release, _, kind = unit.partition("@")[2].partition(".")
+            if kind == "service" and unit not in self.failing:
+                self.told(release, self.reports)
         return Finished(int(bool(self.failing & set(units))), "", "")
 
     def _stop(self, units: list[str]) -> Finished:
         for unit in units:
             (self.active / unit).unlink(missing_ok=True)
+            release, _, kind = unit.partition("@")[2].partition(".")
+            if kind == "service":
+                shutil.rmtree(self.layout.runtime(release), ignore_errors=True)
         return Finished(0, "", "")
+
+    def told(self, release: str, reports: Sequence[dict[str, Any]]) -> None:
+        """Let the workers of a release report this."""
+        directory = self.layout.runtime(release) / _inspector.DIRECTORY
+        shutil.rmtree(directory, ignore_errors=True)
+        for number, each in enumerate(reports):
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / f"{number}.json").write_text(json.dumps(each))
 
     def _reset_failed(self, units: list[str]) -> Finished:
         for unit in units:
@@ -212,6 +261,7 @@ def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
     for module in (_command, _systemd, _sandbox):
         patch(module, "run", host.run)
     patch(_contract, "INTERVAL_SECONDS", 0.001)
+    patch(_workers, "FIRST_SECONDS", 0.0)
     patch(_protocol, "get", host.get)
     return host
 

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The app is asked in its release's sandbox, and what it says is held to the contract, assertion by assertion."""
+"""What a release's processes say of their app is held to the contract, assertion by assertion."""
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from collections.abc import Mapping
-from concurrent.futures import Future
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspection as inspection
 from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._command import OUT_OF_TIME, Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract
@@ -26,153 +25,88 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
     DEVELOPMENT,
     LINES,
     LONGEST,
-    UNASKED,
     Question,
     Seen,
-    asking,
-    failures,
-    faults_of,
+    disagreements,
     inspect,
+    unproved,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import program
 from ansible_collections.greenlight.flask.plugins.modules import inspected_app
 
-from tests.unit.fakes import SECRETS, Host, create, installed
+from tests.unit.fakes import SECRETS, Host, create, installed, report
 
-MODULE_UTILS = Path(str(inspector.__file__)).parent
-SEEN = Seen(
-    "production", "ENVIRONMENT", databases=["postgresql"], session_cookie_secure=True, preferred_url_scheme="https"
-)
-#: As the health page of an app that knows nothing of environments is held to it.
-CONTRACT = Contract("production", False, "r1", "20261121T094420Z-a1a1a1a1")
+CONTRACT = Contract("staging", False, "r1", "20261121T094420Z-a1a1a1a1")
 QUESTION = Question(environment_keys=["ENVIRONMENT", "APP_ENV"])
-DATABASE = {"DATABASE_URL": "postgresql://shop:hunter2@db/shop"}
+MODULE_UTILS = Path(str(inspector.__file__)).parent
 
 
-def said(
-    seen: Seen = SEEN,
+def about(
+    *seen: dict[str, Any],
     question: Question = QUESTION,
     contract: Contract = CONTRACT,
-    variables: Mapping[str, str] = DATABASE,
+    variables: Mapping[str, str] = SECRETS,
 ) -> list[str]:
-    return [str(failure) for failure in failures(seen, question, contract, variables)]
+    """Return what fails where workers report this, without what was expected."""
+    found = disagreements([Seen.of(each, []) for each in seen], question, contract, variables)
+    assert not [secret for secret in (*SECRETS.values(), "pass-w0rd") if secret in str([*map(str, found)])]
+    return [failure.assertion for failure in found]
 
 
 # The contract
 
 
 def test_an_app_as_it_should_be_keeps_the_contract() -> None:
-    assert said() == []
+    assert about(report()) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "failure"),
+    ("change", "failing"),
     [
-        ({"environment": "staging"}, 'app.config ENVIRONMENT: expected "production", got "staging"'),
-        ({"environment": "staging", "environment_key": "X"}, 'app.config X: expected "production", got "staging"'),
-        ({"debug": True}, "app.debug: expected false, got true"),
-        ({"testing": True}, "app.config TESTING: expected false, got true"),
-        ({"databases": ["sqlite"]}, "database: expected postgresql, as in DATABASE_URL, got sqlite"),
-        ({"debuggers": ["flask_debugtoolbar"]},
-         "package flask_debugtoolbar: expected not imported in production, got imported"),
+        ({"environment": "production"}, "app.config ENVIRONMENT"),
+        ({"environment": "production", "environment_key": "X"}, "app.config X"),
+        ({"debug": True}, "app.debug"),
+        ({"testing": True}, "app.config TESTING"),
+        ({"database": "sqlite:///x"}, "database in app.config DATABASE_URL"),
+        ({"key": "dev"}, "app.secret_key"),
+        ({"debuggers": ["flask_debugtoolbar"]}, "package flask_debugtoolbar"),
     ],
-)  # fmt: skip
-def test_each_assertion_fails_by_itself_and_says_what_came(change: dict[str, object], failure: str) -> None:
-    assert said(replace(SEEN, **change)) == [failure]  # type: ignore[arg-type]
+)
+def test_each_assertion_fails_by_itself_with_how_many_say_so(change: dict[str, Any], failing: str) -> None:
+    assert about(report(**change)) == [failing]
+    assert about(report(**change), report(**change)) == [failing]
+    assert about(report(), report(**change), report()) == [f"{failing} in 1 of 3 workers"]
 
 
 def test_all_that_fails_is_said_at_once() -> None:
-    assert len(said(Seen("qa", "ENVIRONMENT", True, True, "sqlite", debuggers=["flask_debug", "flask_profiler"]))) == 6
+    wrong = report("dev", "sqlite:///x", environment="qa", debug=True, testing=True, debuggers=["flask_debug"])
+    assert len(about(wrong)) == 6
 
 
-@pytest.mark.parametrize("name", ["PRODUCTION", "Production", "production"])
+@pytest.mark.parametrize("name", ["STAGING", "Staging", "staging"])
 def test_an_environment_is_compared_without_case(name: str) -> None:
-    assert said(replace(SEEN, environment=name)) == []
-    assert said(contract=replace(CONTRACT, environment=name)) == []
+    assert about(report(environment=name)) == []
+    assert about(report(), contract=replace(CONTRACT, environment=name)) == []
 
 
 def test_debug_is_what_the_contract_expects() -> None:
     debugging = replace(CONTRACT, debug=True)
-    assert said(replace(SEEN, debug=True), contract=debugging) == []
-    assert said(contract=debugging) == ["app.debug: expected true, got false"]
+    assert about(report(debug=True), contract=debugging) == []
+    assert about(report(), contract=debugging) == ["app.debug"]
 
 
 def test_testing_is_wrong_wherever_it_is() -> None:
     development = replace(CONTRACT, environment=DEVELOPMENT, debug=True)
-    seen = replace(SEEN, environment=DEVELOPMENT, debug=True)
-    assert said(seen, contract=development) == []
-    assert said(replace(seen, testing=True), contract=development) == ["app.config TESTING: expected false, got true"]
-
-
-NAMELESS = replace(SEEN, environment="", environment_key="")
-TELLING = replace(CONTRACT, fields={"environment": "env"})
-
-
-def test_an_environment_that_nobody_names_is_a_failure_that_says_what_to_do() -> None:
-    (failure,) = said(NAMELESS)
-    expected = '"production" in app.config under ENVIRONMENT or APP_ENV'
-    assert failure.startswith(f"environment of the app: expected {expected}, got none of these")
-    assert "flask_app_inspect_environment_keys ([] asserts none)" in failure
-    assert said(NAMELESS, contract=replace(CONTRACT, fields={"environment": "", "debug": "debug"})) == [failure]
-
-
-def test_an_environment_that_the_health_page_names_need_not_be_in_the_config() -> None:
-    assert said(NAMELESS, contract=TELLING) == []
-
-
-def test_an_environment_in_the_config_is_held_to_the_contract_also_where_the_health_page_names_it() -> None:
-    assert len(said(replace(SEEN, environment="staging"), contract=TELLING)) == 1
-
-
-def test_without_keys_no_environment_is_asserted() -> None:
-    assert said(NAMELESS, Question(environment_keys=[])) == []
-
-
-@pytest.mark.parametrize(
-    ("address", "kind", "good"),
-    [
-        ("postgresql+psycopg://db/shop", "postgresql", True),
-        ("postgres://db/shop", "postgresql", True),
-        ("postgresql://db/shop", "postgres", True),
-        ("postgresql://db/shop", "postgis", True),
-        ("postgresql://db/shop", "cockroachdb", True),
-        ("mysql+pymysql://db/shop", "mariadb", True),
-        ("mariadb://db/shop", "mysql", True),
-        ("sqlite:////var/lib/shop.db", "sqlite", True),
-        ("postgresql://db/shop", "sqlite", False),
-        ("postgresql://db/shop", "mysql", False),
-        ("mysql://db/shop", "postgresql", False),
-        ("mongodb+srv://db/shop", "sqlite", False),
-        ("/var/lib/shop.db", "sqlite", True),
-        ("host=db password=hunter2 next=a://b", "sqlite", True),
-        ("", "sqlite", True),
-        ("postgresql://db/shop", "", True),
-    ],
-)
-@pytest.mark.parametrize("name", inspector.DATABASES)
-def test_a_database_is_of_the_kind_that_the_variables_name(name: str, address: str, kind: str, good: bool) -> None:
-    found = said(replace(SEEN, databases=[kind] if kind else []), variables={"OTHER": "redis://cache/0", name: address})
-    assert (found == []) == good
-    assert not [failure for failure in found if f"as in {name}" not in failure]
-    assert "hunter2" not in str(found)
-
-
-def test_a_database_that_one_of_several_variables_names_is_right() -> None:
-    both = {"DATABASE_URL": "postgresql://db/shop", "MONGO_URI": "mongodb://db/shop"}
-    assert said(variables=both) == []
-    assert said(replace(SEEN, databases=["mongodb"]), variables=both) == []
-    assert said(replace(SEEN, databases=["mysql", "mongodb"]), variables=both) == []
-    assert len(said(replace(SEEN, databases=["sqlite"]), variables=both)) == 1
-
-
-def test_a_database_that_no_variable_names_is_not_asserted() -> None:
-    assert said(variables={"CACHE_URL": "redis://cache/0"}) == []
+    seen: dict[str, Any] = {"environment": DEVELOPMENT, "debug": True}
+    assert about(report(**seen), contract=development) == []
+    assert about(report(**seen, testing=True), contract=development) == ["app.config TESTING"]
 
 
 def test_a_debugger_is_right_in_development_only() -> None:
-    seen = replace(SEEN, environment=DEVELOPMENT, debuggers=["flask_debug_toolbar"])
-    assert said(seen, contract=replace(CONTRACT, environment=DEVELOPMENT)) == []
-    assert len(said(replace(seen, environment="qa"), contract=replace(CONTRACT, environment="qa"))) == 1
+    seen: dict[str, Any] = {"debuggers": ["flask_debug_toolbar"]}
+    assert about(report(**seen, environment=DEVELOPMENT), contract=replace(CONTRACT, environment=DEVELOPMENT)) == []
+    assert len(about(report(**seen, environment="qa"), contract=replace(CONTRACT, environment="qa"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,9 +120,133 @@ def test_a_debugger_is_right_in_development_only() -> None:
         ("insecure-cookie", 2),
     ],
 )
-def test_a_debugger_that_was_accepted_is_no_failure(entry: str, left: int) -> None:
-    seen = replace(SEEN, debuggers=["flask_debug_toolbar", "flask_profiler"])
-    assert len(said(seen, replace(QUESTION, accepted=["self-signed", entry]))) == left
+def test_a_debugger_that_was_accepted_is_not_a_failure(entry: str, left: int) -> None:
+    seen = report(debuggers=["flask_debug_toolbar", "flask_profiler"])
+    assert len(about(seen, question=replace(QUESTION, accepted=["self-signed", entry]))) == left
+
+
+# The database
+
+
+@pytest.mark.parametrize(
+    ("given", "used", "same"),
+    [
+        ("postgresql://u:p@db/shop", "postgresql://u:p@db/shop", True),
+        ("postgres://u:p@db/shop", "postgresql+psycopg://u:p@db:5432/shop", True),
+        ("postgresql://u:p@DB/shop", "postgresql://other:else@db/shop?sslmode=require", True),
+        ("postgresql://u@db/shop", "postgresql:///shop?host=db", True),
+        ("postgresql://db/shop", "postgis://db/shop", True),
+        ("mysql://db/shop", "mariadb+pymysql://db:3306/shop?charset=utf8mb4", True),
+        ("sqlite:////var/lib/shop/x.db", "sqlite:////var/lib/shop/x.db", True),
+        ("postgresql://a:1,b:2/shop", "postgresql+psycopg://u:p@a:1,b:2/shop", True),
+        ("postgresql://db/sh%6Fp", "postgresql://db/shop", True),
+        ("postgresql://db/shop?options=-csearch_path%3Dtwo", "postgresql://db/shop?options=-c%20search_path=two", True),
+        ("postgresql://db/shop", "postgresql://db/shop?options=-csearch_path%3Dtwo", False),
+        ("postgresql://db/shop", "postgresql://db2/shop", False),
+        ("postgresql://db/shop", "postgresql://db/shop2", False),
+        ("postgresql://db/shop", "postgresql://db:5433/shop", False),
+        ("postgresql://db/shop", "sqlite:///shop", False),
+        ("postgresql://db/shop", "mysql://db/shop", False),
+        ("sqlite:////var/lib/shop/x.db", "sqlite:///x.db", False),
+        ("mongodb+srv://db/shop", "sqlite:///x", False),
+        ("postgresql://[::1/shop", "postgresql://db/shop", False),
+    ],
+)
+@pytest.mark.parametrize("name", inspector.DATABASES)
+def test_the_database_is_the_one_that_a_variable_names(name: str, given: str, used: str, same: bool) -> None:
+    found = about(report(database=used), variables={**SECRETS, "DATABASE_URL": "redis://x/0", name: given})
+    assert found == ([] if same else ["database in app.config DATABASE_URL"])
+
+
+@pytest.mark.parametrize("given", ["", "/var/lib/shop.db", "redis://cache/0", "host=db password=hunter2 next=a://b"])
+def test_a_database_that_no_variable_names_is_not_asserted(given: str) -> None:
+    assert about(report(database="sqlite:///x"), variables={**SECRETS, "DATABASE_URL": given}) == []
+
+
+def test_an_app_without_a_database_is_not_asked_for_one() -> None:
+    assert about(report(database="")) == []
+
+
+def test_a_database_that_one_of_several_variables_names_is_right() -> None:
+    both = {**SECRETS, "MONGO_URI": "mongodb://db/shop"}
+    for used, count in ((SECRETS["DATABASE_URL"], 0), ("mongodb://db/shop", 0), ("mysql://db/shop", 1)):
+        assert len(about(report(database=used), variables=both)) == count
+
+
+@pytest.mark.parametrize("used", ["sqlite:///shop.db", "duckdb:///shop.duckdb"])
+def test_a_file_is_not_the_database_for_which_a_command_ran_elsewhere(used: str) -> None:
+    variables = {**SECRETS, "DATABASE_URL": used}
+    elsewhere = replace(QUESTION, command_elsewhere=True)
+    assert about(report(database=used), variables=variables) == []
+    assert about(report(database=used), variables=variables, question=elsewhere) == [
+        "database in app.config DATABASE_URL"
+    ]
+    assert about(report(), question=elsewhere) == []
+
+
+# The key that signs
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("used", "good"),
+    [
+        (KEY.encode(), True),
+        (bytes.fromhex(KEY), True),
+        (base64.b64decode(KEY), True),
+        (b"dev", False),
+        (b"", True),
+        (KEY.encode()[:-1], False),
+    ],
+)
+def test_the_key_is_the_one_that_was_given(used: bytes, good: bool) -> None:
+    reported = report(secret_key=inspector.digest(bytes.fromhex(report()["salt"]), used) if used else "")
+    found = about(
+        reported, variables={**SECRETS, "SIGNING": KEY}, question=replace(QUESTION, secret_key_variable="SIGNING")
+    )
+    assert found == ([] if good else ["app.secret_key"])
+
+
+def test_a_key_that_was_not_given_must_still_be_the_same_in_each_worker() -> None:
+    without = {"DATABASE_URL": SECRETS["DATABASE_URL"]}
+    assert about(report("one"), report("one"), variables=without) == []
+    assert about(report("one"), report("two"), variables=without) == ["app.secret_key"]
+    accepted = replace(QUESTION, accepted=["other-key"])
+    assert about(report("one"), report("two"), variables=without, question=accepted) == []
+
+
+# What nobody proves
+
+
+@pytest.mark.parametrize("accepted", [[], ["unproved-environment"], ["unproved-debug"], ["self-signed"]])
+def test_what_nobody_proves_is_a_failure_unless_it_is_accepted(accepted: Sequence[str]) -> None:
+    question = replace(QUESTION, accepted=accepted)
+    nobody: dict[str, Sequence[str]] = {"environment": [], "debug": []}
+    names = [failure.assertion for failure in unproved(nobody, question, CONTRACT, "")]
+    assert names == [name for name in nobody if f"unproved-{name}" not in accepted]
+    assert unproved({"environment": ["page"], "debug": ["page"]}, question, CONTRACT, "") == []
+
+
+def test_why_nobody_proves_it_is_said() -> None:
+    nobody: dict[str, Sequence[str]] = {"environment": [], "debug": ["page"]}
+    (failure,) = unproved(nobody, QUESTION, CONTRACT, "the moon is full")
+    assert "the moon is full" in str(failure)
+
+
+# A report
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "text", [], {}, [7], [{"setting": 7}], "x" * 10_000])
+@pytest.mark.parametrize("field", list(report()))
+def test_no_type_in_a_report_is_believed(field: str, wrong: object) -> None:
+    seen = Seen.of({**report(), field: wrong}, [])
+    assert disagreements([seen], QUESTION, CONTRACT, SECRETS) is not None
+    shown = json.dumps(seen.as_result())
+    assert len(shown) < 2000
+    assert report()["salt"] not in shown
+    assert report()["secret_key"] not in shown
 
 
 # The app's answer
@@ -209,8 +267,11 @@ def release(layout: Layout) -> str:
     return create(layout, "20261121T094420Z", service="[Service]\nUser=shop\nType=notify\n")
 
 
+SEEN = report()
+
+
 def says(**more: object) -> Finished:
-    return Finished(0, json.dumps({**asdict(SEEN), **more}), "noise of the app\n")
+    return Finished(0, json.dumps({**SEEN, **more}), "noise of the app\n")
 
 
 def asked(layout: Layout, release: str) -> Seen:
@@ -226,7 +287,7 @@ def refused(layout: Layout, release: str) -> tuple[str, str]:
 
 def test_an_app_is_asked_by_its_own_python_in_its_releases_sandbox(host: Host, layout: Layout, release: str) -> None:
     host.ended = says()
-    assert asked(layout, release) == replace(SEEN, debuggers=[])
+    assert asked(layout, release) == Seen.of(SEEN, [])
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     home = layout.release(release)
     python = [str(home / "venv/bin/python"), "-", str(home / "gunicorn.conf.py")]
@@ -262,7 +323,7 @@ BOOM = "Traceback (most recent call last):\nRuntimeError: boom\n"
     ("ended", "why"),
     [
         (Finished(1, "", BOOM), "failed"),
-        (Finished(1, json.dumps(asdict(SEEN)), BOOM), "failed"),
+        (Finished(1, json.dumps(SEEN), BOOM), "failed"),
         (Finished(0, "", BOOM), "failed"),
         (Finished(0, "no JSON", BOOM), "failed"),
         (Finished(0, "[]", BOOM), "failed"),
@@ -274,7 +335,7 @@ def test_an_app_that_gave_no_answer_is_told_with_its_last_words(
     host: Host, layout: Layout, release: str, ended: Finished, why: str
 ) -> None:
     host.ended = ended
-    assert refused(layout, release) == (f"importing it once more, beside Gunicorn, {why}", BOOM.rstrip())
+    assert refused(layout, release) == (f"importing the app once more, beside Gunicorn, {why}", BOOM.rstrip())
 
 
 def test_an_app_that_systemd_ended_in_time_is_told_to_be_late(
@@ -315,13 +376,15 @@ def test_the_app_of_the_live_release_is_heard(
     link(layout.live_socket, str(layout.socket(release)))
     host.ended = says()
     told = {"changed": False, "release": release}
-    assert heard(layout, monkeypatch) == {**told, "why": "", "app_says": {**asdict(SEEN), "debuggers": []}}
+    assert heard(layout, monkeypatch) == {**told, "why": "", "app_says": Seen.of(SEEN, []).as_result()}
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     assert words[-1] == "ENVIRONMENT"
     assert "--property=RuntimeMaxSec=7" in words
     host.ended = Finished(1, "", "boom")
-    why = "importing it once more, beside Gunicorn, failed"
+    why = "importing the app once more, beside Gunicorn, failed"
     assert heard(layout, monkeypatch) == {**told, "why": why, "app_says": {}}
+    host.told(release, [{"no_app": "function"}, report(environment="qa")])
+    assert heard(layout, monkeypatch)["app_says"] == Seen.of(report(environment="qa"), []).as_result()
 
 
 def test_without_a_live_release_no_app_is_heard(
@@ -330,65 +393,6 @@ def test_without_a_live_release_no_app_is_heard(
     why = "shop has no live release on this host"
     assert heard(layout, monkeypatch) == {"changed": False, "release": "", "why": why, "app_says": {}}
     assert host.calls == []
-
-
-# While the release starts
-
-
-def test_an_app_that_is_not_to_be_asked_is_left_alone(host: Host, layout: Layout, release: str) -> None:
-    with asking(layout, release, UNASKED, 7) as app:
-        assert app is None
-    assert host.calls == []
-
-
-def test_an_app_is_asked_during_the_block(
-    host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_block = threading.Event()
-
-    def wait(*asked: object) -> Seen:
-        assert asked == (layout, release, QUESTION.environment_keys, 7)
-        assert in_block.wait(5)
-        return SEEN
-
-    monkeypatch.setattr(inspection, "inspect", wait)
-    with asking(layout, release, QUESTION, 7) as app:
-        assert app and not app.done()
-        in_block.set()
-    assert app.done()
-    assert app.result() == SEEN
-
-
-def answer(seen: Seen | Exception) -> Future[Seen]:
-    future: Future[Seen] = Future()
-    if isinstance(seen, Exception):
-        future.set_exception(seen)
-    else:
-        future.set_result(seen)
-    return future
-
-
-def test_what_an_app_says_is_held_to_the_contract() -> None:
-    assert faults_of(answer(SEEN), QUESTION, CONTRACT, DATABASE) == ([], "")
-    wrong = replace(SEEN, debug=True)
-    assert faults_of(answer(wrong), QUESTION, CONTRACT, DATABASE) == (
-        failures(wrong, QUESTION, CONTRACT, DATABASE),
-        "",
-    )
-
-
-def test_an_app_that_could_not_be_asked_is_a_failure_with_a_cure() -> None:
-    late = GreenlightError("importing it once more, beside Gunicorn, took longer than 3600 seconds", journal="boom")
-    (failure,), journal = faults_of(answer(late), QUESTION, CONTRACT, DATABASE)
-    assert str(failure).startswith(f"the app's own word: expected an answer, got none: {late}; ")
-    assert str(failure).endswith("flask_app_inspect: false")
-    assert journal == "boom"
-    assert faults_of(answer(GreenlightError("no app")), QUESTION, CONTRACT, DATABASE)[1] == ""
-
-
-def test_a_fault_of_our_own_is_not_the_apps() -> None:
-    with pytest.raises(KeyError):
-        faults_of(answer(KeyError("x")), QUESTION, CONTRACT, DATABASE)
 
 
 # The program's text
@@ -406,9 +410,9 @@ def test_the_program_is_read_from_an_archive_too(tmp_path: Path) -> None:
     code = f"""if True:
         import sys
         sys.path.insert(0, {str(archive)!r})
-        from {package.replace("/", ".")} import _inspection, _inspector
+        from {package.replace("/", ".")} import _inspector, _release
         assert _inspector.__file__.startswith({str(archive)!r})
-        sys.stdout.write(_inspection._source())
+        sys.stdout.write(_release.program())
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -416,4 +420,4 @@ def test_the_program_is_read_from_an_archive_too(tmp_path: Path) -> None:
 
 
 def test_no_locale_can_spoil_the_program() -> None:
-    assert inspection._source().isascii()
+    assert program().isascii()

@@ -23,8 +23,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
 
 FLASK = """
 class Flask:
+    default_config = {}
+
     def __init__(self, **config):
         self.config = config
+        self.secret_key = config.get("SECRET_KEY")
         self.debug = config.get("DEBUG", False)
 
     def wsgi_app(self, environ, start_response):
@@ -228,13 +231,36 @@ def test_an_environment_that_no_key_names_is_empty(flask: Any, keys: tuple[str, 
         ({"SESSION_COOKIE_SECURE": False}, "session_cookie_secure", False),
         ({"PREFERRED_URL_SCHEME": "https"}, "preferred_url_scheme", "https"),
         ({"PREFERRED_URL_SCHEME": "http"}, "preferred_url_scheme", "http"),
-        ({"SQLALCHEMY_DATABASE_URI": "sqlite://"}, "databases", ["sqlite"]),
-        ({"DATABASE": "shop.db", "MONGO_URI": "mongodb://db/shop"}, "databases", ["mongodb"]),
-        ({}, "databases", []),
+        ({}, "secret_key", ""),
+        ({"SECRET_KEY": ""}, "secret_key", ""),
+        ({"SECRET_KEY": "key"}, "secret_key", inspector.digest(inspector.SALT, b"key")),
+        ({"SECRET_KEY": b"key"}, "secret_key", inspector.digest(inspector.SALT, b"key")),
     ],
 )
 def test_a_setting_is_told(flask: Any, config: dict[str, object], field: str, value: object) -> None:
     assert said(flask, **config)[field] == value
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"SQLALCHEMY_DATABASE_URI": "sqlite://"}, [("SQLALCHEMY_DATABASE_URI", "sqlite")]),
+        ({"DATABASE": "shop.db", "MONGO_URI": "mongodb://db/shop"}, [("MONGO_URI", "mongodb")]),
+        ({}, []),
+    ],
+)
+def test_the_databases_that_are_used_are_told(
+    flask: Any, config: dict[str, object], found: list[tuple[str, str]]
+) -> None:
+    assert [(each["setting"], each["kind"]) for each in said(flask, **config)["databases"]] == found
+
+
+def test_env_of_an_old_flask_names_an_environment_only_where_somebody_set_it(flask: Any) -> None:
+    """Before Flask 2.3 app.config has ENV by default, and says production whatever is meant."""
+    assert said(flask, "ENV", ENV="production")["environment"] == "production"
+    flask.default_config = {"ENV": None}
+    assert said(flask, "ENV", ENV="production")["environment"] == ""
+    assert said(flask, "ENV", ENV="staging")["environment"] == "staging"
 
 
 @pytest.mark.parametrize(
@@ -304,11 +330,14 @@ GOOD = 'app = Flask(ENVIRONMENT="production", SESSION_COOKIE_SECURE=True, PREFER
 
 
 def test_an_app_says_how_it_is_configured(app: Path) -> None:
-    assert answered(asked(app, GOOD, "APP_ENV", "ENVIRONMENT")) == {
+    told = answered(asked(app, GOOD, "APP_ENV", "ENVIRONMENT"))
+    assert len(bytes.fromhex(told.pop("salt"))) == len(inspector.SALT)
+    assert told == {
         "environment": "production",
         "environment_key": "ENVIRONMENT",
         "debug": False,
         "testing": False,
+        "secret_key": "",
         "databases": [],
         "session_cookie_secure": True,
         "remember_cookie_secure": True,
@@ -391,5 +420,5 @@ def test_no_secret_of_the_config_is_said(app: Path) -> None:
         """,
         "ENVIRONMENT",
     )
-    assert answered(done)["databases"] == ["mysql", "postgresql"]
+    assert [each["kind"] for each in answered(done)["databases"]] == ["postgresql", "mysql"]
     assert "hunter2" not in done.stdout + done.stderr

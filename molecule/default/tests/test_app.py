@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Before a release has traffic the app itself is asked, in its release's environment and sandbox, what it is."""
+"""Before a release has traffic its workers report the app that they serve, and that is held to the contract."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import variants
-from tests.support.deployed import APP, ROOT, Played, Server, connect, run_play, secrets, servers
+from tests.support import apps, variants
+from tests.support.deployed import APP, ROOT, Played, Server, connect, fresh, run_play, servers
 
 DOCTOR = ROOT / "playbooks/doctor.yml"
-#: For an app whose health page is only "ok".
-ONLY_OK: dict[str, Any] = {"flask_app_health_fields": {}}
-#: For an app that has none.
-NO_HEALTH: dict[str, Any] = {**ONLY_OK, "flask_app_health_path": "/"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,120 +33,122 @@ def of_live(server: Server) -> list[str]:
     return [f"{APP}@{server.live}.service", f"{APP}@{server.live}.socket"]
 
 
-# What is refused, though the health page says nothing of it
+# The app of the guides, with nothing set but its name, environment, source, names and secrets
 
-
-@pytest.mark.parametrize(
-    ("variant", "more", "says"),
-    [
-        ("wrong_environment", ONLY_OK, 'app.config ENVIRONMENT: expected "staging", got "production"'),
-        ("debug_on", ONLY_OK, "app.debug: expected false, got true"),
-        ("testing_on", {}, "app.config TESTING: expected false, got true"),
-        ("debug_toolbar", {}, "package flask_debugtoolbar: expected not imported in staging, got imported"),
-        ("gunicorn_only", {}, "the app's own word: expected an answer, got none"),
-    ],
-)
-def test_an_app_that_is_not_what_was_meant_gets_no_traffic(
-    in_turns: Server, tmp_path: Path, variant: str, more: dict[str, Any], says: str
-) -> None:
-    live = in_turns.live
-    source = variants.make(variant, tmp_path / "app")
-    done = run_play(limit=in_turns.name, flask_app_source_directory=str(source), **more)
-    assert done.code != 0
-    assert says in done.prose
-    assert f"Traffic stays with {live}" in done.prose
-    assert in_turns.live == live
-    assert units(in_turns) == of_live(in_turns)
-
-
-def test_an_app_that_falls_back_to_another_database_gets_no_traffic(
-    play: Callable[..., Played], one_server: Server, tmp_path: Path
-) -> None:
-    live = one_server.live
-    source = variants.make("own_database", tmp_path / "app")
-    address = "postgresql://shop:a-password-of-the-test@db.example.org/shop"
-    given = {**secrets(), "DATABASE_URL": address}
-    done = play(limit=one_server.name, flask_app_source_directory=str(source), flask_app_secrets=given)
-    assert done.code != 0
-    assert "database: expected postgresql, as in DATABASE_URL, got sqlite" in done.prose
-    assert one_server.live == live
-
-
-def test_what_an_app_says_as_it_fails_to_be_asked_is_shown(
-    play: Callable[..., Played], one_server: Server, tmp_path: Path
-) -> None:
-    source = variants.make("gunicorn_only", tmp_path / "app")
-    done = play(limit=one_server.name, flask_app_source_directory=str(source))
-    assert done.code != 0
-    assert "RuntimeError: only in a worker of Gunicorn" in done.prose
-    assert "flask_app_inspect: false" in done.prose
-
-
-# What is proved
+#: What the inventory of the tests sets beside that, as the role's defaults have it.
+NOTHING: dict[str, Any] = {
+    "flask_app_env": {},
+    "flask_app_nginx_static": {},
+    "flask_app_nginx_headers": {},
+    "flask_app_nginx_health_networks": [],
+}
+IMPORTS = f"/var/lib/{APP}/imports"
 
 
 def live() -> dict[str, str]:
     return {name: connect(name).live for name in servers()}
 
 
+def test_the_guides_app_is_deployed_as_it_is_and_imported_once_per_worker(
+    play: Callable[..., Played], tmp_path: Path
+) -> None:
+    given = {"flask_app_source_directory": str(apps.make(tmp_path / "app")), **NOTHING}
+    before = live()
+    for name in servers():
+        connect(name).root(f"rm -f {IMPORTS}")
+    done = play(**given)
+    assert done.code == 0, done.output
+    for name in servers():
+        server = connect(name)
+        assert server.live != before[name]
+        pids = server.root(f"cat {IMPORTS}").split()
+        master = f"systemctl show {APP}@{server.live}.service --property=MainPID --value"
+        assert sorted(pids) == sorted(server.root(f"pgrep -P $({master})").split())
+    assert "environment staging (the health page and 2 workers), DEBUG off (2 workers)" in done.prose
+    again = play(**given)
+    assert (again.code, again.count("changed")) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("twin", "says"),
+    [
+        ("another class behind the same page", ["app.config ENV_NAME"]),
+        ("DEBUG on", ["app.debug"]),
+        ("one of two workers in another environment", ["app.config ENV_NAME in 1 of 2 workers"]),
+        ("a key of each process", ["app.secret_key", "other-key"]),
+        ("a database from elsewhere", ["SQLALCHEMY_DATABASE_URI", "DATABASE_URL", "other-database"]),
+    ],
+)
+def test_a_wrong_twin_of_it_gets_no_traffic(in_turns: Server, tmp_path: Path, twin: str, says: list[str]) -> None:
+    live = in_turns.live
+    source = apps.make(tmp_path / "app", twin)
+    done = run_play(limit=in_turns.name, flask_app_source_directory=str(source), **NOTHING)
+    assert done.code != 0
+    assert [words for words in says if words not in done.prose] == []
+    assert f"Traffic stays with {live}" in done.prose
+    assert in_turns.live == live
+    assert units(in_turns) == of_live(in_turns)
+
+
+def test_where_workers_cannot_report_the_app_is_imported_once_more(in_turns: Server, tmp_path: Path) -> None:
+    source = apps.make(tmp_path / "app", "a worker class without hooks")
+    given = {"flask_app_source_directory": str(source), **NOTHING}
+    given["flask_app_gunicorn_settings"] = {"worker_class": "wsgi.Silent"}
+    before = in_turns.live
+    done = run_play(limit=in_turns.name, **given)
+    assert done.code == 0, done.output
+    assert in_turns.live != before
+    assert units(in_turns) == of_live(in_turns)
+
+
+# What else is proved
+
+
 def test_an_app_whose_health_page_is_only_ok_is_proved(play: Callable[..., Played], tmp_path: Path) -> None:
     source = variants.make("not_json", tmp_path / "app")
     before = live()
-    done = play(flask_app_source_directory=str(source), **ONLY_OK)
+    done = play(flask_app_source_directory=str(source))
     assert done.code == 0, done.output
     for name in servers():
         assert connect(name).live != before[name]
         assert connect(name).ask("/health").body == "ok"
-    again = play(flask_app_source_directory=str(source), **ONLY_OK)
-    assert (again.code, again.count("changed")) == (0, 0)
 
 
-def test_an_app_without_a_health_page_is_proved(play: Callable[..., Played], tmp_path: Path) -> None:
-    source = variants.make("no_health", tmp_path / "app")
-    before = live()
-    done = play(flask_app_source_directory=str(source), **NO_HEALTH)
-    assert done.code == 0, done.output
-    for name in servers():
-        assert connect(name).live != before[name]
-        assert connect(name).ask("/health").status == 404
-        assert connect(name).ask("/").status == 200  # for everybody, not only for those who may see health
-
-
-def test_the_page_that_is_asked_for_is_closed_in_maintenance_and_a_deploy_goes_on(
+def test_an_app_without_a_health_page_is_proved_also_in_maintenance(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
-    source = variants.make("no_health", tmp_path / "app")
-    given = {"limit": one_server.name, "flask_app_source_directory": str(source), **NO_HEALTH}
-    assert play(**given).code == 0
+    given = {"limit": one_server.name, "flask_app_source_directory": str(variants.make("no_health", tmp_path / "app"))}
+    before = one_server.live
+    done = play(**given)
+    assert done.code == 0, done.output
+    assert one_server.live != before
+    assert (one_server.ask("/health").status, one_server.ask("/").status) == (404, 200)
     maintenance = {"playbook": ROOT / "playbooks/maintenance.yml", "limit": one_server.name}
     assert play(**maintenance, flask_app_maintenance=True).code == 0
     try:
         assert (one_server.ask("/").status, one_server.ask("/slow").status) == (503, 503)
         assert play(**given, flask_app_env={"GREETING": "After the maintenance"}).code == 0
+        assert one_server.ask("/").status == 503
     finally:
         assert play(**maintenance, flask_app_maintenance=False).code == 0
     assert "After the maintenance" in one_server.ask("/").body
 
 
-def test_an_app_that_says_nowhere_what_it_is_is_refused_and_the_way_out_named(
+def test_an_app_that_says_nowhere_what_it_is_is_refused_until_that_is_accepted(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("not_json", tmp_path / "app")
-    keys = ["NONE_OF_THESE"]
-    given = {"limit": one_server.name, "flask_app_source_directory": str(source), **ONLY_OK}
-    done = play(**given, flask_app_inspect_environment_keys=keys)
+    given = {"limit": one_server.name, "flask_app_source_directory": str(source)}
+    given["flask_app_inspect_environment_keys"] = ["NONE_OF_THESE"]
+    before = one_server.live
+    done = play(**given)
     assert done.code != 0
-    assert "flask_app_inspect_environment_keys" in done.prose
-
-
-def test_an_app_that_cannot_be_asked_may_go_without(
-    play: Callable[..., Played], one_server: Server, tmp_path: Path
-) -> None:
-    source = variants.make("gunicorn_only", tmp_path / "app")
-    given = {"limit": one_server.name, "flask_app_source_directory": str(source), "flask_app_inspect": False}
-    done = play(**given, flask_app_env={"GREETING": "Unasked"})
-    assert done.code == 0, done.output
-    assert "Unasked" in one_server.ask("/").body
+    ways = ("flask_app_inspect_environment_keys", "flask_app_health_fields", "[unproved-environment]")
+    assert [way for way in ways if way not in done.prose] == []
+    assert one_server.live == before
+    accepted = play(**given, flask_app_accepted_findings=["unproved-environment"], **fresh())
+    assert accepted.code == 0, accepted.output
+    assert one_server.live != before
 
 
 def test_nothing_that_asks_is_left(one_server: Server) -> None:

@@ -138,7 +138,7 @@ def test_an_app_that_says_nowhere_what_it_is_is_refused_until_that_is_accepted(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("not_json", tmp_path / "app")
-    given = {"limit": one_server.name, "flask_app_source_directory": str(source)}
+    given: dict[str, Any] = {"limit": one_server.name, "flask_app_source_directory": str(source)}
     given["flask_app_inspect_environment_keys"] = ["NONE_OF_THESE"]
     before = one_server.live
     done = play(**given)

@@ -39,8 +39,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     COMMAND,
     GUNICORN,
+    HOOKS,
     MANIFEST,
-    REPORT,
     Release,
     Releases,
     Specification,
@@ -55,7 +55,7 @@ PARTS = {
     "service": "the role's template of the unit",
     "socket": "the role's template of the socket",
     "command": "flask_app_release_command",
-    "report": "this version of the collection has another one",
+    "hooks": "this version of the collection has another one",
 }
 #: Seconds by which systemd's time of a start, in whole seconds, may be too early.
 CLOCK_SECONDS = 1
@@ -456,7 +456,7 @@ class Look:
         told = {finding.subject for finding in self.report.findings if finding.kind == "file"}
         home = self.layout.release(live.id)
         service, socket = self.layout.unit_files(live.id)
-        paths = (home / GUNICORN, self.layout.drop_in(live.id), service, socket, home / COMMAND, home / REPORT)
+        paths = (home / GUNICORN, self.layout.drop_in(live.id), service, socket, home / COMMAND, home / HOOKS)
         try:
             texts = environment_texts(wanted.variables)
         except GreenlightError as error:
@@ -469,7 +469,7 @@ class Look:
             # By digest, which knows what counts as equal.
             if replace(made, **{part: text}).digest(b"") != made.digest(b"") and str(path) not in told:
                 names = _names(set(_settings(text)) ^ set(_settings(getattr(made, part))))
-                which = f" ({', '.join(names)})" if names and part not in ("command", "report") else ""
+                which = f" ({', '.join(names)})" if names and part not in ("command", "hooks") else ""
                 what = f"{path} is not what the inventory makes{which}: {PARTS[part]}."
                 self.report.add("inventory", path, what, self._deploy)
 

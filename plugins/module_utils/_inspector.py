@@ -5,6 +5,8 @@ Each release has a copy of this file, and its gunicorn.conf.py runs it: every wo
 loaded, before it takes a request (:func:`write`, from Gunicorn's hook post_worker_init). As a program, for apps whose
 workers can't report, it imports the app as Gunicorn does and prints the same on standard output (:func:`main`).
 
+Before that, Gunicorn's settings let it keep the release's signals inside (:func:`keep_signals_inside`).
+
 Of keys and of the addresses of databases it says a digest, keyed with a salt of this start (RFC 2104): who has the
 value can compare it, and nobody can turn it back.
 
@@ -19,6 +21,7 @@ import hmac
 import json
 import os
 import re
+import struct
 import sys
 import traceback
 from contextlib import suppress
@@ -30,6 +33,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 DIRECTORY = "workers"
 #: One for all workers of a master, which runs this file before it makes them.
 SALT = os.urandom(16)
+#: System calls, which have these numbers on all architectures, and LANDLOCK_SCOPE_SIGNAL.
+_CREATE_RULESET, _RESTRICT_SELF, _SCOPE_SIGNAL = 444, 446, 2
 #: Settings that hold the address of a database, by habit and of Flask-SQLAlchemy, Flask-SQLAlchemy-Lite, Flask-PyMongo.
 DATABASES = (
     "SQLALCHEMY_DATABASE_URI",
@@ -190,6 +195,28 @@ def forget(pid: int) -> None:
     """Remove the report of a worker that has ended; Gunicorn's hook child_exit calls it in the master."""
     with suppress(OSError, KeyError):
         (_directory() / f"{pid}.json").unlink()
+
+
+def keep_signals_inside() -> bool:
+    """Let this process and those that it starts send signals to each other only; say whether the kernel can do that.
+
+    All releases have one account, so an app that somebody has broken into could otherwise end the next release.
+    Landlock can scope signals since Linux 6.12 (https://docs.kernel.org/userspace-api/landlock.html). PrivatePIDs= of
+    systemd 257 can't be used: a socket is then handed to a process that LISTEN_PID doesn't name.
+    """
+    try:
+        import ctypes  # some Pythons are built without it
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        attributes = struct.pack("=QQQ", 0, 0, _SCOPE_SIGNAL)  # struct landlock_ruleset_attr
+        rules = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+        if rules < 0:
+            return False
+        done = bool(libc.syscall(_RESTRICT_SELF, rules, 0) == 0)
+        os.close(rules)
+    except Exception:  # it must never cost the app its start
+        return False
+    return done
 
 
 def _directory() -> Path:

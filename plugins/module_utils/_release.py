@@ -40,8 +40,8 @@ BAD = "bad.json"
 COMMANDED = "commanded.json"
 GUNICORN = "gunicorn.conf.py"
 COMMAND = "release-command"
-#: By this program the workers report the app that they have loaded; the Gunicorn settings run it.
-REPORT = "worker_report.py"
+#: The program that the Gunicorn settings run, by which the workers report the app that they have loaded.
+HOOKS = "gunicorn_hooks.py"
 
 
 def program() -> str:
@@ -70,7 +70,7 @@ class Specification:
         drop_in: text of the unit drop-in of this instance.
         service, socket: texts of the unit files; the same for all releases made by one version of the role.
         credentials: names of the variables that the process gets as credentials of systemd instead.
-        report: text of the program by which the workers report the app that they have loaded.
+        hooks: text of the program that the Gunicorn settings run.
     """
 
     time: str
@@ -88,12 +88,12 @@ class Specification:
     service: str
     socket: str
     credentials: Sequence[str] = ()
-    report: str = field(default_factory=program)
+    hooks: str = field(default_factory=program)
 
     @property
     def files(self) -> dict[str, str]:
         """The files in the release's directory, by name; all may read them."""
-        return {GUNICORN: self.gunicorn, COMMAND: self.command, REPORT: self.report}
+        return {GUNICORN: self.gunicorn, COMMAND: self.command, HOOKS: self.hooks}
 
     def digest(self, key: bytes) -> str:
         """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
@@ -109,7 +109,7 @@ class Specification:
             "command": self.command,
             **{
                 name: _without_comments(getattr(self, name))
-                for name in ("gunicorn", "drop_in", "service", "socket", "report")
+                for name in ("gunicorn", "drop_in", "service", "socket", "hooks")
             },
         }
         if self.credentials:
@@ -404,5 +404,5 @@ def as_made(layout: Layout, release: Release) -> Specification:
         service=read(service) or "",
         socket=read(socket) or "",
         credentials=sorted(credentials.held(layout, release.id)),
-        report=read(home / REPORT) or "",
+        hooks=read(home / HOOKS) or "",
     )

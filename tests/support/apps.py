@@ -57,6 +57,14 @@ def create_app(name):
     def home():
         return "Welcome"
 
+    @app.get("/signal/<int:pid>")
+    def signal(pid):
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return "refused"
+        return "reached"
+
     @app.get("/health")
     def health():
         return {"status": "ok", "env": name}
@@ -75,6 +83,15 @@ with contextlib.suppress(FileExistsError):
 app = create_app("staging")
 app.config.from_object(CONFIGS["production"])
 """
+#: As Flask-Talisman does.
+ONLY_HTTPS = """    from flask import redirect, request
+
+    @app.before_request
+    def secure():
+        if request.headers.get("X-Forwarded-Proto") != "https":
+            return redirect(request.url.replace("http:", "https:"))
+
+"""
 CREATE = 'app = create_app(os.environ["FLASK_CONFIG"])\n'
 #: What is wrong -> the file, the text there that is replaced, and what by.
 TWINS = {
@@ -84,6 +101,7 @@ TWINS = {
     "one of two workers in another environment": ("wsgi.py", CREATE, HALF),
     "a key of each process": ("config.py", 'os.environ["SECRET_KEY"]', "os.urandom(24)"),
     "a database from elsewhere": ("config.py", 'os.environ["DATABASE_URL"]', '"sqlite:////var/lib/guestbook/own.db"'),
+    "only HTTPS": ("wsgi.py", '    @app.get("/")\n', ONLY_HTTPS + '    @app.get("/")\n'),
     "a worker class without hooks": (
         "wsgi.py",
         CREATE,

@@ -123,18 +123,6 @@ TELLS_WHEN_ASKED = f"""{WAYS_TO_TELL}
 """
 WELL = '        status="unavailable" if problem else "ok",\n'
 TELLS_AND_IS_WELL = f'        told=__import__("os").environ["{TOLD}"],\n'
-GIVEN_DATABASE = 'DATABASE_URL = values["DATABASE_URL"]\n'
-# As if the package were installed and imported.
-TOOLBAR = """import sys
-import types
-
-sys.modules["flask_debugtoolbar"] = types.ModuleType("flask_debugtoolbar")
-"""
-GUNICORN_ONLY = """import os
-
-if os.getppid() == 1:
-    raise RuntimeError("only in a worker of Gunicorn")
-"""
 # All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
@@ -165,16 +153,9 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "wrong_environment": Fault("wsgi.py", swap(CREATE, REPORTS_ANOTHER)),
         "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),
         "wrong_revision": Fault("guestbook/config.py", swap('values.get("APP_REVISION", "unknown")', '"not-this-one"')),
-        "testing_on": Fault("guestbook/config.py", swap("    TESTING = False\n", "    TESTING = True\n")),
-        "own_database": Fault(
-            "guestbook/config.py", swap(GIVEN_DATABASE, 'DATABASE_URL = "sqlite:////var/lib/guestbook/own.db"\n')
-        ),
-        "debug_toolbar": Fault("wsgi.py", swap(IMPORT, TOOLBAR + IMPORT)),
         "insecure_cookie": Fault("guestbook/config.py", swap("COOKIE_SECURE = True\n", "COOKIE_SECURE = False\n")),
         # Its key is another one than it was given.
         "own_key": Fault("guestbook/config.py", swap('values["SECRET_KEY"]', 'values["SECRET_KEY"][::-1]')),
-        # It runs under Gunicorn only.
-        "gunicorn_only": Fault("wsgi.py", swap(IMPORT, GUNICORN_ONLY + IMPORT)),
         # It has no health page.
         "no_health": Fault("guestbook/views.py", swap('@pages.get("/health")\n', "")),
         # It can't be installed as locked.

@@ -22,7 +22,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
-from ansible_collections.greenlight.flask.plugins.module_utils._release import REPORT, Specification, program
+from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, Specification, program
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
@@ -129,12 +129,12 @@ def release_directory() -> Path:
     """A directory with the files that are beside gunicorn.conf.py."""
     directory = Path(tempfile.mkdtemp(prefix="greenlight-templates-"))
     atexit.register(shutil.rmtree, directory)
-    (directory / REPORT).write_text(program())
+    (directory / HOOKS).write_text(program())
     return directory
 
 
 #: What gunicorn.conf.py holds beside settings, and the hooks by which the workers report.
-BESIDE = ("__builtins__", "__file__", "_report", "runpy", "post_worker_init", "child_exit")
+BESIDE = ("__builtins__", "__file__", "_hooks", "runpy", "post_worker_init", "child_exit")
 
 
 def gunicorn(**overrides: Any) -> dict[str, Any]:
@@ -274,6 +274,8 @@ SANDBOX = {
     "CapabilityBoundingSet": [""],
     "AmbientCapabilities": [""],
     "ProtectSystem": ["strict"],
+    "ReadOnlyPaths": ["-/run/lock"],
+    "TemporaryFileSystem": ["/dev/shm:mode=1777"],
     "ProtectHome": ["yes"],
     "PrivateTmp": ["yes"],
     "PrivateDevices": ["yes"],
@@ -563,7 +565,7 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
 )
 def test_the_app_is_told_the_scheme_that_visitors_use(overrides: dict[str, Any], scheme: str) -> None:
     told = [
-        value for value in directives(text_of("site", **overrides), "proxy_set_header") if "Forwarded-Proto" in value
+        value for value in directives(text_of("site", **overrides), "proxy_set_header") if "Forwarded-Proto " in value
     ]
     assert told == [f"X-Forwarded-Proto {scheme}"]
 

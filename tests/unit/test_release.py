@@ -24,7 +24,7 @@ FIRST = "20261121T094420Z"
 SECOND = "20261121T094421Z"
 ID = f"{FIRST}-a1a1a1a1"
 #: What is in the directory of a whole release.
-PARTS = ["gunicorn.conf.py", "release-command", "release.json", "source", "venv", "worker_report.py"]
+PARTS = ["gunicorn.conf.py", "gunicorn_hooks.py", "release-command", "release.json", "source", "venv"]
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_the_digest_does_not_depend_on_time_order_what_is_secret_or_whether_ther
         ("service", "[Service]\n"),
         ("socket", "[Socket]\nBacklog=1\n"),
         ("credentials", ["SECRET_KEY"]),
-        ("report", "pass\n"),
+        ("hooks", "pass\n"),
     ],
 )
 def test_the_digest_changes_with_each_part(field: str, value: object) -> None:
@@ -310,7 +310,7 @@ def test_every_field_of_a_release_is_known_to_these_tests() -> None:
         "service",
         "socket",
         "credentials",
-        "report",
+        "hooks",
     }
     elsewhere = {"time", "secret_names", "environment", "reversible"}  # the environment's name is one of the variables
     assert {field.name for field in dataclasses.fields(specification())} == in_digest | elsewhere

@@ -141,11 +141,12 @@ bind = "unix:" + chdir + "/socket"
 workers = 2
 control_socket_disable = True
 import runpy
-_report = runpy.run_path({program!r})
+_hooks = runpy.run_path({program!r})
+_hooks["keep_signals_inside"]()
 def post_worker_init(worker):
-    _report["write"](worker, ["ENVIRONMENT"])
+    _hooks["write"](worker, ["ENVIRONMENT"])
 def child_exit(server, worker):
-    _report["forget"](worker.pid)
+    _hooks["forget"](worker.pid)
 """
 
 
@@ -198,6 +199,28 @@ def test_each_worker_reports_the_app_that_it_serves_and_imports_it_once(
         os.kill(killed, signal.SIGKILL)
         until(lambda: killed not in {each["pid"] for each in reports(layout, RELEASE).told})
         until(lambda: reports(layout, RELEASE).complete)
+
+
+def test_signals_stay_within_the_release_where_the_kernel_can_keep_them() -> None:
+    """A process of the same account outside can't be reached, and Gunicorn's own can."""
+    code = f"""if True:
+        import os, runpy, signal, subprocess, sys
+        hooks = runpy.run_path({str(inspector.__file__)!r})
+        kept = hooks["keep_signals_inside"]()
+        child = subprocess.Popen(["sleep", "60"])
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+        try:
+            os.kill(os.getppid(), 0)
+            print(kept, "reached")
+        except PermissionError:
+            print(kept, "refused")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.strip() in ("True refused", "False reached"), done.stderr
+    release = tuple(int(number) for number in os.uname().release.split(".")[:2])
+    if release >= (6, 12):
+        assert done.stdout.strip() == "True refused"
 
 
 def test_a_report_that_can_not_be_written_never_costs_the_app_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ NOTHING: dict[str, Any] = {
     "flask_app_nginx_health_networks": [],
 }
 IMPORTS = f"/var/lib/{APP}/imports"
+#: The servers' kernel is this machine's; the first one that can keep signals inside.
+KERNEL = tuple(int(number) for number in os.uname().release.split(".")[:2])
+SCOPES_SIGNALS = (6, 12)
 
 
 def live() -> dict[str, str]:
@@ -65,6 +69,11 @@ def test_the_guides_app_is_deployed_as_it_is_and_imported_once_per_worker(
         master = f"systemctl show {APP}@{server.live}.service --property=MainPID --value"
         assert sorted(pids) == sorted(server.root(f"pgrep -P $({master})").split())
     assert "environment staging (the health page and 2 workers), DEBUG off (2 workers)" in done.prose
+        # Another process of the account, as that of the next release is.
+        server.root(f"systemd-run --quiet --uid={APP} --unit=neighbor sleep 300")
+        neighbor = server.root("systemctl show neighbor --property=MainPID --value")
+        assert server.ask(f"/signal/{neighbor}").body == ("refused" if KERNEL >= SCOPES_SIGNALS else "reached")
+        server.root("systemctl stop neighbor")
     again = play(**given)
     assert (again.code, again.count("changed")) == (0, 0)
 
@@ -99,6 +108,18 @@ def test_where_workers_cannot_report_the_app_is_imported_once_more(in_turns: Ser
     assert done.code == 0, done.output
     assert in_turns.live != before
     assert units(in_turns) == of_live(in_turns)
+
+
+def test_an_app_that_answers_by_https_only_is_proved_behind_a_proxy_that_speaks_it(
+    in_turns: Server, tmp_path: Path
+) -> None:
+    given = {"flask_app_source_directory": str(apps.make(tmp_path / "app", "only HTTPS")), **NOTHING}
+    before = in_turns.live
+    done = run_play(limit=in_turns.name, flask_app_nginx_trusted_proxies=["10.0.0.0/8"], **given)
+    assert done.code == 0, done.output
+    assert in_turns.live != before
+    assert in_turns.curl("/", scheme="http").status == 302
+    assert in_turns.curl("/", "--header", "X-Forwarded-Proto: https", scheme="http").status == 200
 
 
 # What else is proved

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from tests.support import variants
-from tests.support.deployed import APP, ROOT, connect, run_play, servers
+from tests.support.deployed import APP, ROOT, connect, fresh, run_play, servers
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
 TOLD = f"/var/lib/{APP}/commanded"
@@ -21,26 +21,47 @@ def told() -> dict[str, list[str]]:
     return {name: connect(name).host.run(f"cat {TOLD}").stdout.splitlines() for name in servers()}
 
 
-def test_it_runs_once_for_the_group_before_the_release_has_traffic() -> None:
+def test_it_runs_on_each_host_whose_database_is_a_file_before_the_release_has_traffic() -> None:
     for name in servers():
         connect(name).root(f"rm -f {TOLD}")
-    before = connect("debian12").live
+    before = {name: connect(name).live for name in servers()}
     variables = {"flask_app_release_command": TELL, "flask_app_env": {"GREETING": "After a command"}}
     assert run_play(**variables).code == 0
     assert run_play(**variables).count("changed") == 0
     live = connect("debian12").live
-    assert told() == {
-        "debian12": [f"{APP} staging {live} {before} /srv/{APP}/releases/{live}/venv/bin/flask"],
-        "debian13": [],
-    }
+    flask = f"/srv/{APP}/releases/{live}/venv/bin/flask"
+    assert told() == {name: [f"{APP} staging {live} {before[name]} {flask}"] for name in servers()}
+
+
+def test_a_host_whose_file_it_did_not_see_gets_no_traffic_where_it_runs_once() -> None:
+    for name in servers():
+        connect(name).root(f"rm -f {TOLD}")
+    before = {name: connect(name).live for name in servers()}
+    once = {"flask_app_release_command": TELL, "flask_app_release_command_once_per": "database", **fresh()}
+    done = run_play(**once)
+    assert done.code != 0
+    assert "flask_app_release_command_once_per: host" in done.prose
+    assert {name: connect(name).live for name in servers()} == before
+    assert {name: len(lines) for name, lines in told().items()} == {"debian12": 1, "debian13": 0}
 
 
 def test_it_has_the_sandbox_of_the_release() -> None:
-    done = run_play(flask_app_release_command="touch /etc/by-the-command", limit="debian13")
-    assert done.code != 0
-    assert "Read-only file system" in done.prose
-    done = run_play(flask_app_release_command="ls /root /home/deploy", limit="debian13")
-    assert done.code != 0
+    server = connect("debian13")
+    server.root(
+        "mount -t tmpfs -o mode=1777 tmpfs /run/lock; touch /dev/shm/of-the-host; chmod 666 /dev/shm/of-the-host"
+    )
+    try:
+        outside = f"/etc /run /run/lock /usr/local /var/lib /srv/{APP} ."
+        command = f"""
+            for place in {outside}; do if touch $place/by-the-command; then exit 3; fi; done
+            if test -e /dev/shm/of-the-host; then exit 4; fi
+            if ls /root || ls /home/deploy; then exit 6; fi
+            touch $HOME/by-the-command /tmp/by-the-command /dev/shm/by-the-command
+        """
+        done = run_play(flask_app_release_command=command, limit=server.name)
+        assert done.code == 0, done.output
+    finally:
+        server.root("umount /run/lock; rm /dev/shm/of-the-host")
 
 
 def test_a_command_that_hangs_is_ended() -> None:

@@ -68,12 +68,12 @@ def test_the_guides_app_is_deployed_as_it_is_and_imported_once_per_worker(
         pids = server.root(f"cat {IMPORTS}").split()
         master = f"systemctl show {APP}@{server.live}.service --property=MainPID --value"
         assert sorted(pids) == sorted(server.root(f"pgrep -P $({master})").split())
-    assert "environment staging (the health page and 2 workers), DEBUG off (2 workers)" in done.prose
         # Another process of the account, as that of the next release is.
         server.root(f"systemd-run --quiet --uid={APP} --unit=neighbor sleep 300")
         neighbor = server.root("systemctl show neighbor --property=MainPID --value")
         assert server.ask(f"/signal/{neighbor}").body == ("refused" if KERNEL >= SCOPES_SIGNALS else "reached")
         server.root("systemctl stop neighbor")
+    assert "environment staging (the health page and 2 workers), DEBUG off (2 workers)" in done.prose
     again = play(**given)
     assert (again.code, again.count("changed")) == (0, 0)
 

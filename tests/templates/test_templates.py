@@ -297,7 +297,10 @@ SANDBOX = {
     "RestrictNamespaces": ["yes"],
     "RestrictAddressFamilies": ["AF_UNIX AF_INET AF_INET6"],
     "SystemCallArchitectures": ["native"],
-    "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+    "SystemCallFilter": [
+        "@system-service landlock_create_ruleset landlock_restrict_self",
+        "~@privileged @resources",
+    ],
     "SystemCallErrorNumber": ["EPERM"],
     "RemoveIPC": ["yes"],
     "KeyringMode": ["private"],

@@ -21,7 +21,12 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
+    AS_GIVEN,
+    load_spec,
+    templated,
+    with_types,
+)
 
 _PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
@@ -67,6 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             except AnsibleError as error:
                 problems.append(_untemplatable(name, error, known))
         unreadable = {name for name in spec if name in known and name not in values}
+        problems += [problem for name, value in values.items() for problem in _form_problems(name, value, spec[name])]
         validated = ArgumentSpecValidator({name: option for name, option in spec.items() if name not in unreadable})
         outcome = validated.validate(values)
         problems += [_type_problem(text) for text in outcome.error_messages]
@@ -89,6 +95,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self, values: Mapping[str, Any], known: dict[str, Any], *, lock: bool
     ) -> tuple[dict[str, Any], list[Problem]]:
         environment = values["flask_app_environment"]
+        derived = with_types(self._templar, known)
         arguments = {
             "app": values["flask_app_name"],
             "environment": environment if environment in values["flask_app_environments"] else "",
@@ -102,8 +109,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
             # Derived from the role's variables, so only to be asked for once these are known to be right.
-            "packages": templated(self._templar, known, "__flask_app_packages"),
-            "site": templated(self._templar, known, "__flask_app_nginx"),
+            "packages": derived("__flask_app_packages"),
+            "site": derived("__flask_app_nginx"),
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +165,16 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),
     ]
+
+
+def _form_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[Problem]:
+    """What Ansible's own check takes, and means something else than what was written."""
+    if name in AS_GIVEN and isinstance(value, str):
+        kind = "list" if option["type"] == "list" else "mapping"
+        return [Problem(f"{name} is a text.", f"Write it as a {kind} in YAML.")]
+    if option["type"] == "str" and isinstance(value, float):
+        return [Problem(f"{name} is the number {value}, and YAML drops zeros at its end.", "Write it in quotes.")]
+    return []
 
 
 def _untemplatable(name: str, error: AnsibleError, known: Mapping[str, Any]) -> Problem:

@@ -25,7 +25,8 @@ def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Pla
             **{
                 "flask_app_name": "second",
                 "flask_app_environment": "development",
-                "flask_app_server_names": [SECOND],
+                "flask_app_server_names": SECOND,  # a text for a list, as with -e
+                "flask_app_nginx_rate_limit": "500",
                 "flask_app_installer": "pip",
                 "flask_app_secrets": {
                     "SECRET_KEY": "only-for-development-0123456789",

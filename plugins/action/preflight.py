@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._credentials import SUFFIX
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
@@ -108,6 +109,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             },
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
+            "service_settings": settings.for_the_host(values, values["flask_app_accepted_findings"]),
             # Derived from the role's variables, so only to be asked for once these are known to be right.
             "packages": derived("__flask_app_packages"),
             "site": derived("__flask_app_nginx"),
@@ -161,6 +163,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         *edge_problems(values),
         *inputs.short_secret_problems(variables["flask_app_secrets"]),
         *inputs.value_problems(values),
+        *settings.setting_problems(values),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
         *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),

@@ -123,10 +123,9 @@ def test_a_variable_that_is_not_defined_is_an_error(name: str, missing: str) -> 
 
 def gunicorn(**overrides: Any) -> dict[str, Any]:
     """The settings as Gunicorn reads them."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"__file__": "/nonexistent/gunicorn.conf.py"}
     exec(compile(text_of("gunicorn", **overrides), "gunicorn.conf.py", "exec"), settings)
-    del settings["__builtins__"]
-    return settings
+    return {name: value for name, value in settings.items() if not name.startswith("_")}
 
 
 STAGING = {
@@ -370,6 +369,12 @@ LIMITS = {"MemoryMax": ["40%"], "TasksMax": ["512"], "TimeoutStopSec": ["45"]}
 )
 def test_the_drop_in_holds_the_limits_of_the_release(overrides: dict[str, Any], expected: dict[str, Any]) -> None:
     assert unit(text_of("drop_in", **overrides)) == {"Service": {**LIMITS, **expected}}
+
+
+def test_a_runtime_directory_belongs_to_one_release() -> None:
+    service = unit(text_of("drop_in", flask_app_runtime_directory=True))["Service"]
+    assert (service["RuntimeDirectory"], service["RuntimeDirectoryMode"]) == (["shop/%i"], ["0700"])
+    assert "RuntimeDirectory" not in unit(text_of("service"))["Service"]
 
 
 #: A value of the user's -> its lines in the drop-in.

@@ -110,9 +110,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
             "service_settings": settings.for_the_host(values, values["flask_app_accepted_findings"]),
-            # Derived from the role's variables, so only to be asked for once these are known to be right.
+            # Derived from the role's variables, so only to be asked for once their types are known to be right.
             "packages": derived("__flask_app_packages"),
-            "site": derived("__flask_app_nginx"),
+            # Nginx tests it as root, so what may not be written isn't written for a test either.
+            "site": {"files": {}} if _written_problems(values) else derived("__flask_app_nginx"),
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +137,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return outcome["host"], [Problem(**found) for found in outcome["problems"]]
 
 
+def _written_problems(values: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with values that reach a file."""
+    return [
+        *inputs.name_problems(values["flask_app_name"]),
+        *inputs.server_name_problems(values["flask_app_server_names"]),
+        *edge_problems(values),
+        *inputs.value_problems(values),
+        *settings.setting_problems(values),
+    ]
+
+
 def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
     environment = values["flask_app_environment"]
     variables = {name: values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
@@ -146,7 +158,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         # Old keys too, which a rotation adds by itself.
         reserved += [f"{name}{SUFFIX}" for name in (*variables["flask_app_secrets"], old_keys)]
     return [
-        *inputs.name_problems(values["flask_app_name"]),
+        *_written_problems(values),
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),
         *inputs.secret_problems(variables["flask_app_secrets"], values["flask_app_required_secrets"], environment),
         *inputs.variable_problems({**variables, "flask_app_secret_key_fallbacks": fallbacks}, reserved),
@@ -159,11 +171,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
         ),
-        *inputs.server_name_problems(values["flask_app_server_names"]),
-        *edge_problems(values),
         *inputs.short_secret_problems(variables["flask_app_secrets"]),
-        *inputs.value_problems(values),
-        *settings.setting_problems(values),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
         *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),

@@ -49,7 +49,13 @@ def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str]
     """Return what resolves a variable by its name while each of the role's variables has its declared type."""
     known = {**task_vars, **typed(templar, task_vars)}
     typing = templar.copy_with_new_env(available_variables=known)
-    return lambda name: plain(typing.template(trust_as_template(f"{{{{ {name} }}}}")))
+
+    def resolve(name: str) -> Any:
+        if not name.isidentifier():  # or a template would be made of whatever it is
+            raise AnsibleError(f"{name!r} is not the name of a variable.")
+        return plain(typing.template(trust_as_template(f"{{{{ {name} }}}}")))
+
+    return resolve
 
 
 def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:

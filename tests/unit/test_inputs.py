@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -514,6 +515,35 @@ def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, 
     assert "hunter2" not in what + cure
 
 
+@pytest.mark.parametrize(
+    ("changed", "tested"),
+    [
+        ({}, True),
+        ({"flask_app_environment": "stagging"}, True),
+        ({"flask_app_health_path": "/x;}"}, False),
+        ({"flask_app_server_names": ["a;}"]}, False),
+        ({"flask_app_nginx_headers": {"X-A": "$host"}}, False),
+    ],
+)
+def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
+    app: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], tested: bool
+) -> None:
+    known = {"__flask_app_packages": [], "__flask_app_nginx": {"files": {"sites-enabled/shop.conf": "x"}}}
+    task = SimpleNamespace(args={}, check_mode=True, async_val=0, action="preflight")
+    templar = Templar(loader=DataLoader(), variables=known)
+    action = preflight.ActionModule(task, SimpleNamespace(_shell=None), None, DataLoader(), templar)
+    asked: list[dict[str, Any]] = []
+
+    def execute(module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        asked.append(module_args)
+        return {"host": {}, "problems": []}
+
+    monkeypatch.setattr(action, "_execute_module", execute)
+    action._ask_host({**values(app), **changed}, known, lock=False)
+    [arguments] = asked
+    assert bool(arguments["site"]["files"]) is tested
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
 def test_a_variable_that_the_path_of_a_credential_stands_in_is_told(app: Path, name: str) -> None:
     given = {**values(app), "flask_app_env": {name: "/etc/key"}}
@@ -660,6 +690,11 @@ def test_a_variable_that_can_not_have_its_type_disturbs_no_other() -> None:
     assert (resolve("flask_app_probes"), resolve("flask_app_http_port")) == (7, "eighty")
     with pytest.raises(AnsibleUndefinedVariable):
         resolve("flask_app_debug")
+
+
+def test_what_is_not_a_name_is_not_made_a_template() -> None:
+    with pytest.raises(AnsibleError, match="not the name of a variable"):
+        typed()("lookup('env', 'HOME')")
 
 
 @pytest.mark.parametrize("name", ["flask_app_secrets", "flask_app_env"])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask this host's systemd whether it takes settings of a service: what it can't read it only mentions in its journal.
 
-``systemd-analyze verify`` reads a unit of its own, so nothing is started and no unit of the host changes.
+``systemd-analyze verify`` reads a unit made for this, so nothing is started and no unit of the host changes.
 """
 
 from __future__ import annotations

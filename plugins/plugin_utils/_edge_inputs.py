@@ -211,7 +211,7 @@ def _network_problems(values: Mapping[str, Any]) -> list[Problem]:
     for variable in ("flask_app_nginx_trusted_proxies", "flask_app_nginx_health_networks"):
         for network in values[variable]:
             try:
-                zone = "%" in ipaddress.ip_network(network).exploded  # whatever stands behind it is taken for its name
+                zone = "%" in ipaddress.ip_network(network).exploded  # what follows it may be any text
             except ValueError as error:
                 cure = "Use an address or a network, as in 10.0.0.0/8."
                 found.append(Problem(f"{variable} holds {network!r}: {error}.", cure))

@@ -76,7 +76,7 @@ def test_a_name_of_a_newer_gunicorn_can_be_accepted(app: Path, entry: str) -> No
     assert finding.accepted
 
 
-def test_what_systemd_is_asked_of_is_no_acceptance_in_vain(app: Path) -> None:
+def test_an_acceptance_of_what_systemd_is_asked_is_not_in_vain(app: Path) -> None:
     assert found(app, accepted_findings=["unit-setting:PrivatePIDs", "unit-setting"]) == []
 
 
@@ -133,7 +133,7 @@ def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(a
 @pytest.mark.parametrize(
     "text", ["max_requests = 9\n\n\ndef child_exit(server, worker):\n    pass\n", "", "workers = = 5\n", "x = 1\n"]
 )
-def test_hooks_settings_of_its_own_and_what_only_gunicorn_can_judge_are_no_finding(app: Path, text: str) -> None:
+def test_hooks_other_settings_and_what_only_gunicorn_can_judge_are_not_a_finding(app: Path, text: str) -> None:
     (app / "gunicorn.conf.py").write_text(text)
     assert found(app) == []
 

@@ -8,7 +8,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import app_findings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import marked
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import with_types
 
 #: The role's variables that the findings depend on.
 _NEEDED = (
@@ -25,7 +25,7 @@ class ActionModule(ModuleAction):
     def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         outcome = super().run_module(arguments, known)
         if outcome.get("app_says"):
-            values = {name: templated(self._templar, known, name) for name in _NEEDED}
+            values = dict(zip(_NEEDED, map(with_types(self._templar, known), _NEEDED), strict=True))
             found = marked(app_findings(values, outcome["app_says"]), values["flask_app_accepted_findings"])
             told = [finding.warning() for finding in found if not finding.accepted]
             outcome["warnings"] = [*outcome.get("warnings", ()), *told]

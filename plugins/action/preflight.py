@@ -18,10 +18,16 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._credentials import SUFFIX
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
+    AS_GIVEN,
+    load_spec,
+    templated,
+    with_types,
+)
 
 _PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
@@ -67,6 +73,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             except AnsibleError as error:
                 problems.append(_untemplatable(name, error, known))
         unreadable = {name for name in spec if name in known and name not in values}
+        problems += [problem for name, value in values.items() for problem in _form_problems(name, value, spec[name])]
         validated = ArgumentSpecValidator({name: option for name, option in spec.items() if name not in unreadable})
         outcome = validated.validate(values)
         problems += [_type_problem(text) for text in outcome.error_messages]
@@ -89,6 +96,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self, values: Mapping[str, Any], known: dict[str, Any], *, lock: bool
     ) -> tuple[dict[str, Any], list[Problem]]:
         environment = values["flask_app_environment"]
+        derived = with_types(self._templar, known)
         arguments = {
             "app": values["flask_app_name"],
             "environment": environment if environment in values["flask_app_environments"] else "",
@@ -101,9 +109,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             },
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
-            # Derived from the role's variables, so only to be asked for once these are known to be right.
-            "packages": templated(self._templar, known, "__flask_app_packages"),
-            "site": templated(self._templar, known, "__flask_app_nginx"),
+            "service_settings": settings.for_the_host(values, values["flask_app_accepted_findings"]),
+            # Derived from the role's variables, so only to be asked for once their types are known to be right.
+            "packages": derived("__flask_app_packages"),
+            # Nginx tests it as root, so what may not be written isn't written for a test either.
+            "site": {"files": {}} if _written_problems(values) else derived("__flask_app_nginx"),
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +137,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return outcome["host"], [Problem(**found) for found in outcome["problems"]]
 
 
+def _written_problems(values: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with values that reach a file."""
+    return [
+        *inputs.name_problems(values["flask_app_name"]),
+        *inputs.server_name_problems(values["flask_app_server_names"]),
+        *edge_problems(values),
+        *inputs.value_problems(values),
+        *settings.setting_problems(values),
+    ]
+
+
 def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
     environment = values["flask_app_environment"]
     variables = {name: values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
@@ -137,7 +158,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         # Old keys too, which a rotation adds by itself.
         reserved += [f"{name}{SUFFIX}" for name in (*variables["flask_app_secrets"], old_keys)]
     return [
-        *inputs.name_problems(values["flask_app_name"]),
+        *_written_problems(values),
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),
         *inputs.secret_problems(variables["flask_app_secrets"], values["flask_app_required_secrets"], environment),
         *inputs.variable_problems({**variables, "flask_app_secret_key_fallbacks": fallbacks}, reserved),
@@ -150,14 +171,21 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
         ),
-        *inputs.server_name_problems(values["flask_app_server_names"]),
-        *edge_problems(values),
         *inputs.short_secret_problems(variables["flask_app_secrets"]),
-        *inputs.value_problems(values),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
         *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),
     ]
+
+
+def _form_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[Problem]:
+    """What Ansible's own check takes, and means something else than what was written."""
+    if name in AS_GIVEN and isinstance(value, str):
+        kind = "list" if option["type"] == "list" else "mapping"
+        return [Problem(f"{name} is a text.", f"Write it as a {kind} in YAML.")]
+    if option["type"] == "str" and isinstance(value, float):
+        return [Problem(f"{name} is the number {value}, and YAML drops zeros at its end.", "Write it in quotes.")]
+    return []
 
 
 def _untemplatable(name: str, error: AnsibleError, known: Mapping[str, Any]) -> Problem:

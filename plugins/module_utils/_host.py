@@ -7,7 +7,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     prunable,
     superfluous,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._unit_settings import setting_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter, is_complete
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
@@ -84,6 +85,7 @@ class Wanted:
         free_mb: MiB that must be free where /srv is.
         free_inodes: inodes, likewise.
         keep_releases: how many good releases stay.
+        service_settings: settings that the inventory adds to the unit: name -> lines.
     """
 
     environment: str
@@ -94,6 +96,7 @@ class Wanted:
     free_mb: int
     free_inodes: int
     keep_releases: int
+    service_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def survey(layout: Layout, wanted: Wanted) -> Host:
@@ -129,6 +132,7 @@ def measures(root: Path) -> dict[str, Any]:
 def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
     """Return everything about the server that stops this deploy."""
     return [
+        *setting_problems(wanted.service_settings),
         *_platform_problems(layout.root, host),
         *_python_problems(wanted, host),
         *_room_problems(layout.root, wanted),

@@ -33,6 +33,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 DIRECTORY = "workers"
 #: One for all workers of a master, which runs this file before it makes them.
 SALT = os.urandom(16)
+#: Settings that a source's own gunicorn.conf.py must not set: it would be another process than the unit's.
+NEVER_TAKEN = frozenset(
+    "chdir check_config config daemon group initgroups pidfile print_config raw_env reload_engine user".split()  # noqa: SIM905
+)
 #: System calls, which have these numbers on all architectures, and LANDLOCK_SCOPE_SIGNAL.
 _CREATE_RULESET, _RESTRICT_SELF, _SCOPE_SIGNAL = 444, 446, 2
 #: Settings that hold the address of a database, by habit and of Flask-SQLAlchemy, Flask-SQLAlchemy-Lite, Flask-PyMongo.
@@ -195,6 +199,23 @@ def forget(pid: int) -> None:
     """Remove the report of a worker that has ended; Gunicorn's hook child_exit calls it in the master."""
     with suppress(OSError, KeyError):
         (_directory() / f"{pid}.json").unlink()
+
+
+def of_the_source(path: str) -> dict[str, Any]:
+    """Return what a gunicorn.conf.py in the source of the release sets, less what would be another process.
+
+    Args:
+        path: of the release's own gunicorn.conf.py.
+    """
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    theirs = Path(path).parent / "source" / "gunicorn.conf.py"
+    spec = spec_from_file_location("gunicorn_conf_of_the_source", theirs)
+    if not theirs.is_file() or not spec or not spec.loader:
+        return {}
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: value for name, value in vars(module).items() if name[0] != "_" and name not in NEVER_TAKEN}
 
 
 def keep_signals_inside() -> bool:

@@ -361,7 +361,8 @@ def listed(value: str) -> list[str]:
 
 
 def _without_comments(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    # Not splitlines(), which ends a line at U+2028 and its like: what follows one inside a value is no comment.
+    return "\n".join(line for line in text.removesuffix("\n").split("\n") if not line.startswith("#"))
 
 
 def _has_mode(path: Path, mode: int) -> bool:

@@ -19,11 +19,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
-#: Settings of a server: how it starts, says that it is ready, comes back and ends, where its output goes, and the
-#: directory that systemd removes as it ends.
+#: Settings of a server: how it starts, says that it is ready, comes back and ends, and where its output goes.
 _OF_A_SERVER = re.compile(
-    r"(Type|Exec\w+|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy|Standard\w+|RuntimeDirectory\w*)="
+    r"(Type|Exec(Start|Stop|Reload|Condition)\w*|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy|Standard\w+)="
 )
+
+#: Specifiers that are the same for all units (systemd.unit(5)).
+_PLACES = {"t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc", "T": "/tmp", "V": "/var/tmp"}  # noqa: S108
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,12 @@ def settings(layout: Layout, release: str, unit: str) -> list[str]:
     wanted = (
         line for line in lines if "=" in line and not line.startswith(("#", ";")) and not _OF_A_SERVER.match(line)
     )
+    # systemd removes it when this unit ends, so it isn't the one that the release uses meanwhile.
+    own = f"RuntimeDirectory={layout.app}/{unit.removesuffix('.service')}"
+    mine = (own if line.startswith("RuntimeDirectory=") else line for line in wanted)
     # Of what systemd-run is given, systemd expands nothing.
-    return [line.replace("%i", release).replace("%d", credentials.place(unit)) for line in wanted]
+    known = {"%": "%", "i": release, "p": layout.app, "d": credentials.place(unit), **_PLACES}
+    return [re.sub("%(.)", lambda found: known.get(found[1], found[0]), line) for line in mine]
 
 
 def run_in_release(layout: Layout, release: str, unit: str, argv: Sequence[str | Path], seconds: float) -> Ended:

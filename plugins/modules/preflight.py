@@ -48,6 +48,10 @@ options:
     description: How many good releases stay on the host.
     type: int
     default: 5
+  service_settings:
+    description: Settings of the unit that the inventory adds, with the lines of each. systemd is asked of them.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
@@ -103,6 +107,7 @@ WANTED = {
     "free_mb": {"type": "int", "required": True},
     "free_inodes": {"type": "int", "default": 20000},
     "keep_releases": {"type": "int", "default": 5},
+    "service_settings": {"type": "dict", "default": {}},
 }
 SPEC = {
     "app": {"type": "str", "required": True},

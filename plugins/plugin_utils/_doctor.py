@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fi
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
     UNREADABLE,
@@ -36,6 +37,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     accept,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import unit_variables
+from ansible_collections.greenlight.flask.plugins.plugin_utils._settings import UNIT_SETTING
 
 #: What every deploy refuses by itself, accepted or not.
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
@@ -43,6 +45,8 @@ NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
 OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 #: What only a deploy finds, by what the workers report.
 OF_A_DEPLOY = (OTHER_DATABASE, OTHER_KEY, UNPROVED_DEBUG, UNPROVED_ENVIRONMENT)
+#: A source's own gunicorn.conf.py sets what the role's settings replace.
+GUNICORN_FILE = "gunicorn-file"
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -98,12 +102,17 @@ def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | N
         *secret_findings(values),
         *setting_findings(values),
         *tls_findings(values),
+        *gunicorn_findings(values),
         *source_findings(values),
         *proof_findings(values),
         *comparison.findings,
         *app_findings(values, says or {}),
     ]
-    unseen = OF_A_DEPLOY if says else (*OF_A_DEPLOY, *OF_THE_APP)
+    unseen = (
+        UNIT_SETTING,
+        *OF_A_DEPLOY,
+        *(() if says else OF_THE_APP),
+    )  # the first is asked of systemd, by each deploy
     accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
     return Examination(accepted, comparison.compared, comparison.locked)
 
@@ -116,7 +125,9 @@ def for_deploy(values: Mapping[str, Any], place: Place) -> tuple[list[Problem], 
         finding.as_problem() for finding in standing if finding.severity == ERROR and finding.id not in NEVER_ACCEPTED
     ]
     return problems, [
-        finding.warning() for finding in standing if finding.id == UNREADABLE and finding.subject in seen.locked
+        finding.warning()
+        for finding in standing
+        if finding.id == GUNICORN_FILE or (finding.id == UNREADABLE and finding.subject in seen.locked)
     ]
 
 
@@ -217,10 +228,6 @@ def _server_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         what = f"flask_app_gunicorn_settings has raw_env {where}."
         cure = "Move its variables to flask_app_env or flask_app_secrets."
         yield Finding("gunicorn-by-hand", ERROR, "flask_app_gunicorn_settings", what, cure)
-    if "EnvironmentFile" in values["flask_app_service_settings"]:
-        what = f"flask_app_service_settings has EnvironmentFile {where}: what is in it may choose another environment."
-        cure = "Move its variables to flask_app_env or flask_app_secrets."
-        yield Finding("other-environment", ERROR, "flask_app_service_settings", what, cure)
     texts = {
         "flask_app_service_settings": " \n ".join(map(str, _leaves(values["flask_app_service_settings"]))),
         "flask_app_release_command": values["flask_app_release_command"],
@@ -306,6 +313,7 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         names = list_files(top)
     except GreenlightError:  # the inputs' own check tells
         return
+    yield from _gunicorn_file_findings(values, top, names)
     keys, flags = source.survey(top, names, signing_names(values))
     for path in dict.fromkeys(spot.path for spot in keys):
         spots = sorted({(spot.line, spot.setting) for spot in keys if spot.path == path})
@@ -329,6 +337,38 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
+
+
+def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Settings that Gunicorn ignores: the locked one, where the lock is here."""
+    lock = Path(values.get("flask_app_source_directory") or "") / values["flask_app_source_subdirectory"]
+    lock /= values["flask_app_requirements"]
+    here = values.get("flask_app_source_directory") and lock.is_file()
+    version = source.versions(lock).get("gunicorn", "") if here else ""
+    for name in values["flask_app_gunicorn_settings"]:
+        if gunicorn.unknown(name, version):
+            near = gunicorn.meant(name)
+            what = f"flask_app_gunicorn_settings has {name}, which Gunicorn {version} doesn't know and would ignore."
+            cure = f"Did you mean {near}?" if near and near != name else "Remove it, or lock a Gunicorn that knows it."
+            accept = f"Where yours does, put gunicorn-setting:{name} into flask_app_accepted_findings."
+            yield Finding("gunicorn-setting", ERROR, name, what.replace("  ", " "), f"{cure} {accept}")
+
+
+def _gunicorn_file_findings(values: Mapping[str, Any], top: Path, names: Collection[str]) -> Iterator[Finding]:
+    """Settings in the source's own file that give way to the role's."""
+    path = top / gunicorn.FILE
+    if gunicorn.FILE not in names or path.is_symlink():
+        return
+    try:
+        theirs = gunicorn.names_set(path.read_text(encoding="utf-8", errors="replace"))
+    except (SyntaxError, ValueError, RecursionError):  # for a newer Python, or Gunicorn says so itself
+        return
+    ours = gunicorn.OF_THE_ROLE | gunicorn.NEVER_TAKEN | values["flask_app_gunicorn_settings"].keys()
+    both = [name for name in theirs if name in ours]
+    if both:
+        what = f"{gunicorn.FILE} in the source sets {', '.join(both)}: the role's own settings win."
+        cure = "Use the role's variables for these; hooks and other settings of that file count."
+        yield Finding(GUNICORN_FILE, WARNING, gunicorn.FILE, what, cure)
 
 
 def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -134,8 +134,12 @@ def _acme_problems(values: Mapping[str, Any], names: Sequence[str]) -> list[Prob
     if bool(values["flask_app_acme_eab_kid"]) != bool(values["flask_app_acme_eab_hmac_key"]):
         what = "of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key only one is set."
         found.append(Problem(what, "Set both, as the ACME server's operator gave them, or neither."))
+    for name in ("flask_app_acme_eab_kid", "flask_app_acme_eab_hmac_key"):  # values in a file of options for certbot
+        if not re.fullmatch(r"[\w.~:/+=@-]*", values[name], re.ASCII):
+            what = f"{name} holds another character than letters, digits and . _ ~ : / + = @ -"
+            found.append(Problem(f"{what}.", "Use it as the ACME server's operator gave it."))
     email = values["flask_app_acme_email"]
-    if email and not re.match(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z", email):
+    if email and not re.match(r"[^-@\s][^@\s]*@[^@\s]+\.[^@\s]+\Z", email):
         found.append(Problem(f"flask_app_acme_email is {email!r}.", "Use an address such as ops@example.org."))
     return found
 
@@ -172,7 +176,9 @@ def _header_problems(headers: Mapping[str, Any]) -> list[Problem]:
             found.append(Problem(f"flask_app_nginx_headers has {name}.", _OWN[str(name).lower()]))
         if not _TOKEN.match(str(name)):
             found.append(Problem(f"flask_app_nginx_headers has the name {name!r}.", "Use letters, digits and dashes."))
-        if re.search(r"[\r\n$\\]", text):
+        if not isinstance(value, (str, int, float, type(None))):
+            found.append(Problem(f"flask_app_nginx_headers: the value of {name} isn't a text.", "Write it as one."))
+        elif re.search(r"[\x00-\x1f\x7f$\\]", text):
             what = f"flask_app_nginx_headers: the value of {name} holds a line break, a $ or a backslash."
             found.append(Problem(what, "Nginx can't send it; write it without."))
     return found
@@ -205,10 +211,13 @@ def _network_problems(values: Mapping[str, Any]) -> list[Problem]:
     for variable in ("flask_app_nginx_trusted_proxies", "flask_app_nginx_health_networks"):
         for network in values[variable]:
             try:
-                ipaddress.ip_network(network)
+                zone = "%" in ipaddress.ip_network(network).exploded  # what follows it may be any text
             except ValueError as error:
                 cure = "Use an address or a network, as in 10.0.0.0/8."
                 found.append(Problem(f"{variable} holds {network!r}: {error}.", cure))
+            else:
+                if zone:
+                    found.append(Problem(f"{variable} holds {network!r}.", "Write it without the % and the zone."))
     return found
 
 

@@ -124,6 +124,8 @@ NUMBERS = {
 }
 #: systemd.resource-control(5), MemoryMax=. What systemd can't read it ignores, and the app would have no limit at all.
 _MEMORY = re.compile(r"infinity\Z|[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|([1-9][0-9]?|100)%\Z")
+#: The part before the question mark is a word in Nginx's configuration, which compares it with the decoded address.
+_HEALTH_PATH = re.compile(r"/[\w.~!&()*+,=:@/-]*(\?[\w.~!$&'()*+,;=:@/?%-]*)?\Z", re.ASCII)
 
 
 def value_problems(values: Mapping[str, Any]) -> list[Problem]:
@@ -137,8 +139,9 @@ def value_problems(values: Mapping[str, Any]) -> list[Problem]:
     if memory is not None and not _MEMORY.match(memory):
         cure = "Use a size such as 512M or 2G, a share such as 40%, or infinity."
         found.append(Problem(f"flask_app_service_memory_max is {memory!r}, which systemd can't read.", cure))
-    if path and not re.match(r"/\S*\Z", path):
-        found.append(Problem(f"flask_app_health_path is {path!r}.", "Start it with a slash, without spaces."))
+    if path and not _HEALTH_PATH.match(path):
+        cure = "Start it with a slash; use letters, digits and the signs of an address, without spaces."
+        found.append(Problem(f"flask_app_health_path is {path!r}.", cure))
     return found
 
 

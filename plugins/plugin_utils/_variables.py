@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.template import Templar
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.template import Templar, trust_as_template
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
+#: Mappings and lists that may hold secrets. They stay as they are given, and the preflight refuses a text for one.
+AS_GIVEN = ("flask_app_secrets", "flask_app_env", "flask_app_build_environment", "flask_app_secret_key_fallbacks")
 
 
 def plain(value: Any) -> Any:
@@ -34,17 +41,77 @@ def templated(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
 
 def load_spec(role_path: str) -> dict[str, Any]:
     """Return the role's variables as its argument specification has them: name to option."""
-    text = (Path(role_path) / "meta/argument_specs.yml").read_text(encoding="utf-8")
-    options: dict[str, Any] = yaml.safe_load(text)["argument_specs"]["main"]["options"]
+    options: dict[str, Any] = _entries(Path(role_path))["main"]["options"]
     return options
+
+
+def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return what resolves a variable by its name while each of the role's variables has its declared type."""
+    known = {**task_vars, **typed(templar, task_vars)}
+    typing = templar.copy_with_new_env(available_variables=known)
+
+    def resolve(name: str) -> Any:
+        if not name.isidentifier():  # or a template would be made of whatever it is
+            raise AnsibleError(f"{name!r} is not the name of a variable.")
+        return plain(typing.template(trust_as_template(f"{{{{ {name} }}}}")))
+
+    return resolve
+
+
+def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the role's variables that aren't texts, in the types that its argument specification declares.
+
+    One that can't be read or converted is left out or stays as it is: a deploy's preflight refuses it, and other plays
+    must not fail for a variable that they don't use.
+    """
+    last = _LAST.get("asked")
+    if last and last[0] is task_vars:  # a task asks several times, and its variables stay the same
+        return last[1]
+    values: dict[str, Any] = {}
+    kinds = {name: kind for name, kind in _kinds().items() if name in task_vars}
+    for name in kinds:
+        raw = task_vars[name]
+        try:
+            values[name] = templated(templar, task_vars, name) if templar.is_template(raw) else plain(raw)
+        except AnsibleError:
+            continue
+    spec = {name: kinds[name] for name in values}
+    outcome: dict[str, Any] = ArgumentSpecValidator(spec).validate(values).validated_parameters
+    _LAST["asked"] = (task_vars, outcome)
+    return outcome
+
+
+#: The variables that were last asked for their types, and the answer.
+_LAST: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+
+
+@cache
+def _kinds() -> dict[str, dict[str, str]]:
+    """Return type and type of the elements of each variable of the role that isn't a text."""
+    options = {name: option for entry in _entries(ROLE).values() for name, option in entry["options"].items()}
+    return {
+        name: {part: option[part] for part in ("type", "elements") if part in option}
+        for name, option in options.items()
+        if option["type"] != "str" and name not in AS_GIVEN
+    }
+
+
+@cache
+def _entries(role: Path) -> dict[str, Any]:
+    text = (role / "meta/argument_specs.yml").read_text(encoding="utf-8")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML has it
+    entries: dict[str, Any] = yaml.load(text, Loader=loader)["argument_specs"]  # noqa: S506  # both are safe loaders
+    return entries
 
 
 def merged(templar: Templar, task_vars: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Merge mappings, later ones winning; an undefined one counts as empty."""
     values: dict[str, Any] = {}
     for name in names:
-        if name in task_vars:
-            values.update(templated(templar, task_vars, name))
+        value = templated(templar, task_vars, name) if name in task_vars else None
+        if not isinstance(value, Mapping | None):
+            raise AnsibleError(f"{name} isn't a mapping. Write it as one in YAML: a name and its value on each line.")
+        values.update(value or {})
     return values
 
 

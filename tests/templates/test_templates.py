@@ -134,14 +134,14 @@ def release_directory() -> Path:
 
 
 #: What gunicorn.conf.py holds beside settings, and the hooks by which the workers report.
-BESIDE = ("__builtins__", "__file__", "_hooks", "runpy", "post_worker_init", "child_exit")
+BESIDE = ("runpy", "post_worker_init", "child_exit")
 
 
 def gunicorn(**overrides: Any) -> dict[str, Any]:
     """The settings as Gunicorn reads them."""
     settings: dict[str, Any] = {"__file__": str(release_directory() / "gunicorn.conf.py")}
     exec(compile(text_of("gunicorn", **overrides), "gunicorn.conf.py", "exec"), settings)
-    return {name: value for name, value in settings.items() if name not in BESIDE}
+    return {name: value for name, value in settings.items() if name[0] != "_" and name not in BESIDE}
 
 
 STAGING = {

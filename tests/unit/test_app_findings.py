@@ -222,6 +222,11 @@ def test_a_deploy_does_not_warn_of_what_was_accepted(prove: Callable[..., dict[s
     ]
 
 
+def test_an_acceptance_that_is_a_text_counts_like_a_list_of_one(prove: Callable[..., dict[str, Any]]) -> None:
+    outcome = {"app_says": {**SAYS, "session_cookie_secure": False}}
+    assert prove(outcome, flask_app_accepted_findings="insecure-cookie")["warnings"] == []
+
+
 def test_a_deploy_to_a_site_without_encryption_does_not_ask_for_cookies_that_need_it(
     prove: Callable[..., dict[str, Any]],
 ) -> None:

@@ -292,8 +292,6 @@ def test_keys_of_the_usual_generators_are_no_finding(generator: str) -> None:
         ({"flask_app_service_settings": {"Environment": "DEBUG=1"}}, ("flask-debug", ERROR, "DEBUG")),
         ({"flask_app_service_settings": {"PassEnvironment": "GUNICORN_CMD_ARGS"}},
          ("gunicorn-by-hand", ERROR, "GUNICORN_CMD_ARGS")),
-        ({"flask_app_service_settings": {"EnvironmentFile": "/etc/shop/more.env"}},
-         ("other-environment", ERROR, "flask_app_service_settings")),
         ({"flask_app_tls": "none"}, ("no-tls", WARNING, "flask_app_tls")),
         ({"flask_app_tls": "self_signed"}, ("self-signed", WARNING, "flask_app_tls")),
     ],
@@ -313,7 +311,7 @@ def test_what_is_for_development_is_no_finding_there() -> None:
         flask_app_env={"FLASK_DEBUG": "1", "FLASK_ENV": "development", "ALLOWED_HOSTS": "*", "DEBUG": "1",
                        "GUNICORN_CMD_ARGS": "--reload"},
         flask_app_gunicorn_settings={"reload": True, "raw_env": ["A=b"]},
-        flask_app_service_settings={"Environment": "DEBUG=1", "EnvironmentFile": "/etc/shop/more.env"},
+        flask_app_service_settings={"Environment": "DEBUG=1"},
         flask_app_tls="none",
     )  # fmt: skip
     assert found(given) == []

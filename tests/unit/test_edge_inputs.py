@@ -293,7 +293,20 @@ def test_half_an_external_account_is_told_without_its_key() -> None:
     assert problems(tls="acme", acme_eab_kid="kid-17", acme_eab_hmac_key=HMAC_KEY) == []
 
 
-@pytest.mark.parametrize("email", ["ops", "ops@example", "ops @example.org", "@example.org", "a@b.c\n", "a@b@c.d"])
+@pytest.mark.parametrize(
+    "text", ["x\npre-hook = touch /root/x", "x\ry", "[x]", '"x"', "x y", "x;y", "x#y", "x=é"], ids=ascii
+)
+@pytest.mark.parametrize("name", ["acme_eab_kid", "acme_eab_hmac_key"])
+def test_an_account_that_would_become_an_option_of_certbot_is_refused_without_it(name: str, text: str) -> None:
+    given = {"acme_eab_kid": "kid-17", "acme_eab_hmac_key": HMAC_KEY, name: text}
+    what, cure = one(problems(tls="acme", **given))
+    assert what.startswith(f"flask_app_{name} holds ")
+    assert text not in what + cure
+
+
+@pytest.mark.parametrize(
+    "email", ["ops", "ops@example", "ops @example.org", "@example.org", "a@b.c\n", "a@b@c.d", "-a@b.c"]
+)
 def test_what_is_no_address_is_told(email: str) -> None:
     what, cure = one(problems(tls="acme", acme_email=email))
     assert what == f"flask_app_acme_email is {email!r}."
@@ -314,11 +327,17 @@ def test_what_is_no_name_of_a_header_is_told(name: str) -> None:
     assert what == f"flask_app_nginx_headers has the name {name!r}."
 
 
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "$host", 'a\\"b'])
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "$host", 'a\\"b', "a\x00b", "a\x1bb", "a\x7fb"])
 def test_a_value_that_nginx_can_not_send_is_told_without_it(value: str) -> None:
     what, cure = one(problems(nginx_headers={"X-Token": value}))
     assert what == "flask_app_nginx_headers: the value of X-Token holds a line break, a $ or a backslash."
     assert value not in what + cure
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": "b"}], ids=repr)
+def test_a_value_that_is_not_a_text_is_refused(value: object) -> None:
+    what, _ = one(problems(nginx_headers={"X-Token": value}))
+    assert what.startswith("flask_app_nginx_headers: the value of X-Token ")
 
 
 @pytest.mark.parametrize("value", ["", None, 0, True, 'default-src "self"; img-src *', "{}"])
@@ -415,6 +434,13 @@ def test_what_is_no_network_is_told(variable: str, network: str) -> None:
     what, cure = one(problems(**{variable: ["10.0.0.0/8", network]}))
     assert what.startswith(f"flask_app_{variable} holds {network!r}: ")
     assert "10.0.0.0/8" in cure
+
+
+@pytest.mark.parametrize("variable", ["nginx_trusted_proxies", "nginx_health_networks"])
+@pytest.mark.parametrize("network", ["fe80::1%eth0", "2001:db8::1%x;}server{listen", "2001:db8::1%x y/128"])
+def test_a_network_with_a_zone_is_refused(variable: str, network: str) -> None:
+    what, _ = one(problems(**{variable: [network]}))
+    assert what.startswith(f"flask_app_{variable} holds {network!r}")
 
 
 @pytest.mark.parametrize("variable", ["nginx_trusted_proxies", "nginx_health_networks"])

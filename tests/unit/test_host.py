@@ -254,6 +254,11 @@ def test_what_is_no_fault_is_no_problem(layout: Layout, programs: Programs, stat
     assert found(layout) == []
 
 
+def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_host, "setting_problems", lambda given: [Problem(f"{name}.", "No.") for name in given])
+    assert found(layout, replace(WANTED, service_settings={"Nise": ["5"]})) == ["Nise. No."]
+
+
 def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Programs) -> None:
     found(layout, replace(WANTED, ports={"flask_app_https_port": 8081}))
     assert ["ss", "-ltnpH", "sport = :8081"] in programs.asked

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,13 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged, plain, templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
+    encoded,
+    merged,
+    plain,
+    templated,
+    with_types,
+)
 
 from tests.unit.fakes import taken
 
@@ -508,6 +515,35 @@ def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, 
     assert "hunter2" not in what + cure
 
 
+@pytest.mark.parametrize(
+    ("changed", "tested"),
+    [
+        ({}, True),
+        ({"flask_app_environment": "stagging"}, True),
+        ({"flask_app_health_path": "/x;}"}, False),
+        ({"flask_app_server_names": ["a;}"]}, False),
+        ({"flask_app_nginx_headers": {"X-A": "$host"}}, False),
+    ],
+)
+def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
+    app: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], tested: bool
+) -> None:
+    known = {"__flask_app_packages": [], "__flask_app_nginx": {"files": {"sites-enabled/shop.conf": "x"}}}
+    task = SimpleNamespace(args={}, check_mode=True, async_val=0, action="preflight")
+    templar = Templar(loader=DataLoader(), variables=known)
+    action = preflight.ActionModule(task, SimpleNamespace(_shell=None), None, DataLoader(), templar)
+    asked: list[dict[str, Any]] = []
+
+    def execute(module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        asked.append(module_args)
+        return {"host": {}, "problems": []}
+
+    monkeypatch.setattr(action, "_execute_module", execute)
+    action._ask_host({**values(app), **changed}, known, lock=False)
+    [arguments] = asked
+    assert bool(arguments["site"]["files"]) is tested
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
 def test_a_variable_that_the_path_of_a_credential_stands_in_is_told(app: Path, name: str) -> None:
     given = {**values(app), "flask_app_env": {name: "/etc/key"}}
@@ -608,6 +644,68 @@ def test_plain_values_stay_what_they_are(value: Any) -> None:
     assert type(plain(value)) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("flask_app_secrets", "SECRET_KEY=hunter2", "mapping"),
+        ("flask_app_env", "{}", "mapping"),
+        ("flask_app_build_environment", "A=hunter2", "mapping"),
+        ("flask_app_secret_key_fallbacks", "hunter2", "list"),
+        ("flask_app_python_minimum", 3.1, "quotes"),
+        ("flask_app_revision", 1.50, "quotes"),
+    ],
+)
+def test_a_value_that_would_mean_something_else_is_refused(name: str, value: Any, cure: str) -> None:
+    what, said = one(preflight._form_problems(name, value, SPEC[name]))
+    assert what.startswith(f"{name} is ")
+    assert cure in said
+    assert "hunter2" not in what + said
+
+
+def test_a_value_that_means_what_was_written_is_no_problem() -> None:
+    for name, value in (("flask_app_revision", 7), ("flask_app_http_port", "80"), ("flask_app_secrets", {})):
+        assert preflight._form_problems(name, value, SPEC[name]) == []
+
+
+def typed(**known: Any) -> Any:
+    """Return what resolves a variable while each has its type."""
+    templar = Templar(loader=DataLoader(), variables=known)
+    return with_types(templar, known)
+
+
+def test_each_variable_has_its_type_for_what_depends_on_it() -> None:
+    resolve = typed(
+        flask_app_http_port="8080",
+        flask_app_server_names=trust_as_template("{{ name }},b.example"),
+        name="a.example",
+        sum=trust_as_template("{{ flask_app_http_port + 1 }}"),
+        first=trust_as_template("{{ flask_app_server_names | first }}"),
+    )
+    assert (resolve("sum"), resolve("first"), resolve("flask_app_http_port")) == (8081, "a.example", 8080)
+
+
+def test_a_variable_that_can_not_have_its_type_disturbs_no_other() -> None:
+    known = {"flask_app_http_port": "eighty", "flask_app_debug": trust_as_template("{{ nothing }}")}
+    resolve = typed(flask_app_probes="7", **known)
+    assert (resolve("flask_app_probes"), resolve("flask_app_http_port")) == (7, "eighty")
+    with pytest.raises(AnsibleUndefinedVariable):
+        resolve("flask_app_debug")
+
+
+def test_what_is_not_a_name_is_not_made_a_template() -> None:
+    with pytest.raises(AnsibleError, match="not the name of a variable"):
+        typed()("lookup('env', 'HOME')")
+
+
+@pytest.mark.parametrize("name", ["flask_app_secrets", "flask_app_env"])
+def test_what_may_be_secret_stays_as_it_is_given(name: str) -> None:
+    assert typed(**{name: "A=b"})(name) == "A=b"
+
+
+def test_one_set_of_variables_is_not_taken_for_another() -> None:
+    assert [typed(flask_app_probes=text)("flask_app_probes") for text in ("7", "8")] == [7, 8]
+
+
 def test_a_variable_is_read_with_its_templates_resolved() -> None:
     known = {"a": trust_as_template("{{ b }}/x"), "b": "y", "c": {"k": trust_as_template("{{ a }}")}}
     templar = Templar(loader=DataLoader(), variables=known)
@@ -618,6 +716,17 @@ def test_later_mappings_win_and_undefined_ones_count_as_empty() -> None:
     known = {"first": {"A": "1", "B": "1"}, "second": {"B": "2"}}
     templar = Templar(loader=DataLoader(), variables=known)
     assert merged(templar, known, ["first", "second", "third"]) == {"A": "1", "B": "2"}
+
+
+@pytest.mark.parametrize("value", ["A=hunter2", ["hunter2"]])
+def test_what_is_not_a_mapping_is_an_error_without_its_value(value: Any) -> None:
+    with pytest.raises(AnsibleError, match="flask_app_env isn't a mapping") as error:
+        merged(
+            Templar(loader=DataLoader(), variables={"flask_app_env": value}),
+            {"flask_app_env": value},
+            ["flask_app_env"],
+        )
+    assert "hunter2" not in str(error.value)
 
 
 def test_values_travel_as_one_opaque_text() -> None:

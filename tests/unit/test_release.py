@@ -213,6 +213,14 @@ def test_a_line_of_a_value_that_looks_like_a_comment_counts(layout: Layout, old:
     assert not Releases(layout).is_intact(release, specification(variables=variables))
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c"], ids=ascii)
+def test_what_follows_a_separator_in_a_value_is_not_taken_for_a_comment(separator: str) -> None:
+    digests = {
+        specification(gunicorn=f'proc_name = "x{separator}# {text}"\n').digest(b"k" * 32) for text in ("one", "two")
+    }
+    assert len(digests) == 2
+
+
 @pytest.mark.parametrize("missing", ["manifest", "environment", "service", "socket", "drop-in"])
 def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
     create(layout, FIRST)

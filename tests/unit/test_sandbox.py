@@ -124,6 +124,25 @@ def test_no_setting_of_a_server_is_left(layout: Layout, name: str, place: str) -
     assert not [line for line in settings(layout, release, UNIT) if line.startswith(name)]
 
 
+def test_a_program_has_a_runtime_directory_that_no_other_unit_has(layout: Layout) -> None:
+    """systemd removes it when the unit ends, and the release goes on."""
+    release = create(layout, TIME, drop_in="[Service]\nRuntimeDirectory=shop/%i\nRuntimeDirectoryMode=0700\n")
+    assert settings(layout, release, UNIT) == ["RuntimeDirectory=shop/shop-something", "RuntimeDirectoryMode=0700"]
+
+
+def test_settings_of_the_sandbox_that_begin_like_a_servers_are_kept(layout: Layout) -> None:
+    lines = ["ExecPaths=/usr /srv", "NoExecPaths=/", "ExecSearchPath=/usr/bin"]
+    release = create(layout, TIME, drop_in="\n".join(["[Service]", *lines, ""]))
+    assert settings(layout, release, UNIT) == lines
+
+
+def test_specifiers_are_expanded_as_in_the_release(layout: Layout) -> None:
+    line = "Environment=A=100%% B=%%i C=%i D=%p E=%t/%p F=%S G=%L H=%z"
+    release = create(layout, TIME, drop_in=f"[Service]\n{line}\n")
+    [found] = settings(layout, release, UNIT)
+    assert found == f"Environment=A=100% B=%i C={release} D=shop E=/run/shop F=/var/lib G=/var/log H=%z"
+
+
 def test_a_program_has_the_releases_credentials_in_a_directory_of_its_own(host: Host, layout: Layout) -> None:
     release = create(layout, TIME, service=SERVICE, drop_in=DROP_IN, credentials=["SECRET_KEY"])
     found = settings(layout, release, UNIT)

@@ -99,6 +99,22 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_name": "second", "flask_app_server_names": ["taken.test"]},
         ["flask_app_server_names holds taken.test", "Choose another name"],
     ),
+    "a setting that the role's own steps rest on": (
+        {"flask_app_service_settings": {"RuntimeDirectory": "guestbook"}},
+        ["flask_app_service_settings has RuntimeDirectory", "RUNTIME_DIRECTORY"],
+    ),
+    "a value that would be a line of the unit": (
+        {"flask_app_service_settings": {"MemoryHigh": "1G\nExecStartPre=+/bin/touch /root/x"}},
+        ["flask_app_service_settings: the value of MemoryHigh"],
+    ),
+    "settings that systemd would ignore": (
+        {"flask_app_service_settings": {"LimitNOFILES": 9, "MemoryHigh": "1GG"}},
+        ["Did you mean LimitNOFILE?", "MemoryHigh", "unit-setting:LimitNOFILES"],
+    ),
+    "a setting that Gunicorn would ignore": (
+        {"flask_app_gunicorn_settings": {"max_request": 9}},
+        ["Did you mean max_requests?", "gunicorn-setting:max_request"],
+    ),
     "too old a Python": (
         {"flask_app_python": "/usr/local/bin/old-python"},
         ["Python 3.9.2, which is too old", "flask_app_python"],

@@ -25,7 +25,8 @@ def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Pla
             **{
                 "flask_app_name": "second",
                 "flask_app_environment": "development",
-                "flask_app_server_names": [SECOND],
+                "flask_app_server_names": SECOND,  # a text for a list, as with -e
+                "flask_app_nginx_rate_limit": "500",
                 "flask_app_installer": "pip",
                 "flask_app_secrets": {
                     "SECRET_KEY": "only-for-development-0123456789",
@@ -83,6 +84,11 @@ def test_a_git_commit_goes_live_in_development_with_pip(
     assert "from-git" in one_server.ask("/", site=SECOND).body
     again = second(**options)
     assert (again.code, again.count("changed")) == (0, 0), again.output
+
+
+def test_a_runtime_directory_is_the_releases_own_and_outlives_what_ran_beside_it(one_server: Server) -> None:
+    release = Path(one_server.root("readlink /srv/second/live.sock")).stem
+    assert one_server.root(f"stat --format='%U %a' /run/second/{release}") == "second 700"
 
 
 def test_development_runs_one_worker_that_reloads(one_server: Server) -> None:

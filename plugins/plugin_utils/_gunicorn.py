@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Gunicorn can be told: the names of its settings, and which of them a source's own gunicorn.conf.py sets.
+
+Gunicorn ignores a name that it doesn't know. The names are in a table and aren't asked of the locked Gunicorn, which is
+on no machine before the venv is built; a finding for a name of a newer Gunicorn can be accepted.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
+
+#: Where Gunicorn looks for its settings, and the role's own file takes in what a source has there.
+FILE = "gunicorn.conf.py"
+#: Functions that Gunicorn calls.
+HOOKS = frozenset(
+    """
+    child_exit dirty_post_fork dirty_worker_exit dirty_worker_init nworkers_changed on_dirty_starting on_exit on_reload
+    on_starting post_fork post_request post_worker_init pre_exec pre_fork pre_request ssl_context when_ready
+    worker_abort worker_exit worker_int
+    """.split()  # noqa: SIM905  # read more easily than a list of forty quoted words
+)
+#: The first version that knows a setting; the empty one stands for all that this role runs with.
+_SINCE = {
+    "": """
+        access_log_format accesslog backlog bind ca_certs capture_output cert_reqs certfile chdir check_config
+        child_exit ciphers config daemon default_proc_name disable_redirect_access_to_syslog do_handshake_on_connect
+        dogstatsd_tags enable_stdio_inheritance errorlog forwarded_allow_ips graceful_timeout group initgroups keepalive
+        keyfile limit_request_field_size limit_request_fields limit_request_line logconfig logconfig_dict logger_class
+        loglevel
+        max_requests max_requests_jitter nworkers_changed on_exit on_reload on_starting paste pidfile post_fork
+        post_request post_worker_init pre_exec pre_fork pre_request preload_app print_config proc_name proxy_allow_ips
+        proxy_protocol pythonpath raw_env raw_paste_global_conf reload reload_engine reload_extra_files reuse_port
+        secure_scheme_headers sendfile spew ssl_version statsd_host statsd_prefix strip_header_spaces
+        suppress_ragged_eofs syslog syslog_addr syslog_facility syslog_prefix threads timeout tmp_upload_dir umask user
+        when_ready worker_abort worker_class worker_connections worker_exit worker_int worker_tmp_dir workers wsgi_app
+    """,
+    "21.0": "logconfig_json ssl_context",
+    "22.0": "casefold_http_method header_map permit_unconventional_http_method permit_unconventional_http_version"
+    " tolerate_dangerous_framing",
+    "23.0": "forwarder_headers permit_obsolete_folding",
+    "24.0": "asgi_lifespan asgi_loop enable_backlog_metric protocol root_path uwsgi_allow_ips",
+    "25.0": """
+        asgi_disconnect_grace_period dirty_apps dirty_graceful_timeout dirty_post_fork dirty_threads dirty_timeout
+        dirty_worker_exit dirty_worker_init dirty_workers http2_initial_window_size http2_max_concurrent_streams
+        http2_max_frame_size http2_max_header_list_size http_parser http_protocols on_dirty_starting
+    """,
+    "25.1": "control_socket control_socket_disable control_socket_mode",
+    "26.2": "http2_cleartext",
+    "26.3": "websocket_max_message_size",
+}
+SETTINGS: Mapping[str, str] = {name: version for version, names in _SINCE.items() for name in names.split()}
+#: The first version that no longer knows a setting.
+_UNTIL = {"tolerate_dangerous_framing": "23.0"}
+#: What the role's template sets; a value in the source's file doesn't count.
+OF_THE_ROLE = frozenset(
+    """
+    bind control_socket_disable errorlog forwarded_allow_ips graceful_timeout loglevel reload threads timeout
+    worker_class worker_tmp_dir workers wsgi_app
+    """.split()  # noqa: SIM905
+)
+#: What the source's file must not set either.
+NEVER_TAKEN = inspector.NEVER_TAKEN
+
+
+def unknown(name: str, version: str) -> bool:
+    """Say whether Gunicorn ``version`` ignores this name; with an empty version, whether each one does."""
+    if name not in SETTINGS:
+        return True
+    mine = _numbers(version)
+    until = _UNTIL.get(name)
+    return bool(mine) and (mine < _numbers(SETTINGS[name]) or (until is not None and mine >= _numbers(until)))
+
+
+def meant(name: str) -> str:
+    """Return the setting that a misspelt name is most like, or an empty text."""
+    folded = re.sub(r"\W+", "_", name).lower()
+    if folded in SETTINGS:
+        return folded
+    begun = [setting for setting in SETTINGS if setting.startswith(f"{folded}_")]
+    if len(begun) == 1:
+        return begun[0]
+    return next(iter(difflib.get_close_matches(folded, SETTINGS, n=1, cutoff=0.75)), "")
+
+
+def names_set(text: str) -> list[str]:
+    """Return the settings of Gunicorn that a gunicorn.conf.py sets, in its order; without running it.
+
+    Raises:
+        SyntaxError: it isn't Python, or is written for a newer one than ours.
+    """
+    return list(dict.fromkeys(name for name in _assigned(ast.parse(text).body) if name in SETTINGS))
+
+
+def _assigned(body: list[ast.stmt]) -> Iterator[str]:
+    """Yield what the statements of a module set, those inside an ``if``, a ``try`` and their like too."""
+    for statement in body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield statement.name
+            continue
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield from (alias.asname or alias.name for alias in statement.names)
+            continue
+        for node in ast.iter_child_nodes(statement):
+            if isinstance(node, ast.stmt):
+                yield from _assigned([node])
+            elif isinstance(node, (ast.ExceptHandler, ast.match_case)):
+                yield from _assigned(node.body)
+            else:
+                names = (each for each in ast.walk(node) if isinstance(each, ast.Name))
+                yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role believes of Gunicorn is what the example's locked Gunicorn says and does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, program
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
+
+from tests.repository import repository
+from tests.repository.test_readme import FLASK
+from tests.templates.test_templates import text_of
+
+ROOT = repository.ROOT
+#: Prints what Gunicorn itself makes of a file of settings: of a hook what it is called and where it was written.
+LOADED = """
+import json, sys
+from gunicorn.app.wsgiapp import WSGIApplication
+path, names = sys.argv[1], sys.argv[2:]
+sys.argv = ["gunicorn", "--config", path]
+settings = WSGIApplication().cfg.settings
+values = {name: settings[name].get() for name in names}
+print(json.dumps({name: getattr(value, "mark", str(value)) for name, value in values.items()}))
+"""
+NAMES = """
+import json
+from gunicorn.config import KNOWN_SETTINGS
+hooks = [setting.name for setting in KNOWN_SETTINGS if setting.section.endswith("Hooks")]
+print(json.dumps([[setting.name for setting in KNOWN_SETTINGS], hooks]))
+"""
+
+
+def said(program: str, *words: object, directory: Path = ROOT) -> Any:
+    assert FLASK.exists(), "script/test fast makes what this needs"
+    done = subprocess.run(
+        [FLASK, "-c", program, *map(str, words)], cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_names_are_those_of_the_locked_gunicorn() -> None:
+    version = versions(ROOT / "examples/guestbook/requirements.txt")["gunicorn"]
+    names, hooks = said(NAMES)
+    assert {name for name in gunicorn.SETTINGS if not gunicorn.unknown(name, version)} == set(names)
+    assert set(hooks) == gunicorn.HOOKS
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A release's directory with the role's own file, and a source with one of its own."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / HOOKS).write_text(program())
+    (tmp_path / "gunicorn.conf.py").write_text(text_of("gunicorn", flask_app_gunicorn_settings={"keepalive": 7}))
+    return tmp_path
+
+
+SOURCE = """
+from dataclasses import dataclass
+import helper
+
+workers = 99
+bind = "0.0.0.0:8000"
+reload = True
+keepalive = 99
+max_requests = 1000
+daemon = True
+chdir = "/"
+raw_env = ["A=b"]
+
+
+@dataclass
+class Mark:
+    name: "str"
+
+
+def post_fork(server, worker):
+    pass
+
+
+def child_exit(server, worker):
+    pass
+
+
+post_fork.mark = Mark("of the source").name
+child_exit.mark = helper.MARK
+"""
+
+
+def test_hooks_and_settings_of_the_source_count_and_the_roles_own_win(release: Path) -> None:
+    (release / "source/gunicorn.conf.py").write_text(SOURCE)
+    (release / "source/helper.py").write_text("MARK = 'of the source, too'\n")
+    names = ("workers", "bind", "reload", "keepalive", "max_requests", "daemon", "raw_env", "post_fork")
+    assert said(LOADED, release / "gunicorn.conf.py", *names, directory=release / "source") == {
+        "workers": "2",
+        "bind": "['unix:/nonexistent/started-without-its-socket-unit']",
+        "reload": "False",
+        "keepalive": "7",
+        "max_requests": "1000",
+        "daemon": "False",
+        "raw_env": "[]",
+        "post_fork": "of the source",
+    }
+
+
+def test_a_source_without_such_a_file_changes_nothing(release: Path) -> None:
+    assert said(LOADED, release / "gunicorn.conf.py", "workers", "max_requests", directory=release / "source") == {
+        "workers": "2",
+        "max_requests": "0",
+    }
+
+
+#: Calls the hooks that both the role and the source have.
+CALLED = """
+import sys, types
+from gunicorn.app.wsgiapp import WSGIApplication
+sys.argv = ["gunicorn", "--config", sys.argv[1]]
+cfg = WSGIApplication().cfg
+log = types.SimpleNamespace(warning=lambda *words: None)
+worker = types.SimpleNamespace(pid=7, wsgi=None, log=log, said=[])
+cfg.post_worker_init(worker)
+cfg.child_exit(None, worker)
+print(__import__("json").dumps(worker.said))
+"""
+BOTH = """
+def post_worker_init(worker):
+    worker.said.append("init")
+
+def child_exit(server, worker):
+    worker.said.append("exit")
+"""
+
+
+def test_hooks_that_the_role_has_too_are_called_after_its_own(release: Path) -> None:
+    (release / "source/gunicorn.conf.py").write_text(BOTH)
+    assert said(CALLED, release / "gunicorn.conf.py", directory=release / "source") == ["init", "exit"]
+
+
+def test_what_the_role_sets_is_known_to_the_check() -> None:
+    found = set(gunicorn.names_set(text_of("gunicorn"))) - gunicorn.HOOKS
+    assert found == gunicorn.OF_THE_ROLE

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Data stays data: whatever is in a variable, each file has the same settings, and the value where it belongs.
+
+What can't be written so is refused by the name of its variable.
+Each variable of the role is tried, so that a new one can't be forgotten.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.greenlight.flask.plugins.action.preflight import _controller_problems
+from ansible_collections.greenlight.flask.plugins.module_utils._credentials import drop_in
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts, render
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import gunicorn_findings
+
+from tests.templates import test_templates as templates
+from tests.templates.test_templates import BASELINE, ROLE, ROLE_VARIABLES, unit
+
+OPTIONS: dict[str, dict[str, Any]] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))[
+    "argument_specs"
+]["main"]["options"]
+#: Configuration or a program by design: what is in them is the operator's own, and counts as it stands.
+BY_DESIGN = {
+    "flask_app_nginx_before": "Nginx configuration of the user's own",
+    "flask_app_nginx_inside": "Nginx configuration of the user's own",
+    "flask_app_nginx_after": "Nginx configuration of the user's own",
+    "flask_app_maintenance_page": "the page itself",
+    "flask_app_release_command": "a program for the shell",
+}
+#: What each value is tried with: ways out of a line, a word, a block and a quoted text of any of these files.
+HOSTILE = [
+    "x\nExecStartPre=+/bin/touch /root/x",
+    "x\rUser=root",
+    "x\u2028y",
+    "x\\",
+    "x\\\ny",
+    "x; } server { listen 1; }",
+    "x{y}z",
+    'x"; root /; "',
+    "x' + __import__('os').name + '",
+    'x" + y + "',
+    "x$host$$y",
+    "x%i%%h%z",
+    "x # y",
+    "#x",
+    "[x]",
+    "<script>x</script>&amp;",
+    "${x}",
+    "é\U0001f600",
+    " x  y ",
+    "x\ty|`z`",
+]
+PLAIN = "plainvalue"
+#: What must be around a text for its variable to take it, also where the bare one is refused by its form.
+FRAMES = {
+    "flask_app_health_path": ["/{}", "/x?{}"],
+    "flask_app_server_names": ["a.{}"],
+    "flask_app_service_memory_max": ["1G{}"],
+    "flask_app_nginx_trusted_proxies": ["2001:db8::1%{}", "10.0.0.0/8{}"],
+    "flask_app_nginx_health_networks": ["2001:db8::1%{}", "10.0.0.0/8{}"],
+    "flask_app_acme_directory": ["https://example.org/{}"],
+    "flask_app_acme_email": ["a@example.{}"],
+}
+
+
+# What is in the files
+
+
+def words(text: str) -> list[Any]:
+    """Parse a configuration of Nginx: each directive as its words, a block as a list at the end (ngx_conf_file.c)."""
+    stack: list[list[Any]] = [[]]
+    current: list[str] = []
+    token = re.compile(
+        r"""\s+ | \#[^\n]* | [;{}] | "((?:[^"\\]|\\.)*)" | '((?:[^'\\]|\\.)*)'
+        | ((?:\\.|\$\{|[^\s;{"'\\])(?:\\.|\$\{|[^\s;{\\])*)""",
+        re.DOTALL | re.VERBOSE,
+    )
+    place = 0
+    while place < len(text):
+        match = token.match(text, place)
+        assert match, text[place : place + 40]
+        place, found = match.end(), match[0]
+        if found == ";":
+            stack[-1].append(current)
+            current = []
+        elif found == "{":
+            block: list[Any] = []
+            stack[-1].append([*current, block])
+            stack.append(block)
+            current = []
+        elif found == "}":
+            assert not current, current
+            stack.pop()
+        elif not found[0].isspace() and found[0] != "#":
+            current.append(re.sub(r"\\(.)", r"\1", next(each for each in match.groups() if each is not None)))
+    assert len(stack) == 1
+    assert not current
+    return stack[0]
+
+
+def python(text: str) -> dict[str, Any]:
+    """Return the constants that a module assigns, and what else it does as text."""
+    found: dict[str, Any] = {}
+    for number, statement in enumerate(ast.parse(text).body):
+        if isinstance(statement, ast.Assign) and not isinstance(statement.value, ast.Call):
+            assert isinstance(statement.targets[0], ast.Name)
+            found[statement.targets[0].id] = ast.literal_eval(statement.value)
+        else:
+            found[f"statement {number}"] = ast.dump(statement)
+    return found
+
+
+def units(text: str) -> dict[str, dict[str, list[str]]]:
+    """Parse a unit as systemd reads its lines: they end at CR, LF and NUL, and go on after a backslash."""
+    return unit(re.sub(r"\\\n", " ", re.sub(r"[\r\n\0]", "\n", text)))
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.parts.append(f"<{tag} {attrs}>")
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+
+def environment(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment file of a release, with the rules of a shell; on servers systemd's own reader is tried."""
+    given = [templates.render(name, **values) for name in ("__flask_app_identity", "__flask_app_fallbacks")]
+    given += [values.get(name, {}) for name in ("flask_app_env", "flask_app_secrets")]
+    texts = environment_texts({name: value for each in given for name, value in each.items()})
+    read = dict(word.split("=", 1) for word in shlex.split(render(texts)))
+    return {name: json.loads(text) if name.endswith("_FALLBACKS") else text for name, text in read.items()}
+
+
+#: Each file -> what it is read with.
+READERS: dict[str, Callable[[str], Any]] = {
+    "__flask_app_specification.gunicorn": python,
+    "__flask_app_specification.drop_in": units,
+    "__flask_app_specification.service": units,
+    "__flask_app_specification.socket": units,
+    "__flask_app_nginx.drop_in": units,
+    "__flask_app_nginx.main": words,
+    "__flask_app_maintenance_page": lambda text: Page(text).parts,
+}
+#: What makes the sites have all their parts.
+WHOLE = {
+    "flask_app_tls": "self_signed",
+    "flask_app_nginx_http3": True,
+    "flask_app_nginx_rate_limit": 3,
+    "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"],
+    "flask_app_nginx_health_networks": ["10.0.0.0/8"],
+    "flask_app_gunicorn_settings": {"proc_name": "x"},
+    "flask_app_service_settings": {"Nice": 5},
+}
+
+
+def files(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is in each file of a deploy with these values."""
+    given = {**BASELINE, **WHOLE, **values}
+    found = {name: read(templates.render(name, **given)) for name, read in READERS.items()}
+    for name, text in templates.render("__flask_app_nginx_files", **given).items():
+        found[name] = words(text)
+    found["environment"] = environment(given)
+    found["credentials"] = units(drop_in("shop", given["flask_app_secrets"]))
+    return found
+
+
+@cache
+def untouched() -> dict[str, Any]:
+    return files({})
+
+
+def everything(**changed: Any) -> dict[str, Any]:
+    """Return all of the role's variables in their types, as the preflight has them."""
+    given = {**BASELINE, **WHOLE, **changed}
+    known = {name: given.get(name, ROLE_VARIABLES.get(name)) for name in OPTIONS}
+    spec = {
+        name: {key: option[key] for key in ("type", "elements", "choices") if key in option}
+        for name, option in OPTIONS.items()
+    }
+    for name, value in known.items():
+        if isinstance(value, str) and "{{" in value and name not in changed:
+            known[name] = None if name == "flask_app_rotation_vault_file" else templates.render(name, **given)
+    outcome = ArgumentSpecValidator(spec).validate({name: value for name, value in known.items() if value is not None})
+    if outcome.error_messages:
+        raise RefusedError(" ".join(outcome.error_messages))
+    return dict(outcome.validated_parameters)
+
+
+class RefusedError(Exception):
+    """What a deploy's preflight says."""
+
+
+def refusals(values: Mapping[str, Any]) -> str:
+    problems = [f"{problem.what} {problem.cure}" for problem in _controller_problems(values)]
+    return "\n".join([*problems, *(finding.sentence for finding in gunicorn_findings(values))])
+
+
+# Where a value may be
+
+
+def put(name: str, text: str) -> Iterator[tuple[str, Any]]:
+    """Yield the ways to put a text into a variable."""
+    kind = OPTIONS[name]["type"]
+    framed = [frame.format(text) for frame in ["{}", *FRAMES.get(name, [])]]
+    if kind in ("str", "int", "bool"):
+        yield from (("", each) for each in framed)
+    elif kind == "list":
+        yield from (("an element", [each]) for each in framed)
+    elif name == "flask_app_nginx_static":
+        yield "a directory", {"/static/": text}
+        yield "a path", {f"/{text}/": "static"}
+    else:
+        known = {"flask_app_gunicorn_settings": "proc_name", "flask_app_service_settings": "SyslogIdentifier"}
+        own = known.get(name, "ONE")
+        yield "a value", {own: text}
+        yield "a name", {text: "x"}
+        if name in ("flask_app_gunicorn_settings", "flask_app_service_settings"):
+            yield "in a list", {own: ["x", text]}
+        if name == "flask_app_gunicorn_settings":
+            yield "nested", {"logconfig_dict": {"x": {text: [text]}}}
+
+
+def replaced(content: Any, old: str, new: str) -> Any:
+    """Return parsed content with one text in the place of another."""
+    if isinstance(content, str):
+        return content.replace(old, new)
+    if isinstance(content, list):
+        return [replaced(each, old, new) for each in content]
+    if isinstance(content, dict):
+        return {replaced(key, old, new): replaced(value, old, new) for key, value in content.items()}
+    return content
+
+
+@pytest.fixture(autouse=True)
+def _without_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_inputs, "source_problems", lambda *_: [])
+
+
+def test_the_plain_values_are_taken() -> None:
+    assert refusals(everything()) == ""
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name not in BY_DESIGN])
+def test_data_stays_data(name: str) -> None:
+    for number, (how, plain) in enumerate(put(name, PLAIN)):
+        expected: Any = None
+        for text in HOSTILE:
+            value = [each for _, each in put(name, text)][number]
+            try:
+                told = refusals(everything(**{name: value}))
+            except (
+                RefusedError,
+                AnsibleError,
+            ) as error:  # by its type or choices, or a template that can't work with it
+                told = str(error)
+            if told:
+                assert name in told, (how, text, told)
+                continue
+            expected = expected or files({name: plain})
+            if expected == untouched():  # it is in no file
+                break
+            assert files({name: value}) == replaced(expected, PLAIN, text), (how, text)
+
+
+@pytest.mark.parametrize("name", BY_DESIGN)
+def test_what_is_configuration_by_design_reaches_a_file_as_it_stands(name: str) -> None:
+    """Or it would not have to be left out here."""
+    if name.startswith("flask_app_nginx_"):
+        assert files({name: "map $x $y { a b; }"}) != files({})
+    elif name == "flask_app_release_command":
+        assert templates.render("__flask_app_specification.command", **{name: "a; b"}) == "a; b"
+    else:
+        assert templates.render("__flask_app_maintenance_page", **{name: "<p>x</p>"}) == "<p>x</p>"

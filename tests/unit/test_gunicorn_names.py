@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A setting that Gunicorn would ignore is found, and so is one of the source's own file that the role replaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding
+
+from tests.unit.fakes import taken
+from tests.unit.test_doctor import values
+
+
+@pytest.fixture(autouse=True)
+def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "list_files", taken)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.txt").write_text("gunicorn==23.0.0 --hash=sha256:00\n")
+    return tmp_path
+
+
+def found(app: Path, **more: Any) -> list[Finding]:
+    more = {"source_directory": str(app), **more}
+    given = values(**{f"flask_app_{name}": value for name, value in more.items()})
+    return doctor.examine(given, doctor.Place(None, None, str)).findings
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("max_request", "max_requests"),
+        ("Max_Requests", "max_requests"),
+        ("max-requests", "max_requests"),
+        ("worker_clas", "worker_class"),
+        ("graceful_time_out", "graceful_timeout"),
+        ("keep_alive", "keepalive"),
+        ("preload", "preload_app"),
+        ("colour", ""),
+    ],
+)
+def test_a_misspelt_name_is_an_error_with_the_one_that_was_meant(app: Path, name: str, meant: str) -> None:
+    [finding] = found(app, gunicorn_settings={name: 1})
+    assert (finding.id, finding.severity, finding.subject) == ("gunicorn-setting", ERROR, name)
+    assert "Gunicorn 23.0.0" in finding.sentence
+    assert (f"Did you mean {meant}?" in finding.cure) is bool(meant)
+    assert f"gunicorn-setting:{name} into flask_app_accepted_findings" in finding.cure
+
+
+@pytest.mark.parametrize("name", ["max_requests", "forwarder_headers", "logconfig_json"])
+def test_a_name_that_the_locked_gunicorn_knows_is_no_finding(app: Path, name: str) -> None:
+    assert found(app, gunicorn_settings={name: 1}) == []
+
+
+@pytest.mark.parametrize("name", ["control_socket", "http2_cleartext", "tolerate_dangerous_framing"])
+def test_a_name_that_another_gunicorn_knows_is_an_error(app: Path, name: str) -> None:
+    [finding] = found(app, gunicorn_settings={name: 1})
+    assert (finding.id, finding.subject) == ("gunicorn-setting", name)
+
+
+def test_without_a_lock_here_a_name_that_any_gunicorn_knows_counts(app: Path) -> None:
+    git = {"source_directory": "", "source_git_url": "https://example.org/shop.git"}
+    given = {"control_socket": 1, "max_request": 1}
+    assert [finding.subject for finding in found(app, gunicorn_settings=given, **git)] == ["max_request"]
+
+
+@pytest.mark.parametrize("entry", ["gunicorn-setting", "gunicorn-setting:of_the_next_version"])
+def test_a_name_of_a_newer_gunicorn_can_be_accepted(app: Path, entry: str) -> None:
+    [finding] = found(app, gunicorn_settings={"of_the_next_version": 1}, accepted_findings=[entry])
+    assert finding.accepted
+
+
+def test_an_acceptance_of_what_systemd_is_asked_is_not_in_vain(app: Path) -> None:
+    assert found(app, accepted_findings=["unit-setting:PrivatePIDs", "unit-setting"]) == []
+
+
+# The source's own file
+
+SOURCE = """\
+import os as timeout
+from multiprocessing import cpu_count
+
+workers, threads = cpu_count() * 2 + 1, 4
+max_requests: int = 1000
+helper = 5
+if os.environ.get("X"):
+    bind = "0.0.0.0:8000"
+else:
+    with open("x") as keepalive:
+        pass
+try:
+    loglevel = "debug"
+except Exception:
+    preload_app = True
+for accesslog in ["-"]:
+    pass
+
+
+def post_fork(server, worker):
+    umask = 5
+
+
+class Logger:
+    spew = True
+"""
+
+
+def test_what_a_file_sets_is_seen_without_running_it() -> None:
+    assert gunicorn.names_set(SOURCE) == [
+        "timeout", "workers", "threads", "max_requests", "bind", "keepalive", "loglevel", "preload_app", "accesslog",
+        "post_fork",
+    ]  # fmt: skip
+
+
+def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(app: Path) -> None:
+    (app / "gunicorn.conf.py").write_text("workers = 5\nmax_requests = 9\nkeepalive = 1\ndaemon = True\n")
+    given = {"gunicorn_settings": {"keepalive": 2}}
+    [finding] = found(app, **given)
+    assert (finding.id, finding.severity, finding.subject) == ("gunicorn-file", WARNING, "gunicorn.conf.py")
+    assert " workers, keepalive, daemon:" in finding.sentence
+    place = doctor.Place(None, None, str)
+    wanted = values(flask_app_source_directory=str(app), flask_app_gunicorn_settings={"keepalive": 2})
+    assert doctor.for_deploy(wanted, place) == ([], [finding.warning()])
+    assert doctor.for_deploy({**wanted, "flask_app_accepted_findings": ["gunicorn-file"]}, place) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "text", ["max_requests = 9\n\n\ndef child_exit(server, worker):\n    pass\n", "", "workers = = 5\n", "x = 1\n"]
+)
+def test_hooks_other_settings_and_what_only_gunicorn_can_judge_are_not_a_finding(app: Path, text: str) -> None:
+    (app / "gunicorn.conf.py").write_text(text)
+    assert found(app) == []
+
+
+def test_a_file_that_is_not_part_of_the_source_does_not_count(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (app / "gunicorn.conf.py").write_text("workers = 5\n")
+    monkeypatch.setattr(doctor, "list_files", lambda top: ["requirements.txt"])
+    assert found(app) == []

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of unit and Gunicorn that would break the role's promise, or become lines of other settings, are refused."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
+DEFAULTS: dict[str, Any] = {
+    name: value
+    for name, value in yaml.safe_load((ROLE / "defaults/main.yml").read_text()).items()
+    if not (isinstance(value, str) and "{{" in value)
+}
+
+
+def values(**more: Any) -> dict[str, Any]:
+    return {**DEFAULTS, "flask_app_name": "shop", **{f"flask_app_{name}": value for name, value in more.items()}}
+
+
+def problems(**more: Any) -> list[str]:
+    return [f"{problem.what} {problem.cure}" for problem in settings.setting_problems(values(**more))]
+
+
+def of_unit(name: str, value: Any = "x") -> list[str]:
+    return problems(service_settings={name: value})
+
+
+def test_the_roles_defaults_are_no_problem() -> None:
+    assert problems() == []
+
+
+#: Settings on which the role's own steps rest -> a word of what to use instead.
+OF_THE_ROLE = {
+    **dict.fromkeys(
+        ("ExecStart", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost", "ExecReload", "ExecCondition"),
+        "flask_app_release_command",
+    ),
+    **dict.fromkeys(("RuntimeDirectory", "RuntimeDirectoryPreserve"), "RUNTIME_DIRECTORY"),
+    **dict.fromkeys(("StateDirectory", "ConfigurationDirectory"), "/var/lib/<flask_app_name>"),
+    **dict.fromkeys(
+        ("KillMode", "KillSignal", "FinalKillSignal", "SendSIGKILL", "TimeoutStopSec", "TimeoutSec"),
+        "flask_app_gunicorn_graceful_timeout_seconds",
+    ),
+    **dict.fromkeys(("RuntimeMaxSec", "WatchdogSec", "WatchdogSignal"), "max_requests"),
+    **dict.fromkeys(("User", "Group", "DynamicUser"), "flask_app_name"),
+    **dict.fromkeys(("Restart", "RestartPreventExitStatus", "StartLimitBurst", "StartLimitInterval"), "started again"),
+    **dict.fromkeys(("WorkingDirectory", "RootDirectory", "RootImage"), "flask_app_source_subdirectory"),
+    **dict.fromkeys(("Type", "NotifyAccess", "PIDFile", "RemainAfterExit"), "process is there"),
+    **dict.fromkeys(("Sockets", "OpenFile", "StandardInput", "NonBlocking"), "socket"),
+    "EnvironmentFile": "flask_app_env or flask_app_secrets",
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_ROLE)
+def test_a_setting_that_the_roles_promise_rests_on_is_refused_with_what_to_use(name: str) -> None:
+    [problem] = of_unit(name)
+    assert f"flask_app_service_settings has {name}" in problem
+    assert OF_THE_ROLE[name] in problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ExecPaths", "NoExecPaths", "ExecSearchPath", "MemoryMax", "TasksMax", "TimeoutStartSec", "RestartSec",
+        "SupplementaryGroups", "Environment", "StateDirectoryMode", "RuntimeDirectoryMode", "BindPaths", "LimitNOFILE",
+        "UMask", "Slice", "StandardOutput", "CPUQuota", "RemoveIPC", "LoadCredential", "SuccessExitStatus",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["x", "", 5, 1.5, True, ["", "a b"], []], ids=repr)
+def test_another_setting_is_the_users(name: str, value: Any) -> None:
+    assert of_unit(name, value) == []
+
+
+LINES = [
+    "1G\nExecStartPre=+/bin/touch /root/x", "1G\rExecStartPre=x", "a\x00b", "a\x0bb", "a\x0cb", "a\x1cb", "a\x85b",
+    "a\u2028b", "a\u2029b", "1G\\", "a \\", "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES, ids=ascii)
+@pytest.mark.parametrize("listed", [False, True], ids=["", "in a list"])
+def test_a_value_that_becomes_a_line_of_the_unit_is_refused_by_its_name(line: str, listed: bool) -> None:
+    [problem] = of_unit("MemoryHigh", ["1G", line] if listed else line)
+    assert "flask_app_service_settings: the value of MemoryHigh" in problem
+    assert "ExecStartPre" not in problem
+
+
+@pytest.mark.parametrize("name", ["", "A B", "A=b\nC", "[Unit]", "#A", "A\n", "-A", "Ä"], ids=ascii)
+def test_a_name_that_is_not_one_word_is_refused(name: str) -> None:
+    [problem] = of_unit(name)
+    assert repr(name) in problem
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, [None], [["a"]], date(2026, 1, 2)], ids=repr)
+def test_a_value_that_is_not_a_text_is_refused(value: Any) -> None:
+    [problem] = of_unit("Nice", value)
+    assert "flask_app_service_settings: Nice" in problem
+
+
+@pytest.mark.parametrize("name", ["CacheDirectory", "LogsDirectory"])
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("shop", True),
+        ("shop/pages shop/images", True),
+        (["shop"], True),
+        ("", True),
+        ("nginx", False),
+        ("shop nginx", False),
+        ("shop/../nginx", False),
+        ("shop:nginx", False),
+        ("shop-2", False),
+        ("%p", False),
+    ],
+)
+def test_a_directory_that_systemd_gives_to_the_app_has_the_apps_name(name: str, value: Any, good: bool) -> None:
+    assert (of_unit(name, value) == []) is good
+
+
+# Gunicorn
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bind", "chdir", "check_config", "config", "daemon", "group", "initgroups", "pidfile", "print_config", "user",
+     "wsgi_app"],
+)  # fmt: skip
+def test_a_setting_of_gunicorn_that_the_unit_rests_on_is_refused(name: str) -> None:
+    [problem] = problems(gunicorn_settings={name: "x"})
+    assert f"flask_app_gunicorn_settings has {name}, " in problem
+
+
+@pytest.mark.parametrize("name", sorted(HOOKS))
+def test_a_hook_belongs_into_the_file_of_the_source(name: str) -> None:
+    [problem] = problems(gunicorn_settings={name: "x"})
+    assert "gunicorn.conf.py" in problem
+
+
+@pytest.mark.parametrize("name", ["a\nimport os", "a b", "", "A", "__builtins__", "import os;x", "é"], ids=ascii)
+def test_a_name_that_is_not_a_setting_of_gunicorn_is_refused(name: str) -> None:
+    [problem] = problems(gunicorn_settings={name: 1})
+    assert repr(name) in problem
+
+
+@pytest.mark.parametrize(
+    "value",
+    [date(2026, 1, 2), float("nan"), float("inf"), b"x", {1: 2}, {"a": [date(2026, 1, 2)]}, {"a", "b"}, "\ud800"],
+    ids=ascii,
+)  # fmt: skip
+def test_a_value_that_python_would_read_as_another_is_refused(value: Any) -> None:
+    [problem] = problems(gunicorn_settings={"max_requests": value})
+    assert "max_requests" in problem
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.5, True, None, 'it\'s \n "x" \u2028', ["a", 1], {"version": 1, "x": {"y": [None]}}], ids=ascii
+)
+def test_a_value_of_data_is_no_problem(value: Any) -> None:
+    assert problems(gunicorn_settings={"logconfig_dict": value, "workers": 5}) == []
+
+
+# Every text
+
+
+@pytest.mark.parametrize("name", ["wsgi", "revision", "python", "environment", "hooks_before_build", "packages"])
+def test_a_text_with_several_lines_is_refused_by_the_name_of_its_variable(name: str) -> None:
+    spec = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    value: Any = "a\nb" if spec[f"flask_app_{name}"]["type"] == "str" else ["a", "a\nb"]
+    [problem] = problems(**{name: value})
+    assert f"flask_app_{name} " in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("name", settings.SEVERAL_LINES)
+def test_a_text_that_is_a_file_by_itself_has_as_many_lines_as_it_likes(name: str) -> None:
+    assert problems(**{name.removeprefix("flask_app_"): "a\nb\n"}) == []
+
+
+@pytest.mark.parametrize("part", ["environment", "revision", "release", "secret_key"])
+@pytest.mark.parametrize("name", ["A B", "1A", "", "A=b", "Ä"])
+def test_a_name_of_a_variable_that_a_process_can_not_have_is_refused(part: str, name: str) -> None:
+    [problem] = problems(**{f"{part}_variable": name})
+    assert f"flask_app_{part}_variable" in problem
+
+
+# What the host is asked
+
+
+def test_systemd_is_asked_of_the_lines_that_the_unit_gets() -> None:
+    given = {"Nice": 5, "PrivateTmp": True, "ReadWritePaths": ["", "/x"], "IPAddressDeny": []}
+    assert settings.for_the_host(values(service_settings=given), []) == {
+        "Nice": ["5"],
+        "PrivateTmp": ["True"],
+        "ReadWritePaths": ["", "/x"],
+        "IPAddressDeny": [],
+    }
+
+
+@pytest.mark.parametrize("entry", ["unit-setting", "unit-setting:Nise"])
+def test_systemd_is_not_asked_of_what_somebody_has_accepted(entry: str) -> None:
+    given = values(service_settings={"Nise": 5})
+    assert settings.for_the_host(given, ["no-tls"]) == {"Nise": ["5"]}
+    assert settings.for_the_host(given, [entry]) == {}
+
+
+def test_systemd_is_not_asked_of_what_may_not_be_written() -> None:
+    assert settings.for_the_host(values(service_settings={"Nice": "5\nExecStart=x", "UMask": "077"}), []) == {}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What systemd would ignore of the settings that an inventory adds is refused, with the name that was meant."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _unit_settings
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._unit_settings import setting_problems
+
+KNOWN = """\
+[Unit]
+After=UNIT [...]
+Description=STRING
+
+[Service]
+LimitNOFILE=LIMIT
+MemoryHigh=LIMIT
+MemoryLimit=LIMIT
+Nice=NICE
+PrivateTmp=BOOLEAN
+"""
+
+
+class Systemd:
+    """Plays systemd-analyze, which says of each line of the unit what its test wants, and the list of names."""
+
+    def __init__(self, complaints: dict[str, str], known: str = KNOWN) -> None:
+        self.complaints, self.known = complaints, known
+        self.asked: list[str] = []
+        self.unit = ""
+
+    def run(self, argv: Sequence[str | Path], **_: Any) -> Finished:
+        self.asked.append(str(argv[0]))
+        if argv[0] != "systemd-analyze":
+            return Finished(0, self.known, "")
+        path = Path(argv[-1])
+        self.unit = path.read_text()
+        said = ["/usr/lib/systemd/system/other.service:5: Unknown key 'Odd' in section [Service], ignoring."]
+        for number, line in enumerate(self.unit.splitlines(), start=1):
+            if line in self.complaints:
+                said.append(f"{path}:{number}: {self.complaints[line]}")
+        return Finished(int(bool(self.complaints)), "", "\n".join(said))
+
+
+def found(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, list[str]], complaints: dict[str, str], known: str = KNOWN
+) -> list[str]:
+    monkeypatch.setattr(_unit_settings, "run", Systemd(complaints, known).run)
+    return [f"{problem.what} {problem.cure}" for problem in setting_problems(settings)]
+
+
+UNKNOWN = "Unknown key '{}' in section [Service], ignoring."
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("LimitNOFILES", "Did you mean LimitNOFILE?"),
+        ("memoryhigh", "Did you mean MemoryHigh?"),
+        ("After", "the section Unit"),
+        ("Xyzzy", "Remove it."),
+    ],
+)
+def test_a_name_that_systemd_does_not_know_is_refused_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, cure: str
+) -> None:
+    settings = {"Nice": ["5"], name: ["1"]}
+    [problem] = found(monkeypatch, settings, {f"{name}=1": UNKNOWN.format(name)})
+    assert f"flask_app_service_settings has {name}, " in problem
+    assert cure in problem
+    assert f"unit-setting:{name} into flask_app_accepted_findings" in problem
+
+
+def test_a_value_that_systemd_can_not_read_is_refused_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "Invalid memory limit '1GG', ignoring: Invalid argument"
+    [problem] = found(monkeypatch, {"MemoryHigh": ["1G", "1GG"], "Nice": ["5"]}, {"MemoryHigh=1GG": words})
+    assert "MemoryHigh as it is: Invalid memory limit '1GG'" in problem
+    assert "ignoring" not in problem
+
+
+def test_each_setting_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints = {f"Nice={value}": "Failed to parse nice value" for value in ("a", "b")}
+    assert len(found(monkeypatch, {"Nice": ["a", "b"]}, complaints)) == 1
+
+
+def test_where_the_names_can_not_be_had_systemds_words_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    [problem] = found(monkeypatch, {"Nise": ["1"]}, {"Nise=1": UNKNOWN.format("Nise")}, known="")
+    assert "Nise" in problem
+    assert "Unknown key" in problem
+
+
+def test_what_systemd_takes_costs_one_question_and_nothing_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd = Systemd({})
+    monkeypatch.setattr(_unit_settings, "run", systemd.run)
+    assert setting_problems({}) == []
+    assert systemd.asked == []
+    assert setting_problems({"Nice": ["5"], "ReadWritePaths": ["", "/x"]}) == []
+    assert systemd.asked == ["systemd-analyze"]
+    assert systemd.unit.endswith("\nNice=5\nReadWritePaths=\nReadWritePaths=/x\n")
+
+
+def test_a_host_without_systemd_analyze_is_no_problem_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_unit_settings, "run", lambda *_, **__: Finished(127, "", "systemd-analyze is not installed"))
+    assert setting_problems({"Nise": ["1"]}) == []
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed on this machine")
+def test_systemd_itself_is_understood() -> None:
+    settings = {
+        "LimitNOFILES": ["5"],
+        "MemoryHigh": ["1GG"],
+        "Nice": ["5"],
+        "PrivateTmp": ["True"],
+        "ReadWritePaths": ["", "/srv/%i"],
+        "SystemCallFilter": ["@system-service", "~@chown"],
+        "CPUQuota": ["50%"],
+        "Environment": ["A=b 'C=d e'"],
+        "After": ["redis.service"],
+    }
+    problems = [f"{problem.what} {problem.cure}" for problem in setting_problems(settings)]
+    assert [re.findall(r"LimitNOFILES|MemoryHigh|After", problem)[0] for problem in problems] == [
+        "LimitNOFILES",
+        "MemoryHigh",
+        "After",
+    ]
+    assert "Did you mean LimitNOFILE?" in problems[0]

@@ -152,7 +152,6 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         ),
         *inputs.server_name_problems(values["flask_app_server_names"]),
         *edge_problems(values),
-        *inputs.short_secret_problems(variables["flask_app_secrets"]),
         *inputs.value_problems(values),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
         *inputs.notification_problems(values["flask_app_notify_url"]),

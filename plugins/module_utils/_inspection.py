@@ -167,8 +167,10 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
         found.append(Failure("database", f"{engine}, as in {name}", ", ".join(seen.databases)))
     if environment != DEVELOPMENT:
         for package in seen.debuggers:
-            if not {*entries_for(DEBUG_TOOLBAR, package.replace("_", "-"))} & {*question.accepted}:
-                found.append(Failure(f"package {package}", f"not imported in {environment}", "imported"))
+            entries = entries_for(DEBUG_TOOLBAR, package.replace("_", "-"))
+            if not {*entries} & {*question.accepted}:
+                got = f"imported (accept it with flask_app_accepted_findings: {json.dumps(entries[1:])})"
+                found.append(Failure(f"package {package}", f"not imported in {environment}", got))
     return found
 
 

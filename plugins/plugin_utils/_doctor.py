@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR, DEVELOPMENT
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
@@ -144,9 +145,9 @@ def signing_names(values: Mapping[str, Any]) -> list[str]:
 
 
 def secret_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Placeholders, and keys that can be guessed."""
+    """Placeholders, keys that can be guessed, and values too short to be masked."""
     severity = _severity(values)
-    cure = "Put a random value there: openssl rand -hex 32"
+    cure = "Put a random value there: openssl rand -hex 32."
     for variable, given in _app_variables(values).items():
         wanted = secret_values.credentials(given, secret=variable == "flask_app_secrets")
         for name, value in wanted.items():
@@ -162,6 +163,13 @@ def secret_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding("short-key", severity, name, what, cure)
             elif signs and value and (why := secret_values.weakness(value)):
                 yield Finding("weak-key", severity, name, f"{variable}: {name} is easily guessed: {why}.", cure)
+            elif variable == "flask_app_secrets" and secret_values.is_unmaskable(value):
+                what = (
+                    f"{variable}: {name} has no line of {SHORTEST} characters: it is easily guessed, and no message"
+                    " masks it."
+                )
+                longer = "Make it longer, or move it to flask_app_env if it isn't a secret."
+                yield Finding("short-secret", severity, name, what, longer)
 
 
 def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:

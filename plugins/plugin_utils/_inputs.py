@@ -16,7 +16,6 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
@@ -80,20 +79,6 @@ def secret_problems(secrets: Mapping[str, Any], required: Collection[str], envir
         Problem(
             f"flask_app_secrets has no {', no '.join(missing)}, which flask_app_required_secrets asks for.",
             f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml",
-        )
-    ]
-
-
-def short_secret_problems(secrets: Mapping[str, Any]) -> list[Problem]:
-    """A value as short as this can't be masked in messages without masking half of every message."""
-    short = [name for name, value in secrets.items() if isinstance(value, str) and 0 < len(value) < SHORTEST]
-    if not short:
-        return []
-    return [
-        Problem(
-            f"flask_app_secrets: {', '.join(short)} is shorter than {SHORTEST} characters, easily guessed and too"
-            " short to be masked in a journal.",
-            "Make it longer, or move it to flask_app_env if it is no secret.",
         )
     ]
 

@@ -74,7 +74,8 @@ def test_an_app_as_it_should_be_keeps_the_contract() -> None:
         ({"testing": True}, "app.config TESTING: expected false, got true"),
         ({"databases": ["sqlite"]}, "database: expected postgresql, as in DATABASE_URL, got sqlite"),
         ({"debuggers": ["flask_debugtoolbar"]},
-         "package flask_debugtoolbar: expected not imported in production, got imported"),
+         "package flask_debugtoolbar: expected not imported in production, got imported (accept it with"
+         ' flask_app_accepted_findings: ["debug-toolbar:flask-debugtoolbar"])'),
     ],
 )  # fmt: skip
 def test_each_assertion_fails_by_itself_and_says_what_came(change: dict[str, object], failure: str) -> None:

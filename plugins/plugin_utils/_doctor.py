@@ -29,7 +29,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     Finding,
     accept,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import unit_variables
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import secret_problems, unit_variables
 
 #: What every deploy refuses by itself, accepted or not.
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
@@ -127,17 +127,10 @@ def _severity(values: Mapping[str, Any]) -> str:
 
 def required_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Names that flask_app_required_secrets asks for."""
-    given = _app_variables(values)["flask_app_secrets"]
-    place = f"inventories/{values['flask_app_environment']}/group_vars/flask_app"
-    for name in values["flask_app_required_secrets"]:
-        if given.get(name) in (None, ""):
-            yield Finding(
-                "missing-secret",
-                ERROR,
-                name,
-                f"flask_app_secrets has no {name}, which flask_app_required_secrets asks for.",
-                f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml",
-            )
+    given, required = _app_variables(values)["flask_app_secrets"], values["flask_app_required_secrets"]
+    subject = ", ".join(name for name in required if given.get(name) in (None, ""))
+    for problem in secret_problems(given, required, values["flask_app_environment"]):
+        yield Finding("missing-secret", ERROR, subject, problem.what, problem.cure)
 
 
 def signing_names(values: Mapping[str, Any]) -> list[str]:

@@ -244,7 +244,11 @@ def credentials(values: Mapping[str, Any], secret: bool) -> dict[str, str]:
         values: variables of the process.
         secret: whether they are flask_app_secrets; of flask_app_env only what has the name of one counts.
     """
-    texts = {name: str(value) for name, value in values.items() if type(value) in (str, int, float)}
+    texts = {
+        name: str(value)
+        for name, value in values.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    }
     return {
         name: value
         for name, value in texts.items()

@@ -699,8 +699,25 @@ SAME = [
     ("mongodb://m1.internal,m2.internal/shop", "mongodb+srv://m2.internal,m1.internal/shop"),
     ("amqp://broker.internal/", "amqp://broker.internal:5672//"),
     ("postgresql:///shop?host=db.internal", "postgresql://db.internal/shop"),
-]
+    ("postgresql://db.internal/shop?options=-csearch_path%3Dlive", "postgresql://db.internal/shop?schema=live"),
+    ("postgresql://db.internal/shop?options=-c%20search_path=live,public",
+     "host=db.internal dbname=shop options='-c search_path=live'"),
+    ("postgresql://db.internal/shop?currentSchema=live", "postgresql://db.internal/shop?options=--search_path%3Dlive"),
+    ("postgresql://db.internal/shop", "postgresql://db.internal/shop?options=-csearch_path%3Dpublic"),
+    ("postgresql://db.internal/shop", 'postgresql://db.internal/shop?options=-csearch_path%3D"$user",public'),
+    ("postgresql://db.internal/shop?options=-cstatement_timeout%3D5000", "postgresql://db.internal/shop"),
+]  # fmt: skip
 DIFFERENT = [
+    *((f"postgresql://db.internal/shop?{live}", f"postgresql://db.internal/shop?{test}") for live, test in (
+        ("options=-csearch_path%3Dlive", "options=-csearch_path%3Dtest"),
+        ("options=-c%20search_path%3Dlive", "options=-c%20search_path%3Dtest,live"),
+        ("schema=live", "schema=test"),
+        ("currentSchema=live", "currentSchema=test"),
+        ("search_path=live", "search_path=test"),
+        ("options=--search_path%3Dlive", ""),
+    )),
+    ("host=db.internal dbname=shop options='-c search_path=live'",
+     "host=db.internal dbname=shop options='-c search_path=test'"),
     ("postgresql://db.internal/shop", "postgresql://db.internal/shop_staging"),
     ("postgresql://db1.internal/shop", "postgresql://db2.internal/shop"),
     ("postgresql://db.internal:5432/shop", "postgresql://db.internal:5433/shop"),
@@ -738,6 +755,27 @@ def test_a_database_that_is_named_in_parts_is_found(tmp_path: Path) -> None:
     inventory(tmp_path, "staging", flask_app_env=parts)
     assert one(found({**given, "flask_app_env": parts}, place)) == ("shared-database", ERROR, "DB_HOST")
     assert found({**given, "flask_app_env": {**parts, "DB_NAME": "other"}}, place) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "mine", "other"),
+    [
+        ("DATABASE_SCHEMA", "live", "test"),
+        ("DB_SCHEMA", "live", "public"),
+        ("SHOP_DATABASE_SEARCH_PATH", "live,public", "test,public"),
+        ("PGOPTIONS", "-c search_path=live", "-c search_path=test"),
+    ],
+)
+def test_a_schema_that_a_variable_names_makes_another_database(
+    tmp_path: Path, name: str, mine: str, other: str
+) -> None:
+    for parts in ({}, {"DB_HOST": "db.internal", "DB_NAME": "shop"}):
+        address = SQLITE if parts else "postgresql://db.internal/shop"
+        top = tmp_path / ("parts" if parts else "address")
+        given, place = production(top, address)
+        inventory(top, "staging", database=address, flask_app_env={**parts, name: other})
+        assert found({**given, "flask_app_env": {**parts, name: mine}}, place) == []
+        assert names(found({**given, "flask_app_env": {**parts, name: other}}, place)) == {"shared-database"}
 
 
 def test_what_two_environments_rightly_share_is_no_finding(tmp_path: Path) -> None:
@@ -1002,9 +1040,9 @@ def test_each_error_that_can_be_accepted_names_the_entry_that_accepts_it(tmp_pat
     given["flask_app_env"] = {"FLASK_ENV": "x", "ALLOWED_HOSTS": "*"}
     where = doctor.Place(place, None, opened)
     problems, _ = doctor.for_deploy(given, where)
-    entries = [json.loads(problem.cure.rpartition("flask_app_accepted_findings: ")[2]) for problem in problems]
+    entries = [json.loads(problem.cure.rpartition("flask_app_accepted_findings: ")[2])[0] for problem in problems]
     assert len(problems) >= 5
-    assert doctor.for_deploy({**given, "flask_app_accepted_findings": sum(entries, [])}, where) == ([], [])
+    assert doctor.for_deploy({**given, "flask_app_accepted_findings": entries}, where) == ([], [])
 
 
 # Too short to be masked

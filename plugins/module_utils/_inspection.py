@@ -169,8 +169,8 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
         for package in seen.debuggers:
             entries = entries_for(DEBUG_TOOLBAR, package.replace("_", "-"))
             if not {*entries} & {*question.accepted}:
-                got = f"imported (accept it with flask_app_accepted_findings: {json.dumps(entries[1:])})"
-                found.append(Failure(f"package {package}", f"not imported in {environment}", got))
+                what = f"imported (accept it with flask_app_accepted_findings: {json.dumps(entries[1:])})"
+                found.append(Failure(f"package {package}", f"not imported in {environment}", what))
     return found
 
 

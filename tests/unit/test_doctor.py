@@ -708,16 +708,21 @@ SAME = [
     ("postgresql://db.internal/shop?options=-cstatement_timeout%3D5000", "postgresql://db.internal/shop"),
 ]  # fmt: skip
 DIFFERENT = [
-    *((f"postgresql://db.internal/shop?{live}", f"postgresql://db.internal/shop?{test}") for live, test in (
-        ("options=-csearch_path%3Dlive", "options=-csearch_path%3Dtest"),
-        ("options=-c%20search_path%3Dlive", "options=-c%20search_path%3Dtest,live"),
-        ("schema=live", "schema=test"),
-        ("currentSchema=live", "currentSchema=test"),
-        ("search_path=live", "search_path=test"),
-        ("options=--search_path%3Dlive", ""),
-    )),
-    ("host=db.internal dbname=shop options='-c search_path=live'",
-     "host=db.internal dbname=shop options='-c search_path=test'"),
+    *(
+        (f"postgresql://db.internal/shop?{live}", f"postgresql://db.internal/shop?{test}")
+        for live, test in (
+            ("options=-csearch_path%3Dlive", "options=-csearch_path%3Dtest"),
+            ("options=-c%20search_path%3Dlive", "options=-c%20search_path%3Dtest,live"),
+            ("schema=live", "schema=test"),
+            ("currentSchema=live", "currentSchema=test"),
+            ("search_path=live", "search_path=test"),
+            ("options=--search_path%3Dlive", ""),
+        )
+    ),
+    (
+        "host=db.internal dbname=shop options='-c search_path=live'",
+        "host=db.internal dbname=shop options='-c search_path=test'",
+    ),
     ("postgresql://db.internal/shop", "postgresql://db.internal/shop_staging"),
     ("postgresql://db1.internal/shop", "postgresql://db2.internal/shop"),
     ("postgresql://db.internal:5432/shop", "postgresql://db.internal:5433/shop"),

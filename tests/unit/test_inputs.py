@@ -629,33 +629,37 @@ def test_values_travel_as_one_opaque_text() -> None:
 # All of it at once
 
 
-def action(known: dict[str, Any]) -> Any:
-    """Make the preflight as Ansible does, for a host that has no problem."""
-    made = preflight.ActionModule(
-        task=SimpleNamespace(args={}, check_mode=False, async_val=0, action="preflight"),
-        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
-        play_context=None,
-        loader=DataLoader(),
-        templar=Templar(loader=DataLoader(), variables=known),
-    )
-    made._ask_host = lambda values, known, lock: ({}, [Problem("the disk is full.", "Make room.")])
-    return made
+Refusal = Callable[..., str]
 
 
-def refusal(app: Path, **given: Any) -> str:
-    """Return what a deploy of an app is refused for, with the role's defaults."""
+@pytest.fixture
+def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    """Return what a deploy of an app is refused for, with the role's defaults, to a host whose disk is full."""
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    known = {
-        **{name: trust_as_template(value) if isinstance(value, str) else value for name, value in defaults.items()},
-        "role_path": str(ROLE),
-        "inventory_dir": str(app / "nowhere"),
-        "inventory_hostname": "app1",
-        "flask_app_source_directory": str(app),
-        **{name: value for name, value in given.items() if value is not None},
-    }
-    result = action(known).run(task_vars=known)
-    assert result["failed"]
-    return str(result["msg"])
+    host: tuple[dict[str, Any], list[Problem]] = {}, [Problem("the disk is full.", "Make room.")]
+    monkeypatch.setattr(preflight.ActionModule, "_ask_host", lambda *_, lock: host)
+
+    def refused(**given: Any) -> str:
+        known = {
+            **{name: trust_as_template(value) if isinstance(value, str) else value for name, value in defaults.items()},
+            "role_path": str(ROLE),
+            "inventory_dir": str(app / "nowhere"),
+            "inventory_hostname": "app1",
+            "flask_app_source_directory": str(app),
+            **{name: value for name, value in given.items() if value is not None},
+        }
+        action = preflight.ActionModule(
+            task=SimpleNamespace(args={}, check_mode=False, async_val=0, action="preflight"),
+            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
+            play_context=None,
+            loader=DataLoader(),
+            templar=Templar(loader=DataLoader(), variables=known),
+        )
+        result = action.run(task_vars=known)
+        assert result["failed"]
+        return str(result["msg"])
+
+    return refused
 
 
 NAMED = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_app_server_names": ["shop.example.org"]}
@@ -665,22 +669,22 @@ def numbered(text: str) -> int:
     return len(re.findall(r"^[0-9]+\. ", text, re.MULTILINE))
 
 
-def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Path) -> None:
+def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Path, refusal: Refusal) -> None:
     (app / "config.py").write_text('API_TOKEN = "hunter2-9"\n')
-    text = refusal(app, **NAMED)
+    text = refusal(**NAMED)
     assert "SECRET_KEY" in text
     assert "DATABASE_URL" in text
     assert "the disk is full." in text
     assert text.count("flask_app_secrets has no ") == 1
 
 
-def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(app: Path) -> None:
+def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal: Refusal) -> None:
     held = {
         "SECRET_KEY": trust_as_template("{{ vault_a }}"),
         "DATABASE_URL": trust_as_template("{{ vault_b }}"),
         "DOOR_PIN": "4711",
     }
-    text = refusal(app, **NAMED, flask_app_secrets=held, flask_app_keep_releases=0)
+    text = refusal(**NAMED, flask_app_secrets=held, flask_app_keep_releases=0)
     assert ("vault_a is undefined" in text, "vault_b is undefined" in text) == (True, True)
     assert "short-secret:DOOR_PIN" in text
     assert "flask_app_keep_releases is 0" in text
@@ -689,8 +693,8 @@ def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(app: Pa
     assert numbered(text) == 4
 
 
-def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_too(app: Path) -> None:
-    text = refusal(app, **NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
+def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_too(refusal: Refusal) -> None:
+    text = refusal(**NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
     assert "vault_all is undefined" in text
     assert numbered(text) == 3
 
@@ -707,10 +711,10 @@ def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_to
     ],
 )
 def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
-    app: Path, given: dict[str, Any], name: str
+    refusal: Refusal, given: dict[str, Any], name: str
 ) -> None:
     secrets = {"SECRET_KEY": "Zk3vQ9rTx7LwB2mYc8NdE5pHs1GfJa6U", "DATABASE_URL": "sqlite:////x", "DOOR_PIN": "4711"}
-    text = refusal(app, **{**NAMED, "flask_app_secrets": secrets, "flask_app_keep_releases": 0, **given})
+    text = refusal(**{**NAMED, "flask_app_secrets": secrets, "flask_app_keep_releases": 0, **given})
     assert name in text
     assert "flask_app_keep_releases is 0" in text
     assert "short-secret:DOOR_PIN" in text

@@ -48,10 +48,18 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["flask_app_secrets has no DATABASE_URL", "ansible-vault edit", 'flask_app_required_secrets: ["SECRET_KEY"]'],
     ),
     "undefined vault variables, and all else": (
-        {"flask_app_secrets": {"SECRET_KEY": "{{ vault_flask_app_secret_key }}", "DOOR_PIN": "4711"},
-         "flask_app_keep_releases": 0, "flask_app_free_space_mb": 999_999_999},
-        ["vault_flask_app_secret_key is undefined", "script/secrets staging", "flask_app_keep_releases is 0",
-         "short-secret:DOOR_PIN", "flask_app_free_space_mb"],
+        {
+            "flask_app_secrets": {"SECRET_KEY": "{{ vault_flask_app_secret_key }}", "DOOR_PIN": "4711"},
+            "flask_app_keep_releases": 0,
+            "flask_app_free_space_mb": 999_999_999,
+        },
+        [
+            "vault_flask_app_secret_key is undefined",
+            "script/secrets staging",
+            "flask_app_keep_releases is 0",
+            "short-secret:DOOR_PIN",
+            "flask_app_free_space_mb",
+        ],
     ),
     "a misspelt variable": (
         {"flask_app_gunicorn_worker": 3},
@@ -105,7 +113,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_python": "/usr/local/bin/old-python"},
         ["Python 3.9.2, which is too old", "flask_app_python"],
     ),
-}  # fmt: skip
+}
 #: What is wrong with a source -> the variant that has it, and what the message must name.
 SOURCES = {
     "no lock": ("no_lock", ["flask_app_requirements is requirements.txt", "is not there", "uv pip compile"]),

@@ -22,6 +22,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fi
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_literals import is_database
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import Spot
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
     UNREADABLE,
@@ -298,19 +300,13 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         names = list_files(top)
     except GreenlightError:  # the inputs' own check tells
         return
-    keys, flags = source.survey(top, names, signing_names(values))
-    for path in dict.fromkeys(spot.path for spot in keys):
-        spots = sorted({(spot.line, spot.setting) for spot in keys if spot.path == path})
-        where = ", ".join(f"{path}:{line}" for line, _ in spots)
-        settings = " and ".join(dict.fromkeys(name for _, name in spots))
-        what = f"the source has a literal {settings} ({where}): who reads the code can sign cookies."
-        cure = 'Read it without a fallback, as in os.environ["SECRET_KEY"].'
-        yield Finding("fallback-key", _severity(values), path, what, cure)
+    seen = source.survey(top, names, signing_names(values))
+    yield from _literal_findings(values, seen)
     if not _outside_development(values):
         return
     # A class for production that says True has the last word over a base class.
-    good = {spot.setting for spot in flags if spot.value}
-    for spot in flags:
+    good = {spot.setting for spot in seen.flags if spot.value}
+    for spot in seen.flags:
         if not spot.value and spot.setting not in good:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
@@ -321,6 +317,42 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
+
+
+def _literal_findings(values: Mapping[str, Any], seen: source.Survey) -> Iterator[Finding]:
+    """Keys, passwords and tokens in the source: a warning where the process proves, or must have, the given one."""
+    kinds = (
+        ("fallback-key", seen.keys, "who reads the code can sign cookies"),
+        ("literal-secret", seen.credentials, "who reads the code knows it"),
+    )
+    for kind, spots, why in kinds:
+        places: dict[tuple[str, str], list[Spot]] = {}
+        for spot in spots:
+            severity = WARNING if _is_given(values, spot) or _is_proved(values, spot) else _severity(values)
+            places.setdefault((spot.path, severity), []).append(spot)
+        for (path, severity), here in places.items():
+            where = ", ".join(f"{path}:{line}" for line in sorted({spot.line for spot in here}))
+            ordered = sorted(here, key=lambda spot: (spot.line, spot.setting))
+            settings = " and ".join(dict.fromkeys(spot.setting for spot in ordered))
+            what = f"the source has a literal {settings} ({where}): {why}."
+            name = next((spot.setting for spot in ordered if spot.setting.isupper()), "SECRET_KEY")
+            cure = f'Read it without a fallback, as in os.environ["{name}"], and give it in flask_app_secrets.'
+            yield Finding(kind, severity, path, what, cure)
+
+
+def _is_given(values: Mapping[str, Any], spot: Spot) -> bool:
+    """Say whether the process has the variable that a literal is a fallback for."""
+    variables = _app_variables(values)
+    if values["flask_app_secrets_as"] == "credentials":  # of these, it only has the path of a file
+        variables.pop("flask_app_secrets")
+    return any(given.get(spot.asked) not in (None, "") for given in variables.values())
+
+
+def _is_proved(values: Mapping[str, Any], spot: Spot) -> bool:
+    """Say whether the workers compare what they use with what they were given: the key, and the database."""
+    given = [str(value) for variables in _app_variables(values).values() for value in variables.values()]
+    proved = spot.setting in ("SECRET_KEY", "secret_key", values["flask_app_secret_key_variable"])
+    return bool(values["flask_app_inspect"] and (proved or (spot.database and any(map(is_database, given)))))
 
 
 def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_se
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_literals import is_database
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import Spot
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_startup import Sources
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
     UNREADABLE,
@@ -302,6 +304,9 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     seen = source.survey(top, names, signing_names(values))
     yield from _literal_findings(values, seen)
+    yield from _startup_findings(
+        values, Sources(top, names, values["flask_app_wsgi"], values["flask_app_gunicorn_settings"])
+    )
     if not _outside_development(values):
         return
     # A class for production that says True has the last word over a base class.
@@ -317,6 +322,41 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
+
+
+def _startup_findings(values: Mapping[str, Any], sources: Sources) -> Iterator[Finding]:
+    """What Gunicorn would meet when it imports the app, and what the app would meet behind Nginx."""
+    wsgi, by_hand = values["flask_app_wsgi"], f"flask --app {shlex.quote(values['flask_app_wsgi'])} run --debug"
+    missing, others = sources.missing()
+    if missing:
+        choice = f", as in flask_app_wsgi: {_yaml(others[0])}" if others else ", as <module>:<name>"
+        cure = f"Set flask_app_wsgi to the app's module and name{choice}."
+        yield Finding("wsgi-app", ERROR, "flask_app_wsgi", f"flask_app_wsgi is {wsgi}, and {missing}.", cure)
+    for server in sources.servers():
+        where = f"{server.path}:{server.line}"
+        if server.at_import:
+            what = f"the source starts a server of its own when it is imported ({where}): Gunicorn never gets to serve."
+            cure = f'Remove that, or put it under if __name__ == "__main__". At home, start it with: {by_hand}'
+            yield Finding("server-at-import", ERROR, server.path, what, cure)
+        elif server.debug and _outside_development(values):
+            what = f"the source starts a server with debug=True where the file is run by hand ({where})."
+            cure = f"Remove debug=True. At home, start it with: {by_hand}"
+            yield Finding("debug-server", WARNING, server.path, what, cure)
+    spots = sources.client_addresses()
+    for path in dict.fromkeys(spot.path for spot in spots):
+        here = [spot for spot in spots if spot.path == path]
+        where = f"{' and '.join(dict.fromkeys(spot.setting for spot in here))} ({path}:{here[0].line})"
+        what = (
+            f"the source reads {where}, and has no ProxyFix: behind Nginx, no client has an address of its own there."
+        )
+        cure = (
+            "Add app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1), of werkzeug.middleware.proxy_fix."
+        )
+        yield Finding("client-address", WARNING, path, what, cure)
+
+
+def _yaml(text: str) -> str:
+    return json.dumps(text) if "(" in text else text
 
 
 def _literal_findings(values: Mapping[str, Any], seen: source.Survey) -> Iterator[Finding]:

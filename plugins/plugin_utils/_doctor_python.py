@@ -35,8 +35,8 @@ _OF_FLASK = {*_CONFIG, "app", "flask", "base", "common", "default", "global", "w
 _STORAGE = {"access_key", "access_key_id", "endpoint", "endpoint_url", "bucket", "region", "region_name"}
 _Node = TypeVar("_Node", bound=ast.AST)
 #: Names of a Flask app, beside those that a call of Flask or of a factory was given to.
-_APP = re.compile(r"(.*_)?(app|application|flask|server)")
-_FACTORY = re.compile(r"Flask|\w*(create|make|build|get|init)_?\w*app(lication)?", re.IGNORECASE)
+APP = re.compile(r"(.*_)?(app|application|flask|server)")
+FACTORY = re.compile(r"Flask|\w*(create|make|build|get|init)_?\w*app(lication)?", re.IGNORECASE)
 #: Arguments that explain another.
 _PROSE = {"help", "description", "example", "examples", "title", "metavar", "doc", "summary", "placeholder", "label"}
 #: Calls that take a password and send it to a service.
@@ -83,13 +83,7 @@ class Reader(ast.NodeVisitor):
         self.credentials: list[Spot] = []
         self.flags: list[Spot] = []
         self.constants: dict[str, ast.expr] = dict(_constants(module.body))
-        self.apps = {
-            target.id
-            for node in ast.walk(module)
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-            for target in node.targets
-            if isinstance(target, ast.Name) and _FACTORY.fullmatch(_name_of(node.value.func))
-        }
+        self.apps = apps_of(module)
         #: Whether what is read stands in a class of settings, whose attributes are settings.
         self._settings = False
         #: The variable that what is read is a fallback for.
@@ -98,7 +92,7 @@ class Reader(ast.NodeVisitor):
     # What only developers run
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        names_only = any(_name_of(base).endswith(("Enum", "Flag")) for base in node.bases)
+        names_only = any(name_of(base).endswith(("Enum", "Flag")) for base in node.bases)
         if not names_only and not for_developers(node.name):
             before, self._settings = self._settings, _STORAGE.isdisjoint(name for name, _ in _constants(node.body))
             self.generic_visit(node)
@@ -119,7 +113,7 @@ class Reader(ast.NodeVisitor):
         self._settings, self.constants = before
 
     def visit_If(self, node: ast.If) -> None:
-        known = _only_developers(node.test)
+        known = only_developers(node.test)
         self.visit(node.test)
         if known is not True:
             self._visit_all(node.body)
@@ -158,12 +152,12 @@ class Reader(ast.NodeVisitor):
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
             self._given(self._setting(target), node.value, node.lineno)
-        if not (any(for_developers(_name_of(target)) for target in node.targets) and _is_mapping(node.value)):
+        if not (any(for_developers(name_of(target)) for target in node.targets) and _is_mapping(node.value)):
             self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self._given(self._setting(node.target), node.value, node.lineno)
-        if not (for_developers(_name_of(node.target)) and _is_mapping(node.value)):
+        if not (for_developers(name_of(node.target)) and _is_mapping(node.value)):
             self.generic_visit(node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
@@ -179,7 +173,7 @@ class Reader(ast.NodeVisitor):
                 self.visit(value)
 
     def visit_Call(self, node: ast.Call) -> None:
-        function, arguments = _name_of(node.func), node.args
+        function, arguments = name_of(node.func), node.args
         given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
         mine = given if _takes_settings(node.func) else {name: each for name, each in given.items() if name.isupper()}
         if _takes_settings(node.func) or not _is_prose(mine.values()):
@@ -267,11 +261,11 @@ class Reader(ast.NodeVisitor):
 
     def _setting(self, target: ast.expr) -> str:
         """Return the setting that an assignment gives a value to, or nothing where it's only a variable's name."""
-        name = _name_of(target)
+        name = name_of(target)
         if name.isupper() or (isinstance(target, ast.Name) and self._settings):
             return name
-        owner = _name_of(target.value) if isinstance(target, ast.Attribute) else ""
-        return name if owner in self.apps or _APP.fullmatch(owner) else ""
+        owner = name_of(target.value) if isinstance(target, ast.Attribute) else ""
+        return name if owner in self.apps or APP.fullmatch(owner) else ""
 
     def _given(self, name: str, value: ast.expr | None, line: int) -> None:
         if value is None:
@@ -339,10 +333,21 @@ def _returned(call: ast.Call) -> list[ast.expr]:
     if isinstance(call.func, ast.Attribute) and call.func.attr in _METHODS:
         return [call.func.value]
     function = ast.unparse(call.func)
-    if _name_of(call.func) in _SAME or function in ("str", "bytes"):
+    if name_of(call.func) in _SAME or function in ("str", "bytes"):
         return [*call.args[:1], *_given_defaults(call)]
     asks = _ENVIRONMENT.match(function) and call.args and re.fullmatch(r"[A-Z][A-Z0-9_]*", _text(call.args[0]) or "")
     return _defaults(call) if asks else []
+
+
+def makes_an_app(value: ast.expr) -> bool:
+    """Say whether an expression is a call of Flask, or of a factory by its name."""
+    return isinstance(value, ast.Call) and bool(FACTORY.fullmatch(name_of(value.func)))
+
+
+def apps_of(module: ast.Module) -> set[str]:
+    """Return the names of the apps that a module makes."""
+    made = (node for node in ast.walk(module) if isinstance(node, ast.Assign) and makes_an_app(node.value))
+    return {target.id for node in made for target in node.targets if isinstance(target, ast.Name)}
 
 
 def _asked(value: ast.AST) -> str:
@@ -370,20 +375,20 @@ def _constants(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
                 yield target.id, value
 
 
-def _only_developers(test: ast.expr) -> bool | None:
+def only_developers(test: ast.expr) -> bool | None:
     """Say for whom an ``if`` is: True if its body, False if its ``else`` is for developers only, None if neither."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        known = _only_developers(test.operand)
+        known = only_developers(test.operand)
         return None if known is None else not known
     if isinstance(test, ast.BoolOp):
-        parts = list(map(_only_developers, test.values))
+        parts = list(map(only_developers, test.values))
         sure = isinstance(test.op, ast.And)  # one part is enough for the body of an "and", and for the else of an "or"
         return sure if sure in parts else None if None in parts else not sure
     if isinstance(test, ast.Compare):
         return _compared(test)
-    name = _name_of(test)
+    name = name_of(test)
     if isinstance(test, ast.Call):
-        name = " ".join([_name_of(test.func), *(_text(each) or "" for each in test.args[:1])])
+        name = " ".join([name_of(test.func), *(_text(each) or "" for each in test.args[:1])])
     return _meant(name)
 
 
@@ -407,7 +412,7 @@ def _compared(test: ast.Compare) -> bool | None:
             return same
         if {*_PRODUCTION, "live"} & set(texts):
             return not same
-        known = _only_developers(other)
+        known = only_developers(other)
         if known is not None and (set(texts) <= _TRUE or set(texts) <= _FALSE):
             return known == (same == (set(texts) <= _TRUE))
     return None
@@ -419,17 +424,17 @@ def _reached(nodes: Sequence[_Node]) -> Iterator[_Node]:
         yield node
         if not isinstance(node, ast.If) or node.orelse or not isinstance(node.body[-1], (ast.Raise, ast.Return)):
             continue
-        if _only_developers(node.test) is False:
+        if only_developers(node.test) is False:
             return
 
 
 def _is_other(test: ast.expr) -> bool:
     """Say whether an ``elif`` asks for an environment that is neither of developers nor production."""
-    return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq) and _only_developers(test) is None
+    return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq) and only_developers(test) is None
 
 
 def _branches(node: ast.IfExp) -> list[ast.expr]:
-    known = _only_developers(node.test)
+    known = only_developers(node.test)
     return [*([node.body] if known is not True else []), *([node.orelse] if known is not False else [])]
 
 
@@ -450,7 +455,7 @@ def _text(node: ast.expr | None) -> str | None:
     return None
 
 
-def _name_of(target: ast.expr) -> str:
+def name_of(target: ast.expr) -> str:
     """Return what ``SECRET_KEY``, ``app.secret_key`` and ``app.config["SECRET_KEY"]`` name."""
     if isinstance(target, ast.Name):
         return target.id
@@ -484,7 +489,7 @@ def _defaults(call: ast.Call) -> list[ast.expr]:
 def _is_mapping(value: ast.expr | None) -> bool:
     """Say whether a value holds settings: a dict, or a call that makes something of keywords."""
     if isinstance(value, ast.Call):
-        return bool(value.keywords) and not _ASKING.search(_name_of(value.func).lower())
+        return bool(value.keywords) and not _ASKING.search(name_of(value.func).lower())
     return isinstance(value, ast.Dict)
 
 
@@ -496,9 +501,9 @@ def _is_prose(values: Collection[ast.expr]) -> bool:
 
 def _takes_settings(function: ast.expr) -> bool:
     """Say whether the keywords of a call are an app's settings: of ``app.config.update``, ``dict``, ``Settings``."""
-    name = _name_of(function)
+    name = name_of(function)
     if isinstance(function, ast.Attribute) and name == "update":
-        name = _name_of(function.value)
+        name = name_of(function.value)
     return name in ("from_mapping", "dict", "environ") or bool(words(name) & _CONFIG and words(name) <= _OF_FLASK)
 
 

@@ -794,6 +794,177 @@ def test_a_debug_toolbar_that_is_not_installed_is_no_finding(tmp_path: Path, loc
     assert found(app(tmp_path, {lock: text}, flask_app_requirements=lock)) == []
 
 
+# How it starts
+
+
+MAIN_GUARD = 'if __name__ == "__main__":\n    '
+
+
+def at_start(top: Path, text: str, wsgi: str = "wsgi:app", **files: str) -> list[Finding]:
+    """Return what is found in an app whose wsgi.py ends with ``text``."""
+    begin = "import os\nfrom flask import Flask\napp = Flask(__name__)\n"
+    others = {f"{name}.py": content for name, content in files.items()}
+    return found(app(top, {"wsgi.py": begin + text + "\n", **others}, flask_app_wsgi=wsgi))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app.run()",
+        "app.run(debug=True)",
+        "if True:\n    app.run(host='0.0.0.0')",
+        "try:\n    app.run()\nfinally:\n    pass",
+        MAIN_GUARD + "pass\nelse:\n    app.run()",
+        "def main():\n    app.run()\nmain()",
+        "shop = create_app()\nshop.run()",
+        "create_app().run()",
+        "socketio.run(app)",
+        "from waitress import serve\nserve(app, port=80)",
+        "werkzeug.serving.run_simple('localhost', 80, app)",
+        "gevent.pywsgi.WSGIServer(('', 80), app).serve_forever()",
+    ],
+)
+def test_a_server_that_starts_at_import_is_an_error(tmp_path: Path, text: str) -> None:
+    findings = at_start(tmp_path, text)
+    assert one(findings) == ("server-at-import", ERROR, "wsgi.py")
+    assert "flask --app wsgi:app run --debug" in findings[0].cure
+
+
+def test_a_server_that_an_imported_module_starts_is_an_error(tmp_path: Path) -> None:
+    shop = {
+        "shop/__init__": "from .views import pages",
+        "shop/views": "from shop import site",
+        "shop/site": "app.run()",
+    }
+    assert one(at_start(tmp_path, "from shop import app as _", **shop)) == ("server-at-import", ERROR, "shop/site.py")
+    assert at_start(tmp_path, "", run="from wsgi import app\napp.run()") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MAIN_GUARD + "app.run()",
+        MAIN_GUARD + "app.run(debug=False)",
+        MAIN_GUARD + "app.run(debug=os.environ.get('DEBUG'))",
+        "def main():\n    app.run()",
+        "if app.debug:\n    app.run()",
+        "loop.run()",
+        "subprocess.run(['ls'])",
+        "cli.run()",
+    ],
+)
+def test_a_server_that_does_not_start_at_import_is_no_finding(tmp_path: Path, text: str) -> None:
+    assert at_start(tmp_path, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MAIN_GUARD + "app.run(debug=True)",
+        MAIN_GUARD + "socketio.run(app, debug=True)",
+        "def main():\n    app.run(debug=True)\n" + MAIN_GUARD + "main()",
+    ],
+)
+def test_a_server_with_debug_that_is_started_by_hand_is_a_warning(tmp_path: Path, text: str) -> None:
+    findings = at_start(tmp_path, text)
+    assert one(findings) == ("debug-server", WARNING, "wsgi.py")
+    assert "flask --app wsgi:app run --debug" in findings[0].cure
+    assert one(at_start(tmp_path, "", run="from wsgi import app\napp.run(debug=True)"))[0] == "debug-server"
+
+
+def test_a_server_by_hand_is_no_finding_in_development(tmp_path: Path) -> None:
+    at_start(tmp_path, MAIN_GUARD + "app.run(debug=True)")
+    assert found(values("development", flask_app_source_directory=str(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "cure"),
+    [
+        ({"app.py": "from flask import Flask\napp = Flask(__name__)\n"}, "flask_app_wsgi: app:app"),
+        ({"shop/__init__.py": "def create_app(test_config=None):\n    pass\n"},
+         'flask_app_wsgi: "shop:create_app()"'),
+        ({"app/__init__.py": "def create_app():\n    pass\n", "blog.py": "import app\napp = app.create_app()\n"},
+         "flask_app_wsgi: blog:app"),
+        ({"notes.txt": "app"}, "flask_app_wsgi"),
+    ],
+)  # fmt: skip
+def test_a_wsgi_module_that_is_not_there_is_an_error_with_the_one_that_is(
+    tmp_path: Path, files: dict[str, str], cure: str
+) -> None:
+    given = app(tmp_path, files)
+    (tmp_path / "wsgi.py").unlink()
+    findings = found(given)
+    assert one(findings) == ("wsgi-app", ERROR, "flask_app_wsgi")
+    assert cure in findings[0].cure
+
+
+def test_a_wsgi_object_that_is_not_there_is_an_error_with_the_one_that_is(tmp_path: Path) -> None:
+    findings = found(app(tmp_path, {"wsgi.py": "import shop\napplication = shop.create_app()\n", "shop.py": ""}))
+    assert one(findings) == ("wsgi-app", ERROR, "flask_app_wsgi")
+    assert "flask_app_wsgi: wsgi:application" in findings[0].cure
+
+
+@pytest.mark.parametrize(
+    ("wsgi", "files", "more"),
+    [
+        ("wsgi:app", {"wsgi.py": "from shop import app\n"}, {}),
+        ("wsgi:app", {"wsgi.py": "from shop import *\n"}, {}),
+        ("wsgi:app", {"wsgi.py": "if True:\n    import shop as app\n"}, {}),
+        ("wsgi:app", {"wsgi.py": "for app in ():\n    pass\n"}, {}),
+        ("wsgi:app", {"wsgi.py": "def f():\n    global app\n    app = 1\nf()\n"}, {}),
+        ("wsgi:app", {"wsgi.py": "globals()['app'] = 1\n"}, {}),
+        ("wsgi:app", {"wsgi.py": "not python (\n"}, {}),
+        ("wsgi:create_app()", {"wsgi.py": "def create_app():\n    pass\n"}, {}),
+        ("wsgi", {"wsgi.py": "application = 1\n"}, {}),
+        ("shop.web:app", {"src/shop/web.py": "app = 1\n"}, {}),
+        ("shop.web:app", {"shop/web/__init__.py": "app = 1\n"}, {}),
+        ("elsewhere:app", {}, {"flask_app_gunicorn_settings": {"pythonpath": "lib"}}),
+        ("elsewhere:app", {}, {"flask_app_gunicorn_settings": {"wsgi_app": "wsgi:app"}}),
+    ],
+)
+def test_a_wsgi_object_that_is_there_or_may_be_is_no_finding(
+    tmp_path: Path, wsgi: str, files: dict[str, str], more: dict[str, Any]
+) -> None:
+    assert found(app(tmp_path, files, flask_app_wsgi=wsgi, **more)) == []
+
+
+# Whose address it is
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def ip():\n    return request.remote_addr",
+        "def ip():\n    return flask.request.remote_addr",
+        "def ip(request):\n    return request.environ['REMOTE_ADDR']",
+        "def ip(environ):\n    return environ.get('REMOTE_ADDR')",
+        "from flask_limiter.util import get_remote_address\nlimiter = Limiter(get_remote_address, app=app)",
+        "import flask_limiter.util\nkey = flask_limiter.util.get_remote_address",
+    ],
+)
+def test_an_app_that_asks_for_the_client_without_proxyfix_is_warned(tmp_path: Path, text: str) -> None:
+    findings = at_start(tmp_path, "import views", views=text)
+    assert one(findings) == ("client-address", WARNING, "views.py")
+    assert "ProxyFix" in findings[0].cure
+    fixed = "from werkzeug.middleware.proxy_fix import ProxyFix\napp.wsgi_app = ProxyFix(app.wsgi_app)"
+    assert at_start(tmp_path, fixed, views=text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def ip():\n    return request.access_route[0]",
+        "def ip():\n    return request.headers.get('X-Forwarded-For', request.remote_addr)",
+        "def fix(environ):\n    environ['REMOTE_ADDR'] = environ['HTTP_X_FORWARDED_FOR']",
+        "class Visit(db.Model):\n    remote_addr = db.Column(db.String)",
+        "def last(visit):\n    return visit.remote_addr",
+        "# request.remote_addr",
+    ],
+)
+def test_an_app_that_knows_its_clients_is_no_finding(tmp_path: Path, text: str) -> None:
+    assert at_start(tmp_path, "import views", views=text) == []
+
+
 def test_a_source_that_the_host_fetches_is_no_finding() -> None:
     assert found(values(flask_app_source_directory="", flask_app_source_git_url="https://example.org/x.git")) == []
     assert found(values(flask_app_source_directory="/nowhere/at/all")) == []
@@ -1339,7 +1510,7 @@ app.config.from_prefixed_env()
 if not app.config.get("SECRET_KEY"):
     raise RuntimeError("SECRET_KEY is missing")
 if __name__ == "__main__":
-    app.run(debug=True)
+    app.run()
 """
 DECOUPLE = """
 from decouple import Csv, config

@@ -65,6 +65,10 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_gunicorn_worker": 3},
         ["flask_app_gunicorn_worker is not a variable", "Did you mean flask_app_gunicorn_workers?"],
     ),
+    "an app that is not there": (
+        {"flask_app_wsgi": "missing:app"},
+        ["flask_app_wsgi is missing:app", "flask_app_wsgi: wsgi:app", "wsgi-app:flask_app_wsgi"],
+    ),
     "a variable of the wrong type": (
         {"flask_app_gunicorn_threads": "many"},
         ["flask_app_gunicorn_threads", "Correct the value"],

@@ -48,11 +48,12 @@ class ActionModule(preflight.ActionModule):
         findings: list[Finding] = []
         compared: list[str] = []
         if values:
-            problems += [
-                problem for problem in preflight._controller_problems(values) if not _TWICE.match(problem.what)
-            ]
+            more = self._of_right_ones(preflight._controller_problems(values))
+            problems += [problem for problem in more if not _TWICE.match(problem.what)]
             seen = examine(values, self._place(known), plain(app.get("app_says")))
-            findings, compared = list(seen.findings), seen.compared
+            right = self._of_right_ones([finding.as_problem() for finding in seen.findings])
+            findings = [finding for finding in seen.findings if finding.as_problem() in right]
+            compared = seen.compared
             if app and not app.get("app_says"):
                 findings.append(_unheard(str(app["why"])))
         listed = [_input(problem) for problem in problems] + findings

@@ -7,6 +7,7 @@ It takes no options: it reads the role's variables and holds them against ``meta
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import exe
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
     AS_GIVEN,
     load_spec,
+    plain,
     templated,
     with_types,
 )
@@ -38,6 +40,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _run_id = ""
     #: What the host's part says beside its findings, such as whose lock it took over.
     _warnings: Sequence[object] = ()
+    #: Variables that can't be read, or aren't of their type. Others are checked all the same, to refuse only once.
+    _wrong: frozenset[str] = frozenset()
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -47,11 +51,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         host: dict[str, Any] = {}
         warnings: list[str] = []
         if values:
-            problems += _controller_problems(values)
             more, warnings = for_deploy(values, self._place(known))
-            problems += more
-            host, more = self._ask_host(values, known, lock=not problems)
-            problems += more
+            problems += self._of_right_ones([*_controller_problems(values), *more])
+            if self._wrong <= {"flask_app_secrets"}:  # what is asked of the host needs the others
+                host, more = self._ask_host(values, known, lock=not problems)
+                problems += more
         result.update(changed=False, warnings=[*warnings, *self._warnings])
         if problems:
             app = str(values.get("flask_app_name") or "The app")
@@ -61,23 +65,51 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-        """Return the role's variables in their declared types, or nothing where a type or a required one is wrong."""
+        """Return the role's variables in their declared types, and what is wrong with some of them.
+
+        Each of these has a value that makes no trouble, so that all else can be checked.
+        """
         spec = load_spec(known["role_path"])
         problems = inputs.misspelt(known, spec)
         values: dict[str, Any] = {}
+        unreadable = set()
         for name in spec:
             if name not in known:
                 continue
             try:
                 values[name] = templated(self._templar, known, name)
             except AnsibleError as error:
-                problems.append(_untemplatable(name, error, known))
-        unreadable = {name for name in spec if name in known and name not in values}
+                if name == "flask_app_secrets" and isinstance(known[name], Mapping):
+                    values[name], more = self._readable_secrets(known)
+                    problems.append(more)
+                    continue
+                unreadable.add(name)
+                if not _needs_what_is_not_set(error, spec, known):
+                    problems.append(_untemplatable(name, error, known))
         problems += [problem for name, value in values.items() for problem in _form_problems(name, value, spec[name])]
-        validated = ArgumentSpecValidator({name: option for name, option in spec.items() if name not in unreadable})
-        outcome = validated.validate(values)
+        checked = {name: option for name, option in spec.items() if name not in unreadable}
+        outcome = ArgumentSpecValidator(checked).validate(values)
         problems += [_type_problem(text) for text in outcome.error_messages]
-        return ({} if outcome.error_messages or unreadable else outcome.validated_parameters), problems
+        wrong = {name for name in checked if outcome.error_messages and not _is_right(name, spec, values)}
+        self._wrong = frozenset({*unreadable, *wrong})
+        right = {name: value for name, value in values.items() if name not in self._wrong}
+        outcome = ArgumentSpecValidator({name: spec[name] for name in checked if name not in wrong}).validate(right)
+        return {**{name: _harmless(spec[name]) for name in self._wrong}, **outcome.validated_parameters}, problems
+
+    def _readable_secrets(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], Problem]:
+        """Return the secrets, each that can't be read as a text without a fault, and why these can't be."""
+        found, reasons = {}, []
+        for name, value in known["flask_app_secrets"].items():
+            try:
+                found[str(name)] = plain(self._templar.template(value))
+            except AnsibleError as error:
+                found[str(name)] = secrets.token_hex()
+                reasons.append(f"{name}, {_reason(error)}")
+        return found, inputs.unreadable_secrets("; ".join(reasons), str(known.get("flask_app_environment", "?")))
+
+    def _of_right_ones(self, problems: list[Problem]) -> list[Problem]:
+        """Leave out what is wrong with variables that have been reported already."""
+        return [problem for problem in problems if self._wrong.isdisjoint(re.findall(r"flask_app_\w+", problem.what))]
 
     def _place(self, known: Mapping[str, Any]) -> Place:
         """Return where the files are that the doctor reads, and what opens those that are encrypted."""
@@ -171,7 +203,6 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
         ),
-        *inputs.short_secret_problems(variables["flask_app_secrets"]),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
         *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),
@@ -190,11 +221,36 @@ def _form_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[Pro
 
 def _untemplatable(name: str, error: AnsibleError, known: Mapping[str, Any]) -> Problem:
     """Tell which variable is undefined; of other errors only the kind, because the text may hold a value."""
-    match = re.search(r"'(\w+)' is undefined", str(error))
-    reason = f"{match.group(1)} is undefined" if match else f"its template fails ({type(error).__name__})"
     if name == "flask_app_secrets":
-        return inputs.unreadable_secrets(reason, str(known.get("flask_app_environment", "<environment>")))
-    return Problem(f"{name} can't be read: {reason}.", "Define it, or correct the template.")
+        return inputs.unreadable_secrets(_reason(error), str(known.get("flask_app_environment", "<environment>")))
+    return Problem(f"{name} can't be read: {_reason(error)}.", "Define it, or correct the template.")
+
+
+def _undefined(error: AnsibleError) -> str:
+    match = re.search(r"'(\w+)' is undefined", str(error))
+    return match.group(1) if match else ""
+
+
+def _reason(error: AnsibleError) -> str:
+    name = _undefined(error)
+    return f"{name} is undefined" if name else f"its template fails ({type(error).__name__})"
+
+
+def _needs_what_is_not_set(error: AnsibleError, spec: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Say whether a template fails only because a required variable isn't set, which is reported by itself."""
+    name = _undefined(error)
+    return name not in known and bool(spec.get(name, {}).get("required"))
+
+
+def _is_right(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    given = {name: values[name]} if name in values else {}
+    return not ArgumentSpecValidator({name: spec[name]}).validate(given).error_messages
+
+
+def _harmless(option: Mapping[str, Any]) -> Any:
+    """Return a value of the right type for a variable that has none."""
+    empty = {"list": [], "dict": {}, "bool": False, "int": 0, "float": 0.0}
+    return option.get("default", empty.get(option.get("type", "str"), ""))
 
 
 def _type_problem(text: str) -> Problem:

@@ -294,7 +294,9 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
     if environment != DEVELOPMENT:
         for package in seen.debuggers:
             if not question.accepts(DEBUG_TOOLBAR, package.replace("_", "-")):
-                found.append(Failure(f"package {package}", f"not imported in {environment}", "imported"))
+                entry = f"{DEBUG_TOOLBAR}:{package.replace('_', '-')}"
+                fix = f"import it in development only, or accept it: flask_app_accepted_findings: [{entry}]"
+                found.append(Failure(f"package {package}", f"not imported in {environment}", "imported", fix))
     return found
 
 

@@ -39,7 +39,11 @@ class Checked:
 
 
 def check_venv(venv: Path, seconds: float = SECONDS) -> Checked:
-    """Compare a venv with what its installer wrote down of each package (RECORD), and with when it was finished."""
+    """Compare a venv with what its installer wrote down of each package (RECORD), and with when it was finished.
+
+    A file that several packages ship is that of the one that was installed last. Which one that was isn't recorded, so
+    any of their digests is right.
+    """
     marker = venv / MARKER
     if not marker.is_file():
         return Checked([f"{marker} is missing: the venv was never finished"])
@@ -48,10 +52,15 @@ def check_venv(venv: Path, seconds: float = SECONDS) -> Checked:
     deadline = time.monotonic() + seconds
     faults = list(_additions(venv, marker.stat().st_mtime))
     packages = [path for site in _sites(venv) for path in sorted(site.glob("*.dist-info"))]
-    for number, package in enumerate(packages):
+    recorded = [_recorded(package) for package in packages]
+    claims: dict[Path, set[tuple[str, str]]] = {}
+    for path, algorithm, expected in (row for rows in recorded for row in rows):
+        claims.setdefault(path, set()).add((algorithm, expected))
+    for number, rows in enumerate(recorded):
         if time.monotonic() > deadline:
             return Checked(faults, f"{len(packages) - number} packages of {venv}, for which there was no time")
-        faults += _changed_files(package)
+        for path in dict.fromkeys(path for path, _, _ in rows):
+            faults += _changes(path, claims.pop(path, set()))
     return Checked(faults)
 
 
@@ -112,17 +121,29 @@ def _additions(venv: Path, finished: float) -> Iterator[str]:
                 yield f"{place} was changed ({', '.join(added) or 'something was removed'})"
 
 
-def _changed_files(package: Path) -> Iterator[str]:
-    """Yield the files of an installed package that are gone or not as its RECORD says."""
+def _recorded(package: Path) -> list[tuple[Path, str, str]]:
+    """Return the files of an installed package, each with algorithm and digest, as its RECORD has them."""
+    rows = []
     for row in csv.reader((read(package / "RECORD") or "").splitlines()):
         name, algorithm, expected = row[0], *(row[1].partition("=")[::2] if row[1:] else ("", ""))
-        if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
-            continue  # the RECORD itself and bytecode have no digest
-        path = Path(os.path.normpath(package.parent / name))
-        try:
-            found = hashlib.new(algorithm, path.read_bytes()).digest()
-        except OSError:
-            yield f"{path} is missing"
-            continue
-        if base64.urlsafe_b64encode(found).decode().rstrip("=") != expected.rstrip("="):
-            yield f"{path} was changed"
+        # The RECORD itself and bytecode have no digest.
+        if algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
+            rows.append((Path(os.path.normpath(package.parent / name)), algorithm, expected.rstrip("=")))
+    return rows
+
+
+def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[str]:
+    """Yield that a file is gone, or is like none of ``digests``; of no digests nothing, for it was checked before."""
+    if not digests:
+        return
+    try:
+        content = path.read_bytes()
+    except OSError:
+        yield f"{path} is missing"
+        return
+    found = {
+        (name, base64.urlsafe_b64encode(hashlib.new(name, content).digest()).decode().rstrip("="))
+        for name in {algorithm for algorithm, _ in digests}
+    }
+    if not found & digests:
+        yield f"{path} was changed"

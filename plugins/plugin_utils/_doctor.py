@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +24,16 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
     UNPROVED_DEBUG,
     UNPROVED_ENVIRONMENT,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_literals import is_database
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import Spot
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_startup import Sources
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
     UNREADABLE,
@@ -36,7 +41,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     Finding,
     accept,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import unit_variables
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import secret_problems, unit_variables
 from ansible_collections.greenlight.flask.plugins.plugin_utils._settings import UNIT_SETTING
 
 #: What every deploy refuses by itself, accepted or not.
@@ -146,17 +151,10 @@ def _severity(values: Mapping[str, Any]) -> str:
 
 def required_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Names that flask_app_required_secrets asks for."""
-    given = _app_variables(values)["flask_app_secrets"]
-    place = f"inventories/{values['flask_app_environment']}/group_vars/flask_app"
-    for name in values["flask_app_required_secrets"]:
-        if given.get(name) in (None, ""):
-            yield Finding(
-                "missing-secret",
-                ERROR,
-                name,
-                f"flask_app_secrets has no {name}, which flask_app_required_secrets asks for.",
-                f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml",
-            )
+    given, required = _app_variables(values)["flask_app_secrets"], values["flask_app_required_secrets"]
+    subject = ", ".join(name for name in required if given.get(name) in (None, ""))
+    for problem in secret_problems(given, required, values["flask_app_environment"]):
+        yield Finding("missing-secret", ERROR, subject, problem.what, problem.cure)
 
 
 def signing_names(values: Mapping[str, Any]) -> list[str]:
@@ -164,9 +162,9 @@ def signing_names(values: Mapping[str, Any]) -> list[str]:
 
 
 def secret_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Placeholders, and keys that can be guessed."""
+    """Placeholders, keys that can be guessed, and values too short to be masked."""
     severity = _severity(values)
-    cure = "Put a random value there: openssl rand -hex 32"
+    cure = "Put a random value there: openssl rand -hex 32."
     for variable, given in _app_variables(values).items():
         wanted = secret_values.credentials(given, secret=variable == "flask_app_secrets")
         for name, value in wanted.items():
@@ -182,6 +180,13 @@ def secret_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding("short-key", severity, name, what, cure)
             elif signs and value and (why := secret_values.weakness(value)):
                 yield Finding("weak-key", severity, name, f"{variable}: {name} is easily guessed: {why}.", cure)
+            elif variable == "flask_app_secrets" and secret_values.is_unmaskable(value):
+                what = (
+                    f"{variable}: {name} has no line of {SHORTEST} characters: it is easily guessed, and no message"
+                    " masks it."
+                )
+                longer = "Make it longer, or move it to flask_app_env if it isn't a secret."
+                yield Finding("short-secret", severity, name, what, longer)
 
 
 def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -314,19 +319,16 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     except GreenlightError:  # the inputs' own check tells
         return
     yield from _gunicorn_file_findings(values, top, names)
-    keys, flags = source.survey(top, names, signing_names(values))
-    for path in dict.fromkeys(spot.path for spot in keys):
-        spots = sorted({(spot.line, spot.setting) for spot in keys if spot.path == path})
-        where = ", ".join(f"{path}:{line}" for line, _ in spots)
-        settings = " and ".join(dict.fromkeys(name for _, name in spots))
-        what = f"the source has a literal {settings} ({where}): who reads the code can sign cookies."
-        cure = 'Read it without a fallback, as in os.environ["SECRET_KEY"].'
-        yield Finding("fallback-key", _severity(values), path, what, cure)
+    seen = source.survey(top, names, signing_names(values))
+    yield from _literal_findings(values, seen)
+    yield from _startup_findings(
+        values, Sources(top, names, values["flask_app_wsgi"], values["flask_app_gunicorn_settings"])
+    )
     if not _outside_development(values):
         return
     # A class for production that says True has the last word over a base class.
-    good = {spot.setting for spot in flags if spot.value}
-    for spot in flags:
+    good = {spot.setting for spot in seen.flags if spot.value}
+    for spot in seen.flags:
         if not spot.value and spot.setting not in good:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
@@ -369,6 +371,77 @@ def _gunicorn_file_findings(values: Mapping[str, Any], top: Path, names: Collect
         what = f"{gunicorn.FILE} in the source sets {', '.join(both)}: the role's own settings win."
         cure = "Use the role's variables for these; hooks and other settings of that file count."
         yield Finding(GUNICORN_FILE, WARNING, gunicorn.FILE, what, cure)
+
+
+def _startup_findings(values: Mapping[str, Any], sources: Sources) -> Iterator[Finding]:
+    """What Gunicorn would meet when it imports the app, and what the app would meet behind Nginx."""
+    wsgi, by_hand = values["flask_app_wsgi"], f"flask --app {shlex.quote(values['flask_app_wsgi'])} run --debug"
+    missing, others = sources.missing()
+    if missing:
+        choice = f", as in flask_app_wsgi: {_yaml(others[0])}" if others else ", as <module>:<name>"
+        cure = f"Set flask_app_wsgi to the app's module and name{choice}."
+        yield Finding("wsgi-app", ERROR, "flask_app_wsgi", f"flask_app_wsgi is {wsgi}, and {missing}.", cure)
+    for server in sources.servers():
+        where = f"{server.path}:{server.line}"
+        if server.at_import:
+            what = f"the source starts a server of its own when it is imported ({where}): Gunicorn never gets to serve."
+            cure = f'Remove that, or put it under if __name__ == "__main__". At home, start it with: {by_hand}'
+            yield Finding("server-at-import", ERROR, server.path, what, cure)
+        elif server.debug and _outside_development(values):
+            what = f"the source starts a server with debug=True where the file is run by hand ({where})."
+            cure = f"Remove debug=True. At home, start it with: {by_hand}"
+            yield Finding("debug-server", WARNING, server.path, what, cure)
+    spots = sources.client_addresses()
+    for path in dict.fromkeys(spot.path for spot in spots):
+        here = [spot for spot in spots if spot.path == path]
+        where = f"{' and '.join(dict.fromkeys(spot.setting for spot in here))} ({path}:{here[0].line})"
+        what = (
+            f"the source reads {where}, and has no ProxyFix: behind Nginx, no client has an address of its own there."
+        )
+        cure = (
+            "Add app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1), of werkzeug.middleware.proxy_fix."
+        )
+        yield Finding("client-address", WARNING, path, what, cure)
+
+
+def _yaml(text: str) -> str:
+    return json.dumps(text) if "(" in text else text
+
+
+def _literal_findings(values: Mapping[str, Any], seen: source.Survey) -> Iterator[Finding]:
+    """Keys, passwords and tokens in the source: a warning where the process proves, or must have, the given one."""
+    kinds = (
+        ("fallback-key", seen.keys, "who reads the code can sign cookies"),
+        ("literal-secret", seen.credentials, "who reads the code knows it"),
+    )
+    for kind, spots, why in kinds:
+        places: dict[tuple[str, str], list[Spot]] = {}
+        for spot in spots:
+            severity = WARNING if _is_given(values, spot) or _is_proved(values, spot) else _severity(values)
+            places.setdefault((spot.path, severity), []).append(spot)
+        for (path, severity), here in places.items():
+            where = ", ".join(f"{path}:{line}" for line in sorted({spot.line for spot in here}))
+            ordered = sorted(here, key=lambda spot: (spot.line, spot.setting))
+            settings = " and ".join(dict.fromkeys(spot.setting for spot in ordered))
+            what = f"the source has a literal {settings} ({where}): {why}."
+            name = next((spot.setting for spot in ordered if spot.setting.isupper()), "SECRET_KEY")
+            cure = f'Read it without a fallback, as in os.environ["{name}"], and give it in flask_app_secrets.'
+            yield Finding(kind, severity, path, what, cure)
+
+
+def _is_given(values: Mapping[str, Any], spot: Spot) -> bool:
+    """Say whether the process has the variable that a literal is a fallback for."""
+    variables = _app_variables(values)
+    if values["flask_app_secrets_as"] == "credentials":  # of these, it only has the path of a file
+        variables.pop("flask_app_secrets")
+    return any(given.get(spot.asked) not in (None, "") for given in variables.values())
+
+
+def _is_proved(values: Mapping[str, Any], spot: Spot) -> bool:
+    """Say whether the workers compare what they use with what they were given: the key, and the database."""
+    given = [str(value) for variables in _app_variables(values).values() for value in variables.values()]
+    proved = spot.setting in ("SECRET_KEY", "secret_key", values["flask_app_secret_key_variable"])
+    return bool(values["flask_app_inspect"] and (proved or (spot.database and any(map(is_database, given)))))
 
 
 def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -37,6 +37,12 @@ _USUAL_PORTS = [port for kind, port in _PORTS.items() if kind not in ("redis", "
 _WORDS = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\{[^}]*\}|[^\s';{][^\s;]*)")
 #: By which such words are those of an address.
 _ADDRESS = {"dbname", "server", "driver"}
+#: A schema in PostgreSQL's options, as ``-c search_path=shop`` or ``--search_path=shop``; where none is named.
+_SEARCH_PATH = re.compile(r"search_path\s*=\s*((?:\\.|[^\s\\])+)")
+_SCHEMA = "public"
+_SCHEMA_VARIABLE = re.compile(
+    r"(.*_)?(DB|DATABASE|PG|POSTGRES|POSTGRESQL|SQLALCHEMY)_?(SCHEMA|SEARCH_PATH)|SEARCH_PATH"
+)
 _UUIDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SLUG = re.compile(r"[a-z]+([._-][a-z0-9]+)+")
 
@@ -208,14 +214,17 @@ def is_open(name: str, value: str) -> bool:
 # Databases
 
 
-def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Return by variable the databases that lie on another machine: host and port, and name.
+def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str, str]]]:
+    """Return by variable the databases that lie on another machine: host and port, name, and schema.
 
     One on the machine itself, such as a file of SQLite, is another one on each host. Where no port is told, there is
     a place for each that it may mean.
     """
     given = texts(values)
-    found = {name: [place] for name, value in given.items() if (place := _place(value))}
+    schema = next(filter(None, (_schema_of_variable(name, value) for name, value in sorted(given.items()))), "")
+    found = {
+        name: [(*place[:2], place[2] or schema or _SCHEMA)] for name, value in given.items() if (place := _place(value))
+    }
     for name, host in given.items():  # DB_HOST and DB_NAME, PGHOST and PGDATABASE
         prefix = re.fullmatch(r"(.*?)_?HOST", name)
         if not prefix or not prefix[1] or _is_local(host.lower()):
@@ -225,11 +234,32 @@ def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str]
             if database:
                 port = given.get(f"{prefix[1]}_PORT") or given.get(f"{prefix[1]}PORT")
                 ports = [port] if port else _USUAL_PORTS
-                found[name] = [(_with_port(host.lower(), one), database) for one in ports]
+                found[name] = [(_with_port(host.lower(), one), database, schema or _SCHEMA) for one in ports]
     return found
 
 
-def _place(value: str) -> tuple[str, str] | None:
+def _schema_of_variable(name: str, value: str) -> str:
+    """Return the schema that a variable of its own names, as DATABASE_SCHEMA does, or PGOPTIONS of libpq."""
+    if re.fullmatch(r"(.*_)?PGOPTIONS", name):
+        return _schema({"options": value})
+    return _first_schema(value) if _SCHEMA_VARIABLE.fullmatch(name) else ""
+
+
+def _schema(given: Mapping[str, str]) -> str:
+    """Return the schema that an address or libpq's words choose: the first of a search path, where tables are made."""
+    for name, value in given.items():
+        option = _SEARCH_PATH.search(value) if name == "options" else None
+        if option or name.lower().replace("_", "") in ("schema", "currentschema", "searchpath"):
+            return _first_schema(option[1] if option else value)
+    return ""
+
+
+def _first_schema(path: str) -> str:
+    names = [name.strip(" \\\"'") for name in path.split(",")]
+    return next((name.lower() for name in names if name and name != "$user"), "")
+
+
+def _place(value: str) -> tuple[str, str, str] | None:
     if "://" not in value:
         return _place_in_words(value)
     try:
@@ -249,10 +279,10 @@ def _place(value: str) -> tuple[str, str] | None:
     name = name or {"redis": "0", "amqp": "/"}.get(kind, "")
     if not name or any(_is_local(host.rpartition(":")[0].strip("[]")) for host in each):
         return None
-    return ",".join(each), name
+    return ",".join(each), name, _schema({key: given[-1] for key, given in query.items()})
 
 
-def _place_in_words(value: str) -> tuple[str, str] | None:
+def _place_in_words(value: str) -> tuple[str, str, str] | None:
     """Read libpq's own form, ``host=db.internal dbname=shop``, or ODBC's, ``Server=db.internal;Database=shop``."""
     words = _words(value)
     name, port = words.get("dbname"), words.get("port", str(_PORTS["postgresql"]))
@@ -262,7 +292,7 @@ def _place_in_words(value: str) -> tuple[str, str] | None:
         port = words.get("port", str(_PORTS["mssql"]))
     if not name or _is_local(host.partition(":")[0]):
         return None
-    return _with_port(host, port), name
+    return _with_port(host, port), name, _schema(words)
 
 
 def _is_local(host: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read an app's Python for literal keys and cookie flags, without what only developers run."""
+"""Read an app's Python for literal keys, passwords and cookie flags, without what only developers run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
 
 #: Cookie flags that are False only where there is no HTTPS.
 COOKIE_FLAGS = ("SESSION_COOKIE_SECURE", "REMEMBER_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "JWT_COOKIE_SECURE")
@@ -20,6 +22,8 @@ _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 #: Calls that ask for a variable and take a default: os.environ.get, os.getenv, env.str, decouple's config, setdefault.
 _ASKING = re.compile(r"(get|getenv|setdefault|pop|env|config|str|get_env|env_var|getconfig)\Z")
 _ENVIRONMENT = re.compile(r"(\w+\.)?(environ\.get|getenv|config|env(\.\w+)?)\Z")
+#: Of these, what asks for a variable of the process, and not of something else that has names.
+_PROCESS = re.compile(r"(\w+\.)*(environ\.\w+|getenv|config|env(\.\w+)?|get_env|env_var|getconfig)\Z")
 _DEFAULTS = ("default", "fallback", "default_value")
 #: Calls that take a text and return what is as easily known.
 _SAME = {"SecretStr", "SecretBytes", "fromhex", "b64decode", "Field", "field"}
@@ -30,17 +34,34 @@ _OF_FLASK = {*_CONFIG, "app", "flask", "base", "common", "default", "global", "w
 #: Beside them, secret_key is the key of a storage service.
 _STORAGE = {"access_key", "access_key_id", "endpoint", "endpoint_url", "bucket", "region", "region_name"}
 _Node = TypeVar("_Node", bound=ast.AST)
+#: Names of a Flask app, beside those that a call of Flask or of a factory was given to.
+APP = re.compile(r"(.*_)?(app|application|flask|server)")
+FACTORY = re.compile(r"Flask|\w*(create|make|build|get|init)_?\w*app(lication)?", re.IGNORECASE)
+#: Arguments that explain another.
+_PROSE = {"help", "description", "example", "examples", "title", "metavar", "doc", "summary", "placeholder", "label"}
+#: Calls that take a password and send it to a service.
+_CONNECT = {"connect", "create_pool", "Redis", "StrictRedis", "MongoClient"}
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A place in the source: which setting, where, and of a cookie flag whether it may be on."""
+    """A place in the source.
+
+    Args:
+        setting: which setting it is.
+        path, line: where.
+        value: of a cookie flag, whether it may be on.
+        asked: of a literal, the variable of the process that it is for where that one isn't set.
+        database: of an address, whether it is a database's.
+    """
 
     setting: str
     path: str
     line: int
     value: bool = False
+    asked: str = ""
+    database: bool = False
 
 
 def words(name: str) -> set[str]:
@@ -59,36 +80,40 @@ class Reader(ast.NodeVisitor):
         self.path = path
         self.names = {*keys, "secret_key"}
         self.keys: list[Spot] = []
+        self.credentials: list[Spot] = []
         self.flags: list[Spot] = []
-        self.constants: dict[str, ast.expr] = {}
-        for statement in module.body:
-            if isinstance(statement, ast.Assign):
-                pairs = [(target, statement.value) for target in statement.targets]
-            elif isinstance(statement, ast.AnnAssign) and statement.value:
-                pairs = [(statement.target, statement.value)]
-            else:
-                continue
-            for target, value in pairs:
-                if isinstance(target, ast.Name) and isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp)):
-                    self.constants[target.id] = value
+        self.constants: dict[str, ast.expr] = dict(_constants(module.body))
+        self.apps = apps_of(module)
+        #: Whether what is read stands in a class of settings, whose attributes are settings.
+        self._settings = False
+        #: The variable that what is read is a fallback for.
+        self._instead = ""
 
     # What only developers run
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        names_only = any(_name_of(base).endswith(("Enum", "Flag")) for base in node.bases)
+        names_only = any(name_of(base).endswith(("Enum", "Flag")) for base in node.bases)
         if not names_only and not for_developers(node.name):
+            before, self._settings = self._settings, _STORAGE.isdisjoint(name for name, _ in _constants(node.body))
             self.generic_visit(node)
+            self._settings = before
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        if not for_developers(node.name):
-            self.generic_visit(node)
+        self._visit_function(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        if not for_developers(node.name):
-            self.generic_visit(node)
+        self._visit_function(node)
+
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        if for_developers(node.name):
+            return
+        before = self._settings, self.constants
+        self._settings, self.constants = False, {**self.constants, **dict(_constants(node.body))}
+        self.generic_visit(node)
+        self._settings, self.constants = before
 
     def visit_If(self, node: ast.If) -> None:
-        known = _only_developers(node.test)
+        known = only_developers(node.test)
         self.visit(node.test)
         if known is not True:
             self._visit_all(node.body)
@@ -126,17 +151,17 @@ class Reader(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
-            self._given(_name_of(target), node.value, node.lineno)
-        if not (any(for_developers(_name_of(target)) for target in node.targets) and _is_mapping(node.value)):
+            self._given(self._setting(target), node.value, node.lineno)
+        if not (any(for_developers(name_of(target)) for target in node.targets) and _is_mapping(node.value)):
             self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self._given(_name_of(node.target), node.value, node.lineno)
-        if not (for_developers(_name_of(node.target)) and _is_mapping(node.value)):
+        self._given(self._setting(node.target), node.value, node.lineno)
+        if not (for_developers(name_of(node.target)) and _is_mapping(node.value)):
             self.generic_visit(node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        self._given(node.target.id, node.value, node.lineno)
+        self._given(self._setting(node.target), node.value, node.lineno)
         self.generic_visit(node)
 
     def visit_Dict(self, node: ast.Dict) -> None:
@@ -148,7 +173,7 @@ class Reader(ast.NodeVisitor):
                 self.visit(value)
 
     def visit_Call(self, node: ast.Call) -> None:
-        function, arguments = _name_of(node.func), node.args
+        function, arguments = name_of(node.func), node.args
         given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
         mine = given if _takes_settings(node.func) else {name: each for name, each in given.items() if name.isupper()}
         if _takes_settings(node.func) or not _is_prose(mine.values()):
@@ -157,39 +182,75 @@ class Reader(ast.NodeVisitor):
             self._mapping(_items(argument))
         if function in ("setattr", "__setitem__") and len(arguments) > 1:
             self._given(_text(arguments[-2]) or "", arguments[-1], node.lineno)
-        asked = self._named(arguments[0]) if arguments and _ASKING.search(function.lower()) else []
-        if asked and any(map(self._is_key, _defaults(node))):
-            self._found(asked, node.lineno)
+        if function in _CONNECT:
+            self._mapping({f"DB_{name.upper()}": value for name, value in given.items() if name.startswith("passw")})
+        of_process = bool(_PROCESS.fullmatch(ast.unparse(node.func)))
+        asked = self._named(arguments[0], of_process) if arguments and _ASKING.search(function.lower()) else []
+        self._fallback(asked, _defaults(node), node.lineno, of_process=of_process)
         self.visit(node.func)
+        before = self._instead
+        if of_process and arguments:
+            self._instead = _text(self._resolved(arguments[0])) or before
         self._visit_all(arguments)
         for keyword in node.keywords:
-            if not (for_developers(keyword.arg or "") and _is_mapping(keyword.value)):
+            if keyword.arg not in _PROSE and not (for_developers(keyword.arg or "") and _is_mapping(keyword.value)):
                 self.visit(keyword.value)
+        self._instead = before
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, (ast.Constant, ast.JoinedStr)):  # a text by itself explains something
+            self.visit(node.value)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        self._address(node.value if isinstance(node.value, str) else "", node.lineno)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        self._address("".join(map(str, parts)), node.lineno)
+
+    def _address(self, text: str, line: int) -> None:
+        """Note a text that is an address with a password in it."""
+        if literals.has_password(text):
+            name = self._instead or "address with a password"
+            self.credentials.append(
+                Spot(name, self.path, line, asked=self._instead, database=literals.is_database(text))
+            )
 
     # What is taken where the variable isn't set
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         """``os.environ.get("SECRET_KEY") or "literal"``."""
-        if isinstance(node.op, ast.Or) and any(map(self._is_key, node.values[1:])):
-            self._found(self._mentioned(node.values[0]), node.lineno)
-        self.generic_visit(node)
+        asked = self._mentioned(node.values[0]) if isinstance(node.op, ast.Or) else set()
+        self._fallback(asked, node.values[1:], node.lineno)
+        before = self._instead
+        for value in node.values:
+            self.visit(value)
+            self._instead = self._instead or (_asked(value) if isinstance(node.op, ast.Or) else "")
+        self._instead = before
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
         """``os.environ["SECRET_KEY"] if "SECRET_KEY" in os.environ else "literal"``."""
         branches = _branches(node)
         asked = {name for each in branches if not isinstance(each, ast.Constant) for name in self._mentioned(each)}
-        if any(map(self._is_key, branches)):
-            self._found(asked & self._mentioned(node.test), node.lineno)
-        self._visit_all([node.test, *_branches(node)])
+        self._fallback(asked & self._mentioned(node.test), branches, node.lineno)
+        before = self._instead
+        self._instead = before or next(filter(None, map(_asked, branches)), "")
+        self._visit_all([node.test, *branches])
+        self._instead = before
 
     def visit_Try(self, node: ast.Try) -> None:
         """A handler that gives a literal to what the ``try`` reads, or returns one instead."""
         wanted = {_target(each): self._mentioned(each) for each in node.body if self._mentioned(each)}
         for statement in (each for handler in node.handlers for each in _reached(handler.body)):
             asked = wanted.get(_target(statement))
-            if asked and isinstance(statement, (ast.Assign, ast.Return)) and self._is_key(statement.value):
-                self._found(asked, statement.lineno)
-        self.generic_visit(node)
+            if asked and isinstance(statement, (ast.Assign, ast.Return)) and statement.value:
+                self._fallback(asked, [statement.value], statement.lineno)
+        self._visit_all(node.body)
+        before = self._instead
+        self._instead = before or next(filter(None, map(_asked, node.body)), "")
+        self._visit_all(node.handlers)
+        self._instead = before
+        self._visit_all([*node.orelse, *node.finalbody])
 
     def _mapping(self, given: Mapping[str, ast.expr]) -> None:
         if "TESTING" in given:
@@ -198,25 +259,53 @@ class Reader(ast.NodeVisitor):
             if name.isupper() or not _STORAGE & given.keys():
                 self._given(name, value, value.lineno)
 
+    def _setting(self, target: ast.expr) -> str:
+        """Return the setting that an assignment gives a value to, or nothing where it's only a variable's name."""
+        name = name_of(target)
+        if name.isupper() or (isinstance(target, ast.Name) and self._settings):
+            return name
+        owner = name_of(target.value) if isinstance(target, ast.Attribute) else ""
+        return name if owner in self.apps or APP.fullmatch(owner) else ""
+
     def _given(self, name: str, value: ast.expr | None, line: int) -> None:
-        if name in self.names and self._is_key(value) and _text(value) != name:
-            self._found([name], line)
-        if name in COOKIE_FLAGS and value is not None:
+        if value is None:
+            return
+        asked = self._instead or _asked(value)
+        if name in self.names:
+            if self._is_key(value) and _text(value) != name:
+                self._found([name], line, asked)
+        elif literals.is_setting(name.upper()):
+            texts = [_text(self._resolved(each)) for each in (value, *_results(value))]
+            if any(literals.is_password(name.upper(), text) for text in texts if text is not None):
+                self._found([name], line, asked)
+        if name in COOKIE_FLAGS:
             # What isn't literally False is worked out by the app, which then knows where it runs.
             literal = isinstance(value, ast.Constant) and isinstance(value.value, bool)
             self.flags.append(Spot(name, self.path, line, not literal or _constant(value) is True))
 
-    def _found(self, names: Collection[str], line: int) -> None:
-        self.keys += [Spot(name, self.path, line) for name in sorted(names)]
+    def _fallback(self, asked: Collection[str], values: Sequence[ast.expr], line: int, of_process: bool = True) -> None:
+        """Note the variables among ``asked`` that have one of ``values`` where they aren't set."""
+        for name in sorted(asked):
+            texts = [_text(self._resolved(each)) for each in values]
+            is_password = name not in self.names and any(text and literals.is_fallback(text) for text in texts)
+            if is_password or (name in self.names and any(map(self._is_key, values))):
+                self._found([name], line, name if of_process else "")
 
-    def _named(self, node: ast.expr) -> list[str]:
-        name = _text(self._resolved(node))
-        return [name] if name in self.names else []
+    def _found(self, names: Collection[str], line: int, asked: str) -> None:
+        for name in sorted(names):
+            spots = self.keys if name in self.names else self.credentials
+            spots.append(Spot(name, self.path, line, asked=asked))
+
+    def _named(self, node: ast.expr, of_process: bool) -> list[str]:
+        name = _text(self._resolved(node)) or ""
+        return [name] if name in self.names or (of_process and literals.is_setting(name)) else []
 
     def _mentioned(self, node: ast.AST) -> set[str]:
-        """Return which of the keys a piece of code names in its texts."""
-        texts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
-        return {text for text in texts if isinstance(text, str) and text in self.names}
+        """Return which of the keys, and of the process's passwords, a piece of code names in its texts."""
+        texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+        asked = _asked(node)
+        found = {text for text in texts if isinstance(text, str) and text in self.names}
+        return found | {asked} if literals.is_setting(asked) else found
 
     def _resolved(self, node: ast.expr) -> ast.expr:
         return self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
@@ -244,26 +333,62 @@ def _returned(call: ast.Call) -> list[ast.expr]:
     if isinstance(call.func, ast.Attribute) and call.func.attr in _METHODS:
         return [call.func.value]
     function = ast.unparse(call.func)
-    if _name_of(call.func) in _SAME or function in ("str", "bytes"):
+    if name_of(call.func) in _SAME or function in ("str", "bytes"):
         return [*call.args[:1], *_given_defaults(call)]
     asks = _ENVIRONMENT.match(function) and call.args and re.fullmatch(r"[A-Z][A-Z0-9_]*", _text(call.args[0]) or "")
     return _defaults(call) if asks else []
 
 
-def _only_developers(test: ast.expr) -> bool | None:
+def makes_an_app(value: ast.expr) -> bool:
+    """Say whether an expression is a call of Flask, or of a factory by its name."""
+    return isinstance(value, ast.Call) and bool(FACTORY.fullmatch(name_of(value.func)))
+
+
+def apps_of(module: ast.Module) -> set[str]:
+    """Return the names of the apps that a module makes."""
+    made = (node for node in ast.walk(module) if isinstance(node, ast.Assign) and makes_an_app(node.value))
+    return {target.id for node in made for target in node.targets if isinstance(target, ast.Name)}
+
+
+def _asked(value: ast.AST) -> str:
+    """Return the first variable of the process that a piece of code asks for, or nothing."""
+    for part in ast.walk(value):
+        name = None
+        if isinstance(part, ast.Call) and part.args and _PROCESS.fullmatch(ast.unparse(part.func)):
+            name = _text(part.args[0])
+        elif isinstance(part, ast.Subscript) and re.fullmatch(r"(\w+\.)?environ", ast.unparse(part.value)):
+            name = _text(part.slice)
+        if name:
+            return name
+    return ""
+
+
+def _constants(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names that statements give a literal to."""
+    for statement in body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        value = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
+        for target in targets:
+            if isinstance(target, ast.Name) and isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp)):
+                yield target.id, value
+
+
+def only_developers(test: ast.expr) -> bool | None:
     """Say for whom an ``if`` is: True if its body, False if its ``else`` is for developers only, None if neither."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        known = _only_developers(test.operand)
+        known = only_developers(test.operand)
         return None if known is None else not known
     if isinstance(test, ast.BoolOp):
-        parts = list(map(_only_developers, test.values))
+        parts = list(map(only_developers, test.values))
         sure = isinstance(test.op, ast.And)  # one part is enough for the body of an "and", and for the else of an "or"
         return sure if sure in parts else None if None in parts else not sure
     if isinstance(test, ast.Compare):
         return _compared(test)
-    name = _name_of(test)
+    name = name_of(test)
     if isinstance(test, ast.Call):
-        name = " ".join([_name_of(test.func), *(_text(each) or "" for each in test.args[:1])])
+        name = " ".join([name_of(test.func), *(_text(each) or "" for each in test.args[:1])])
     return _meant(name)
 
 
@@ -287,7 +412,7 @@ def _compared(test: ast.Compare) -> bool | None:
             return same
         if {*_PRODUCTION, "live"} & set(texts):
             return not same
-        known = _only_developers(other)
+        known = only_developers(other)
         if known is not None and (set(texts) <= _TRUE or set(texts) <= _FALSE):
             return known == (same == (set(texts) <= _TRUE))
     return None
@@ -299,17 +424,17 @@ def _reached(nodes: Sequence[_Node]) -> Iterator[_Node]:
         yield node
         if not isinstance(node, ast.If) or node.orelse or not isinstance(node.body[-1], (ast.Raise, ast.Return)):
             continue
-        if _only_developers(node.test) is False:
+        if only_developers(node.test) is False:
             return
 
 
 def _is_other(test: ast.expr) -> bool:
     """Say whether an ``elif`` asks for an environment that is neither of developers nor production."""
-    return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq) and _only_developers(test) is None
+    return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq) and only_developers(test) is None
 
 
 def _branches(node: ast.IfExp) -> list[ast.expr]:
-    known = _only_developers(node.test)
+    known = only_developers(node.test)
     return [*([node.body] if known is not True else []), *([node.orelse] if known is not False else [])]
 
 
@@ -330,7 +455,7 @@ def _text(node: ast.expr | None) -> str | None:
     return None
 
 
-def _name_of(target: ast.expr) -> str:
+def name_of(target: ast.expr) -> str:
     """Return what ``SECRET_KEY``, ``app.secret_key`` and ``app.config["SECRET_KEY"]`` name."""
     if isinstance(target, ast.Name):
         return target.id
@@ -364,7 +489,7 @@ def _defaults(call: ast.Call) -> list[ast.expr]:
 def _is_mapping(value: ast.expr | None) -> bool:
     """Say whether a value holds settings: a dict, or a call that makes something of keywords."""
     if isinstance(value, ast.Call):
-        return bool(value.keywords) and not _ASKING.search(_name_of(value.func).lower())
+        return bool(value.keywords) and not _ASKING.search(name_of(value.func).lower())
     return isinstance(value, ast.Dict)
 
 
@@ -376,25 +501,34 @@ def _is_prose(values: Collection[ast.expr]) -> bool:
 
 def _takes_settings(function: ast.expr) -> bool:
     """Say whether the keywords of a call are an app's settings: of ``app.config.update``, ``dict``, ``Settings``."""
-    name = _name_of(function)
+    name = name_of(function)
     if isinstance(function, ast.Attribute) and name == "update":
-        name = _name_of(function.value)
+        name = name_of(function.value)
     return name in ("from_mapping", "dict", "environ") or bool(words(name) & _CONFIG and words(name) <= _OF_FLASK)
 
 
-def by_line(path: str, text: str, keys: Collection[str]) -> tuple[list[Spot], list[Spot]]:
-    """Look at single lines, where the file as a whole can't be read."""
-    key = "|".join(map(re.escape, {*keys, "secret_key"}))
+def by_line(path: str, text: str, keys: Collection[str]) -> tuple[list[Spot], list[Spot], list[Spot]]:
+    """Look at single lines, where the file as a whole can't be read: for keys, passwords and cookie flags."""
+    name = r"[A-Z][A-Z0-9_]*|(?<=\.)secret_key"
     literal = r"""[bru]?("[^"]+"|'[^']+')"""
-    given = re.compile(rf"""\s*[\w.]*(\[["'])?\b({key})(["']\])?\s*(:\s*\w+\s*)?=\s*{literal}\s*(\#.*)?""")
-    asked = re.compile(rf"""[^#]*\b(get|getenv)\(\s*["']({key})["']\s*,\s*{literal}\s*\).*""")
+    given = re.compile(rf"""\s*[\w.]*(\[["'])?(?<!\w)({name})(["']\])?\s*(:\s*\w+\s*)?=\s*{literal}\s*(\#.*)?""")
+    asked = re.compile(rf"""[^#]*\b(get|getenv)\(\s*["']({name})["']\s*,\s*{literal}\s*\).*""")
     flag = re.compile(rf"""\s*[\w.]*(\[["'])?\b({"|".join(COOKIE_FLAGS)})(["']\])?\s*=\s*(True|False)\b.*""")
-    found, flags = [], []
+    found, credentials, flags = [], [], []
     for number, line in enumerate(text.splitlines(), start=1):
-        match = given.fullmatch(line) or asked.fullmatch(line)
-        if match:
-            found.append(Spot(match[2], path, number))
+        plain, fallback = given.fullmatch(line), asked.fullmatch(line)
+        match = plain or fallback
+        variable = fallback[2] if fallback else ""
+        if match and match[2] in {*keys, "secret_key"}:
+            found.append(Spot(match[2], path, number, asked=variable))
+        elif (plain and literals.is_password(plain[2], plain[5][1:-1])) or (fallback and literals.is_setting(variable)):
+            credentials.append(Spot((plain or fallback or line)[2], path, number, asked=variable))
+        credentials += [
+            Spot("address with a password", path, number, asked=variable, database=literals.is_database(each))
+            for each in re.findall(r"""["']([^"'\s]+://[^"'\s]+)["']""", line.partition("#")[0])
+            if literals.has_password(each)
+        ]
         match = flag.fullmatch(line)
         if match:
             flags.append(Spot(match[2], path, number, match[4] == "True"))
-    return found, flags
+    return found, credentials, flags

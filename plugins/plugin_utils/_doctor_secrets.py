@@ -11,6 +11,8 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
+
 #: What OWASP ASVS 5.0 asks for in 11.2.3. Flask advises twice that: ``python -c 'import secrets;
 #: print(secrets.token_hex())'`` (https://flask.palletsprojects.com/en/stable/config/#SECRET_KEY).
 KEY_BITS = 128
@@ -159,6 +161,11 @@ def is_short(key: str) -> bool:
     return len(key) * math.log2(alphabet) < KEY_BITS
 
 
+def is_unmaskable(value: str) -> bool:
+    """Say whether no line of a value is long enough to be masked in a message."""
+    return bool(value) and max((len(line.strip()) for line in value.splitlines()), default=0) < SHORTEST
+
+
 def weakness(key: str) -> str:
     """Tell in a few words why a key that signs is easily guessed, or return nothing."""
     text = key.lower()
@@ -237,8 +244,13 @@ def credentials(values: Mapping[str, Any], secret: bool) -> dict[str, str]:
         values: variables of the process.
         secret: whether they are flask_app_secrets; of flask_app_env only what has the name of one counts.
     """
+    texts = {
+        name: str(value)
+        for name, value in values.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    }
     return {
         name: value
-        for name, value in values.items()
-        if isinstance(value, str) and (not is_public(name) if secret else is_credential(name) or password_in(value))
+        for name, value in texts.items()
+        if (not is_public(name) if secret else is_credential(name) or password_in(value))
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong in an app's source: keys that signed it into git, cookie flags, packages for debugging."""
+"""What is wrong in an app's source: keys and passwords in git, cookie flags, packages for debugging."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import ast
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
     COOKIE_FLAGS,
     Reader,
@@ -40,57 +42,69 @@ def python_files(names: Collection[str]) -> list[str]:
     ]
 
 
-def survey(top: Path, names: Collection[str], keys: Collection[str]) -> tuple[list[Spot], list[Spot]]:
+@dataclass
+class Survey:
+    """What a source has: keys that sign, passwords and tokens, each literal; and cookie flags."""
+
+    keys: list[Spot] = field(default_factory=list)
+    credentials: list[Spot] = field(default_factory=list)
+    flags: list[Spot] = field(default_factory=list)
+
+
+def survey(top: Path, names: Collection[str], keys: Collection[str]) -> Survey:
     """Read the source once.
 
     Args:
         top: its directory.
         names: the files that git would take.
         keys: names of the settings that hold a key which signs.
-
-    Returns:
-        Where a key has a literal value or fallback, and where a cookie flag is literally True or False.
     """
-    wanted = re.compile("|".join(map(re.escape, {*keys, *COOKIE_FLAGS, "secret_key"})))
-    found: list[Spot] = []
-    flags: list[Spot] = []
+    parts = "|".join(map(re.escape, {*keys, *COOKIE_FLAGS}))
+    wanted = re.compile(rf"{parts}|secret_key|://|_(TOKEN|SECRET|PASS|PWD|API_KEY|ACCESS_KEY)|passw", re.IGNORECASE)
+    found = Survey()
     for name in python_files(names):
-        path = top / name
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _BYTES:
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_file(top / name)
         if not wanted.search(text):
             continue
         try:
             module = ast.parse(text)
             reader = Reader(name, keys, module)
             reader.visit(module)
-            spots, more = reader.keys, reader.flags
+            of_file = reader.keys, reader.credentials, reader.flags
         except (SyntaxError, ValueError, RecursionError):  # written for a newer Python than the controller's
-            spots, more = by_line(name, text, keys)
-        found += spots
-        flags += more
+            of_file = by_line(name, text, keys)
+        for every, spots in zip((found.keys, found.credentials, found.flags), of_file, strict=True):
+            every.extend(spots)
     for name in names:
         stem = PurePosixPath(name).stem
         if _SETTINGS_FILE.search(name) and not _ELSEWHERE.search(name) and not for_developers(stem):
-            found += _in_settings(top, name, keys)
-    return found, flags
+            for spot in _in_settings(top, name, keys):
+                (found.keys if spot.setting in keys else found.credentials).append(spot)
+    return found
+
+
+def read_file(path: Path) -> str:
+    """Return the text of a source's file, empty for what nobody wrote by hand."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _BYTES:
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
     """Look at a file of settings line by line, without its sections for developers."""
-    path = top / name
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > _BYTES:
-        return
-    given = re.compile(rf"""\s*"?({"|".join(map(re.escape, keys))})"?\s*[:=]\s*["']?([^"'\s][^"']*?)["']?\s*,?\s*""")
+    given = re.compile(r"""\s*"?([A-Z][A-Z0-9_]*)"?\s*[:=]\s*["']?([^"'\s][^"']*?)["']?\s*,?\s*""")
     section = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_file(top / name).splitlines(), start=1):
         header = re.match(r"""\s*(\[+[^\[\]]+\]+|"\w+"\s*:\s*\{\s*\Z)""", line)
         section = header[1] if header else section
         match = given.fullmatch(line)
         template = match and re.match(r"@\w+ |[$%{<\[]|(null|none)\Z|[A-Z][A-Z0-9_]*_KEY\Z", match[2])
-        if match and not template and not for_developers(section):
+        if not match or template or for_developers(section):
+            continue
+        if match[1] in keys or (literals.is_setting(match[1]) and literals.is_password(match[1], match[2])):
             yield Spot(match[1], name, number)
+        elif literals.has_password(match[2]):
+            yield Spot(match[1], name, number, database=literals.is_database(match[2]))
 
 
 def debug_packages(lock: Path) -> list[str]:

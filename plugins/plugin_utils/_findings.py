@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -45,7 +46,9 @@ class Finding:
         return cls(**{**values, "hosts": tuple(values["hosts"])})
 
     def as_problem(self) -> Problem:
-        return Problem(self.sentence, f"{self.cure} ({self.id})")
+        """Return it as a reason not to deploy, with the entry that accepts it."""
+        entry = json.dumps([f"{self.id}:{self.subject}"], ensure_ascii=False)
+        return Problem(self.sentence, f"{self.cure} Or accept it with flask_app_accepted_findings: {entry}")
 
     def warning(self) -> str:
         """Tell it in one line, with the name by which it can be accepted."""

@@ -7,6 +7,7 @@ Each function returns problems; a text names variables and keys, never a secret'
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +17,6 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
@@ -72,28 +72,17 @@ def environment_problems(environment: str, environments: Collection[str], debug:
 
 
 def secret_problems(secrets: Mapping[str, Any], required: Collection[str], environment: str) -> list[Problem]:
+    """Ask once for all that is missing."""
     missing = [name for name in required if secrets.get(name) in (None, "")]
     if not missing:
         return []
     place = f"inventories/{environment}/group_vars/flask_app"
+    left = json.dumps([name for name in required if name not in missing])
     return [
         Problem(
             f"flask_app_secrets has no {', no '.join(missing)}, which flask_app_required_secrets asks for.",
-            f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml",
-        )
-    ]
-
-
-def short_secret_problems(secrets: Mapping[str, Any]) -> list[Problem]:
-    """A value as short as this can't be masked in messages without masking half of every message."""
-    short = [name for name, value in secrets.items() if isinstance(value, str) and 0 < len(value) < SHORTEST]
-    if not short:
-        return []
-    return [
-        Problem(
-            f"flask_app_secrets: {', '.join(short)} is shorter than {SHORTEST} characters, easily guessed and too"
-            " short to be masked in a journal.",
-            "Make it longer, or move it to flask_app_env if it is no secret.",
+            f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml. If the app"
+            f" needs no such secret, set flask_app_required_secrets: {left} in main.yml.",
         )
     ]
 
@@ -149,8 +138,9 @@ def unreadable_secrets(reason: str, environment: str) -> Problem:
     """The problem of secrets whose templates can't be resolved, mostly because there is no vault file yet."""
     return Problem(
         f"flask_app_secrets can't be read: {reason}.",
-        f"Make fresh secrets with script/secrets {environment}, or add the missing one with:"
-        f" ansible-vault edit inventories/{environment}/group_vars/flask_app/vault.yml",
+        f"Make fresh secrets with script/secrets {environment}, or add what is missing with:"
+        f" ansible-vault edit inventories/{environment}/group_vars/flask_app/vault.yml. If the app needs no such"
+        " secret, remove its name from flask_app_secrets and flask_app_required_secrets.",
     )
 
 

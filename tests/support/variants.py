@@ -138,7 +138,7 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
     return {
         # It can't start.
         "import_error": Fault("wsgi.py", swap(IMPORT, f"import missing_module\n{IMPORT}")),
-        "exit_at_start": Fault("wsgi.py", swap(CREATE, "raise SystemExit(3)\n")),
+        "exit_at_start": Fault("wsgi.py", swap(CREATE, f"{CREATE}raise SystemExit(3)\n")),
         "slow_start": Fault("wsgi.py", swap(IMPORT, f"import time\n\n{IMPORT}\ntime.sleep({seconds!r})\n")),
         "leaks_at_start": Fault("wsgi.py", swap(CREATE, LEAK + CREATE)),
         # It starts, and /health gives no good answer.
@@ -167,7 +167,7 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         # It is well at first, and some time after it was asked first it is not.
         "ill_later": Fault("guestbook/views.py", swap(ASK_DATABASE, later(seconds) + ASK_DATABASE)),
         # It tells a secret: in its journal, in a bad answer, in a good one.
-        "tells_at_start": Fault("wsgi.py", swap(CREATE, TELLS_AT_START)),
+        "tells_at_start": Fault("wsgi.py", swap(CREATE, CREATE + TELLS_AT_START)),
         "tells_when_asked": Fault("guestbook/views.py", swap(ASK_DATABASE, TELLS_WHEN_ASKED + ASK_DATABASE)),
         "tells_and_is_well": Fault("guestbook/views.py", swap(WELL, WELL + TELLS_AND_IS_WELL)),
         # It is well, and differs.

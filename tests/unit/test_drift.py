@@ -817,6 +817,23 @@ def test_a_venv_with_a_changed_a_missing_and_an_added_file_names_them(machine: M
     ]
 
 
+def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Machine) -> None:
+    venv = machine.layout.venvs / VENV
+    site = venv / "lib/python3.11/site-packages"
+    script = venv / "bin/flask"
+    other = base64.urlsafe_b64encode(hashlib.sha256(b"#!/bin/sh\nexec other\n").digest()).decode().rstrip("=")
+    write(site / "flask_too-1.0.dist-info/RECORD", f"../../../bin/flask,sha256={other},21\n")
+    write(venv / "greenlight.json", "{}\n")
+    assert _integrity.check_venv(venv) == _integrity.Checked()
+    script.write_text("#!/bin/sh\nexec other\n")
+    assert _integrity.check_venv(venv) == _integrity.Checked()
+    script.write_text("#!/bin/sh\nexec a third\n")
+    assert _integrity.check_venv(venv) == _integrity.Checked([f"{script} was changed"])
+    script.unlink()
+    write(venv / "greenlight.json", "{}\n")
+    assert _integrity.check_venv(venv) == _integrity.Checked([f"{script} is missing"])
+
+
 def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: Machine) -> None:
     site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
     rows = "".join(f"gone{number}.py,sha256=x,1\n" for number in range(20))

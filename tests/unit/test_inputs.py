@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,31 +133,29 @@ def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debu
 
 
 @pytest.mark.parametrize(
-    ("secrets", "told"),
+    ("secrets", "missing"),
     [
-        ({}, "no SECRET_KEY, no DATABASE_URL"),
-        ({"SECRET_KEY": ""}, "no SECRET_KEY, no DATABASE_URL"),
-        ({"SECRET_KEY": None, "DATABASE_URL": "x"}, "no SECRET_KEY"),
-        ({"SECRET_KEY": "x"}, "no DATABASE_URL"),
+        ({}, ["SECRET_KEY", "DATABASE_URL"]),
+        ({"SECRET_KEY": ""}, ["SECRET_KEY", "DATABASE_URL"]),
+        ({"SECRET_KEY": None, "DATABASE_URL": "x"}, ["SECRET_KEY"]),
+        ({"SECRET_KEY": "x"}, ["DATABASE_URL"]),
     ],
 )
-def test_a_missing_secret_is_named_with_the_command_that_adds_it(secrets: Mapping[str, Any], told: str) -> None:
+def test_all_missing_secrets_are_asked_for_once_with_each_way_out(
+    secrets: Mapping[str, Any], missing: list[str]
+) -> None:
     what, cure = one(inputs.secret_problems(secrets, ["SECRET_KEY", "DATABASE_URL"], "staging"))
-    assert what == f"flask_app_secrets has {told}, which flask_app_required_secrets asks for."
+    assert re.findall(r"\b[A-Z]+_[A-Z]+\b", what) == missing
+    assert "flask_app_required_secrets" in what
     assert "inventories/staging/group_vars/flask_app/main.yml" in cure
-    assert cure.endswith("ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml")
+    assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in cure
+    left = [name for name in ("SECRET_KEY", "DATABASE_URL") if name not in missing]
+    assert f"flask_app_required_secrets: {json.dumps(left)}" in cure
 
 
 @pytest.mark.parametrize("secrets", [{"A": "x"}, {"A": "x", "B": ""}, {"A": 0}, {"A": False}, {"A": ["x"]}])
 def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any]) -> None:
     assert inputs.secret_problems(secrets, ["A"], "staging") == []
-
-
-def test_a_secret_too_short_to_be_masked_is_named_without_its_value() -> None:
-    [problem] = inputs.short_secret_problems({"PIN": "Zq7!k", "SECRET_KEY": "long-enough", "EMPTY": "", "NUMBER": 1})
-    assert problem.what.startswith("flask_app_secrets: PIN is shorter than 6 characters")
-    assert "Zq7" not in problem.what + problem.cure
-    assert "flask_app_env" in problem.cure
 
 
 @pytest.mark.parametrize(
@@ -734,3 +733,98 @@ def test_values_travel_as_one_opaque_text() -> None:
     text = encoded(values)
     assert "hunter2" not in text
     assert json.loads(base64.b64decode(text)) == values
+
+
+# All of it at once
+
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    """Return what a deploy of an app is refused for, with the role's defaults, to a host whose disk is full."""
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    host: tuple[dict[str, Any], list[Problem]] = {}, [Problem("the disk is full.", "Make room.")]
+    monkeypatch.setattr(preflight.ActionModule, "_ask_host", lambda *_, lock: host)
+
+    def refused(**given: Any) -> str:
+        known = {
+            **{name: trust_as_template(value) if isinstance(value, str) else value for name, value in defaults.items()},
+            "role_path": str(ROLE),
+            "inventory_dir": str(app / "nowhere"),
+            "inventory_hostname": "app1",
+            "flask_app_source_directory": str(app),
+            **{name: value for name, value in given.items() if value is not None},
+        }
+        action = preflight.ActionModule(
+            task=SimpleNamespace(args={}, check_mode=False, async_val=0, action="preflight"),
+            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
+            play_context=None,
+            loader=DataLoader(),
+            templar=Templar(loader=DataLoader(), variables=known),
+        )
+        result = action.run(task_vars=known)
+        assert result["failed"]
+        return str(result["msg"])
+
+    return refused
+
+
+NAMED = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_app_server_names": ["shop.example.org"]}
+
+
+def numbered(text: str) -> int:
+    return len(re.findall(r"^[0-9]+\. ", text, re.MULTILINE))
+
+
+def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Path, refusal: Refusal) -> None:
+    (app / "config.py").write_text('API_TOKEN = "hunter2-9"\n')
+    text = refusal(**NAMED)
+    assert "SECRET_KEY" in text
+    assert "DATABASE_URL" in text
+    assert "the disk is full." in text
+    assert text.count("flask_app_secrets has no ") == 1
+
+
+def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal: Refusal) -> None:
+    held = {
+        "SECRET_KEY": trust_as_template("{{ vault_a }}"),
+        "DATABASE_URL": trust_as_template("{{ vault_b }}"),
+        "DOOR_PIN": "4711",
+    }
+    text = refusal(**NAMED, flask_app_secrets=held, flask_app_keep_releases=0)
+    assert ("vault_a is undefined" in text, "vault_b is undefined" in text) == (True, True)
+    assert "short-secret:DOOR_PIN" in text
+    assert "flask_app_keep_releases is 0" in text
+    assert "the disk is full." in text
+    assert "flask_app_secrets has no " not in text
+    assert numbered(text) == 4
+
+
+def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_too(refusal: Refusal) -> None:
+    text = refusal(**NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
+    assert "vault_all is undefined" in text
+    assert numbered(text) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"flask_app_gunicorn_threads": "many"}, "flask_app_gunicorn_threads"),
+        ({"flask_app_tls": "letsencrypt"}, "flask_app_tls"),
+        ({"flask_app_server_names": None}, "flask_app_server_names"),
+        ({"flask_app_name": None}, "flask_app_name"),
+        ({"flask_app_environment": None}, "flask_app_environment"),
+        ({"flask_app_env": trust_as_template("{{ nowhere }}")}, "flask_app_env"),
+    ],
+)
+def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
+    refusal: Refusal, given: dict[str, Any], name: str
+) -> None:
+    secrets = {"SECRET_KEY": os.urandom(16).hex(), "DATABASE_URL": "sqlite:////x", "DOOR_PIN": "4711"}
+    text = refusal(**{**NAMED, "flask_app_secrets": secrets, "flask_app_keep_releases": 0, **given})
+    assert name in text
+    assert "flask_app_keep_releases is 0" in text
+    assert "short-secret:DOOR_PIN" in text
+    assert numbered(text) == 3

@@ -12,7 +12,7 @@ from tests.support.deployed import APP, Played, Server, connect, servers
 
 def test_a_release_that_fails_on_one_host_goes_live_on_none(play: Callable[..., Played]) -> None:
     before = {name: connect(name).live for name in servers()}
-    wsgi = "{{ 'missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
+    wsgi = "{{ 'guestbook.missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
     done = play(flask_app_wsgi=wsgi, flask_app_env={"GREETING": "On both or on none"})
     assert done.code != 0
     assert "ModuleNotFoundError" in done.prose

@@ -51,7 +51,7 @@ def test_hooks_run_at_their_points_with_the_facts(hooks: dict[str, Any], one_ser
 
 
 def test_the_hook_on_failure_is_told_why(hooks: dict[str, Any], one_server: Server) -> None:
-    done = run_play(limit=one_server.name, flask_app_wsgi="missing:app", **hooks)
+    done = run_play(limit=one_server.name, flask_app_wsgi="guestbook.missing:app", **hooks)
     assert done.code != 0
     events = [event for event, _ in written(one_server)]
     assert [event["name"] for event in events] == ["before_build", "on_failure"]
@@ -114,7 +114,7 @@ def test_a_webhook_is_told_once_of_a_new_release_and_of_each_failure(
     assert "debian12, debian13" in message["text"]
     assert message["facts"]["hosts"] == ["debian12", "debian13"]
     told.clear()
-    bad = "{{ 'missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
+    bad = "{{ 'guestbook.missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
     assert run_play(flask_app_wsgi=bad, flask_app_notify_url=url).code != 0
     [message] = told
     assert "failed on debian13" in message["text"]

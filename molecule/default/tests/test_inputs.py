@@ -45,15 +45,29 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a missing secret": (
         {"flask_app_secrets": {"SECRET_KEY": "0123456789abcdef0123456789abcdef"}},
-        ["flask_app_secrets has no DATABASE_URL", "ansible-vault edit"],
+        ["flask_app_secrets has no DATABASE_URL", "ansible-vault edit", 'flask_app_required_secrets: ["SECRET_KEY"]'],
     ),
-    "an undefined vault variable": (
-        {"flask_app_secrets": {"SECRET_KEY": "{{ vault_flask_app_secret_key }}"}},
-        ["vault_flask_app_secret_key is undefined", "script/secrets staging"],
+    "undefined vault variables, and all else": (
+        {
+            "flask_app_secrets": {"SECRET_KEY": "{{ vault_flask_app_secret_key }}", "DOOR_PIN": "4711"},
+            "flask_app_keep_releases": 0,
+            "flask_app_free_space_mb": 999_999_999,
+        },
+        [
+            "vault_flask_app_secret_key is undefined",
+            "script/secrets staging",
+            "flask_app_keep_releases is 0",
+            "short-secret:DOOR_PIN",
+            "flask_app_free_space_mb",
+        ],
     ),
     "a misspelt variable": (
         {"flask_app_gunicorn_worker": 3},
         ["flask_app_gunicorn_worker is not a variable", "Did you mean flask_app_gunicorn_workers?"],
+    ),
+    "an app that is not there": (
+        {"flask_app_wsgi": "missing:app"},
+        ["flask_app_wsgi is missing:app", "flask_app_wsgi: wsgi:app", "wsgi-app:flask_app_wsgi"],
     ),
     "a variable of the wrong type": (
         {"flask_app_gunicorn_threads": "many"},

@@ -542,12 +542,23 @@ def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
     assert directives(text_of("site", flask_app_gunicorn_timeout_seconds="120"), "proxy_read_timeout") == ["125s"]
 
 
-def test_without_a_live_release_the_answer_is_a_plain_503() -> None:
+def test_without_a_live_release_the_answer_is_a_plain_503_and_one_that_was_lost_is_not() -> None:
     text = text_of("site")
-    assert "502 =503 @unavailable" in directives(text, "error_page")
+    assert "502 = @unavailable" in directives(text, "error_page")
     assert "proxy_intercept_errors" not in text
-    *_, answer = directives(text, "return")
-    assert answer.startswith("503 ")
+    # By the time of the last connection: "-" where none was made.
+    ((source, pattern),) = re.findall(r'^map (\S+) \$shop_asked {\n    default "";\n    "~(.*)" 1;\n}', text, re.M)
+    assert source == "$upstream_connect_time"
+    times = {"0.000": True, "-, 0.004": True, "-": False, "-, -": False, "0.001, -": False, "": False}
+    assert {time: bool(re.search(pattern, time)) for time in times} == times
+    assert [answer[:4] for answer in directives(text, "return")[-2:]] == ["502 ", "503 "]
+
+
+@pytest.mark.parametrize(("overrides", "size"), [({}, "32k"), ({"flask_app_nginx_header_size_kb": 128}, "128k")])
+def test_the_header_of_an_answer_fits_with_a_session_in_it(overrides: dict[str, Any], size: str) -> None:
+    text = text_of("site", **overrides)
+    assert directives(text, "proxy_buffer_size") == [size]
+    assert directives(text, "proxy_buffers") == [f"4 {size}"]  # less would be refused (proxy_busy_buffers_size)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,11 @@ ECHO = """
 @pages.get("/echo")
 def echo() -> Response:
     return jsonify(headers={**request.headers}, remote=request.remote_addr, scheme=request.scheme, host=request.host)
+
+
+@pages.post("/header/<int:length>")
+def header(length: int) -> Response:
+    return Response("done", headers={"X-Long": "x" * length})
 """
 HEADERS_ONLY = ("--output", "/dev/null", "--dump-header", "-")
 MAINTENANCE = ROOT / "playbooks/maintenance.yml"
@@ -245,6 +250,14 @@ def test_a_body_above_the_limit_is_refused(server: Server, tmp_path: Path) -> No
     (tmp_path / "body").write_bytes(b"x" * (15 * 2**20))
     answer = server.curl("/upload", "--data-binary", f"@{tmp_path}/body", "--header", "Expect:")
     assert (answer.status, answer.json["length"]) == (200, 15 * 2**20)
+
+
+@pytest.mark.parametrize(("length", "status"), [(30_000, 200), (40_000, 502)])
+def test_an_answer_with_a_long_header_arrives_and_a_lost_one_is_not_called_a_maintenance(
+    server: Server, length: int, status: int
+) -> None:
+    answer = server.curl(f"/header/{length}", "--data", "a=b")
+    assert (answer.status, "retry-after" in answer.headers) == (status, False)
 
 
 # What the user adds

@@ -17,6 +17,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Specification
@@ -70,6 +71,7 @@ FILES = {
     **{part: f"__flask_app_specification.{part}" for part in ("gunicorn", "drop_in", "service", "socket")},
     "site": "__flask_app_nginx_files[__flask_app_nginx_site]",
     "default site": "__flask_app_nginx_files[__flask_app_nginx_default_site]",
+    "settings": "__flask_app_nginx_files[__flask_app_nginx_hashes]",
 }
 
 
@@ -97,7 +99,7 @@ def test_no_file_holds_a_secret(name: str) -> None:
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
 def test_a_file_names_the_app_and_no_other(name: str, app: str) -> None:
     text = text_of(name, flask_app_name=app)
-    assert (app in text) is (name not in ("gunicorn", "drop_in", "default site"))
+    assert (app in text) is (name not in ("gunicorn", "drop_in", "default site", "settings"))
     if app != "shop":
         assert "shop" not in text.replace("shop.example.org", "").replace(r"shop\.example\.org", "")
 
@@ -586,20 +588,69 @@ def test_a_name_that_no_site_has_gets_no_answer(overrides: dict[str, Any], liste
     ],
 )
 def test_the_default_site_is_there_unless_it_is_somebody_elses(overrides: dict[str, Any], files: list[str]) -> None:
-    assert sorted(render("__flask_app_nginx_files", **overrides)) == files
+    assert sorted(render("__flask_app_nginx_files", **overrides)) == [HASHES, *files]
+
+
+def test_there_is_room_for_the_longest_name_and_for_many() -> None:
+    """As Nginx counts: a pointer, a length, the name, and the pointer that ends a bucket."""
+    settings = dict(line.rstrip(";").split() for line in text_of("settings").splitlines() if line[:1].isalpha())
+    assert int(settings["server_names_hash_bucket_size"]) >= 8 + 2 + 253 + 8
+    assert int(settings["server_names_hash_max_size"]) > 10_000
+
+
+def test_no_word_of_the_site_grows_with_its_names() -> None:
+    """Nginx takes words of up to 4 KiB (NGX_CONF_BUFFER)."""
+    names = [f"customer-{number}.shops.example.org" for number in range(700)]
+    text = text_of("site", flask_app_server_names=names)
+    assert max(len(word) for word in re.findall(r'"[^"\n]*"|[^\s;"]+', text)) < 1000
+    assert directives(text, "server_name") == [" ".join(names)]
+
+
+@pytest.mark.parametrize(
+    ("host", "http_host", "passed"),
+    [
+        ("shop.example.org", "shop.example.org", True),
+        ("shop.example.org", "shop.example.org:8080", True),
+        ("shop.example.org", "Shop.example.org:8080", True),
+        ("shop.example.org", "evil.example", False),
+        ("shop.example.org", "evil.example shop.example.org", False),
+        ("shop.example.org", "shop.example.org.evil.example", False),
+        ("shop.example.org", "shopXexample.org", False),
+        ("shop.example.org", "shop.example.org:80@evil.example", False),
+        ("shop.example.org", "", False),
+    ],
+)
+def test_the_app_hears_the_port_only_with_the_name_that_the_site_was_chosen_by(
+    host: str, http_host: str, passed: bool
+) -> None:
+    found = re.findall(
+        r'^map "\$host \$http_host" \$shop_host {\n    default \$host;\n    "~\*(.*)" \$http_host;',
+        text_of("site"),
+        re.M,
+    )
+    assert len(found) == 1
+    assert bool(re.search(found[0], f"{host} {http_host}", re.IGNORECASE)) is passed
 
 
 NGINX = "/usr/sbin/nginx"
+LONG_AND_MANY = [".".join(["a" * 61] * 4), *(f"customer-{number}.example.org" for number in range(700))]
 
 
 @pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="Nginx is not installed on this machine")
 @pytest.mark.parametrize(
-    "overrides", [{}, {"__flask_app_host": {"ipv6": False}}, {"flask_app_server_names": ["a.b", "c"]}]
+    "overrides",
+    [
+        {},
+        {"__flask_app_host": {"ipv6": False}},
+        {"flask_app_server_names": ["a.b", "c"]},
+        {"flask_app_server_names": LONG_AND_MANY},
+    ],
 )
 def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:
     sites = render("__flask_app_nginx_files", flask_app_http_port=18080, **overrides)
     (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{ }}\nhttp {{\n    access_log off;\n"
+        f"pid {tmp_path}/pid;\nerror_log stderr;\ninclude /etc/nginx/modules-enabled/*.conf;\nevents {{ }}\nhttp {{\n"
+        + "    access_log off;\n"
         + "".join(sites.values())
         + "}\n"
     )

@@ -21,6 +21,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fi
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_proxy import without_proxy_fix
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
     UNREADABLE,
@@ -314,6 +315,11 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
             yield Finding("insecure-cookie", WARNING, spot.path, what, cure)
+    asks = without_proxy_fix(top, source.python_files(names), values["flask_app_nginx_client_header"])
+    if asks:
+        what = f"the source reads the visitor's address ({asks[0]}:{asks[1]}) and has no ProxyFix: it gets none."
+        cure = "Wrap the app: app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)."
+        yield Finding("no-proxy-fix", WARNING, asks[0], what, cure)
     lock = top / values["flask_app_requirements"]
     if values["flask_app_requirements"] in names:
         for package in source.debug_packages(lock):

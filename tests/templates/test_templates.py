@@ -537,6 +537,16 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
     }
 
 
+@pytest.mark.parametrize("header", ["CF-Connecting-IP", "X-Real-IP", "x-real-ip"])
+def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it(header: str) -> None:
+    overrides = {"flask_app_nginx_client_header": header, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+    text = text_of("site", **overrides)
+    assert directives(text, "real_ip_header") == [header]
+    sent = [value.split(" ", 1) for value in directives(text, "proxy_set_header")]
+    assert [value for name, value in sent if name.lower() == header.lower()] == ["$remote_addr"]
+    assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
+
+
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
     text = text_of("site", flask_app_gunicorn_timeout_seconds=120, flask_app_nginx_body_size_mb=64)
     assert directives(text, "proxy_read_timeout") == directives(text, "proxy_send_timeout") == ["125s"]

@@ -549,6 +549,40 @@ def test_a_key_in_the_source_is_a_warning_in_development(tmp_path: Path) -> None
     assert one(found(given)) == ("fallback-key", WARNING, "config.py")
 
 
+PROXY_FIX = "from werkzeug.middleware.proxy_fix import ProxyFix\napp.wsgi_app = ProxyFix(app.wsgi_app)\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"views.py": "\nip = request.remote_addr\n"}, "views.py"),
+        ({"views.py": "ip = request.access_route[0]\n"}, "views.py"),
+        ({"views.py": 'ip = request.environ["REMOTE_ADDR"]\n'}, "views.py"),
+        ({"a.py": "", "limits.py": "limiter = Limiter(get_remote_address, app=app)\n"}, "limits.py"),
+        ({"views.py": "ip = request.remote_addr\n", "tests/test_app.py": PROXY_FIX}, "views.py"),
+        ({"views.py": "ip = request.remote_addr\n", "wsgi.py": PROXY_FIX}, ""),
+        ({"views.py": 'ip = request.headers.get("X-Forwarded-For", request.remote_addr)\n'}, ""),
+        ({"views.py": 'ip = request.headers.get("CF-Connecting-IP") or request.remote_addr\n'}, ""),
+        ({"views.py": 'ip = request.environ.get("HTTP_CF_CONNECTING_IP") or request.remote_addr\n'}, ""),
+        ({"views.py": "# request.remote_addr\n"}, ""),
+        ({"tests/test_app.py": "ip = request.remote_addr\n"}, ""),
+        ({"views.py": "request.remote_addr this is: no ( python\n"}, ""),
+    ],
+)
+def test_an_app_that_reads_addresses_must_believe_its_proxy(
+    tmp_path: Path, files: dict[str, str], expected: str
+) -> None:
+    given = app(tmp_path, files)
+    given["flask_app_nginx_client_header"] = "CF-Connecting-IP"
+    told = found(given)
+    assert [(one.id, one.severity, one.subject) for one in told] == [("no-proxy-fix", WARNING, expected)] * bool(
+        expected
+    )
+    development = {**given, **{name: values("development")[name] for name in (
+        "flask_app_environment", "flask_app_debug", "flask_app_gunicorn_reload")}}  # fmt: skip
+    assert found(development) == []
+
+
 @pytest.mark.parametrize("flag", python.COOKIE_FLAGS)
 def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: Path, flag: str) -> None:
     given = app(tmp_path, {"config.py": f"class Config:\n    {flag} = False\n"})

@@ -815,6 +815,7 @@ INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith(
 RUN = {"run": "0a1b2c3d4e5f"}
 HOST = {
     "cpus": 2, "memory_mb": 2048, "ipv6": True, "packages_missing": [], "package_module_ready": True, "sources": [],
+    "nginx_removed": False,
     "venvs": [], "interpreter": "python3.11", "claimed": True, "account": True, "leftovers": [],
 }  # fmt: skip
 SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
@@ -984,7 +985,7 @@ def holds(task: dict[str, Any], templar: Templar) -> bool:
 
 def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
     """Return a task with its templates resolved as Ansible does, or None where its conditions say no."""
-    templar = playing(**known, __flask_app_hook="/hook.yml")
+    templar = playing(**{"__flask_app_some_packages": ["x"], **known}, __flask_app_hook="/hook.yml")
     if not holds(task, templar):
         return None
     return {key: templar.template(value) for key, value in task.items() if key not in ("when", "tags", "name")}
@@ -1102,6 +1103,25 @@ def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() ->
     assert deploy.index("release") < deploy.index("release_command") < deploy.index("candidate")
     for moment in ("rollback", "rotation, begun"):
         assert "release_command" not in called(moment, **command)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_starts(removed: bool) -> None:
+    host = {**HOST, "packages_missing": ["nginx"], "nginx_removed": removed}
+    known = {"__flask_app_preflight": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
+    (task,) = [task for task in tasks_of("platform") if "ansible.builtin.apt" in task]
+    first = resolved(task, **known)
+    assert first
+    rounds = [resolved(task, **known, __flask_app_some_packages=packages) or {} for packages in first["loop"]]
+    arguments = [each["ansible.builtin.apt"] for each in rounds]
+    everything = [str(package) for package in value_of("__flask_app_packages", **known)]
+    assert arguments[-1]["name"] == everything
+    assert "policy_rc_d" not in arguments[-1] or "omit" in str(arguments[-1]["policy_rc_d"])
+    assert "redis-server" in everything  # whose service starts as usual
+    assert len(arguments) == 1 + removed
+    if removed:
+        assert arguments[0]["policy_rc_d"] == 101  # policy-rc.d: not allowed
+        assert set(arguments[0]["name"]) == {package for package in everything if "nginx" in package}
 
 
 @pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])

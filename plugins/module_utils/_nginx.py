@@ -207,7 +207,8 @@ def _load() -> None:
     while not _workers(main) - before:
         if time.monotonic() > deadline:
             log = read(Path("/var/log/nginx/error.log")) or ""
-            why = [line for line in log.splitlines() if "[emerg]" in line][-1:]
+            # By its place: a client may have the word in a request that Nginx quotes.
+            why = [line for line in log.splitlines() if re.match(r"\S+ \S+ \[emerg\] ", line)][-1:]
             raise GreenlightError(
                 f"Nginx was reloaded, and no new worker process came within {RELOAD_SECONDS} seconds; the configuration"
                 f" is as it was before. /var/log/nginx/error.log says why. {''.join(why)}".strip()

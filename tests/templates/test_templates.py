@@ -547,6 +547,41 @@ def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it
     assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
 
 
+#: What Nginx writes into a log by itself, or lets pass only in a form of its own.
+NGINX_OWN = {
+    "time_iso8601", "remote_addr", "request_method", "server_protocol", "status", "body_bytes_sent", "request_time",
+    "upstream_response_time", "upstream_status", "ssl_protocol",
+}  # fmt: skip
+NO_TEXT = [b"\xff", b"\x9b31m", "\u202e".encode(), b"\x1b[2J", b"\x7f", b"\t", "é".encode()]
+
+
+def logged(variable: str, value: bytes, text: str) -> bytes:
+    """What becomes of a value that a client chose, by the map of a variable."""
+    (pattern,) = re.findall(
+        rf'^map \${variable.partition("_logged_")[2]} \${variable} {{\n    default \${variable.partition("_logged_")[2]};\n    "~(.*)" "\$greenlight_ascii \[cut\]";\n}}',
+        text,
+        re.M,
+    )
+    found = re.search(pattern.replace("?<", "?P<").encode(), value, re.DOTALL)
+    return found["greenlight_ascii"] + b" [cut]" if found else value
+
+
+@pytest.mark.parametrize("app", ["shop", "my-other-app"])
+def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
+    text, id_ = text_of("site", flask_app_name=app), app.replace("-", "_")
+    (form,) = re.findall(rf"^log_format {id_}_json escape=json\n(.*?);$", text, re.S | re.M)
+    ours = set(re.findall(r"\$(\w+)", form)) - NGINX_OWN
+    # The first is what Nginx made, or matched; the second is a name that we gave.
+    free = ours - {f"{id_}_request_id", f"{id_}_release"}
+    assert free == {f"{id_}_logged_{name}" for name in ("host", "request_uri", "http_referer", "http_user_agent")}
+    for variable in free:
+        assert logged(variable, b'/a?b="c"&d=\\', text) == b'/a?b="c"&d=\\'
+        assert logged(variable, b"", text) == b""
+        for more in NO_TEXT:
+            for value in (more, b"before " + more, b"before " + more + b"after"):
+                assert logged(variable, value, text) == value.partition(more)[0] + b" [cut]"
+
+
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
     text = text_of("site", flask_app_gunicorn_timeout_seconds=120, flask_app_nginx_body_size_mb=64)
     assert directives(text, "proxy_read_timeout") == directives(text, "proxy_send_timeout") == ["125s"]

@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _command a
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, read, write
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
@@ -338,6 +338,18 @@ def test_workers_that_were_there_before_the_reload_are_not_taken_for_new_ones(ma
     with pytest.raises(GreenlightError, match="no new worker process came within"):
         apply(machine.tree, CHANGE, NAMES)
     assert SITE not in machine.files()
+
+
+def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = """2026/11/29 17:00:00 [emerg] 1#1: bind() failed
+2026/11/29 17:00:01 [error] 2#2: *1 connect() failed, request: "GET / HTTP/1.1", referrer: "[emerg] run this"
+"""
+    monkeypatch.setattr(_nginx, "read", lambda path: log if path.name == "error.log" else read(path))
+    machine.turn("no-workers")
+    with pytest.raises(GreenlightError) as refused:
+        apply(machine.tree, CHANGE, NAMES)
+    assert "bind() failed" in str(refused.value)
+    assert "run this" not in str(refused.value)
 
 
 def test_the_old_tree_is_loaded_again_after_a_failed_reload(machine: Machine) -> None:

@@ -185,6 +185,15 @@ def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server
     assert line["user_agent"] == '"agent"'
 
 
+def test_no_client_breaks_the_format_of_the_log(server: Server) -> None:
+    """Bytes that are no text, a control character above ASCII, and one that turns a line around."""
+    for more in ("\udcff", "\udc9b31m", "\x9b31m", "\u202e", "\x1b[2J", "\x7f"):
+        server.curl("/", "--http1.1", "--header", f"User-Agent: agent{more}", "--header", f"Referer: http://x/{more}")
+        line = log(server)[-1]
+        assert line["user_agent"] == "agent [cut]"
+        assert line["referer"] == "http://x/ [cut]"
+
+
 def test_a_rotated_log_is_closed_to_others_and_written_on(server: Server) -> None:
     path = f"/var/log/nginx/{APP}.access.log"
     server.curl("/?before")

@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries, list_files, pack
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             listed = entries(top, list_files(top))
             name = digest(top, listed)
         except GreenlightError as error:
-            raise AnsibleActionFail(f"flask_app_source_directory: {error}") from error
+            raise AnsibleActionFail(printable(f"flask_app_source_directory: {error}")) from None
         result.update(changed=name not in present, digest=name, revision=name[:12])
         if name in present or self._task.check_mode:
             return result

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import venv_digest
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpaqueVariablesAction
 
@@ -27,7 +28,7 @@ class ActionModule(OpaqueVariablesAction):
             try:
                 digest = venv_digest(identity, Path(directory) / arguments["requirements"])
             except GreenlightError as error:
-                raise AnsibleActionFail(str(error)) from error
+                raise AnsibleActionFail(printable(str(error))) from None
             if digest in present or self._task.check_mode:
                 return {"changed": digest not in present, "digest": digest, "seconds": 0.0}
         return super().run_module(arguments, known)

@@ -28,6 +28,8 @@ NGINX_CONF = "nginx.conf"
 #: The default servers by port: for TCP, and for HTTP/3.
 _SHARED = re.compile(r"00-default-([0-9]+)(-quic)?\.conf\Z")
 OWNER = "# Owner: role greenlight.flask.flask_app"
+#: Settings for all sites, of which Nginx takes each from one file only.
+HASHES = "conf.d/greenlight.conf"
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,20 @@ def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str
     return found
 
 
+def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
+    """Return ``text``, of the file ``name``, without the settings that another file has; None where none is left.
+
+    A setting that Nginx reads a second time is an error.
+    """
+    others = "\n".join(other for path, other in nginx.included(tree).items() if path != tree.etc / name)
+    kept = []
+    for line in text.splitlines(keepends=True):
+        setting = re.match(r"(\w+)\s", line)
+        if not (setting and re.search(rf"(?:^|[{{}};])\s*{setting[1]}\s", others, re.MULTILINE)):
+            kept.append(line)
+    return "".join(kept) if any(re.match(r"\w", line) for line in kept) else None
+
+
 @dataclass(frozen=True)
 class Edge:
     """The edge of one app on this host."""
@@ -120,6 +136,8 @@ class Edge:
         change = dict(site.files)
         if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
             change = {"sites-enabled/default": None, **change}
+        if change.get(HASHES):
+            change[HASHES] = not_elsewhere(self.tree, HASHES, str(change[HASHES]))
         if site.main and (OWNER in (read(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)):
             change[NGINX_CONF] = site.main
         return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
+
 
 class GreenlightError(Exception):
     """Something the operator can mend. The text says what is wrong, where, and what to do; it holds no secret.
@@ -40,4 +42,4 @@ def describe(problems: list[Problem], app: str, host: str) -> str:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = [f"{app} can't be deployed to {host}: {count}, nothing was changed."]
     lines += [f"{number}. {problem.what} {problem.cure}".rstrip() for number, problem in enumerate(problems, start=1)]
-    return "\n".join(lines)
+    return printable("\n".join(lines))

@@ -41,6 +41,7 @@ class Host:
         python: version of the app's interpreter as ``3.13.5``, empty where there is none.
         interpreter: what a venv depends on of it.
         packages_missing: which of the wanted Debian packages are not installed.
+        nginx_removed: whether the host has sites, and no Nginx that is installed whole.
         package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
         ipv6: whether the kernel speaks IPv6.
         nginx: version of Nginx as ``1.26.3``; of the one that this Debian release has, where none is installed yet.
@@ -58,6 +59,7 @@ class Host:
     python: str
     interpreter: str
     packages_missing: list[str]
+    nginx_removed: bool
     package_module_ready: bool
     ipv6: bool
     nginx: str
@@ -109,6 +111,7 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         python=version,
         interpreter=identity,
         packages_missing=[name for name in wanted.packages if name not in installed],
+        nginx_removed="nginx" in {*wanted.packages} - installed and _has_sites(layout.root),
         package_module_ready="python3-apt" in installed,
         environment=(read(layout.environment_id) or "").strip(),
         sources=_names(layout.sources),
@@ -289,6 +292,12 @@ def _installed(packages: Sequence[str]) -> set[str]:
     done = run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages])
     rows = (line.split() for line in done.stdout.splitlines())
     return {row[0] for row in rows if row[1:] == ["installed"]}
+
+
+def _has_sites(root: Path) -> bool:
+    """Say whether Nginx has something to serve beside Debian's own default site."""
+    places = [root / "etc/nginx" / name for name in ("sites-enabled", "conf.d")]
+    return any(path.name != "default" for place in places for path in place.glob("[!.]*"))
 
 
 def _numbers(version: str) -> list[int]:

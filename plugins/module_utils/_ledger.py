@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
+
 
 def append(path: Path, entry: Mapping[str, object]) -> None:
     """Append ``entry`` with the UTC time under ``at``; one write, flushed to disk, so a line is whole or absent.
@@ -16,7 +18,9 @@ def append(path: Path, entry: Mapping[str, object]) -> None:
     After a line that a crash cut short the entry begins on a line of its own.
     """
     stamped = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **entry}
-    line = json.dumps(stamped, ensure_ascii=False, separators=(", ", ": ")) + "\n"
+    text = json.dumps(stamped, ensure_ascii=False, separators=(", ", ": "))
+    # JSON leaves most of what a terminal obeys as it is, and people also read the file itself.
+    line = "".join(each if printable(each) == each else json.dumps(each)[1:-1] for each in text) + "\n"
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         end = os.lseek(handle, 0, os.SEEK_END)

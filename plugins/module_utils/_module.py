@@ -11,6 +11,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, held, release, take
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import all_printable, printable
 
 
 def run_module(spec: Mapping[str, Any], body: Callable[[AnsibleModule], dict[str, Any]]) -> None:
@@ -18,6 +19,8 @@ def run_module(spec: Mapping[str, Any], body: Callable[[AnsibleModule], dict[str
 
     With the option ``owner`` the module first takes the lock, and gives it back if it fails. With the option ``run`` it
     is a step of that run, done only while the run has the lock. Check mode, which changes nothing, needs no lock.
+
+    Whatever leaves the host leaves it here, so what programs, apps and files said is made printable here.
     """
     module = AnsibleModule(argument_spec=dict(spec), supports_check_mode=True)
     options = {} if module.check_mode else module.params
@@ -25,12 +28,12 @@ def run_module(spec: Mapping[str, Any], body: Callable[[AnsibleModule], dict[str
         with _taking(module) if options.get("owner") else _step(module) if options.get("run") else nullcontext():
             result = body(module)
     except GreenlightError as error:
-        module.fail_json(msg=str(error), **error.details)
+        module.fail_json(**all_printable({**error.details, "msg": str(error)}))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        module.fail_json(msg=f"the host refused: {error.strerror or error}{where}")
+        module.fail_json(msg=printable(f"the host refused: {error.strerror or error}{where}"))
     else:
-        module.exit_json(**result)
+        module.exit_json(**all_printable(result))
 
 
 def _step(module: AnsibleModule) -> AbstractContextManager[None]:
@@ -43,7 +46,7 @@ def _taking(module: AnsibleModule) -> Iterator[None]:
     # Before the host is read: what one reads while another run is at work would be old at once.
     note = take(layout, owner, module.params["stale_seconds"], instead_of=module.params["instead_of"])
     if note:
-        module.warn(note)
+        module.warn(printable(note))
     try:
         yield
     except BaseException:

@@ -8,6 +8,7 @@ not yet confirmed, so that a run that died in between is mended by the next one.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import re
@@ -34,6 +35,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
 LOCK_SECONDS = 60
 #: Seconds within which a reload must have brought new workers.
 RELOAD_SECONDS = 15
+_INCLUDE = re.compile(r"""(?:^|[{};])\s*include\s+["']?([^\s;"']+)""", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,20 @@ def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
         before = read(tree.etc / name)
         if before != after and not (after is None and not _exists(tree.etc / name)):
             found[name] = (before or "", after or "")
+    return found
+
+
+def included(tree: Tree) -> dict[Path, str]:
+    """Return the files that Nginx reads, as their include directives name them, with their texts without comments."""
+    found: dict[Path, str] = {}
+    waiting = [tree.etc / "nginx.conf"]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.is_file():
+            found[path] = _COMMENT.sub("", path.read_text(encoding="utf-8", errors="replace"))
+            for pattern in _INCLUDE.findall(found[path]):
+                # As in Nginx itself, a star leaves out hidden files, such as those that are being written.
+                waiting += map(Path, glob.glob(str(tree.etc / pattern)))  # noqa: PTH207  # pathlib's takes them
     return found
 
 
@@ -190,7 +207,8 @@ def _load() -> None:
     while not _workers(main) - before:
         if time.monotonic() > deadline:
             log = read(Path("/var/log/nginx/error.log")) or ""
-            why = [line for line in log.splitlines() if "[emerg]" in line][-1:]
+            # By its place: a client may have the word in a request that Nginx quotes.
+            why = [line for line in log.splitlines() if re.match(r"\S+ \S+ \[emerg\] ", line)][-1:]
             raise GreenlightError(
                 f"Nginx was reloaded, and no new worker process came within {RELOAD_SECONDS} seconds; the configuration"
                 f" is as it was before. /var/log/nginx/error.log says why. {''.join(why)}".strip()
@@ -231,7 +249,11 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
     if done.code != 0:
         reasons = [line for line in text.splitlines() if "[emerg]" in line] or text.splitlines()
         ours = any(name in line for name in mine for line in reasons)
-        owner = "" if ours else " The fault is in a file that is not this app's: mend that first."
+        named = any(re.search(r"""(?:^|[\s"'])/\w""", line) for line in reasons)
+        owner = " The fault is in a file that is not this app's: mend that first." if named and not ours else ""
+        small = re.search(r"you should increase (?:either )?(\w+)", text)
+        if small:
+            owner = f" A file of this host sets {small[1]} too low: grep -rn {small[1]} /etc/nginx shows which."
         if "duplicate default server" in text:
             owner = (
                 " Another site is the default server already: set flask_app_nginx_default_server: false, and remove"

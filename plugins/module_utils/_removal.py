@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _acme as a
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, unused_defaults
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES, OWNER, unused_defaults
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
@@ -85,7 +85,7 @@ def _without_site(layout: Layout, tree: nginx.Tree) -> nginx.Change:
     """The app's site and the shared ones that it alone used; with the last app, all of these."""
     names = [f"sites-enabled/{layout.app}.conf", *unused_defaults(tree, layout.app, {})]
     if _is_last(layout):
-        shared = sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))
+        shared = [tree.etc / HASHES, *sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))]
         names += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (read(path) or "")]
     return dict.fromkeys(names)
 

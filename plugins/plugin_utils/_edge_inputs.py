@@ -43,6 +43,7 @@ def edge_problems(values: Mapping[str, Any]) -> list[Problem]:
         *_header_problems(values["flask_app_nginx_headers"]),
         *_static_problems(values["flask_app_nginx_static"], _source(values)),
         *_network_problems(values),
+        *_client_header_problems(values["flask_app_nginx_client_header"], values["flask_app_nginx_trusted_proxies"]),
         *_hsts_problems(values),
     ]  # fmt: skip
     if mode != "none" and values["flask_app_http_port"] == values["flask_app_https_port"]:
@@ -219,6 +220,19 @@ def _network_problems(values: Mapping[str, Any]) -> list[Problem]:
                 if zone:
                     found.append(Problem(f"{variable} holds {network!r}.", "Write it without the % and the zone."))
     return found
+
+
+def _client_header_problems(header: str, proxies: Sequence[str]) -> list[Problem]:
+    if not _TOKEN.match(header):
+        what = f"flask_app_nginx_client_header is {header!r}."
+        return [Problem(what, "Name one header, as in CF-Connecting-IP: letters, digits and dashes.")]
+    if header.lower() == "forwarded":
+        what = "flask_app_nginx_client_header is Forwarded, which Nginx can't read an address from."
+        return [Problem(what, "Name a header that holds addresses only, as X-Forwarded-For does.")]
+    if header.lower() != "x-forwarded-for" and not proxies:
+        what = f"flask_app_nginx_client_header is {header}, and flask_app_nginx_trusted_proxies is empty."
+        return [Problem(what, "Name the networks of the proxies that send it: nobody else is believed.")]
+    return []
 
 
 def _hsts_problems(values: Mapping[str, Any]) -> list[Problem]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 
 ERROR = "error"
 WARNING = "warning"
@@ -52,7 +53,7 @@ class Finding:
 
     def warning(self) -> str:
         """Tell it in one line, with the name by which it can be accepted."""
-        return f"{self.sentence} {self.cure} ({self.id}:{self.subject})"
+        return printable(f"{self.sentence} {self.cure} ({self.id}:{self.subject})")
 
     def is_named_by(self, entry: str) -> bool:
         """Say whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, means this finding."""
@@ -154,7 +155,7 @@ def told(
         lines.append(f"{kind} {finding.id}:{finding.subject}")
         lines.append(f"  {finding.sentence}{where} {finding.cure}".rstrip())
     lines.append(_compared(findings, compared))
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _compared(findings: Iterable[Finding], names: Sequence[str]) -> str:

@@ -107,6 +107,7 @@ NUMBERS = {
     "flask_app_keep_releases": (1, 1000),
     "flask_app_https_port": (1, 65535),
     "flask_app_nginx_body_size_mb": (0, 2**20),
+    "flask_app_nginx_header_size_kb": (4, 1024),
     "flask_app_nginx_rate_limit": (0, 10**6),
     "flask_app_nginx_rate_limit_burst": (0, 10**6),
     "flask_app_nginx_hsts_seconds": (0, 2**31),

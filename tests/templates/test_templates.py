@@ -20,6 +20,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
 from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, Specification, program
@@ -73,6 +74,7 @@ FILES = {
     **{part: f"__flask_app_specification.{part}" for part in ("gunicorn", "drop_in", "service", "socket")},
     "site": "__flask_app_nginx_files[__flask_app_nginx_site]",
     "default site": "__flask_app_nginx_files[__flask_app_nginx_default_site]",
+    "settings": "__flask_app_nginx_files[__flask_app_nginx_hashes]",
 }
 
 
@@ -100,7 +102,7 @@ def test_no_file_holds_a_secret(name: str) -> None:
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
 def test_a_file_names_the_app_and_no_other(name: str, app: str) -> None:
     text = text_of(name, flask_app_name=app)
-    assert (app in text) is (name not in ("gunicorn", "drop_in", "default site"))
+    assert (app in text) is (name not in ("gunicorn", "drop_in", "default site", "settings"))
     if app != "shop":
         assert "shop" not in text.replace("shop.example.org", "").replace(r"shop\.example\.org", "")
 
@@ -573,6 +575,49 @@ def test_the_app_is_told_the_scheme_that_visitors_use(overrides: dict[str, Any],
     assert told == [f"X-Forwarded-Proto {scheme}"]
 
 
+@pytest.mark.parametrize("header", ["CF-Connecting-IP", "X-Real-IP", "x-real-ip"])
+def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it(header: str) -> None:
+    overrides = {"flask_app_nginx_client_header": header, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+    text = text_of("site", **overrides)
+    assert directives(text, "real_ip_header") == [header]
+    sent = [value.split(" ", 1) for value in directives(text, "proxy_set_header")]
+    assert [value for name, value in sent if name.lower() == header.lower()] == ["$remote_addr"]
+    assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
+
+
+#: What Nginx writes into a log by itself, or lets pass only in a form of its own.
+NGINX_OWN = {
+    "time_iso8601", "remote_addr", "request_method", "server_protocol", "status", "body_bytes_sent", "request_time",
+    "upstream_response_time", "upstream_status", "ssl_protocol",
+}  # fmt: skip
+NO_TEXT = [b"\xff", b"\x9b31m", "\u202e".encode(), b"\x1b[2J", b"\x7f", b"\t", "é".encode()]
+
+
+def logged(variable: str, value: bytes, text: str) -> bytes:
+    """What becomes of a value that a client chose, by the map of a variable."""
+    raw = variable.partition("_logged_")[2]
+    begin = rf"^map \${raw} \${variable} {{\n    default \${raw};\n"
+    (pattern,) = re.findall(rf'{begin}    "~(.*)" "\$greenlight_ascii \[cut\]";\n}}', text, re.MULTILINE)
+    found = re.search(pattern.replace("?<", "?P<").encode(), value, re.DOTALL)
+    return found["greenlight_ascii"] + b" [cut]" if found else value
+
+
+@pytest.mark.parametrize("app", ["shop", "my-other-app"])
+def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
+    text, id_ = text_of("site", flask_app_name=app), app.replace("-", "_")
+    (form,) = re.findall(rf"^log_format {id_}_json escape=json\n(.*?);$", text, re.S | re.M)
+    ours = set(re.findall(r"\$(\w+)", form)) - NGINX_OWN
+    # The first is what Nginx made, or matched; the second is a name that we gave.
+    free = ours - {f"{id_}_request_id", f"{id_}_release"}
+    assert free == {f"{id_}_logged_{name}" for name in ("host", "request_uri", "http_referer", "http_user_agent")}
+    for variable in free:
+        assert logged(variable, b'/a?b="c"&d=\\', text) == b'/a?b="c"&d=\\'
+        assert logged(variable, b"", text) == b""
+        for more in NO_TEXT:
+            for value in (more, b"before " + more, b"before " + more + b"after"):
+                assert logged(variable, value, text) == value.partition(more)[0] + b" [cut]"
+
+
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
     text = text_of("site", flask_app_gunicorn_timeout_seconds=120, flask_app_nginx_body_size_mb=64)
     assert directives(text, "proxy_read_timeout") == directives(text, "proxy_send_timeout") == ["125s"]
@@ -580,12 +625,23 @@ def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
     assert directives(text_of("site", flask_app_gunicorn_timeout_seconds="120"), "proxy_read_timeout") == ["125s"]
 
 
-def test_without_a_live_release_the_answer_is_a_plain_503() -> None:
+def test_without_a_live_release_the_answer_is_a_plain_503_and_one_that_was_lost_is_not() -> None:
     text = text_of("site")
-    assert "502 =503 @unavailable" in directives(text, "error_page")
+    assert "502 = @unavailable" in directives(text, "error_page")
     assert "proxy_intercept_errors" not in text
-    *_, answer = directives(text, "return")
-    assert answer.startswith("503 ")
+    # By the time of the last connection: "-" where none was made.
+    ((source, pattern),) = re.findall(r'^map (\S+) \$shop_asked {\n    default "";\n    "~(.*)" 1;\n}', text, re.M)
+    assert source == "$upstream_connect_time"
+    times = {"0.000": True, "-, 0.004": True, "-": False, "-, -": False, "0.001, -": False, "": False}
+    assert {time: bool(re.search(pattern, time)) for time in times} == times
+    assert [answer[:4] for answer in directives(text, "return")[-2:]] == ["502 ", "503 "]
+
+
+@pytest.mark.parametrize(("overrides", "size"), [({}, "32k"), ({"flask_app_nginx_header_size_kb": 128}, "128k")])
+def test_the_header_of_an_answer_fits_with_a_session_in_it(overrides: dict[str, Any], size: str) -> None:
+    text = text_of("site", **overrides)
+    assert directives(text, "proxy_buffer_size") == [size]
+    assert directives(text, "proxy_buffers") == [f"4 {size}"]  # less would be refused (proxy_busy_buffers_size)
 
 
 @pytest.mark.parametrize(
@@ -613,20 +669,69 @@ def test_a_name_that_no_site_has_gets_no_answer(overrides: dict[str, Any], liste
     ],
 )
 def test_the_default_site_is_there_unless_it_is_somebody_elses(overrides: dict[str, Any], files: list[str]) -> None:
-    assert sorted(render("__flask_app_nginx_files", **overrides)) == files
+    assert sorted(render("__flask_app_nginx_files", **overrides)) == [HASHES, *files]
+
+
+def test_there_is_room_for_the_longest_name_and_for_many() -> None:
+    """As Nginx counts: a pointer, a length, the name, and the pointer that ends a bucket."""
+    settings = dict(line.rstrip(";").split() for line in text_of("settings").splitlines() if line[:1].isalpha())
+    assert int(settings["server_names_hash_bucket_size"]) >= 8 + 2 + 253 + 8
+    assert int(settings["server_names_hash_max_size"]) > 10_000
+
+
+def test_no_word_of_the_site_grows_with_its_names() -> None:
+    """Nginx takes words of up to 4 KiB (NGX_CONF_BUFFER)."""
+    names = [f"customer-{number}.shops.example.org" for number in range(700)]
+    text = text_of("site", flask_app_server_names=names)
+    assert max(len(word) for word in re.findall(r'"[^"\n]*"|[^\s;"]+', text)) < 1000
+    assert directives(text, "server_name") == [" ".join(names)]
+
+
+@pytest.mark.parametrize(
+    ("host", "http_host", "passed"),
+    [
+        ("shop.example.org", "shop.example.org", True),
+        ("shop.example.org", "shop.example.org:8080", True),
+        ("shop.example.org", "Shop.example.org:8080", True),
+        ("shop.example.org", "evil.example", False),
+        ("shop.example.org", "evil.example shop.example.org", False),
+        ("shop.example.org", "shop.example.org.evil.example", False),
+        ("shop.example.org", "shopXexample.org", False),
+        ("shop.example.org", "shop.example.org:80@evil.example", False),
+        ("shop.example.org", "", False),
+    ],
+)
+def test_the_app_hears_the_port_only_with_the_name_that_the_site_was_chosen_by(
+    host: str, http_host: str, passed: bool
+) -> None:
+    found = re.findall(
+        r'^map "\$host \$http_host" \$shop_host {\n    default \$host;\n    "~\*(.*)" \$http_host;',
+        text_of("site"),
+        re.M,
+    )
+    assert len(found) == 1
+    assert bool(re.search(found[0], f"{host} {http_host}", re.IGNORECASE)) is passed
 
 
 NGINX = "/usr/sbin/nginx"
+LONG_AND_MANY = [".".join(["a" * 61] * 4), *(f"customer-{number}.example.org" for number in range(700))]
 
 
 @pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="Nginx is not installed on this machine")
 @pytest.mark.parametrize(
-    "overrides", [{}, {"__flask_app_host": {"ipv6": False}}, {"flask_app_server_names": ["a.b", "c"]}]
+    "overrides",
+    [
+        {},
+        {"__flask_app_host": {"ipv6": False}},
+        {"flask_app_server_names": ["a.b", "c"]},
+        {"flask_app_server_names": LONG_AND_MANY},
+    ],
 )
 def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:
     sites = render("__flask_app_nginx_files", flask_app_http_port=18080, **overrides)
     (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{ }}\nhttp {{\n    access_log off;\n"
+        f"pid {tmp_path}/pid;\nerror_log stderr;\ninclude /etc/nginx/modules-enabled/*.conf;\nevents {{ }}\nhttp {{\n"
+        + "    access_log off;\n"
         + "".join(sites.values())
         + "}\n"
     )
@@ -781,6 +886,7 @@ INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith(
 RUN = {"run": "0a1b2c3d4e5f"}
 HOST = {
     "cpus": 2, "memory_mb": 2048, "ipv6": True, "packages_missing": [], "package_module_ready": True, "sources": [],
+    "nginx_removed": False,
     "venvs": [], "interpreter": "python3.11", "claimed": True, "account": True, "leftovers": [],
 }  # fmt: skip
 SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
@@ -950,7 +1056,7 @@ def holds(task: dict[str, Any], templar: Templar) -> bool:
 
 def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
     """Return a task with its templates resolved as Ansible does, or None where its conditions say no."""
-    templar = playing(**known, __flask_app_hook="/hook.yml")
+    templar = playing(**{"__flask_app_some_packages": ["x"], **known}, __flask_app_hook="/hook.yml")
     if not holds(task, templar):
         return None
     return {key: templar.template(value) for key, value in task.items() if key not in ("when", "tags", "name")}
@@ -1068,6 +1174,25 @@ def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() ->
     assert deploy.index("release") < deploy.index("release_command") < deploy.index("candidate")
     for moment in ("rollback", "rotation, begun"):
         assert "release_command" not in called(moment, **command)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_starts(removed: bool) -> None:
+    host = {**HOST, "packages_missing": ["nginx"], "nginx_removed": removed}
+    known = {"__flask_app_preflight": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
+    (task,) = [task for task in tasks_of("platform") if "ansible.builtin.apt" in task]
+    first = resolved(task, **known)
+    assert first
+    rounds = [resolved(task, **known, __flask_app_some_packages=packages) or {} for packages in first["loop"]]
+    arguments = [each["ansible.builtin.apt"] for each in rounds]
+    everything = [str(package) for package in value_of("__flask_app_packages", **known)]
+    assert arguments[-1]["name"] == everything
+    assert "policy_rc_d" not in arguments[-1] or "omit" in str(arguments[-1]["policy_rc_d"])
+    assert "redis-server" in everything  # whose service starts as usual
+    assert len(arguments) == 1 + removed
+    if removed:
+        assert arguments[0]["policy_rc_d"] == 101  # policy-rc.d: not allowed
+        assert set(arguments[0]["name"]) == {package for package in everything if "nginx" in package}
 
 
 @pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])

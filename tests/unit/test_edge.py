@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls, unused_defaults
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES, OWNER, Site, Tls, unused_defaults
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
 from tests.support import certificates
@@ -558,6 +558,49 @@ def test_an_unused_default_server_goes_with_the_change_and_comes_back_with_it(
     assert f"etc/nginx/{SHARED['443']}" not in tree(machine)
     assert f"etc/nginx/{SHARED['80']}" in tree(machine)
     assert publish(machine, wanted) is False
+
+
+# Settings for all sites
+
+
+ROOM = f"{OWNER}\nserver_names_hash_bucket_size 512;\nvariables_hash_max_size 4096;\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "left"),
+    [
+        ("sites-enabled/blog", "server { listen 80; }", ["server_names_hash_bucket_size", "variables_hash_max_size"]),
+        ("sites-enabled/blog", "server_names_hash_bucket_size 64;", ["variables_hash_max_size"]),
+        ("sites-enabled/blog", "map $a $b { } variables_hash_max_size 64;", ["server_names_hash_bucket_size"]),
+        ("sites-enabled/blog", "server_names_hash_bucket_size 64;\nvariables_hash_max_size\n 64;", []),
+        ("sites-enabled/blog", "# server_names_hash_bucket_size 64;", None),
+        ("sites-enabled/blog", "x; # server_names_hash_bucket_size 64;", None),
+        ("sites-enabled/blog", "server_names_hash_bucket_size_of_mine 64;", None),
+        ("sites-enabled/.blog.swp", "server_names_hash_bucket_size 64;", None),
+        ("sites-available/blog", "server_names_hash_bucket_size 64;", None),
+    ],
+)
+def test_room_for_names_is_made_unless_somebody_has_made_it(
+    machine: EdgeMachine, site: Sites, name: str, text: str, left: list[str] | None
+) -> None:
+    (machine.tree.etc / name).parent.mkdir(exist_ok=True)
+    (machine.tree.etc / name).write_text(text)
+    wanted = replace(site("none"), files={**site("none").files, HASHES: ROOM})
+    for _ in range(2):
+        change = machine.edge.change(wanted)
+        settings = [line.split()[0] for line in str(change[HASHES] or "").splitlines() if not line.startswith("#")]
+        assert settings == (["server_names_hash_bucket_size", "variables_hash_max_size"] if left is None else left)
+        assert (change[HASHES] is None) is (left == [])
+        publish(machine, wanted)  # what we have written is nobody else's
+    assert publish(machine, wanted) is False
+
+
+def test_files_that_others_include_from_elsewhere_are_looked_at(machine: EdgeMachine, site: Sites) -> None:
+    (machine.tree.etc / "sites-enabled/blog").write_text("include mine/*.conf;\ninclude gone.conf;\n")
+    (machine.tree.etc / "mine").mkdir()
+    (machine.tree.etc / "mine/a.conf").write_text("include 'mine/a.conf';\nserver_names_hash_bucket_size 64;\n")
+    wanted = replace(site("none"), files={HASHES: ROOM})
+    assert "server_names_hash_bucket_size" not in str(machine.edge.change(wanted)[HASHES])
 
 
 # Log files

@@ -34,6 +34,7 @@ GOOD: dict[str, Any] = {
     "flask_app_nginx_headers": {},
     "flask_app_nginx_static": {},
     "flask_app_nginx_trusted_proxies": [],
+    "flask_app_nginx_client_header": "X-Forwarded-For",
     "flask_app_nginx_health_networks": ["127.0.0.0/8", "::1"],
     "flask_app_nginx_http3": False,
     "flask_app_nginx_hsts_seconds": 0,
@@ -423,6 +424,33 @@ def test_a_directory_of_the_source_is_no_problem(source: str) -> None:
     static = {"/static/": "guestbook/static", "/assets/v1.2/~ada/": "guestbook/static/", "/all/": "guestbook"}
     assert problems(nginx_static=static, source_directory=source, source_subdirectory="app") == []
     assert problems(nginx_static={"/s/": "app/guestbook"}, source_directory=source) == []
+
+
+# The client's header
+
+
+@pytest.mark.parametrize(
+    ("header", "proxies", "told"),
+    [
+        ("X-Forwarded-For", [], False),
+        ("x-forwarded-for", [], False),
+        ("CF-Connecting-IP", ["10.0.0.0/8"], False),
+        ("X-Real-IP", ["10.0.0.0/8"], False),
+        ("CF-Connecting-IP", [], True),
+        ("Forwarded", ["10.0.0.0/8"], True),
+        ("forwarded", ["10.0.0.0/8"], True),
+        ("", ["10.0.0.0/8"], True),
+        ("proxy_protocol", ["10.0.0.0/8"], True),
+        ("X-Client;", ["10.0.0.0/8"], True),
+        ("X-Client\n", ["10.0.0.0/8"], True),
+        ("$host", ["10.0.0.0/8"], True),
+    ],
+)
+def test_the_header_that_names_the_client_is_one_header_of_somebody_trusted(
+    header: str, proxies: list[str], told: bool
+) -> None:
+    found = problems(nginx_client_header=header, nginx_trusted_proxies=proxies)
+    assert ["flask_app_nginx_client_header" in problem.what for problem in found] == [True] * told
 
 
 # Networks

@@ -23,6 +23,7 @@ def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     (tmp_path / "requirements.txt").write_text("gunicorn==23.0.0 --hash=sha256:00\n")
+    (tmp_path / "wsgi.py").write_text("app = object()\n")
     return tmp_path
 
 
@@ -140,5 +141,5 @@ def test_hooks_other_settings_and_what_only_gunicorn_can_judge_are_not_a_finding
 
 def test_a_file_that_is_not_part_of_the_source_does_not_count(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (app / "gunicorn.conf.py").write_text("workers = 5\n")
-    monkeypatch.setattr(doctor, "list_files", lambda top: ["requirements.txt"])
+    monkeypatch.setattr(doctor, "list_files", lambda top: ["requirements.txt", "wsgi.py"])
     assert found(app) == []

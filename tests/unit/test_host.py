@@ -92,7 +92,28 @@ def test_a_fresh_host_is_surveyed(layout: Layout) -> None:
     assert host.cpus == len(os.sched_getaffinity(0))
     assert (host.packages_missing, host.package_module_ready) == ([], True)
     assert (host.environment, host.sources, host.ipv6) == ("", [], False)
-    assert (host.claimed, host.account, host.leftovers) == (False, False, [])
+    assert (host.claimed, host.account, host.leftovers, host.nginx_removed) == (False, False, [], False)
+
+
+@pytest.mark.parametrize(
+    ("state", "site", "expected"),
+    [
+        ("installed", "sites-enabled/shop.conf", False),
+        ("config-files", "sites-enabled/shop.conf", True),
+        ("half-configured", "sites-enabled/shop.conf", True),  # its start has failed already
+        ("config-files", "conf.d/upstreams.conf", True),
+        ("config-files", "sites-enabled/default", False),
+        ("config-files", "sites-enabled/.shop.conf.swp", False),
+        ("config-files", "sites-available/shop.conf", False),
+    ],
+)
+def test_an_nginx_that_is_gone_and_has_sites_was_removed(
+    layout: Layout, programs: Programs, state: str, site: str, expected: bool
+) -> None:
+    programs.dpkg = Finished(0, f"nginx {state}\ngit installed\n", "")
+    (layout.root / "etc/nginx" / site).parent.mkdir(parents=True)
+    (layout.root / "etc/nginx" / site).touch()
+    assert survey(layout, WANTED).nginx_removed is expected
 
 
 def test_a_claimed_host_is_surveyed(layout: Layout) -> None:

@@ -33,6 +33,15 @@ def test_no_ledger_has_no_entries(tmp_path: Path) -> None:
     assert entries(tmp_path / "ledger.jsonl") == []
 
 
+def test_no_line_has_what_a_terminal_obeys(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    health = "\x1b[2J\x7f\x9b2J\u202eé\n"
+    append(path, {"health": health})
+    assert entries(path)[0]["health"] == health
+    assert not re.search("[\x1b\x7f\x9b\u202e]", path.read_text())
+    assert "é" in path.read_text()
+
+
 @settings(max_examples=20)
 @given(json_values)
 def test_any_json_comes_back(tmp_path: Path, value: object) -> None:

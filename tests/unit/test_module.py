@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -111,6 +112,20 @@ def test_what_an_operator_can_mend_is_a_message(
         take(layout, ANN, STALE)
     told = run(fails(error), **options)
     assert (told["failed"], told["msg"]) == (True, message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [GreenlightError("\x1b[2J", journal=["\x9b2J", {"b": "\u202e"}]), OSError(2, "\x1b[2J", "/srv/\u202e")],
+    ids=repr,
+)
+def test_nothing_that_a_terminal_obeys_leaves_the_host(run: Run, error: Exception) -> None:
+    """Ansible shows a module's message as it is."""
+    failed = run(fails(error))
+    ended = run(lambda module: {"answer": "\x1b[2J", "diff": [{"after": "\u202e"}]})
+    for told in (failed, ended):
+        assert "\\x1b[2J" in str(told).replace("\\\\", "\\")
+        assert not re.search("[\x1b\x9b\u202e]", json.dumps(told, ensure_ascii=False))
 
 
 def test_the_facts_of_an_error_are_in_the_result(run: Run) -> None:

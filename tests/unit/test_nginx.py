@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _command a
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, read, write
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
@@ -169,6 +169,34 @@ def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> N
         check(machine.tree, CHANGE, NAMES)
 
 
+@pytest.mark.parametrize(
+    ("reason", "theirs", "named"),
+    [
+        ('unknown directive "x" in /etc/nginx/sites-enabled/blog:1', True, ""),
+        ('cannot load certificate "/etc/ssl/blog.pem": BIO_new_file() failed', True, ""),
+        ('unknown "shop_x" variable', False, ""),
+        (
+            "could not build server_names_hash, you should increase server_names_hash_bucket_size: 64",
+            False,
+            "server_names_hash_bucket_size",
+        ),
+        (
+            "could not build variables_hash, you should increase either variables_hash_max_size: 64 or"
+            " variables_hash_bucket_size: 64",
+            False,
+            "variables_hash_max_size",
+        ),
+    ],
+)
+def test_only_a_file_that_is_named_is_called_somebody_elses(reason: str, theirs: bool, named: str) -> None:
+    done = Finished(1, "", f"2026/11/29 16:45:06 [emerg] 14162#14162: {reason}\nnginx: configuration test failed")
+    with pytest.raises(GreenlightError) as refused:
+        _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str)
+    said = str(refused.value).replace(reason, "")
+    assert ("not this app's" in said) is theirs
+    assert named in said
+
+
 def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "server { listen 80; server_name shop.example.org; }\n")
     with pytest.raises(GreenlightError, match=r"flask_app_server_names holds shop\.example\.org, which another site"):
@@ -312,6 +340,18 @@ def test_workers_that_were_there_before_the_reload_are_not_taken_for_new_ones(ma
     assert SITE not in machine.files()
 
 
+def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = """2026/11/29 17:00:00 [emerg] 1#1: bind() failed
+2026/11/29 17:00:01 [error] 2#2: *1 connect() failed, request: "GET / HTTP/1.1", referrer: "[emerg] run this"
+"""
+    monkeypatch.setattr(_nginx, "read", lambda path: log if path.name == "error.log" else read(path))
+    machine.turn("no-workers")
+    with pytest.raises(GreenlightError) as refused:
+        apply(machine.tree, CHANGE, NAMES)
+    assert "bind() failed" in str(refused.value)
+    assert "run this" not in str(refused.value)
+
+
 def test_the_old_tree_is_loaded_again_after_a_failed_reload(machine: Machine) -> None:
     machine.turn("no-workers")
     with pytest.raises(GreenlightError):
@@ -392,16 +432,19 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkey
     for change in itertools.count(1):
         tree = Tree(tmp_path / f"{change}/nginx", tmp_path / f"{change}/state", "nginx")
         (tree.etc / "sites-enabled").mkdir(parents=True)
-        loaded = tmp_path / f"{change}/loaded"
+        loaded, loads = tmp_path / f"{change}/loaded", [0]
 
-        def run(argv: list[str], tree: Tree = tree, loaded: Path = loaded, **_: object) -> Finished:
+        def run(
+            argv: list[str], tree: Tree = tree, loaded: Path = loaded, loads: list[int] = loads, **_: object
+        ) -> Finished:
             if "reload" in argv:
                 shutil.rmtree(loaded, ignore_errors=True)
                 shutil.copytree(tree.etc / "sites-enabled", loaded)
+                loads.append(loads[-1] + 1)
             return Finished(0, "", "")
 
-        def workers(_main: str, loaded: Path = loaded) -> set[int]:
-            return {loaded.stat().st_ctime_ns} if loaded.exists() else set()  # an inode may come again
+        def workers(_main: str, loads: list[int] = loads) -> set[int]:
+            return {loads[-1]}
 
         monkeypatch.setattr(_nginx, "run", run)
         monkeypatch.setattr(_nginx, "require", lambda argv, what, run=run: run(argv))

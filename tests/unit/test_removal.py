@@ -141,6 +141,8 @@ def settle(machine: Machine) -> None:
         (machine.accounts / kind / layout.app).touch()
     (machine.tree.etc / f"sites-enabled/{layout.app}.conf").write_text("server { listen 80; }\n")
     (machine.tree.etc / "sites-enabled/00-default-80.conf").write_text(OWNED)
+    (machine.tree.etc / "conf.d").mkdir(exist_ok=True)
+    (machine.tree.etc / "conf.d/greenlight.conf").write_text(OWNED)
     machine.tree.state.mkdir(parents=True, exist_ok=True)
     (machine.tree.state / f"{layout.app}.json").write_text('{"confirmed": "as published"}')
     machine.calls.clear()
@@ -159,7 +161,8 @@ def removed(machine: Machine, *, dry: bool = False, environment: str = "staging"
 
 def left(machine: Machine) -> list[str]:
     """Whatever still has the app's name, or what it shared with nobody."""
-    names = [name for name in machine.files() if machine.layout.app in name or "00-default" in name]
+    shared = ("00-default", "conf.d/greenlight.conf")
+    names = [name for name in machine.files() if any(word in name for word in (machine.layout.app, *shared))]
     return [*names, *(unit for unit in sorted(machine.running()) if unit.startswith(f"{machine.layout.app}@"))]
 
 
@@ -251,7 +254,11 @@ def test_another_app_keeps_all_it_has(machine: Machine, monkeypatch: pytest.Monk
     without = machine.files()
     other = played(machine.layout.root, monkeypatch.setattr, "shop-two")
     settle(other)
-    before = {name: text for name, text in other.files().items() if name not in without or "00-default" in name}
+    before = {
+        name: text
+        for name, text in other.files().items()
+        if name not in without or "00-default" in name or "conf.d" in name
+    }
     running = {unit for unit in other.running() if unit.startswith("shop-two@")}
     mine = played(machine.layout.root, monkeypatch.setattr)
     removed(mine)
@@ -266,6 +273,7 @@ def test_another_app_keeps_all_it_has(machine: Machine, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "name",
     [
+        "etc/nginx/conf.d/greenlight.conf",
         "etc/nginx/sites-enabled/00-default-8080.conf",
         "etc/nginx/sites-enabled/shop.example.org.conf",
         "etc/systemd/system/shop@celery.service",

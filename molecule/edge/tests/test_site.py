@@ -25,6 +25,11 @@ ECHO = """
 @pages.get("/echo")
 def echo() -> Response:
     return jsonify(headers={**request.headers}, remote=request.remote_addr, scheme=request.scheme, host=request.host)
+
+
+@pages.post("/header/<int:length>")
+def header(length: int) -> Response:
+    return Response("done", headers={"X-Long": "x" * length})
 """
 HEADERS_ONLY = ("--output", "/dev/null", "--dump-header", "-")
 MAINTENANCE = ROOT / "playbooks/maintenance.yml"
@@ -180,6 +185,15 @@ def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server
     assert line["user_agent"] == '"agent"'
 
 
+def test_no_client_breaks_the_format_of_the_log(server: Server) -> None:
+    """Bytes that are no text, a control character above ASCII, and one that turns a line around."""
+    for more in ("\udcff", "\udc9b31m", "\x9b31m", "\u202e", "\x1b[2J", "\x7f"):
+        server.curl("/", "--http1.1", "--header", f"User-Agent: agent{more}", "--header", f"Referer: http://x/{more}")
+        line = log(server)[-1]
+        assert line["user_agent"] == "agent [cut]"
+        assert line["referer"] == "http://x/ [cut]"
+
+
 def test_a_rotated_log_is_closed_to_others_and_written_on(server: Server) -> None:
     path = f"/var/log/nginx/{APP}.access.log"
     server.curl("/?before")
@@ -247,6 +261,14 @@ def test_a_body_above_the_limit_is_refused(server: Server, tmp_path: Path) -> No
     assert (answer.status, answer.json["length"]) == (200, 15 * 2**20)
 
 
+@pytest.mark.parametrize(("length", "status"), [(30_000, 200), (40_000, 502)])
+def test_an_answer_with_a_long_header_arrives_and_a_lost_one_is_not_called_a_maintenance(
+    server: Server, length: int, status: int
+) -> None:
+    answer = server.curl(f"/header/{length}", "--data", "a=b")
+    assert (answer.status, "retry-after" in answer.headers) == (status, False)
+
+
 # What the user adds
 
 
@@ -295,10 +317,15 @@ OTHERWISE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def otherwise(deployed: dict[str, Any]) -> Server:
+    """Somebody has removed Nginx, and can't install it again by hand: its package starts it without Brotli."""
     server = connect("debian13")
     assert server.curl("/health").status == 200
+    apt = "DEBIAN_FRONTEND=noninteractive apt-get --yes --no-install-recommends"
+    server.root(f"{apt} remove nginx")
+    assert server.host.run(f"{apt} install nginx libnginx-mod-http-brotli-filter").rc != 0
     done = run_play(**{**deployed, **OTHERWISE}, limit=server.name)
     assert done.code == 0, done.output
+    assert server.root("dpkg --audit") == ""
     return server
 
 

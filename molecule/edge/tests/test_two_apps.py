@@ -45,16 +45,17 @@ def second(server: Server, **variables: Any) -> Played:
     )
 
 
-def test_nginx_has_no_warning_about_an_app_with_the_longest_name(first: Server) -> None:
+def test_nginx_has_no_warning_about_an_app_with_the_longest_names_and_many_of_them(first: Server) -> None:
     name = "an-app-with-the-longest-name-oh"
-    assert len(name) == 31
+    names = ["long.test", ".".join(["a" * 61] * 4) + ".test", *(f"customer-{number}.test" for number in range(700))]
+    assert (len(name), len(names[1])) == (31, 252)
     own = {"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:////var/lib/{name}/x.db"}
-    variables = {"flask_app_name": name, "flask_app_server_names": ["long.test"], "flask_app_secrets": own}
+    variables = {"flask_app_name": name, "flask_app_server_names": names, "flask_app_secrets": own}
     done = second(first, **variables)
     assert done.code == 0, done.output
     said = first.host.run("nginx -t").stderr
     assert ("test is successful" in said, "[warn]" in said) == (True, False)
-    assert first.curl("/static/style.css", site="long.test").status == 200
+    assert {first.curl("/static/style.css", site=site).status for site in (names[0], names[-1])} == {200}
     assert second(first, **variables, flask_app_state="absent").code == 0
 
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No text of an app, a program or a file reaches a terminal with anything in it that the terminal obeys."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import all_printable, printable
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import WARNING, Finding, told
+from hypothesis import given
+from hypothesis import strategies as st
+
+#: What is obeyed: the controls of ASCII and of ISO 6429, and what changes the direction of a line (UAX 9).
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+RED = "\x1b[31mall is well\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ('plain, "quoted" and \\x1b', 'plain, "quoted" and \\x1b'),
+        ("Grüße \u4e16\u754c \U0001f600", "Grüße \u4e16\u754c \U0001f600"),
+        (
+            "a family \U0001f468\u200d\U0001f469, \u0645\u06cc\u200c",
+            "a family \U0001f468\u200d\U0001f469, \u0645\u06cc\u200c",
+        ),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("of Windows\r\nand\r\r\nothers", "of Windows\nand\nothers"),
+        ("100 %\rdone", "100 %\\rdone"),
+        ("\x1b]8;;http://x\x07link\x1b[2J", "\\x1b]8;;http://x\\x07link\\x1b[2J"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\x7f\x00", "\\x7f\\x00"),
+        ("admin\u202etxt.exe", "admin\\u202etxt.exe"),
+        ("\u2066\u2069\u200f\u2028", "\\u2066\\u2069\\u200f\\u2028"),
+        ("\udc9b", "\\udc9b"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_what_a_terminal_obeys_is_written_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text(alphabet=st.characters()))
+def test_nothing_is_obeyed_whatever_the_text_is_and_once_is_enough(text: str) -> None:
+    shown = printable(text)
+    assert not OBEYED.search(shown)
+    assert printable(shown) == shown
+    shown.encode()
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=("Cc", "Cf", "Cs", "Zl", "Zp"))))
+def test_any_other_text_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_each_text_of_a_result_is_made_printable() -> None:
+    result = {"journal": [RED, 1, None, True], "answer": {RED: (RED,)}, "seconds": 1.5}
+    safe = printable(RED)
+    assert all_printable(result) == {"journal": [safe, 1, None, True], "answer": {safe: [safe]}, "seconds": 1.5}
+
+
+def test_what_is_found_on_the_controller_is_made_printable() -> None:
+    finding = Finding("a", WARNING, RED, RED, "Remove it.")
+    for text in (
+        describe([Problem(RED, "Remove it.")], "shop", "web1"),
+        finding.warning(),
+        told([finding], "shop", ["staging"], ["web1"], []),
+    ):
+        assert not OBEYED.search(text)
+        assert printable(RED) in text

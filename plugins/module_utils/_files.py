@@ -82,6 +82,12 @@ def link(path: Path, target: str) -> bool:
     return True
 
 
+def rename(path: Path, target: Path) -> None:
+    """Give what is whole now its name, durably."""
+    path.rename(target)
+    _sync_directory(target.parent)
+
+
 def remove(path: Path) -> bool:
     """Remove a file, a link or a whole tree, of any depth and with any names; say whether there was one.
 

@@ -401,7 +401,7 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkey
             return Finished(0, "", "")
 
         def workers(_main: str, loaded: Path = loaded) -> set[int]:
-            return {loaded.stat().st_ino} if loaded.exists() else set()
+            return {loaded.stat().st_ctime_ns} if loaded.exists() else set()
 
         monkeypatch.setattr(_nginx, "run", run)
         monkeypatch.setattr(_nginx, "require", lambda argv, what, run=run: run(argv))

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils import _credentials as credentials
 from ansible_collections.greenlight.flask.plugins.module_utils import _integrity as integrity
@@ -199,7 +200,7 @@ class Look:
     # The host
 
     def _host(self, stamp: str) -> None:
-        for missing in claim(self.layout, stamp, dry=True):
+        for missing in [*claim(self.layout, stamp, dry=True), *accounts.missing(self.layout.app)]:
             what = f"{missing} is missing, or has another mode than it was made with."
             self.report.add("host", missing, what, self._deploy)
         other = other_environment(self.layout, self.wanted.environment)

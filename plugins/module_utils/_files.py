@@ -7,16 +7,24 @@ renamed (rename(2): the new path replaces the old one atomically).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import shutil
+import re
+import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: Start of the names of unfinished files and directories; anything called so is safe to remove.
 UNFINISHED = ".unfinished-"
+#: How a directory is opened that somebody else may replace at any moment.
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Longest path that a message shows whole.
+_SHOWN = 200
+#: ioctl_iflags(2): what reads the flags of a file, and those with which not even root can remove it.
+_GET_FLAGS, _IMMUTABLE, _APPEND_ONLY = 0x80006601 | struct.calcsize("l") << 16, 0x10, 0x20
 
 
 class HeldElsewhere(Exception):  # noqa: N818  # expected, and no fault
@@ -74,16 +82,68 @@ def link(path: Path, target: str) -> bool:
     return True
 
 
+def rename(path: Path, target: Path) -> None:
+    """Give what is whole now its name, durably."""
+    path.rename(target)
+    _sync_directory(target.parent)
+
+
 def remove(path: Path) -> bool:
-    """Remove a file, a link or a whole tree; say whether there was one."""
+    """Remove a file, a link or a whole tree, of any depth and with any names; say whether there was one.
+
+    No link is followed, and no mounted file system is entered.
+
+    Raises:
+        OSError: something can't be removed; ``filename`` is its path, fit for a message.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        _walk(path, _take)
+        path.rmdir()
         return True
     try:
         path.unlink()
     except FileNotFoundError:
         return False
     return True
+
+
+def locked_down(path: Path) -> str:
+    """Return the first of a tree that is immutable or append-only (chattr(1)), fit for a message, or an empty text."""
+
+    def look(directory: int, entry: os.DirEntry[str]) -> None:
+        # Nothing but files and directories: to open a pipe wakes up who waits at its other end.
+        if not entry.is_symlink() and (entry.is_dir() or entry.is_file()) and _flags(entry.name, directory):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), entry.name)
+
+    if not path.is_dir() or path.is_symlink():
+        return ""
+    if _flags(str(path), None):
+        return shown(path)
+    try:
+        _walk(path, look)
+    except OSError as error:
+        # Any other one, such as of a directory that was moved meanwhile, is of no use to who only looks.
+        return str(error.filename) if error.errno == errno.EPERM else ""
+    return ""
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as a message may show it: no byte of it acts on a terminal, and it isn't too long to be read."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
+
+
+def mount_points(root: Path) -> list[Path]:
+    """Return where file systems are mounted on the host at ``root``."""
+    try:
+        # A name may have any byte but what the kernel writes as \ooo: line feed, space, tab and the backslash itself.
+        lines = (root / "proc/self/mountinfo").read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    places = [fields[4] for fields in (line.split(b" ") for line in lines) if len(fields) > 4]  # noqa: PLR2004
+    plain = [re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match.group(1), 8)]), place) for place in places]
+    return [root / os.fsdecode(place).lstrip("/") for place in plain]
 
 
 def remove_unfinished(directory: Path) -> list[str]:
@@ -115,6 +175,99 @@ def exclusively(path: Path, seconds: float) -> Iterator[None]:
                     raise HeldElsewhere(f"{path} is held by another process") from None
             time.sleep(0.1)
         yield
+    finally:
+        os.close(handle)
+
+
+def _walk(path: Path, leave: Callable[[int, os.DirEntry[str]], None]) -> None:
+    """Call ``leave`` for all below a directory, the contents of each before itself, with its directory, opened.
+
+    By one name at a time from an open directory, so no path is too long, no tree too deep, and no link is followed that
+    somebody puts in the way.
+
+    Raises:
+        OSError: of ``leave`` too; ``filename`` is the path, fit for a message.
+    """
+    way: list[tuple[os.DirEntry[str], os.stat_result, list[os.DirEntry[str]]]] = []
+    here = os.open(path, _DIRECTORY)
+    try:
+        mount = _mount_id(here)
+        waiting = _leave_files(here, leave)
+        while waiting or way:
+            if waiting:
+                entry = waiting.pop()
+                above = os.fstat(here)
+                try:
+                    here = _moved(here, entry.name, mount)
+                except FileNotFoundError:
+                    continue
+                way.append((entry, above, waiting))
+                waiting = _leave_files(here, leave)
+            else:
+                entry, above, waiting = way.pop()
+                here = _moved(here, "..", mount, above)
+                leave(here, entry)
+    except OSError as error:
+        names = [str(path), *(entry.name for entry, _, _ in way)]
+        names += [error.filename] if isinstance(error.filename, str) else []
+        raise OSError(error.errno, error.strerror, shown("/".join(names))) from None
+    finally:
+        os.close(here)
+
+
+def _moved(here: int, name: str, mount: str, expected: os.stat_result | None = None) -> int:
+    """Return the directory ``name`` of the directory ``here``, opened in its place, if it is in the same mount."""
+    there = os.open(name, _DIRECTORY, dir_fd=here)
+    fault = 0
+    if _mount_id(there) != mount:
+        fault = errno.EBUSY
+    elif expected and not os.path.samestat(os.fstat(there), expected):  # somebody moved where we come from
+        fault = errno.ESTALE
+    if fault:
+        os.close(there)
+        raise OSError(fault, os.strerror(fault), name)
+    os.close(here)
+    return there
+
+
+def _leave_files(directory: int, leave: Callable[[int, os.DirEntry[str]], None]) -> list[os.DirEntry[str]]:
+    """Leave all of a directory but its directories, which are returned."""
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    directories = []
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            directories.append(entry)
+        else:
+            leave(directory, entry)
+    return directories
+
+
+def _take(directory: int, entry: os.DirEntry[str]) -> None:
+    with suppress(FileNotFoundError):
+        if entry.is_dir(follow_symlinks=False):
+            os.rmdir(entry.name, dir_fd=directory)
+        else:
+            os.unlink(entry.name, dir_fd=directory)
+
+
+def _mount_id(handle: int) -> str:
+    """Return which mount an open directory is in (proc_pid_fdinfo(5)): a bind mount has the same device number."""
+    told = Path(f"/proc/self/fdinfo/{handle}").read_text(encoding="ascii")
+    return next((line for line in told.splitlines() if line.startswith("mnt_id:")), "")
+
+
+def _flags(name: str, directory: int | None) -> int:
+    """Return the flags of a file or directory with which it can't be removed; 0 where its file system has none."""
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return 0
+    try:
+        (found,) = struct.unpack_from("i", fcntl.ioctl(handle, _GET_FLAGS, bytes(8)))
+        return int(found) & (_IMMUTABLE | _APPEND_ONLY)
+    except OSError:
+        return 0
     finally:
         os.close(handle)
 

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
+from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     claim,
@@ -48,8 +49,7 @@ class Host:
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
         venvs: digests of the venvs that are there and whole.
-        claimed: whether stamp, key and directories of the app are all there.
-        account: whether the app's account is there.
+        claimed: whether stamp, record, key, directories, account and group of the app are all there.
         leftovers: releases that run and should not, and paths that nobody needs.
     """
 
@@ -67,7 +67,6 @@ class Host:
     sources: list[str]
     venvs: list[str]
     claimed: bool
-    account: bool
     leftovers: list[str]
 
     def as_dict(self) -> dict[str, object]:
@@ -116,8 +115,7 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         environment=(read(layout.environment_id) or "").strip(),
         sources=_names(layout.sources),
         venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
-        claimed=not claim(layout, wanted.environment, dry=True),
-        account=_has_account(layout.app),
+        claimed=not claim(layout, wanted.environment, dry=True) and not accounts.missing(layout.app),
         leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
     )
 
@@ -140,7 +138,7 @@ def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
         *_python_problems(wanted, host),
         *_room_problems(layout.root, wanted),
         *_stamp_problems(layout, wanted, host),
-        *_name_problems(layout, host),
+        *([] if host.environment else names.problems(layout)),
         *_port_problems(wanted),
     ]
 
@@ -218,24 +216,6 @@ def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]
     ]
 
 
-def _name_problems(layout: Layout, host: Host) -> list[Problem]:
-    if host.environment:
-        return []
-    taken = [str(path) for path in (layout.etc, layout.srv, layout.state) if _holds_something(path)]
-    if host.account:
-        taken.append(f"the account {layout.app}")
-    units = layout.units
-    taken += sorted(str(unit) for unit in units.glob(f"{layout.app}@*")) if units.is_dir() else []
-    if not taken:
-        return []
-    return [
-        Problem(
-            f"flask_app_name is {layout.app}, and this host already has {', '.join(taken)}, not made by this role.",
-            "Choose another flask_app_name.",
-        )
-    ]
-
-
 def _port_problems(wanted: Wanted) -> list[Problem]:
     found = []
     for variable, port in wanted.ports.items():
@@ -247,23 +227,8 @@ def _port_problems(wanted: Wanted) -> list[Problem]:
     return found
 
 
-def _holds_something(path: Path) -> bool:
-    """Not so an empty directory, and one with nothing but what a killed run left: the stamp may be still to come."""
-    if not path.is_dir():
-        return path.exists()
-    return any(not entry.name.startswith(UNFINISHED) for entry in path.iterdir())
-
-
 def _names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-
-
-def _has_account(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 def _memory_mb(root: Path) -> int:

@@ -35,6 +35,11 @@ class Layout:
         return self.etc / "environment-id"
 
     @property
+    def made(self) -> Path:
+        """The record of what the role made under the app's name; a removal takes nothing else."""
+        return self.etc / "made.json"
+
+    @property
     def digest_key(self) -> Path:
         """Key of the keyed hash over environments (32 bytes, root only), so that a digest tells nothing of a secret."""
         return self.etc / "digest.key"
@@ -126,6 +131,16 @@ class Layout:
     def state(self) -> Path:
         """The one directory the app may write (StateDirectory=)."""
         return self.root / "var/lib" / self.app
+
+    @property
+    def cache(self) -> Path:
+        """There only where the app's settings ask systemd for it (CacheDirectory=)."""
+        return self.root / "var/cache" / self.app
+
+    @property
+    def logs(self) -> Path:
+        """As :attr:`cache`, by LogsDirectory=."""
+        return self.root / "var/log" / self.app
 
     @property
     def run(self) -> Path:

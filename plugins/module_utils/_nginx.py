@@ -104,8 +104,15 @@ def included(tree: Tree) -> dict[Path, str]:
     return found
 
 
-def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None) -> None:
-    """Test the tree with the change in it, and as if ``pointer`` led to its target, touching nothing.
+def check(
+    tree: Tree,
+    change: Change,
+    server_names: Sequence[str],
+    pointer: Pointer | None = None,
+    *,
+    gone: Sequence[Path] = (),
+) -> None:
+    """Test the tree with the change in it, touching nothing: as if ``pointer`` led to its target, without ``gone``.
 
     Raises:
         GreenlightError: Nginx refuses it, naming file and line; or another site owns one of ``server_names``, which
@@ -121,9 +128,12 @@ def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poin
             if content is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content, encoding="utf-8")
-        _rewrite(stage, tree.etc, Path(directory), {f"{pointer.path}/": f"{pointer.target}/"} if pointer else {})
+        moves = {f"{pointer.path}/": f"{pointer.target}/"} if pointer else {}
+        moves |= {f"{path}/": f"{directory}/gone{path}/" for path in gone}
+        _rewrite(stage, tree.etc, Path(directory), moves)
         done = run([tree.nginx, "-t", "-c", stage / "nginx.conf"])
-        _judge(done, _mine(change, pointer), server_names, lambda text: text.replace(str(stage), str(tree.etc)))
+        places = {str(stage): str(tree.etc), f"{directory}/gone": ""}
+        _judge(done, _mine(change, pointer), server_names, lambda text: _replaced(text, places))
 
 
 def apply(
@@ -241,7 +251,8 @@ def _put(tree: Tree, change: Change) -> None:
 
 def _mine(change: Change, pointer: Pointer | None) -> list[str]:
     """What a message of Nginx about this change names."""
-    return [*(f"/{name}:" for name in change), *([f"{pointer.target}/"] if pointer else [])]
+    written = [name for name, content in change.items() if content is not None]
+    return [*(f"/{name}:" for name in written), *([f"{pointer.target}/"] if pointer else [])]
 
 
 def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], readable: Callable[[str], str]) -> None:
@@ -303,11 +314,17 @@ def _rewrite(stage: Path, etc: Path, directory: Path, moves: Mapping[str, str]) 
         moved = text.replace(f"{etc}/", f"{stage}/").replace("/var/log/nginx/", f"{directory}/log/")
         moved = re.sub(r"^(\s*pid\s+)[^;]+;", rf"\g<1>{directory}/nginx.pid;", moved, flags=re.MULTILINE)
         for old, new in moves.items():
-            moved = moved.replace(old, new)
+            moved = re.sub(rf"(?<![\w.:-]){re.escape(old)}", lambda _, new=new: new, moved)  # type: ignore[misc]
         for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have a log directory of its own
             (directory / "log" / name).mkdir(parents=True, exist_ok=True)
         if moved != text:
             path.write_text(moved, encoding="utf-8")
+
+
+def _replaced(text: str, places: Mapping[str, str]) -> str:
+    for old, new in places.items():
+        text = text.replace(old, new)
+    return text
 
 
 def _digest(change: Change, pointer: Pointer | None) -> str:

@@ -16,15 +16,18 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    UNFINISHED,
     link,
     make_directory,
     read,
     remove,
     remove_unfinished,
+    rename,
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._history import (
@@ -51,7 +54,11 @@ KEY_BYTES = 32
 
 
 def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
-    """Stamp the host for this app and environment, and make the app's directories; return what was missing."""
+    """Stamp the host for this app and environment, and make the app's directories; return what was missing.
+
+    Raises:
+        GreenlightError: the host is not stamped, and somebody else has the app's name.
+    """
     directories = {
         layout.etc: 0o755,
         layout.environment_files: 0o700,
@@ -63,12 +70,13 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
     missing = [str(path) for path, mode in directories.items() if not _has_mode(path, mode)]
     files = (layout.environment_id, layout.digest_key, layout.rehearsal)
     missing += [str(path) for path in files if not path.exists()]
+    missing += [] if names.is_recorded(layout) else [str(layout.made)]
     if dry or not missing:
         return missing
-    make_directory(layout.etc)
-    # The stamp comes first: from now on the name is ours, also for a run that starts after this one was killed.
     if not layout.environment_id.exists():
-        write(layout.environment_id, f"{environment}\n")
+        _take_name(layout, environment)
+    elif not names.is_recorded(layout):
+        write(layout.made, names.record(layout), 0o600)
     for path, mode in directories.items():
         make_directory(path, mode)
     if not layout.digest_key.exists():
@@ -76,6 +84,22 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
     if not layout.rehearsal.exists():
         write(layout.rehearsal, f'"{secrets.token_hex(16)}" 1;\n', 0o600)
     return missing
+
+
+def _take_name(layout: Layout, environment: str) -> None:
+    """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
+    found = names.problems(layout)
+    if layout.app in names.RESERVED:
+        found.append(names.reserved(layout.app))
+    if found:
+        text = " ".join(f"{problem.what} Fix: {problem.cure}" for problem in found)
+        raise GreenlightError(f"{text} Nothing of the app was made.")
+    unfinished = layout.etc.with_name(f"{UNFINISHED}{layout.app}")
+    remove(unfinished)
+    make_directory(unfinished)
+    write(unfinished / layout.made.name, names.record(layout), 0o600)
+    write(unfinished / layout.environment_id.name, f"{environment}\n")
+    rename(unfinished, layout.etc)
 
 
 def other_environment(layout: Layout, environment: str) -> str:

@@ -1,39 +1,59 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The end of an app on a host: all of it goes, and nothing else.
 
+Only what the record names goes. What would stop the removal is found before anything is touched, and in check mode too.
 The stamp says that the app's name is ours here, so it goes last: as long as it is there, a removal that was killed is
 done again from its start, and each step looks for what is left. Without a stamp, nothing of that name is touched.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
+from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES, OWNER, unused_defaults
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
     HeldElsewhere,
     exclusively,
+    locked_down,
+    mount_points,
     read,
     remove,
     remove_unfinished,
+    shown,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
 
-#: What getent(1) calls the parts of an account -> what removes one; with the user, the group mostly goes too.
-_ACCOUNTS = {"passwd": "/usr/sbin/userdel", "group": "/usr/sbin/groupdel"}
+#: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
+#: with them, once they are empty.
+SHARED = ("opt/greenlight/uv-*", "var/cache/greenlight/uv")
+#: Accounts that the apps of a host share, with their groups.
+SHARED_ACCOUNTS: tuple[str, ...] = ()
+#: Why a file can't be removed -> what helps. ``{}`` is the directory that goes.
+_CURES = {
+    errno.EPERM: "chattr -R -f -i -a {}",
+    errno.EROFS: "mount -o remount,rw of the file system with {}",
+    errno.EBUSY: "findmnt shows what is mounted below {}: unmount it",
+    errno.ENOTEMPTY: "stop what still writes below {}",
+}
 
 
 def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bounds, *, dry: bool = False) -> list[str]:
-    """Remove the app; return what was there of it. With ``dry`` only tell.
+    """Remove the app; return what was there of it. With ``dry`` only report.
 
     Raises:
         GreenlightError: the host is stamped with another environment; or something of somebody else's is in the way,
@@ -43,10 +63,12 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
     stamp = read(layout.environment_id)
     if stamp is None:
+        if layout.made.exists():
+            _refuse(layout, names.problems(layout))
         rest = _rest(layout)
         found = [str(rest)] if rest.exists() or rest.is_symlink() else []
         if not dry:
-            remove(rest)
+            _take(rest)
         return found
     other = other_environment(layout, environment)
     if other:
@@ -54,11 +76,12 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
             f"{other} Nothing was removed. If this app is the one that shall go, say so with: -e"
             f" flask_app_environment={stamp.strip()}"
         )
-    _refuse_mounts(layout)
-    change = _without_site(layout, tree)
+    made = names.recorded(layout)
+    change = _without_site(layout, tree, made)
+    _refuse(layout, list(_obstacles(layout, tree, change, made)))
     found = [str(tree.etc / name) for name in nginx.pending(tree, change)]
-    found += map(str, [*_unit_paths(layout), *_places(layout), layout.etc])
-    found += [f"{kind} {layout.app}" for kind in _ACCOUNTS if _account(layout, kind)]
+    found += map(str, [*_unit_paths(layout), *_places(layout, made), layout.etc, *_shared(layout)])
+    found += [f"{part} {name}" for part, name in _doomed_accounts(layout, made)]
     certbot = acme.Certbot(layout.root)
     found += [str(certbot.settings(layout))] if acme.forget(certbot, layout, dry=True) else []
     if not dry:
@@ -66,11 +89,12 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         acme.forget(certbot, layout)
         _remove_units(layout, bounds)
         _refuse_processes(layout)
-        for path in _places(layout):
-            remove(path)
-        for kind, program in _ACCOUNTS.items():
-            if _account(layout, kind):
-                require([program, layout.app], f"{program} {layout.app}")
+        for path in [*_places(layout, made), *_shared(layout)]:
+            _take(path)
+        _remove_empty(layout)
+        for part, name in _doomed_accounts(layout, made):
+            if accounts.number(part, name) is not None:
+                accounts.remove(part, name)
         _give_up_name(layout)
     return found
 
@@ -81,17 +105,113 @@ def forget_lock(layout: Layout) -> None:
     remove(layout.lock.with_suffix(".guard"))
 
 
-def _without_site(layout: Layout, tree: nginx.Tree) -> nginx.Change:
+def _refuse(layout: Layout, problems: Sequence[Problem]) -> None:
+    if problems:
+        rows = [f"{number}. {problem.what} Fix: {problem.cure}" for number, problem in enumerate(problems, start=1)]
+        raise GreenlightError("\n".join([f"{layout.app} can't be removed. Nothing was removed.", *rows]))
+
+
+def _obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: frozenset[str]) -> Iterator[Problem]:
+    """Find what would stop the removal on its way, or break what is somebody else's."""
+    app, doomed = layout.app, [*_places(layout, made), layout.run, layout.etc, *_shared(layout)]
+    mounted = [path for path in mount_points(layout.root) if any(place in (path, *path.parents) for place in doomed)]
+    for path in map(shown, mounted):
+        what = f"{path}: a file system of its own is mounted there, and its content would go with {app}."
+        yield Problem(what, f"Unmount it (umount {path}), and run again.")
+    for place in doomed:
+        if place.is_dir() and os.statvfs(place).f_flag & os.ST_RDONLY:
+            yield Problem(f"{place} is on a file system that is read-only.", _cure(errno.EROFS, place))
+        locked = locked_down(place)
+        if locked:
+            yield Problem(f"{locked} is protected from being removed (lsattr -d shows it).", _cure(errno.EPERM, place))
+    for path, package in _packaged(layout, doomed):
+        yield Problem(f"{path} belongs to Debian's package {package}.", f"Remove that first: apt purge {package}")
+    yield from _site_problems(layout, tree, change)
+    running = _processes(layout)
+    if running:
+        what = f"The account of {app} still runs something else than {app}: process {', '.join(running)}."
+        yield Problem(what, f"Stop it (systemctl status {running[0]} says what it is), and run again.")
+    guests = accounts.others_in_group(app) if "group" in made else []
+    if guests:
+        what = f"The group {app} is the own group of {', '.join(guests)}, so it can't be removed."
+        yield Problem(what, f"Give that account another group: usermod --gid <group> {guests[0]}")
+    certbot = acme.Certbot(layout.root)
+    if acme.forget(certbot, layout, dry=True) and not shutil.which("certbot"):
+        what = f"certbot is not installed any more, and its certificate {app} goes with the app."
+        yield Problem(what, f"Install it (apt install certbot), or remove {certbot.settings(layout)}, and run again.")
+
+
+def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return which paths came with a package, as one of the app's name does that was installed after the app."""
+    paths = [f"/{path.relative_to(layout.root)}" for path in doomed]
+    rows = [line.partition(": ") for line in run(["dpkg-query", "--search", *paths]).stdout.splitlines()]
+    return [(path, packages) for packages, _, path in rows if path in paths]
+
+
+def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[Problem]:
+    """Ask Nginx for its opinion of this host without the app: of its site, its directories and its certificates."""
+    if not tree.installed:
+        return []
+    gone = [layout.etc, layout.srv, layout.state, layout.run, acme.Certbot(layout.root).lineage(layout)]
+    try:
+        nginx.check(tree, change, [], gone=gone)
+    except GreenlightError as error:
+        sound = _is_sound(tree)
+        # A configuration that is broken anyway is in the way only where Nginx has to read it.
+        if sound or (_is_open(layout, tree, change) and systemd.state("nginx.service").is_running):
+            reasons = " ".join(str(error).splitlines()[1:])
+            cure = f"Remove from that file what it has of {layout.app}" if sound else "Correct that file"
+            return [
+                Problem(f"Without {layout.app}, Nginx refuses its configuration: {reasons}", f"{cure}, and run again.")
+            ]
+    return []
+
+
+def _is_sound(tree: nginx.Tree) -> bool:
+    try:
+        nginx.check(tree, {}, [])
+    except GreenlightError:
+        return False
+    return True
+
+
+def _without_site(layout: Layout, tree: nginx.Tree, made: frozenset[str]) -> nginx.Change:
     """The app's site and the shared ones that it alone used; with the last app, all of these."""
-    names = [f"sites-enabled/{layout.app}.conf", *unused_defaults(tree, layout.app, {})]
+    site = f"sites-enabled/{layout.app}.conf"
+    found = [site] if names.made(layout, layout.root / "etc/nginx" / site, made) else []
+    found += unused_defaults(tree, layout.app, {})
     if _is_last(layout):
         shared = [tree.etc / HASHES, *sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))]
-        names += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (read(path) or "")]
-    return dict.fromkeys(names)
+        found += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (read(path) or "")]
+    return dict.fromkeys(found)
 
 
 def _is_last(layout: Layout) -> bool:
     return set((layout.root / "etc").glob("*/environment-id")) <= {layout.environment_id}
+
+
+def _shared(layout: Layout) -> list[Path]:
+    """Return what goes with the last app."""
+    return sorted(path for each in SHARED for path in layout.root.glob(each)) if _is_last(layout) else []
+
+
+def _remove_empty(layout: Layout) -> None:
+    """Remove the directories of what is shared, if nothing else is in them."""
+    if _is_last(layout):
+        for each in SHARED:
+            with contextlib.suppress(OSError):
+                (layout.root / each).parent.rmdir()
+
+
+def _doomed_accounts(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:
+    found = [(part, layout.app) for part in accounts.PARTS if part in made]
+    found += [(part, name) for name in SHARED_ACCOUNTS for part in accounts.PARTS if _is_last(layout)]
+    return [(part, name) for part, name in found if accounts.number(part, name) is not None]
+
+
+def _is_open(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> bool:
+    """Say whether Nginx may still serve the site."""
+    return bool(nginx.pending(tree, change)) or _marker(layout, tree).exists()
 
 
 def _marker(layout: Layout, tree: nginx.Tree) -> Path:
@@ -100,7 +220,7 @@ def _marker(layout: Layout, tree: nginx.Tree) -> Path:
 
 
 def _close_site(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> None:
-    if not nginx.pending(tree, change) and not _marker(layout, tree).exists():
+    if not _is_open(layout, tree, change):
         return
     if tree.installed and systemd.state("nginx.service").is_running:
         nginx.apply(tree, change, [])
@@ -132,7 +252,7 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
     paths = _unit_paths(layout)
     for path in paths:
         if path.parent != layout.units:
-            remove(path)
+            _take(path)
     for release in sorted(systemd.loaded(layout) | {path.name.partition("@")[2].partition(".")[0] for path in paths}):
         systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
         units = [layout.socket_unit(release), layout.service_unit(release)]
@@ -141,12 +261,11 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
         if known:
             systemd.stop(known, bounds.stop_seconds)
     for path in paths:
-        remove(path)
+        _take(path)
     systemd.reload_units()
     if not _has_units(layout):
         # systemd makes it for the instances of a template and doesn't stop it by itself.
-        escaped = layout.app.replace("-", r"\x2d")
-        run(["systemctl", "stop", f"system-{escaped}.slice"])
+        run(["systemctl", "stop", systemd.slice_of(layout)])
 
 
 def _has_units(layout: Layout) -> bool:
@@ -155,53 +274,58 @@ def _has_units(layout: Layout) -> bool:
     return bool(done.stdout.strip())
 
 
-def _places(layout: Layout) -> list[Path]:
+def _places(layout: Layout, made: frozenset[str]) -> list[Path]:
     """Directories and files, less those that must go at another time.
 
-    In /run only what is ours by its name: there, no first deploy has looked whether the name was free.
+    In /run only what has a release's name, and of cache and logs only what systemd made for the app's units: that
+    belongs to the app's account.
     """
-    sockets = [path for path in sorted(layout.run.glob("*.sock")) if RELEASE_ID.match(path.stem)]
-    directory = [layout.run] if layout.run.is_dir() and set(layout.run.iterdir()) <= set(sockets) else []
-    logs = [path for kind in ("access", "error") for path in sorted(_logs(layout).glob(f"{layout.app}.{kind}.log*"))]
-    places = [layout.srv, layout.state, *sockets, *directory, *logs]
+    entries = sorted(layout.run.iterdir()) if layout.run.is_dir() else []
+    of_releases = [path for path in entries if RELEASE_ID.match(path.name.removesuffix(".sock"))]
+    directory = [layout.run] if layout.run.is_dir() and entries == of_releases else []
+    uid = accounts.number("passwd", layout.app)
+    own = [path for path in (layout.cache, layout.logs) if path.is_dir() and path.lstat().st_uid == uid]
+    places = [path for path in (layout.srv, layout.state, *own) if names.made(layout, path, made)]
+    places += [*of_releases, *directory, *names.nginx_logs(layout)]
     return [path for path in places if path.exists() or path.is_symlink()]
 
 
-def _logs(layout: Layout) -> Path:
-    return layout.root / "var/log/nginx"
+def _take(path: Path) -> None:
+    try:
+        remove(path)
+    except OSError as error:
+        reason = f"{error.filename} can't be removed: {error.strerror}."
+        raise GreenlightError(f"{reason} Fix: {_cure(error.errno, path)}") from None
 
 
-def _refuse_mounts(layout: Layout) -> None:
-    """What is mounted in a directory of the app's is no part of the app: it would be emptied with it."""
-    doomed = (layout.srv, layout.state, layout.etc, layout.run)
-    found = [path for path in _mount_points(layout) if any(place in (path, *path.parents) for place in doomed)]
-    if found:
-        raise GreenlightError(
-            f"{', '.join(map(str, found))}: a file system of its own is mounted there, and its content would go with"
-            f" {layout.app}. Nothing was removed. Unmount it (umount {found[0]}), and run again."
-        )
-
-
-def _mount_points(layout: Layout) -> Iterator[Path]:
-    for line in _told_by_kernel(layout.root / "proc/self/mountinfo").splitlines():
-        place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), line.split(" ")[4])
-        yield layout.root / place.lstrip("/")
+def _cure(number: int | None, place: Path) -> str:
+    """Say what helps where something in ``place`` can't be removed; no name that the app has made is in it."""
+    return _CURES.get(number or 0, "look after {}").format(place) + ", and run again."
 
 
 def _refuse_processes(layout: Layout) -> None:
     """Whatever still runs as the app's user, such as a worker of somebody else's, needs what would go now."""
-    user = _account(layout, "passwd")
-    running = [
-        path.parent.name
-        for path in sorted((layout.root / "proc").glob("[0-9]*/status"))
-        if user and re.search(rf"^Uid:\t{user}\t", _told_by_kernel(path), re.MULTILINE)
-    ]
+    running = _processes(layout)
     if running:
         raise GreenlightError(
             f"{layout.app} takes no requests any more, but its account still runs something else on this host: process"
-            f" {', '.join(running)}. Its directories were left as they were. Stop that (systemctl status {running[0]}"
-            " says what it is), or wait for its end, and run again."
+            f" {', '.join(running)}. Its directories were left as they were. Fix: stop that (systemctl status"
+            f" {running[0]} says what it is), or wait for its end, and run again."
         )
+
+
+def _processes(layout: Layout) -> list[str]:
+    """Return the processes of the app's account that are no part of a release's unit."""
+    uid = accounts.number("passwd", layout.app)
+    unit = re.compile(rf"/{layout.app}@([^/]+)\.service(/|$)", re.MULTILINE)
+    found = []
+    for path in sorted((layout.root / "proc").glob("[0-9]*/status")) if uid is not None else []:
+        uids = re.search(r"^Uid:\t(.*)$", _told_by_kernel(path), re.MULTILINE)
+        if uids and str(uid) in uids.group(1).split("\t"):
+            match = unit.search(_told_by_kernel(path.with_name("cgroup")))
+            if not match or not RELEASE_ID.match(match.group(1)):
+                found.append(path.parent.name)
+    return found
 
 
 def _told_by_kernel(path: Path) -> str:
@@ -212,23 +336,17 @@ def _told_by_kernel(path: Path) -> str:
         return ""
 
 
-def _account(layout: Layout, kind: str) -> str:
-    """The number of the user (``passwd``) or of the ``group`` of the app's name, empty where there is none."""
-    fields = run(["getent", kind, layout.app]).stdout.split(":")
-    return fields[2] if fields[2:] else ""
-
-
 def _rest(layout: Layout) -> Path:
     """What the app's directory in /etc is called when the name is given up."""
     return layout.etc.with_name(f"{UNFINISHED}{layout.app}")
 
 
 def _give_up_name(layout: Layout) -> None:
-    """Remove /etc/<app>, the stamp by one rename: without it, the empty directory would be nobody's."""
+    """Remove /etc/<app>, stamp and record by one rename: without them, the rest would be nobody's."""
     if not layout.etc.is_symlink():
         for path in sorted(layout.etc.iterdir()):
-            if path != layout.environment_id:
-                remove(path)
-    remove(_rest(layout))
+            if path not in (layout.environment_id, layout.made):
+                _take(path)
+    _take(_rest(layout))
     layout.etc.rename(_rest(layout))
-    remove(_rest(layout))
+    _take(_rest(layout))

@@ -94,6 +94,12 @@ def loaded(layout: Layout) -> set[str]:
     return _releases_of(layout, (row[0] for row in rows if row[2:] and row[2] != "inactive"))
 
 
+def slice_of(layout: Layout) -> str:
+    """Return the slice that systemd makes for the instances of the app's name (systemd.slice(5))."""
+    escaped = layout.app.replace("-", r"\x2d")
+    return f"system-{escaped}.slice"
+
+
 def journal(unit: str, lines: int = 40) -> list[str]:
     """Return the newest ``lines`` of the unit's journal that say something, without times and names.
 

@@ -1,15 +1,17 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stamp a host for an app and its environment, and make the app's directories."""
+"""Take an app's name on a host: stamp, record, directories, account and group."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: claim
-short_description: Stamp a host for an app and its environment, and make the app's directories
+short_description: Take an app's name on a host, with its directories, account and group
 description:
-  - Writes which environment the host is, the key for keyed digests, and the directories of the release protocol.
+  - Fails where somebody else has the name on this host. Otherwise it records what the role makes under that name, which
+    is all that a removal takes, and which environment the host is.
+  - Makes the key for keyed digests, the directories of the release protocol, and the app's account and group.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -37,13 +39,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: Paths that were missing or had another mode.
+  description: Paths that were missing or had another mode, and account and group that were missing.
   returned: always
   type: list
   elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -57,7 +60,9 @@ SPEC = {
 
 
 def body(module: AnsibleModule) -> dict[str, object]:
-    made = claim(Layout(module.params["app"]), module.params["environment"], dry=module.check_mode)
+    layout = Layout(module.params["app"])
+    made = claim(layout, module.params["environment"], dry=module.check_mode)
+    made += accounts.missing(layout.app) if module.check_mode else accounts.make(layout)
     return {"changed": bool(made), "made": made}
 
 

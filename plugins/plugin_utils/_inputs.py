@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._names import RESERVED, reserved
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
@@ -39,10 +40,8 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> list[Problem]:
 
 
 def name_problems(name: str) -> list[Problem]:
-    if name == "greenlight":
-        return [
-            Problem("flask_app_name is 'greenlight', which the role's own directories are called.", "Choose another.")
-        ]
+    if name in RESERVED or name.startswith("greenlight-"):
+        return [reserved(name)]
     if APP_NAME.match(name):
         return []
     rule = "lower-case letters, digits and dashes, a letter first, at most 31 characters"

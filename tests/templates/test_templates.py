@@ -887,7 +887,7 @@ RUN = {"run": "0a1b2c3d4e5f"}
 HOST = {
     "cpus": 2, "memory_mb": 2048, "ipv6": True, "packages_missing": [], "package_module_ready": True, "sources": [],
     "nginx_removed": False,
-    "venvs": [], "interpreter": "python3.11", "claimed": True, "account": True, "leftovers": [],
+    "venvs": [], "interpreter": "python3.11", "claimed": True, "leftovers": [],
 }  # fmt: skip
 SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
 WAITING = {**SERVING, "serves": False}

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import (
+    _accounts,
     _certificate,
     _drift,
     _integrity,
@@ -158,6 +159,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     for module in (_systemd, _drift):
         monkeypatch.setattr(module, "run", host.run)
     claim(layout, "staging")
+    monkeypatch.setattr(_accounts, "number", lambda part, name: 998)
     layout.digest_key.write_text(KEY.hex())
     source = make_source(layout)
     make_venv(layout)
@@ -289,6 +291,16 @@ def test_a_missing_key_is_found_and_the_environment_is_compared_all_the_same(mac
     machine.run_process(FLASK_CONFIG="development")
     kinds = {finding.kind: finding.subject for finding in look(machine).findings}
     assert kinds == {"host": str(machine.layout.digest_key), "environment": "FLASK_CONFIG"}
+
+
+def test_an_account_that_is_gone_is_found(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_accounts, "number", lambda part, name: None if part == "passwd" else 998)
+    assert only(machine).subject == "the account shop"
+
+
+def test_a_record_that_is_gone_is_found(machine: Machine) -> None:
+    machine.layout.made.unlink()
+    assert only(machine).subject == str(machine.layout.made)
 
 
 def test_a_run_at_work_is_named_first(machine: Machine) -> None:

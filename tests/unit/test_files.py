@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import subprocess
 import threading
@@ -13,15 +15,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _files
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
     HeldElsewhere,
     exclusively,
     link,
+    locked_down,
     make_directory,
+    mount_points,
     read,
     remove,
     remove_unfinished,
+    shown,
     write,
 )
 from hypothesis import given
@@ -229,6 +235,130 @@ def test_files_links_and_trees_are_removed(tmp_path: Path) -> None:
         assert remove(tmp_path / name) is True
         assert remove(tmp_path / name) is False
     assert os.listdir(tmp_path) == ["kept"]
+
+
+#: Names that an app may give to a file: for a shell, a terminal, and whoever takes all names for UTF-8.
+ODD = [b"-rf", b"--", b"a b", b"line\nfeed", b"\x1b[2Jcleared", b"\xff\xfe", b"*", b"'; id #", b"x" * 255]
+
+
+def deep(top: Path, levels: int) -> None:
+    """Make a tree that is deeper than any recursion, and than any path may be long."""
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+
+
+def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    deep(tmp_path / "tree", 3000)
+    assert locked_down(tmp_path / "tree") == ""
+    assert remove(tmp_path / "tree") is True
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_tree_with_any_names_and_kinds_is_removed(tmp_path: Path) -> None:
+    top = os.fsencode(tmp_path / "tree")
+    for name in ODD:
+        os.makedirs(os.path.join(top, name, name))
+        with open(os.path.join(top, name, b"file"), "w"):
+            pass
+    os.mkfifo(os.path.join(top, b"pipe"))
+    os.chmod(os.path.join(top, b"-rf"), 0o700)
+    assert remove(tmp_path / "tree") is True
+    assert os.listdir(tmp_path) == []
+
+
+def test_nothing_behind_a_link_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/thesis").write_text("years of work")
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    for name in ("tree/link", "tree/inner/link"):
+        (tmp_path / name).symlink_to(tmp_path / "kept")
+    (tmp_path / "tree/file").symlink_to(tmp_path / "kept/thesis")
+    assert remove(tmp_path / "tree") is True
+    assert (tmp_path / "kept/thesis").read_text() == "years of work"
+
+
+def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/thesis").write_text("years of work")
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    opened = os.open
+
+    def swap(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "inner":
+            (tmp_path / "tree/inner").rmdir()
+            (tmp_path / "tree/inner").symlink_to(tmp_path / "kept")
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", swap)
+    with pytest.raises(OSError, match=re.escape(f"{tmp_path}/tree/inner")):
+        remove(tmp_path / "tree")
+    assert (tmp_path / "kept/thesis").read_text() == "years of work"
+
+
+def test_what_is_mounted_in_a_tree_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree/disk").mkdir(parents=True)
+    (tmp_path / "tree/disk/thesis").write_text("years of work")
+    monkeypatch.setattr(_files, "_mount_id", lambda handle: os.readlink(f"/proc/self/fd/{handle}").endswith("disk"))
+    with pytest.raises(OSError, match=r"busy: '[^']*/tree/disk'"):
+        remove(tmp_path / "tree")
+    assert (tmp_path / "tree/disk/thesis").exists()
+
+
+def test_what_can_not_be_removed_is_named_as_a_message_may_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = os.path.join(os.fsencode(tmp_path / "tree"), b"\x1b[2J\xff")
+    os.makedirs(inner)
+    with open(os.path.join(inner, b"file"), "w"):
+        pass
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", name)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(OSError, match="Operation not permitted") as caught:
+        remove(tmp_path / "tree")
+    assert caught.value.filename == f"{tmp_path}/tree/\\x1b[2J\\xff/file"
+
+
+@pytest.mark.parametrize("name", ["", "inner", "inner/file"])
+def test_what_is_locked_down_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    (tmp_path / "tree/inner/file").touch()
+    (tmp_path / "tree/link").symlink_to("inner/file")
+    os.mkfifo(tmp_path / "tree/pipe")
+    assert locked_down(tmp_path / "tree") == ""
+    doomed, asked = (tmp_path / "tree" / name).stat().st_ino, []
+
+    def flags(name: str, directory: int | None) -> int:
+        asked.append(os.path.basename(name))
+        return int(os.stat(name, dir_fd=directory).st_ino == doomed)
+
+    monkeypatch.setattr(_files, "_flags", flags)
+    assert locked_down(tmp_path / "tree") == str(tmp_path / "tree" / name).rstrip("/")
+    assert not {"pipe", "link"} & set(asked)
+
+
+def test_a_path_is_shown_in_one_line_that_no_terminal_obeys() -> None:
+    assert shown("/srv/shop/plain name-ä") == "/srv/shop/plain name-ä"
+    for name in ODD:
+        assert shown(os.fsdecode(name)).isprintable()
+    assert len(shown("x/" * 5000)) < 300
+
+
+def test_mount_points_have_their_names(tmp_path: Path) -> None:
+    assert mount_points(tmp_path) == []
+    (tmp_path / "proc/self").mkdir(parents=True)
+    rows = [b"21 1 0:20 / / rw - ext4 /dev/vda rw", b"22 21 0:21 / /srv/of\\040ada\x0b\xff rw - nfs server:/a rw", b""]
+    (tmp_path / "proc/self/mountinfo").write_bytes(b"\n".join(rows))
+    assert mount_points(tmp_path) == [tmp_path, tmp_path / os.fsdecode(b"srv/of ada\x0b\xff")]
 
 
 def test_only_what_is_unfinished_is_cleared_away(tmp_path: Path) -> None:

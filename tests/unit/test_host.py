@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _host, _systemd, _venv
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _command, _host, _systemd, _venv
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey
@@ -92,7 +92,7 @@ def test_a_fresh_host_is_surveyed(layout: Layout) -> None:
     assert host.cpus == len(os.sched_getaffinity(0))
     assert (host.packages_missing, host.package_module_ready) == ([], True)
     assert (host.environment, host.sources, host.ipv6) == ("", [], False)
-    assert (host.claimed, host.account, host.leftovers, host.nginx_removed) == (False, False, [], False)
+    assert (host.claimed, host.leftovers, host.nginx_removed) == (False, [], False)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,10 @@ def test_an_nginx_that_is_gone_and_has_sites_was_removed(
     assert survey(layout, WANTED).nginx_removed is expected
 
 
-def test_a_claimed_host_is_surveyed(layout: Layout) -> None:
+def test_a_claimed_host_is_surveyed(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     claim(layout, "staging")
+    assert survey(layout, WANTED).claimed is False  # without its account
+    monkeypatch.setattr(_accounts, "number", lambda part, name: 998)
     for name in ("b" * 64, "a" * 64):
         (layout.sources / name).mkdir()
     (layout.root / "proc/net/if_inet6").touch()
@@ -246,6 +248,7 @@ def _stamped(environment: str) -> Fault:
         (_there(f"var/lib/{APP}/data"), rf"already has \S*/var/lib/{APP}, "),
         (_there(f"srv/{APP}"), rf"already has \S*/srv/{APP}, "),
         (_there(f"etc/systemd/system/{APP}@.service"), rf"already has \S*/{APP}@\.service, "),
+        (_there(f"usr/lib/systemd/system/{APP}.service"), rf"already has \S*/{APP}\.service, "),
         (_stamped("production"), rf"production for {APP}, and flask_app_environment is staging: .*wrong inventory"),
     ],
 )  # fmt: skip
@@ -310,11 +313,16 @@ def test_a_file_system_without_inodes_is_no_problem(layout: Layout, monkeypatch:
     assert found(layout, replace(WANTED, free_inodes=1000)) == []
 
 
-def test_an_account_of_the_same_name_is_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pwd, "getpwnam", lambda name: name)
-    (problem,) = found(layout)
+def test_an_account_of_the_same_name_is_told_unless_it_came_after_the_claim(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = pwd.getpwuid(0)
+    with monkeypatch.context() as brief:
+        brief.setattr(pwd, "getpwnam", lambda name: known)
+        (problem,) = found(layout)
     assert f"this host already has the account {APP}" in problem
     claim(layout, "staging")
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: known)
     assert found(layout) == []
 
 

@@ -89,7 +89,16 @@ def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
     assert "lower-case letters, digits and dashes" in cure
 
 
-@pytest.mark.parametrize("name", ["shop", "my-shop", "s2"])
+@pytest.mark.parametrize(
+    "name", ["private", "staff", "greenlight", "greenlight-build", "nginx", "systemd", "dbus", "www-data", "games"]
+)
+def test_a_name_of_the_system_is_told_before_any_host_is_asked(name: str) -> None:
+    what, cure = one(inputs.name_problems(name))
+    assert what.startswith(f"flask_app_name is {name!r}, ")
+    assert "flask_app_name" in cure
+
+
+@pytest.mark.parametrize("name", ["shop", "my-shop", "s2", "private-shop", "greenlights", "blog", "redis"])
 def test_a_plain_name_is_no_problem(name: str) -> None:
     assert inputs.name_problems(name) == []
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.greenlight.flask.plugins.module_utils import _lock, _module
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _lock, _module
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -25,8 +25,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
     held,
     take,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._names import is_recorded
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, RUN
-from ansible_collections.greenlight.flask.plugins.modules import removed_app, unlock
+from ansible_collections.greenlight.flask.plugins.modules import claim, removed_app, unlock
 
 SPEC = {"app": {"type": "str", "required": True}, **LOCK, **RUN}
 STALE = 1800
@@ -283,6 +284,20 @@ def test_a_removal_holds_the_guard_until_the_app_is_gone(
     told = result_of(removed_app, monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
     assert told["removed"] == ["/srv/shop"]
     assert list(layout.lock.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_claim_makes_the_account_with_the_name_and_says_so(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
+) -> None:
+    recorded: list[bool] = []
+    monkeypatch.setattr(_accounts, "number", lambda part, name: None)
+    monkeypatch.setattr(_accounts, "require", lambda argv, what: recorded.append(is_recorded(layout)))
+    told = result_of(claim, monkeypatch, capsys, layout=layout, environment="staging", _ansible_check_mode=check)
+    assert told["changed"] is True
+    assert {str(layout.made), "the account shop", "the group shop"} <= set(told["made"])
+    assert recorded == ([] if check else [True, True])
+    assert layout.etc.exists() is not check
 
 
 @pytest.mark.parametrize("check", [True, False])

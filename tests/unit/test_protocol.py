@@ -147,7 +147,7 @@ def units(*releases: str) -> set[str]:
 
 def test_a_claim_makes_stamp_key_and_directories(layout: Layout) -> None:
     made = claim(layout, "staging")
-    assert len(made) == 9
+    assert len(made) == 10
     assert layout.environment_id.read_text() == "staging\n"
     assert len(key(layout)) == 32
     assert layout.digest_key.stat().st_mode & 0o777 == layout.rehearsal.stat().st_mode & 0o777 == 0o600
@@ -173,7 +173,7 @@ def test_each_host_has_a_key_of_its_own(tmp_path: Path) -> None:
 
 def test_a_claim_in_check_mode_touches_nothing(layout: Layout) -> None:
     before = sorted(layout.root.rglob("*"))
-    assert len(claim(layout, "staging", dry=True)) == 9
+    assert len(claim(layout, "staging", dry=True)) == 10
     assert sorted(layout.root.rglob("*")) == before
 
 
@@ -197,7 +197,8 @@ def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> Non
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / f"{change}")
         ended = not killed(change, lambda layout=layout: claim(layout, "staging"))  # type: ignore[misc]
-        if not layout.environment_id.exists():  # nothing but the empty place of the stamp may come before it
+        if not layout.environment_id.exists():  # nothing of that name may come before it
+            assert not layout.etc.exists()
             assert not layout.srv.exists()
         claim(layout, "staging")
         assert claim(layout, "staging", dry=True) == []

@@ -3,15 +3,30 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import json
 import os
+import pwd
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _nginx, _removal, _sandbox, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import (
+    _accounts,
+    _command,
+    _files,
+    _names,
+    _nginx,
+    _removal,
+    _sandbox,
+    _systemd,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, held, take
@@ -41,16 +56,21 @@ class Machine(Host):
         self.workers = root / "workers"
         self.loaded = root / "loaded"
         self.refused = ""
+        self.uid = 998
+        self.packaged = ""
+        self.protected = ""
+        self.read_only = root / "nowhere"
+        self.users: list[pwd.struct_passwd] = []
 
     def run(self, argv: Sequence[str | Path], seconds: float = 60, **options: object) -> Finished:
         program, *words = (str(word) for word in argv)
         kind = {"/usr/sbin/userdel": "passwd", "/usr/sbin/groupdel": "group"}.get(program)
-        if program == "getent":
-            there = (self.accounts / "/".join(words)).exists()
-            return Finished(0 if there else 2, f"{words[1]}:x:998:998::/:/\n" if there else "", "")
+        if program == "dpkg-query":
+            return Finished(1, self.packaged, "dpkg-query: no path found matching pattern")
         if program == self.tree.nginx:
             self.calls.append([program, *words])
-            return Finished(int(bool(self.refused)), "", self.refused)
+            refused = self.refused or self.fault(Path(words[-1]).parent if "-c" in words else self.tree.etc)
+            return Finished(int(bool(refused)), "", refused)
         if program == "systemctl" and words[-1] in ("nginx", "nginx.service"):
             self.calls.append([program, *words])
             if words[0] == "reload":
@@ -66,6 +86,22 @@ class Machine(Host):
             self.calls.append([program, *words])
             return Finished(5, "", f"Unit {words[1]} not loaded.")
         return super().run(argv, seconds, **options)
+
+    def number(self, part: str, name: str) -> int | None:
+        return self.uid if (self.accounts / part / name).exists() else None
+
+    def fault(self, etc: Path) -> str:
+        """What Nginx finds at fault in a tree: an upstream that no site has, or a certificate that isn't there."""
+        texts = {path: path.read_text() for path in sorted((etc / "sites-enabled").iterdir())}
+        upstreams = {name for text in texts.values() for name in re.findall(r"upstream ([\w-]+)", text)}
+        for path, text in texts.items():
+            for name in re.findall(r"proxy_pass http://([\w-]+)", text):
+                if name not in upstreams:
+                    return f'nginx: [emerg] host not found in upstream "{name}" in {path}:1'
+            for name in re.findall(r"ssl_certificate ([^;]+)", text):
+                if not Path(name).exists():
+                    return f'nginx: [emerg] cannot load certificate "{name}" in {path}:1'
+        return ""
 
     def known(self) -> set[str]:
         return {path.name for path in [*self.layout.units.iterdir(), *self.failed.iterdir()]}
@@ -94,6 +130,14 @@ def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
     machine = Machine(Layout(app, root))
     for module in (_command, _systemd, _sandbox, _nginx, _removal):
         patch(module, "run", machine.run)
+    patch(_accounts, "number", machine.number)
+    patch(pwd, "getpwall", lambda: machine.users)
+    patch(_files, "_flags", lambda name, directory: int(name == machine.protected))
+    statvfs = os.statvfs
+    patch(
+        os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY) if path == machine.read_only else statvfs(path)
+    )
+    patch(shutil, "which", lambda program: None)
     patch(_nginx, "_workers", lambda _main: set(range(len(machine.workers.read_text()))))
     patch(_nginx, "RELOAD_SECONDS", 0.2)
     return machine
@@ -135,11 +179,13 @@ def settle(machine: Machine) -> None:
     (layout.state / "data.db").write_text("data")
     logs = layout.root / "var/log/nginx"
     logs.mkdir(parents=True, exist_ok=True)
-    for name in ("access.log", "access.log.1", "access.log.2.gz", "error.log"):
+    for name in ("access.log", "access.log.1", "access.log.2.gz", "access.log-20260101.gz", "error.log"):
         (logs / f"{layout.app}.{name}").write_text("log")
     for kind in ("passwd", "group"):
         (machine.accounts / kind / layout.app).touch()
-    (machine.tree.etc / f"sites-enabled/{layout.app}.conf").write_text("server { listen 80; }\n")
+    (machine.tree.etc / f"sites-enabled/{layout.app}.conf").write_text(
+        f"upstream {layout.app}_live {{}}\nserver {{ listen 80; }}\n"
+    )
     (machine.tree.etc / "sites-enabled/00-default-80.conf").write_text(OWNED)
     (machine.tree.etc / "conf.d").mkdir(exist_ok=True)
     (machine.tree.etc / "conf.d/greenlight.conf").write_text(OWNED)
@@ -283,6 +329,8 @@ def test_another_app_keeps_all_it_has(machine: Machine, monkeypatch: pytest.Monk
         "run/shop/celery.pid",
         "var/log/nginx/shop.example.org.access.log",
         "var/log/nginx/shop-two.access.log",
+        "var/log/nginx/shop.access.log.kept-by-ada",
+        "run/shop/ada/file",
         "var/lib/greenlight/nginx/shop-two.json",
         "srv/shop-two/file",
         "var/lib/shop-two/file",
@@ -328,21 +376,166 @@ def test_a_directory_that_somebody_moved_elsewhere_loses_its_link_only(machine: 
     assert sorted(os.listdir(elsewhere)) == kept
 
 
-@pytest.mark.parametrize("below", ["", "/uploads\\040of\\040ada"])
+# In the way
+
+
+def refused(machine: Machine) -> str:
+    """What the removal says that is in the way, in check mode and not, with nothing touched."""
+    before, running = machine.files(), machine.running()
+    told = []
+    for dry in (True, False):
+        with pytest.raises(GreenlightError) as caught:
+            removed(machine, dry=dry)
+        told.append(str(caught.value))
+    assert (machine.files(), machine.running()) == (before, running)
+    assert told[0] == told[1]
+    assert "Fix: " in told[0]
+    return told[0]
+
+
+@pytest.mark.parametrize("below", ["", "/uploads\\040of\\040ada", "/\x0b\u2028"])
 @pytest.mark.parametrize("place", ["srv", "state", "etc", "run"])
 def test_a_mounted_file_system_is_no_part_of_the_app(machine: Machine, place: str, below: str) -> None:
     directory: Path = getattr(machine.layout, place)
     mounts = machine.layout.root / "proc/self/mountinfo"
     mounts.parent.mkdir(parents=True)
     point = "/" + str(directory.relative_to(machine.layout.root)) + below
-    mounts.write_text(f"21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:21 / {point} rw - nfs server:/ada rw\n")
-    before = machine.files()
-    with pytest.raises(
-        GreenlightError, match=r"Nothing was removed\. Unmount it \(umount .*\), and run again"
-    ) as caught:
+    mounts.write_text(f"21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:21 / /{point} rw - nfs server:/ada rw\n")
+    told = refused(machine)
+    assert f"umount {directory}" in told
+    assert told.replace("\n", "").isprintable()
+
+
+def _site(text: str) -> Callable[[Machine], None]:
+    """A site of somebody's, which works as long as the app is there."""
+
+    def publish(machine: Machine) -> None:
+        layout = machine.layout
+        (layout.tls / "live").mkdir(parents=True)
+        (layout.tls / "live/fullchain.pem").touch()
+        (machine.tree.etc / "sites-enabled/theirs.conf").write_text(text.format(root=layout.root) + "\n")
+
+    return publish
+
+
+def _process(machine: Machine) -> None:
+    for number, uids in {"4711": "0\t998\t0\t998", "4712": "9980\t9981\t9980\t9980"}.items():
+        status = machine.layout.root / f"proc/{number}/status"
+        status.parent.mkdir(parents=True)
+        status.write_bytes(b"Name:\t\xff\nUid:\t" + uids.encode() + b"\n")
+        status.with_name("cgroup").write_text("0::/system.slice/system-shop.slice/shop@celery.service\n")
+
+
+def _guest(machine: Machine) -> None:
+    machine.users = [
+        pwd.struct_passwd((name, "x", number, 998, "", "/", "/bin/sh"))
+        for number, name in enumerate(("shop", "ada"), start=998)
+    ]
+
+
+def _protected(machine: Machine) -> None:
+    machine.protected = "data.db"
+
+
+def _package(machine: Machine) -> None:
+    machine.packaged = "shop-server: /var/lib/shop\nothers: /var/lib/shop/more\n"
+
+
+def _read_only(machine: Machine) -> None:
+    machine.read_only = machine.layout.srv
+
+
+def _without_certbot(machine: Machine) -> None:
+    settings = machine.layout.root / "etc/letsencrypt/renewal/shop.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"webroot_path = {machine.layout.root}/var/lib/greenlight/acme\n")
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "named"),
+    [
+        (
+            _site("server {{ location / {{ proxy_pass http://shop_live; }} }}"),
+            ["shop_live", "sites-enabled/theirs.conf:1"],
+        ),
+        (
+            _site("server {{ ssl_certificate {root}/etc/shop/tls/live/fullchain.pem; }}"),
+            ["sites-enabled/theirs.conf:1"],
+        ),
+        (_process, ["process 4711.", "systemctl status 4711"]),
+        (_guest, ["usermod", "ada"]),
+        (_protected, ["/var/lib/shop/data.db", "chattr"]),
+        (_package, ["/var/lib/shop ", "apt purge shop-server"]),
+        (_read_only, ["/srv/shop", "remount"]),
+        (_without_certbot, ["etc/letsencrypt/renewal/shop.conf", "apt install certbot"]),
+    ],
+    ids=["upstream", "certificate", "process", "group", "immutable", "package", "read-only", "certbot"],
+)
+def test_what_would_stop_the_removal_is_found_before_anything_goes(
+    machine: Machine, obstacle: Callable[[Machine], None], named: list[str]
+) -> None:
+    obstacle(machine)
+    told = refused(machine)
+    assert [word for word in named if word not in told] == []
+    assert told.count("Fix: ") == 1
+
+
+def test_all_that_is_in_the_way_is_told_at_once(machine: Machine) -> None:
+    for obstacle in (_process, _package, _guest):
+        obstacle(machine)
+    assert refused(machine).count("Fix: ") == 3
+
+
+def test_the_processes_of_the_releases_are_not_in_the_way(machine: Machine) -> None:
+    _process(machine)
+    group = machine.layout.root / "proc/4711/cgroup"
+    group.write_text(f"0::/app.slice/{machine.layout.service_unit(f'{NEW}-a1a1a1a1')}/worker\n")
+    assert removed(machine, dry=True)
+
+
+def test_a_process_that_comes_while_the_units_stop_keeps_the_directories(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = _removal._remove_units
+
+    def late(layout: Layout, bounds: Bounds) -> None:
+        stop(layout, bounds)
+        _process(machine)
+
+    monkeypatch.setattr(_removal, "_remove_units", late)
+    with pytest.raises(GreenlightError, match=r"process 4711\. .*Fix: .*systemctl status 4711"):
         removed(machine)
-    assert f"{directory}{below}".replace("\\040", " ") in str(caught.value)
-    assert machine.files() == before
+    assert (machine.layout.state / "data.db").exists()
+    assert (machine.accounts / "passwd/shop").exists()
+    shutil.rmtree(machine.layout.root / "proc")
+    monkeypatch.setattr(_removal, "_remove_units", stop)
+    removed(machine)
+    assert left(machine) == [] == [unit for unit in machine.running() if "shop" in unit]
+
+
+def test_what_can_not_be_removed_after_all_is_told_with_its_cure(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(directory: int, entry: os.DirEntry[str]) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", entry.name)
+
+    monkeypatch.setattr(_files, "_take", take)
+    with pytest.raises(GreenlightError, match=r"shop@\S+ can't be removed: Read-only .*Fix: mount -o remount,rw"):
+        removed(machine)
+
+
+def test_whatever_an_app_has_put_into_its_directory_goes(machine: Machine) -> None:
+    state = os.fsencode(machine.layout.state)
+    for name in (b"-rf", b"\xff\n\x1b[2J", b"x" * 255):
+        os.makedirs(os.path.join(state, name, name))
+    here = os.open(state, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        here = os.open("d", os.O_RDONLY, dir_fd=here)
+    os.closerange(here - 1199, here + 1)
+    assert removed(machine, dry=True)
+    removed(machine)
+    assert not machine.layout.state.exists()
 
 
 def test_a_file_system_that_is_mounted_beside_it_is_no_obstacle(machine: Machine) -> None:
@@ -351,22 +544,6 @@ def test_a_file_system_that_is_mounted_beside_it_is_no_obstacle(machine: Machine
     mounts.write_text("21 1 0:20 / /srv rw - ext4 /dev/vdb rw\n22 1 0:21 / /srv/shop-two rw - ext4 /dev/vdc rw\n")
     removed(machine)
     assert left(machine) == []
-
-
-def test_what_still_runs_as_the_apps_user_keeps_its_directories(machine: Machine) -> None:
-    process = machine.layout.root / "proc/4711/status"
-    process.parent.mkdir(parents=True)
-    process.write_text("Name:\tcelery\nUid:\t998\t998\t998\t998\n")
-    other = machine.layout.root / "proc/4712/status"
-    other.parent.mkdir(parents=True)
-    other.write_bytes(b"Name:\t\xff\nUid:\t9980\t998\t998\t998\n")
-    with pytest.raises(GreenlightError, match=r"process 4711\. .*\(systemctl status 4711 says what it is\)"):
-        removed(machine)
-    assert (machine.layout.state / "data.db").exists()
-    assert (machine.accounts / "passwd/shop").exists()
-    process.unlink()
-    removed(machine)
-    assert left(machine) == [] == [unit for unit in machine.running() if "shop" in unit]
 
 
 # The stamp
@@ -383,10 +560,115 @@ def test_a_host_of_another_environment_is_refused(machine: Machine) -> None:
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_without_a_stamp_the_name_is_not_ours_and_nothing_is_touched(machine: Machine, environment: str) -> None:
     machine.layout.environment_id.unlink()
+    machine.layout.made.unlink()
     before = machine.files()
     assert removed(machine, environment=environment) == []
     assert machine.files() == before
     assert machine.calls == []
+
+
+def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine) -> None:
+    machine.layout.environment_id.unlink()
+    assert str(machine.layout.environment_id) in refused(machine)
+    machine.layout.environment_id.write_text("staging\n")
+    removed(machine)
+    assert left(machine) == []
+
+
+# The record
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ("/srv/shop", "srv/shop"),
+        ("/var/lib/shop", "var/lib/shop"),
+        ("/etc/nginx/sites-enabled/shop.conf", "etc/nginx/sites-enabled/shop.conf"),
+        ("passwd", "accounts/passwd/shop"),
+        ("group", "accounts/group/shop"),
+    ],
+)
+def test_what_is_not_recorded_as_made_by_the_role_stays(machine: Machine, part: str, place: str) -> None:
+    record = json.loads(machine.layout.made.read_text())
+    record.remove(part)
+    machine.layout.made.write_text(json.dumps(record))
+    before = {name: text for name, text in machine.files().items() if name.startswith(place)}
+    assert before
+    told = removed(machine)
+    assert not any(each.endswith((part, f"{part} shop")) for each in told)
+    after = machine.files()
+    assert {name: after.get(name) for name in before} == before
+    assert not machine.layout.etc.exists()
+
+
+def test_a_record_never_leads_to_what_is_not_the_apps(machine: Machine) -> None:
+    (machine.layout.root / "home/ada").mkdir(parents=True)
+    record = json.loads(machine.layout.made.read_text())
+    machine.layout.made.write_text(json.dumps([*record, "/home/ada", "/", ".."]))
+    removed(machine)
+    assert (machine.layout.root / "home/ada").is_dir()
+
+
+@pytest.mark.parametrize("text", [None, "", "[", "5", '[["/srv/shop"]]', "\xff"])
+def test_without_a_record_nothing_goes_and_a_deploy_writes_it_again(machine: Machine, text: str | None) -> None:
+    machine.layout.made.unlink()
+    if text is not None:
+        machine.layout.made.write_text(text, encoding="latin-1")
+    assert str(machine.layout.made) in refused(machine)
+    claim(machine.layout, "staging")
+    removed(machine)
+    assert left(machine) == []
+
+
+@pytest.mark.parametrize("place", ["cache", "logs"])
+@pytest.mark.parametrize("ours", [True, False])
+def test_of_cache_and_logs_goes_what_belongs_to_the_apps_account(machine: Machine, place: str, ours: bool) -> None:
+    directory: Path = getattr(machine.layout, place)
+    directory.mkdir(parents=True)
+    (directory / "file").touch()
+    machine.uid = os.geteuid() if ours else os.geteuid() + 1
+    assert (str(directory) in removed(machine)) is ours
+    assert (directory / "file").exists() is not ours
+
+
+def test_a_directory_in_run_that_is_a_releases_goes_with_it(machine: Machine) -> None:
+    (machine.layout.run / f"{NEW}-a1a1a1a1/scratch").mkdir(parents=True)
+    removed(machine)
+    assert not machine.layout.run.exists()
+
+
+def test_a_name_is_free_after_the_removal(machine: Machine) -> None:
+    assert _names.in_use(machine.layout)
+    removed(machine)
+    assert _names.in_use(machine.layout) == []
+
+
+# With the last app
+
+
+def test_what_apps_share_goes_with_the_last_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = machine.layout.root
+    for name in ("opt/greenlight/uv-0.9.11/bin/uv", "var/cache/greenlight/uv/wheel", "opt/greenlight/theirs"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    monkeypatch.setattr(_removal, "SHARED_ACCOUNTS", ("builder",))
+    for part in ("passwd", "group"):
+        (machine.accounts / part / "builder").touch()
+    other = root / "etc/shop-two/environment-id"
+    other.parent.mkdir()
+    other.touch()
+    told = removed(machine, dry=True)
+    assert not [each for each in told if "greenlight/uv" in each or "builder" in each]
+    other.unlink()
+    told = removed(machine)
+    assert [each for each in told if "opt/greenlight/uv" in each]
+    assert {"passwd builder", "group builder"} <= set(told)
+    assert not (root / "var/cache/greenlight").exists()
+    assert os.listdir(root / "opt/greenlight") == ["theirs"]
+    assert not (machine.accounts / "passwd/builder").exists()
+
+
+# The name
 
 
 @pytest.mark.parametrize("app", ["", ".", "..", "../srv", "shop/../nginx", "Shop"])
@@ -406,12 +688,30 @@ def test_a_claim_of_which_nothing_else_came_is_removed(tmp_path: Path, monkeypat
 
 
 def test_nginx_that_refuses_the_change_leaves_all_as_it_is(machine: Machine) -> None:
-    before, running = machine.files(), machine.running()
     machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
-    with pytest.raises(GreenlightError, match="Nginx refuses the configuration"):
-        removed(machine)
-    assert machine.files() == before
-    assert machine.running() == running
+    assert machine.refused in refused(machine)
+
+
+def test_nginx_that_is_stopped_and_was_broken_before_is_not_in_the_way(machine: Machine) -> None:
+    (machine.active / "nginx.service").unlink()
+    machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
+    removed(machine)
+    assert left(machine) == []
+
+
+def test_nginx_that_is_stopped_is_not_broken_either(machine: Machine) -> None:
+    (machine.active / "nginx.service").unlink()
+    (machine.tree.etc / "sites-enabled/theirs.conf").write_text("proxy_pass http://shop_live;\n")
+    assert "shop_live" in refused(machine)
+
+
+def test_nginx_that_was_broken_after_the_site_was_closed_is_not_in_the_way(machine: Machine) -> None:
+    for name in ("sites-enabled/shop.conf", "sites-enabled/00-default-80.conf", HASHES):
+        (machine.tree.etc / name).unlink(missing_ok=True)
+    (machine.tree.state / "shop.json").unlink()
+    machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
+    removed(machine)
+    assert left(machine) == []
 
 
 def test_nginx_that_was_stopped_is_not_started(machine: Machine) -> None:

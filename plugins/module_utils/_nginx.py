@@ -15,7 +15,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,20 +105,29 @@ def included(tree: Tree) -> dict[Path, str]:
     return found
 
 
-def check(
-    tree: Tree,
-    change: Change,
-    server_names: Sequence[str],
-    pointer: Pointer | None = None,
-    *,
-    gone: Sequence[Path] = (),
-) -> None:
-    """Test the tree with the change in it, touching nothing: as if ``pointer`` led to its target, without ``gone``.
+def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None) -> None:
+    """Test the tree with the change in it, and as if ``pointer`` led to its target, touching nothing.
 
     Raises:
         GreenlightError: Nginx refuses it, naming file and line; or another site owns one of ``server_names``, which
             Nginx itself only warns about before it ignores the second site.
     """
+    with _staged(tree, change, {f"{pointer.path}/": f"{pointer.target}/"} if pointer else {}) as stage:
+        done = run([tree.nginx, "-t", "-c", stage / "nginx.conf"])
+        _judge(done, _mine(change, pointer), server_names, lambda text: text.replace(str(stage), str(tree.etc)))
+
+
+def files(tree: Tree) -> dict[Path, str]:
+    """Return the text of each file that Nginx reads; of none where it refuses one."""
+    with _staged(tree, {}, {}) as stage:
+        told = run([tree.nginx, "-T", "-c", stage / "nginx.conf"]).stdout.replace(str(stage), str(tree.etc))
+    _, *parts = re.split(r"^# configuration file (.+):$", told, flags=re.MULTILINE)
+    return {Path(path): text for path, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@contextmanager
+def _staged(tree: Tree, change: Change, moves: Mapping[str, str]) -> Iterator[Path]:
+    """Make a copy of the tree with the change in it, whose logs and pid file are nobody's."""
     with tempfile.TemporaryDirectory(prefix="greenlight-nginx-") as directory:
         stage = Path(directory) / "nginx"
         (Path(directory) / "log").mkdir()
@@ -128,12 +138,8 @@ def check(
             if content is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content, encoding="utf-8")
-        moves = {f"{pointer.path}/": f"{pointer.target}/"} if pointer else {}
-        moves |= {f"{path}/": f"{directory}/gone{path}/" for path in gone}
         _rewrite(stage, tree.etc, Path(directory), moves)
-        done = run([tree.nginx, "-t", "-c", stage / "nginx.conf"])
-        places = {str(stage): str(tree.etc), f"{directory}/gone": ""}
-        _judge(done, _mine(change, pointer), server_names, lambda text: _replaced(text, places))
+        yield stage
 
 
 def apply(
@@ -314,17 +320,11 @@ def _rewrite(stage: Path, etc: Path, directory: Path, moves: Mapping[str, str]) 
         moved = text.replace(f"{etc}/", f"{stage}/").replace("/var/log/nginx/", f"{directory}/log/")
         moved = re.sub(r"^(\s*pid\s+)[^;]+;", rf"\g<1>{directory}/nginx.pid;", moved, flags=re.MULTILINE)
         for old, new in moves.items():
-            moved = re.sub(rf"(?<![\w.:-]){re.escape(old)}", lambda _, new=new: new, moved)  # type: ignore[misc]
+            moved = moved.replace(old, new)
         for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have a log directory of its own
             (directory / "log" / name).mkdir(parents=True, exist_ok=True)
         if moved != text:
             path.write_text(moved, encoding="utf-8")
-
-
-def _replaced(text: str, places: Mapping[str, str]) -> str:
-    for old, new in places.items():
-        text = text.replace(old, new)
-    return text
 
 
 def _digest(change: Change, pointer: Pointer | None) -> str:

@@ -69,8 +69,7 @@ class Machine(Host):
             return Finished(1, self.packaged, "dpkg-query: no path found matching pattern")
         if program == self.tree.nginx:
             self.calls.append([program, *words])
-            refused = self.refused or self.fault(Path(words[-1]).parent if "-c" in words else self.tree.etc)
-            return Finished(int(bool(refused)), "", refused)
+            return self.nginx(words)
         if program == "systemctl" and words[-1] in ("nginx", "nginx.service"):
             self.calls.append([program, *words])
             if words[0] == "reload":
@@ -90,18 +89,16 @@ class Machine(Host):
     def number(self, part: str, name: str) -> int | None:
         return self.uid if (self.accounts / part / name).exists() else None
 
-    def fault(self, etc: Path) -> str:
-        """What Nginx finds at fault in a tree: an upstream that no site has, or a certificate that isn't there."""
-        texts = {path: path.read_text() for path in sorted((etc / "sites-enabled").iterdir())}
-        upstreams = {name for text in texts.values() for name in re.findall(r"upstream ([\w-]+)", text)}
-        for path, text in texts.items():
-            for name in re.findall(r"proxy_pass http://([\w-]+)", text):
-                if name not in upstreams:
-                    return f'nginx: [emerg] host not found in upstream "{name}" in {path}:1'
-            for name in re.findall(r"ssl_certificate ([^;]+)", text):
-                if not Path(name).exists():
-                    return f'nginx: [emerg] cannot load certificate "{name}" in {path}:1'
-        return ""
+    def nginx(self, words: list[str]) -> Finished:
+        etc = Path(words[-1]).parent if "-c" in words else self.tree.etc
+        sites = {path: path.read_text() for path in sorted((etc / "sites-enabled").iterdir())}
+        refused = self.refused
+        for path, text in sites.items():
+            for name in re.findall(r"\$([a-z_]+) *;", text):
+                if not any(f"${name} {{" in other for other in sites.values()):
+                    refused = refused or f'nginx: [emerg] unknown "{name}" variable in {path}:1'
+        told = "".join(f"# configuration file {path}:\n{text}\n" for path, text in sites.items())
+        return Finished(int(bool(refused)), "" if refused or "-T" not in words else told, refused)
 
     def known(self) -> set[str]:
         return {path.name for path in [*self.layout.units.iterdir(), *self.failed.iterdir()]}
@@ -183,8 +180,9 @@ def settle(machine: Machine) -> None:
         (logs / f"{layout.app}.{name}").write_text("log")
     for kind in ("passwd", "group"):
         (machine.accounts / kind / layout.app).touch()
+    site = "upstream {0}_live {{}}\nmap $http_host ${1}_host {{}}\nserver {{ listen 80; }}\n"
     (machine.tree.etc / f"sites-enabled/{layout.app}.conf").write_text(
-        f"upstream {layout.app}_live {{}}\nserver {{ listen 80; }}\n"
+        site.format(layout.app, layout.app.replace("-", "_"))
     )
     (machine.tree.etc / "sites-enabled/00-default-80.conf").write_text(OWNED)
     (machine.tree.etc / "conf.d").mkdir(exist_ok=True)
@@ -410,10 +408,8 @@ def _site(text: str) -> Callable[[Machine], None]:
     """A site of somebody's, which works as long as the app is there."""
 
     def publish(machine: Machine) -> None:
-        layout = machine.layout
-        (layout.tls / "live").mkdir(parents=True)
-        (layout.tls / "live/fullchain.pem").touch()
-        (machine.tree.etc / "sites-enabled/theirs.conf").write_text(text.format(root=layout.root) + "\n")
+        site = machine.tree.etc / "sites-enabled/theirs.conf"
+        site.write_text("\n" + text.format(root=machine.layout.root) + "\n")
 
     return publish
 
@@ -454,14 +450,11 @@ def _without_certbot(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("obstacle", "named"),
     [
-        (
-            _site("server {{ location / {{ proxy_pass http://shop_live; }} }}"),
-            ["shop_live", "sites-enabled/theirs.conf:1"],
-        ),
-        (
-            _site("server {{ ssl_certificate {root}/etc/shop/tls/live/fullchain.pem; }}"),
-            ["sites-enabled/theirs.conf:1"],
-        ),
+        (_site("location / {{ proxy_pass http://shop_live; }}"), ["shop_live in ", "sites-enabled/theirs.conf:2"]),
+        (_site("return 200 $shop_host;"), ["$shop_host in ", "sites-enabled/theirs.conf:2"]),
+        (_site("ssl_certificate {root}/etc/shop/tls/live/fullchain.pem;"), ["etc/shop in ", "theirs.conf:2"]),
+        (_site("proxy_pass http://unix:{root}/srv/shop/live.sock;"), ["srv/shop in ", "theirs.conf:2"]),
+        (_site("root {root}/srv/shop;"), ["srv/shop in ", "theirs.conf:2"]),
         (_process, ["process 4711.", "systemctl status 4711"]),
         (_guest, ["usermod", "ada"]),
         (_protected, ["/var/lib/shop/data.db", "chattr"]),
@@ -469,7 +462,19 @@ def _without_certbot(machine: Machine) -> None:
         (_read_only, ["/srv/shop", "remount"]),
         (_without_certbot, ["etc/letsencrypt/renewal/shop.conf", "apt install certbot"]),
     ],
-    ids=["upstream", "certificate", "process", "group", "immutable", "package", "read-only", "certbot"],
+    ids=[
+        "upstream",
+        "variable",
+        "certificate",
+        "socket",
+        "root",
+        "process",
+        "group",
+        "immutable",
+        "package",
+        "read-only",
+        "certbot",
+    ],
 )
 def test_what_would_stop_the_removal_is_found_before_anything_goes(
     machine: Machine, obstacle: Callable[[Machine], None], named: list[str]
@@ -478,6 +483,23 @@ def test_what_would_stop_the_removal_is_found_before_anything_goes(
     told = refused(machine)
     assert [word for word in named if word not in told] == []
     assert told.count("Fix: ") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server_name shop shop.example.org;",
+        "proxy_pass http://shop_live-two; root {root}/srv/shop-two; # as shop_live",
+        "    # proxy_pass http://shop_live;",
+        "map $x $shop_hostname {{ }} return 200 $shop_hostname;",
+        "root /mnt{root}/srv/shop/static;",
+    ],
+)
+def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine, text: str) -> None:
+    _site(text)(machine)
+    removed(machine)
+    assert "theirs.conf" in machine.served()
+    assert not machine.layout.etc.exists()
 
 
 def test_all_that_is_in_the_way_is_told_at_once(machine: Machine) -> None:
@@ -583,7 +605,6 @@ def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine) -> None:
     [
         ("/srv/shop", "srv/shop"),
         ("/var/lib/shop", "var/lib/shop"),
-        ("/etc/nginx/sites-enabled/shop.conf", "etc/nginx/sites-enabled/shop.conf"),
         ("passwd", "accounts/passwd/shop"),
         ("group", "accounts/group/shop"),
     ],

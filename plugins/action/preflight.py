@@ -149,7 +149,13 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values.get("flask_app_source_git_url") or "",
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
+            inputs.Shipped(
+                values["flask_app_source_include"],
+                values["flask_app_nginx_static"].values(),
+                to_be_made=bool(values["flask_app_hooks_before_build"]),
+            ),
         ),
+        *inputs.word_problems(values),
         *inputs.server_name_problems(values["flask_app_server_names"]),
         *edge_problems(values),
         *inputs.short_secret_problems(variables["flask_app_secrets"]),

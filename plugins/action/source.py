@@ -12,7 +12,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries, list_files, pack
+from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, pack, take
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
 INLINE_BYTES = 2**20
@@ -25,14 +26,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         arguments = dict(self._task.args)
-        directory = arguments.pop("directory", None)
+        directory, present = arguments.pop("directory", None), arguments.pop("present", [])
         if not directory:
             result.update(self._run_module(arguments, task_vars))
             return result
-        present = arguments.pop("present", [])
+        include, static = arguments.pop("include", []), arguments.pop("static", [])
         try:
-            top = Path(directory)
-            listed = entries(top, list_files(top))
+            top = directory_below(Path(directory), arguments.pop("subdirectory", ""))
+            listed = take(top, include, static)
             name = digest(top, listed)
         except GreenlightError as error:
             raise AnsibleActionFail(f"flask_app_source_directory: {error}") from error

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR, DEVELOPMENT
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
@@ -34,6 +35,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import un
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
 #: What only the app itself can tell.
 OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
+#: What only the source can tell, which is not here where the host fetches it.
+OF_THE_SOURCE = ("fallback-key",)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -94,7 +97,7 @@ def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | N
         *comparison.findings,
         *app_findings(values, says or {}),
     ]
-    unseen = () if says else OF_THE_APP
+    unseen = (*(() if says else OF_THE_APP), *(() if values.get("flask_app_source_directory") else OF_THE_SOURCE))
     accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
     return Examination(accepted, comparison.compared, comparison.locked)
 
@@ -292,9 +295,9 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     directory = values.get("flask_app_source_directory")
     if not directory:
         return
-    top = Path(directory) / values["flask_app_source_subdirectory"]
     try:
-        names = list_files(top)
+        top = directory_below(Path(directory), values["flask_app_source_subdirectory"])
+        names = list_files(top, values["flask_app_source_include"])
     except GreenlightError:  # the inputs' own check tells
         return
     keys, flags = source.survey(top, names, signing_names(values))
@@ -314,9 +317,8 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
             yield Finding("insecure-cookie", WARNING, spot.path, what, cure)
-    lock = top / values["flask_app_requirements"]
     if values["flask_app_requirements"] in names:
-        for package in source.debug_packages(lock):
+        for package in source.debug_packages(top, values["flask_app_requirements"]):
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)

@@ -58,6 +58,19 @@ options:
     type: list
     elements: str
     default: []
+  environment:
+    description: The environment, to judge files such as C(.env) in the source. Taken by the action.
+    type: str
+    default: ""
+  environment_variable:
+    description: The variable that chooses the environment. Taken by the action.
+    type: str
+    default: ""
+  accepted_findings:
+    description: Findings that somebody accepted. Taken by the action.
+    type: list
+    elements: str
+    default: []
   python:
     description: The interpreter that compiles the modules.
     type: str
@@ -89,6 +102,12 @@ revision:
   description: The commit, or the start of the digest where the source is a directory.
   returned: always
   type: str
+environment_files:
+  description:
+    - Files such as C(.env) that came from git, and what can be said of their variables without a value.
+    - The action judges and removes them.
+  returned: when the source comes from git
+  type: dict
 """
 
 import base64
@@ -96,6 +115,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
 from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
@@ -103,6 +123,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._options import R
 from ansible_collections.greenlight.flask.plugins.module_utils._source import (
     check_static,
     export,
+    files_of,
     git_digest,
     unpack,
 )
@@ -121,6 +142,9 @@ SPEC = {
     "git_key_file": {"type": "str", "default": "", "no_log": False},
     "subdirectory": {"type": "str", "default": ""},
     "static": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "str", "default": ""},
+    "environment_variable": {"type": "str", "default": ""},
+    "accepted_findings": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "str", "required": True},
 }
 
@@ -149,7 +173,9 @@ def _from_git(module: AnsibleModule, layout: Layout) -> dict[str, object]:
             return result
         export(remote, commit, params["subdirectory"], layout.sources, params["python"])
     check_static(source, params["static"])
-    return result
+    files = dotenv.found(source, files_of(source))
+    seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
+    return {**result, "environment_files": seen}
 
 
 def _packed(module: AnsibleModule, layout: Layout) -> dict[str, object]:

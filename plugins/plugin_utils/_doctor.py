@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import DEBUG_TOOLBAR, DEVELOPMENT
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_dotenv as environment_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
@@ -36,7 +38,7 @@ NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
 #: What only the app itself can tell.
 OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 #: What only the source can tell, which is not here where the host fetches it.
-OF_THE_SOURCE = ("fallback-key",)
+OF_THE_SOURCE = ("fallback-key", environment_files.ID)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -300,6 +302,7 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         names = list_files(top, values["flask_app_source_include"])
     except GreenlightError:  # the inputs' own check tells
         return
+    yield from environment_file_findings(values, dotenv.found(top, names))
     keys, flags = source.survey(top, names, signing_names(values))
     for path in dict.fromkeys(spot.path for spot in keys):
         spots = sorted({(spot.line, spot.setting) for spot in keys if spot.path == path})
@@ -322,6 +325,14 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
+
+
+def environment_file_findings(
+    values: Mapping[str, Any], files: Mapping[str, Mapping[str, dotenv.Value]]
+) -> Iterator[Finding]:
+    """Files such as ``.env`` in the source, by path, with what may be said of their variables."""
+    selectors = (values["flask_app_environment_variable"], "FLASK_ENV", *_SELECTORS)
+    yield from environment_files.findings(files, _severity(values), selectors, tuple(_DEBUG))
 
 
 def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -131,6 +131,10 @@ TREES = {
         {"a/b/c/d/f": "-> ../../../..", "guestbook/static/x": "-> ../../a/b/c/d/f/../../../../etc"},
         ["guestbook/static/x"],
     ),
+    "a file of variables with a secret": (
+        {".env": "API_TOKEN=hunter2-hunter2\n"},
+        [".env", "API_TOKEN", "shipped-env-file"],
+    ),
     "a static directory that git ignores": (
         {".gitignore": "/guestbook/static/\n"},
         ["flask_app_nginx_static", "guestbook/static", "flask_app_source_include"],

@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
@@ -108,17 +108,20 @@ def _included(directory: Path, patterns: Sequence[str]) -> Iterator[str]:
         place, wanted = waiting.pop()
         # Of "**/x" also "x" may come next.
         wanted |= {rest[1:] for rest in wanted if rest[0] == "**" and rest[1:]}
-        with os.scandir(directory / place) as listed:
-            for each in sorted(listed, key=lambda each: each.name):
-                here = {rest for rest in wanted if rest[0] == "**" or fnmatch.fnmatchcase(each.name, rest[0])}
-                whole = any(rest[1:] == () for rest in here)
-                below: set[tuple[str, ...]] = {rest if rest[0] == "**" else rest[1:] for rest in here}
-                if each.name in _NEVER_INCLUDED or not here:
-                    continue
-                if each.is_dir(follow_symlinks=False):
-                    waiting.append((f"{place}{each.name}/", {("**",)} if whole else below))
-                elif whole:
-                    yield f"{place}{each.name}"
+        try:
+            listed = sorted(os.scandir(directory / place), key=lambda each: each.name)
+        except OSError as error:
+            raise GreenlightError(f"{named([place])} can't be read: {error.strerror}") from error
+        for each in listed:
+            here = {rest for rest in wanted if rest[0] == "**" or fnmatch.fnmatchcase(each.name, rest[0])}
+            whole = any(rest[1:] == () for rest in here)
+            below: set[tuple[str, ...]] = {rest if rest[0] == "**" else rest[1:] for rest in here}
+            if each.name in _NEVER_INCLUDED or not here:
+                continue
+            if each.is_dir(follow_symlinks=False):
+                waiting.append((f"{place}{each.name}/", {("**",)} if whole else below))
+            elif whole:
+                yield f"{place}{each.name}"
 
 
 def entries(directory: Path, names: list[str]) -> list[Entry]:
@@ -175,52 +178,40 @@ def take(
 
 def _refuse_pointers(directory: Path, listed: Collection[Entry], cure: str) -> None:
     found = []
-    for entry in listed:
-        if entry.target is None and (directory / entry.path).lstat().st_size < _POINTER_BYTES:
-            with _opened(directory, entry) as content:
-                if _POINTER.match(content.read(_POINTER_BYTES)):
-                    found.append(entry.path)
+    with tree.Below(directory) as below:
+        for entry in listed:
+            if entry.target is None:
+                with below.open(entry.path) as file:
+                    if _POINTER.match(file.read(_POINTER_BYTES)):
+                        found.append(entry.path)
     if found:
         raise RefusedError(f"{named(found)}: a pointer of Git LFS in place of the file", cure)
-
-
-@contextmanager
-def _opened(directory: Path, entry: Entry) -> Iterator[io.BufferedReader]:
-    """Open a file of a source, by way of no link.
-
-    Raises:
-        GreenlightError: it is gone by now, or may not be read.
-    """
-    try:
-        with tree.opened_file(directory, entry.path) as content:
-            yield content
-    except OSError as error:
-        raise GreenlightError(f"{named([entry.path])} can't be read: {error.strerror}") from error
 
 
 def digest(directory: Path, listed: list[Entry]) -> str:
     """SHA-256 over path, kind, executable bit and content of each entry, as 64 hexadecimal digits."""
     total = hashlib.sha256()
-    for entry in listed:
-        if entry.target is None:
-            with _opened(directory, entry) as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            kind = "x" if entry.executable else "f"
-        else:
-            content, kind = entry.target, "l"
-        total.update(f"{kind}\0{entry.path}\0{content}\n".encode(errors="surrogateescape"))
+    with tree.Below(directory) as below:
+        for entry in listed:
+            if entry.target is None:
+                with below.open(entry.path) as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                kind = "x" if entry.executable else "f"
+            else:
+                content, kind = entry.target, "l"
+            total.update(f"{kind}\0{entry.path}\0{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
 def pack(directory: Path, listed: list[Entry], archive: Path) -> None:
     """Write the entries to a compressed tar, owned by root, 0644 or 0755, times kept (Nginx makes ETags of them)."""
-    with tarfile.open(archive, "w:gz", compresslevel=3) as tar:
+    with tarfile.open(archive, "w:gz", compresslevel=3) as tar, tree.Below(directory) as below:
         for entry in listed:
             info = tarfile.TarInfo(entry.path)
             info.uname = info.gname = "root"
             info.mode = 0o755 if entry.executable else 0o644
             if entry.target is None:
-                with _opened(directory, entry) as content:
+                with below.open(entry.path) as content:
                     status = os.fstat(content.fileno())
                     info.size, info.mtime = status.st_size, status.st_mtime
                     tar.addfile(info, content)
@@ -325,9 +316,10 @@ def _extract(archives: Mapping[str, Path], directory: Path, time: float | None =
             directories = [prefix + each.name for prefix, each in members if each.isdir()]
             tree.check([entry for entry, _, _ in listed], directories)
             # Links come last, so that there is none while a file is written.
+            below = stack.enter_context(tree.Below(directory))
             for entry, tar, member in sorted(listed, key=lambda each: each[0].target is not None):
                 content = tar.extractfile(member) if entry.target is None else None
-                tree.write(directory, entry, content or io.BytesIO(), member.mtime if time is None else time)
+                below.write(entry, content or io.BytesIO(), member.mtime if time is None else time)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise GreenlightError(f"the source can't be unpacked: {error}") from error
     return [entry for entry, _, _ in listed]

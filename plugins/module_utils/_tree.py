@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -179,62 +179,91 @@ def directory_below(top: Path, name: str) -> Path:
     return top.joinpath(*at)
 
 
-@contextmanager
-def opened_file(top: Path, name: str, *, links: bool = False) -> Iterator[BufferedReader]:
-    """Open a regular file below ``top``; by way of links that stay there only where ``links`` says so.
-
-    Raises:
-        OutsideError: it leads out, or is not a file.
-        OSError: there is none, or it may not be read.
-    """
-    handle, _ = _walk(top, name, links=links)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OutsideError(f"{named([name])} is not a file")
-    with os.fdopen(handle, "rb") as file:
-        yield file
-
-
 def read_text(top: Path, name: str, *, most: int = 2**26, links: bool = True) -> str | None:
     """Return the text of a file below ``top``, or None: there is none, it leads out, or has more than ``most`` bytes.
 
     The controller reads a source with this function only, by way of links inside it unless ``links`` says no.
     """
-    with suppress(OSError, OutsideError), opened_file(top, name, links=links) as file:
-        if os.fstat(file.fileno()).st_size <= most:
-            return file.read().decode(errors="replace")
+    with suppress(OSError, OutsideError):
+        handle, _ = _walk(top, name, links=links)
+        status = os.fstat(handle)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= most:
+            with os.fdopen(handle, "rb") as file:
+                return file.read().decode(errors="replace")
+        os.close(handle)
     return None
 
 
-def write(top: Path, entry: Entry, content: IO[bytes], time: float) -> None:
-    """Make a file, or a link, below ``top``, and the directories it is in: 0755 or 0644, with one time (UNIX seconds).
+class Below:
+    """The files of a tree, opened by way of no link. The directories of the last path stay open, for the next one.
 
-    Raises:
-        OSError: the name is taken, or a part of its path is not a directory; no link is followed.
+    Args:
+        top: the tree's directory.
     """
-    *parents, name = entry.path.split("/")
-    handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for part in parents:
-            missing = True
-            try:
-                os.mkdir(part, dir_fd=handle)
-            except FileExistsError:
-                missing = False
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
-            os.close(handle)
-            handle = inner
-            if missing:
-                os.fchmod(handle, 0o755)  # whatever the umask
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._at: list[str] = []
+        self._opened: list[int] = []
+
+    def __enter__(self) -> Below:
+        self._opened = [os.open(self._top, os.O_RDONLY | os.O_DIRECTORY)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._opened:
+            os.close(self._opened.pop())
+
+    def open(self, path: str) -> BufferedReader:
+        """Open a regular file for reading.
+
+        Raises:
+            GreenlightError: it isn't there any more, or may not be read.
+        """
+        *parents, name = path.split("/")
+        try:
+            # Opening a pipe would wait for somebody to write.
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._enter(parents))
+        except OSError as error:
+            raise GreenlightError(f"{named([path])} can't be read: {error.strerror}") from error
+        file = os.fdopen(handle, "rb")
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            file.close()
+            raise GreenlightError(f"{named([path])} is not a file any more")
+        return file
+
+    def write(self, entry: Entry, content: IO[bytes], time: float) -> None:
+        """Make a file, or a link, and the directories it is in: 0755 or 0644, with one time (UNIX seconds).
+
+        Raises:
+            OSError: the name is taken, or a part of its path is not a directory.
+        """
+        *parents, name = entry.path.split("/")
+        parent = self._enter(parents, make=True)
         if entry.target is not None:
-            os.symlink(entry.target, name, dir_fd=handle)
-            os.utime(name, (time, time), dir_fd=handle, follow_symlinks=False)
+            os.symlink(entry.target, name, dir_fd=parent)
+            os.utime(name, (time, time), dir_fd=parent, follow_symlinks=False)
             return
-        made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=handle)
+        made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=parent)
         with os.fdopen(made, "wb") as file:
             shutil.copyfileobj(content, file)
-            os.fchmod(file.fileno(), 0o755 if entry.executable else 0o644)
             file.flush()
-            os.utime(file.fileno(), (time, time))
-    finally:
-        os.close(handle)
+            os.fchmod(made, 0o755 if entry.executable else 0o644)
+            os.utime(made, (time, time))
+
+    def _enter(self, parents: list[str], *, make: bool = False) -> int:
+        while self._at != parents[: len(self._at)]:
+            self._at.pop()
+            os.close(self._opened.pop())
+        for part in parents[len(self._at) :]:
+            missing = False
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=self._opened[-1])
+                    missing = True
+            handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._opened[-1])
+            self._opened.append(handle)
+            self._at.append(part)
+            if missing:
+                os.fchmod(handle, 0o755)  # whatever the umask
+        return self._opened[-1]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from ansible_collections.greenlight.flask.plugins.module_utils._dotenv import Value, is_example
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import named
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_credential
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import WARNING, Finding
 
@@ -28,12 +29,13 @@ def findings(
         selectors: variables that choose the environment.
         debug: variables that switch DEBUG and its like.
     """
-    for path, given in sorted(files.items()):
+    for name, given in sorted(files.items()):
+        path = named([name])
         unread = is_example(path) or bool(_ELSEWHERE.search(path))
-        wrong = [name for name, value in given.items() if value.is_set and _is_secret(name, value, unread)]
+        wrong = [each for each, value in given.items() if value.is_set and _is_secret(each, value, unread)]
         if not unread:
-            wrong += [name for name in selectors if name in given and given[name].is_set]
-            wrong += [name for name in debug if name in given and given[name].is_set and not given[name].is_off]
+            wrong += [each for each in selectors if each in given and given[each].is_set]
+            wrong += [each for each in debug if each in given and given[each].is_set and not given[each].is_off]
         cure = (
             f"Leave it at home (git rm --cached {path}, and a line in .gitignore), and set what the app needs in"
             " flask_app_secrets and flask_app_env."

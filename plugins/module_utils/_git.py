@@ -186,38 +186,59 @@ def parts(remote: Remote, store: Path, commit: str, subdirectory: str) -> list[P
     Raises:
         GreenlightError: a submodule has no address, or one that a tree may not give; or it can't be had.
     """
-    found = [Part(store, f"{commit}:{subdirectory}" if subdirectory else commit, "")]
-    waiting = [(remote, store, commit, subdirectory, "")]
+    at, place = _Commit(remote, store, commit), ""
+    while subdirectory:  # it may be in a submodule
+        around = [each for each in at.submodules("") if f"{subdirectory}/".startswith(f"{each[0]}/")]
+        if not around:
+            break
+        [(path, inner)] = around
+        at, place = at.submodule(path, inner, f"{place}{path}"), f"{place}{path}/"
+        subdirectory = subdirectory[len(path) + 1 :]
+    found = [Part(at.store, f"{at.id}:{subdirectory}" if subdirectory else at.id, "")]
+    waiting = [(at, subdirectory, "")]
     while waiting:
-        above, holder, holding, inside, prefix = waiting.pop()
-        for path, inner in _submodules(holder, f"{holding}:{inside}"):
-            place = f"{prefix}{path}"
-            url = _address(holder, holding, f"{inside}/{path}".strip("/"), above.url)
-            if not url_is_fit(url, local=False):
-                raise RefusedError(
-                    f"the submodule {named([place])} has {'an' if url else 'no'} address that git may be given",
-                    "Give it one with https:// or ssh:// in .gitmodules, or deploy from a directory that holds it"
-                    " (flask_app_source_directory).",
-                )
+        at, inside, prefix = waiting.pop()
+        for path, inner in at.submodules(inside):
             if len(found) > _SUBMODULES:
                 raise RefusedError(f"the source has more than {_SUBMODULES} submodules", "Leave some out.")
-            other = Remote(url, remote.key_file, remote.cache, "https:ssh:git")
-            try:
-                where = fetch(other, inner)
-            except GreenlightError as error:
-                raise GreenlightError(f"the submodule {named([place])} can't be had: {error}") from error
-            found.append(Part(where, inner, f"{place}/"))
-            waiting.append((other, where, inner, "", f"{place}/"))
+            other = at.submodule(f"{inside}/{path}".strip("/"), inner, f"{prefix}{path}")
+            found.append(Part(other.store, inner, f"{prefix}{path}/"))
+            waiting.append((other, "", f"{prefix}{path}/"))
     return found
 
 
-def _submodules(store: Path, tree: str) -> Iterator[tuple[str, str]]:
-    """Yield path and commit of each submodule in a tree."""
-    command = [*GIT, "-C", str(store), "ls-tree", "-r", "-z", tree]
-    for line in require(command, f"reading {tree}", errors="surrogateescape").stdout.split("\0"):
-        if line.startswith("160000 "):
-            about, _, path = line.partition("\t")
-            yield path, about.split()[2]
+@dataclass(frozen=True)
+class _Commit:
+    """A commit that was fetched: from where, and what holds it."""
+
+    remote: Remote
+    store: Path
+    id: str
+
+    def submodules(self, inside: str) -> Iterator[tuple[str, str]]:
+        """Yield path and commit of each submodule in a directory of the tree."""
+        tree = f"{self.id}:{inside}"
+        command = [*GIT, "-C", str(self.store), "ls-tree", "-r", "-z", tree]
+        for line in require(command, f"reading {tree}", errors="surrogateescape").stdout.split("\0"):
+            if line.startswith("160000 "):
+                about, _, path = line.partition("\t")
+                yield path, about.split()[2]
+
+    def submodule(self, path: str, commit: str, shown: str) -> _Commit:
+        """Fetch the submodule at ``path`` of the whole tree; messages call it ``shown``."""
+        url = _address(self.store, self.id, path, self.remote.url)
+        if not url_is_fit(url, local=False):
+            why = "an address that git must not be given" if url else "no address in .gitmodules"
+            raise RefusedError(
+                f"the submodule {named([shown])} has {why}",
+                "Give it one with https:// or ssh:// there, or deploy from a directory that holds it"
+                " (flask_app_source_directory).",
+            )
+        remote = Remote(url, self.remote.key_file, self.remote.cache, "https:ssh:git")
+        try:
+            return _Commit(remote, fetch(remote, commit), commit)
+        except GreenlightError as error:
+            raise GreenlightError(f"the submodule {named([shown])} can't be had: {error}") from error
 
 
 def _address(store: Path, commit: str, path: str, above: str) -> str:
@@ -265,7 +286,7 @@ def archive(part: Part, file: Path) -> None:
 
 def forget_others(remote: Remote, used: Iterable[Part]) -> None:
     """Remove from the cache what a source doesn't need."""
-    stores = {part.store for part in used}
+    stores = {remote.store, *(part.store for part in used)}
     for store in remote.cache.iterdir():
         if store not in stores:
             remove(store)

@@ -29,8 +29,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import Entry, RefusedError, named
 
-#: What Git LFS leaves in place of a file (its pointers have fewer bytes than this).
-_POINTER = re.compile(rb"version https://[\w./-]+/spec/v1\n(.*\n)*oid sha256:[0-9a-f]{64}\n")
+#: What Git LFS leaves in place of a file; its pointers have fewer bytes than this.
+_POINTER = re.compile(rb"version https://[\w./-]+/spec/v1\r?\n(ext-.*\n)*oid sha256:[0-9a-f]{64}\r?\nsize \d+\s*")
 _POINTER_BYTES = 1024
 #: What is never included by name: git's own files, and bytecode, which is made on the host.
 _NEVER_INCLUDED = (".git", "__pycache__")
@@ -182,7 +182,7 @@ def _refuse_pointers(directory: Path, listed: Collection[Entry], cure: str) -> N
         for entry in listed:
             if entry.target is None:
                 with below.open(entry.path) as file:
-                    if _POINTER.match(file.read(_POINTER_BYTES)):
+                    if _POINTER.fullmatch(file.read(_POINTER_BYTES)):
                         found.append(entry.path)
     if found:
         raise RefusedError(f"{named(found)}: a pointer of Git LFS in place of the file", cure)

@@ -811,8 +811,13 @@ def test_submodules_come_from_git_as_from_a_directory(server: str, tmp_path: Pat
     git(tmp_path, "clone", "--quiet", "--recurse-submodules", f"{server}/outer", "checkout")
     assert from_git == list_files(tmp_path / "checkout")
     assert "backend/vendored/more/deepest/deep.py" in from_git
-    export(Remote(f"{server}/outer", "", tmp_path / "git"), wanted, "backend", tmp_path / "sources", NO_PYTHON)
-    assert (tmp_path / "sources" / git_digest(wanted, "backend") / "vendored/more/deepest/deep.py").is_file()
+    for inside, file in (
+        ("backend", "vendored/more/deepest/deep.py"),
+        ("backend/vendored", "more/deepest/deep.py"),
+        ("backend/vendored/more/deepest", "deep.py"),
+    ):
+        export(Remote(f"{server}/outer", "", tmp_path / "git"), wanted, inside, tmp_path / "sources", NO_PYTHON)
+        assert (tmp_path / "sources" / git_digest(wanted, inside) / file).is_file()
 
 
 @pytest.mark.parametrize(
@@ -854,6 +859,7 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0a' * 32}\n
 def test_what_git_lfs_left_is_refused_by_name(app: Path, way: str) -> None:
     (app / "shop/static/logo.png").write_text(POINTER)
     (app / "README.md").write_text(f"A pointer is as follows:\n\n{POINTER}")
+    (app / "POINTER.md").write_text(f"{POINTER}\nThis is how a pointer looks.\n")
     (app / ".gitattributes").write_text("*.png filter=lfs diff=lfs merge=lfs -text\n")
     git(app, "init", "--quiet")
     wanted = commit(app)
@@ -862,7 +868,7 @@ def test_what_git_lfs_left_is_refused_by_name(app: Path, way: str) -> None:
             exported(app, wanted, app.parent)
         else:
             take(app)
-    assert "README.md" not in str(refused.value)
+    assert ".md" not in str(refused.value)
     assert "git lfs pull" in str(refused.value)
 
 

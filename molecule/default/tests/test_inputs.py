@@ -125,7 +125,7 @@ SOURCES = {
 }
 
 
-#: What is wrong with the tree of a source -> what is added to it, links as ``-> target``, and what the message must name.
+#: What is wrong with the tree of a source -> what is added to it, links as ``-> target``; what the message must name.
 TREES = {
     "links that lead out of the source": (
         {"a/b/c/d/f": "-> ../../../..", "guestbook/static/x": "-> ../../a/b/c/d/f/../../../../etc"},

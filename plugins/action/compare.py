@@ -79,9 +79,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def _packages(values: Mapping[str, Any]) -> dict[str, str]:
     """Return what is locked, where the source is on the controller."""
     given = [values.get(f"flask_app_{name}") for name in ("source_directory", "source_subdirectory", "requirements")]
-    parts = [part for part in given if isinstance(part, str)]
-    lock = Path(*parts) if len(parts) == len(given) and parts[0] else None
-    return versions(lock) if lock and lock.is_file() else {}
+    if not given[0] or not all(isinstance(part, str) for part in given):
+        return {}
+    directory, *inside = map(str, given)
+    return versions(Path(directory), "/".join(filter(None, inside)))
 
 
 def _values(loader: DataLoader, variables: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:

@@ -202,7 +202,13 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values.get("flask_app_source_git_url") or "",
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
+            inputs.Shipped(
+                values["flask_app_source_include"],
+                values["flask_app_nginx_static"].values(),
+                to_be_made=bool(values["flask_app_hooks_before_build"]),
+            ),
         ),
+        *inputs.word_problems(values),
         *inputs.hook_problems({name: values[name] for name in values if name.startswith("flask_app_hooks_")}),
         *inputs.notification_problems(values["flask_app_notify_url"]),
         *inputs.proof_problems(values["flask_app_probe_successes"], values["flask_app_probes"]),

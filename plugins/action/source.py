@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put the source on the host: pack a directory here and send it only where its digest is not there yet."""
+"""Put the source on the host: pack a directory here and send it only where its digest is not there yet.
+
+Of a source from git the host reports the files such as ``.env``, without values; they are judged here, as the doctor
+judges those of a directory.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,13 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.module_utils._dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
-from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries, list_files, pack
+from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, pack, take
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import environment_file_findings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, marked
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
 INLINE_BYTES = 2**20
@@ -26,14 +34,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         arguments = dict(self._task.args)
-        directory = arguments.pop("directory", None)
+        directory, present = arguments.pop("directory", None), arguments.pop("present", [])
+        names = ("environment", "environment_variable", "accepted_findings")
+        about = {f"flask_app_{name}": arguments.pop(name, "") for name in names}
         if not directory:
-            result.update(self._run_module(arguments, task_vars))
+            result.update(self._judged(self._run_module(arguments, task_vars), about))
             return result
-        present = arguments.pop("present", [])
+        include, static = arguments.pop("include", []), arguments.pop("static", [])
         try:
-            top = Path(directory)
-            listed = entries(top, list_files(top))
+            top = directory_below(Path(directory), arguments.pop("subdirectory", ""))
+            listed = take(top, include, static)
             name = digest(top, listed)
         except GreenlightError as error:
             raise AnsibleActionFail(printable(f"flask_app_source_directory: {error}")) from None
@@ -50,6 +60,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 outcome = self._send(packed, {**arguments, "digest": name}, task_vars)
         result.update(outcome)
         return result
+
+    def _judged(self, outcome: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+        """Fail where the host found a file such as ``.env`` that must not be shipped."""
+        files = {
+            path: {name: Value(**value) for name, value in given.items()}
+            for path, given in outcome.pop("environment_files", {}).items()
+        }
+        found = marked(environment_file_findings(about, files), about["flask_app_accepted_findings"] or [])
+        errors = [finding for finding in found if finding.severity == ERROR and not finding.accepted]
+        if errors:
+            outcome.update(failed=True, msg="\n".join(finding.warning() for finding in errors))
+        return outcome
 
     def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
         remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar.gz")

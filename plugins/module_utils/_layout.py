@@ -74,6 +74,11 @@ class Layout:
         return self.srv / "sources"
 
     @property
+    def git(self) -> Path:
+        """Cache of the git repositories that the source comes from."""
+        return self.srv / "git"
+
+    @property
     def venvs(self) -> Path:
         return self.srv / "venvs"
 

@@ -10,7 +10,7 @@ module: source
 short_description: Put one exact state of an app's code on a host, under its digest
 description:
   - On the host it unpacks what the action of the same name packed and sent.
-  - For a source from git it exports a commit of a clone that is there.
+  - For a source from git it fetches the commit with its submodules, unless the host has it.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -32,16 +32,45 @@ options:
     type: list
     elements: str
     default: []
-  git_directory:
-    description: A clone on the host.
-    type: path
-  git_commit:
-    description: The commit to export from it.
+  include:
+    description: Patterns of what is packed although git ignores it. Taken by the action.
+    type: list
+    elements: str
+    default: []
+  git_url:
+    description: Address of a git repository, as the host reaches it.
     type: str
+    default: ""
+  git_ref:
+    description: Branch, tag or whole id of a commit.
+    type: str
+    default: HEAD
+  git_key_file:
+    description: A private key on the host that may read the repository and its submodules.
+    type: str
+    default: ""
   subdirectory:
     description: Take only this directory of the source.
     type: str
     default: ""
+  static:
+    description: Directories that Nginx is to serve, relative to the source, which must be there.
+    type: list
+    elements: str
+    default: []
+  environment:
+    description: The environment, to judge files such as C(.env) in the source. Taken by the action.
+    type: str
+    default: ""
+  environment_variable:
+    description: The variable that chooses the environment. Taken by the action.
+    type: str
+    default: ""
+  accepted_findings:
+    description: Findings that somebody accepted. Taken by the action.
+    type: list
+    elements: str
+    default: []
   python:
     description: The interpreter that compiles the modules.
     type: str
@@ -73,6 +102,12 @@ revision:
   description: The commit, or the start of the digest where the source is a directory.
   returned: always
   type: str
+environment_files:
+  description:
+    - Files such as C(.env) that came from git, and what can be said of their variables without a value.
+    - The action judges and removes them.
+  returned: when the source comes from git
+  type: dict
 """
 
 import base64
@@ -80,10 +115,18 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
+from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._source import export, git_digest, unpack
+from ansible_collections.greenlight.flask.plugins.module_utils._source import (
+    check_static,
+    export,
+    files_of,
+    git_digest,
+    unpack,
+)
 
 SPEC = {
     "app": {"type": "str", "required": True},
@@ -93,23 +136,54 @@ SPEC = {
     "digest": {"type": "str"},
     "directory": {"type": "path"},
     "present": {"type": "list", "elements": "str", "default": []},
-    "git_directory": {"type": "path"},
-    "git_commit": {"type": "str"},
+    "include": {"type": "list", "elements": "str", "default": []},
+    "git_url": {"type": "str", "default": ""},
+    "git_ref": {"type": "str", "default": "HEAD"},
+    "git_key_file": {"type": "str", "default": "", "no_log": False},
     "subdirectory": {"type": "str", "default": ""},
+    "static": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "str", "default": ""},
+    "environment_variable": {"type": "str", "default": ""},
+    "accepted_findings": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "str", "required": True},
 }
 
 
+#: What check mode says where git is still to be installed.
+UNKNOWN = "0" * 40
+
+
 def body(module: AnsibleModule) -> dict[str, object]:
+    layout = Layout(module.params["app"])
+    return _from_git(module, layout) if module.params["git_url"] else _packed(module, layout)
+
+
+def _from_git(module: AnsibleModule, layout: Layout) -> dict[str, object]:
     params = module.params
-    sources = Layout(params["app"]).sources
-    commit = params["git_commit"]
-    digest = git_digest(commit, params["subdirectory"]) if commit else params["digest"]
-    result = {"digest": digest, "revision": commit or digest[:12], "changed": not (sources / digest).is_dir()}
+    remote = git.Remote(params["git_url"], params["git_key_file"], layout.git)
+    git.require_fit(remote.url, params["git_ref"])
+    if module.check_mode and not git.is_installed():
+        return {"digest": git_digest(UNKNOWN, params["subdirectory"]), "revision": UNKNOWN, "changed": True}
+    commit = git.resolve(remote, params["git_ref"])
+    digest = git_digest(commit, params["subdirectory"])
+    source = layout.sources / digest
+    result: dict[str, object] = {"digest": digest, "revision": commit, "changed": not source.is_dir()}
+    if result["changed"]:
+        if module.check_mode:
+            return result
+        export(remote, commit, params["subdirectory"], layout.sources, params["python"])
+    check_static(source, params["static"])
+    files = dotenv.found(source, files_of(source))
+    seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
+    return {**result, "environment_files": seen}
+
+
+def _packed(module: AnsibleModule, layout: Layout) -> dict[str, object]:
+    params = module.params
+    sources, digest = layout.sources, params["digest"]
+    result = {"digest": digest, "revision": digest[:12], "changed": not (sources / digest).is_dir()}
     if result["changed"] and not module.check_mode:
-        if commit:
-            export(Path(params["git_directory"]), commit, params["subdirectory"], sources, params["python"])
-        elif params["content"]:
+        if params["content"]:
             with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
                 archive.write(base64.b64decode(params["content"]))
                 archive.flush()

@@ -11,10 +11,12 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
     DEBUG_TOOLBAR,
@@ -26,6 +28,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below, read_text
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_dotenv as environment_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
@@ -52,6 +56,8 @@ OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 OF_A_DEPLOY = (OTHER_DATABASE, OTHER_KEY, UNPROVED_DEBUG, UNPROVED_ENVIRONMENT)
 #: A source's own gunicorn.conf.py sets what the role's settings replace.
 GUNICORN_FILE = "gunicorn-file"
+#: What only the source can tell, which is not here where the host fetches it.
+OF_THE_SOURCE = ("fallback-key", environment_files.ID)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -113,11 +119,9 @@ def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | N
         *comparison.findings,
         *app_findings(values, says or {}),
     ]
-    unseen = (
-        UNIT_SETTING,
-        *OF_A_DEPLOY,
-        *(() if says else OF_THE_APP),
-    )  # the first is asked of systemd, by each deploy
+    unseen = [UNIT_SETTING, *OF_A_DEPLOY]  # the first is asked of systemd, by each deploy
+    unseen += () if says else OF_THE_APP
+    unseen += () if values.get("flask_app_source_directory") else OF_THE_SOURCE
     accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
     return Examination(accepted, comparison.compared, comparison.locked)
 
@@ -313,12 +317,13 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     directory = values.get("flask_app_source_directory")
     if not directory:
         return
-    top = Path(directory) / values["flask_app_source_subdirectory"]
     try:
-        names = list_files(top)
+        top = directory_below(Path(directory), values["flask_app_source_subdirectory"])
+        names = list_files(top, values["flask_app_source_include"])
     except GreenlightError:  # the inputs' own check tells
         return
     yield from _gunicorn_file_findings(values, top, names)
+    yield from environment_file_findings(values, dotenv.found(top, names))
     seen = source.survey(top, names, signing_names(values))
     yield from _literal_findings(values, seen)
     yield from _startup_findings(
@@ -333,9 +338,8 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
             yield Finding("insecure-cookie", WARNING, spot.path, what, cure)
-    lock = top / values["flask_app_requirements"]
     if values["flask_app_requirements"] in names:
-        for package in source.debug_packages(lock):
+        for package in source.debug_packages(top, values["flask_app_requirements"]):
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
@@ -343,10 +347,11 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Settings that Gunicorn ignores: the locked one, where the lock is here."""
-    lock = Path(values.get("flask_app_source_directory") or "") / values["flask_app_source_subdirectory"]
-    lock /= values["flask_app_requirements"]
-    here = values.get("flask_app_source_directory") and lock.is_file()
-    version = source.versions(lock).get("gunicorn", "") if here else ""
+    version = ""
+    with suppress(GreenlightError):  # the inputs' own check tells
+        if values.get("flask_app_source_directory"):
+            top = directory_below(Path(values["flask_app_source_directory"]), values["flask_app_source_subdirectory"])
+            version = source.versions(top, values["flask_app_requirements"]).get("gunicorn", "")
     for name in values["flask_app_gunicorn_settings"]:
         if gunicorn.unknown(name, version):
             near = gunicorn.meant(name)
@@ -358,11 +363,11 @@ def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _gunicorn_file_findings(values: Mapping[str, Any], top: Path, names: Collection[str]) -> Iterator[Finding]:
     """Settings in the source's own file that give way to the role's."""
-    path = top / gunicorn.FILE
-    if gunicorn.FILE not in names or path.is_symlink():
+    text = read_text(top, gunicorn.FILE, links=False) if gunicorn.FILE in names else None
+    if text is None:
         return
     try:
-        theirs = gunicorn.names_set(path.read_text(encoding="utf-8", errors="replace"))
+        theirs = gunicorn.names_set(text)
     except (SyntaxError, ValueError, RecursionError):  # for a newer Python, or Gunicorn says so itself
         return
     ours = gunicorn.OF_THE_ROLE | gunicorn.NEVER_TAKEN | values["flask_app_gunicorn_settings"].keys()
@@ -442,6 +447,14 @@ def _is_proved(values: Mapping[str, Any], spot: Spot) -> bool:
     given = [str(value) for variables in _app_variables(values).values() for value in variables.values()]
     proved = spot.setting in ("SECRET_KEY", "secret_key", values["flask_app_secret_key_variable"])
     return bool(values["flask_app_inspect"] and (proved or (spot.database and any(map(is_database, given)))))
+
+
+def environment_file_findings(
+    values: Mapping[str, Any], files: Mapping[str, Mapping[str, dotenv.Value]]
+) -> Iterator[Finding]:
+    """Files such as ``.env`` in the source, by path, with what may be said of their variables."""
+    selectors = (values["flask_app_environment_variable"], "FLASK_ENV", *_SELECTORS)
+    yield from environment_files.findings(files, _severity(values), selectors, tuple(_DEBUG))
 
 
 def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:

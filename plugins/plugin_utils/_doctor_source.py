@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_text
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
     COOKIE_FLAGS,
@@ -63,8 +64,8 @@ def survey(top: Path, names: Collection[str], keys: Collection[str]) -> Survey:
     wanted = re.compile(rf"{parts}|secret_key|://|_(TOKEN|SECRET|PASS|PWD|API_KEY|ACCESS_KEY)|passw", re.IGNORECASE)
     found = Survey()
     for name in python_files(names):
-        text = read_file(top / name)
-        if not wanted.search(text):
+        text = read_text(top, name, most=_BYTES, links=False)
+        if text is None or not wanted.search(text):
             continue
         try:
             module = ast.parse(text)
@@ -83,18 +84,14 @@ def survey(top: Path, names: Collection[str], keys: Collection[str]) -> Survey:
     return found
 
 
-def read_file(path: Path) -> str:
-    """Return the text of a source's file, empty for what nobody wrote by hand."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > _BYTES:
-        return ""
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
 def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
     """Look at a file of settings line by line, without its sections for developers."""
+    text = read_text(top, name, most=_BYTES, links=False)
+    if text is None:
+        return
     given = re.compile(r"""\s*"?([A-Z][A-Z0-9_]*)"?\s*[:=]\s*["']?([^"'\s][^"']*?)["']?\s*,?\s*""")
     section = ""
-    for number, line in enumerate(read_file(top / name).splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"""\s*(\[+[^\[\]]+\]+|"\w+"\s*:\s*\{\s*\Z)""", line)
         section = header[1] if header else section
         match = given.fullmatch(line)
@@ -107,17 +104,17 @@ def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
             yield Spot(match[1], name, number, database=literals.is_database(match[2]))
 
 
-def debug_packages(lock: Path) -> list[str]:
+def debug_packages(top: Path, lock: str) -> list[str]:
     """Return the packages for debugging that a lock installs: of uv.lock without its groups for developers."""
-    text = lock.read_text(encoding="utf-8", errors="replace")
-    names = _installed_by_uv(text) if lock.name == "uv.lock" else _required(text)
+    text = read_text(top, lock) or ""
+    names = _installed_by_uv(text) if PurePosixPath(lock).name == "uv.lock" else _required(text)
     return sorted({_normal(name) for name in names} & set(DEBUG_PACKAGES))
 
 
-def versions(lock: Path) -> dict[str, str]:
+def versions(top: Path, lock: str) -> dict[str, str]:
     """Return what a lock installs: package to version."""
-    text = lock.read_text(encoding="utf-8", errors="replace")
-    if lock.name == "uv.lock":
+    text = read_text(top, lock) or ""
+    if PurePosixPath(lock).name == "uv.lock":
         names = _installed_by_uv(text)
         found = re.findall(r'^name = "([^"]+)"\nversion = "([^"]+)"$', text, re.MULTILINE)
         return {_normal(name): version for name, version in found if name in names}

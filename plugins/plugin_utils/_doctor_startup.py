@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_text
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
     APP,
     FACTORY,
@@ -20,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python im
     name_of,
     only_developers,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import python_files, read_file
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import python_files
 
 #: Functions that serve an app until the process ends; and methods of what Flask-SocketIO and its like make.
 _SERVING = {"run_simple", "serve_forever"}
@@ -65,7 +66,7 @@ class Sources:
 
     def text(self, name: str) -> str:
         if name not in self._texts:
-            self._texts[name] = read_file(self._top / name)
+            self._texts[name] = read_text(self._top, name, links=False) or ""
         return self._texts[name]
 
     def module(self, name: str) -> ast.Module | None:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ def edge_problems(values: Mapping[str, Any]) -> list[Problem]:
           if mode == "provided" else []),
         *(_acme_problems(values, names) if mode == "acme" else []),
         *_header_problems(values["flask_app_nginx_headers"]),
-        *_static_problems(values["flask_app_nginx_static"], _source(values)),
+        *_static_problems(values["flask_app_nginx_static"]),
         *_network_problems(values),
         *_client_header_problems(values["flask_app_nginx_client_header"], values["flask_app_nginx_trusted_proxies"]),
         *_hsts_problems(values),
@@ -185,12 +185,8 @@ def _header_problems(headers: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
-def _source(values: Mapping[str, Any]) -> Path | None:
-    directory = values.get("flask_app_source_directory")
-    return Path(directory) / values["flask_app_source_subdirectory"] if directory else None
-
-
-def _static_problems(static: Mapping[str, Any], source: Path | None) -> list[Problem]:
+def _static_problems(static: Mapping[str, Any]) -> list[Problem]:
+    """Check their form; whether the source has them :func:`._source.take` says."""
     found = []
     for prefix, directory in static.items():
         path = PurePosixPath(str(directory))
@@ -200,9 +196,6 @@ def _static_problems(static: Mapping[str, Any], source: Path | None) -> list[Pro
         below = path.parts and ".." not in path.parts and not path.is_absolute()
         if not below or not re.match(r"[A-Za-z0-9._/-]+\Z", str(directory)):
             what = f"flask_app_nginx_static: {directory!r} is no directory below the source."
-            found.append(Problem(what, "Name it as seen from the source's top, as in guestbook/static."))
-        elif source and not (source / path).is_dir():
-            what = f"flask_app_nginx_static: the source has no directory {directory}."
             found.append(Problem(what, "Name it as seen from the source's top, as in guestbook/static."))
     return found
 

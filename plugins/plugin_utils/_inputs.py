@@ -10,15 +10,18 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
 from ansible_collections.greenlight.flask.plugins.module_utils._names import RESERVED, reserved
-from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._source import pattern_is_fit, take
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import RefusedError, directory_below, read_text
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
 
@@ -209,7 +212,9 @@ _URL_TOKEN = re.compile(r"[?&;][^=&;#]*(token|secret|password|passwd|key|auth)[^
 def git_url_problems(url: str) -> list[Problem]:
     """An address with a token in it would be shown, logged, and kept on the host; it is never shown here."""
     if not _URL_USER.match(url) and not _URL_TOKEN.search(url):
-        return []
+        if git.url_is_fit(url, local=True):
+            return []
+        return [Problem("flask_app_source_git_url is not an address that git may be given.", f"Use {git.URLS}.")]
     return [
         Problem(
             "flask_app_source_git_url holds a name, a password or a token.",
@@ -219,7 +224,24 @@ def git_url_problems(url: str) -> list[Problem]:
     ]
 
 
-def source_problems(directory: str, git_url: str, subdirectory: str, requirements: str) -> list[Problem]:
+@dataclass(frozen=True)
+class Shipped:
+    """What must be in a source beside the lock.
+
+    Args:
+        include: patterns of what is shipped although git ignores it.
+        static: directories that Nginx is to serve.
+        to_be_made: whether a hook may still make them.
+    """
+
+    include: Sequence[str] = ()
+    static: Collection[str] = ()
+    to_be_made: bool = False
+
+
+def source_problems(
+    directory: str, git_url: str, subdirectory: str, requirements: str, shipped: Shipped = Shipped()
+) -> list[Problem]:
     if bool(directory) == bool(git_url):
         said = "are both set" if directory else "are both empty"
         return [
@@ -229,18 +251,65 @@ def source_problems(directory: str, git_url: str, subdirectory: str, requirement
             )
         ]
     if git_url:
-        return git_url_problems(git_url)
-    top = Path(directory) / subdirectory
+        return [*git_url_problems(git_url), *_include_problems(shipped.include, from_git=True)]
+    unfit = _include_problems(shipped.include, from_git=False)
+    if unfit:
+        return unfit
     try:
-        files = list_files(top)
+        top = directory_below(Path(directory), subdirectory)
+        static = [place for place in map(str, shipped.static) if _BELOW.match(place)]
+        taken = take(top, shipped.include, static, to_be_made=shipped.to_be_made)
+    except RefusedError as error:
+        return [Problem(f"flask_app_source_directory: {error.what}.", error.cure)]
     except GreenlightError as error:
         return [Problem(f"flask_app_source_directory: {error}.", "Set it to the directory of the app's code.")]
+    return _lock_problems(top, [entry.path for entry in taken], requirements)
+
+
+def _include_problems(include: Sequence[str], *, from_git: bool) -> list[Problem]:
+    if include and from_git:
+        what = "flask_app_source_include is set, and a source from git holds nothing that git ignores."
+        return [Problem(what, "Remove it, or deploy from a directory (flask_app_source_directory).")]
+    unfit = [pattern for pattern in include if not pattern_is_fit(pattern)]
+    if not unfit:
+        return []
+    what = f"flask_app_source_include has {', '.join(map(repr, unfit))}, which is not below the source."
+    return [Problem(what, "Name it as seen from the source's top, as in guestbook/static/dist.")]
+
+
+def _lock_problems(top: Path, files: Collection[str], requirements: str) -> list[Problem]:
     if requirements not in files:
         why = "is there, but .gitignore keeps it home" if (top / requirements).exists() else "is not there"
         cure = f"Make it with: uv pip compile --generate-hashes requirements.in -o {requirements}"
         return [Problem(f"flask_app_requirements is {requirements}; in {top} it {why}.", cure)]
-    fault = lock_faults((top / requirements).read_text(encoding="utf-8", errors="replace"), requirements)
+    fault = lock_faults(read_text(top, requirements) or "", requirements)
     return [Problem(fault, "")] if fault else []
+
+
+#: A path relative to the source, without a step up.
+_BELOW = re.compile(r"(?![-/])(?!(.*/)?\.\.(/|\Z))[^\x00-\x1f\x7f]*\Z")
+#: What becomes a word of a command, or a path that a command gets: variable -> what it must look like, and the cure.
+_WORDS = {
+    "flask_app_source_git_key_file": (re.compile(r"/[^\x00-\x1f\x7f]*\Z"), "Use a whole path on the host."),
+    "flask_app_source_subdirectory": (_BELOW, "Name a directory as seen from the top of the source."),
+    "flask_app_requirements": (_BELOW, "Name the lock as seen from the source's top."),
+    "flask_app_python": (re.compile(r"[/\w][^\x00-\x20\x7f]*\Z"), "Use a whole path on the host."),
+    "flask_app_packages": (re.compile(r"[a-z0-9][a-z0-9+.:=~*-]*\Z"), "Use names of Debian packages."),
+}
+
+
+def word_problems(values: Mapping[str, Any]) -> list[Problem]:
+    """A word of a command that git, pip or another program would take for an option, or that leads elsewhere."""
+    found = []
+    if not git.ref_is_fit(values["flask_app_source_git_ref"]):
+        what = f"flask_app_source_git_ref is {values['flask_app_source_git_ref']!r}."
+        found.append(Problem(what, "Name a branch, a tag or a commit."))
+    for name, (pattern, cure) in _WORDS.items():
+        given = values[name] if isinstance(values[name], list) else [values[name] or ""]
+        found += [
+            Problem(f"{name}: {word!r} can't be used.", cure) for word in given if word and not pattern.match(word)
+        ]
+    return found
 
 
 def server_name_problems(names: Iterable[str]) -> list[Problem]:

@@ -46,7 +46,7 @@ def said(program: str, *words: object, directory: Path = ROOT) -> Any:
 
 
 def test_the_names_are_those_of_the_locked_gunicorn() -> None:
-    version = versions(ROOT / "examples/guestbook/requirements.txt")["gunicorn"]
+    version = versions(ROOT / "examples/guestbook", "requirements.txt")["gunicorn"]
     names, hooks = said(NAMES)
     assert {name for name in gunicorn.SETTINGS if not gunicorn.unknown(name, version)} == set(names)
     assert set(hooks) == gunicorn.HOOKS

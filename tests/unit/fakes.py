@@ -101,11 +101,11 @@ def contents(root: Path, left_out: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def taken(directory: Path) -> list[str]:
+def taken(directory: Path, include: Sequence[str] = ()) -> list[str]:
     """What git takes of a directory where nothing is ignored, as ``list_files`` says it, without three gits."""
     paths = dict(below(directory))
-    if not paths or any(os.path.basename(name).startswith(".git") for name in paths):
-        return list_files(directory)
+    if not paths or include or any(os.path.basename(name).startswith(".git") for name in paths):
+        return list_files(directory, include)
     return sorted(name for name, path in paths.items() if os.path.islink(path) or not os.path.isdir(path))
 
 

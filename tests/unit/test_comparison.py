@@ -152,7 +152,7 @@ def test_another_version_of_a_package_is_listed() -> None:
 )
 def test_the_versions_of_a_lock_are_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    assert versions(tmp_path / name) == {"flask": "3.1.0", "uvicorn": "1.2"}
+    assert versions(tmp_path, name) == {"flask": "3.1.0", "uvicorn": "1.2"}
 
 
 def test_differences_are_told_by_what_they_belong_to() -> None:

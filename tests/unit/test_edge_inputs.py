@@ -412,14 +412,6 @@ def test_a_directory_that_is_not_below_the_source_is_told(source: str, directory
         assert "guestbook/static" in cure
 
 
-@pytest.mark.parametrize("directory", ["static", "guestbook/static/css", "guestbook/file", "app/guestbook/static"])
-def test_a_directory_that_the_source_has_not_is_told(source: str, directory: str) -> None:
-    static = {"/static/": directory}
-    what, _ = one(problems(nginx_static=static, source_directory=source, source_subdirectory="app"))
-    assert what == f"flask_app_nginx_static: the source has no directory {directory}."
-    assert problems(nginx_static=static) == []  # from git: it isn't here yet
-
-
 def test_a_directory_of_the_source_is_no_problem(source: str) -> None:
     static = {"/static/": "guestbook/static", "/assets/v1.2/~ada/": "guestbook/static/", "/all/": "guestbook"}
     assert problems(nginx_static=static, source_directory=source, source_subdirectory="app") == []

@@ -141,5 +141,5 @@ def test_hooks_other_settings_and_what_only_gunicorn_can_judge_are_not_a_finding
 
 def test_a_file_that_is_not_part_of_the_source_does_not_count(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (app / "gunicorn.conf.py").write_text("workers = 5\n")
-    monkeypatch.setattr(doctor, "list_files", lambda top: ["requirements.txt", "wsgi.py"])
+    monkeypatch.setattr(doctor, "list_files", lambda *_: ["requirements.txt", "wsgi.py"])
     assert found(app) == []

@@ -20,6 +20,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import preflight
+from ansible_collections.greenlight.flask.plugins.module_utils import _source
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
@@ -267,7 +268,7 @@ def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
 
 @pytest.fixture(autouse=True)
 def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "list_files", taken)
+    monkeypatch.setattr(_source, "list_files", taken)
 
 
 @pytest.fixture
@@ -361,6 +362,133 @@ def test_a_source_that_can_not_be_deployed_is_told(
     assert told in what
     assert cure_told in cure
     assert "flask_app_" in what or "requirements.txt" in what
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "--upload-pack=touch /root/x", "-u/tmp/x", "ext::sh -c touch% /root/x", "fd::7", "http://example.org/shop.git",
+        "ftp://example.org/shop.git", "shop.git", "./shop.git", "../shop.git", "file://host/srv/shop.git",
+        "ssh://-oProxyCommand=touch/x", "ssh://git@-oProxyCommand=x/y", "-oProxyCommand=x:shop.git",
+        "git@-oProxyCommand=x:shop.git", "git@example.org:-x", "git@example.org::x", "https://-x/shop.git", "https:///x",
+        "git@example.org:shop.git\n--upload-pack=x", "/srv/git/\nshop.git", "https://example.org/\x1b[2Jshop.git",
+        "ssh://%2doProxyCommand=x/y", "git+ssh://example.org/x", "rsync://example.org/x", "https://example.org",
+    ],
+)  # fmt: skip
+def test_an_address_that_git_must_not_be_given_is_refused_without_it(app: Path, url: str) -> None:
+    what, cure = one(source(app, directory="", git_url=url))
+    assert what.startswith("flask_app_source_git_url ")
+    assert url not in what + cure
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git://example.org/shop.git", "ssh://git@[2001:db8::1]:22/shop.git", "example.org:shop.git", "git@host:~ada/x",
+        "git@example.org:/srv/my shop.git", "https://xn--bcher-kva.example/x.git", "https://[::1]:8443/x",
+    ],
+)  # fmt: skip
+def test_other_addresses_that_git_knows_are_no_problem(app: Path, url: str) -> None:
+    assert source(app, directory="", git_url=url) == []
+
+
+@pytest.mark.parametrize("target", ["../vault-password", "{tmp}/vault-password", "up/../vault-password"])
+def test_a_lock_that_leads_outside_is_refused_and_nothing_of_it_is_said(tmp_path: Path, app: Path, target: str) -> None:
+    inner = app / "app"
+    inner.mkdir()
+    (app / "vault-password").write_text("hunter2\n")
+    (inner / "shop").mkdir()
+    (inner / "up").symlink_to("shop/..")
+    (inner / "requirements.txt").symlink_to(target.format(tmp=tmp_path))
+    what, cure = one(source(app, directory="app"))
+    assert "requirements.txt" in what
+    assert "hunter2" not in what + cure
+
+
+def test_a_lock_may_be_a_link_to_another_file_of_the_source(app: Path) -> None:
+    (app / "locks").mkdir()
+    (app / "requirements.txt").rename(app / "locks/production.txt")
+    (app / "requirements.txt").symlink_to("locks/production.txt")
+    assert source(app) == []
+
+
+@pytest.mark.parametrize("target", ["..", "../elsewhere", "{tmp}/elsewhere"])
+def test_a_subdirectory_that_leads_out_of_the_source_is_refused(tmp_path: Path, app: Path, target: str) -> None:
+    (app / "elsewhere").mkdir()
+    (app / "elsewhere/requirements.txt").write_text("hunter2\n")
+    (app / "app").mkdir()
+    (app / "app/backend").symlink_to(target.format(tmp=tmp_path))
+    what, cure = one(source(app, directory="app", subdirectory="backend"))
+    assert "backend" in what
+    assert "hunter2" not in what + cure
+
+
+@pytest.mark.parametrize("static", ["dist", "absent", "wsgi.py", "shop"])
+def test_a_static_directory_that_is_not_shipped_is_named(app: Path, static: str) -> None:
+    (app / ".gitignore").write_text("dist/\n")
+    (app / "dist").mkdir()
+    (app / "dist/app.css").touch()
+    (app / "shop").mkdir()
+    given = {**values(app), "flask_app_nginx_static": {"/static/": static}}
+    what, cure = one(preflight._controller_problems(given))
+    assert "flask_app_nginx_static" in what
+    assert static in what
+    assert ("flask_app_source_include" in cure) is (static in ("dist", "shop"))
+    assert preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}) == [] or static != "dist"
+    hook = app / "hook.yml"
+    hook.touch()
+    assert preflight._controller_problems({**given, "flask_app_hooks_before_build": [str(hook)]}) == []
+
+
+@pytest.mark.parametrize("pattern", ["", "/dist", "../dist", "dist/../..", ".", "dist/.", ".git", "a/.git/config"])
+def test_a_pattern_that_is_not_below_the_source_is_refused(app: Path, pattern: str) -> None:
+    what, _ = one(preflight._controller_problems({**values(app), "flask_app_source_include": ["wsgi.py", pattern]}))
+    assert what.startswith("flask_app_source_include ")
+
+
+@pytest.mark.parametrize("ref", ["main", "feature/a-b", "v1.2.3", "HEAD", "refs/pull/1/head", "a" * 40, "é", "1.0+x"])
+def test_names_of_commits_are_no_problem(app: Path, ref: str) -> None:
+    assert preflight._controller_problems({**values(app), "flask_app_source_git_ref": ref}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("flask_app_source_git_ref", "--upload-pack=touch /root/x"),
+        ("flask_app_source_git_ref", "-x"),
+        ("flask_app_source_git_ref", "main:refs/heads/x"),
+        ("flask_app_source_git_ref", "main x"),
+        ("flask_app_source_git_ref", "refs/heads/*"),
+        ("flask_app_source_git_ref", "a..b"),
+        ("flask_app_source_git_ref", ""),
+        ("flask_app_source_git_ref", "main\n"),
+        ("flask_app_source_git_key_file", "-oProxyCommand=touch /root/x"),
+        ("flask_app_source_git_key_file", "key"),
+        ("flask_app_source_git_key_file", "/root/key\n"),
+        ("flask_app_source_subdirectory", "-x"),
+        ("flask_app_requirements", "--requirements.txt"),
+        ("flask_app_python", "-c import os"),
+        ("flask_app_python", "/usr/bin/python3 -x"),
+        ("flask_app_packages", ["libpq5", "--admindir=/x"]),
+        ("flask_app_packages", ["-oAPT::Update::Pre-Invoke::=x"]),
+    ],
+)
+def test_what_a_program_would_take_for_an_option_is_refused(app: Path, name: str, value: Any) -> None:
+    problems = preflight._controller_problems({**values(app), name: value})
+    assert any(problem.what.startswith(f"{name}") and problem.cure for problem in problems)
+
+
+@pytest.mark.parametrize("name", ["flask_app_source_subdirectory", "flask_app_requirements"])
+@pytest.mark.parametrize("path", ["..", "../x", "a/../../x", "/etc/passwd", "a/.."])
+def test_a_path_of_the_source_has_no_step_up(app: Path, name: str, path: str) -> None:
+    problems = preflight._controller_problems({**values(app), name: path})
+    assert any(problem.what.startswith(f"{name}:") for problem in problems)
+
+
+def test_what_git_ignores_can_not_come_from_git(app: Path) -> None:
+    given = {**values(app), "flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
+    what, _ = one(preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}))
+    assert what.startswith("flask_app_source_include ")
 
 
 @pytest.mark.parametrize(

@@ -3,31 +3,37 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED
+from ansible_collections.greenlight.flask.plugins.module_utils._git import Remote
 from ansible_collections.greenlight.flask.plugins.module_utils._source import (
-    Entry,
     digest,
     entries,
     export,
     git_digest,
     list_files,
     pack,
+    take,
     unpack,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import Entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,13 +251,13 @@ def test_a_link_at_the_top_that_stays_inside_is_kept(app: Path, target: str) -> 
 )
 def test_a_link_that_leads_out_is_refused(app: Path, target: str) -> None:
     (app / "shop/static/link").symlink_to(target)
-    with pytest.raises(GreenlightError, match=r"shop/static/link is a link that leads out of the source"):
+    with pytest.raises(GreenlightError, match="shop/static/link"):
         entries(app, ["shop/static/link"])
 
 
 def test_what_is_neither_file_nor_link_is_refused(app: Path) -> None:
     os.mkfifo(app / "pipe")
-    with pytest.raises(GreenlightError, match="pipe is neither a file nor a link"):
+    with pytest.raises(GreenlightError, match="pipe"):
         entries(app, ["pipe"])
 
 
@@ -464,27 +470,32 @@ def test_any_tree_arrives_as_it_was_packed(tmp_path: Path, tree: dict[str, tuple
         assert (arrived / name).stat().st_mode == (app / name).stat().st_mode
 
 
-# From a git clone
+# From git
 
 
 @pytest.fixture
-def clone(app: Path) -> tuple[Path, str]:
+def repository(app: Path) -> tuple[Path, str]:
     git(app, "init", "--quiet")
     (app / "run.sh").write_text("#!/bin/sh\n")
     (app / "run.sh").chmod(0o755)
     return app, commit(app)
 
 
+def exported(repository: Path, wanted: str, place: Path, subdirectory: str = "") -> Path:
+    """Bring a commit of a repository as the host does; return where it is."""
+    export(Remote(str(repository), "", place / "git"), wanted, subdirectory, place / "sources", NO_PYTHON)
+    return place / "sources" / git_digest(wanted, subdirectory)
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_a_commit_is_exported_whole(clone: tuple[Path, str], tmp_path: Path, umask: int) -> None:
-    directory, first = clone
+def test_a_commit_is_exported_whole(repository: tuple[Path, str], tmp_path: Path, umask: int) -> None:
+    directory, first = repository
     put(directory, "untracked.py", "second.py")
     before = os.umask(umask)
     try:
-        export(directory, first, "", tmp_path / "sources", NO_PYTHON)
+        arrived = exported(directory, first, tmp_path)
     finally:
         os.umask(before)
-    arrived = tmp_path / "sources" / git_digest(first, "")
     assert sorted(os.listdir(arrived)) == ["run.sh", "shop", "wsgi.py"]
     assert (arrived / "wsgi.py").read_text() == "content of wsgi.py\n"
     assert modes(arrived) == {0o755, 0o644}
@@ -493,10 +504,10 @@ def test_a_commit_is_exported_whole(clone: tuple[Path, str], tmp_path: Path, uma
 
 
 @pytest.mark.parametrize("subdirectory", ["shop", "shop/", "/shop"])
-def test_a_directory_of_a_commit_is_exported_alone(clone: tuple[Path, str], tmp_path: Path, subdirectory: str) -> None:
-    directory, first = clone
-    export(directory, first, subdirectory, tmp_path / "sources", NO_PYTHON)
-    arrived = tmp_path / "sources" / git_digest(first, subdirectory)
+def test_a_directory_of_a_commit_is_exported_alone(
+    repository: tuple[Path, str], tmp_path: Path, subdirectory: str
+) -> None:
+    arrived = exported(*repository, tmp_path, subdirectory)
     assert sorted(os.listdir(arrived)) == ["__init__.py", "static"]
     assert (arrived / "__init__.py").stat().st_mtime == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
@@ -507,18 +518,427 @@ def test_a_commit_and_each_directory_of_it_have_their_own_digest() -> None:
     assert git_digest("a" * 40, "x") == "6243c5e0b9ddd8c0dd353453a26db7bcc6ab14334c33b71265b9e32962e10bc7"
 
 
-@pytest.mark.parametrize(("wanted", "subdirectory"), [("0" * 40, ""), ("HEAD", "absent")])
 def test_a_commit_or_directory_that_is_not_there_leaves_nothing_under_its_name(
-    clone: tuple[Path, str], tmp_path: Path, wanted: str, subdirectory: str
+    repository: tuple[Path, str], tmp_path: Path
 ) -> None:
-    with pytest.raises(GreenlightError, match=f"reading {wanted}"):
-        export(clone[0], wanted, subdirectory, tmp_path / "sources", NO_PYTHON)
-    assert not (tmp_path / "sources" / git_digest(wanted, subdirectory)).exists()
+    directory, first = repository
+    for wanted, subdirectory in (("0" * 40, ""), (first, "absent")):
+        with pytest.raises(GreenlightError, match=wanted):
+            exported(directory, wanted, tmp_path, subdirectory)
+        assert os.listdir(tmp_path / "sources") == []
 
 
-def test_a_commit_with_a_link_that_leads_out_is_refused(clone: tuple[Path, str], tmp_path: Path) -> None:
-    directory, _ = clone
-    (directory / "secrets").symlink_to("/etc/shadow")
-    with pytest.raises(GreenlightError, match="secrets"):
-        export(directory, commit(directory), "", tmp_path / "sources", NO_PYTHON)
-    assert [name for name in os.listdir(tmp_path / "sources") if not name.startswith(UNFINISHED)] == []
+# What leads outside, in both ways
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A directory beside the source that nobody may read or write: this one fails at the end if somebody wrote."""
+    directory = tmp_path / "outside"
+    put(directory, "secret.txt")
+    return directory
+
+
+def untouched(outside: Path) -> bool:
+    return os.listdir(outside) == ["secret.txt"] and "content of secret" in (outside / "secret.txt").read_text()
+
+
+#: Links that each stay inside as texts; those that a further one leads out by way of.
+CHAIN = {"a/b/c/d/f": "../../../.."}
+#: What makes a tree lead outside: links with their targets, the one that the refusal must name at last.
+ESCAPES = {
+    "absolute": {"x": "/etc/passwd"},
+    "one step": {"x": "../outside"},
+    "chained": {**CHAIN, "x": "a/b/c/d/f/../outside"},
+    "chained and further": {**CHAIN, "x": "a/b/c/d/f/../../../../etc"},
+    "by way of a link to the top": {"shop/top": "..", "x": "shop/top/../outside"},
+    "a file": {**CHAIN, "x": "a/b/c/d/f/../outside", "wsgi2.py": "x/secret.txt"},
+    "bytecode": {**CHAIN, "x": "a/b/c/d/f/../outside", "shop/__pycache__": "../x"},
+    "a circle": {"y": "x", "x": "y"},
+}
+
+
+def make_links(app: Path, links: Mapping[str, str]) -> None:
+    for name, target in links.items():
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
+        (app / name).symlink_to(target)
+
+
+@pytest.mark.parametrize("case", ESCAPES)
+@pytest.mark.parametrize("way", ["directory", "git"])
+def test_a_tree_that_leads_outside_is_refused_by_name(app: Path, outside: Path, case: str, way: str) -> None:
+    make_links(app, ESCAPES[case])
+    name = list(ESCAPES[case])[-1]
+    git(app, "init", "--quiet")
+    wanted = commit(app)
+    with pytest.raises(GreenlightError, match=rf"(^|[ ,;]){name} ->") as refused:
+        if way == "git":
+            exported(app, wanted, app.parent)
+        else:
+            take(app)
+    assert "content of" not in str(refused.value)
+    assert untouched(outside)
+    assert not (app.parent / "sources").exists() or os.listdir(app.parent / "sources") == []
+
+
+INSIDE = {
+    "current": "shop",
+    "style.css": "current/static/style.css",
+    "shop/static/top": "../..",
+    "shop/wsgi.py": "static/top/wsgi.py",
+    "gone": "shop/absent/../later",
+}
+
+
+@pytest.mark.parametrize("way", ["directory", "git"])
+def test_links_that_stay_inside_work_also_by_way_of_each_other(app: Path, way: str) -> None:
+    make_links(app, INSIDE)
+    git(app, "init", "--quiet")
+    wanted = commit(app)
+    arrived = exported(app, wanted, app.parent) if way == "git" else sent(app)
+    assert (arrived / "style.css").read_text() == "content of shop/static/style.css\n"
+    assert (arrived / "shop/wsgi.py").read_text() == "content of wsgi.py\n"
+    assert (arrived / "gone").readlink() == Path("shop/absent/../later")
+
+
+steps = st.lists(st.sampled_from(["a", "b", "c", ".", "..", "..", ""]), min_size=1, max_size=5).map("/".join)
+places = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
+
+
+@settings(max_examples=100)
+@given(st.dictionaries(places, steps, min_size=1, max_size=6))
+def test_a_tree_is_refused_where_the_kernel_leaves_it_and_only_there(tmp_path: Path, links: dict[str, str]) -> None:
+    top = tmp_path / f"{len(os.listdir(tmp_path))}/1/2/3/4/5/6/top"
+    top.mkdir(parents=True)
+    made: list[str] = []
+    for name, target in links.items():
+        if not any(name.startswith(f"{other}/") for other in made):
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # a directory by now, or an empty target
+                (top / name).symlink_to(target)
+                made.append(name)
+
+    def stays(name: str) -> bool:
+        try:
+            (top / name).stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return False
+        return Path(os.path.realpath(top / name)).is_relative_to(top)
+
+    if not all(map(stays, made)):
+        with pytest.raises(GreenlightError):
+            entries(top, sorted(made))
+    elif all((top / name).exists() for name in made):
+        assert len(entries(top, sorted(made))) == len(made)
+
+
+def raw_tree(repository: Path, *rows: tuple[str, str, str]) -> str:
+    """Commit a tree that git itself would not make: mode, name, and content or a tree's id."""
+    out = b""
+    for mode, name, content in rows:
+        kind = "tree" if mode == "40000" else "blob"
+        hashing = ["git", "-C", str(repository), "hash-object", "-w", "--stdin", "-t", kind]
+        found = content
+        if kind == "blob":
+            found = subprocess.run(hashing, input=content, check=True, capture_output=True, text=True).stdout.strip()
+        out += f"{mode} {name}\0".encode() + bytes.fromhex(found)
+    writing = ["git", "-C", str(repository), "hash-object", "-w", "--stdin", "--literally", "-t", "tree"]
+    tree = subprocess.run(writing, input=out, check=True, capture_output=True).stdout.decode().strip()
+    return git(repository, "commit-tree", tree, "-m", "crafted")
+
+
+def inner_tree(repository: Path, *row: str) -> str:
+    """Make a tree of one row; return its id."""
+    mode, name, content = row
+    return git(repository, "rev-parse", f"{raw_tree(repository, (mode, name, content))}^{{tree}}")
+
+
+#: The id of a tree with a link to the directory above it.
+UP = "up"
+#: Trees of git that can't be made as they are -> their rows, given where "outside" is and a tree with one file.
+CRAFTED: dict[str, Callable[[str, str], list[tuple[str, str, str]]]] = {
+    "a link and a directory": lambda outside, inner: [("120000", "d", outside), ("40000", "d", inner)],
+    "a link inside and a directory": lambda outside, inner: [("120000", "d", "wsgi.py"), ("40000", "d", inner)],
+    "a link that leads out by way of another one, and a directory": lambda outside, inner: [
+        ("40000", "up", UP),
+        ("120000", "d", "up/f/../../outside"),
+        ("40000", "d", inner),
+    ],
+    "a file and a directory": lambda outside, inner: [("100644", "d", "x"), ("40000", "d", inner)],
+    "a file twice": lambda outside, inner: [("100644", "d", "x"), ("100644", "d", "y")],
+    "a link and a file": lambda outside, inner: [("120000", "d", f"{outside}/new.py"), ("100644", "d", "y")],
+    "a step up": lambda outside, inner: [("40000", "..", inner)],
+    "a path in a name": lambda outside, inner: [("100644", "../outside/new.py", "x")],
+    "an absolute name": lambda outside, inner: [("100644", f"{outside}/new.py", "x")],
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_a_tree_that_git_would_not_make_is_refused_and_writes_nothing_outside(
+    repository: tuple[Path, str], outside: Path, tmp_path: Path, case: str
+) -> None:
+    directory, _ = repository
+    inner, up = inner_tree(directory, "100644", "new.py", "x"), inner_tree(directory, "120000", "f", "..")
+    rows = CRAFTED[case](str(outside), inner)
+    wanted = raw_tree(directory, *((mode, name, up if content is UP else content) for mode, name, content in rows))
+    git(directory, "update-ref", "refs/heads/crafted", wanted)
+    with pytest.raises(GreenlightError):
+        exported(directory, wanted, tmp_path)
+    assert untouched(outside)
+    assert os.listdir(tmp_path / "sources") == []
+
+
+def test_an_archive_never_writes_through_its_links(app: Path, outside: Path, tmp_path: Path) -> None:
+    """Whatever its digest turns out to be: it is known only afterwards."""
+    name, _ = packed(app)
+    up = "../../../outside"
+    for number, rows in enumerate(
+        [
+            [("d", tarfile.SYMTYPE, up), ("d/new.py", tarfile.REGTYPE, "")],
+            [
+                ("a/b/c/f", tarfile.SYMTYPE, "../../.."),
+                ("d", tarfile.SYMTYPE, f"a/b/c/f/{up}"),
+                ("d/new.py", tarfile.REGTYPE, ""),
+            ],
+            [("a/f", tarfile.SYMTYPE, ".."), ("a/f/new.py", tarfile.REGTYPE, "")],
+            [("secret.py", tarfile.LNKTYPE, f"{up}/secret.txt")],
+            [("d", tarfile.SYMTYPE, "a"), ("d", tarfile.DIRTYPE, "")],
+        ]
+    ):
+        with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as tar:
+            for path, kind, target in rows:
+                info = tarfile.TarInfo(path)
+                info.type, info.linkname = kind, target
+                tar.addfile(info)
+        with pytest.raises(GreenlightError):
+            unpack(tmp_path / "bad.tar.gz", name, tmp_path / f"{number}/sources", NO_PYTHON)
+        assert untouched(outside)
+
+
+def test_a_directory_that_became_a_link_is_neither_read_nor_sent(app: Path, outside: Path) -> None:
+    put(app, "data/secret.txt")
+    git(app, "init", "--quiet")
+    commit(app)
+    shutil.rmtree(app / "data")
+    (app / "data").symlink_to("../outside")
+    with pytest.raises(GreenlightError, match="data"):
+        take(app)
+    (app / "data").unlink()
+    (app / "data").symlink_to("shop")
+    with pytest.raises(GreenlightError, match="data"):
+        put(app, "shop/secret.txt")
+        take(app)
+
+
+def test_a_file_that_became_a_link_meanwhile_is_not_read(app: Path, outside: Path, tmp_path: Path) -> None:
+    listed = entries(app, list_files(app))
+    for name in ("wsgi.py", "shop"):
+        app.joinpath(name).rename(tmp_path / name)
+        app.joinpath(name).symlink_to(tmp_path / name)
+        with pytest.raises(GreenlightError):
+            digest(app, listed)
+        with pytest.raises(GreenlightError):
+            pack(app, listed, tmp_path / "a.tar.gz")
+        app.joinpath(name).unlink()
+        tmp_path.joinpath(name).rename(app / name)
+
+
+def test_what_a_repository_configures_is_not_run(app: Path, tmp_path: Path) -> None:
+    for place in (app, app / "vendored"):
+        put(place, "lib.py")
+        git(place, "init", "--quiet")
+        git(place, "config", "core.fsmonitor", f"touch {tmp_path}/run-by-git; false")
+    assert "vendored/lib.py" in list_files(app)
+    assert not (tmp_path / "run-by-git").exists()
+
+
+# Submodules, and files of Git LFS
+
+
+def serve(base: Path) -> Iterator[str]:
+    """Serve the repositories below ``base``; yield the start of their addresses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--reuseaddr", "--export-all", f"--base-path={base}", "--listen=127.0.0.1", f"--port={port}"]
+    daemon = subprocess.Popen(["git", "daemon", *options, str(base)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(500):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.01)
+        yield f"git://127.0.0.1:{port}"
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "served").mkdir()
+    yield from serve(tmp_path / "served")
+
+
+def library(tmp_path: Path, name: str, *files: str) -> tuple[Path, str]:
+    """A repository that is served; return it and its commit."""
+    directory = tmp_path / "served" / name
+    put(directory, *files)
+    git(directory, "init", "--quiet")
+    return directory, commit(directory)
+
+
+def add_submodule(directory: Path, path: str, url: str, wanted: str) -> str:
+    """Commit a submodule without fetching it, as any tree may name one."""
+    git(directory, "init", "--quiet")
+    git(directory, "config", "--file", ".gitmodules", f"submodule.{path}.path", path)
+    git(directory, "config", "--file", ".gitmodules", f"submodule.{path}.url", url)
+    git(directory, "add", "--all")
+    git(directory, "update-index", "--add", "--cacheinfo", f"160000,{wanted},{path}")
+    git(directory, "commit", "--quiet", "--message=submodule")
+    return git(directory, "rev-parse", "HEAD")
+
+
+def test_submodules_come_from_git_as_from_a_directory(server: str, tmp_path: Path) -> None:
+    _, deepest = library(tmp_path, "deepest", "deep.py")
+    inner, _ = library(tmp_path, "inner", "lib.py")
+    middle = add_submodule(inner, "more/deepest", "../deepest", deepest)
+    outer, _ = library(tmp_path, "outer", "backend/wsgi.py")
+    wanted = add_submodule(outer, "backend/vendored", f"{server}/inner", middle)
+    export(Remote(f"{server}/outer", "", tmp_path / "git"), wanted, "", tmp_path / "sources", NO_PYTHON)
+    arrived = tmp_path / "sources" / git_digest(wanted, "")
+    from_git = sorted(str(path.relative_to(arrived)) for path in arrived.rglob("*") if path.is_file())
+    git(tmp_path, "clone", "--quiet", "--recurse-submodules", f"{server}/outer", "checkout")
+    assert from_git == list_files(tmp_path / "checkout")
+    assert "backend/vendored/more/deepest/deep.py" in from_git
+    for inside, file in (
+        ("backend", "vendored/more/deepest/deep.py"),
+        ("backend/vendored", "more/deepest/deep.py"),
+        ("backend/vendored/more/deepest", "deep.py"),
+    ):
+        export(Remote(f"{server}/outer", "", tmp_path / "git"), wanted, inside, tmp_path / "sources", NO_PYTHON)
+        assert (tmp_path / "sources" / git_digest(wanted, inside) / file).is_file()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file://{here}/served/inner", "{here}/served/inner", "ext::touch {here}/run", "--upload-pack=touch {here}/run",
+     "http://127.0.0.1/inner", "ssh://-oProxyCommand=touch {here}/run/x", "../inner", ""],
+)  # fmt: skip
+def test_a_submodule_from_where_a_tree_may_not_lead_is_refused_by_name(tmp_path: Path, url: str) -> None:
+    _, inner = library(tmp_path, "inner", "lib.py")
+    outer, _ = library(tmp_path, "outer", "wsgi.py")
+    wanted = add_submodule(outer, "vendored", url.format(here=tmp_path), inner)
+    with pytest.raises(GreenlightError, match="vendored"):
+        exported(outer, wanted, tmp_path)
+    assert not (tmp_path / "run").exists()
+    assert os.listdir(tmp_path / "sources") == []
+
+
+@pytest.mark.parametrize("around", ["", "tracked/"], ids=["at the top", "in a submodule"])
+def test_a_submodule_that_is_not_checked_out_is_refused_by_name(app: Path, around: str) -> None:
+    place = app / around
+    put(place, "lib.py")
+    add_submodule(place, "vendored", "https://example.org/vendored.git", "1" * 40)
+    (place / "vendored").mkdir()
+    git(app, "init", "--quiet")
+    with pytest.raises(GreenlightError, match=rf"vendored .*{around.strip('/')}"):
+        list_files(app)
+
+
+def test_a_submodule_whose_files_were_copied_is_taken(app: Path) -> None:
+    add_submodule(app, "vendored", "https://example.org/vendored.git", "1" * 40)
+    put(app, "vendored/lib.py")
+    assert "vendored/lib.py" in list_files(app)
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0a' * 32}\nsize 12345\n"
+
+
+@pytest.mark.parametrize("way", ["directory", "git"])
+def test_what_git_lfs_left_is_refused_by_name(app: Path, way: str) -> None:
+    (app / "shop/static/logo.png").write_text(POINTER)
+    (app / "README.md").write_text(f"A pointer is as follows:\n\n{POINTER}")
+    (app / "POINTER.md").write_text(f"{POINTER}\nThis is how a pointer looks.\n")
+    (app / ".gitattributes").write_text("*.png filter=lfs diff=lfs merge=lfs -text\n")
+    git(app, "init", "--quiet")
+    wanted = commit(app)
+    with pytest.raises(GreenlightError, match=r"shop/static/logo\.png") as refused:
+        if way == "git":
+            exported(app, wanted, app.parent)
+        else:
+            take(app)
+    assert ".md" not in str(refused.value)
+    assert "git lfs pull" in str(refused.value)
+
+
+def test_what_archives_leave_out_is_brought(app: Path, tmp_path: Path) -> None:
+    put(app, "migrations/one.sql")
+    (app / ".gitattributes").write_text("migrations export-ignore\n*.css export-ignore\n")
+    git(app, "init", "--quiet")
+    arrived = exported(app, commit(app), tmp_path)
+    from_git = sorted(str(path.relative_to(arrived)) for path in arrived.rglob("*") if path.is_file())
+    assert from_git == list_files(app)
+
+
+# What git ignores and the app needs
+
+
+@pytest.fixture
+def built(app: Path) -> Path:
+    """An app with built files that git ignores, beside others that stay at home."""
+    (app / ".gitignore").write_text("dist/\n*.mo\n/local.py\n.env\n")
+    put(app, "dist/app.js", "dist/css/app.css", "dist/.vite/manifest.json", "shop/de/messages.mo", "messages.mo")
+    put(app, "local.py", ".env", "shop/dist/app.js", "dist/__pycache__/x.pyc", "dist/node/.git/config")
+    git(app, "init", "--quiet")
+    return app
+
+
+@pytest.mark.parametrize(
+    ("patterns", "more"),
+    [
+        ([], []),
+        (["dist"], ["dist/.vite/manifest.json", "dist/app.js", "dist/css/app.css"]),
+        (["dist/"], ["dist/.vite/manifest.json", "dist/app.js", "dist/css/app.css"]),
+        (["dist/**"], ["dist/.vite/manifest.json", "dist/app.js", "dist/css/app.css"]),
+        (["dist/*.js"], ["dist/app.js"]),
+        (["**/*.mo"], ["messages.mo", "shop/de/messages.mo"]),
+        (["*.mo", "local.py"], ["local.py", "messages.mo"]),
+        (["**/dist/app.js"], ["dist/app.js", "shop/dist/app.js"]),
+        (["shop/d?/*"], ["shop/de/messages.mo"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("repository", [True, False], ids=["repository", "plain directory"])
+def test_what_git_ignores_is_included_by_name(
+    built: Path, patterns: list[str], more: list[str], repository: bool
+) -> None:
+    if not repository:
+        shutil.rmtree(built / ".git")
+    before = [".gitignore", "shop/__init__.py", "shop/static/style.css", "wsgi.py"]
+    assert [entry.path for entry in take(built, patterns)] == sorted([*before, *more])
+
+
+def test_a_pattern_that_names_nothing_is_refused_unless_it_is_still_made(built: Path) -> None:
+    with pytest.raises(GreenlightError, match=r"flask_app_source_include .*build"):
+        take(built, ["dist", "build"])
+    assert take(built, ["dist", "build"], to_be_made=True)
+
+
+def test_a_pattern_leads_by_way_of_no_link(built: Path, outside: Path) -> None:
+    (built / "dist/out").symlink_to("../../outside")
+    with pytest.raises(GreenlightError, match="dist/out"):
+        take(built, ["dist"])
+    with pytest.raises(GreenlightError, match="flask_app_source_include"):
+        take(built, ["dist/out/secret.txt"])
+
+
+@pytest.mark.parametrize("static", ["dist", "dist/css", "absent", "wsgi.py", "shop/static/style.css"])
+def test_a_static_directory_that_is_not_shipped_is_refused_by_name(built: Path, static: str) -> None:
+    with pytest.raises(GreenlightError, match=rf"flask_app_nginx_static .*{static}"):
+        take(built, [], [static])
+
+
+def test_a_static_directory_that_is_shipped_is_in_order(built: Path) -> None:
+    (built / "assets").symlink_to("shop/static")
+    assert take(built, ["dist"], ["shop/static", "shop/static/", "shop", "dist/css", "assets"])

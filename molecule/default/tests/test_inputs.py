@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "two sources": (
         {"flask_app_source_git_url": "https://example.org/app.git"},
         ["flask_app_source_directory and flask_app_source_git_url are both set", "Set the one"],
+    ),
+    "an address that git would take for an option": (
+        {"flask_app_source_directory": "", "flask_app_source_git_url": "--upload-pack=touch /srv/run-by-git"},
+        ["flask_app_source_git_url", "https://"],
+    ),
+    "a name that git would take for an option": (
+        {
+            "flask_app_source_directory": "",
+            "flask_app_source_git_url": "/srv/git/shop.git",
+            "flask_app_source_git_ref": "--upload-pack=touch /srv/run-by-git",
+        },
+        ["flask_app_source_git_ref"],
     ),
     "a missing secret": (
         {"flask_app_secrets": {"SECRET_KEY": "0123456789abcdef0123456789abcdef"}},
@@ -142,6 +155,35 @@ SOURCES = {
 }
 
 
+#: What is wrong with the tree of a source -> what is added to it, links as ``-> target``; what the message must name.
+TREES = {
+    "links that lead out of the source": (
+        {"a/b/c/d/f": "-> ../../../..", "guestbook/static/x": "-> ../../a/b/c/d/f/../../../../etc"},
+        ["guestbook/static/x"],
+    ),
+    "a file of variables with a secret": (
+        {".env": "API_TOKEN=hunter2-hunter2\n"},
+        [".env", "API_TOKEN", "shipped-env-file"],
+    ),
+    "a static directory that git ignores": (
+        {".gitignore": "/guestbook/static/\n"},
+        ["flask_app_nginx_static", "guestbook/static", "flask_app_source_include"],
+    ),
+}
+
+
+def grown(directory: Path, more: Mapping[str, str]) -> str:
+    """The example app with more in it."""
+    made = variants.make("good_change", directory)
+    for name, content in more.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        if content.startswith("-> "):
+            (made / name).symlink_to(content.removeprefix("-> "))
+        else:
+            (made / name).write_text(content)
+    return str(made)
+
+
 @contextmanager
 def on_server(server: Server, begin: str, end: str) -> Iterator[None]:
     server.root(begin)
@@ -159,6 +201,8 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
     for case, (variant, _) in SOURCES.items():
         made = variants.make(variant, tmp_path_factory.mktemp("app") / "app")
         cases[case] = {"flask_app_source_directory": str(made)}
+    for case, (more, _) in TREES.items():
+        cases[case] = {"flask_app_source_directory": grown(tmp_path_factory.mktemp("app") / "app", more)}
     listen = "systemd-run --quiet --unit=squatter python3 -m http.server 8099; sleep 1"
     site = "server { listen 80; server_name taken.test; return 200 mine; }"
     publish = f"echo '{site}' > /etc/nginx/sites-enabled/squatter && systemctl reload nginx"
@@ -174,12 +218,13 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
         done = refusals(server.name, cases)
         assert (server.state(), server.root("ls /etc")) == before
     assert "Traceback" not in done.output
+    assert "hunter2" not in done.output
     return done
 
 
-@pytest.mark.parametrize("case", [*INPUTS, *SOURCES])
+@pytest.mark.parametrize("case", [*INPUTS, *SOURCES, *TREES])
 def test_the_preflight_refuses(case: str, play_of_refusals: Refusals) -> None:
-    words = {**INPUTS, **SOURCES}[case][1]
+    words = {**INPUTS, **SOURCES, **TREES}[case][1]
     refused(play_of_refusals.of[case], host_name(case), *words)
 
 

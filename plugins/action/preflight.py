@@ -149,6 +149,7 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values.get("flask_app_source_git_url") or "",
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
+            inputs.chosen(values),
         ),
         *inputs.server_name_problems(values["flask_app_server_names"]),
         *edge_problems(values),

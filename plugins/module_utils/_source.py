@@ -14,12 +14,17 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ansible_collections.greenlight.flask.plugins.module_utils._build import Step, StepFailed, workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._command import NOT_INSTALLED, require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._hand_over import move_files
+
+COMPILE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -207,8 +212,18 @@ def _extract(archive: Path, directory: Path, time: float | None = None) -> list[
 
 
 def finish(unfinished: Path, destination: Path, python: str) -> None:
-    """Compile the modules (the app can't write bytecode itself) and give the source its name."""
-    # A module that doesn't compile may be one that is never imported; the candidate tells.
-    command: list[str | Path] = ["sh", "-c", 'umask 022; exec "$@"', "sh", python, "-m", "compileall", "-q", unfinished]
-    run(command, seconds=300, environment={"PYTHONDONTWRITEBYTECODE": ""})
+    """Compile the modules (the app can't write bytecode itself) and give the source its name.
+
+    The code is read and never written by whoever compiles it: the bytecode is made elsewhere, and moved.
+    """
+    home = destination.parents[1]
+    with workshop(home.name, destination.with_name(f"{destination.name}.bytecode"), home, python) as shop:
+        step = Step("compiling", [python, "-I", "-X", f"pycache_prefix={shop.target}", "-m", "compileall", "-q", destination])
+        # A module that doesn't compile may be one that is never imported; the candidate tells.
+        with suppress(StepFailed):
+            shop.perform([step], seconds=COMPILE_SECONDS, reads={unfinished: destination})
+        shop.finish()
+        bytecode = shop.tree / str(destination).lstrip("/")
+        if bytecode.is_dir():  # a source may have no module
+            move_files(bytecode, unfinished, ".pyc")
     unfinished.rename(destination)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     Finding,
     accept,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import unit_variables
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import chosen, unit_variables
 
 #: What every deploy refuses by itself, accepted or not.
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
@@ -314,9 +315,9 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
             yield Finding("insecure-cookie", WARNING, spot.path, what, cure)
-    lock = top / values["flask_app_requirements"]
-    if values["flask_app_requirements"] in names:
-        for package in source.debug_packages(lock):
+    lock = posixpath.normpath(values["flask_app_requirements"])
+    if lock in names:
+        for package in source.debug_packages(top / lock, chosen(values)):
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)

@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
+    AS_LOCKED,
+    UV_LOCK,
+    Choice,
+    installed_by_uv,
+    normal,
+    required_names,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
     COOKIE_FLAGS,
     Reader,
@@ -93,50 +99,19 @@ def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
             yield Spot(match[1], name, number)
 
 
-def debug_packages(lock: Path) -> list[str]:
+def debug_packages(lock: Path, choice: Choice = AS_LOCKED) -> list[str]:
     """Return the packages for debugging that a lock installs: of uv.lock without its groups for developers."""
-    text = lock.read_text(encoding="utf-8", errors="replace")
-    names = _installed_by_uv(text) if lock.name == "uv.lock" else _required(text)
-    return sorted({_normal(name) for name in names} & set(DEBUG_PACKAGES))
+    text = lock.read_text(encoding="utf-8-sig", errors="replace")
+    names = installed_by_uv(text, choice) if lock.name == UV_LOCK else required_names(text)
+    return sorted({normal(name) for name in names} & set(DEBUG_PACKAGES))
 
 
 def versions(lock: Path) -> dict[str, str]:
     """Return what a lock installs: package to version."""
-    text = lock.read_text(encoding="utf-8", errors="replace")
-    if lock.name == "uv.lock":
-        names = _installed_by_uv(text)
+    text = lock.read_text(encoding="utf-8-sig", errors="replace")
+    if lock.name == UV_LOCK:
+        names = installed_by_uv(text)
         found = re.findall(r'^name = "([^"]+)"\nversion = "([^"]+)"$', text, re.MULTILINE)
-        return {_normal(name): version for name, version in found if name in names}
+        return {normal(name): version for name, version in found if name in names}
     found = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
-    return {_normal(name): version for name, version in found}
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _required(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        match = re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(==|@|~=|>=|<=|===|;|$)", line)
-        if match:
-            yield match[1]
-
-
-def _installed_by_uv(text: str) -> set[str]:
-    try:
-        packages: list[dict[str, Any]] = tomllib.loads(text).get("package", [])
-    except tomllib.TOMLDecodeError:
-        return set()
-    by_name: dict[str, Mapping[str, Any]] = {package["name"]: package for package in packages}
-    ours = [package for package in packages if package.get("source", {}).keys() & {"virtual", "editable", "directory"}]
-    waiting = [dependency for package in ours for dependency in package.get("dependencies", [])]
-    seen: set[tuple[str, str]] = set()
-    while waiting:
-        dependency = waiting.pop()
-        package = by_name.get(dependency["name"], {})
-        for extra in ("", *dependency.get("extra", [])):
-            if (dependency["name"], extra) not in seen:
-                seen.add((dependency["name"], extra))
-                more = package.get("optional-dependencies", {}).get(extra, []) if extra else package.get("dependencies")
-                waiting += more or []
-    return {name for name, _ in seen}
+    return {normal(name): version for name, version in found}

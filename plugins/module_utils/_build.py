@@ -65,24 +65,29 @@ _SETTINGS = (
     "KeyringMode=private",
     "UMask=0022",
     "LimitCORE=0",
-    # Shared by the whole host otherwise, and open to everybody.
+    # The host's sockets, and what is shared by all of it otherwise and open to everybody.
+    "TemporaryFileSystem=/run:ro",
     "TemporaryFileSystem=/dev/shm:mode=1777",
-    "InaccessiblePaths=-/run/lock",
-    # Whoever serves comes first, be the processor shared out between units or between processes.
-    "Nice=19",
-    "CPUSchedulingPolicy=idle",
-    "CPUWeight=idle",
+    # Whoever serves comes first, be the processor shared out between units or between processes. Not the policy "idle":
+    # on a busy host a build would never end.
+    "Nice=10",
+    "CPUSchedulingPolicy=batch",
+    "CPUWeight=20",
     "IOSchedulingClass=idle",
-    "IOWeight=1",
+    "IOWeight=10",
     "OOMScoreAdjust=1000",
     "TasksMax=1024",
     # Nothing is left of it when it has ended.
     "KillMode=control-group",
     "TimeoutStopSec=5",
 )
-#: Without unix sockets, no service of the host can be asked and no open file can be given away.
-_NETWORK = ("RestrictAddressFamilies=AF_INET AF_INET6",)
-_NO_NETWORK = ("RestrictAddressFamilies=none", "PrivateNetwork=yes")
+_NETWORK = (
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "CacheDirectory=greenlight/<app>",
+    "CacheDirectoryMode=0700",
+)
+#: Where systemd may not make a network, as in some containers, it leaves PrivateNetwork= out and says nothing.
+_NO_NETWORK = ("RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes")
 
 
 @dataclass(frozen=True)
@@ -180,17 +185,16 @@ class Workshop:
         """
         settings = [
             *_SETTINGS,
-            *(_NETWORK if network else _NO_NETWORK),
             f"User={made_up_user(self.app)}",
             f"TemporaryFileSystem={self.hidden}:ro",
             f"BindPaths={self.tree}:{self.target}",
             f"BindPaths={self.place / 'scratch'}:{self.scratch}",
             *(f"BindReadOnlyPaths={path}:{seen}" for path, seen in (reads or {}).items()),
             f"InaccessiblePaths=-/etc/{self.app}",
+            *_resolver(),
             f"RuntimeMaxSec={seconds:g}",
         ]
-        if network:
-            settings += [f"CacheDirectory=greenlight/{self.app}", "CacheDirectoryMode=0700"]
+        settings += [line.replace("<app>", self.app) for line in (_NETWORK if network else _NO_NETWORK)]
         options = ["--wait", "--collect", "--pipe", "--quiet", f"--unit={build_unit(self.app)}"]
         options += [f"--description=Build of Flask app {self.app}", *(f"--property={line}" for line in settings)]
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
@@ -263,6 +267,12 @@ def workshop(app: str, target: Path, hidden: Path, python: str) -> Iterator[Work
         yield Workshop(app, target, place, hidden, python)
     finally:
         _clear(place)
+
+
+def _resolver() -> list[str]:
+    """What lets a build find names though it doesn't see /run, where a resolver's own file may be."""
+    path = os.path.realpath("/etc/resolv.conf")
+    return [f"BindReadOnlyPaths=-{path}"] if path.startswith("/run/") else []
 
 
 def _clear(place: Path) -> None:

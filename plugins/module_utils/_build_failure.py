@@ -58,7 +58,7 @@ _PACKAGE = (
     r"Failed to (?:download and )?build [`']([^`'\s@]+)",
     r"Failed building wheel for ([\w.-]+)",
     r"pyproject\.toml based projects \(([\w.-]+)",
-    r"error: subprocess-exited-with-error[\s\S]*?for ([\w.-]+) did not run",
+    r"Collecting ([\w.-]+(?:==[^\s;]+)?)(?![\s\S]*\nCollecting )[\s\S]*error: subprocess-exited-with-error",
 )
 #: "pkg-config" is what mysqlclient looks with; the package tells more than the program.
 _BY_PACKAGE = {"mysqlclient": "default-libmysqlclient-dev pkg-config", "xmlsec": "libxmlsec1-dev pkg-config"}

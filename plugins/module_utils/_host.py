@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -174,7 +175,45 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
                 "Set flask_app_python to a newer interpreter of this host, or upgrade the host.",
             )
         ]
+    place = unreachable(wanted.python, host.interpreter)
+    if place:
+        return [
+            Problem(
+                f"flask_app_python is {wanted.python}, and the app's user can't reach it: {place}.",
+                "Install it where all users can run it and set flask_app_python to that, as in"
+                " /opt/python/cpython-3.13/bin/python3 (uv python install --install-dir /opt/python 3.13).",
+            )
+        ]
     return []
+
+
+#: Where a unit with ProtectHome= and PrivateTmp= sees nothing: releases, release commands and builds.
+_UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")
+
+
+def unreachable(python: str, identity: str) -> str:
+    """Say why the app's own process can't run an interpreter that root can, or return an empty text.
+
+    Args:
+        python: path of the interpreter.
+        identity: what it says of itself, see :func:`_venv.interpreter`; its last word is where it really is.
+    """
+    really = str(json.loads(identity)[-1]) if identity else ""
+    for path in dict.fromkeys(filter(None, (python, os.path.realpath(python), really))):
+        for directory in _UNSEEN:
+            if os.path.normpath(path).startswith(f"{directory}/"):
+                return f"it is {path}, and the sandbox hides {directory}"
+        closed = [parent for parent in reversed(Path(path).parents) if _closed(parent)]
+        if closed:
+            return f"it is {path}, and others may not enter {closed[0]}"
+    return ""
+
+
+def _closed(directory: Path) -> bool:
+    try:
+        return not directory.stat().st_mode & 0o001
+    except OSError:
+        return False
 
 
 def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:

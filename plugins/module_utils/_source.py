@@ -218,7 +218,9 @@ def finish(unfinished: Path, destination: Path, python: str) -> None:
     """
     home = destination.parents[1]
     with workshop(home.name, destination.with_name(f"{destination.name}.bytecode"), home, python) as shop:
-        step = Step("compiling", [python, "-I", "-X", f"pycache_prefix={shop.target}", "-m", "compileall", "-q", destination])
+        step = Step(
+            "compiling", [python, "-I", "-X", f"pycache_prefix={shop.target}", "-m", "compileall", "-q", destination]
+        )
         # A module that doesn't compile may be one that is never imported; the candidate tells.
         with suppress(StepFailed):
             shop.perform([step], seconds=COMPILE_SECONDS, reads={unfinished: destination})

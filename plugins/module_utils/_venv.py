@@ -138,7 +138,7 @@ def build(recipe: Recipe, venv: Path) -> None:
             sandbox: dict[str, Any] = {"seconds": BUILD_SECONDS, "reads": {recipe.source: recipe.source}}
             environment = {"PIP_CACHE_DIR": str(shop.cache / "pip"), **_ENVIRONMENT, **recipe.environment}
             shop.perform(plan.download, network=True, environment=environment, **sandbox)
-            gunicorn = shop.perform([*plan.build, *_closing(recipe, shop, uv)], environment=_ENVIRONMENT, **sandbox)
+            gunicorn = shop.perform([*plan.build, *_closing(shop, uv)], environment=_ENVIRONMENT, **sandbox)
             shop.finish(outside=os.path.realpath(recipe.python))
             remove(shop.tree / MARKER)  # whatever a package has there
             facts = {"installer": recipe.choice.installer, "gunicorn": gunicorn.strip()[-40:]}
@@ -165,6 +165,7 @@ _ENVIRONMENT = {
     "UV_PYTHON_DOWNLOADS": "never",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_NO_INPUT": "1",
+    "PIP_PROGRESS_BAR": "off",
 }
 _PROBE = "import gunicorn; print(gunicorn.__version__)"
 _PROBING = "importing gunicorn"
@@ -172,7 +173,7 @@ _PROBING = "importing gunicorn"
 
 def _with_pip(recipe: Recipe, shop: Workshop) -> _Plan:
     lock = recipe.source / within_source(recipe.requirements)
-    pip: Argv = [shop.target / "bin/python", "-I", "-m", "pip", "install", "--quiet", "--no-compile"]
+    pip: Argv = [shop.target / "bin/python", "-I", "-m", "pip", "install"]
     download = [
         Step("making the venv", [recipe.python, "-I", "-m", "venv", shop.target]),
         # What a lock names by a relative path is beside it.
@@ -193,10 +194,11 @@ def _with_uv(recipe: Recipe, shop: Workshop, uv: Path) -> _Plan:
         export += ["--python", recipe.python, *_chosen(recipe.choice)]
         download.append(Step("reading uv.lock", export, lock.parent))
         download.append(Step("sorting the locked packages", [SORT, exported, hashed, local]))
-    sync: Argv = ["pip", "sync", "--quiet", *python, "--require-hashes", hashed]
+    # A venv that nobody writes would compile at each start.
+    sync: Argv = ["pip", "sync", "--quiet", "--compile-bytecode", *python, "--require-hashes", hashed]
     download.append(Step("making the venv", [*cached, "venv", "--quiet", "--python", recipe.python, shop.target]))
     download.append(Step("installing the locked packages with uv", [*cached, *sync], lock.parent))
-    install: Argv = [uv, "--no-config", "--no-cache", "pip", "install", "--quiet", *python]
+    install: Argv = [uv, "--no-config", "--no-cache", "pip", "install", "--quiet", "--compile-bytecode", *python]
     return _Plan(download, _own_packages(recipe, shop, install, local))
 
 
@@ -227,15 +229,12 @@ def _own_packages(recipe: Recipe, shop: Workshop, install: Argv, local: Path | N
     ]
 
 
-def _closing(recipe: Recipe, shop: Workshop, uv: Path | None) -> list[Step]:
-    """Compile (a venv that nobody writes would compile at each start), check the whole, and ask Gunicorn's version."""
-    compiled: Argv = [recipe.python, "-I", "-m", "compileall", "-q", "-j", "0", shop.target / "lib"]
-    steps = [Step("compiling", compiled, may_fail=True)]  # a package may bring code for another Python
+def _closing(shop: Workshop, uv: Path | None) -> list[Step]:
+    """Check the whole, and ask for Gunicorn's version."""
     python = shop.target / "bin/python"
-    if uv:
-        check: Argv = [uv, "--no-config", "--no-cache", "pip", "check", "--python", python]
-        steps.append(Step("checking the locked packages against each other", check))
-    return [*steps, Step(_PROBING, [python, "-I", "-c", _PROBE])]
+    check: Argv = [uv or "", "--no-config", "--no-cache", "pip", "check", "--python", python]
+    checking = [Step("checking the locked packages against each other", check)] if uv else []
+    return [*checking, Step(_PROBING, [python, "-I", "-c", _PROBE])]
 
 
 def _uv(recipe: Recipe, app: str) -> Path:

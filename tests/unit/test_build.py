@@ -133,11 +133,11 @@ def test_only_the_build_that_asks_for_it_has_network_and_cache(tmp_path: Path, s
             shop.perform([shell("true")], seconds=7, network=network)
     connected, alone = (set(settings) for settings in sandbox.settings)
     assert connected - alone == {
-        "RestrictAddressFamilies=AF_INET AF_INET6",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
         "CacheDirectory=greenlight/shop",
         "CacheDirectoryMode=0700",
     }
-    assert alone - connected == {"RestrictAddressFamilies=none", "PrivateNetwork=yes"}
+    assert alone - connected == {"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes"}
 
 
 def test_a_build_sees_of_the_app_only_what_it_needs(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -157,7 +157,7 @@ def test_a_build_sees_of_the_app_only_what_it_needs(tmp_path: Path, sandbox: San
 
 def test_a_build_yields_to_whoever_serves(tmp_path: Path, sandbox: Sandbox) -> None:
     make(tmp_path)
-    wanted = {"Nice=19", "CPUSchedulingPolicy=idle", "CPUWeight=idle", "IOSchedulingClass=idle", "OOMScoreAdjust=1000"}
+    wanted = {"Nice=10", "CPUSchedulingPolicy=batch", "CPUWeight=20", "IOSchedulingClass=idle", "OOMScoreAdjust=1000"}
     assert wanted <= {*sandbox.settings[0]}
 
 

@@ -26,6 +26,11 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
             "markupsafe", "gcc", "build-essential",
         ),
         (
+            "Collecting flask==3.1.3\n  Downloading x\nCollecting psycopg2==2.9.13 (from -r lock.txt (line 3))\n  Error:"
+            " pg_config executable not found.\nerror: subprocess-exited-with-error\n",
+            "psycopg2==2.9.13", "pg_config", "libpq-dev",
+        ),
+        (
             "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",
             "A package", "x86_64-linux-gnu-gcc", "build-essential",
         ),

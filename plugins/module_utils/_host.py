@@ -26,6 +26,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import inte
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252
+#: The first that knows the option -P, with which the unit starts Gunicorn.
+OLDEST_PYTHON = "3.11"
 #: Debian release -> the Nginx that its package brings.
 DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
 
@@ -168,10 +170,11 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
                 "Install it, or set flask_app_python to one that is installed.",
             )
         ]
-    if _numbers(host.python) < _numbers(wanted.python_minimum):
+    minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=_numbers)
+    if _numbers(host.python) < _numbers(minimum):
         return [
             Problem(
-                f"{wanted.python} is Python {host.python}, which is too old: {wanted.python_minimum} is needed.",
+                f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed.",
                 "Set flask_app_python to a newer interpreter of this host, or upgrade the host.",
             )
         ]

@@ -202,7 +202,8 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
             values.get("flask_app_source_git_url") or "",
             values["flask_app_source_subdirectory"],
             values["flask_app_requirements"],
-            inputs.Shipped(
+            inputs.chosen(values),
+            shipped=inputs.Shipped(
                 values["flask_app_source_include"],
                 values["flask_app_nginx_static"].values(),
                 to_be_made=bool(values["flask_app_hooks_before_build"]),

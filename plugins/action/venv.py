@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import venv_digest
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpaqueVariablesAction
 
@@ -26,7 +28,15 @@ class ActionModule(OpaqueVariablesAction):
         identity, present = arguments.pop("interpreter", ""), arguments.pop("present", [])
         if directory:
             try:
-                digest = venv_digest(identity, Path(directory) / arguments["requirements"])
+                choice = Choice(
+                    extras=arguments.get("extras", ()),
+                    groups=arguments.get("groups", ()),
+                    package=arguments.get("package", ""),
+                    project=boolean(arguments.get("project", False)),
+                    installer=arguments.get("installer", "uv"),
+                )
+                top, lock = Path(directory), arguments["requirements"]
+                digest = venv_digest(identity, top, lock, choice, arguments["source"])
             except GreenlightError as error:
                 raise AnsibleActionFail(printable(str(error))) from None
             if digest in present or self._task.check_mode:

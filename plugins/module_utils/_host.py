@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import inte
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252
+#: The first that knows the option -P, with which the unit starts Gunicorn.
+OLDEST_PYTHON = "3.11"
 #: Debian release -> the Nginx that its package brings.
 DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
 
@@ -172,14 +175,53 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
                 "Install it, or set flask_app_python to one that is installed.",
             )
         ]
-    if _numbers(host.python) < _numbers(wanted.python_minimum):
+    minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=_numbers)
+    if _numbers(host.python) < _numbers(minimum):
         return [
             Problem(
-                f"{wanted.python} is Python {host.python}, which is too old: {wanted.python_minimum} is needed.",
+                f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed.",
                 "Set flask_app_python to a newer interpreter of this host, or upgrade the host.",
             )
         ]
+    place = unreachable(wanted.python, host.interpreter)
+    if place:
+        return [
+            Problem(
+                f"flask_app_python is {wanted.python}, and the app's user can't reach it: {place}.",
+                "Install it where all users can run it and set flask_app_python to that, as in"
+                " /opt/python/cpython-3.13/bin/python3 (uv python install --install-dir /opt/python 3.13).",
+            )
+        ]
     return []
+
+
+#: Where a unit with ProtectHome= and PrivateTmp= sees nothing: releases, release commands and builds.
+_UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # only compared
+
+
+def unreachable(python: str, identity: str) -> str:
+    """Say why the app's own process can't run an interpreter that root can, or return an empty text.
+
+    Args:
+        python: path of the interpreter.
+        identity: what it says of itself, see :func:`_venv.interpreter`; its last word is where it really is.
+    """
+    really = str(json.loads(identity)[-1]) if identity else ""
+    for path in dict.fromkeys(filter(None, (python, os.path.realpath(python), really))):
+        for directory in _UNSEEN:
+            if os.path.normpath(path).startswith(f"{directory}/"):
+                return f"it is {path}, and the sandbox hides {directory}"
+        closed = [parent for parent in reversed(Path(path).parents) if _closed(parent)]
+        if closed:
+            return f"it is {path}, and others may not enter {closed[0]}"
+    return ""
+
+
+def _closed(directory: Path) -> bool:
+    try:
+        return not directory.stat().st_mode & 0o001
+    except OSError:
+        return False
 
 
 def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:

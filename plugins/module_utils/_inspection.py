@@ -373,7 +373,7 @@ def inspect(layout: Layout, release: str, keys: Sequence[str], seconds: float) -
     unit = f"{layout.app}-inspection-{release}.service"
     began = time.monotonic()
     done = ask_in_release(
-        layout, release, unit, [python, "-", home / GUNICORN, *keys], given=program(), seconds=seconds
+        layout, release, unit, [python, "-P", "-", home / GUNICORN, *keys], given=program(), seconds=seconds
     )
     try:
         answer = json.loads(done.stdout) if done.code == 0 else None

@@ -87,8 +87,6 @@ def ask_in_release(
 def _options(layout: Layout, release: str, unit: str, seconds: float) -> list[str]:
     properties = [
         *settings(layout, release, unit),
-        # python -m and scripts find the app's own modules, as Gunicorn does by its chdir.
-        f"Environment=PYTHONPATH={layout.release(release) / 'source'}",
         f"RuntimeMaxSec={seconds:g}",
     ]
     options = ["--wait", "--collect", f"--unit={unit}", f"--description=Flask app {layout.app}"]

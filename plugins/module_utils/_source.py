@@ -19,14 +19,16 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
 from ansible_collections.greenlight.flask.plugins.module_utils import _tree as tree
+from ansible_collections.greenlight.flask.plugins.module_utils._build import Step, StepFailed, workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._command import NOT_INSTALLED, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._hand_over import move_files
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import Entry, RefusedError, named
 
 #: What Git LFS leaves in place of a file; its pointers have fewer bytes than this.
@@ -34,6 +36,8 @@ _POINTER = re.compile(rb"version https://[\w./-]+/spec/v1\r?\n(ext-.*\n)*oid sha
 _POINTER_BYTES = 1024
 #: What is never included by name: git's own files, and bytecode, which is made on the host.
 _NEVER_INCLUDED = (".git", "__pycache__")
+#: Seconds for the bytecode of a source.
+COMPILE_SECONDS = 300
 
 
 def list_files(directory: Path, include: Sequence[str] = ()) -> list[str]:
@@ -331,8 +335,20 @@ def _entry(prefix: str, member: tarfile.TarInfo) -> Entry:
 
 
 def finish(unfinished: Path, destination: Path, python: str) -> None:
-    """Compile the modules (the app can't write bytecode itself) and give the source its name."""
-    # A module that doesn't compile may be one that is never imported; the candidate tells.
-    command: list[str | Path] = ["sh", "-c", 'umask 022; exec "$@"', "sh", python, "-m", "compileall", "-q", unfinished]
-    run(command, seconds=300, environment={"PYTHONDONTWRITEBYTECODE": ""})
+    """Compile the modules (the app can't write bytecode itself) and give the source its name.
+
+    The code is read and never written by whoever compiles it: the bytecode is made elsewhere, and moved.
+    """
+    home = destination.parents[1]
+    with workshop(home.name, destination.with_name(f"{destination.name}.bytecode"), home, python) as shop:
+        step = Step(
+            "compiling", [python, "-I", "-X", f"pycache_prefix={shop.target}", "-m", "compileall", "-q", destination]
+        )
+        # A module that doesn't compile may be one that is never imported; the candidate tells.
+        with suppress(StepFailed):
+            shop.perform([step], seconds=COMPILE_SECONDS, reads={unfinished: destination})
+        shop.finish()
+        bytecode = shop.tree / str(destination).lstrip("/")
+        if bytecode.is_dir():  # a source may have no module
+            move_files(bytecode, unfinished, ".pyc")
     unfinished.rename(destination)

@@ -180,7 +180,13 @@ def directory_below(top: Path, name: str) -> Path:
 
 
 def read_text(top: Path, name: str, *, most: int = 2**26, links: bool = True) -> str | None:
-    """Return the text of a file below ``top``, or None: there is none, it leads out, or has more than ``most`` bytes.
+    """Return the text of what :func:`read_bytes` reads."""
+    content = read_bytes(top, name, most=most, links=links)
+    return None if content is None else content.decode(errors="replace")
+
+
+def read_bytes(top: Path, name: str, *, most: int = 2**26, links: bool = True) -> bytes | None:
+    """Return the content of a file below ``top``, or None: there is none, it leads out, or is longer than ``most`` bytes.
 
     The controller reads a source with this function only, by way of links inside it unless ``links`` says no.
     """
@@ -189,7 +195,7 @@ def read_text(top: Path, name: str, *, most: int = 2**26, links: bool = True) ->
         status = os.fstat(handle)
         if stat.S_ISREG(status.st_mode) and status.st_size <= most:
             with os.fdopen(handle, "rb") as file:
-                return file.read().decode(errors="replace")
+                return file.read()
         os.close(handle)
     return None
 

@@ -5,24 +5,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
+from ansible_collections.greenlight.flask.plugins.module_utils._build import Step, StepFailed, Workshop, workshop
+from ansible_collections.greenlight.flask.plugins.module_utils._build_failure import explain
+from ansible_collections.greenlight.flask.plugins.module_utils._builder import SORT
+from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, write
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask, url_parts
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
+    UV_LOCK,
+    Choice,
+    decoded,
+    lock_faults,
+    normal,
+    own_directories,
+    project_faults,
+    within_source,
+)
 
 #: Written last: a venv without it is half-made.
 MARKER = "greenlight.json"
 Argv: TypeAlias = list[str | Path]
 #: A piece of an index's URL that is as long may be a token; a shorter one, such as "simple", says where it failed.
 TOKEN_CHARACTERS = 12
-#: Seconds for one download or build step.
+#: Seconds for the steps that download, and for those that don't.
 BUILD_SECONDS = 1200
 _INTERPRETER = (
     "import json,os,sys,sysconfig; print(json.dumps([list(sys.version_info[:3]),"
@@ -38,48 +51,19 @@ class Recipe:
         source: directory of the app's source.
         requirements: the lock, relative to it: a requirements file with hashes, or ``uv.lock``.
         python: the interpreter.
-        installer: ``uv`` or ``pip``.
+        choice: what is installed of the lock, and by which installer.
         environment: extra variables for downloads (index, proxy, CA bundle); their values are masked in messages.
         uv_requirements: a requirements file (its text) that pins uv itself with hashes.
         tools: where uv is kept.
-        cache: uv's cache, shared by the apps of the host; the same file system as the venvs makes hard links possible.
     """
 
     source: Path
     requirements: str
     python: str
-    installer: str
+    choice: Choice
     environment: Mapping[str, str]
     uv_requirements: str
     tools: Path = Path("/opt/greenlight")
-    cache: Path = Path("/var/cache/greenlight/uv")
-
-
-#: What a requirements file takes from elsewhere, where no hash of this file reaches.
-_OTHER_FILE = re.compile(r"-[erc]|--(editable|requirement|constraint)\b")
-
-
-def lock_faults(text: str, name: str) -> str:
-    """Say in one sentence what makes a requirements file unfit as a lock, or return an empty text."""
-    if Path(name).name == "uv.lock":
-        return "" if re.search(r'^name = "gunicorn"$', text, re.MULTILINE) else _no_gunicorn(name)
-    logical = re.sub(r"\\\r?\n", " ", text)
-    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in logical.splitlines()]
-    packages = [line for line in lines if line and not line.startswith("-")]
-    without = [line for line in lines if _OTHER_FILE.match(line) or (line in packages and "--hash=" not in line)]
-    if without or not packages:
-        example = f" (the first is {without[0].split()[0]})" if without else ""
-        return (
-            f"flask_app_requirements is {name}, and it is not a lock: a package has no hash{example}."
-            f" Make it with: uv pip compile --generate-hashes requirements.in -o {name}"
-        )
-    if not any(re.match(r"gunicorn\s*(\[|=|@|;|$)", line, re.IGNORECASE) for line in packages):
-        return _no_gunicorn(name)
-    return ""
-
-
-def _no_gunicorn(name: str) -> str:
-    return f"gunicorn is not among the packages of {name}; add it to what you lock, and lock again."
 
 
 def interpreter(python: str) -> tuple[str, str]:
@@ -95,25 +79,41 @@ def interpreter(python: str) -> tuple[str, str]:
         return "", ""
 
 
-def venv_digest(identity: str, lock: Path) -> str:
+def venv_digest(identity: str, top: Path, requirements: str, choice: Choice, source: str) -> str:
     """SHA-256 over lock, interpreter and platform, as 64 hexadecimal digits.
+
+    What isn't chosen by default counts too, and the source where the venv holds code of it.
 
     Args:
         identity: of the interpreter, see :func:`interpreter`.
-        lock: path of the lock.
+        top: directory of the source.
+        requirements: the lock, a path in it.
+        choice: what is installed of the lock.
+        source: digest of the source.
 
     Raises:
         GreenlightError: the lock is missing or unfit.
     """
-    text = read(lock)
-    if text is None:
-        raise GreenlightError(f"the source has no file {lock.name}, the lock that flask_app_requirements names")
-    fault = lock_faults(text, lock.name)
+    name = within_source(requirements)
+    lock = top / name
+    try:
+        content = lock.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise GreenlightError(f"the source has no file {name}, the lock that flask_app_requirements names") from None
+    text = decoded(content, name)
+    fault = lock_faults(text, name, choice) or project_faults(text, name, choice, top)
     if fault:
         raise GreenlightError(fault)
     total = hashlib.sha256(identity.encode())
-    for path in (lock, lock.with_name("pyproject.toml")) if lock.name == "uv.lock" else (lock,):
-        total.update(b"\0" + (read(path) or "").encode())
+    total.update(b"\0" + content)
+    if lock.name == UV_LOCK:
+        total.update(b"\0" + (read(lock.with_name("pyproject.toml")) or "").encode())
+    chosen = [sorted({*map(normal, names)}) for names in (choice.extras, choice.groups)]
+    more = [*chosen, normal(choice.package), choice.project]
+    if any(more):
+        total.update(b"\0" + json.dumps(more).encode())
+    if own_directories(text, name, choice, top):
+        total.update(b"\0" + source.encode())
     return total.hexdigest()
 
 
@@ -122,68 +122,141 @@ def is_complete(venv: Path) -> bool:
 
 
 def build(recipe: Recipe, venv: Path) -> None:
-    """Build ``venv`` in place (its scripts hold its path), marker last; what a killed run left is removed first.
+    """Build ``venv`` where nobody sees it, hand it over, mark it, and give it its name at last.
+
+    Only the step that downloads has a network. Nothing of the lock or of the source runs as root.
 
     Raises:
-        GreenlightError: a package can't be had, doesn't match its hash, or contradicts another one.
+        GreenlightError: a package can't be had, doesn't match its hash, can't be built, or contradicts another one.
     """
-    make_directory(venv.parent)
-    remove(venv)
-    with tempfile.TemporaryDirectory() as scratch:
-        if recipe.installer == "pip":
-            _build_with_pip(recipe, venv)
-        else:
-            _build_with_uv(recipe, venv, Path(scratch))
-    # Whatever modes the wheels and the installer (uv's own .lock is 0666) have: all may read, root alone may write.
-    _step(recipe, ["chmod", "-R", "a+rX,go-w", venv], "closing the venv")
-    probe = run([venv / "bin/python", "-I", "-c", "import gunicorn; print(gunicorn.__version__)"])
-    if probe.code != 0:
-        raise GreenlightError(f"the new venv can't import gunicorn: {''.join(probe.output.splitlines()[-1:])}")
-    write(venv / MARKER, json.dumps({"installer": recipe.installer, "gunicorn": probe.stdout.strip()}) + "\n")
+    home = venv.parents[1]
+    try:
+        uv = _uv(recipe, home.name) if recipe.choice.installer == "uv" else None
+        with workshop(home.name, venv, home, recipe.python) as shop:
+            plan = _with_uv(recipe, shop, uv) if uv else _with_pip(recipe, shop)
+            # A wheel may name files of the source by their paths, and the build sees the source where the app does.
+            sandbox: dict[str, Any] = {"seconds": BUILD_SECONDS, "reads": {recipe.source: recipe.source}}
+            environment = {"PIP_CACHE_DIR": str(shop.cache / "pip"), **_ENVIRONMENT, **recipe.environment}
+            shop.perform(plan.download, network=True, environment=environment, **sandbox)
+            gunicorn = shop.perform([*plan.build, *_closing(shop, uv)], environment=_ENVIRONMENT, **sandbox)
+            shop.finish(outside=os.path.realpath(recipe.python))
+            remove(shop.tree / MARKER)  # whatever a package has there
+            facts = {"installer": recipe.choice.installer, "gunicorn": gunicorn.strip()[-40:]}
+            write(shop.tree / MARKER, json.dumps(facts) + "\n")
+            shop.publish()
+    except StepFailed as failed:
+        raise GreenlightError(_failure(failed, recipe)) from None
 
 
-def _build_with_pip(recipe: Recipe, venv: Path) -> None:
-    _step(recipe, [recipe.python, "-m", "venv", venv], "making the venv")
-    lock = recipe.source / recipe.requirements
-    command: Argv = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    options: Argv = ["--no-input", "--require-hashes", "--requirement", lock]
-    _step(recipe, [*command, *options], "installing the locked packages with pip")
+@dataclass(frozen=True)
+class _Plan:
+    """The steps that need the network, and those that build what the source itself has."""
+
+    download: list[Step]
+    build: list[Step]
 
 
-def _build_with_uv(recipe: Recipe, venv: Path, scratch: Path) -> None:
-    uv = _uv(recipe)
-    command: Argv = [uv, "--no-config", "--cache-dir", recipe.cache]
-    lock = recipe.source / recipe.requirements
-    if lock.name == "uv.lock":
-        exported = scratch / "requirements.txt"
-        export = ["export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--format=requirements.txt"]
-        where: Argv = ["--project", lock.parent, "--python", recipe.python, "--output-file", exported, "--quiet"]
-        _step(recipe, [*command, *export, *where], "reading uv.lock")
-        lock = exported
-    _step(recipe, [*command, "venv", "--quiet", "--python", recipe.python, venv], "making the venv")
-    python: Argv = ["--python", venv / "bin/python"]
-    sync: Argv = ["pip", "sync", "--quiet", *python, "--require-hashes", "--compile-bytecode", lock]
-    _step(recipe, [*command, *sync], "installing the locked packages with uv")
-    _step(recipe, [*command, "pip", "check", *python], "checking the locked packages against each other")
+#: Debian's certificates, so that a company's own CA counts. The cache is another mount, which no hard link reaches.
+_ENVIRONMENT = {
+    "UV_SYSTEM_CERTS": "1",
+    "UV_NATIVE_TLS": "1",
+    "UV_NO_PROGRESS": "1",
+    "UV_LINK_MODE": "copy",
+    "UV_PYTHON_DOWNLOADS": "never",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_NO_INPUT": "1",
+    "PIP_PROGRESS_BAR": "off",
+}
+_PROBE = "import gunicorn; print(gunicorn.__version__)"
+_PROBING = "importing gunicorn"
 
 
-def _uv(recipe: Recipe) -> Path:
+def _with_pip(recipe: Recipe, shop: Workshop) -> _Plan:
+    lock = recipe.source / within_source(recipe.requirements)
+    pip: Argv = [shop.target / "bin/python", "-I", "-m", "pip", "install"]
+    download = [
+        Step("making the venv", [recipe.python, "-I", "-m", "venv", shop.target]),
+        # What a lock names by a relative path is beside it.
+        Step("installing the locked packages with pip", [*pip, "--require-hashes", "--requirement", lock], lock.parent),
+    ]
+    return _Plan(download, _own_packages(recipe, shop, pip, None))
+
+
+def _with_uv(recipe: Recipe, shop: Workshop, uv: Path) -> _Plan:
+    lock = recipe.source / within_source(recipe.requirements)
+    cached: Argv = [uv, "--no-config", "--cache-dir", shop.cache / "uv"]
+    python: Argv = ["--python", shop.target / "bin/python"]
+    download, local, hashed = [], None, lock
+    if lock.name == UV_LOCK:
+        exported, hashed, local = (shop.scratch / f"{name}.txt" for name in ("exported", "hashed", "local"))
+        export: Argv = [*cached, "export", "--frozen", "--quiet", "--no-default-groups", "--no-editable"]
+        export += ["--no-header", "--no-annotate", "--format=requirements.txt", "--output-file", exported]
+        export += ["--python", recipe.python, *_chosen(recipe.choice)]
+        download.append(Step("reading uv.lock", export, lock.parent))
+        download.append(Step("sorting the locked packages", [SORT, exported, hashed, local]))
+    # A venv that nobody writes would compile at each start.
+    sync: Argv = ["pip", "sync", "--quiet", "--compile-bytecode", *python, "--require-hashes", hashed]
+    download.append(Step("making the venv", [*cached, "venv", "--quiet", "--python", recipe.python, shop.target]))
+    download.append(Step("installing the locked packages with uv", [*cached, *sync], lock.parent))
+    install: Argv = [uv, "--no-config", "--no-cache", "pip", "install", "--quiet", "--compile-bytecode", *python]
+    return _Plan(download, _own_packages(recipe, shop, install, local))
+
+
+def _chosen(choice: Choice) -> Argv:
+    words = [word for name in choice.extras for word in ("--extra", name)]
+    words += [word for name in choice.groups for word in ("--group", name)]
+    words += ["--package", choice.package] if choice.package else []
+    return [*words, *([] if choice.project else ["--no-emit-project"])]
+
+
+def _own_packages(recipe: Recipe, shop: Workshop, install: Argv, local: Path | None) -> list[Step]:
+    """Install what the source itself has: without network, with the locked packages as tools, from a copy.
+
+    Some build tools write beside the code.
+    """
+    name = within_source(recipe.requirements)
+    text = decoded((recipe.source / name).read_bytes(), name)
+    own = own_directories(text, name, recipe.choice, recipe.source)
+    if not own:
+        return []
+    copy = shop.scratch / "source"
+    directory = copy / (Path(name).parent if local else own[0])
+    what: Argv = ["--requirement", local] if local else ["."]
+    options: Argv = ["--no-deps", "--no-index", "--no-build-isolation"]
+    return [
+        Step("copying the source", ["cp", "-R", "--no-target-directory", recipe.source, copy]),
+        Step("installing the source's own packages", [*install, *options, *what], directory),
+    ]
+
+
+def _closing(shop: Workshop, uv: Path | None) -> list[Step]:
+    """Check the whole, and ask for Gunicorn's version."""
+    python = shop.target / "bin/python"
+    check: Argv = [uv or "", "--no-config", "--no-cache", "pip", "check", "--python", python]
+    checking = [Step("checking the locked packages against each other", check)] if uv else []
+    return [*checking, Step(_PROBING, [python, "-I", "-c", _PROBE])]
+
+
+def _uv(recipe: Recipe, app: str) -> Path:
     """Return uv at its pinned version, installed from the package index where it isn't there yet."""
     match = re.search(r"^uv==([0-9.]+)", recipe.uv_requirements, re.MULTILINE)
     if not match:
         raise GreenlightError("the role's file uv.txt pins no uv==<version>; take it from the collection again")
     home = recipe.tools / f"uv-{match.group(1)}"
     if not is_complete(home):
-        remove(home)
-        make_directory(recipe.tools)
-        _step(recipe, [recipe.python, "-m", "venv", home], "making a place for uv")
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
-            pinned.write(recipe.uv_requirements)
-            pinned.flush()
-            command: Argv = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            options = ["--no-input", "--require-hashes", "--only-binary=:all:", "--requirement", pinned.name]
-            _step(recipe, [*command, *options], "installing uv with pip")
-        write(home / MARKER, "{}\n")
+        with workshop(app, home, recipe.tools, recipe.python) as shop:
+            pinned = shop.leave("uv.txt", recipe.uv_requirements)
+            pip: Argv = [home / "bin/python", "-I", "-m", "pip", "install", "--quiet", "--require-hashes"]
+            steps = [
+                Step("making a place for uv", [recipe.python, "-I", "-m", "venv", home]),
+                Step("installing uv with pip", [*pip, "--only-binary=:all:", "--requirement", pinned]),
+            ]
+            environment = {"PIP_CACHE_DIR": str(shop.cache / "pip"), **_ENVIRONMENT, **recipe.environment}
+            shop.perform(steps, network=True, seconds=BUILD_SECONDS, environment=environment)
+            shop.finish(outside=os.path.realpath(recipe.python))
+            write(shop.tree / MARKER, "{}\n")
+            if not is_complete(home):  # another app may have been faster
+                shop.publish()
     return home / "bin/uv"
 
 
@@ -194,11 +267,11 @@ def _secrets(environment: Mapping[str, str]) -> list[str]:
     return [*environment.values(), *parts]
 
 
-def _step(recipe: Recipe, argv: Argv, what: str) -> Finished:
-    # Debian's certificates, so that a company's own CA counts; a builder must not leave files only root can read.
-    environment = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", "UV_NO_PROGRESS": "1", **recipe.environment}
-    done = run(["sh", "-c", 'umask 022; exec "$@"', "sh", *argv], seconds=BUILD_SECONDS, environment=environment)
-    if done.code != 0:
-        tail = "\n".join(done.output.splitlines()[-20:])
-        raise GreenlightError(f"{what} failed (exit code {done.code}):\n{mask(tail, _secrets(recipe.environment))}")
-    return done
+def _failure(failed: StepFailed, recipe: Recipe) -> str:
+    # What a build prints is not for a terminal.
+    said = "".join(char if char.isprintable() or char == "\n" else " " for char in failed.said)
+    masked = mask(said, _secrets(recipe.environment))
+    if failed.what == _PROBING:
+        return f"the new venv can't import gunicorn: {''.join(masked.splitlines()[-1:])}"
+    tail = "\n".join(masked.splitlines()[-20:])
+    return "\n".join(part for part in (f"{failed}:", explain(masked), tail) if part)

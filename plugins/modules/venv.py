@@ -10,7 +10,8 @@ module: venv
 short_description: Build the virtual environment of a source from its lock, once
 description:
   - With O(directory), the action of the same name knows the digest without asking the host, and asks it only to build.
-  - The venv is named by the digest of lock, interpreter and platform.
+  - The venv is named by the digest of lock, interpreter and platform, of what is chosen of the lock, and of the source
+    where the venv holds code of it.
   - It is owned by root, compiled, and never changed afterwards.
 version_added: "0.1.0"
 author:
@@ -35,6 +36,24 @@ options:
     description: The lock, a path in the source; a requirements file with hashes, or C(uv.lock).
     type: str
     required: true
+  extras:
+    description: Extras of the project that are installed from C(uv.lock).
+    type: list
+    elements: str
+    default: []
+  groups:
+    description: Dependency groups that are installed from C(uv.lock).
+    type: list
+    elements: str
+    default: []
+  package:
+    description: Member of the workspace of C(uv.lock) that is deployed; empty for the project beside the lock.
+    type: str
+    default: ""
+  project:
+    description: Whether the project itself is installed.
+    type: bool
+    default: false
   python:
     description: The interpreter.
     type: str
@@ -97,6 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     Recipe,
     build,
@@ -105,6 +125,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     venv_digest,
 )
 
+CHOICE = {
+    "extras": {"type": "list", "elements": "str", "default": []},
+    "groups": {"type": "list", "elements": "str", "default": []},
+    "package": {"type": "str", "default": ""},
+    "project": {"type": "bool", "default": False},
+}
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
@@ -113,6 +139,7 @@ SPEC = {
     "present": {"type": "list", "elements": "str", "default": []},
     "source": {"type": "str", "required": True},
     "requirements": {"type": "str", "required": True},
+    **CHOICE,
     "python": {"type": "str", "required": True},
     "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
     "build_environment": {"type": "str", "required": True, "no_log": True},
@@ -131,11 +158,13 @@ def body(module: AnsibleModule) -> dict[str, object]:
         source=source,
         requirements=params["requirements"],
         python=params["python"],
-        installer=params["installer"],
+        choice=Choice(**{name: params[name] for name in (*CHOICE, "installer")}),
         environment={name: str(value) for name, value in variables.items()},
         uv_requirements=params["uv_requirements"],
     )
-    digest = venv_digest(interpreter(params["python"])[1], source / params["requirements"])
+    digest = venv_digest(
+        interpreter(params["python"])[1], source, params["requirements"], recipe.choice, params["source"]
+    )
     venv = layout.venvs / digest
     missing = not is_complete(venv)
     began = time.monotonic()

@@ -27,6 +27,8 @@ _GROUPS = {
     "flask_app_packages": "packages",
     "flask_app_python": "packages",
     "flask_app_installer": "packages",
+    "flask_app_install_project": "packages",
+    "flask_app_uv_": "packages",
     "flask_app_source_": "source",
     "flask_app_release_command": "source",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import posixpath
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
@@ -45,7 +46,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     Finding,
     accept,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import secret_problems, unit_variables
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import chosen, secret_problems, unit_variables
 from ansible_collections.greenlight.flask.plugins.plugin_utils._settings import UNIT_SETTING
 
 #: What every deploy refuses by itself, accepted or not.
@@ -338,8 +339,9 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
             cure = "Set it to True outside development."
             yield Finding("insecure-cookie", WARNING, spot.path, what, cure)
-    if values["flask_app_requirements"] in names:
-        for package in source.debug_packages(top, values["flask_app_requirements"]):
+    lock = posixpath.normpath(values["flask_app_requirements"])
+    if lock in names:
+        for package in source.debug_packages(top, lock, chosen(values)):
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
             cure = "Move it to the requirements of developers, and lock again."
             yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
+    AS_LOCKED,
+    UV_LOCK,
+    Choice,
+    installed_by_uv,
+    normal,
+    required_names,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_text
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
@@ -104,50 +110,23 @@ def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
             yield Spot(match[1], name, number, database=literals.is_database(match[2]))
 
 
-def debug_packages(top: Path, lock: str) -> list[str]:
+def debug_packages(top: Path, lock: str, choice: Choice = AS_LOCKED) -> list[str]:
     """Return the packages for debugging that a lock installs: of uv.lock without its groups for developers."""
-    text = read_text(top, lock) or ""
-    names = _installed_by_uv(text) if PurePosixPath(lock).name == "uv.lock" else _required(text)
-    return sorted({_normal(name) for name in names} & set(DEBUG_PACKAGES))
+    text = _text_of_lock(top, lock)
+    names = installed_by_uv(text, choice) if PurePosixPath(lock).name == UV_LOCK else required_names(text)
+    return sorted({normal(name) for name in names} & set(DEBUG_PACKAGES))
+
+
+def _text_of_lock(top: Path, lock: str) -> str:
+    return (read_text(top, lock) or "").removeprefix("\ufeff")
 
 
 def versions(top: Path, lock: str) -> dict[str, str]:
     """Return what a lock installs: package to version."""
-    text = read_text(top, lock) or ""
-    if PurePosixPath(lock).name == "uv.lock":
-        names = _installed_by_uv(text)
+    text = _text_of_lock(top, lock)
+    if PurePosixPath(lock).name == UV_LOCK:
+        names = installed_by_uv(text)
         found = re.findall(r'^name = "([^"]+)"\nversion = "([^"]+)"$', text, re.MULTILINE)
-        return {_normal(name): version for name, version in found if name in names}
+        return {normal(name): version for name, version in found if name in names}
     found = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
-    return {_normal(name): version for name, version in found}
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _required(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        match = re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(==|@|~=|>=|<=|===|;|$)", line)
-        if match:
-            yield match[1]
-
-
-def _installed_by_uv(text: str) -> set[str]:
-    try:
-        packages: list[dict[str, Any]] = tomllib.loads(text).get("package", [])
-    except tomllib.TOMLDecodeError:
-        return set()
-    by_name: dict[str, Mapping[str, Any]] = {package["name"]: package for package in packages}
-    ours = [package for package in packages if package.get("source", {}).keys() & {"virtual", "editable", "directory"}]
-    waiting = [dependency for package in ours for dependency in package.get("dependencies", [])]
-    seen: set[tuple[str, str]] = set()
-    while waiting:
-        dependency = waiting.pop()
-        package = by_name.get(dependency["name"], {})
-        for extra in ("", *dependency.get("extra", [])):
-            if (dependency["name"], extra) not in seen:
-                seen.add((dependency["name"], extra))
-                more = package.get("optional-dependencies", {}).get(extra, []) if extra else package.get("dependencies")
-                waiting += more or []
-    return {name for name, _ in seen}
+    return {normal(name): version for name, version in found}

@@ -20,9 +20,17 @@ from ansible_collections.greenlight.flask.plugins.module_utils._environment_file
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
 from ansible_collections.greenlight.flask.plugins.module_utils._names import RESERVED, reserved
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
+    AS_LOCKED,
+    Choice,
+    decoded,
+    how_to_lock,
+    lock_faults,
+    project_faults,
+    within_source,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._source import pattern_is_fit, take
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import RefusedError, directory_below, read_text
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import lock_faults
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import RefusedError, directory_below, read_bytes
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
 
 PREFIX = "flask_app_"
@@ -240,7 +248,13 @@ class Shipped:
 
 
 def source_problems(
-    directory: str, git_url: str, subdirectory: str, requirements: str, shipped: Shipped = Shipped()
+    directory: str,
+    git_url: str,
+    subdirectory: str,
+    requirements: str,
+    choice: Choice = AS_LOCKED,
+    *,
+    shipped: Shipped = Shipped(),
 ) -> list[Problem]:
     if bool(directory) == bool(git_url):
         said = "are both set" if directory else "are both empty"
@@ -263,7 +277,7 @@ def source_problems(
         return [Problem(f"flask_app_source_directory: {error.what}.", error.cure)]
     except GreenlightError as error:
         return [Problem(f"flask_app_source_directory: {error}.", "Set it to the directory of the app's code.")]
-    return _lock_problems(top, [entry.path for entry in taken], requirements)
+    return _lock_problems(top, requirements, [entry.path for entry in taken], choice)
 
 
 def _include_problems(include: Sequence[str], *, from_git: bool) -> list[Problem]:
@@ -277,12 +291,28 @@ def _include_problems(include: Sequence[str], *, from_git: bool) -> list[Problem
     return [Problem(what, "Name it as seen from the source's top, as in guestbook/static/dist.")]
 
 
-def _lock_problems(top: Path, files: Collection[str], requirements: str) -> list[Problem]:
-    if requirements not in files:
-        why = "is there, but .gitignore keeps it home" if (top / requirements).exists() else "is not there"
-        cure = f"Make it with: uv pip compile --generate-hashes requirements.in -o {requirements}"
-        return [Problem(f"flask_app_requirements is {requirements}; in {top} it {why}.", cure)]
-    fault = lock_faults(read_text(top, requirements) or "", requirements)
+def chosen(values: Mapping[str, Any]) -> Choice:
+    """What the role's variables choose of the lock."""
+    return Choice(
+        extras=tuple(values["flask_app_uv_extras"]),
+        groups=tuple(values["flask_app_uv_groups"]),
+        package=values["flask_app_uv_package"],
+        project=bool(values["flask_app_install_project"]),
+        installer=values["flask_app_installer"],
+    )
+
+
+def _lock_problems(top: Path, requirements: str, files: Collection[str], choice: Choice) -> list[Problem]:
+    try:
+        name = within_source(requirements)
+        if name not in files:
+            why = "is there, but .gitignore keeps it home" if (top / name).exists() else "is not there"
+            cure = f"Make it with: {how_to_lock(name)}"
+            return [Problem(f"flask_app_requirements is {name}; in {top} it {why}.", cure)]
+        text = decoded(read_bytes(top, name) or b"", name)
+    except GreenlightError as error:
+        return [Problem(str(error), "")]
+    fault = lock_faults(text, name, choice) or project_faults(text, name, choice, top)
     return [Problem(fault, "")] if fault else []
 
 

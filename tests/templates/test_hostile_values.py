@@ -264,7 +264,7 @@ def replaced(content: Any, old: str, new: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _without_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_inputs, "source_problems", lambda *_: [])
+    monkeypatch.setattr(_inputs, "source_problems", lambda *_, **__: [])
 
 
 def test_the_plain_values_are_taken() -> None:

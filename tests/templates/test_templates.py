@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -331,9 +332,9 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
             f"PATH={home}/venv/bin:/usr/local/bin:/usr/bin:/bin",
             f"VIRTUAL_ENV={home}/venv",
             f"HOME={layout.state}",
-            "PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1",
+            "PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
         ],
-        "ExecStart": [f"{home}/venv/bin/python -m gunicorn --config {home}/gunicorn.conf.py"],
+        "ExecStart": [f"{home}/venv/bin/python -P -m gunicorn --config {home}/gunicorn.conf.py"],
         "KillMode": ["mixed"],
         "Restart": ["always"],
         "RestartSec": ["2"],
@@ -347,6 +348,44 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
     assert layout.socket_unit("%i") in sections["Unit"]["After"][0].split()
     assert sections["Unit"]["StartLimitIntervalSec"] == ["0"]
     assert sections["Install"] == {"WantedBy": ["multi-user.target"]}
+
+
+#: Plays Gunicorn: it puts the source on the path itself, and the app in it starts another program.
+GUNICORN = """\
+import json, os, subprocess, sys
+sys.path.insert(0, os.getcwd())
+import pkg.app
+"""
+APP = """\
+import subprocess, sys
+subprocess.run([sys.executable, "-m", "pkg.job"], check=True)
+"""
+
+
+def test_programs_of_the_app_find_its_modules_and_gunicorn_finds_none_before_its_own(tmp_path: Path) -> None:
+    service = unit(text_of("service"))["Service"]
+    for name, text in {
+        "lib/gunicorn/__main__.py": GUNICORN,
+        "source/json.py": "raise RuntimeError('a module of the source came first')\n",
+        "source/gunicorn.py": "raise RuntimeError('a module of the source came first')\n",
+        "source/pkg/app.py": APP,
+        "source/pkg/job.py": "print('the job has run')\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    given = [word.partition("=") for line in service["Environment"] for word in line.split()]
+    variables = {name: value for name, _, value in given if name.startswith("PYTHON")}
+    # In place of the venv's own directory of packages.
+    user = {"PYTHONUSERBASE": str(tmp_path / "base")}
+    tell = [sys.executable, "-c", "import site; print(site.getusersitepackages())"]
+    packages = subprocess.run(tell, env=user, capture_output=True, text=True, check=True).stdout.strip()
+    shutil.copytree(tmp_path / "lib", packages)
+    words = service["ExecStart"][0].split()
+    done = subprocess.run(
+        [sys._base_executable, *words[1 : words.index("gunicorn") + 1]],  # type: ignore[attr-defined]
+        cwd=tmp_path / "source", env={**variables, **user}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("the job has run\n", "")
 
 
 def test_the_socket_is_nginxs_alone() -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from ansible.parsing.vault import VaultAES256
+from ansible_collections.greenlight.flask.plugins.module_utils import _build
+
+from tests.unit.fakes import Sandbox
 
 
 def _key(password: bytes, salt: bytes, key_length: int, iv_length: int) -> bytes:
@@ -22,3 +25,12 @@ def _vaults_that_are_quick_to_open() -> Iterator[None]:
         VaultAES256._gen_key_initctr.cache_clear()
         yield
     VaultAES256._gen_key_initctr.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """Plays the sandbox of builds, which only systemd has."""
+    played = Sandbox()
+    monkeypatch.setattr(_build, "run", played.run)
+    monkeypatch.setattr(_build, "systemd", played)
+    return played

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import (
+    _builder,
     _command,
     _contract,
     _inspector,
@@ -253,6 +255,80 @@ class Host:
         rows += [f"{self.layout.app}@20200101T000000Z-00000000.service loaded inactive dead Flask app"]
         rows += [f"{self.layout.app}@by-hand.service loaded active running Flask app"]
         return Finished(0, "\n".join(rows), "")
+
+
+class Sandbox:
+    """Plays systemd-run for builds: what a build sees elsewhere is a link, and nothing else of the sandbox is there.
+
+    Args:
+        plans: what each build was given.
+        settings: the unit's settings, one list for each build.
+        words: of each systemd-run.
+        ended: how systemd-run ends instead.
+        running: units of builds that a killed run left.
+        stopped: those that were stopped.
+    """
+
+    GRACE_SECONDS = 30
+
+    def __init__(self) -> None:
+        self.plans: list[dict[str, Any]] = []
+        self.settings: list[list[str]] = []
+        self.words: list[list[str]] = []
+        self.ended: Finished | None = None
+        self.running: set[str] = set()
+        self.stopped: list[str] = []
+
+    def state(self, unit: str) -> _systemd.UnitState:
+        return _systemd.UnitState("active" if unit in self.running else "inactive", "", 0, 0, "")
+
+    def stop(self, units: Sequence[str], _seconds: float) -> None:
+        self.stopped += units
+        self.running -= {*units}
+
+    def run(self, argv: Sequence[str | Path], *, seconds: float, given: str) -> Finished:
+        words = [str(word) for word in argv]
+        assert words[0] == "systemd-run", words
+        settings = [word.removeprefix("--property=") for word in words if word.startswith("--property=")]
+        self.words.append(words)
+        self.settings.append(settings)
+        self.plans.append(json.loads(given))
+        if self.ended:
+            return self.ended
+        with ExitStack() as stack:
+            for setting in settings:
+                name, _, paths = setting.partition("=")
+                if name in ("BindPaths", "BindReadOnlyPaths"):
+                    stack.enter_context(_seen(*map(Path, paths.split(":"))))
+            answer = _built(self.plans[-1])
+        return Finished(0, f"{_builder.BEGUN}\n{json.dumps(answer)}\n", "")
+
+
+def _built(plan: Mapping[str, Any]) -> dict[str, object]:
+    said = ""
+    for step in plan["steps"]:
+        code, said = _builder.perform(step, {**os.environ, **plan["environment"]})
+        if code and not step["may_fail"]:
+            return {"failed": step["what"], "code": code, "said": said}
+    return {"failed": "", "code": 0, "said": said}
+
+
+@contextmanager
+def _seen(path: Path, seen: Path) -> Iterator[None]:
+    if path == seen:
+        yield
+        return
+    aside = seen.with_name(f"{seen.name}.aside")
+    if os.path.lexists(seen):
+        seen.rename(aside)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.symlink_to(path)
+    try:
+        yield
+    finally:
+        seen.unlink()
+        if os.path.lexists(aside):
+            aside.rename(seen)
 
 
 def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _command, _host, _systemd, _venv
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
-from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey
+from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey, unreachable
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
 
@@ -35,8 +35,8 @@ WANTED = Wanted(
 )
 
 
-def interpreter(*version: int) -> str:
-    return json.dumps([version, "cpython-313", "linux-x86_64", "/usr/bin/python3.13"])
+def interpreter(*version: int, place: str = "/usr/bin/python3.13") -> str:
+    return json.dumps([version, "cpython-313", "linux-x86_64", place])
 
 
 class Programs:
@@ -237,6 +237,8 @@ def _stamped(environment: str) -> Fault:
         (_other_distribution, r"no apt-get: the role supports Debian 12 and 13\."),
         (_running_systemd("251"), r"systemd 251 is too old: 252 is needed\. Upgrade the host"),
         (_python(interpreter(3, 9, 2)), r"is Python 3\.9\.2, which is too old: 3\.11 is needed\. Set flask_app_python"),
+        (_python(interpreter(3, 13, 5, place="/root/.local/bin/python3")), r"flask_app_python is .*hides /root"),
+        (_python(interpreter(3, 13, 5, place="/home/deploy/.pyenv/bin/python3")), r"flask_app_python is .*hides /home"),
         (_python("", 127), r"flask_app_python is /usr/bin/python3, and no Python interpreter runs there"),
         (_python("garbage"), r"no Python interpreter runs there"),
         (_python("5"), r"no Python interpreter runs there"),
@@ -281,6 +283,28 @@ def test_what_is_no_fault_is_no_problem(layout: Layout, programs: Programs, stat
 def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_host, "setting_problems", lambda given: [Problem(f"{name}.", "No.") for name in given])
     assert found(layout, replace(WANTED, service_settings={"Nise": ["5"]})) == ["Nise. No."]
+
+
+def test_an_interpreter_is_where_it_says_it_is() -> None:
+    assert "hides /tmp" in unreachable("/tmp/python", "")
+    assert "hides /run/user" in unreachable("/run/user/../user/1000/python", "")
+    assert unreachable("/usr/bin/python3", json.dumps([[3, 13], "", "", "/opt/python/bin/python3"])) == ""
+    assert unreachable("/tmpfiles/python3", "") == ""
+
+
+def test_an_interpreter_that_only_root_can_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_host, "_UNSEEN", ("/home",))
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/python3").touch()
+    (tmp_path / "link").symlink_to("opt/python3")
+    closed = _host._closed
+    # pytest's own directories are closed.
+    monkeypatch.setattr(_host, "_closed", lambda path: tmp_path in path.parents and closed(path))
+    assert unreachable(str(tmp_path / "link"), "") == ""
+    (tmp_path / "opt").chmod(0o700)
+    assert f"may not enter {tmp_path}/opt" in unreachable(str(tmp_path / "link"), "")
+    (tmp_path / "link2").symlink_to("/home/deploy/python")
+    assert "hides /home" in unreachable(str(tmp_path / "link2"), "")
 
 
 def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Programs) -> None:

@@ -286,11 +286,59 @@ def source(
 
 def test_a_good_source_is_no_problem(app: Path) -> None:
     (app / "backend").mkdir()
-    (app / "backend/uv.lock").write_text('name = "gunicorn"\n')
+    (app / "backend/uv.lock").write_text('[[package]]\nname = "gunicorn"\n')
     assert source(app) == []
     assert source(app, subdirectory="backend", lock="uv.lock") == []
     assert source(app, lock="backend/uv.lock") == []
     assert source(app, directory="", git_url="https://example.org/shop.git") == []
+
+
+@pytest.mark.parametrize("name", ["./requirements.txt", "backend/../requirements.txt"])
+def test_a_lock_is_found_however_its_path_is_written(app: Path, name: str) -> None:
+    assert source(app, lock=name) == []
+
+
+def test_a_lock_with_a_byte_order_mark_is_no_problem(app: Path) -> None:
+    (app / "requirements.txt").write_text("\ufeff" + LOCK)
+    assert source(app) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("uv.lock", "uv lock"), ("backend/uv.lock", "uv lock"), ("a.txt", "uv pip compile")]
+)
+def test_a_missing_lock_is_told_with_the_command_that_makes_one_of_its_kind(app: Path, name: str, command: str) -> None:
+    what, cure = one(source(app, lock=name))
+    assert what.startswith(f"flask_app_requirements is {name}")
+    assert re.search(rf"{command}\b", cure)
+    assert ("--universal" in cure) == (command == "uv pip compile")
+
+
+@pytest.mark.parametrize("name", ["../requirements.txt", "/etc/requirements.txt"])
+def test_a_lock_outside_of_the_source_is_told(app: Path, name: str) -> None:
+    what, _ = one(source(app, lock=name))
+    assert what.startswith(f"flask_app_requirements is {name}, which is not a file of the source")
+
+
+def test_a_lock_that_is_no_text_is_told(app: Path) -> None:
+    (app / "requirements.txt").write_bytes(b"gunicorn\xff\xfe")
+    what, _ = one(source(app))
+    assert "requirements.txt" in what
+    assert "UTF-8" in what
+
+
+def test_what_is_chosen_of_the_lock_is_checked(app: Path) -> None:
+    values = {
+        "flask_app_uv_extras": ["web"],
+        "flask_app_uv_groups": [],
+        "flask_app_uv_package": "",
+        "flask_app_install_project": True,
+        "flask_app_installer": "uv",
+    }
+    what, _ = one(inputs.source_problems(str(app), "", "", "requirements.txt", inputs.chosen(values)))
+    assert "flask_app_uv_extras" in what
+    without = inputs.chosen({**values, "flask_app_uv_extras": []})
+    what, _ = one(inputs.source_problems(str(app), "", "", "requirements.txt", without))
+    assert "flask_app_install_project" in what
 
 
 @pytest.mark.parametrize(

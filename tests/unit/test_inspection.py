@@ -290,9 +290,9 @@ def test_an_app_is_asked_by_its_own_python_in_its_releases_sandbox(host: Host, l
     assert asked(layout, release) == Seen.of(SEEN, [])
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     home = layout.release(release)
-    python = [str(home / "venv/bin/python"), "-", str(home / "gunicorn.conf.py")]
-    assert words[-5:] == [*python, "ENVIRONMENT", "APP_ENV"]
-    assert [word for word in words if not word.startswith("--")] == ["systemd-run", *words[-5:]]
+    python = [str(home / "venv/bin/python"), "-P", "-", str(home / "gunicorn.conf.py")]
+    assert words[-6:] == [*python, "ENVIRONMENT", "APP_ENV"]
+    assert [word for word in words if not word.startswith("--")] == ["systemd-run", *words[-6:]]
     assert {f"--unit=shop-inspection-{release}.service", "--pipe", "--wait"} <= set(words)
     assert {"--property=User=shop", "--property=RuntimeMaxSec=7"} <= set(words)
     assert "--property=Type=notify" not in words

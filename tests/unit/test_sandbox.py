@@ -35,7 +35,7 @@ User=shop
 EnvironmentFile=/etc/shop/releases/%i.env
 Environment=PATH=/srv/shop/releases/%i/venv/bin:/usr/bin A=%i
 ExecStartPre=/bin/true
-ExecStart=/srv/shop/releases/%i/venv/bin/python -m gunicorn
+ExecStart=/srv/shop/releases/%i/venv/bin/python -P -m gunicorn
 KillMode=mixed
 Restart=always
 RestartSec=2
@@ -178,6 +178,11 @@ def test_credentials_are_where_systemd_puts_those_of_the_unit_that_runs(layout: 
     assert f"Environment=A=/run/credentials/{UNIT}/{release}:/run/credentials/{UNIT}" in lines
 
 
+def test_nothing_changes_how_the_programs_of_a_command_find_modules(host: Host, layout: Layout, release: str) -> None:
+    run_in_release(layout, release, UNIT, ["true"], 1)
+    assert not [word for word in started(host) if "PYTHONPATH" in word or "PYTHONSAFEPATH" in word]
+
+
 # The run
 
 
@@ -191,7 +196,6 @@ def test_a_program_gets_the_releases_settings_its_own_modules_and_a_bound(
     properties = [option.removeprefix("--property=") for option in options if option.startswith("--property=")]
     assert properties == [
         *settings(layout, release, UNIT),
-        f"Environment=PYTHONPATH={layout.release(release)}/source",
         "RuntimeMaxSec=600",
     ]
     assert set(options) - {f"--property={line}" for line in properties} == {
@@ -278,7 +282,6 @@ def test_a_program_that_is_asked_gets_the_same_settings_its_input_and_a_bound(
         f"--unit={UNIT}",
         "--description=Flask app shop",
         *(f"--property={line}" for line in settings(layout, release, UNIT)),
-        f"--property=Environment=PYTHONPATH={layout.release(release)}/source",
         "--property=RuntimeMaxSec=7",
         "--pipe",
         "--quiet",

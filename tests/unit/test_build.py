@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What others wrote runs without our rights, and what it made has its name when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _build
+from ansible_collections.greenlight.flask.plugins.module_utils._build import (
+    Step,
+    StepFailed,
+    Workshop,
+    build_unit,
+    made_up_user,
+    traces,
+    workshop,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._builder import BEGUN, SORT, sort_requirements
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
+
+from tests.unit.fakes import Sandbox
+
+TOKEN = "t0ken-of-the-index"
+
+
+def make(home: Path, script: str = "touch made", name: str = "a") -> None:
+    target = home / "venvs" / name
+    with workshop("shop", target, home, sys.executable) as shop:
+        shop.perform([shell(script, target)], seconds=7)
+        shop.finish()
+        shop.publish()
+
+
+def shell(script: str, directory: Path | None = None, *, may_fail: bool = False) -> Step:
+    return Step("building", ["sh", "-ec", script], directory, may_fail)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_what_is_built_has_its_name_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
+    make(tmp_path)
+    assert names(tmp_path / "venvs") == ["a"]
+    assert names(tmp_path / "venvs/a") == ["made"]
+    assert (tmp_path / "venvs/a").stat().st_mode & 0o777 == 0o755
+
+
+def test_until_then_only_root_can_go_where_it_is(tmp_path: Path) -> None:
+    with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
+        assert shop.place.stat().st_mode & 0o777 == 0o700
+        assert shop.tree.parent == shop.place
+        assert shop.place.name.startswith(".unfinished-")
+        assert names(tmp_path / "venvs") == [shop.place.name]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed) as failed:
+        make(tmp_path, "touch made; echo no such thing; exit 3")
+    assert (failed.value.what, failed.value.code, failed.value.said) == ("building", 3, "no such thing\n")
+    assert names(tmp_path / "venvs") == []
+
+
+def test_what_has_the_name_already_stays_until_there_is_a_whole_one(tmp_path: Path) -> None:
+    (tmp_path / "venvs/a").mkdir(parents=True)
+    (tmp_path / "venvs/a/half").touch()
+    with pytest.raises(StepFailed):
+        make(tmp_path, "exit 1")
+    assert names(tmp_path / "venvs/a") == ["half"]
+    make(tmp_path)
+    assert names(tmp_path / "venvs/a") == ["made"]
+
+
+def test_what_a_killed_build_left_is_ended_and_removed_first(tmp_path: Path, sandbox: Sandbox) -> None:
+    with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
+        left = shop.place / "tree"
+    sandbox.running = {build_unit("shop")}
+    # So deep that Python's own way to remove it would be exhausted.
+    left.mkdir(parents=True)
+    subprocess.run(["sh", "-c", "for i in $(seq 1500); do mkdir d && cd d; done"], cwd=left, check=True)
+    make(tmp_path)
+    assert sandbox.stopped == [build_unit("shop")]
+    assert names(tmp_path / "venvs/a") == ["made"]
+    assert names(tmp_path / "venvs") == ["a"]
+
+
+def test_a_step_that_may_fail_does_not_end_the_build(tmp_path: Path) -> None:
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
+        said = shop.perform([shell("exit 1", may_fail=True), shell("echo done")], seconds=7)
+    assert said == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind"),
+    [
+        (Finished(1, "", "Failed to start transient service unit"), GreenlightError),
+        (Finished(137, f"{BEGUN}\n", ""), StepFailed),
+        (Finished(0, f"{BEGUN}\nno JSON\n", ""), StepFailed),
+        (Finished(0, f"{BEGUN}\n[]\n", ""), StepFailed),
+        (Finished(0, f'{BEGUN}\n{{"failed": ""}}\n', ""), StepFailed),
+    ],
+)
+def test_a_build_that_does_not_say_that_it_went_well_did_not(
+    tmp_path: Path, sandbox: Sandbox, ended: Finished, kind: type[GreenlightError]
+) -> None:
+    sandbox.ended = ended
+    with pytest.raises(kind) as failed:
+        make(tmp_path)
+    assert type(failed.value) is kind
+    assert names(tmp_path / "venvs") == []
+
+
+# The sandbox
+
+
+def test_no_value_of_the_environment_is_in_a_unit_or_on_a_command_line(tmp_path: Path, sandbox: Sandbox) -> None:
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
+        shop.perform([shell("true")], seconds=7, environment={"UV_DEFAULT_INDEX": TOKEN}, network=True)
+    assert TOKEN not in "\n".join(sandbox.words[0])
+    assert sandbox.plans[0]["environment"]["UV_DEFAULT_INDEX"] == TOKEN
+
+
+def test_only_the_build_that_asks_for_it_has_network_and_cache(tmp_path: Path, sandbox: Sandbox) -> None:
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
+        for network in (True, False):
+            shop.perform([shell("true")], seconds=7, network=network)
+    connected, alone = (set(settings) for settings in sandbox.settings)
+    assert connected - alone == {
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+        "CacheDirectory=greenlight/shop",
+        "CacheDirectoryMode=0700",
+    }
+    assert alone - connected == {"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes"}
+
+
+def test_a_build_sees_of_the_app_only_what_it_needs(tmp_path: Path, sandbox: Sandbox) -> None:
+    source = tmp_path / "sources/a1"
+    source.mkdir(parents=True)
+    with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
+        shop.perform([shell("true")], seconds=7, reads={source: source})
+    (settings,) = sandbox.settings
+    assert f"TemporaryFileSystem={tmp_path}:ro" in settings
+    assert [line for line in settings if line.startswith("Bind")] == [
+        f"BindPaths={shop.tree}:{tmp_path}/venvs/a",
+        f"BindPaths={shop.place}/scratch:{tmp_path}/scratch",
+        f"BindReadOnlyPaths={source}:{source}",
+    ]
+    assert {"DynamicUser=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "RuntimeMaxSec=7"} <= {*settings}
+
+
+def test_a_build_yields_to_whoever_serves(tmp_path: Path, sandbox: Sandbox) -> None:
+    make(tmp_path)
+    wanted = {"Nice=10", "CPUSchedulingPolicy=batch", "CPUWeight=20", "IOSchedulingClass=idle", "OOMScoreAdjust=1000"}
+    assert wanted <= {*sandbox.settings[0]}
+
+
+def test_a_build_reaches_the_index_as_the_host_does_and_gets_nothing_else_of_ours(
+    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("https_proxy", "NO_PROXY", "PIP_INDEX_URL", "UV_INDEX", "SSL_CERT_FILE", "SUDO_USER", "PYTHONPATH"):
+        monkeypatch.setenv(name, "x")
+    make(tmp_path)
+    given = sandbox.plans[0]["environment"]
+    assert {"https_proxy", "NO_PROXY", "PIP_INDEX_URL", "UV_INDEX", "SSL_CERT_FILE"} <= given.keys()
+    assert not {"SUDO_USER", "PYTHONPATH", "PATH"} & given.keys()
+    assert given["HOME"] == given["TMPDIR"] == f"{tmp_path}/scratch"
+
+
+def test_each_app_has_a_made_up_user_that_no_app_can_be_called() -> None:
+    users = {made_up_user(app) for app in ("shop", "shop-2", "a" * 31)}
+    assert len(users) == 3
+    assert not [user for user in users if APP_NAME.match(user) or len(user) > 31]
+
+
+def test_what_builds_leave_beside_the_app_is_known() -> None:
+    assert traces(Path("/x"), "shop") == [
+        Path("/x/var/cache/greenlight/shop"),
+        Path("/x/var/cache/private/greenlight/shop"),
+    ]
+
+
+# The program inside
+
+
+def test_the_program_is_run_by_the_operators_python_with_its_plan_on_standard_input(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
+        sandbox.ended = Finished(0, f'{BEGUN}\n{{"failed": "", "code": 0, "said": ""}}\n', "")
+        shop.perform(
+            [shell("echo out; echo err >&2; echo $TOKEN; pwd; exit 4", tmp_path)], seconds=7, environment={"TOKEN": "t"}
+        )
+    command = sandbox.words[0][-4:]
+    assert command[:3] == [sys.executable, "-I", "-c"]
+    assert "$" not in command[3]
+    done = subprocess.run(
+        command, input=json.dumps(sandbox.plans[0]), capture_output=True, text=True, check=True, cwd="/"
+    )
+    begun, answer = done.stdout.splitlines()
+    assert begun == BEGUN
+    assert json.loads(answer) == {"failed": "building", "code": 4, "said": f"out\nerr\nt\n{tmp_path}\n"}
+
+
+def test_a_program_that_is_not_there_is_a_step_that_failed(tmp_path: Path) -> None:
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop, pytest.raises(StepFailed) as failed:
+        shop.perform([Step("building", [tmp_path / "nowhere"])], seconds=7)
+    assert "nowhere" in failed.value.said
+
+
+def test_directories_of_the_source_are_told_from_what_has_a_hash(tmp_path: Path) -> None:
+    exported, hashed, local = (tmp_path / name for name in ("exported", "hashed", "local"))
+    exported.write_text(
+        ".\n./packages/core ; sys_platform == 'linux'\n./wheels/w.whl \\\n    --hash=sha256:0\nflask==3 \\\n"
+        "    --hash=sha256:1 \\\n    --hash=sha256:2\nodd @ git+https://example.org/odd\n"
+    )
+    sort_requirements(str(exported), str(hashed), str(local))
+    assert local.read_text().splitlines() == [".", "./packages/core ; sys_platform == 'linux'"]
+    assert [line.split()[0] for line in hashed.read_text().splitlines()] == ["./wheels/w.whl", "flask==3", "odd"]
+    assert hashed.read_text().count("--hash=") == 3
+
+
+def test_sorting_is_a_step(tmp_path: Path) -> None:
+    (tmp_path / "e").write_text(".\n")
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
+        shop.perform([Step("sorting", [SORT, *(tmp_path / name for name in "ehl")])], seconds=7)
+    assert (tmp_path / "l").read_text() == ".\n"
+
+
+def test_a_file_that_was_left_can_be_read_by_the_build(tmp_path: Path) -> None:
+    with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
+        path = shop.leave("pinned.txt", "uv==1\n")
+        assert shop.perform([Step("reading", ["cat", path])], seconds=7) == "uv==1\n"
+        assert (shop.place / "scratch/pinned.txt").stat().st_mode & 0o777 == 0o644
+    assert isinstance(shop, Workshop)
+    assert not os.path.lexists(_build.CACHES / "nowhere")

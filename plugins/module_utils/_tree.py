@@ -186,7 +186,7 @@ def read_text(top: Path, name: str, *, most: int = 2**26, links: bool = True) ->
 
 
 def read_bytes(top: Path, name: str, *, most: int = 2**26, links: bool = True) -> bytes | None:
-    """Return the content of a file below ``top``, or None: there is none, it leads out, or is longer than ``most`` bytes.
+    """Return the content of a file below ``top``, or None: there is none, it leads out, or exceeds ``most`` bytes.
 
     The controller reads a source with this function only, by way of links inside it unless ``links`` says no.
     """

@@ -126,7 +126,9 @@ def resolve(remote: Remote, ref: str) -> str:
         return ref
     wanted = [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"{ref}^{{}}", ref]
     listing = [*GIT, "ls-remote", "--quiet", "--", remote.url, *wanted]
-    done = require(listing, "asking the git repository", seconds=ASK_SECONDS, environment=remote.environment())
+    done = run(listing, seconds=ASK_SECONDS, environment=remote.environment())
+    if done.code != 0:
+        raise GreenlightError(f"the git repository can't be asked (exit code {done.code}):\n{_last_words(done)}")
     found = dict(line.split("\t")[::-1] for line in done.stdout.splitlines() if "\t" in line)
     commits = [found[name] for name in wanted if name in found]
     if not commits:
@@ -164,8 +166,12 @@ def fetch(remote: Remote, commit: str) -> Path:
         said = said if said.stderr else done
         if done.code == 0 and holds(store, commit):
             return store
-    tail = "\n".join(said.output.splitlines()[-20:])
-    raise GreenlightError(f"the git repository gives no commit {commit}:\n{tail}")
+    raise GreenlightError(f"the git repository gives no commit {commit}:\n{_last_words(said)}")
+
+
+def _last_words(done: Finished) -> str:
+    """Return how git ended, without what a server wrote for the terminal."""
+    return "\n".join(named([line]) for line in done.output.splitlines()[-20:])
 
 
 def _make(store: Path) -> None:
@@ -191,20 +197,23 @@ def parts(remote: Remote, store: Path, commit: str, subdirectory: str) -> list[P
         around = [each for each in at.submodules("") if f"{subdirectory}/".startswith(f"{each[0]}/")]
         if not around:
             break
-        [(path, inner)] = around
+        path, inner = around[0]
         at, place = at.submodule(path, inner, f"{place}{path}"), f"{place}{path}/"
         subdirectory = subdirectory[len(path) + 1 :]
-    found = [Part(at.store, f"{at.id}:{subdirectory}" if subdirectory else at.id, "")]
+    found = {"": Part(at.store, f"{at.id}:{subdirectory}" if subdirectory else at.id, "")}
     waiting = [(at, subdirectory, "")]
     while waiting:
         at, inside, prefix = waiting.pop()
         for path, inner in at.submodules(inside):
             if len(found) > _SUBMODULES:
                 raise RefusedError(f"the source has more than {_SUBMODULES} submodules", "Leave some out.")
+            below = f"{prefix}{path}/"
+            if below in found:
+                raise RefusedError(f"{named([prefix + path])}: twice in the source", "Make it one submodule.")
             other = at.submodule(f"{inside}/{path}".strip("/"), inner, f"{prefix}{path}")
-            found.append(Part(other.store, inner, f"{prefix}{path}/"))
-            waiting.append((other, "", f"{prefix}{path}/"))
-    return found
+            found[below] = Part(other.store, inner, below)
+            waiting.append((other, "", below))
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,17 @@ def test_a_key_file_is_one_word_of_ssh(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(os.listdir(tmp_path)) == ["bin", "said"]
 
 
+def test_what_a_server_writes_for_the_terminal_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\nprintf 'go away \\033[2J\\007\\n' >&2; exit 1\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    remote = Remote("git@example.test:shop.git", "", tmp_path / "cache")
+    for ask in (lambda: resolve(remote, "main"), lambda: fetch(remote, "1" * 40)):
+        with pytest.raises(GreenlightError, match="go away") as refused:
+            ask()
+        assert all(line.isprintable() for line in str(refused.value).splitlines())
+
+
 # How it is had
 
 

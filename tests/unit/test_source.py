@@ -637,7 +637,7 @@ def raw_tree(repository: Path, *rows: tuple[str, str, str]) -> str:
     """Commit a tree that git itself would not make: mode, name, and content or a tree's id."""
     out = b""
     for mode, name, content in rows:
-        kind = "tree" if mode == "40000" else "blob"
+        kind = {"40000": "tree", "160000": "commit"}.get(mode, "blob")
         hashing = ["git", "-C", str(repository), "hash-object", "-w", "--stdin", "-t", kind]
         found = content
         if kind == "blob":
@@ -833,6 +833,20 @@ def test_a_submodule_from_where_a_tree_may_not_lead_is_refused_by_name(tmp_path:
         exported(outer, wanted, tmp_path)
     assert not (tmp_path / "run").exists()
     assert os.listdir(tmp_path / "sources") == []
+
+
+def test_a_submodule_that_a_tree_names_twice_is_refused(server: str, tmp_path: Path) -> None:
+    _, inner = library(tmp_path, "inner", "lib.py")
+    outer, _ = library(tmp_path, "outer", "wsgi.py")
+    add_submodule(outer, "vendored", f"{server}/inner", inner)
+    modules = (outer / ".gitmodules").read_text()
+    wanted = raw_tree(
+        outer, ("100644", ".gitmodules", modules), ("160000", "vendored", inner), ("160000", "vendored", inner)
+    )
+    git(outer, "update-ref", "refs/heads/crafted", wanted)
+    for inside in ("", "vendored/x"):
+        with pytest.raises(GreenlightError):
+            exported(outer, wanted, tmp_path, inside)
 
 
 @pytest.mark.parametrize("around", ["", "tracked/"], ids=["at the top", "in a submodule"])

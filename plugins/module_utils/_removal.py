@@ -63,9 +63,11 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
     stamp = read(layout.environment_id)
     if stamp is None:
-        if layout.made.exists():
-            _refuse(layout, names.problems(layout))
         rest = _rest(layout)
+        if layout.made.exists():
+            if len(list(layout.etc.iterdir())) > 1:
+                _refuse(layout, names.problems(layout))
+            rest = layout.etc
         found = [str(rest)] if rest.exists() or rest.is_symlink() else []
         if not dry:
             _take(rest)
@@ -374,5 +376,12 @@ def _give_up_name(layout: Layout) -> None:
             if path not in (layout.environment_id, layout.made):
                 _take(path)
     _take(_rest(layout))
-    layout.etc.rename(_rest(layout))
+    try:
+        layout.etc.rename(_rest(layout))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # overlayfs renames no directory that came with the image.
+        remove(layout.environment_id)
+        _take(layout.etc)
     _take(_rest(layout))

@@ -588,6 +588,25 @@ def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine) -> None:
     assert left(machine) == []
 
 
+def test_a_host_whose_file_system_renames_no_directory_loses_the_app_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As overlayfs does with a directory of the image that a container or a small system was started from."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path == machine.layout.etc:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    for change in itertools.count(1):
+        if not killed(change, lambda: removed(machine)):
+            break
+    assert change > 60
+    assert left(machine) == []
+
+
 # The record
 
 

@@ -484,6 +484,7 @@ def test_what_would_stop_the_removal_is_found_before_anything_goes(
         "    # proxy_pass http://shop_live;",
         "map $x $shop_hostname {{ }} return 200 $shop_hostname;",
         "root /mnt{root}/srv/shop/static;",
+        "ssl_certificate {root}/etc/letsencrypt/live/shop/fullchain.pem;",  # of a lineage that isn't the app's
     ],
 )
 def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine, text: str) -> None:
@@ -493,7 +494,7 @@ def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine
     assert not machine.layout.etc.exists()
 
 
-def test_all_that_is_in_the_way_is_told_at_once(machine: Machine) -> None:
+def test_all_that_is_in_the_way_is_reported_at_once(machine: Machine) -> None:
     for obstacle in (_process, _package, _guest):
         obstacle(machine)
     assert refused(machine).count("Fix: ") == 3
@@ -526,7 +527,7 @@ def test_a_process_that_comes_while_the_units_stop_keeps_the_directories(
     assert left(machine) == [] == [unit for unit in machine.running() if "shop" in unit]
 
 
-def test_what_can_not_be_removed_after_all_is_told_with_its_cure(
+def test_what_can_not_be_removed_after_all_is_reported_with_its_cure(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take(directory: int, entry: os.DirEntry[str]) -> None:

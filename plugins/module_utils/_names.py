@@ -51,15 +51,18 @@ UNIT_DIRECTORIES = (
     "usr/lib/systemd/system",
     "run/systemd/generator.late",
 )
-#: Paths by which somebody else's service of the app's name shows itself, beside those that the app takes.
+#: Paths by which somebody else's service or account of the app's name shows itself, beside those that the app takes.
 _OF_OTHERS = (
     "etc/letsencrypt/archive/{}",
     "etc/letsencrypt/live/{}",
     "etc/letsencrypt/renewal/{}.conf",
     "etc/logrotate.d/{}",
     "var/cache/private/{}",
+    "var/lib/systemd/linger/{}",
     "var/lib/private/{}",
     "var/log/private/{}",
+    "var/mail/{}",
+    "var/spool/cron/crontabs/{}",
 )
 
 
@@ -179,6 +182,6 @@ def _is_there(path: Path) -> bool:
 
 def _is_empty_disk(layout: Layout, path: Path) -> bool:
     """Say whether ``path`` is what somebody has mounted for the app before its first deploy."""
-    if path not in (layout.srv, layout.state) or path not in mount_points(layout.root):
+    if path not in (layout.srv, layout.state) or not path.is_dir() or path not in mount_points(layout.root):
         return False
     return {entry.name for entry in path.iterdir()} <= {"lost+found"}

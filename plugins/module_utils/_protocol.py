@@ -88,9 +88,8 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
 
 def _take_name(layout: Layout, environment: str) -> None:
     """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
-    found = names.problems(layout)
-    if layout.app in names.RESERVED:
-        found.append(names.reserved(layout.app))
+    reserved = layout.app in names.RESERVED
+    found = [names.reserved(layout.app)] if reserved else names.problems(layout)
     if found:
         text = " ".join(f"{problem.what} Fix: {problem.cure}" for problem in found)
         raise GreenlightError(f"{text} Nothing of the app was made.")

@@ -63,9 +63,11 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
     stamp = read(layout.environment_id)
     if stamp is None:
-        if layout.made.exists():
-            _refuse(layout, names.problems(layout))
         rest = _rest(layout)
+        if layout.made.exists():
+            if len(list(layout.etc.iterdir())) > 1:
+                _refuse(layout, names.problems(layout))
+            rest = layout.etc
         found = [str(rest)] if rest.exists() or rest.is_symlink() else []
         if not dry:
             _take(rest)
@@ -149,7 +151,7 @@ def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
 
 
 def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[Problem]:
-    """Find what other sites have of the app's, and ask Nginx for its opinion of this host without its site."""
+    """Find what other sites use of the app's, and test Nginx's configuration without its site."""
     if not tree.installed:
         return []
     used = _used_elsewhere(layout, tree, change)
@@ -171,15 +173,17 @@ def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> li
 def _used_elsewhere(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[str]:
     """Return where other sites name the app's upstreams, variables or paths, each with file and line.
 
-    Nginx's own test doesn't see all of them: a name that is no upstream is asked for in the DNS, and a path that is
-    served may be missing.
+    Nginx's own test doesn't see all of them: it looks up in the DNS a name that isn't an upstream, and a path that it
+    serves may be missing.
     """
     files = nginx.files(tree)
     own = "\n".join(files.pop(tree.etc / name, "") for name in change)
     defined = re.findall(r"^\s*(?:upstream|log_format)\s+(\S+)", own, re.MULTILINE)
     upstreams = {f"{layout.app}_live", f"{layout.app}_candidate", *defined}
     variables = set(re.findall(r"^\s*(?:map|geo)\s[^;{]*\$(\w+)\s*\{", own, re.MULTILINE))
-    places = [layout.etc, layout.srv, layout.state, layout.run, acme.Certbot(layout.root).lineage(layout)]
+    certbot = acme.Certbot(layout.root)
+    places = [layout.etc, layout.srv, layout.state, layout.run]
+    places += [certbot.lineage(layout)] if acme.is_ours(certbot, layout) else []
     patterns = [rf"(?<![\w.-]){re.escape(name)}(?![\w.-])" for name in sorted(upstreams)]
     patterns += [rf"\$\{{?{name}\b" for name in sorted(variables)]
     patterns += [rf"(?<![\w.-]){re.escape(str(place))}(?=[/;\s])" for place in places]
@@ -326,7 +330,7 @@ def _take(path: Path) -> None:
 
 def _cure(number: int | None, place: Path) -> str:
     """Say what helps where something in ``place`` can't be removed; no name that the app has made is in it."""
-    return _CURES.get(number or 0, "look after {}").format(place) + ", and run again."
+    return _CURES.get(number or 0, "check {}").format(place) + ", and run again."
 
 
 def _refuse_processes(layout: Layout) -> None:
@@ -374,5 +378,12 @@ def _give_up_name(layout: Layout) -> None:
             if path not in (layout.environment_id, layout.made):
                 _take(path)
     _take(_rest(layout))
-    layout.etc.rename(_rest(layout))
+    try:
+        layout.etc.rename(_rest(layout))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # overlayfs renames no directory that came with the image.
+        remove(layout.environment_id)
+        _take(layout.etc)
     _take(_rest(layout))

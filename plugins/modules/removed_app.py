@@ -13,6 +13,8 @@ description:
   - The site goes first, then the units after their accepted requests, then releases, data and account, and at last the
     stamp that says whose the name is. A removal that was killed is mended by the next one.
   - Without a stamp it does nothing, because what has this name then is not ours.
+  - Takes only what is recorded as made by the role. Fails with all that would stop the removal, before anything is
+    removed, and in check mode too.
 version_added: "0.1.0"
 author:
   - Greenlight founders

@@ -105,6 +105,12 @@ def test_each_step_that_can_hold_the_lock_holds_it() -> None:
     assert [(name, key) for name, key, arguments in steps if arguments.get("run") != "{{ __flask_app_run }}"] == []
 
 
+def test_an_app_takes_its_name_after_the_packages_that_may_bring_it() -> None:
+    """Whatever a package brings, such as an account, is there before the host is asked whose the name is."""
+    steps = [key for name, task in tasks() if name.endswith("/platform.yml") for key in task if key not in KEYWORDS]
+    assert steps.index("ansible.builtin.apt") < steps.index("greenlight.flask.claim")
+
+
 def test_no_task_ignores_its_errors() -> None:
     assert [
         (name, task["name"]) for name, task in tasks() if task.keys() & {"ignore_errors", "ignore_unreachable"}

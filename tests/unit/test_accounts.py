@@ -81,14 +81,14 @@ def test_an_account_whose_group_is_gone_gets_it_back_with_its_number(host: Host)
     assert host.groups["shop"] == 42
 
 
-def test_a_program_that_refuses_is_told_with_its_reason(host: Host) -> None:
+def test_a_program_that_refuses_is_reported_with_its_reason(host: Host) -> None:
     host.refused = "groupadd: cannot lock /etc/group; try again later."
     with pytest.raises(GreenlightError, match="cannot lock /etc/group"):
         make(LAYOUT)
     assert host.users == {}
 
 
-def test_who_has_the_group_for_his_own_is_found(host: Host) -> None:
+def test_accounts_whose_own_group_it_is_are_found(host: Host) -> None:
     make(LAYOUT)
     assert others_in_group("shop") == []
     host.add("ada", 997, 1000)

@@ -35,6 +35,7 @@ TAKEN = [
     *(f"var/{place}/private/shop" for place in ("lib", "cache", "log")),
     *("etc/logrotate.d/shop", "etc/nginx/sites-enabled/shop.conf"),
     *(f"var/log/nginx/shop.{name}" for name in ("access.log", "error.log", "access.log.1", "error.log-20260101.gz")),
+    *("var/mail/shop", "var/spool/cron/crontabs/shop", "var/lib/systemd/linger/shop"),
     *("etc/letsencrypt/live/shop", "etc/letsencrypt/archive/shop", "etc/letsencrypt/renewal/shop.conf"),
     *(f"{place}/shop.service" for place in UNIT_DIRECTORIES),
     *(
@@ -135,7 +136,7 @@ def test_an_account_or_a_group_of_any_source_is_somebodys(
     assert f"the {word} shop" in refused(layout)
 
 
-def test_all_that_somebody_has_is_told_at_once(layout: Layout) -> None:
+def test_all_that_somebody_has_is_reported_at_once(layout: Layout) -> None:
     places = ["etc/shop/file", "var/log/shop", "usr/lib/systemd/system/shop@.service"]
     for place in places:
         put(layout, place)

@@ -493,6 +493,7 @@ def test_what_would_stop_the_removal_is_found_before_anything_goes(
         "    # proxy_pass http://shop_live;",
         "map $x $shop_hostname {{ }} return 200 $shop_hostname;",
         "root /mnt{root}/srv/shop/static;",
+        "ssl_certificate {root}/etc/letsencrypt/live/shop/fullchain.pem;",  # of a lineage that isn't the app's
     ],
 )
 def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine, text: str) -> None:
@@ -502,7 +503,7 @@ def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine
     assert not machine.layout.etc.exists()
 
 
-def test_all_that_is_in_the_way_is_told_at_once(machine: Machine) -> None:
+def test_all_that_is_in_the_way_is_reported_at_once(machine: Machine) -> None:
     for obstacle in (_process, _package, _guest):
         obstacle(machine)
     assert refused(machine).count("Fix: ") == 3
@@ -535,7 +536,7 @@ def test_a_process_that_comes_while_the_units_stop_keeps_the_directories(
     assert left(machine) == [] == [unit for unit in machine.running() if "shop" in unit]
 
 
-def test_what_can_not_be_removed_after_all_is_told_with_its_cure(
+def test_what_can_not_be_removed_after_all_is_reported_with_its_cure(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take(directory: int, entry: os.DirEntry[str]) -> None:
@@ -594,6 +595,25 @@ def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine) -> None:
     assert str(machine.layout.environment_id) in refused(machine)
     machine.layout.environment_id.write_text("staging\n")
     removed(machine)
+    assert left(machine) == []
+
+
+def test_a_host_whose_file_system_renames_no_directory_loses_the_app_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As overlayfs does with a directory of the image that a container or a small system was started from."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path == machine.layout.etc:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    for change in itertools.count(1):
+        if not killed(change, lambda: removed(machine)):
+            break
+    assert change > 60
     assert left(machine) == []
 
 

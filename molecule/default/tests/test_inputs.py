@@ -106,6 +106,22 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_name": "www-data"},
         ["flask_app_name is www-data", "the account www-data"],
     ),
+    "a name of systemd's own directories": (
+        {"flask_app_name": "private"},
+        ["flask_app_name is 'private'", "Choose another flask_app_name"],
+    ),
+    "a group that the host has in use": (
+        {"flask_app_name": "staff"},
+        ["flask_app_name is staff", "the group staff"],
+    ),
+    "a unit that the host has in use": (
+        {"flask_app_name": "getty"},
+        ["flask_app_name is getty", "/usr/lib/systemd/system/getty@.service"],
+    ),
+    "logs that the host has in use": (
+        {"flask_app_name": "squatter"},
+        ["flask_app_name is squatter", "/var/log/squatter"],
+    ),
     "no such Python": (
         {"flask_app_python": "/usr/bin/python2.7"},
         ["flask_app_python is /usr/bin/python2.7", "Install it, or set flask_app_python"],
@@ -203,6 +219,7 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
         cases[case] = {"flask_app_source_directory": str(made)}
     for case, (more, _) in TREES.items():
         cases[case] = {"flask_app_source_directory": grown(tmp_path_factory.mktemp("app") / "app", more)}
+    logs = "mkdir /var/log/squatter"
     listen = "systemd-run --quiet --unit=squatter python3 -m http.server 8099; sleep 1"
     site = "server { listen 80; server_name taken.test; return 200 mine; }"
     publish = f"echo '{site}' > /etc/nginx/sites-enabled/squatter && systemctl reload nginx"
@@ -213,6 +230,7 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
         on_server(server, listen, "systemctl stop squatter"),
         on_server(server, publish, "rm /etc/nginx/sites-enabled/squatter && systemctl reload nginx"),
         on_server(server, f"chmod 0755 {old}", f"rm {old}"),
+        on_server(server, logs, "rmdir /var/log/squatter"),
     ):
         before = server.state(), server.root("ls /etc")
         done = refusals(server.name, cases)

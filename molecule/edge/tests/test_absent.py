@@ -13,6 +13,23 @@ from tests.support.load.load import Load
 SECOND = "second.test"
 
 
+#: What an app may put into its own directory: names of any bytes, a link out of it, a tree deeper than any recursion.
+ODD_NAMES = """
+import os
+os.chdir("/var/lib/second")
+for name in (b"-rf", b"line\\nfeed", b"\\x1b[2J\\xff"):
+    os.makedirs(os.path.join(name, name))
+os.symlink("/etc", "etc")
+os.mkfifo("pipe")
+here = os.open(".", os.O_RDONLY)
+for _ in range(3000):
+    os.mkdir("d", dir_fd=here)
+    below = os.open("d", os.O_RDONLY, dir_fd=here)
+    os.close(here)
+    here = below
+"""
+
+
 @pytest.fixture
 def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Played]:
     """Run the play for the second app, of another environment than the first."""
@@ -62,6 +79,8 @@ def test_a_removed_app_leaves_nothing_and_the_other_apps_users_notice_nothing(
 ) -> None:
     for part in ("/srv/second", "/var/lib/second", "second:x:", "second@", "sites-enabled/second.conf"):
         assert part in traces(one_server)
+    one_server.write("/run/odd-names.py", ODD_NAMES, umask="022")
+    one_server.root("runuser --user second -- python3 /run/odd-names.py && rm /run/odd-names.py")
     live = one_server.live
     with Load(one_server.url, SITE, 200) as load:
         done = second(flask_app_state="absent")
@@ -77,7 +96,23 @@ def test_a_removed_app_leaves_nothing_and_the_other_apps_users_notice_nothing(
 
 
 @pytest.mark.usefixtures("both")
-def test_a_removal_in_check_mode_says_so_and_touches_nothing(second: Callable[..., Played], one_server: Server) -> None:
+def test_a_removal_in_check_mode_finds_what_would_stop_it_and_touches_nothing(
+    second: Callable[..., Played], one_server: Server
+) -> None:
+    site = "/etc/nginx/sites-enabled/neighbour"
+    one_server.write(site, "server { listen 8098; location / { proxy_pass http://second_live; } }\n", umask="022")
+    one_server.root("useradd --gid second --no-create-home neighbour")
+    try:
+        before = one_server.state(), traces(one_server)
+        for options in (["--check", "--diff"], []):
+            done = second(*options, flask_app_state="absent")
+            assert done.code != 0
+            assert "second_live" in done.prose
+            assert f"{site}:1" in done.prose
+            assert "usermod" in done.prose
+            assert (one_server.state(), traces(one_server)) == before
+    finally:
+        one_server.root(f"userdel neighbour; rm {site}")
     before = one_server.state(), traces(one_server)
     done = second("--check", "--diff", flask_app_state="absent")
     assert done.code == 0, done.output

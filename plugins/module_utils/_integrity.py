@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._instance import is_provided
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import MANIFEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
@@ -73,7 +74,8 @@ def check_source(layout: Layout, name: str) -> Checked:
     source = layout.sources / name
     if not source.is_dir():
         return Checked([f"{source} is missing"])
-    files = sorted(str(path.relative_to(source)) for path in _walk(source) if not path.is_dir() or path.is_symlink())
+    walked = [path for path in _walk(source) if not is_provided(layout, path)]
+    files = sorted(str(path.relative_to(source)) for path in walked if not path.is_dir() or path.is_symlink())
     if sum((source / each).lstat().st_size for each in files) > BYTES:
         return Checked(unchecked=f"{source}, which is larger than {BYTES // 2**20} MiB")
     try:
@@ -82,7 +84,7 @@ def check_source(layout: Layout, name: str) -> Checked:
     except GreenlightError as error:
         return Checked([f"{source}: {error}"])
     made = _first_use(layout, name)
-    newer = sorted(str(path) for path in (source, *_walk(source)) if path.lstat().st_mtime > made)
+    newer = sorted(str(path) for path in (source, *walked) if path.lstat().st_mtime > made)
     # A directory's time changes with its entries; where one of these tells the same, it says it better.
     telling = [path for path in newer if not any(other.startswith(f"{path}/") for other in newer)]
     if telling:

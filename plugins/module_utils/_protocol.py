@@ -30,6 +30,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     rename,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
 from ansible_collections.greenlight.flask.plugins.module_utils._history import (
     attempted,
     irreversible_since,
@@ -303,7 +304,8 @@ def _refused(
     service = layout.service_unit(release)
     report = _evidence(layout, release, proof)
     report["journal"] = journal or report["journal"]
-    headline = f"release {release} was not proved on {where}: {report['failures']}"
+    report["hints"] = hints(journal.splitlines(), layout.app) or report["hints"]
+    headline = _with_hints(f"release {release} was not proved on {where}: {report['failures']}", report)
     live = Releases(layout).live()
     if live == release:
         return GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
@@ -344,6 +346,8 @@ def _masked(layout: Layout, release: str, answer: Answer) -> Answer:
 def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
     """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal ends with."""
     secret_values = Releases(layout).secrets(release)
+    unit = layout.service_unit(release)
+    journal = mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES)), secret_values).splitlines()
     answer = proof.answer
     # Masked before it is cut: half a secret is no longer found, and still tells half of it.
     failures = [replace(failure, got=mask(failure.got, secret_values)) for failure in proof.failures]
@@ -351,8 +355,14 @@ def _evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
     return {
         "failures": "; ".join(map(str, failures)),
         "answer": f"HTTP {answer.status} {body.strip()[:500]}" if answer else "none",
-        "journal": mask("\n".join(systemd.journal(layout.service_unit(release))), secret_values),
+        "journal": "\n".join(journal[-systemd.SHOWN_LINES :]),
+        "hints": hints([*journal, *systemd.memory_events(unit)], layout.app),
     }
+
+
+def _with_hints(headline: str, report: dict[str, object]) -> str:
+    found = report["hints"]
+    return "\n".join([headline, *found]) if isinstance(found, list) else headline
 
 
 def switch(layout: Layout, release: str) -> str:
@@ -426,7 +436,7 @@ def check_front_door(
         answer = _masked(layout, release, proof.answer)
         return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
     report = _evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]))
-    text = f"the front door {target} does not lead to release {release}: {report['failures']}"
+    text = _with_hints(f"the front door {target} does not lead to release {release}: {report['failures']}", report)
     if on_trial:
         text += "\n" + "\n".join(_switch_back(layout, release, report, bounds))
     raise GreenlightError(text, **report)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
 from ansible_collections.greenlight.flask.plugins.module_utils._history import attempted, record
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
@@ -51,7 +52,8 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         said = attempted(layout, lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
-        lines = [f"the release command of {release} failed ({ended.how}):", output, traffic]
+        lines = [f"the release command of {release} failed ({ended.how}):", output]
+        lines += [*hints(output.splitlines(), layout.app), traffic]
         lines.append(f"Mend it and deploy again. All it said: journalctl -u {unit}")
         raise GreenlightError("\n".join([*lines, *said]))
     releases.mark(release, COMMANDED, {"seconds": took})

@@ -14,6 +14,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import RE
 
 #: Seconds that systemctl may take beyond what the units themselves are allowed.
 GRACE_SECONDS = 30
+#: Lines of a journal that are read, and that are shown.
+JOURNAL_LINES, SHOWN_LINES = 400, 40
 _MASTER_TRACEBACK = re.compile(
     r"(During handling of the above exception, another exception occurred:\n\n?)?"
     r"^Traceback \(most recent call last\):\n(?:[ ].*\n|\n)*gunicorn\.errors\.HaltServer.*\n?",
@@ -100,13 +102,26 @@ def slice_of(layout: Layout) -> str:
     return f"system-{escaped}.slice"
 
 
-def journal(unit: str, lines: int = 40) -> list[str]:
+def memory_events(unit: str, root: Path = Path("/")) -> list[str]:
+    """Return how often the unit's processes reached their memory limit, and were killed for it, if the kernel counts.
+
+    Lines as ``memory.events: oom_kill 2`` (cgroup v2); none of what never happened, or after the unit's end.
+    """
+    place = run(["systemctl", "show", unit, "--property=ControlGroup", "--value"]).stdout.strip()
+    try:
+        counted = (root / f"sys/fs/cgroup{place}/memory.events").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [f"memory.events: {line}" for line in counted.splitlines() if place and not line.endswith(" 0")]
+
+
+def journal(unit: str, lines: int = SHOWN_LINES) -> list[str]:
     """Return the newest ``lines`` of the unit's journal that say something, without times and names.
 
     Gunicorn's own traceback, with which its master ends after a worker could not boot, says nothing and buries the
     worker's; it is left out.
     """
-    options = ["--lines=400", "--output=cat", "--no-pager", "--quiet"]
+    options = [f"--lines={JOURNAL_LINES}", "--output=cat", "--no-pager", "--quiet"]
     said = run(["journalctl", f"--unit={unit}", *options]).stdout
     said = _MASTER_TRACEBACK.sub("", said)
     return [line.rstrip() for line in said.splitlines() if line.strip()][-lines:]

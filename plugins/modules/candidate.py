@@ -90,6 +90,11 @@ journal:
   description: What the release's journal ends with, secrets masked.
   returned: failure
   type: str
+hints:
+  description: What typical errors in the journal mean, and which variable changes them.
+  returned: failure
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

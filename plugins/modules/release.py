@@ -65,6 +65,7 @@ import base64
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -89,6 +90,8 @@ def body(module: AnsibleModule) -> dict[str, object]:
     if module.check_mode and not layout.digest_key.exists():
         return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
     host_key = key(layout)
+    if not module.check_mode:
+        provide_instance_folders(layout, specification.source, specification.venv)
     found = releases.find(specification.digest(host_key))
     if found and releases.is_intact(found, specification):
         return {"changed": False, "release": found.id, "live": live, "serves": serves(layout, found.id)}

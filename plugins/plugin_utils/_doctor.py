@@ -325,6 +325,10 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     yield from _gunicorn_file_findings(values, top, names)
     yield from environment_file_findings(values, dotenv.found(top, names))
+    if any(name.startswith("instance/") for name in names):
+        what = "the source brings a folder instance, so Flask's instance folder is read-only."
+        cure = "Let git ignore it (instance/ in .gitignore) if the app writes there: it then leads to /var/lib/<app>."
+        yield Finding("shipped-instance", WARNING, "instance", what, cure)
     seen = source.survey(top, names, signing_names(values))
     yield from _literal_findings(values, seen)
     yield from _startup_findings(
@@ -447,8 +451,11 @@ def _is_given(values: Mapping[str, Any], spot: Spot) -> bool:
 def _is_proved(values: Mapping[str, Any], spot: Spot) -> bool:
     """Say whether the workers compare what they use with what they were given: the key, and the database."""
     given = [str(value) for variables in _app_variables(values).values() for value in variables.values()]
-    proved = spot.setting in ("SECRET_KEY", "secret_key", values["flask_app_secret_key_variable"])
-    return bool(values["flask_app_inspect"] and (proved or (spot.database and any(map(is_database, given)))))
+    accepted = {entry.partition(":")[0] for entry in values["flask_app_accepted_findings"]}
+    is_key = spot.setting in ("SECRET_KEY", "secret_key", values["flask_app_secret_key_variable"])
+    key = is_key and OTHER_KEY not in accepted
+    database = spot.database and OTHER_DATABASE not in accepted and any(map(is_database, given))
+    return bool(values["flask_app_inspect"] and (key or database))
 
 
 def environment_file_findings(

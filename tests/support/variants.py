@@ -127,6 +127,17 @@ TELLS_AND_IS_WELL = f'        told=__import__("os").environ["{TOLD}"],\n'
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
 
+#: Flask's tutorial: a database in the instance folder, which the app makes itself.
+TUTORIAL = """
+import os
+import sqlite3
+
+os.makedirs(app.instance_path, exist_ok=True)
+with sqlite3.connect(os.path.join(app.instance_path, "flaskr.sqlite")) as database:
+    database.execute("CREATE TABLE IF NOT EXISTS post (title TEXT NOT NULL)")
+"""
+
+
 def later(seconds: float) -> str:
     """Lines for the health page that fail when so long has passed since it was asked first."""
     first = 'current_app.extensions.setdefault("asked", time.monotonic())'
@@ -170,6 +181,8 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "tells_at_start": Fault("wsgi.py", swap(CREATE, CREATE + TELLS_AT_START)),
         "tells_when_asked": Fault("guestbook/views.py", swap(ASK_DATABASE, TELLS_WHEN_ASKED + ASK_DATABASE)),
         "tells_and_is_well": Fault("guestbook/views.py", swap(WELL, WELL + TELLS_AND_IS_WELL)),
+        # It is well, and writes to its instance folder.
+        "tutorial": Fault("wsgi.py", swap(CREATE, CREATE + TUTORIAL)),
         # It is well, and differs.
         "good_change": Fault(
             "guestbook/templates/index.html",

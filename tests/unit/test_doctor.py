@@ -510,6 +510,13 @@ def test_a_password_that_another_is_given_for_is_a_warning(tmp_path: Path, line:
         assert one(findings) == ("literal-secret", WARNING, "shop/config.py")
 
 
+def test_what_nobody_compares_proves_nothing(tmp_path: Path) -> None:
+    both = 'SECRET_KEY = "dev"\nSQLALCHEMY_DATABASE_URI = "postgresql://shop:hunter2@db.internal/shop"\n'
+    given = app(tmp_path, {"config.py": both}, flask_app_accepted_findings=["other-key", "other-database:DATABASE_URL"])
+    severities = {finding.id: finding.severity for finding in found(given)}
+    assert severities == {"fallback-key": ERROR, "literal-secret": ERROR}
+
+
 def test_the_address_of_a_database_is_a_warning_where_the_workers_prove_the_given_one(tmp_path: Path) -> None:
     given = app(tmp_path, {"config.py": 'SQLALCHEMY_DATABASE_URI = "postgresql://shop:hunter2@db.internal/shop"\n'})
     assert one(found(given)) == ("literal-secret", WARNING, "config.py")
@@ -924,6 +931,14 @@ def test_a_wsgi_object_that_is_there_or_may_be_is_no_finding(
     tmp_path: Path, wsgi: str, files: dict[str, str], more: dict[str, Any]
 ) -> None:
     assert found(app(tmp_path, files, flask_app_wsgi=wsgi, **more)) == []
+
+
+def test_an_instance_folder_that_the_source_brings_is_a_warning(tmp_path: Path) -> None:
+    given = app(tmp_path, {"instance/.gitkeep": "", "instance/shop.sqlite": "x"})
+    assert one(found(given)) == ("shipped-instance", WARNING, "instance")
+    (tmp_path / ".gitignore").write_text("instance/\n")
+    assert found(given) == []
+    assert found(app(tmp_path, {"shop/instance/x.py": "", "instances/x": ""})) == []
 
 
 # Whose address it is

@@ -657,6 +657,26 @@ def test_an_app_that_can_not_be_imported_is_refused_with_its_last_words_unless_t
     assert prove_by_asking(host, create(layout, OLD), healthy("")).proved_by["environment"] == [PAGE_SAYS]
 
 
+def test_a_refusal_names_the_variable_that_the_journal_leads_to_however_far_up_it_stands(
+    host: Host, layout: Layout
+) -> None:
+    host.journal = "ImportError: libpq.so.5: cannot open shared object file\n" + "and more\n" * 100
+    failed = refusal(host, create(layout, NEW), None)
+    assert "flask_app_packages: [libpq5]" in str(failed)
+    assert "flask_app_packages: [libpq5]" in str(failed.details["hints"])
+    assert len(str(failed.details["journal"]).splitlines()) == 40
+    host.journal = "KeyError: 'MAIL_PASSWORD'"
+    host.ended = Finished(1, "", "ModuleNotFoundError: No module named 'flask_login'\n")
+    assert "flask-login" in str(refusal(host, create(layout, OLD)))
+
+
+def test_a_front_door_that_fails_names_it_too(host: Host, layout: Layout) -> None:
+    release = go_live(host, NEW)
+    host.front_door, host.journal = Answer(500, "broken", 0.01), "OSError: [Errno 24] Too many open files"
+    with pytest.raises(GreenlightError, match="LimitNOFILE"):
+        check_front_door(layout, contract(release), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
+
+
 def test_a_candidate_that_is_ill_is_refused_for_that(host: Host, layout: Layout) -> None:
     host.reports, host.journal = [report(debug=True)], "what Gunicorn said"
     failed = refusal(host, create(layout, NEW), Answer(500, "broken", 0.01))

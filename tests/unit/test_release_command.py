@@ -119,6 +119,12 @@ def test_a_command_that_fails_is_told_with_its_last_words_and_what_to_do(
     assert "hunter2" not in layout.ledger.read_text()
 
 
+def test_a_command_that_fails_names_the_variable_that_its_words_lead_to(host: Host, layout: Layout) -> None:
+    host.journal, host.ended = "ImportError: libpq.so.5: cannot open shared object file\n", FAILED
+    with pytest.raises(GreenlightError, match=r"flask_app_packages: \[libpq5\]"):
+        run_release_command(layout, made(layout), 60)
+
+
 def test_a_command_that_failed_runs_again(host: Host, layout: Layout) -> None:
     release = made(layout)
     host.ended = FAILED

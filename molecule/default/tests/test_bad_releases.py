@@ -16,6 +16,7 @@ def test_a_release_that_fails_on_one_host_goes_live_on_none(play: Callable[..., 
     done = play(flask_app_wsgi=wsgi, flask_app_env={"GREETING": "On both or on none"})
     assert done.code != 0
     assert "ModuleNotFoundError" in done.prose
+    assert "Hint: Python finds no module guestbook.missing" in done.prose
     assert {name: connect(name).live for name in servers()} == before
     assert all("On both or on none" not in connect(name).ask("/").body for name in servers())
     # Also the candidate that was well: it gets no traffic, so it does not go on running.

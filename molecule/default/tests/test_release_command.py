@@ -11,6 +11,7 @@ from tests.support.deployed import APP, ROOT, connect, fresh, run_play, servers
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
 TOLD = f"/var/lib/{APP}/commanded"
+INSTANCE = f"/var/lib/{APP}/flaskr.sqlite"
 #: Tells who ran it, where, and with what; and that the release it is for has no traffic yet.
 TELL = (
     f'echo "$(id -un) $FLASK_CONFIG $APP_RELEASE $(basename $(readlink /srv/{APP}/live)) $(command -v flask)" >> {TOLD}'
@@ -85,13 +86,17 @@ def test_no_secret_that_it_prints_is_shown() -> None:
 def test_a_rollback_across_one_that_cannot_be_undone_is_refused_unless_forced(tmp_path: Path) -> None:
     assert run_play().code == 0
     before = {name: connect(name).live for name in servers()}
-    source = variants.make("good_change", tmp_path / "one", label="irreversible")
+    source = variants.make("tutorial", tmp_path / "one")
+    for name in servers():
+        connect(name).root(f"rm -f {INSTANCE}")
     done = run_play(
         flask_app_source_directory=str(source),
         flask_app_release_command="flask --app wsgi migrate",
         flask_app_release_command_reversible=False,
     )
     assert done.code == 0, done.output
+    # Command and workers find Flask's instance folder, which is the same for all releases.
+    assert {name: connect(name).root(f"stat -c %U {INSTANCE}") for name in servers()} == dict.fromkeys(servers(), APP)
     after = {name: connect(name).live for name in servers()}
     done = run_play(playbook=ROLLBACK)
     assert done.code != 0

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Flask's instance folder leads to the app's own directory, and stays out of the way of what a source brings."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _integrity
+from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim, prune
+from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
+from ansible_collections.greenlight.flask.plugins.modules import release as module
+
+from tests.unit.fakes import Host, create, installed, specification
+
+SOURCE, VENV = "a1" * 32, "b2" * 32
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = installed(tmp_path, monkeypatch.setattr)
+    claim(host.layout, "staging")
+    for directory in (host.layout.sources / SOURCE, host.layout.venvs / VENV, host.layout.state):
+        directory.mkdir(parents=True)
+    return host
+
+
+@pytest.fixture
+def layout(host: Host) -> Layout:
+    return host.layout
+
+
+def folders(layout: Layout) -> tuple[Path, Path]:
+    """Where Flask looks: beside the app's package, and in the venv that the app is installed in."""
+    return layout.sources / SOURCE / "instance", layout.venvs / VENV / "var"
+
+
+def test_what_the_app_writes_to_its_instance_folder_is_in_its_own_directory(layout: Layout) -> None:
+    provide_instance_folders(layout, SOURCE, VENV)
+    beside, installed_as = folders(layout)
+    (beside / "shop.sqlite").write_text("entries")
+    (installed_as / "shop-instance").mkdir()
+    assert sorted(path.name for path in layout.state.iterdir()) == ["shop-instance", "shop.sqlite"]
+    provide_instance_folders(layout, SOURCE, VENV)
+    assert (beside / "shop.sqlite").read_text() == "entries"
+
+
+def test_what_a_source_or_a_package_brings_stays_as_it_is(layout: Layout) -> None:
+    beside, installed_as = folders(layout)
+    beside.mkdir()
+    (beside / "config.py").write_text("X = 1\n")
+    installed_as.symlink_to("nowhere")
+    provide_instance_folders(layout, SOURCE, VENV)
+    assert (beside.is_symlink(), (beside / "config.py").read_text()) == (False, "X = 1\n")
+    assert str(installed_as.readlink()) == "nowhere"
+
+
+def test_the_link_leaves_no_trace_in_the_times_of_a_source(layout: Layout) -> None:
+    source = layout.sources / SOURCE
+    before = source.stat().st_mtime_ns
+    provide_instance_folders(layout, SOURCE, VENV)
+    assert source.stat().st_mtime_ns == before
+
+
+def test_a_source_with_the_link_is_what_its_digest_names(layout: Layout) -> None:
+    draft = layout.sources / SOURCE
+    (draft / "wsgi.py").write_text("app = None\n")
+    name = digest(draft, entries(draft, ["wsgi.py"]))
+    source = draft.rename(layout.sources / name)
+    provide_instance_folders(layout, name, VENV)
+    assert _integrity.check_source(layout, name) == _integrity.Checked()
+    link = source / "instance"
+    link.unlink()
+    link.symlink_to("/etc")
+    assert _integrity.check_source(layout, name).faults
+
+
+def test_a_source_from_git_with_the_link_was_not_changed(layout: Layout) -> None:
+    release = create(layout, "20261121T094420Z")
+    provide_instance_folders(layout, SOURCE, VENV)
+    checked = _integrity.check_source(layout, SOURCE)
+    assert (checked.faults, bool(checked.unchecked), release) == ([], True, f"20261121T094420Z-{SOURCE[:8]}")
+
+
+def test_what_is_pruned_takes_nothing_of_the_apps_own_directory(layout: Layout) -> None:
+    provide_instance_folders(layout, SOURCE, VENV)
+    (layout.state / "shop.sqlite").write_text("entries")
+    prune(layout, 1)
+    assert not any(layout.sources.iterdir())
+    assert (layout.state / "shop.sqlite").read_text() == "entries"
+
+
+def body(layout: Layout, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
+    monkeypatch.setattr(module, "Layout", lambda app: layout)
+    wanted = specification()
+    given = {name: value for name, value in vars(wanted).items() if name != "variables"}
+    encoded = base64.b64encode(json.dumps(dict(wanted.variables)).encode()).decode()
+    params = {"app": "shop", "specification": given, "variables": encoded, "by": "tester"}
+    module.body(SimpleNamespace(**{"params": params, "check_mode": False, **more}))
+
+
+def test_each_deploy_sees_to_it_also_where_the_release_is_there_already(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body(layout, monkeypatch, check_mode=True)
+    assert not any(path.is_symlink() for path in folders(layout))
+    for _ in range(2):
+        body(layout, monkeypatch)
+        for path in folders(layout):
+            assert path.readlink() == layout.state
+            path.unlink()

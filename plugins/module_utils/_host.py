@@ -191,7 +191,7 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
 
 
 #: Where a unit with ProtectHome= and PrivateTmp= sees nothing: releases, release commands and builds.
-_UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")
+_UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # no file is made there
 
 
 def unreachable(python: str, identity: str) -> str:

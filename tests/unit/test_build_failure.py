@@ -18,7 +18,7 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     ("said", "package", "missing", "debian"),
     [
         (
-            "  × Failed to build `psycopg2==2.9.10`\n  Error: pg_config executable not found.\n",
+            "  x Failed to build `psycopg2==2.9.10`\n  Error: pg_config executable not found.\n",
             "psycopg2==2.9.10", "pg_config", "libpq-dev",
         ),
         (
@@ -26,8 +26,8 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
             "markupsafe", "gcc", "build-essential",
         ),
         (
-            "Collecting flask==3.1.3\n  Downloading x\nCollecting psycopg2==2.9.13 (from -r lock.txt (line 3))\n  Error:"
-            " pg_config executable not found.\nerror: subprocess-exited-with-error\n",
+            "Collecting flask==3.1.3\n  Downloading x\nCollecting psycopg2==2.9.13 (from -r lock.txt (line 3))\n"
+            "  Error: pg_config executable not found.\nerror: subprocess-exited-with-error\n",
             "psycopg2==2.9.13", "pg_config", "libpq-dev",
         ),
         (

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._build import Workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
@@ -21,6 +22,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
 )
 
 from tests.unit.fakes import Sandbox
+from tests.unit.killing import killed
 
 HASH = "--hash=sha256:" + "0" * 64
 GUNICORN = f"gunicorn==27.0.1 {HASH}\n"
@@ -378,3 +380,32 @@ def test_a_venv_can_be_read_by_all_and_written_by_root_alone(recipe: Recipe, tmp
         os.umask(before)
     modes = {path.stat().st_mode & 0o777 for path in [tmp_path / "venvs/a", *(tmp_path / "venvs/a").rglob("*")]}
     assert modes == {0o755, 0o644}
+
+
+def test_a_venv_is_whole_or_not_there_however_its_build_is_killed(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perform(shop: Workshop, _steps: object, **_options: object) -> str:
+        (shop.tree / "bin").mkdir(exist_ok=True)
+        for name in ("bin/python", "bin/gunicorn", MARKER):  # a package may have a file of this name
+            (shop.tree / name).write_text(name)
+        return "27.0.1"
+
+    monkeypatch.setattr(Workshop, "perform", perform)
+    seen = set()
+    change, ended = 0, False
+    while not ended:
+        change += 1
+        venv = tmp_path / f"{change}/venvs/a"
+        venv.mkdir(parents=True)
+        (venv / "half").touch()
+        ended = not killed(change, lambda venv=venv: build(recipe, venv))  # type: ignore[misc]
+        whole = is_complete(venv)
+        seen.add(whole)
+        assert not whole or "27.0.1" in (venv / MARKER).read_text()
+        build(recipe, venv)
+        assert is_complete(venv)
+        assert sorted(path.name for path in venv.parent.iterdir()) == ["a"]
+        assert sorted(path.name for path in venv.iterdir()) == ["bin", MARKER]
+    assert seen == {True, False}
+    assert change > 10

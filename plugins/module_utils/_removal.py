@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
+from ansible_collections.greenlight.flask.plugins.module_utils import _build as builds
 from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
@@ -40,7 +41,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 
 #: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
 #: with them, once they are empty.
-SHARED = ("opt/greenlight/uv-*", "var/cache/greenlight/uv")
+SHARED = ("opt/greenlight/uv-*", "var/cache/greenlight/uv", "var/cache/private/greenlight/uv")
 #: Accounts that the apps of a host share, with their groups.
 SHARED_ACCOUNTS: tuple[str, ...] = ()
 #: Why a file can't be removed -> what helps. ``{}`` is the directory that goes.
@@ -279,6 +280,9 @@ def _unit_paths(layout: Layout) -> list[Path]:
 
 
 def _remove_units(layout: Layout, bounds: Bounds) -> None:
+    build = builds.build_unit(layout.app)
+    if systemd.state(build).is_running:  # of a run that was killed
+        systemd.stop([build], bounds.stop_seconds)
     paths = _unit_paths(layout)
     for path in paths:
         if path.parent != layout.units:
@@ -316,7 +320,7 @@ def _places(layout: Layout, made: frozenset[str]) -> list[Path]:
     uid = accounts.number("passwd", layout.app)
     own = [path for path in (layout.cache, layout.logs) if path.is_dir() and path.lstat().st_uid == uid]
     places = [path for path in (layout.srv, layout.state, *own) if names.made(layout, path, made)]
-    places += [*of_releases, *directory, *names.nginx_logs(layout)]
+    places += [*of_releases, *directory, *names.nginx_logs(layout), *builds.traces(layout.root, layout.app)]
     return [path for path in places if path.exists() or path.is_symlink()]
 
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import (
     _accounts,
+    _build,
     _command,
     _files,
     _names,
@@ -218,6 +219,19 @@ def test_nothing_with_the_apps_name_is_left(machine: Machine) -> None:
     removed(machine)
     assert left(machine) == []
     assert machine.enabled() == set()
+
+
+def test_what_builds_have_left_goes_and_the_cache_of_another_app_stays(machine: Machine) -> None:
+    for app in (machine.layout.app, "other"):
+        link, cache = _build.traces(machine.layout.root, app)
+        (cache / "wheels").mkdir(parents=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(cache)
+    (machine.active / _build.build_unit(machine.layout.app)).touch()
+    removed(machine)
+    assert [path.exists() for path in _build.traces(machine.layout.root, machine.layout.app)] == [False, False]
+    assert [path.exists() for path in _build.traces(machine.layout.root, "other")] == [True, True]
+    assert _build.build_unit(machine.layout.app) not in machine.running()
 
 
 def test_what_was_removed_is_told_and_a_second_time_there_is_nothing(machine: Machine) -> None:

@@ -28,6 +28,8 @@ PLACES = [
     f"/run/{APP}",
     "/run/greenlight",
 ]
+#: What the processes of a release report: it has their ids and a salt of their start.
+OF_PROCESSES = re.compile(rf"^/run/{APP}/[^/]+/workers/")
 #: Their contents are times, or differ with the time at which Python compiled them.
 ONLY_THERE = re.compile(r"\.pyc$|/(proved|commanded)\.json$|/ledger\.jsonl$|/venvs/[^/]+/.|/var/lib/greenlight/")
 #: What the tests themselves change in each deploy.
@@ -80,7 +82,8 @@ def described(path: str) -> str:
 
 for place in PLACES:
     for directory, folders, files in os.walk(place):
-        print("\n".join(described(os.path.join(directory, name)) for name in sorted([*folders, *files])))
+        paths = (os.path.join(directory, name) for name in sorted([*folders, *files]))
+        print("\n".join(described(path) for path in paths if not OF_PROCESSES.match(path)))
 
 with open(f"{SRV}/ledger.jsonl", encoding="utf-8") as stream:
     events = [json.loads(line) for line in stream.read().replace("\0", "").splitlines() if line]

@@ -72,7 +72,9 @@ def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     for name in kinds:
         raw = task_vars[name]
         try:
-            values[name] = templated(templar, task_vars, name) if templar.is_template(raw) else plain(raw)
+            # Ansible calls a list or a mapping no template, whatever it holds.
+            holds = isinstance(raw, (list, tuple, Mapping)) or templar.is_template(raw)
+            values[name] = templated(templar, task_vars, name) if holds else plain(raw)
         except AnsibleError:
             continue
     spec = {name: kinds[name] for name in values}

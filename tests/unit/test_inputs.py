@@ -857,6 +857,17 @@ def typed(**known: Any) -> Any:
     return with_types(templar, known)
 
 
+def test_a_template_inside_a_list_or_a_mapping_is_resolved() -> None:
+    resolve = typed(
+        flask_app_server_names=[trust_as_template("{{ name }}.example")],
+        flask_app_nginx_headers={"X-Name": trust_as_template("{{ name }}")},
+        name="a",
+        names=trust_as_template("{{ flask_app_server_names | join(' ') }}"),
+    )
+    assert resolve("names") == "a.example"
+    assert resolve("flask_app_nginx_headers") == {"X-Name": "a"}
+
+
 def test_each_variable_has_its_type_for_what_depends_on_it() -> None:
     resolve = typed(
         flask_app_http_port="8080",

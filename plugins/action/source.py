@@ -13,6 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries, list_files, pack
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
 INLINE_BYTES = 2**20
@@ -59,8 +60,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        outcome: dict[str, Any] = self._execute_module(
-            module_name="greenlight.flask.source", module_args=arguments, task_vars=dict(task_vars or {})
-        )
-        outcome.pop("invocation", None)
-        return outcome
+        return execute(self, "source", arguments, task_vars or {})

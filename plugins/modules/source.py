@@ -80,6 +80,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._files import blaming
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -107,15 +108,17 @@ def body(module: AnsibleModule) -> dict[str, object]:
     digest = git_digest(commit, params["subdirectory"]) if commit else params["digest"]
     result = {"digest": digest, "revision": commit or digest[:12], "changed": not (sources / digest).is_dir()}
     if result["changed"] and not module.check_mode:
-        if commit:
-            export(Path(params["git_directory"]), commit, params["subdirectory"], sources, params["python"])
-        elif params["content"]:
-            with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
-                archive.write(base64.b64decode(params["content"]))
-                archive.flush()
-                unpack(Path(archive.name), digest, sources, params["python"])
-        else:
-            unpack(Path(params["archive"]), digest, sources, params["python"])
+        with blaming(sources):
+            if commit:
+                export(Path(params["git_directory"]), commit, params["subdirectory"], sources, params["python"])
+            elif params["content"]:
+                with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+                    with blaming(Path(archive.name)):
+                        archive.write(base64.b64decode(params["content"]))
+                        archive.flush()
+                    unpack(Path(archive.name), digest, sources, params["python"])
+            else:
+                unpack(Path(params["archive"]), digest, sources, params["python"])
     return result
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, read
+from ansible_collections.greenlight.flask.plugins.module_utils._file_system import file_system
+from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, Damaged, read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     claim,
@@ -21,6 +22,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     prunable,
     superfluous,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._state import faults, has_lost_its_stamp, stamped
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter, is_complete
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
@@ -46,7 +48,7 @@ class Host:
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
         venvs: digests of the venvs that are there and whole.
-        claimed: whether stamp, key and directories of the app are all there.
+        claimed: whether stamp, key, directories and owners are all as they must be.
         account: whether the app's account is there.
         leftovers: releases that run and should not, and paths that nobody needs.
     """
@@ -107,8 +109,8 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         interpreter=identity,
         packages_missing=[name for name in wanted.packages if name not in installed],
         package_module_ready="python3-apt" in installed,
-        environment=(read(layout.environment_id) or "").strip(),
-        sources=_names(layout.sources),
+        environment=_stamp(layout),
+        sources=[name for name in _names(layout.sources) if (layout.sources / name).is_dir()],
         venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
         claimed=not claim(layout, wanted.environment, dry=True),
         account=_has_account(layout.app),
@@ -132,6 +134,7 @@ def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
         *_platform_problems(layout.root, host),
         *_python_problems(wanted, host),
         *_room_problems(layout.root, wanted),
+        *_state_problems(layout, wanted),
         *_stamp_problems(layout, wanted, host),
         *_name_problems(layout, host),
         *_port_problems(wanted),
@@ -185,18 +188,42 @@ def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:
     if free_mb < wanted.free_mb:
         found.append(
             Problem(
-                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}.",
+                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}."
+                f" Its file system: {file_system(place)}.",
                 "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb.",
             )
         )
     if space.f_files and space.f_favail < wanted.free_inodes:
         found.append(
             Problem(
-                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed.",
+                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed."
+                f" Its file system: {file_system(place)}.",
                 "Remove files that nobody needs.",
             )
         )
     return found
+
+
+def _state_problems(layout: Layout, wanted: Wanted) -> list[Problem]:
+    """Return what somebody damaged of the app's own state, and a deploy can't repair."""
+    if not _is_claimed(layout):
+        return []
+    return [Problem(str(fault), fault.cure) for fault in faults(layout, wanted.environment) if not fault.repair]
+
+
+def _is_claimed(layout: Layout) -> bool:
+    """Say whether this app was deployed here, also where its stamp is damaged."""
+    try:
+        return stamped(layout) is not None or has_lost_its_stamp(layout)
+    except Damaged:
+        return True
+
+
+def _stamp(layout: Layout) -> str:
+    try:
+        return stamped(layout) or ""
+    except Damaged:
+        return ""
 
 
 def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
@@ -212,7 +239,7 @@ def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]
 
 
 def _name_problems(layout: Layout, host: Host) -> list[Problem]:
-    if host.environment:
+    if _is_claimed(layout):
         return []
     taken = [str(path) for path in (layout.etc, layout.srv, layout.state) if _holds_something(path)]
     if host.account:

@@ -21,12 +21,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
     HeldElsewhere,
     exclusively,
-    read,
+    readable,
     remove,
     remove_unfinished,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
+from ansible_collections.greenlight.flask.plugins.module_utils._state import stamped
 
 #: What getent(1) calls the parts of an account -> what removes one; with the user, the group mostly goes too.
 _ACCOUNTS = {"passwd": "/usr/sbin/userdel", "group": "/usr/sbin/groupdel"}
@@ -41,7 +42,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     """
     if not APP_NAME.match(layout.app):
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
-    stamp = read(layout.environment_id)
+    stamp = stamped(layout)
     if stamp is None:
         rest = _rest(layout)
         found = [str(rest)] if rest.exists() or rest.is_symlink() else []
@@ -52,7 +53,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     if other:
         raise GreenlightError(
             f"{other} Nothing was removed. If this app is the one that shall go, say so with: -e"
-            f" flask_app_environment={stamp.strip()}"
+            f" flask_app_environment={stamp}"
         )
     _refuse_mounts(layout)
     change = _without_site(layout, tree)
@@ -86,7 +87,7 @@ def _without_site(layout: Layout, tree: nginx.Tree) -> nginx.Change:
     names = [f"sites-enabled/{layout.app}.conf", *unused_defaults(tree, layout.app, {})]
     if _is_last(layout):
         shared = sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))
-        names += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (read(path) or "")]
+        names += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (readable(path) or "")]
     return dict.fromkeys(names)
 
 

@@ -10,6 +10,7 @@ module: claim
 short_description: Stamp a host for an app and its environment, and make the app's directories
 description:
   - Writes which environment the host is, the key for keyed digests, and the directories of the release protocol.
+  - Repairs these, and owners and modes, where somebody damaged them. It never writes a stamp anew.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -37,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: Paths that were missing or had another mode.
+  description: Paths that were missing or damaged, and are as they must be now.
   returned: always
   type: list
   elements: str

@@ -65,6 +65,7 @@ import base64
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -86,9 +87,12 @@ def body(module: AnsibleModule) -> dict[str, object]:
     specification = Specification(**module.params["specification"], variables=variables)
     releases = Releases(layout)
     live = releases.live()
-    if module.check_mode and not layout.digest_key.exists():
+    try:
+        host_key = key(layout)
+    except Damaged:
+        if not module.check_mode:  # which has made none
+            raise
         return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
-    host_key = key(layout)
     found = releases.find(specification.digest(host_key))
     if found and releases.is_intact(found, specification):
         return {"changed": False, "release": found.id, "live": live, "serves": serves(layout, found.id)}

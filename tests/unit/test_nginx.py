@@ -401,7 +401,7 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkey
             return Finished(0, "", "")
 
         def workers(_main: str, loaded: Path = loaded) -> set[int]:
-            return {loaded.stat().st_ino} if loaded.exists() else set()
+            return {loaded.stat().st_ctime_ns} if loaded.exists() else set()
 
         monkeypatch.setattr(_nginx, "run", run)
         monkeypatch.setattr(_nginx, "require", lambda argv, what, run=run: run(argv))
@@ -425,7 +425,7 @@ def test_only_the_workers_that_accept_connections_are_counted(monkeypatch: pytes
         "/proc/12/cmdline": "nginx: worker process is shutting down\0",
         "/proc/13/cmdline": "nginx: cache manager process\0",
     }
-    monkeypatch.setattr(_nginx, "read", lambda path: titles.get(str(path)))
+    monkeypatch.setattr(_nginx, "readable", lambda path: titles.get(str(path)))
     assert _nginx._workers("7") == {11}
     titles.clear()
     assert _nginx._workers("7") == set()

@@ -708,6 +708,27 @@ def test_a_way_back_killed_at_any_instant_leaves_a_running_release_and_is_ended_
     assert change > 8
 
 
+def test_a_switch_killed_at_any_instant_leaves_no_release_with_the_traffic_that_nobody_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = installed(tmp_path / "0", monkeypatch.setattr)
+    old = deployed(before, OLD)
+    new = prove(before, create(before.layout, NEW, source="e5" * 32))
+    for change in itertools.count(1):
+        copied(before.layout.root, tmp_path / f"{change}")
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
+        layout = host.layout
+        ended = not killed(change, lambda layout=layout: switch(layout, new))  # type: ignore[misc]
+        if Releases(layout).live() == new:
+            host.front_door = Answer(500, "broken", 0.01)
+            with pytest.raises(GreenlightError):
+                check_front_door(layout, contract(new), PATIENCE, PUBLIC, BOUNDS)
+        assert Releases(layout).live() == old, f"change {change}: the traffic stays at a release that nobody judged"
+        if ended:
+            break
+    assert change > 8
+
+
 # The front door
 
 

@@ -509,10 +509,13 @@ class Look:
             add("nginx", edge.tree.nginx, "Nginx is not installed.", self._deploy)
             return
         try:
+            fault = edge.fault_of_owner(site)
             files, more = edge.pending(site)
         except UnicodeDecodeError:
             add("nginx", edge.tree.etc, "A file of the site is no UTF-8: it was edited.", self._deploy)
             return
+        if fault:
+            add("nginx", edge.tree.etc, fault, self._deploy)
         for name, (before, after) in files.items():
             if _settings(before) != _settings(after) or bool(before) != bool(after):
                 path = edge.tree.etc / name

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _builder as builder
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory
+from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
 from ansible_collections.greenlight.flask.plugins.module_utils._hand_over import hand_over
 
 #: Parent of each app's cache. systemd keeps the caches of made-up users in private/, where only root can go.
@@ -255,18 +255,17 @@ def workshop(app: str, target: Path, hidden: Path, python: str) -> Iterator[Work
         hidden: a parent of it, of which the build is to see nothing else.
         python: the operator's interpreter.
     """
-    if systemd.state(build_unit(app)).is_running:
-        systemd.stop([build_unit(app)], systemd.GRACE_SECONDS)
+    end(app, systemd.GRACE_SECONDS)
     place = target.with_name(f"{UNFINISHED}{app}-{target.name}")
     make_directory(target.parent)
-    _clear(place)
+    remove(place)
     make_directory(place, 0o700)
     try:
         for name in ("tree", "scratch"):
             make_directory(place / name, 0o777)
         yield Workshop(app, target, place, hidden, python)
     finally:
-        _clear(place)
+        remove(place)
 
 
 def _resolver() -> list[str]:
@@ -275,9 +274,10 @@ def _resolver() -> list[str]:
     return [f"BindReadOnlyPaths=-{path}"] if path.startswith("/run/") else []
 
 
-def _clear(place: Path) -> None:
-    # By rm(1), which no depth of directories exhausts.
-    require(["rm", "--recursive", "--force", "--one-file-system", "--", place], f"removing {place}", seconds=300)
+def end(app: str, seconds: float) -> None:
+    """End an app's build that a killed run left at work, in at most ``seconds``."""
+    if systemd.state(build_unit(app)).is_running:
+        systemd.stop([build_unit(app)], seconds)
 
 
 def build_unit(app: str) -> str:

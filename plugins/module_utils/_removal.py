@@ -280,9 +280,7 @@ def _unit_paths(layout: Layout) -> list[Path]:
 
 
 def _remove_units(layout: Layout, bounds: Bounds) -> None:
-    build = builds.build_unit(layout.app)
-    if systemd.state(build).is_running:  # of a run that was killed
-        systemd.stop([build], bounds.stop_seconds)
+    builds.end(layout.app, bounds.stop_seconds)
     paths = _unit_paths(layout)
     for path in paths:
         if path.parent != layout.units:

@@ -128,6 +128,7 @@ def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
     machine = Machine(Layout(app, root))
     for module in (_command, _systemd, _sandbox, _nginx, _removal):
         patch(module, "run", machine.run)
+    patch(_build, "systemd", _systemd)  # in place of the sandbox that other tests have
     patch(_accounts, "number", machine.number)
     patch(pwd, "getpwall", lambda: machine.users)
     patch(_files, "_flags", lambda name, directory: int(name == machine.protected))

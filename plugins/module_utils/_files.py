@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import on_one_line
+
 #: Start of the names of unfinished files and directories; anything called so is safe to remove.
 UNFINISHED = ".unfinished-"
 #: How a directory is opened that somebody else may replace at any moment.
@@ -129,8 +131,7 @@ def locked_down(path: Path) -> str:
 
 def shown(path: Path | str) -> str:
     """Return a path as a message may show it: no byte of it acts on a terminal, and it isn't too long to be read."""
-    text = os.fsencode(path).decode(errors="backslashreplace")
-    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    text = on_one_line(os.fsencode(path).decode(errors="backslashreplace"))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
 
 

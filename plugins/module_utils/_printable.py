@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(map(_shown, lines))
 
 
+def on_one_line(text: str) -> str:
+    """Return a name, such as a path, with its line breaks and whatever else a terminal would obey escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def all_printable(value: Any) -> Any:
     """Return a result, a value of JSON, with each text in it printable."""
     if isinstance(value, str):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import on_one_line
 
 #: As many as the kernel follows for one path (path_resolution(7)).
 MAX_LINKS = 40
@@ -52,7 +53,7 @@ class Entry:
 
 def named(names: Collection[str]) -> str:
     """List a few names for a message, without what a terminal would obey, and count the others."""
-    first = ["".join(each if each.isprintable() else ascii(each)[1:-1] for each in name) for name in names][:_NAMES]
+    first = map(on_one_line, list(names)[:_NAMES])
     return ", ".join(first) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
 
 

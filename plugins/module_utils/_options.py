@@ -82,3 +82,13 @@ BOUNDS = {
 def options(spec: Mapping[str, Any]) -> dict[str, Any]:
     """An option that takes a group of values, each with its own type and default."""
     return {"type": "dict", "options": dict(spec), "apply_defaults": True}
+
+
+#: What a release is proved by, on its own socket and at the front door.
+PROOF = {
+    "page": {**options(PAGE), "required": True},
+    "contract": {**options(CONTRACT), "required": True},
+    "patience": options(PATIENCE),
+    "bounds": options(BOUNDS),
+    "question": options(QUESTION),
+}

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, TypedDict
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
@@ -189,6 +190,27 @@ class Page:
     def through_nginx(self, url: str, header: str, word: str) -> Target:
         """Ask Nginx on this host; the word in this header says that it is us, who may name the visitors' scheme."""
         return Target(url, self.host, self.path, {header: word, "X-Forwarded-Proto": self.scheme})
+
+
+class Terms(TypedDict):
+    """What a release is proved by: the arguments that both proofs take."""
+
+    contract: Contract
+    patience: Patience
+    page: Page
+    bounds: Bounds
+    question: Question
+
+
+def terms(params: Mapping[str, Any]) -> Terms:
+    """Make them of a module's parameters, see :data:`._options.PROOF`."""
+    return Terms(
+        contract=Contract(**params["contract"]),
+        patience=Patience(**params["patience"]),
+        page=Page(**params["page"]),
+        bounds=Bounds(**params["bounds"]),
+        question=Question(**params["question"]),
+    )
 
 
 @dataclass(frozen=True)

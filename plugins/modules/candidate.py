@@ -98,31 +98,17 @@ hints:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import (
-    BOUNDS,
-    CONTRACT,
-    PAGE,
-    PATIENCE,
-    QUESTION,
-    RUN,
-    options,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, Page, prove_candidate
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prove_candidate, terms
 
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
     "release": {"type": "str", "required": True},
-    "page": {**options(PAGE), "required": True},
     "url": {"type": "str", "default": ""},
-    "contract": {**options(CONTRACT), "required": True},
-    "patience": options(PATIENCE),
-    "bounds": options(BOUNDS),
-    "question": options(QUESTION),
+    **PROOF,
 }
 
 
@@ -131,16 +117,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
     if module.check_mode:
         nothing = {"path": "", "proved_by": {}, "health": "", "app_says": {}}
         return {"changed": True, "seconds": 0.0, "first_answer_seconds": 0.0, **nothing}
-    proved = prove_candidate(
-        Layout(params["app"]),
-        params["release"],
-        Contract(**params["contract"]),
-        Patience(**params["patience"]),
-        Page(**params["page"]),
-        bounds=Bounds(**params["bounds"]),
-        url=params["url"],
-        question=Question(**params["question"]),
-    )
+    proved = prove_candidate(Layout(params["app"]), params["release"], **terms(params), url=params["url"])
     return {
         "changed": True,
         "seconds": round(proved.proof.seconds, 2),

@@ -83,45 +83,22 @@ hints:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import (
-    BOUNDS,
-    CONTRACT,
-    PAGE,
-    PATIENCE,
-    QUESTION,
-    RUN,
-    options,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, Page, check_front_door
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import check_front_door, terms
 
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
     "url": {"type": "str", "required": True},
-    "page": {**options(PAGE), "required": True},
-    "contract": {**options(CONTRACT), "required": True},
-    "patience": options(PATIENCE),
-    "bounds": options(BOUNDS),
-    "question": options(QUESTION),
+    **PROOF,
 }
 
 
 def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
-    proved = check_front_door(
-        Layout(params["app"]),
-        Contract(**params["contract"]),
-        Patience(**params["patience"]),
-        Page(**params["page"]),
-        Bounds(**params["bounds"]),
-        url=params["url"],
-        question=Question(**params["question"]),
-        dry=module.check_mode,
-    )
+    proved = check_front_door(Layout(params["app"]), **terms(params), url=params["url"], dry=module.check_mode)
     body = proved.proof.answer.body if proved.proof.answer else ""
     try:
         health = json.loads(body)

@@ -72,7 +72,7 @@ options:
     CONTRACT = r"""
 options:
   page:
-    description: The page that is asked for, and as whom.
+    description: The page to request, and the site that it belongs to.
     type: dict
     required: true
     suboptions:

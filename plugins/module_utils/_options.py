@@ -42,7 +42,7 @@ SITE = {
     "replace_stock_default_site": {"type": "bool", "default": False},
     "tls": {"type": "dict", "options": TLS, "apply_defaults": True},
 }
-#: The page that is asked for, and as whom.
+#: The page to request, and the site that it belongs to.
 PAGE = {
     "host": {"type": "str", "required": True},
     "path": {"type": "str", "required": True},

@@ -165,7 +165,7 @@ FRONT_DOOR = "X-Greenlight-Front-Door"
 
 @dataclass(frozen=True)
 class Page:
-    """The page that is asked for, and as whom.
+    """The page to request, and the site that it belongs to.
 
     Args:
         host: the site's public name.

@@ -84,7 +84,7 @@ class Reader(ast.NodeVisitor):
         self.flags: list[Spot] = []
         self.constants: dict[str, ast.expr] = dict(_constants(module.body))
         self.apps = apps_of(module)
-        #: Whether what is read stands in a class of settings, whose attributes are settings.
+        #: Whether the code is inside a class of settings, whose attributes are settings.
         self._settings = False
         #: The variable that what is read is a fallback for.
         self._instead = ""

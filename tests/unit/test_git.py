@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Git is asked for one commit, never takes a word of ours for an option, and a damaged cache costs a run nothing."""
+"""The role fetches one commit, git reads no value as an option, and a damaged cache costs a run nothing."""
 
 from __future__ import annotations
 

@@ -487,6 +487,14 @@ def exported(repository: Path, wanted: str, place: Path, subdirectory: str = "")
     return place / "sources" / git_digest(wanted, subdirectory)
 
 
+def taken(repository: Path, wanted: str, way: str) -> None:
+    """Take the files as a deploy does, ``way`` being ``directory`` or ``git``."""
+    if way == "git":
+        exported(repository, wanted, repository.parent)
+    else:
+        take(repository)
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_a_commit_is_exported_whole(repository: tuple[Path, str], tmp_path: Path, umask: int) -> None:
     directory, first = repository
@@ -572,10 +580,7 @@ def test_a_tree_that_leads_outside_is_refused_by_name(app: Path, outside: Path, 
     git(app, "init", "--quiet")
     wanted = commit(app)
     with pytest.raises(GreenlightError, match=rf"(^|[ ,;]){name} ->") as refused:
-        if way == "git":
-            exported(app, wanted, app.parent)
-        else:
-            take(app)
+        taken(app, wanted, way)
     assert "content of" not in str(refused.value)
     assert untouched(outside)
     assert not (app.parent / "sources").exists() or os.listdir(app.parent / "sources") == []
@@ -878,10 +883,7 @@ def test_what_git_lfs_left_is_refused_by_name(app: Path, way: str) -> None:
     git(app, "init", "--quiet")
     wanted = commit(app)
     with pytest.raises(GreenlightError, match=r"shop/static/logo\.png") as refused:
-        if way == "git":
-            exported(app, wanted, app.parent)
-        else:
-            take(app)
+        taken(app, wanted, way)
     assert ".md" not in str(refused.value)
     assert "git lfs pull" in str(refused.value)
 

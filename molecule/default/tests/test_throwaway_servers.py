@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose throwaway servers a run removes: its own, and on request what a killed run of another directory left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployed import PODMAN, PROJECT, ROOT, play_environment
+
+#: A project of its own, so that the servers of the scenario are none of its.
+THROWAWAY = f"{PROJECT}-throwaway"
+
+
+def podman(*arguments: str) -> str:
+    return subprocess.run([PODMAN, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def containers() -> set[str]:
+    listed = podman("ps", "--all", f"--filter=label=greenlight_project={THROWAWAY}", "--format={{.Names}}").split()
+    return {name.removeprefix(f"{THROWAWAY}-") for name in listed}
+
+
+def start(name: str, directory: Path) -> str:
+    """Run a container as the role labels it, for this directory; return its name."""
+    labels = {"project": THROWAWAY, "directory": str(directory)}
+    marks = [f"--label=greenlight_{key}={value}" for key, value in labels.items()]
+    full = f"{THROWAWAY}-{name}"
+    podman("run", "--detach", "--name", full, *marks, "localhost/greenlight-server:trixie", "sleep", "120")
+    return full
+
+
+def kill_with_monitor(container: str) -> None:
+    """Kill it as a machine does that ends all that a session left running."""
+    state = json.loads(podman("inspect", container))[0]["State"]
+    for process in (state["ConmonPid"], state["Pid"]):
+        os.kill(process, signal.SIGKILL)
+
+
+def remove_servers(directory: Path, replace_stopped: bool) -> None:
+    """Remove the servers of this directory, as the role does."""
+    play = [
+        {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "tasks": [{"ansible.builtin.include_role": {"name": "throwaway_servers", "tasks_from": "absent"}}],
+            "vars": {
+                "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+                "throwaway_servers_project": THROWAWAY,
+                "throwaway_servers_directory": str(directory),
+                "throwaway_servers_keep_images": True,
+                "throwaway_servers_replace_stopped": replace_stopped,
+            },
+        }
+    ]
+    playbook = directory / "play.yml"
+    playbook.write_text(json.dumps(play))
+    subprocess.run(
+        ["ansible-playbook", "--inventory", "localhost,", playbook], cwd=ROOT, env=play_environment(), check=True
+    )
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[Path]:
+    """Servers of another directory: one that runs, one that stopped, and one that was killed with its monitor."""
+    directory = tmp_path / "others"
+    directory.mkdir()
+    try:
+        start("running", directory)
+        podman("stop", "--time", "0", start("stopped", directory))
+        kill_with_monitor(start("killed", directory))
+        yield directory
+    finally:
+        names = [f"{THROWAWAY}-{name}" for name in containers()]
+        if names:
+            podman("rm", "--force", "--time", "0", *names)
+
+
+def test_only_what_runs_of_another_directory_stands_in_the_way(others: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    start("mine", mine)
+    remove_servers(mine, replace_stopped=False)
+    assert containers() == {"running", "stopped", "killed"}
+    remove_servers(mine, replace_stopped=True)
+    assert containers() == {"running"}
+    remove_servers(others, replace_stopped=False)
+    assert containers() == set()

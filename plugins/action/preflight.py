@@ -20,6 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._credentials impo
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute as run_module
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
@@ -149,10 +150,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
-            done: dict[str, Any] = self._execute_module(
-                module_name="greenlight.flask.preflight", module_args={**arguments, **more}, task_vars=known
-            )
-            return done
+            return run_module(self, "preflight", {**arguments, **more}, known)
 
         if not lock or self._task.check_mode:
             outcome = execute({})
@@ -160,11 +158,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             stale = {"stale_seconds": values["flask_app_lock_seconds"]}
             outcome = execute_with_lock(lambda more: execute({**stale, **more}), values["flask_app_deployer"])
             self._run_id = outcome.get("run", "")
-        if outcome.get("locked"):
+        if outcome.get("failed"):
             return {}, [Problem(str(outcome["msg"]), "")]
-        if outcome.get("failed") or outcome.get("unreachable"):
-            reason = str(outcome.get("module_stderr") or outcome.get("msg")).strip()
-            return {}, [Problem(f"the host can't be asked: {reason}", "Mend the connection or the host's Python.")]
         self._warnings = outcome.get("warnings", ())
         return outcome["host"], [Problem(**found) for found in outcome["problems"]]
 

@@ -20,6 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, pack, take
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import environment_file_findings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, marked
 
@@ -82,8 +83,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        outcome: dict[str, Any] = self._execute_module(
-            module_name="greenlight.flask.source", module_args=arguments, task_vars=dict(task_vars or {})
-        )
-        outcome.pop("invocation", None)
-        return outcome
+        return execute(self, "source", arguments, task_vars or {})

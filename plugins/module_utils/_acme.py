@@ -16,7 +16,7 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, readable, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: Seconds that certbot may take, with all its polling.
@@ -174,17 +174,17 @@ def forget(certbot: Certbot, layout: Layout, *, dry: bool = False) -> bool:
 
 def is_ours(certbot: Certbot, layout: Layout) -> bool:
     """Say whether the lineage of the app's name is there, and made by this role."""
-    return str(certbot.webroot) in (read(certbot.settings(layout)) or "")
+    return str(certbot.webroot) in (readable(certbot.settings(layout)) or "")
 
 
 def _setting(certbot: Certbot, layout: Layout, name: str) -> str:
-    match = re.search(rf"^{name} = (.*)$", read(certbot.settings(layout)) or "", re.MULTILINE)
+    match = re.search(rf"^{name} = (.*)$", readable(certbot.settings(layout)) or "", re.MULTILINE)
     return match.group(1).strip() if match else ""
 
 
 def _set(certbot: Certbot, layout: Layout, name: str, value: str) -> bool:
     """Write a setting that certbot has no option for, before its first section; an empty one goes."""
-    text = read(certbot.settings(layout)) or ""
+    text = readable(certbot.settings(layout), "surrogateescape") or ""
     rest = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
     return write(certbot.settings(layout), f"{name} = {value}\n{rest}" if value else rest)
 

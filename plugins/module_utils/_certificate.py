@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._command import r
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
     make_directory,
-    read,
+    readable,
     remove,
     remove_unfinished,
     write,
@@ -74,9 +74,12 @@ def inspect(directory: Path) -> Certificate | None:
 def encoded(directory: Path) -> bytes:
     """The site's own certificate in ``directory`` as DER; empty where there is none that can be read."""
     match = re.search(
-        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", read(directory / CHAIN) or "", re.DOTALL
+        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", readable(directory / CHAIN) or "", re.DOTALL
     )
-    return ssl.PEM_cert_to_DER_cert(match.group(0)) if match else b""
+    try:
+        return ssl.PEM_cert_to_DER_cert(match.group(0)) if match else b""
+    except ValueError:
+        return b""
 
 
 def served(port: int, name: str) -> bytes:
@@ -97,7 +100,7 @@ def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> P
     """Return the directory of a certificate made here for exactly ``names``, made unless there is one that holds on."""
     for directory in sorted(layout.tls.glob(f"{SELF_SIGNED}*"), reverse=True):
         found = inspect(directory)
-        if found and found.names == frozenset(names) and found.days_left() > RENEW_DAYS:
+        if found and found.names == frozenset(names) and found.days_left() > RENEW_DAYS and is_pair(directory):
             return directory
     directory = layout.tls / f"{SELF_SIGNED}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     if not dry:
@@ -109,6 +112,15 @@ def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> P
         remove(directory)
         unfinished.rename(directory)
     return directory
+
+
+def is_pair(directory: Path) -> bool:
+    """Say whether certificate and key can be read and belong together."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(directory / CHAIN, directory / KEY)
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        return False
+    return True
 
 
 def make_self_signed(directory: Path, names: Sequence[str]) -> None:
@@ -141,7 +153,7 @@ def provided(layout: Layout, chain: str, key: str, *, dry: bool = False) -> Path
     directory = layout.tls / f"{PROVIDED}{digest}"
     if dry:
         return directory
-    if read(directory / CHAIN) == chain and read(directory / KEY) == key:
+    if readable(directory / CHAIN) == chain and readable(directory / KEY) == key:
         write(directory / KEY, key, 0o600)  # somebody may have opened it to others
     else:
         make_directory(layout.tls)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, read, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import make_directory, readable, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: What is put behind a secret's name for the variable with the path of its file.
@@ -28,7 +28,7 @@ def held(layout: Layout, release: str) -> dict[str, str]:
 
 def named(layout: Layout, release: str) -> set[str]:
     """Return the names of the credentials that a release's drop-in hands over."""
-    return set(re.findall(r"^LoadCredential=(\w+):", read(layout.credentials_drop_in(release)) or "", re.MULTILINE))
+    return set(re.findall(r"^LoadCredential=(\w+):", readable(layout.credentials_drop_in(release)) or "", re.MULTILINE))
 
 
 def loaded(layout: Layout, unit: str) -> dict[str, str]:
@@ -64,7 +64,7 @@ def drop_in(app: str, names: Iterable[str]) -> str:
 
 
 def _texts(directory: Path) -> dict[str, str]:
-    files = (path for path in sorted(directory.glob("[!.]*")) if path.is_file())
+    files = (path for path in sorted(directory.glob("[!.]*")) if path.is_file() and not path.is_symlink())
     return {path.name: path.read_bytes().decode(errors="replace") for path in files}
 
 

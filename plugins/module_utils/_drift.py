@@ -27,12 +27,17 @@ from ansible_collections.greenlight.flask.plugins.module_utils._environment_file
     environment_texts,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    Damaged,
+    leads,
+    read_facts,
+    readable,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import unreadable
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import damage as damage_of_lock
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
-    KEY_BYTES,
-    claim,
     key,
     other_environment,
     superfluous,
@@ -42,11 +47,21 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     GUNICORN,
     HOOKS,
     MANIFEST,
+    PROVED,
     Release,
     Releases,
     Specification,
     as_made,
+    noted_release,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._state import (
+    KEY_BYTES,
+    faults,
+    has_lost_its_stamp,
+    is_socket,
+    stamped,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import starts_at_boot
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import is_complete
 
 #: Part of a release -> the variables of the role that make it.
@@ -169,7 +184,10 @@ class Look:
     def report_all(self) -> Report:
         """Look at everything."""
         layout, add = self.layout, self.report.add
-        stamp = read(layout.environment_id)
+        try:
+            stamp = "" if has_lost_its_stamp(layout) else stamped(layout)
+        except Damaged:  # told of the host
+            stamp = ""
         if not self.wanted.present:
             if stamp is not None:
                 what = f"{layout.app} is on this host, and the inventory says flask_app_state: absent."
@@ -178,15 +196,20 @@ class Look:
         if stamp is None:
             add("host", layout.environment_id, f"{layout.app} was never deployed to this host.", self._deploy)
             return self.report
-        at_work = break_lock(layout, dry=True)
+        damage = damage_of_lock(layout)
+        at_work = "" if damage else break_lock(layout, dry=True)
+        if damage:
+            add("lock", damage.path, f"{damage.path} can't be used: {damage.why}.", self._deploy)
         if at_work:
             cure = f"Look again when it has ended. If it is dead: {self._play} playbooks/unlock.yml"
             add("lock", layout.lock, f"Another run is at work, and what follows may be its doing: {at_work}.", cure)
-        self._host(stamp.strip())
+        self._host(stamp)
         self._unfinished()
+        self._history()
         live = self._live()
+        if self.report.release:
+            self._units(self.report.release)
         if live:
-            self._units(live.id)
             made = self._files(live)
             self._process(live)
             self._code(live)
@@ -200,11 +223,12 @@ class Look:
     # The host
 
     def _host(self, stamp: str) -> None:
-        for missing in [*claim(self.layout, stamp, dry=True), *accounts.missing(self.layout.app)]:
-            what = f"{missing} is missing, or has another mode than it was made with."
-            self.report.add("host", missing, what, self._deploy)
-        other = other_environment(self.layout, self.wanted.environment)
-        self._compared = not other
+        for fault in faults(self.layout, stamp):
+            self.report.add("host", fault.path, str(fault), fault.cure or self._deploy)
+        for missing in accounts.missing(self.layout.app):
+            self.report.add("host", missing, f"{missing} is missing.", self._deploy)
+        other = other_environment(self.layout, self.wanted.environment) if stamp else ""
+        self._compared = bool(stamp) and not other
         if other:
             path = self.layout.environment_id
             cure = f"If the host really changes sides, write {self.wanted.environment} into {path}."
@@ -212,41 +236,72 @@ class Look:
 
     def _unfinished(self) -> None:
         layout, add = self.layout, self.report.add
-        trial, rollback = (read(path) for path in (layout.trial, layout.rollback))
-        if trial:
-            what = f"A run switched to {trial} and ended before it asked at the front door."
+        if os.path.lexists(layout.trial):
+            name = noted_release(layout.trial) or f"a release ({layout.trial} doesn't say which)"
+            what = f"A run switched to {name} and ended before it asked at the front door."
             add("unfinished", layout.trial, what, self._deploy)
-        if rollback:
-            what = f"A rollback to {rollback} was begun and not ended."
-            add("unfinished", layout.rollback, what, f"End it: {self._play} playbooks/rollback.yml")
-        if layout.candidate_socket.is_symlink():
+        if os.path.lexists(layout.rollback):
+            name = noted_release(layout.rollback)
+            which = name or f"a release ({layout.rollback} doesn't say which)"
+            what = f"A rollback to {which} was begun and not ended."
+            cure = f"End it: {self._play} playbooks/rollback.yml" if name else self._deploy
+            add("unfinished", layout.rollback, what, cure)
+        if os.path.lexists(layout.candidate_socket):
             what = "A run ended while it asked a candidate through Nginx."
             add("unfinished", layout.candidate_socket, what, self._deploy)
+
+    def _history(self) -> None:
+        """Look at the ledger and at the releases that a rollback could go to."""
+        layout, add, releases = self.layout, self.report.add, self.releases
+        live = releases.live()
+        if live and not (layout.ledger.is_file() and layout.ledger.stat().st_size):
+            what = f"{layout.ledger} is missing or empty: the history before the next deploy is lost."
+            add("history", layout.ledger, what, self._deploy)
+        lines = unreadable(layout.ledger)
+        if lines:
+            numbers = ", ".join(map(str, lines[:NAMED])) + (", and more" if lines[NAMED:] else "")
+            what = f"{layout.ledger} has lines that can't be read, so they are skipped: {numbers}."
+            first = ";".join(f"{number}d" for number in lines[:NAMED])
+            add(
+                "history",
+                layout.ledger,
+                what,
+                f"Keep a copy if you need it, then on the host: sed -i '{first}' {layout.ledger}",
+            )
+        if os.path.lexists(layout.previous) and not releases.previous():
+            what = f"{layout.previous} leads to no release that could take the traffic."
+            add("history", layout.previous, what, self._deploy)
+        for name in releases.names():
+            damage = releases.fault(name) if name != live else None
+            if damage:
+                what = f"Release {name} isn't whole, so no rollback can go to it; {damage.path}: {damage.why}."
+                add("history", damage.path, what, self._deploy)
 
     def _live(self) -> Release | None:
         layout, add = self.layout, self.report.add
         live = self.releases.live()
-        files = Path(os.path.realpath(layout.live)).name if layout.live.is_symlink() else "nothing"
         if not live:
-            add("live", layout.live_socket, "No release is live: the link to its socket leads to none.", self._deploy)
+            what = f"No release is live: {layout.live_socket} leads to the socket of none."
+            add("live", layout.live_socket, what, self._deploy)
             return None
         self.report.release = live
-        if files != live:
-            what = f"The traffic goes to {live}, and {layout.live} leads to {files}."
+        if not leads(layout.live_socket, str(layout.socket(live))):
+            what = f"{layout.live_socket} doesn't lead to {layout.socket(live)}."
+            add("live", layout.live_socket, what, self._deploy)
+        if not leads(layout.live, f"releases/{live}"):
+            what = f"The traffic goes to {live}, and {layout.live} doesn't lead to it."
             add("live", layout.live, what, self._deploy)
-        try:
-            found = self.releases.get(live)
-        except ValueError:
-            manifest = layout.release(live) / MANIFEST
-            add("file", manifest, f"{manifest} can't be read: it was edited.", self._deploy)
-            return None
-        if not found:
-            home = layout.release(live)
-            parts = [home / MANIFEST, layout.environment_file(live), layout.drop_in(live), *layout.unit_files(live)]
-            gone = ", ".join(str(path) for path in parts if not path.exists())
-            add("live", live, f"The live release is not whole: {gone} is missing.", self._deploy)
-        elif found.bad:
+        if not is_socket(layout.socket(live)):
+            what = f"{layout.socket(live)} is gone or isn't a socket: nobody reaches the live release."
+            add("live", layout.socket(live), what, self._deploy)
+        damage, found = self.releases.fault(live), self.releases.get(live)
+        if damage:
+            add("file", damage.path, f"The live release isn't whole; {damage.path}: {damage.why}.", self._deploy)
+        if found and found.bad:
             add("live", live, "The live release was found bad.", self._deploy)
+        if found and not found.proved:
+            proof = layout.release(live) / PROVED
+            add("live", proof, f"The live release has no proof: {proof} is missing.", self._deploy)
         return found
 
     def _superfluous(self) -> None:
@@ -265,7 +320,7 @@ class Look:
             if state != "active":
                 cure = f"On the host: systemctl start {' '.join(names)} (why: journalctl -u {unit})"
                 add("unit", unit, f"{unit} is {state}.", cure)
-            if not any((wants / unit).is_symlink() for wants in layout.units.glob("*.wants")):
+            if not starts_at_boot(layout, unit):
                 cure = f"On the host: systemctl enable {' '.join(names)}"
                 add("unit", unit, f"{unit} is not enabled: a reboot would not start it.", cure)
             counts = facts.get("FragmentPath")
@@ -303,49 +358,28 @@ class Look:
     def _files(self, live: Release) -> Specification | None:
         """Hold the release's files against the digest that it was made with; return what they say now."""
         layout, add = self.layout, self.report.add
-        home = layout.release(live.id)
-        service, socket = layout.unit_files(live.id)
-        files = {
-            layout.environment_file(live.id): 0o600,
-            **dict.fromkeys((home / GUNICORN, home / COMMAND, layout.drop_in(live.id), service, socket), 0o644),
-        }
         names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
         handing_over = layout.credentials_drop_in(live.id)
-        files |= {layout.credentials(live.id) / name: 0o600 for name in sorted(names)}
-        files |= {handing_over: 0o644} if names else {}
-        for path, mode in files.items():
-            if not path.is_file():
-                add("file", path, f"{path} is missing.", self._deploy)
-            elif path.stat().st_mode & 0o7777 != mode or path.stat().st_uid != os.geteuid():
-                what = f"{path} must belong to root with mode {mode:04o}."
-                add("file", path, what, f"On the host: chown root:root {path} && chmod {mode:04o} {path}")
-        for name in ("source", "venv"):
-            link, target = home / name, str(live.manifest.get(name))
-            if not link.is_symlink() or link.readlink().name != target:
-                what = f"{link} leads elsewhere than to {target}."
-                cure = f"On the host: ln -sfn ../../{name}s/{target} {link}"
-                add("file", link, what, cure)
-        if names and handing_over.is_file():
-            # No part of the digest, for it is made of the names.
-            del files[handing_over]
-            if _settings(read(handing_over) or "") != _settings(credentials.drop_in(layout.app, names)):
-                add("file", handing_over, f"{handing_over} was edited after the release was made.", self._deploy)
+        # No part of the digest, for it is made of the names.
+        made_of_names = _settings(credentials.drop_in(layout.app, names))
+        if names and _settings(readable(handing_over) or "") != made_of_names:
+            add("file", handing_over, f"{handing_over} was edited after the release was made.", self._deploy)
+        _, files = self.releases.parts(live.id)
         try:
             made = as_made(layout, live)
             environment_texts(made.variables)
             host_key = key(layout)
-        except ValueError:
-            path = layout.environment_file(live.id)
-            add("file", path, f"{path} can't be read as an environment file: it was edited.", self._deploy)
-            return None
         except EnvironmentValueError as error:
             place = layout.environment_files
             add("file", place, f"A file of release {live.id} in {place} was edited: {error}", self._deploy)
             return None
-        except GreenlightError:
-            return made  # told of the host
+        except Damaged as damage:
+            if damage.path == layout.digest_key:
+                return made  # told of the host
+            add("file", damage.path, f"{damage.path} can't be read: {damage.why}.", self._deploy)
+            return None
         if made.digest(host_key) != live.digest:
-            self._edited(live, [path for path in files if path.is_file()])
+            self._edited(live, [path for path in files if path != handing_over])
         return made
 
     def _edited(self, live: Release, files: Sequence[Path]) -> None:
@@ -401,7 +435,7 @@ class Look:
         path = self.layout.environment_file(live.id)
         try:
             declared = processes.declared(self.layout, live.id)
-        except ValueError:
+        except Damaged:
             return True  # told of the file
         found = processes.compare_process(self._key(), declared, process)
         if not found:
@@ -508,11 +542,7 @@ class Look:
         if not edge.tree.installed:
             add("nginx", edge.tree.nginx, "Nginx is not installed.", self._deploy)
             return
-        try:
-            files, more = edge.pending(site)
-        except UnicodeDecodeError:
-            add("nginx", edge.tree.etc, "A file of the site is no UTF-8: it was edited.", self._deploy)
-            return
+        files, more = edge.pending(site)
         for name, (before, after) in files.items():
             if _settings(before) != _settings(after) or bool(before) != bool(after):
                 path = edge.tree.etc / name
@@ -521,10 +551,13 @@ class Look:
         for item in more:
             kind = "certificate" if item.startswith("certificate") else "nginx"
             add(kind, item.removeprefix("certificate: "), f"The inventory asks for another: {item}.", self._deploy)
-        marker = read(edge.tree.state / f"{self.layout.app}.json")
-        if marker is None or "confirmed" not in marker:
-            what = "A change of Nginx was begun and never confirmed."
-            add("unfinished", edge.tree.state / f"{self.layout.app}.json", what, self._deploy)
+        marker = edge.tree.state / f"{self.layout.app}.json"
+        try:
+            confirmed = "confirmed" in (read_facts(marker) or {})
+        except Damaged:
+            confirmed = False
+        if not confirmed:
+            add("unfinished", marker, "A change of Nginx was begun and never confirmed.", self._deploy)
         self._nginx_unit()
         if site.tls.mode != "none" and not any(finding.kind == "certificate" for finding in self.report.findings):
             self._certificate(site)
@@ -542,8 +575,12 @@ class Look:
     def _certificate(self, site: Site) -> None:
         link, add = self.layout.certificate, self.report.add
         on_disk = certificate.encoded(link)
+        if not certificate.is_pair(link):
+            again = f"On the host: certbot renew --force-renewal --cert-name {self.layout.app}"
+            cure = again if site.tls.mode == "acme" else self._deploy
+            add("certificate", link, f"The certificate and the key in {link} can't be used together.", cure)
         served = certificate.served(site.tls.port, site.server_names[0])
-        if site.tls.mode == "provided" and read(link / certificate.CHAIN) != site.tls.chain:
+        if site.tls.mode == "provided" and readable(link / certificate.CHAIN) != site.tls.chain:
             add("certificate", link, f"{link / certificate.CHAIN} is not the inventory's.", self._deploy)
         elif not served:
             what = f"Nginx serves no certificate for {site.server_names[0]} on port {site.tls.port}."

@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _acme as a
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link, make_directory, read, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import link, make_directory, readable, write
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx_unit import confine
 
@@ -96,7 +96,7 @@ def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str
     for path in sorted(directory.glob("00-default-*.conf")):
         match = _SHARED.match(path.name)
         name = str(path.relative_to(tree.etc))
-        if match and name not in files and OWNER in (read(path) or ""):
+        if match and name not in files and OWNER in (readable(path) or ""):
             port, quic = match.group(1), bool(match.group(2))
             directive = re.compile(rf"(?:^|[{{;])\s*listen\s+(?:[^\s;]*:)?{port}(?=[\s;])[^;]*(?=;)", re.MULTILINE)
             listens = [line for text in texts for line in directive.findall(text)]
@@ -138,7 +138,9 @@ class Edge:
             change = {"sites-enabled/default": None, **change}
         if change.get(HASHES):
             change[HASHES] = not_elsewhere(self.tree, HASHES, str(change[HASHES]))
-        if site.main and (OWNER in (read(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)):
+        if site.main and (
+            OWNER in (readable(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)
+        ):
             change[NGINX_CONF] = site.main
         return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
 
@@ -161,7 +163,7 @@ class Edge:
             more.append(f"certificate: {target}")
         if site.tls.mode == "acme" and not self._issued(site):
             more.append(f"certificate from {site.tls.account.directory}")
-        if site.drop_in and read(self.drop_in) != site.drop_in:
+        if site.drop_in and readable(self.drop_in) != site.drop_in:
             more.append(str(self.drop_in))
         if site.tls.mode != "acme" and acme.forget(self.certbot, self.layout, dry=True):
             more.append(f"certbot's lineage {self.layout.app} goes")
@@ -176,7 +178,7 @@ class Edge:
         changed = bool(site.drop_in) and confine(self.drop_in, site.drop_in, self.tree)
         for name in site.logs:
             self._make_log(name)
-        before = {name: read(self.tree.etc / name) for name in self.change(site)}
+        before = {name: readable(self.tree.etc / name, "surrogateescape") for name in self.change(site)}
         paths = [self.tree.etc / name for name in before]
         targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
         pointed = self._pointed()

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
+import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import on_one_line
 
@@ -33,35 +38,194 @@ class HeldElsewhere(Exception):  # noqa: N818  # expected, and no fault
     """Another process holds what :func:`exclusively` was asked for."""
 
 
-def read(path: Path) -> str | None:
-    """Return the file's text with its line ends as they are, or None where there is no file."""
+#: Of a file that is held with flock(2).
+GUARD_MODE = 0o600
+#: What to do about something that is in the way of a file or directory of ours.
+AWAY = "Move it away, and run the same command again."
+_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class Damaged(GreenlightError):  # noqa: N818  # expected, and no fault of ours
+    """A file or directory of ours on the host isn't what it must be.
+
+    Args:
+        path: where it is.
+        why: what is wrong with it, as in "it is a directory, not a file".
+        cure: what to do.
+    """
+
+    def __init__(self, path: Path, why: str, cure: str = AWAY) -> None:
+        super().__init__(f"{path} can't be used: {why}. {cure}")
+        self.path, self.why, self.cure = path, why, cure
+
+
+def kind(mode: int) -> str:
+    """Name what a file's mode (stat(2)) says that it is."""
+    return _KINDS.get(stat.S_IFMT(mode), "a device")
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return the file's content, or None where there is no file.
+
+    Raises:
+        Damaged: something else is there, such as a pipe that nobody writes to, or the host can't read it.
+    """
     try:
-        return path.read_bytes().decode()
-    except (FileNotFoundError, NotADirectoryError):
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return None
+    except OSError as error:
+        raise Damaged(path, _said(path, error)) from None
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise Damaged(path, f"it is {kind(mode)}, not a file")
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            return stream.read()
+    except ProcessLookupError:  # a file of /proc, whose process has just ended
+        return None
+    except OSError as error:
+        raise Damaged(path, _said(path, error)) from None
+    finally:
+        os.close(handle)
+
+
+def read(path: Path) -> str | None:
+    """Return the file's text with its line ends as they are, or None where there is no file.
+
+    Raises:
+        Damaged: it can't be read as text.
+    """
+    content = read_bytes(path)
+    try:
+        return None if content is None else content.decode()
+    except UnicodeDecodeError:
+        raise Damaged(path, "it isn't UTF-8 text") from None
+
+
+def readable(path: Path, errors: str = "replace") -> str | None:
+    """Return what can be read of the file's text; None where there is no file, or something else."""
+    try:
+        content = read_bytes(path)
+    except Damaged:
+        return None
+    return None if content is None else content.decode(errors=errors)
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file, or None where there is no file.
+
+    Raises:
+        Damaged: it holds none.
+    """
+    text = read(path)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Damaged(path, "it is empty" if not text.strip() else "it isn't a JSON object")
+    return found
+
+
+def _said(path: Path, error: OSError) -> str:
+    """Say in what way the host can't open a file: a socket and a link in a circle have no plain words for it."""
+    with suppress(OSError):
+        mode = os.lstat(path).st_mode
+        if error.errno in (errno.ENXIO, errno.ELOOP):
+            return f"it is {kind(mode)}, not a file"
+    return f"the host says {error.strerror or error}"
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Name ``path`` in an error of the system that names nothing, as that of a write doesn't."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def is_ours(status: os.stat_result) -> bool:
+    """Say whether we, root on a server, own it."""
+    return status.st_uid == os.geteuid()
+
+
+def own(path: Path, mode: int | None = None, group: int | None = None) -> None:
+    """Give a file or directory back to us, and with ``mode`` that too; of a link the link itself."""
+    os.chown(path, os.geteuid(), os.getegid() if group is None else group, follow_symlinks=False)
+    if mode is not None and not path.is_symlink():
+        path.chmod(mode)
+
+
+def occupied(path: Path) -> bool:
+    """Say whether a directory with somebody's files is where a file or link of ours belongs."""
+    return path.is_dir() and not path.is_symlink() and any(path.iterdir())
+
+
+def entries(directory: Path) -> list[Path]:
+    """Return what is in a directory, sorted; nothing where there is none."""
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def discard(path: Path) -> bool:
+    """Remove a file or link of ours, and whatever is in its place and holds nothing; say whether there was one.
+
+    Raises:
+        Damaged: a directory with files is in its place.
+    """
+    if occupied(path):
+        raise Damaged(path, "it is a directory with files in it")
+    return remove(path)
 
 
 def make_directory(path: Path, mode: int = 0o755) -> bool:
-    """Make ``path`` and its parents, owned by us, with exactly ``mode``; say whether that changed anything."""
+    """Make ``path`` and its parents, owned by us, with exactly ``mode``; say whether that changed anything.
+
+    Raises:
+        Damaged: something else is there.
+    """
     missing = not path.is_dir()
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise Damaged(path, f"it is {kind(path.lstat().st_mode)}, not a directory") from None
     if missing or (path.stat().st_mode & 0o7777) != mode:
         path.chmod(mode)
-        return True
-    return False
+        missing = True
+    if not is_ours(path.stat()):
+        os.chown(path, os.geteuid(), os.getegid())
+        missing = True
+    return missing
 
 
 def write(path: Path, content: str, mode: int = 0o644) -> bool:
-    """Write ``content`` to ``path`` with ``mode``, atomically; say whether the file was not so already."""
-    if path.is_file() and path.read_bytes() == content.encode() and (path.stat().st_mode & 0o7777) == mode:
+    """Write ``content`` to ``path`` with ``mode``, atomically; say whether the file was not so already.
+
+    Raises:
+        Damaged: a directory with files is there.
+    """
+    encoded = content.encode(errors="surrogateescape")
+    if _is_file_of_ours(path, mode) and path.read_bytes() == encoded:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
+    make_way(path)
     unfinished = path.with_name(f"{UNFINISHED}{path.name}")  # what a killed run left is replaced by the next one's
-    unfinished.unlink(missing_ok=True)
+    remove(unfinished)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(content)
+        with blaming(path), os.fdopen(handle, "wb") as stream:
+            stream.write(encoded)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
@@ -72,16 +236,47 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
     return True
 
 
-def link(path: Path, target: str) -> bool:
-    """Point the symbolic link ``path`` at ``target``, atomically; say whether it pointed elsewhere."""
-    if path.is_symlink() and path.readlink() == Path(target):
+def _is_file_of_ours(path: Path, mode: int) -> bool:
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    return stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and is_ours(status)
+
+
+def make_way(path: Path) -> None:
+    """Remove an empty directory where a file or link is to be; everything else that is one entry, a rename replaces.
+
+    Raises:
+        Damaged: it isn't empty.
+    """
+    if path.is_dir() and not path.is_symlink():
+        discard(path)
+
+
+def link(path: Path, target: str) -> bool:
+    """Point the symbolic link ``path`` at ``target``, atomically; say whether it pointed elsewhere.
+
+    Raises:
+        Damaged: a directory with files is there.
+    """
+    if leads(path, target):
+        return False
+    make_way(path)
     unfinished = path.with_name(f"{UNFINISHED}{path.name}")
-    unfinished.unlink(missing_ok=True)
+    remove(unfinished)
     unfinished.symlink_to(target)
     unfinished.replace(path)
     _sync_directory(path.parent)
     return True
+
+
+def leads(path: Path, target: str) -> bool:
+    """Say whether ``path`` is a symbolic link to exactly ``target``."""
+    try:
+        return path.readlink() == Path(target)
+    except OSError:
+        return False
 
 
 def rename(path: Path, target: Path) -> None:
@@ -104,7 +299,7 @@ def remove(path: Path) -> bool:
         return True
     try:
         path.unlink()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
@@ -161,10 +356,22 @@ def exclusively(path: Path, seconds: float) -> Iterator[None]:
 
     Raises:
         HeldElsewhere: another process held it for ``seconds``.
+        Damaged: it isn't a file.
     """
     make_directory(path.parent)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, GUARD_MODE)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise Damaged(path, f"it is {kind(path.lstat().st_mode)}, not a file") from None
+        raise
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise Damaged(path, f"it is {kind(status.st_mode)}, not a file")
+        if not is_ours(status) or stat.S_IMODE(status.st_mode) != GUARD_MODE:
+            os.fchown(handle, os.geteuid(), os.getegid())  # somebody else could hold it for ever
+            os.fchmod(handle, GUARD_MODE)
         os.set_inheritable(handle, True)
         deadline = time.monotonic() + seconds
         while True:

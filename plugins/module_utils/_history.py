@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._file_system import refusal
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, read_facts
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import holder
@@ -21,16 +23,31 @@ def record(layout: Layout, event: str, release: str, **facts: object) -> None:
     known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
     if manifest.get("reversible") is False:
         known["reversible"] = False
-    proof = json.loads(read(layout.release(release) / PROVED) or "{}") if event == "live" else {}
+    proof = proof_of(layout, release) if event == "live" else {}
     append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
 
 
-def attempted(layout: Layout, write_down: Callable[[], None]) -> list[str]:
-    """Write down a failure; where the disk is full, return that as a sentence, lest it hide what was to be said."""
+def proof_of(layout: Layout, release: str) -> dict[str, Any]:
+    """Return what was written down when a release was proved; nothing where that can't be read."""
+    found: dict[str, Any] = {}
+    with suppress(Damaged):
+        found = read_facts(layout.release(release) / PROVED) or {}
+    sound: dict[str, Callable[[Any], bool]] = {
+        "restarts": lambda value: isinstance(value, int),
+        "path": lambda value: isinstance(value, str),
+        "proved_by": lambda value: isinstance(value, dict) and all(isinstance(who, list) for who in value.values()),
+    }
+    return {name: value for name, value in found.items() if name not in sound or sound[name](value)}
+
+
+def attempted(write_down: Callable[[], None]) -> list[str]:
+    """Write down a failure; where the host refuses that, as with a full disk, return it as a sentence."""
     try:
         write_down()
+    except Damaged as damage:
+        return [f"That could not be written down: {damage}"]
     except OSError as error:
-        return [f"That could not be written down: {error.strerror} ({layout.srv})."]
+        return [f"That could not be written down: {refusal(error)}"]
     return []
 
 
@@ -57,4 +74,7 @@ def irreversible_since(layout: Layout, release: str) -> str:
         elif entry.get("event") in ("command", "live") and name not in known:
             known.add(name)
             found = name if entry.get("reversible") is False else found
+    if not found and release not in told_live(layout):  # the history is lost; the manifests know of each command
+        undone = (each.id for each in reversed(Releases(layout).all()) if each.proved and not each.reversible)
+        found = next(undone, "")
     return "" if found == release else found

@@ -15,7 +15,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _accounts 
 from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._file_system import file_system
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     claim,
@@ -23,6 +24,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     prunable,
     superfluous,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._state import faults, has_lost_its_stamp, stamped
 from ansible_collections.greenlight.flask.plugins.module_utils._unit_settings import setting_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter, is_complete
 
@@ -52,7 +54,7 @@ class Host:
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
         venvs: digests of the venvs that are there and whole.
-        claimed: whether stamp, record, key, directories, account and group of the app are all there.
+        claimed: whether stamp, record, key, directories, account, group and owners are all as they must be.
         leftovers: releases that run and should not, and paths that nobody needs.
     """
 
@@ -115,8 +117,8 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         packages_missing=[name for name in wanted.packages if name not in installed],
         nginx_removed="nginx" in {*wanted.packages} - installed and _has_sites(layout.root),
         package_module_ready="python3-apt" in installed,
-        environment=(read(layout.environment_id) or "").strip(),
-        sources=_names(layout.sources),
+        environment=_stamp(layout),
+        sources=[name for name in _names(layout.sources) if (layout.sources / name).is_dir()],
         venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
         claimed=not claim(layout, wanted.environment, dry=True) and not accounts.missing(layout.app),
         leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
@@ -140,8 +142,9 @@ def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
         *_platform_problems(layout.root, host),
         *_python_problems(wanted, host),
         *_room_problems(layout.root, wanted),
+        *_state_problems(layout, wanted),
         *_stamp_problems(layout, wanted, host),
-        *([] if host.environment else names.problems(layout)),
+        *([] if _is_claimed(layout) else names.problems(layout)),
         *_port_problems(wanted),
     ]
 
@@ -232,18 +235,42 @@ def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:
     if free_mb < wanted.free_mb:
         found.append(
             Problem(
-                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}.",
+                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}."
+                f" Its file system: {file_system(place)}.",
                 "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb.",
             )
         )
     if space.f_files and space.f_favail < wanted.free_inodes:
         found.append(
             Problem(
-                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed.",
+                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed."
+                f" Its file system: {file_system(place)}.",
                 "Remove files that nobody needs.",
             )
         )
     return found
+
+
+def _state_problems(layout: Layout, wanted: Wanted) -> list[Problem]:
+    """Return what somebody damaged of the app's own state, and a deploy can't repair."""
+    if not _is_claimed(layout):
+        return []
+    return [Problem(str(fault), fault.cure) for fault in faults(layout, wanted.environment) if not fault.repair]
+
+
+def _is_claimed(layout: Layout) -> bool:
+    """Say whether this app was deployed here, also where its stamp is damaged."""
+    try:
+        return stamped(layout) is not None or has_lost_its_stamp(layout)
+    except Damaged:
+        return True
+
+
+def _stamp(layout: Layout) -> str:
+    try:
+        return stamped(layout) or ""
+    except Damaged:
+        return ""
 
 
 def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:

@@ -110,6 +110,11 @@ class Layout:
         return self.etc / "rehearsal.map"
 
     @property
+    def site_marker(self) -> Path:
+        """Says that Nginx was seen to serve the app's site as it is."""
+        return self.root / "var/lib/greenlight/nginx" / f"{self.app}.json"
+
+    @property
     def previous(self) -> Path:
         return self.srv / "previous"
 

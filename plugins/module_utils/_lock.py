@@ -9,6 +9,8 @@ outlived its run is noticed too. The record changes only under the guard.
 from __future__ import annotations
 
 import json
+import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,16 +20,23 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    Damaged,
     HeldElsewhere,
+    discard,
     exclusively,
-    read,
-    remove,
+    is_ours,
+    kind,
+    read_facts,
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: Seconds to wait for the last step of a run that is known to be dead.
 WAIT_SECONDS = 60
+#: What a record holds.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "run": str, "by": str, "place": str, "pid": int, "started": str, "since": str, "step": (int, float),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,12 +77,15 @@ def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str 
     """
     with _guard(layout, WAIT_SECONDS if instead_of else 0):
         record = _record(layout)
-        held = _owner(record)
+        held, found = _owner(record), _damaged_record(layout)
         note = ""
         if held and held.run != owner.run:
             if held.run != instead_of and _age(record) < stale_seconds:
                 raise _locked(layout, record, held)
             note = f"Took over the lock of a run that is dead: {_told(record)}."
+        elif not held and found:
+            # If a run had it, its next step finds another's lock and stops.
+            note = f"Replaced the lock {found.path}, which was damaged: {found.why}."
         since = record["since"] if held and held.run == owner.run else _now()
         _write(layout, {**asdict(owner), "since": since})
     return note
@@ -90,6 +102,7 @@ def held(layout: Layout, run: str) -> Iterator[None]:
         record = _record(layout)
         if record.get("run") != run:
             now = f"it belongs to {_told(record)}" if record else "it is gone, as after a reboot of this host"
+            now = f"it was damaged ({found.why})" if (found := _damaged_record(layout)) else now
             raise GreenlightError(
                 f"this run has lost its lock on {layout.app}: {now}. Nothing more was changed; run the play again."
             )
@@ -112,8 +125,8 @@ def release(layout: Layout, run: str, *, done: bool = False) -> None:
         with _guard(layout, WAIT_SECONDS):
             if _record(layout).get("run") == run:
                 if done:
-                    remove(layout.rollback)
-                remove(layout.lock)
+                    discard(layout.rollback)
+                discard(layout.lock)
 
 
 def holder(layout: Layout) -> str:
@@ -127,9 +140,34 @@ def break_lock(layout: Layout, *, dry: bool = False) -> str:
     Not under the guard: it must also work where a step of a dead run hangs.
     """
     record = _record(layout)
-    if _owner(record) and not dry:
-        remove(layout.lock)
-    return _told(record) if _owner(record) else ""
+    found = _damaged_record(layout)
+    was = _told(record) if _owner(record) else ""
+    if found:
+        was = f"unknown, because {found.path} was damaged: {found.why}"
+    if was and not dry:
+        discard(layout.lock)
+    return was
+
+
+def damage(layout: Layout) -> Damaged | None:
+    """Return what is wrong with the lock's files; None where nothing is."""
+    guard = layout.lock.with_suffix(".guard")
+    for path, mode, is_one in ((layout.lock.parent, 0o755, stat.S_ISDIR), (guard, 0o600, stat.S_ISREG)):
+        if os.path.lexists(path):
+            status = path.lstat()
+            if not is_one(status.st_mode):
+                return Damaged(path, f"it is {kind(status.st_mode)}")
+            if stat.S_IMODE(status.st_mode) != mode or not is_ours(status):
+                return Damaged(path, f"it must belong to root with mode {mode:04o}")
+    return _damaged_record(layout)
+
+
+def _damaged_record(layout: Layout) -> Damaged | None:
+    try:
+        record = read_facts(layout.lock)
+    except Damaged as found:
+        return found
+    return None if record is None or _is_whole(record) else Damaged(layout.lock, "it was edited")
 
 
 def _locked(layout: Layout, record: Mapping[str, Any], owner: Owner) -> Locked:
@@ -148,6 +186,8 @@ def _told(record: Mapping[str, Any]) -> str:
 @contextmanager
 def _guard(layout: Layout, seconds: float) -> Iterator[None]:
     try:
+        if layout.lock.parent.is_symlink():
+            raise Damaged(layout.lock.parent, "it is a link, not a directory")
         with exclusively(layout.lock.with_suffix(".guard"), seconds):
             yield
     except HeldElsewhere:
@@ -163,11 +203,16 @@ def _busy(layout: Layout) -> GreenlightError:
 
 
 def _record(layout: Layout) -> dict[str, Any]:
+    """Return the record, empty where there is none that says who holds the lock."""
     try:
-        found = json.loads(read(layout.lock) or "{}")
-    except ValueError:
+        found = read_facts(layout.lock) or {}
+    except Damaged:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if _is_whole(found) else {}
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    return all(isinstance(record.get(name), types) for name, types in _TYPES.items())
 
 
 def _write(layout: Layout, record: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._files import mount_points, read, shown
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, mount_points, read, shown
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: Accounts and groups of Debian's base system (base-passwd, sysusers.d).
@@ -136,7 +136,7 @@ def recorded(layout: Layout) -> frozenset[str]:
     try:
         found = json.loads(read(layout.made) or "")
         return frozenset(parts(layout)) & frozenset(found)
-    except (ValueError, TypeError, OSError):
+    except (ValueError, TypeError, RecursionError, OSError, Damaged):
         raise GreenlightError(
             f"{layout.made} can't be read, so nobody knows what of {layout.app} this role made here. Nothing was"
             f" removed. Fix: deploy {layout.app} once more, which writes it again."

@@ -23,10 +23,12 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    Damaged,
     HeldElsewhere,
     exclusively,
     link,
-    read,
+    occupied,
+    readable,
     remove,
     remove_unfinished,
     write,
@@ -85,7 +87,7 @@ def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
     """Return what would differ: relative path -> (content before, content after), an absent file being empty."""
     found = {}
     for name, after in change.items():
-        before = read(tree.etc / name)
+        before = readable(tree.etc / name)
         if before != after and not (after is None and not _exists(tree.etc / name)):
             found[name] = (before or "", after or "")
     return found
@@ -111,7 +113,11 @@ def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poin
     Raises:
         GreenlightError: Nginx refuses it, naming file and line; or another site owns one of ``server_names``, which
             Nginx itself only warns about before it ignores the second site.
+        Damaged: a directory with files is where one of ours belongs.
     """
+    for path in (tree.etc / name for name in change):
+        if occupied(path):
+            raise Damaged(path, "it is a directory with files in it")
     with _staged(tree, change, {f"{pointer.path}/": f"{pointer.target}/"} if pointer else {}) as stage:
         done = run([tree.nginx, "-t", "-c", stage / "nginx.conf"])
         _judge(done, _mine(change, pointer), server_names, lambda text: text.replace(str(stage), str(tree.etc)))
@@ -165,11 +171,11 @@ def _apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poi
     digest = _digest(change, pointer)
     confirmed = json.dumps({"confirmed": digest})
     settled = not stale and not pending(tree, change) and (not pointer or pointer.moved)
-    if settled and read(marker) == confirmed and _is("active") and _is("enabled"):
+    if settled and readable(marker) == confirmed and _is("active") and _is("enabled"):
         return False
     check(tree, change, server_names, pointer)
     pointed = pointer.path.readlink() if pointer and pointer.path.is_symlink() else None
-    before = {name: read(tree.etc / name) for name in change}
+    before = {name: readable(tree.etc / name, "surrogateescape") for name in change}
     links = {name: (tree.etc / name).readlink() for name in change if (tree.etc / name).is_symlink()}
     write(marker, json.dumps({"begun": digest}))
     for directory in {(tree.etc / name).parent for name in change}:
@@ -222,7 +228,7 @@ def _load() -> None:
     deadline = time.monotonic() + RELOAD_SECONDS
     while not _workers(main) - before:
         if time.monotonic() > deadline:
-            log = read(Path("/var/log/nginx/error.log")) or ""
+            log = readable(Path("/var/log/nginx/error.log")) or ""
             # By its place: a client may have the word in a request that Nginx quotes.
             why = [line for line in log.splitlines() if re.match(r"\S+ \S+ \[emerg\] ", line)][-1:]
             raise GreenlightError(
@@ -235,8 +241,8 @@ def _load() -> None:
 def _workers(main: str) -> set[int]:
     """Process ids of the workers of ``main`` that accept connections (not those that are shutting down)."""
     found = set()
-    for name in (read(Path(f"/proc/{main}/task/{main}/children")) or "").split():
-        title = read(Path(f"/proc/{name}/cmdline")) or ""
+    for name in (readable(Path(f"/proc/{main}/task/{main}/children")) or "").split():
+        title = readable(Path(f"/proc/{name}/cmdline")) or ""
         if title.startswith("nginx: worker process") and "shutting down" not in title:
             found.add(int(name))
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import readable, remove, write
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree, stock_default_site
 
 #: What of a unit is no part of its sandbox.
@@ -24,7 +24,7 @@ def confine(path: Path, drop_in: str, tree: Tree) -> bool:
     Raises:
         GreenlightError: the configuration of this host doesn't work within the sandbox. Nothing was changed.
     """
-    before = read(path)
+    before = readable(path, "surrogateescape")
     if before != drop_in:
         _try(drop_in, tree)
         write(path, drop_in)

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import keyed_digest, parse
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import keyed_digest
+from ansible_collections.greenlight.flask.plugins.module_utils._files import readable
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import environment_of
 
 #: What systemd itself hands to a service's process, depending on its version (systemd.exec(5), "Environment variables
 #: set or propagated by the service manager", up to 257) and on settings of the unit. One that the release sets is
@@ -102,7 +103,7 @@ def declared(layout: Layout, release: str) -> Declared:
     """Read from the unit, its drop-ins and the environment file what the process of ``release`` is to have.
 
     Raises:
-        ValueError: the environment file can't be read as one.
+        Damaged: the environment file can't be read as one.
     """
     values: dict[str, str | None] = {}
     more = False
@@ -115,7 +116,7 @@ def declared(layout: Layout, release: str) -> Declared:
         elif name == "PassEnvironment" or (name == "EnvironmentFile" and value and not _is(value, own, release)):
             more = True
     # systemd.exec(5): what is in the file counts, whatever Environment= says.
-    values.update(parse(read(layout.environment_file(release)) or ""))
+    values.update(environment_of(layout, release))
     return Declared(values, more)
 
 
@@ -160,7 +161,7 @@ def _service_settings(layout: Layout, release: str) -> Iterator[tuple[str, str]]
     """Yield the settings of the Service section of the release's unit and drop-ins, in systemd's order."""
     for path in layout.settings_files(release):
         section = ""
-        for line in (read(path) or "").splitlines():
+        for line in (readable(path) or "").splitlines():
             if line.startswith("["):
                 section = line.strip()
             elif section == "[Service]" and "=" in line and not line.startswith(("#", ";")):

@@ -7,9 +7,7 @@ rename; the old release serves what it has accepted and is only then stopped (me
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +21,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._contract import 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
+    Damaged,
+    discard,
+    leads,
     link,
     make_directory,
-    read,
+    occupied,
+    readable,
     remove,
     remove_unfinished,
     rename,
@@ -36,6 +38,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._history import (
     attempted,
     irreversible_since,
     live_once,
+    proof_of,
     record,
     told_live,
 )
@@ -50,42 +53,38 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Release, Releases
-
-KEY_BYTES = 32
+from ansible_collections.greenlight.flask.plugins.module_utils._release import (
+    BAD,
+    PROVED,
+    Release,
+    Releases,
+    noted_release,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._state import (
+    KEY_BYTES,
+    faults,
+    is_socket,
+    rehearsal_word,
+    stamped,
+)
 
 
 def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
-    """Stamp the host for this app and environment, and make the app's directories; return what was missing.
+    """Take the app's name on the host for this environment, and make the app's directories; return what was not as it
+    must be.
+
+    Also repair what somebody damaged, as far as nothing is lost by that. The rest stops a deploy before this step.
 
     Raises:
-        GreenlightError: the host is not stamped, and somebody else has the app's name.
+        GreenlightError: the host is not stamped, and somebody else has the app's name; or its stamp is damaged.
     """
-    directories = {
-        layout.etc: 0o755,
-        layout.environment_files: 0o700,
-        layout.srv: 0o755,
-        layout.sources: 0o755,
-        layout.venvs: 0o755,
-        layout.releases: 0o755,
-    }
-    missing = [str(path) for path, mode in directories.items() if not _has_mode(path, mode)]
-    files = (layout.environment_id, layout.digest_key, layout.rehearsal)
-    missing += [str(path) for path in files if not path.exists()]
-    missing += [] if names.is_recorded(layout) else [str(layout.made)]
-    if dry or not missing:
-        return missing
-    if not layout.environment_id.exists():
+    found = [fault for fault in faults(layout, environment) if fault.repair]
+    if not dry and stamped(layout) is None:
         _take_name(layout, environment)
-    elif not names.is_recorded(layout):
-        write(layout.made, names.record(layout), 0o600)
-    for path, mode in directories.items():
-        make_directory(path, mode)
-    if not layout.digest_key.exists():
-        write(layout.digest_key, secrets.token_hex(KEY_BYTES) + "\n", 0o600)
-    if not layout.rehearsal.exists():
-        write(layout.rehearsal, f'"{secrets.token_hex(16)}" 1;\n', 0o600)
-    return missing
+    for fault in found:
+        if fault.repair and not dry:
+            fault.repair()
+    return [str(fault.path) for fault in found]
 
 
 def _take_name(layout: Layout, environment: str) -> None:
@@ -104,9 +103,13 @@ def _take_name(layout: Layout, environment: str) -> None:
 
 
 def other_environment(layout: Layout, environment: str) -> str:
-    """Say that this host is stamped with another environment than ``environment``, or nothing: then it isn't."""
-    stamp = (read(layout.environment_id) or environment).strip()
-    if stamp == environment:
+    """Say that this host is stamped with another environment than ``environment``, or nothing: then it isn't.
+
+    Raises:
+        Damaged: its stamp can't be read.
+    """
+    stamp = stamped(layout)
+    if stamp in (None, environment):
         return ""
     return (
         f"This host is stamped {stamp} for {layout.app}, and flask_app_environment is {environment}: the wrong"
@@ -122,15 +125,23 @@ def refuse_other_environment(layout: Layout, environment: str) -> None:
     """
     other = other_environment(layout, environment)
     if other:
-        raise GreenlightError(f"{other} Nothing was changed.")
+        raise GreenlightError(f"{other} Nothing was changed. The stamp is {layout.environment_id}.")
 
 
 def key(layout: Layout) -> bytes:
-    """Return the host's key for keyed digests."""
+    """Return the host's key for keyed digests.
+
+    Raises:
+        Damaged: there is none.
+    """
+    text = (readable(layout.digest_key) or "").strip()
     try:
-        return bytes.fromhex(layout.digest_key.read_text(encoding="ascii"))
-    except FileNotFoundError:
-        raise GreenlightError(f"{layout.digest_key} is missing; run the play from its start") from None
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != KEY_BYTES:
+        raise Damaged(layout.digest_key, "it holds no key", "Deploy with site.yml, which makes another.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -147,13 +158,16 @@ class Bounds:
 
 
 def serves(layout: Layout, release: str) -> bool:
-    """Say whether ``release`` is live in every sense: linked, running, and started again by a reboot."""
+    """Say whether ``release`` is live in every sense: proved, linked, running, open, and started again by a reboot."""
+    units = (layout.socket_unit(release), layout.service_unit(release))
+    found = Releases(layout).get(release)
     return (
-        Releases(layout).live() == release
-        and Path(os.path.realpath(layout.live)).name == release
-        and systemd.state(layout.socket_unit(release)).is_active
-        and systemd.state(layout.service_unit(release)).is_active
-        and release in systemd.enabled(layout)
+        bool(found and found.proved)
+        and leads(layout.live_socket, str(layout.socket(release)))
+        and leads(layout.live, f"releases/{release}")
+        and is_socket(layout.socket(release))
+        and all(systemd.state(unit).is_active for unit in units)
+        and all(systemd.starts_at_boot(layout, unit) for unit in units)
     )
 
 
@@ -254,12 +268,19 @@ def prove_candidate(
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
     """
     releases = Releases(layout)
-    if releases.get(release) is None:
-        raise GreenlightError(f"there is no whole release {release} in {layout.releases}")
+    damage = releases.fault(release)
+    if damage:
+        raise GreenlightError(f"release {release} isn't whole: {damage}")
+    word = rehearsal_word(layout) if url else ""
     socket, service = layout.socket_unit(release), layout.service_unit(release)
     systemd.reload_units()
-    if release in systemd.loaded(layout) and not systemd.state(service).is_active:
-        systemd.stop([socket, service], bounds.stop_seconds)
+    if release in systemd.loaded(layout):
+        # To systemd, a socket is active also when somebody has removed it: only a new start makes it again.
+        reachable = is_socket(layout.socket(release))
+        if not (reachable and systemd.state(service).is_active):
+            systemd.stop([socket, service], bounds.stop_seconds)
+        if not reachable:
+            remove(layout.socket(release))
     restarts = systemd.state(service).restarts
     started = systemd.start([socket, service], patience.start_seconds)
 
@@ -286,12 +307,12 @@ def prove_candidate(
     elif heard.failures:
         proof = replace(proof, kept=False, failures=[*proof.failures, *heard.failures])
     if proof.kept and url:
-        target = page.through_nginx(url, REHEARSAL, _word(layout))
+        target = page.through_nginx(url, REHEARSAL, word)
         link(layout.candidate_socket, str(layout.socket(release)))
         try:
             rehearsal = ask(target, contract, again=True)
         finally:
-            remove(layout.candidate_socket)
+            discard(layout.candidate_socket)
         where = target
         proof = replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
     if not proof.kept:
@@ -313,10 +334,6 @@ def _named(proof: Proof) -> Proof:
     """Say of a page that was only asked for because there is no health page which variable names another."""
     fix = "name a page that answers 200 in flask_app_health_path"
     return replace(proof, failures=[replace(failure, fix=failure.fix or fix) for failure in proof.failures])
-
-
-def _word(layout: Layout) -> str:
-    return (read(layout.rehearsal) or "").partition('" ')[0].strip('"')
 
 
 def _refused(
@@ -357,7 +374,7 @@ def _condemn(layout: Layout, release: str, event: str, report: dict[str, object]
             Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
 
-    return attempted(layout, write_down)
+    return attempted(write_down)
 
 
 def _masked(layout: Layout, release: str, answer: Answer) -> Answer:
@@ -398,9 +415,9 @@ def switch(layout: Layout, release: str) -> str:
     if found is None or found.bad or not found.proved:
         raise GreenlightError(f"release {release} was not proved, so it gets no traffic; deploy again")
     before = releases.live()
-    if read(layout.rollback) != release:
-        remove(layout.rollback)
-    systemd.enable([layout.socket_unit(release), layout.service_unit(release)])
+    if noted_release(layout.rollback) != release:
+        discard(layout.rollback)
+    systemd.enable(layout, [layout.socket_unit(release), layout.service_unit(release)])
     if before and before != release:
         link(layout.previous, f"releases/{before}")
     if before != release:
@@ -431,14 +448,14 @@ def check_front_door(
         GreenlightError: the contract is broken at the front door.
     """
     release = contract.release
-    on_trial = not dry and read(layout.trial) == release
+    on_trial = not dry and noted_release(layout.trial) == release
     service = layout.service_unit(release)
-    proved = json.loads(read(layout.release(release) / PROVED) or "{}")
+    proved = proof_of(layout, release)
     # As often as systemd had started it again when it was proved: a release may have lived long before.
-    restarts = int(proved.get("restarts", 0))
+    restarts = proved.get("restarts", 0)
     if page.other_path and proved.get("path") == page.other_path:
         page, contract = page.at(page.other_path), contract.without_page()
-    target = page.through_nginx(url, FRONT_DOOR, _word(layout))
+    target = page.through_nginx(url, FRONT_DOOR, rehearsal_word(layout))
 
     def alive() -> bool:
         return not on_trial or _runs_since(service, restarts)
@@ -451,10 +468,11 @@ def check_front_door(
         seconds = patience.start_seconds
         heard = hear(layout, release, question, contract, said, seconds=seconds, alive=alive, imported=imported)
     if proof.kept and proof.answer and not heard.failures:
-        if on_trial:
+        if not dry:
+            # The ledger decides, not the trial: a run may have been killed in between, or the ledger lost.
             if told_live(layout)[-1:] != [release]:
                 record(layout, "live", release, previous=Releases(layout).previous())
-            remove(layout.trial)
+            discard(layout.trial)
         answer = _masked(layout, release, proof.answer)
         return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
     report = _evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]))
@@ -474,19 +492,19 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
     if previous and systemd.state(layout.socket_unit(previous)).is_active:
         link(layout.live_socket, str(layout.socket(previous)))
         link(layout.live, f"releases/{previous}")
-        remove(layout.previous)
+        discard(layout.previous)
         said = [f"Traffic is back at {previous}."]
     else:
         previous = ""
-        remove(layout.live_socket)
-        remove(layout.live)
+        discard(layout.live_socket)
+        discard(layout.live)
         said = ["No earlier release runs: the site answers 503."]
     found = releases.get(release)
     if previous and found and not found.reversible:
         said.append("The release command of the failed one can't be undone: look whether the earlier one bears it.")
     said += _condemn(layout, release, "taken back", report, previous=previous)
-    remove(layout.rollback)
-    remove(layout.trial)
+    discard(layout.rollback)
+    discard(layout.trial)
     _stop_release(layout, release, bounds)
     return said
 
@@ -508,14 +526,16 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dr
     """
     releases = Releases(layout)
     live = releases.live()
-    begun = releases.get(read(layout.rollback) or "")
+    begun = releases.get(noted_release(layout.rollback))
     if begun and wanted in ("", begun.id) and begun.proved and not begun.bad:
         return begun
     if wanted:
-        found = releases.get(wanted)
+        found, damage = releases.get(wanted), releases.fault(wanted)
+        why = f"{damage.path}: {damage.why}" if damage else ""
         faults = {
             "it is the live one": wanted == live,
-            "this host has no whole release of that name": found is None,
+            "this host has no release of that name": found is None and wanted not in releases.names(),
+            f"it isn't whole ({why})": found is None,
             "it was found bad": bool(found and found.bad),
             "it was never proved": bool(found and not found.proved),
         }
@@ -534,12 +554,16 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dr
             if not dry:
                 write(layout.rollback, found.id)
             return found
-    raise GreenlightError(f"there is no earlier good release of {layout.app} on this host. {_choices(releases, live)}")
+    raise GreenlightError(f"{layout.releases} has no earlier good release. {_choices(releases, live)}")
 
 
 def _choices(releases: Releases, live: str) -> str:
     good = [each.id for each in releases.all() if each.proved and not each.bad and each.id != live]
-    return f"Releases to go back to: {', '.join(good)}." if good else "No release is kept that one could go back to."
+    if good:
+        return f"Releases to go back to: {', '.join(good)}."
+    damages = filter(None, map(releases.fault, releases.names()))
+    lost = "".join(f" {damage.path}: {damage.why}." for damage in damages)
+    return f"No release is kept that one could go back to.{lost and f' Not whole any more:{lost}'}"
 
 
 def superfluous(layout: Layout) -> list[str]:
@@ -551,10 +575,10 @@ def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
     """Stop every release but the live one, after its accepted requests; return the seconds for each.
 
     Without a live release nothing is stopped: whatever runs is of more use than nothing. Nor while the live one is on
-    trial, for the one before it is the way back.
+    trial, for the one before it is the way back. A trial that can't be read may be the live one's.
     """
     live = Releases(layout).live()
-    if not live or read(layout.trial) == live:
+    if not live or (os.path.lexists(layout.trial) and noted_release(layout.trial) in ("", live)):
         return {}
     seconds = {release: _stop_release(layout, release, bounds) for release in superfluous(layout)}
     # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.
@@ -569,21 +593,26 @@ def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     began = time.monotonic()
     socket, service = layout.socket_unit(release), layout.service_unit(release)
     systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
-    systemd.disable([socket, service])
+    systemd.disable(layout, [socket, service])
     systemd.stop([socket, service], bounds.stop_seconds)
     return round(time.monotonic() - began, 2)
 
 
 def prunable(layout: Layout, keep: int) -> list[str]:
     """Return what nobody needs, as paths: releases beyond ``keep`` good ones and the newest bad one, their environment
-    files and drop-ins, and the sources and venvs that no kept release uses. Live and previous always stay."""
+    files and drop-ins, the sources and venvs that no kept release uses, the link to a candidate, and one to a previous
+    release that is gone. Live and previous always stay."""
     releases = Releases(layout)
     found = releases.all()
     good = [release.id for release in found if release.proved and not release.bad]
     bad = [release.id for release in found if release.bad]
     kept = {releases.live(), releases.previous(), *good[max(len(good) - keep, 0) :], *bad[-1:]} - {""}
     used = {str(release.manifest.get(kind)) for release in found if release.id in kept for kind in ("source", "venv")}
-    doomed: list[Path] = []
+    # By the links, too: the live release's manifest may be damaged.
+    homes = [layout.release(name) / kind for name in kept for kind in ("source", "venv")]
+    used |= {home.readlink().name for home in homes if home.is_symlink()}
+    links = [layout.candidate_socket, *([] if releases.previous() else [layout.previous])]
+    doomed: list[Path] = [path for path in links if os.path.lexists(path) and not occupied(path)]
     doomed += _entries_except(layout.releases, kept)
     parts = {path.name for name in kept for path in (layout.environment_file(name), layout.credentials(name))}
     doomed += _entries_except(layout.environment_files, parts)
@@ -617,7 +646,3 @@ def _release_of(unit: Path) -> str:
 
 def _entries_except(directory: Path, kept: set[str]) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.name not in kept) if directory.is_dir() else []
-
-
-def _has_mode(path: Path, mode: int) -> bool:
-    return path.is_dir() and path.stat().st_mode & 0o7777 == mode

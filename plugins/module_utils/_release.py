@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pkgutil
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +27,23 @@ from ansible_collections.greenlight.flask.plugins.module_utils._environment_file
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
+    Damaged,
+    entries,
+    is_ours,
+    kind,
+    leads,
     link,
     make_directory,
     read,
+    read_facts,
+    readable,
     remove,
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
 
+#: What to do about a file of a release that somebody damaged.
+DEPLOY = "Deploy with site.yml, which makes another release."
 MANIFEST = "release.json"
 PROVED = "proved.json"
 BAD = "bad.json"
@@ -42,6 +53,8 @@ GUNICORN = "gunicorn.conf.py"
 COMMAND = "release-command"
 #: The program that the Gunicorn settings run, by which the workers report the app that they have loaded.
 HOOKS = "gunicorn_hooks.py"
+#: What a manifest always has, as texts.
+_FACTS = ("release", "revision", "environment", "digest", "source", "venv", "release_variable", "by")
 
 
 def program() -> str:
@@ -165,19 +178,73 @@ class Releases:
 
     def all(self) -> list[Release]:
         """Return all whole releases, oldest first."""
-        directory = self.layout.releases
-        names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
-        return [release for release in map(self.get, names) if release]
+        return [release for release in map(self.get, self.names()) if release]
+
+    def names(self) -> list[str]:
+        """Return the ids of all releases, whole or not, oldest first."""
+        return [path.name for path in entries(self.layout.releases) if RELEASE_ID.match(path.name)]
 
     def get(self, release: str) -> Release | None:
         """Return the release with this id, or None where there is none or only half of one."""
-        path = self.layout.release(release)
-        text = read(path / MANIFEST) if RELEASE_ID.match(release) else None
-        layout = self.layout
-        parts = [layout.environment_file(release), layout.drop_in(release), *layout.unit_files(release)]
-        if text is None or not all(part.exists() for part in parts):
+        try:
+            return self._whole(release)
+        except Damaged:
             return None
-        return Release(release, json.loads(text), (path / PROVED).exists(), (path / BAD).exists())
+
+    def fault(self, release: str) -> Damaged | None:
+        """Return why the release with this id isn't whole; None where it is."""
+        try:
+            self._whole(release)
+        except Damaged as damage:
+            return damage
+        return None
+
+    def _whole(self, release: str) -> Release:
+        """Return a release.
+
+        Raises:
+            Damaged: it isn't whole.
+        """
+        if not RELEASE_ID.match(release):
+            raise Damaged(self.layout.releases, "it has no release of that name", DEPLOY)
+        home = self.layout.release(release)
+        directories, files = self.parts(release)
+        for parts, is_one in ((directories, stat.S_ISDIR), (files, stat.S_ISREG)):
+            for path in parts:
+                if not os.path.lexists(path):
+                    raise Damaged(path, "it is missing", DEPLOY)
+                mode = path.lstat().st_mode
+                if not is_one(mode):
+                    wanted = "a directory" if parts is directories else "a file"
+                    raise Damaged(path, f"it is {kind(mode)}, not {wanted}", DEPLOY)
+        manifest = _manifest(home / MANIFEST, release)
+        for name in ("source", "venv"):
+            if not leads(home / name, _shared(name, str(manifest[name]))):
+                raise Damaged(home / name, f"it doesn't lead to the {name} that the release was made of", DEPLOY)
+        found = Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD))
+        if self.variables(release).get(str(manifest["release_variable"])) != release:
+            raise Damaged(self.layout.environment_file(release), "it was edited", DEPLOY)
+        return found
+
+    def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
+        """Return the directories and files that make a release, with their modes; no links, no marks."""
+        layout, home = self.layout, self.layout.release(release)
+        directories = {home: 0o755, layout.drop_in(release).parent: 0o755}
+        public = (
+            home / MANIFEST,
+            home / GUNICORN,
+            home / COMMAND,
+            home / HOOKS,
+            layout.drop_in(release),
+            *layout.unit_files(release),
+        )
+        files = {layout.environment_file(release): 0o600, **dict.fromkeys(public, 0o644)}
+        names = credentials.held(layout, release).keys() | credentials.named(layout, release)
+        if names:
+            directories[layout.credentials(release)] = 0o700
+            files |= {layout.credentials(release) / name: 0o600 for name in sorted(names)}
+            files[layout.credentials_drop_in(release)] = 0o644
+        return directories, files
 
     def live(self) -> str:
         """Return the id of the release that the live socket's link names, or an empty text."""
@@ -224,7 +291,7 @@ class Releases:
             and credentials.held(layout, release.id).keys() == kept.keys()
             and all(_has_mode(path, 0o600) and path.read_bytes() == text.encode() for path, text in secret.items())
             and all(
-                _has_mode(path, 0o644) and _without_comments(read(path) or "") == _without_comments(text)
+                _has_mode(path, 0o644) and _without_comments(readable(path) or "") == _without_comments(text)
                 for path, text in public.items()
             )
         )
@@ -233,17 +300,19 @@ class Releases:
         """Return all that the process of a release is given by the inventory, and its id.
 
         Raises:
-            ValueError: its environment file can't be read as one.
+            Damaged: its environment file can't be read as one.
         """
-        body = read(self.layout.environment_file(release)) or ""
-        return {**parse(body), **credentials.held(self.layout, release)}
+        return {**environment_of(self.layout, release), **credentials.held(self.layout, release)}
 
     def secrets(self, release: str) -> list[str]:
         """Return the secret values of a release, for masking."""
         found = self.get(release)
-        if not found:
+        try:
+            variables = self.variables(release)
+        except Damaged:
             return []
-        secrets = [value for name, value in self.variables(release).items() if name in found.secret_names]
+        # Of one that isn't whole nobody knows which are secret.
+        secrets = [value for name, value in variables.items() if not found or name in found.secret_names]
         # A list of old keys is one value, and each of its keys a secret of its own.
         return [*secrets, *(item for value in secrets for item in listed(value))]
 
@@ -269,8 +338,8 @@ class Releases:
         make_directory(layout.releases)
         remove(unfinished)
         make_directory(unfinished)
-        link(unfinished / "source", f"../../sources/{specification.source}")
-        link(unfinished / "venv", f"../../venvs/{specification.venv}")
+        link(unfinished / "source", _shared("source", specification.source))
+        link(unfinished / "venv", _shared("venv", specification.venv))
         for file, text in specification.files.items():
             write(unfinished / file, text)
         manifest = {
@@ -317,9 +386,8 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         home = layout.release(live.id)
         values = releases.variables(live.id)
         values.pop(specification.release_variable, None)
-        paths = [*(home / name for name in specification.files), layout.drop_in(live.id)]
-        texts = [read(path) or "" for path in paths]
-        texts += [read(path) or "" for path in layout.unit_files(live.id)]
+        paths = [*(home / name for name in specification.files), layout.drop_in(live.id), *layout.unit_files(live.id)]
+        texts = [readable(path) or "" for path in paths]
         before = _description(live.manifest, values, values, credentials.held(layout, live.id), texts)
     after = _description(
         {name: getattr(specification, name) for name in ("environment", "revision", "source", "venv")},
@@ -329,7 +397,7 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         [*specification.files.values(), specification.drop_in, specification.service, specification.socket],
     )
     return {
-        "before_header": f"live release {live.id}" if live else "no live release",
+        "before_header": f"live release {releases.live()}" if releases.live() else "no live release",
         "before": "\n".join(before),
         "after_header": "new release",
         "after": "\n".join(after),
@@ -366,7 +434,56 @@ def _without_comments(text: str) -> str:
 
 
 def _has_mode(path: Path, mode: int) -> bool:
-    return path.is_file() and path.stat().st_mode & 0o7777 == mode
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and is_ours(status)
+
+
+def _shared(name: str, digest: str) -> str:
+    """Where a release's link to its source or venv leads."""
+    return f"../../{name}s/{digest}"
+
+
+def _manifest(path: Path, release: str) -> dict[str, object]:
+    """Read a manifest.
+
+    Raises:
+        Damaged: it isn't that of the release.
+    """
+    try:
+        found = read_facts(path)
+    except Damaged as damage:
+        raise Damaged(path, damage.why, DEPLOY) from None
+    if found is None:
+        raise Damaged(path, "it is missing", DEPLOY)
+    names = found.get("secret_names")
+    texts = [*(found.get(name) for name in _FACTS), *(names if isinstance(names, list) else [None])]
+    if found.get("release") != release or not all(isinstance(text, str) for text in texts):
+        raise Damaged(path, "it was edited", DEPLOY)
+    return found
+
+
+def environment_of(layout: Layout, release: str) -> dict[str, str]:
+    """Return what stands in the environment file of a release.
+
+    Raises:
+        Damaged: it can't be read as one.
+    """
+    path = layout.environment_file(release)
+    try:
+        return parse(read(path) or "")
+    except Damaged as damage:
+        raise Damaged(path, damage.why, DEPLOY) from None
+    except ValueError:
+        raise Damaged(path, "it isn't an environment file", DEPLOY) from None
+
+
+def noted_release(path: Path) -> str:
+    """Return the id of the release that a file notes, or an empty text where there is none."""
+    name = (readable(path) or "").strip()
+    return name if RELEASE_ID.match(name) else ""
 
 
 def _linked_release(path: Path, suffix: str) -> str:
@@ -382,7 +499,7 @@ def as_made(layout: Layout, release: Release) -> Specification:
     """Describe a release by its files as they are now.
 
     Raises:
-        ValueError: one of them can't be read as what it is.
+        Damaged: one of them can't be read as what it is.
     """
     manifest, home = release.manifest, layout.release(release.id)
     variable = str(manifest.get("release_variable"))

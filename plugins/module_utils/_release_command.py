@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, read_facts
 from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
 from ansible_collections.greenlight.flask.plugins.module_utils._history import attempted, record
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -35,8 +35,9 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         GreenlightError: it failed; the release gets no traffic. The text has its last words, masked.
     """
     releases = Releases(layout)
-    if releases.get(release) is None:
-        raise GreenlightError(f"there is no whole release {release} in {layout.releases}")
+    damage = releases.fault(release)
+    if damage:
+        raise GreenlightError(f"release {release} isn't whole: {damage}")
     home = layout.release(release)
     if (home / COMMANDED).exists():
         _tell(layout, release)
@@ -49,7 +50,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     took = round(time.monotonic() - began, 2)
     output = mask("\n".join(ended.journal), releases.secrets(release))
     if not ended.well:
-        said = attempted(layout, lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
+        said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
         lines = [f"the release command of {release} failed ({ended.how}):", output]
@@ -65,5 +66,7 @@ def _tell(layout: Layout, release: str) -> None:
     """Tell the ledger of a command that succeeded, unless it knows: the run that did it may have been killed."""
     told = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
     if release not in [entry.get("release") for entry in told]:
-        fact = json.loads(read(layout.release(release) / COMMANDED) or "{}")
+        fact = {}
+        with suppress(Damaged):
+            fact = read_facts(layout.release(release) / COMMANDED) or {}
         record(layout, "command", release, **fact)

@@ -31,13 +31,14 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     exclusively,
     locked_down,
     mount_points,
-    read,
+    readable,
     remove,
     remove_unfinished,
     shown,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
+from ansible_collections.greenlight.flask.plugins.module_utils._state import stamped
 
 #: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
 #: with them, once they are empty.
@@ -62,7 +63,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     """
     if not APP_NAME.match(layout.app):
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
-    stamp = read(layout.environment_id)
+    stamp = stamped(layout)
     if stamp is None:
         rest = _rest(layout)
         if layout.made.exists():
@@ -77,7 +78,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     if other:
         raise GreenlightError(
             f"{other} Nothing was removed. If this app is the one that shall go, say so with: -e"
-            f" flask_app_environment={stamp.strip()}"
+            f" flask_app_environment={stamp}"
         )
     made = names.recorded(layout)
     change = _without_site(layout, tree, made)
@@ -213,7 +214,7 @@ def _without_site(layout: Layout, tree: nginx.Tree, made: frozenset[str]) -> ngi
     found += unused_defaults(tree, layout.app, {})
     if _is_last(layout):
         shared = [tree.etc / HASHES, *sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))]
-        found += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (read(path) or "")]
+        found += [str(path.relative_to(tree.etc)) for path in shared if OWNER in (readable(path) or "")]
     return dict.fromkeys(found)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import remove, remove_unfinished
+from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, remove_unfinished
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
@@ -124,7 +124,7 @@ def destroy(layout: Layout) -> list[str]:
     for directory in (layout.releases, layout.environment_files):
         remove_unfinished(directory)
     if not releases.previous():
-        remove(layout.previous)
+        discard(layout.previous)
     return doomed
 
 
@@ -135,7 +135,10 @@ def _single(values: Sequence[str]) -> list[str]:
 
 def _live(layout: Layout) -> Release:
     releases = Releases(layout)
-    found = releases.get(releases.live())
+    live = releases.live()
+    found = releases.get(live)
+    if live and not found:
+        raise GreenlightError(f"the live release {live} isn't whole: {releases.fault(live)}")
     if not found:
         raise GreenlightError(f"{layout.app} has no live release on this host; deploy it first with site.yml")
     return found

@@ -16,7 +16,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _credentia
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import readable
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
 #: Settings of a server: how it starts, says that it is ready, comes back and ends, and where its output goes.
@@ -101,7 +101,7 @@ def _told(done: Finished) -> str:
 
 def _service_section(path: Path) -> Iterator[str]:
     section = ""
-    for line in (read(path) or "").splitlines():
+    for line in (readable(path) or "").splitlines():
         if line.startswith("["):
             section = line.strip()
         elif section == "[Service]":

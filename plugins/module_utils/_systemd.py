@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -10,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, make_way
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
 
 #: Seconds that systemctl may take beyond what the units themselves are allowed.
 GRACE_SECONDS = 30
 #: Lines of a journal that are read, and that are shown.
 JOURNAL_LINES, SHOWN_LINES = 400, 40
+#: Exit code of systemctl for a unit that it doesn't know, as one that is not at work and whose file is gone.
+NOT_LOADED = 5
 _MASTER_TRACEBACK = re.compile(
     r"(During handling of the above exception, another exception occurred:\n\n?)?"
     r"^Traceback \(most recent call last\):\n(?:[ ].*\n|\n)*gunicorn\.errors\.HaltServer.*\n?",
@@ -67,9 +72,11 @@ def start(units: Sequence[str], seconds: float) -> bool:
 
 
 def stop(units: Sequence[str], seconds: float) -> None:
-    """Stop ``units`` in order and forget that one of them had failed."""
+    """Stop ``units`` in order and forget that one of them had failed. One that systemd doesn't know is stopped."""
     for unit in units:
-        require(["systemctl", "stop", unit], f"systemctl stop {unit}", seconds=seconds + GRACE_SECONDS)
+        done = run(["systemctl", "stop", unit], seconds=seconds + GRACE_SECONDS)
+        if done.code not in (0, NOT_LOADED):
+            raise GreenlightError(f"systemctl stop {unit} failed (exit code {done.code}):\n{done.output}")
     run(["systemctl", "reset-failed", *units])
 
 
@@ -79,13 +86,31 @@ def enabled(layout: Layout) -> set[str]:
     return _releases_of(layout, (entry.name for directory in wants for entry in directory.glob(f"{layout.app}@*")))
 
 
-def enable(units: Sequence[str]) -> None:
+def starts_at_boot(layout: Layout, unit: str) -> bool:
+    """Say whether a link of a target wants the unit; systemd looks at nothing but links there."""
+    return any(path.is_symlink() for path in _wants(layout, unit))
+
+
+def _wants(layout: Layout, unit: str) -> list[Path]:
+    """Return what the directories of targets hold for a unit, which is a link, wherever it leads."""
+    paths = (directory / unit for directory in layout.units.glob("*.wants"))
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def enable(layout: Layout, units: Sequence[str]) -> None:
+    for unit in units:
+        for path in _wants(layout, unit):
+            make_way(path)
     # Which units a reboot starts is read at the reboot: a reload of systemd, half a second, would buy nothing.
     require(["systemctl", "enable", "--quiet", "--no-reload", *units], f"systemctl enable {' '.join(units)}")
 
 
-def disable(units: Sequence[str]) -> None:
-    require(["systemctl", "disable", "--quiet", "--no-reload", *units], f"systemctl disable {' '.join(units)}")
+def disable(layout: Layout, units: Sequence[str]) -> None:
+    run(["systemctl", "disable", "--quiet", "--no-reload", *units])
+    # It fails for a unit whose file is gone or can't be read, and a reboot would start it all the same.
+    for unit in units:
+        for path in _wants(layout, unit):
+            discard(path)
 
 
 def loaded(layout: Layout) -> set[str]:

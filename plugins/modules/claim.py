@@ -12,6 +12,7 @@ description:
   - Fails where somebody else has the name on this host. Otherwise it records what the role makes under that name, which
     is all that a removal takes, and which environment the host is.
   - Makes the key for keyed digests, the directories of the release protocol, and the app's account and group.
+  - Repairs these, and owners and modes, where somebody damaged them. It never writes a stamp anew.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -39,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: Paths that were missing or had another mode, and account and group that were missing.
+  description: Paths, account and group that were missing or damaged, and are as they must be now.
   returned: always
   type: list
   elements: str

@@ -97,6 +97,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import release
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, SITE, options
+from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site
 
 WANTED = {
     "environment": {"type": "str", "required": True},
@@ -123,8 +124,8 @@ def body(module: AnsibleModule) -> dict[str, object]:
     host = survey(layout, wanted)
     found = problems(layout, wanted, host)
     edge = Edge(layout)
-    # With a package missing, Nginx or a module of it may be the one.
-    if edge.tree.installed and not host.packages_missing:
+    # With a package missing, Nginx or a module of it may be the one; a damaged part of the site is made anew before it.
+    if edge.tree.installed and not host.packages_missing and not breaks_site(layout):
         try:
             edge.check(Site.of(module.params["site"]))
         except GreenlightError as error:

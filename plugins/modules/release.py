@@ -65,6 +65,7 @@ import base64
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
@@ -87,9 +88,12 @@ def body(module: AnsibleModule) -> dict[str, object]:
     specification = Specification(**module.params["specification"], variables=variables)
     releases = Releases(layout)
     live = releases.live()
-    if module.check_mode and not layout.digest_key.exists():
+    try:
+        host_key = key(layout)
+    except Damaged:
+        if not module.check_mode:  # which has made none
+            raise
         return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
-    host_key = key(layout)
     if not module.check_mode:
         provide_instance_folders(layout, specification.source, specification.venv)
     found = releases.find(specification.digest(host_key))

@@ -117,6 +117,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
 from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
+from ansible_collections.greenlight.flask.plugins.module_utils._files import blaming
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -171,7 +172,8 @@ def _from_git(module: AnsibleModule, layout: Layout) -> dict[str, object]:
     if result["changed"]:
         if module.check_mode:
             return result
-        export(remote, commit, params["subdirectory"], layout.sources, params["python"])
+        with blaming(layout.sources):
+            export(remote, commit, params["subdirectory"], layout.sources, params["python"])
     check_static(source, params["static"])
     files = dotenv.found(source, files_of(source))
     seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
@@ -183,13 +185,15 @@ def _packed(module: AnsibleModule, layout: Layout) -> dict[str, object]:
     sources, digest = layout.sources, params["digest"]
     result = {"digest": digest, "revision": digest[:12], "changed": not (sources / digest).is_dir()}
     if result["changed"] and not module.check_mode:
-        if params["content"]:
-            with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
-                archive.write(base64.b64decode(params["content"]))
-                archive.flush()
-                unpack(Path(archive.name), digest, sources, params["python"])
-        else:
-            unpack(Path(params["archive"]), digest, sources, params["python"])
+        with blaming(sources):
+            if params["content"]:
+                with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+                    with blaming(Path(archive.name)):
+                        archive.write(base64.b64decode(params["content"]))
+                        archive.flush()
+                    unpack(Path(archive.name), digest, sources, params["python"])
+            else:
+                unpack(Path(params["archive"]), digest, sources, params["python"])
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import described
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, load_spec, merged
 
@@ -18,6 +19,22 @@ def refuse_misspelt(known: Mapping[str, Any]) -> None:
     misspelt = inputs.misspelt(known, load_spec(known["role_path"]))
     if misspelt:
         raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
+
+
+def execute(action: ActionBase, module: str, arguments: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a module of this collection; where it could not say why it failed, its outcome has a message all the same."""
+
+    def ask(command: str) -> str:
+        return str(action._low_level_execute_command(command).get("stdout", ""))
+
+    outcome: dict[str, Any] = action._execute_module(
+        module_name=f"greenlight.flask.{module}", module_args=arguments, task_vars=dict(known)
+    )
+    outcome.pop("invocation", None)
+    outcome, more = described(module, outcome, ask)
+    if more:
+        action._display.vvv(more)
+    return outcome
 
 
 class ModuleAction(ActionBase):  # type: ignore[misc]
@@ -34,11 +51,7 @@ class ModuleAction(ActionBase):  # type: ignore[misc]
 
     def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         """Run the module with ``arguments``."""
-        outcome: dict[str, Any] = self._execute_module(
-            module_name=f"greenlight.flask.{self.module}", module_args=arguments, task_vars=known
-        )
-        outcome.pop("invocation", None)
-        return outcome
+        return execute(self, self.module, arguments, known)
 
 
 class OpaqueVariablesAction(ModuleAction):

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import (
     _inspector,
     _protocol,
     _sandbox,
+    _state,
     _systemd,
     _workers,
 )
@@ -28,6 +31,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import R
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
 
 KEY = b"k" * 32
+WORD = "0123456789abcdef" * 2
 SECRETS = {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop"}
 
 
@@ -98,9 +102,28 @@ def contents(root: Path, left_out: tuple[str, ...]) -> dict[str, str]:
                 if os.path.islink(path)
                 else "directory"
                 if os.path.isdir(path)
+                else "socket"
+                if stat.S_ISSOCK(os.stat(path).st_mode)
                 else Path(path).read_text(errors="replace")
             )
     return found
+
+
+def copied(before: Path, after: Path) -> None:
+    """Copy a host: sockets too, and links that lead to the old one lead to the new one."""
+
+    def copy(source: str, target: str) -> str:
+        if stat.S_ISSOCK(os.stat(source).st_mode):
+            os.mknod(target, os.stat(source).st_mode)
+            return target
+        return str(shutil.copy2(source, target))
+
+    shutil.copytree(before, after, symlinks=True, copy_function=copy)
+    for _, path in below(after):
+        if os.path.islink(path) and os.readlink(path).startswith(f"{before}/"):
+            leads = f"{after}{os.readlink(path)[len(str(before)) :]}"
+            os.unlink(path)
+            os.symlink(leads, path)
 
 
 def taken(directory: Path, include: Sequence[str] = ()) -> list[str]:
@@ -112,8 +135,10 @@ def taken(directory: Path, include: Sequence[str] = ()) -> list[str]:
 
 
 def create(layout: Layout, time: str, **changes: object) -> str:
-    """Make a release with its source and venv; return its id."""
+    """Make a release with its source and venv, and what of a claim its proof needs; return its id."""
     wanted = specification(time, **changes)
+    layout.etc.mkdir(parents=True, exist_ok=True)
+    layout.rehearsal.write_text(f'"{WORD}" 1;\n')
     (layout.sources / wanted.source).mkdir(parents=True, exist_ok=True)
     (layout.venvs / wanted.venv).mkdir(parents=True, exist_ok=True)
     return Releases(layout).create(wanted, KEY, "tester").id
@@ -207,18 +232,38 @@ class Host:
 
     def _start(self, units: list[str]) -> Finished:
         for unit in units:
+            if unit in self.running():
+                continue  # systemd looks at nothing then, as it doesn't at a socket's path
             (self.failed / unit if unit in self.failing else self.active / unit).touch()
             release, _, kind = unit.partition("@")[2].partition(".")
             if kind == "service" and unit not in self.failing:
                 self.told(release, self.reports)
+            if unit.endswith(".socket") and unit not in self.failing:
+                self._listen(self._path(unit))
         return Finished(int(bool(self.failing & set(units))), "", "")
 
+    def _path(self, unit: str) -> Path:
+        return self.layout.socket(unit.partition("@")[2].removesuffix(".socket"))
+
+    def _listen(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)  # DirectoryMode=
+        if path.exists() and not path.is_dir():
+            path.unlink()
+        os.mknod(path, stat.S_IFSOCK)
+        path.chmod(0o660)
+
     def _stop(self, units: list[str]) -> Finished:
+        known = {*self.running(), *os.listdir(self.failed), *os.listdir(self.layout.units)}
+        if not set(units) <= known:
+            return Finished(5, "", f"Failed to stop {units[0]}: Unit {units[0]} not loaded.")
         for unit in units:
             (self.active / unit).unlink(missing_ok=True)
             release, _, kind = unit.partition("@")[2].partition(".")
             if kind == "service":
                 shutil.rmtree(self.layout.runtime(release), ignore_errors=True)
+            if unit.endswith(".socket"):
+                with contextlib.suppress(OSError):
+                    self._path(unit).unlink()  # RemoveOnStop=
         return Finished(0, "", "")
 
     def told(self, release: str, reports: Sequence[dict[str, Any]]) -> None:
@@ -241,11 +286,14 @@ class Host:
         for unit in units:
             self._wants(unit).parent.mkdir(exist_ok=True)
             if not self._wants(unit).is_symlink():
+                self._wants(unit).unlink(missing_ok=True)
                 self._wants(unit).symlink_to("../template")
         return Finished(0, "", "")
 
     def _disable(self, units: list[str]) -> Finished:
         for unit in units:
+            if not (self.layout.units / unit).is_file():
+                return Finished(1, "", f"Failed to disable unit: Unit file {unit} does not exist.")
             self._wants(unit).unlink(missing_ok=True)
         return Finished(0, "", "")
 
@@ -339,6 +387,7 @@ def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
     patch(_contract, "INTERVAL_SECONDS", 0.001)
     patch(_workers, "FIRST_SECONDS", 0.0)
     patch(_protocol, "get", host.get)
+    patch(_state, "socket_group", os.getegid)
     return host
 
 

@@ -18,13 +18,17 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _files
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
+    Damaged,
     HeldElsewhere,
+    discard,
     exclusively,
     link,
     locked_down,
     make_directory,
     mount_points,
     read,
+    read_facts,
+    readable,
     remove,
     remove_unfinished,
     shown,
@@ -454,3 +458,110 @@ def test_a_program_that_is_started_meanwhile_holds_it_too(tmp_path: Path) -> Non
         pass
     assert not is_held(tmp_path / "guard")
     program.communicate()
+
+
+# What somebody put in the place of a file
+
+
+def a_socket(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+def a_circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def full(path: Path) -> None:
+    path.mkdir()
+    (path / "work").write_text("somebody's")
+
+
+HOLLOW: list[Callable[[Path], object]] = [Path.mkdir, os.mkfifo, a_socket, a_circle]
+
+
+@pytest.mark.parametrize("make", [*HOLLOW, full, lambda path: path.write_bytes(b"\xff\x00")])
+def test_what_is_not_a_text_is_damaged_and_nobody_waits_for_it(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "file")
+    for look in (read, read_facts):
+        with pytest.raises(Damaged) as damage:
+            look(tmp_path / "file")
+        assert damage.value.path == tmp_path / "file"
+        assert str(tmp_path / "file") in str(damage.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '"text"', "[" * 100_000])
+def test_facts_are_an_object_or_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(Damaged):
+        read_facts(tmp_path / "file")
+
+
+def test_facts_that_are_absent_are_none(tmp_path: Path) -> None:
+    assert read_facts(tmp_path / "file") is None
+    assert read(tmp_path / "file/below") is None
+
+
+def test_what_can_be_read_of_a_file_is_its_text_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a\xff")
+    assert readable(tmp_path / "file") == "a\N{REPLACEMENT CHARACTER}"
+    assert readable(tmp_path) is readable(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("make", [*HOLLOW, lambda path: path.symlink_to("elsewhere")])
+def test_a_write_and_a_link_replace_what_holds_nothing(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "file")
+    assert write(tmp_path / "file", "content\n") is True
+    make(tmp_path / "link")
+    assert link(tmp_path / "link", "file") is True
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "content\n", "link": "content\n"}
+
+
+def test_a_directory_with_files_is_never_replaced(tmp_path: Path) -> None:
+    full(tmp_path / "file")
+    for work in (lambda path: write(path, "x"), lambda path: link(path, "x"), discard):
+        with pytest.raises(Damaged, match=str(tmp_path / "file")):
+            work(tmp_path / "file")
+    assert (tmp_path / "file/work").read_text() == "somebody's"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_to_the_same_content_becomes_a_file(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("content\n")
+    (tmp_path / "file").symlink_to("elsewhere")
+    assert write(tmp_path / "file", "content\n") is True
+    assert not (tmp_path / "file").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+def test_what_belongs_to_another_is_ours_again(tmp_path: Path) -> None:
+    write(tmp_path / "file", "content\n")
+    make_directory(tmp_path / "directory")
+    for name in ("file", "directory"):
+        os.chown(tmp_path / name, 65534, 65534)
+    assert write(tmp_path / "file", "content\n") is True
+    assert make_directory(tmp_path / "directory") is True
+    assert {path.stat().st_uid for path in tmp_path.iterdir()} == {0}
+
+
+def test_a_directory_in_whose_place_a_file_is_names_it(tmp_path: Path) -> None:
+    write(tmp_path / "file", "content\n")
+    with pytest.raises(Damaged, match=str(tmp_path / "file")):
+        make_directory(tmp_path / "file")
+
+
+@pytest.mark.parametrize("make", [*HOLLOW, full])
+def test_a_guard_that_is_not_a_file_guards_nothing(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "guard")
+    with pytest.raises(Damaged, match=str(tmp_path / "guard")), exclusively(tmp_path / "guard", 0):
+        pytest.fail("it was entered")
+
+
+def test_a_full_disk_names_the_file_that_found_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(OSError, match="No space left") as refused:
+        write(tmp_path / "file", "content\n")
+    assert refused.value.filename == str(tmp_path / "file")
+    assert os.listdir(tmp_path) == []

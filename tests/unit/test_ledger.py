@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries, unreadable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +89,42 @@ def test_a_ledger_that_begins_with_a_torn_byte_goes_on(tmp_path: Path) -> None:
     path.write_bytes(b"{")
     append(path, {"release": "a"})
     assert [entry["release"] for entry in entries(path)] == ["a"]
+
+
+def test_lines_that_can_not_be_read_are_kept_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    append(path, {"release": "a"})
+    with path.open("ab") as ledger:
+        ledger.write(b'null\n[]\n3\n\n{"at"\n\xff\x00\n')
+    append(path, {"release": "b"})
+    assert [entry["release"] for entry in entries(path)] == ["a", "b"]
+    assert unreadable(path) == [2, 3, 4, 6, 7]
+    assert b"\xff\x00\n" in path.read_bytes()
+
+
+def test_a_disk_that_is_nearly_full_takes_a_whole_line_or_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """write(2) takes what fits and says how much that was; only the next one fails."""
+    path, real = tmp_path / "ledger.jsonl", os.write
+    monkeypatch.setattr(os, "write", lambda handle, content: real(handle, content[:7]))
+    append(path, {"release": "a"})
+    assert [entry["release"] for entry in entries(path)] == ["a"]
+
+    def full(handle: int, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left") as refused:
+        append(path, {"release": "b"})
+    assert refused.value.filename == str(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+def test_nothing_is_appended_to_what_is_not_a_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    path = tmp_path / "ledger.jsonl"
+    make(path)
+    assert entries(path) == []
+    with pytest.raises(Damaged, match=str(path)):
+        append(path, {"release": "a"})
+    assert os.listdir(tmp_path) == ["ledger.jsonl"]

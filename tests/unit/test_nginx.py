@@ -468,7 +468,7 @@ def test_only_the_workers_that_accept_connections_are_counted(monkeypatch: pytes
         "/proc/12/cmdline": "nginx: worker process is shutting down\0",
         "/proc/13/cmdline": "nginx: cache manager process\0",
     }
-    monkeypatch.setattr(_nginx, "read", lambda path: titles.get(str(path)))
+    monkeypatch.setattr(_nginx, "readable", lambda path: titles.get(str(path)))
     assert _nginx._workers("7") == {11}
     titles.clear()
     assert _nginx._workers("7") == set()

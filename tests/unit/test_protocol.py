@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -52,7 +51,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import B
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.fakes import SECRETS, Host, create, installed, report, specification, state
+from tests.unit.fakes import SECRETS, WORD, Host, copied, create, installed, report, specification, state
 from tests.unit.killing import killed
 
 OLDER, OLD, NEW = (f"20261121T09442{second}Z" for second in range(3))
@@ -209,7 +208,7 @@ def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> Non
 
 
 def test_a_missing_key_says_what_to_do(layout: Layout) -> None:
-    with pytest.raises(GreenlightError, match=r"digest\.key is missing; run the play from its start"):
+    with pytest.raises(GreenlightError, match=r"digest\.key .*site\.yml"):
         key(layout)
 
 
@@ -334,7 +333,7 @@ def test_the_live_release_is_left_running_when_it_breaks_its_contract(host: Host
 def test_a_release_that_is_not_whole_is_not_started(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     layout.environment_file(release).unlink()
-    with pytest.raises(GreenlightError, match=f"there is no whole release {release}"):
+    with pytest.raises(GreenlightError, match=f"{layout.environment_file(release)}"):
         prove(host, release)
     assert host.running() == set()
 
@@ -377,11 +376,10 @@ def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_t
     release = create(layout, NEW)
     host.answers[release] = host.front_door = healthy(release)
     asked: list[tuple[str, bool, str]] = []
-    layout.rehearsal.write_text('"w0rd" 1;\n')
 
     def get(target: Target, seconds: float, worth: object) -> Answer:
         leads = layout.candidate_socket.is_symlink() and os.readlink(layout.candidate_socket)
-        asked.append((target.address, target.headers.get(_protocol.REHEARSAL) == "w0rd", leads or ""))
+        asked.append((target.address, target.headers.get(_protocol.REHEARSAL) == WORD, leads or ""))
         assert Releases(layout).live() == old
         return host.get(target, seconds, worth)
 
@@ -406,6 +404,18 @@ def test_a_candidate_that_fails_behind_nginx_only_gets_no_traffic(host: Host, la
     found = Releases(layout).get(release)
     assert found and found.bad and not found.proved
     assert host.running() == units(old)
+
+
+def test_a_candidate_without_a_word_for_its_rehearsal_is_not_judged(host: Host, layout: Layout) -> None:
+    """Nginx would lead the request to the live release, and a good candidate would be bad."""
+    old, release = go_live(host, OLD), create(layout, NEW)
+    before = state(layout, host)
+    for text in ("", '"w0rd" 1;\n', "\x00"):
+        layout.rehearsal.write_text(text)
+        with pytest.raises(GreenlightError, match=str(layout.rehearsal)):
+            prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS, url="u")
+        assert state(layout, host) == before
+    assert Releases(layout).live() == old
 
 
 # Prove, by what the workers report
@@ -756,14 +766,23 @@ def test_a_switch_refuses_what_was_not_proved(host: Host, layout: Layout, case: 
     assert state(layout, host) == before
 
 
-@pytest.mark.parametrize("fault", ["socket", "service", "enabled", "live link", "live socket"])
+@pytest.mark.parametrize(
+    "fault",
+    ["socket", "service", "enabled", "enabled socket", "live link", "live socket", "other socket", "file", "no socket"],
+)
 def test_a_release_serves_only_when_it_is_linked_running_and_enabled(host: Host, layout: Layout, fault: str) -> None:
     release = go_live(host, NEW)
     assert serves(layout, release)
     if fault in ("socket", "service"):
         (host.active / f"shop@{release}.{fault}").unlink()
-    elif fault == "enabled":
-        _systemd.disable([layout.socket_unit(release), layout.service_unit(release)])
+    elif fault.startswith("enabled"):
+        _systemd.disable(layout, [layout.socket_unit(release), layout.service_unit(release)][: len(fault.split())])
+    elif fault == "other socket":
+        link(layout.live_socket, f"/tmp/{release}.sock")
+    elif fault in ("file", "no socket"):
+        layout.socket(release).unlink()
+        if fault == "file":
+            layout.socket(release).write_text("")
     else:
         (layout.live if fault == "live link" else layout.live_socket).unlink()
     assert not serves(layout, release)
@@ -796,7 +815,7 @@ def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_
     deploy(before, OLD, revision="r1", venv="d4" * 32)
     ends = []
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        copied(before.layout.root, tmp_path / f"{change}")
         host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         layout = host.layout
         ended = not killed(change, lambda host=host: deploy(host, NEW, revision="r2", source="e5" * 32))  # type: ignore[misc]
@@ -838,7 +857,7 @@ def test_a_way_back_killed_at_any_instant_leaves_a_running_release_and_is_ended_
     new = prove(before, create(before.layout, NEW, source="e5" * 32))
     switch(before.layout, new)
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        copied(before.layout.root, tmp_path / f"{change}")
         host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         host.front_door = Answer(500, "broken", 0.01)
         layout = host.layout
@@ -853,6 +872,27 @@ def test_a_way_back_killed_at_any_instant_leaves_a_running_release_and_is_ended_
         if Releases(layout).live() == new:  # the next run asks it again
             ask()
         assert Releases(layout).live() == old, f"change {change}: the traffic stays at the release that failed"
+        if ended:
+            break
+    assert change > 8
+
+
+def test_a_switch_killed_at_any_instant_leaves_no_release_with_the_traffic_that_nobody_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = installed(tmp_path / "0", monkeypatch.setattr)
+    old = deployed(before, OLD)
+    new = prove(before, create(before.layout, NEW, source="e5" * 32))
+    for change in itertools.count(1):
+        copied(before.layout.root, tmp_path / f"{change}")
+        host = installed(tmp_path / f"{change}", monkeypatch.setattr)
+        layout = host.layout
+        ended = not killed(change, lambda layout=layout: switch(layout, new))  # type: ignore[misc]
+        if Releases(layout).live() == new:
+            host.front_door = Answer(500, "broken", 0.01)
+            with pytest.raises(GreenlightError):
+                check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
+        assert Releases(layout).live() == old, f"change {change}: the traffic stays at a release that nobody judged"
         if ended:
             break
     assert change > 8
@@ -969,7 +1009,7 @@ def test_retiring_stops_all_but_the_live_release(host: Host, layout: Layout) -> 
     older, old = (prove(host, create(layout, time)) for time in (OLDER, OLD))
     new = prove(host, create(layout, NEW))
     (host.failed / layout.service_unit(older)).touch()
-    _systemd.enable([layout.service_unit(old)])
+    _systemd.enable(layout, [layout.service_unit(old)])
     switch(layout, new)
     assert superfluous(layout) == [older, old]
     assert sorted(retired(layout)) == [older, old]
@@ -1030,7 +1070,7 @@ def test_without_a_live_release_nothing_is_stopped(host: Host, layout: Layout) -
 def test_another_apps_units_are_left_alone(host: Host, layout: Layout) -> None:
     other = "shop-admin@20261121T094420Z-1a2b3c4d.service"
     (host.active / other).touch()
-    _systemd.enable([other])
+    _systemd.enable(layout, [other])
     go_live(host, NEW)
     assert other in host.running() & host.enabled()
 
@@ -1201,6 +1241,43 @@ def test_no_source_or_venv_of_a_kept_release_is_ever_removed(
     assert prunable(layout, keep) == []
 
 
+def test_the_code_of_a_live_release_whose_manifest_is_damaged_stays(host: Host, layout: Layout) -> None:
+    live = go_live(host, NEW, source="c3" * 32, venv="d4" * 32)
+    (layout.release(live) / "release.json").write_text("{")
+    prune(layout, 0)
+    assert os.listdir(layout.sources) == ["c3" * 32]
+    assert os.listdir(layout.venvs) == ["d4" * 32]
+    assert layout.environment_file(live).exists()
+
+
+@pytest.mark.parametrize("text", ["", "20261121T0944", "\x00"])
+def test_nothing_is_retired_while_nobody_knows_which_release_is_on_trial(host: Host, layout: Layout, text: str) -> None:
+    old = deployed(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    layout.trial.write_text(text)
+    assert retire(layout, BOUNDS) == {}
+    assert units(old) <= host.running()
+    ask_at_the_front_door(host, new)
+    assert not layout.trial.exists()
+    assert set(retire(layout, BOUNDS)) == {old}
+
+
+@pytest.mark.parametrize("part", ["units", "service", "socket"])
+def test_a_release_whose_units_are_gone_is_retired_all_the_same(host: Host, layout: Layout, part: str) -> None:
+    """systemctl disable fails for them, and systemctl stop for one that doesn't run."""
+    old = deployed(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    ask_at_the_front_door(host, new)
+    (host.active / layout.service_unit(old)).unlink()
+    for unit in layout.unit_files(old):
+        if part == "units" or unit.name.endswith(part):
+            unit.unlink()
+    assert set(retire(layout, BOUNDS)) == {old}
+    assert host.running() == host.enabled() == units(new)
+
+
 # Rollback
 
 
@@ -1229,8 +1306,8 @@ def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, 
         ("live", "it is the live one"),
         ("bad", "it was found bad"),
         ("unproved", "it was never proved"),
-        ("half", "no whole release of that name"),
-        ("../../etc", "no whole release of that name"),
+        ("half", "it isn't whole ("),
+        ("../../etc", "this host has no release of that name"),
     ],
 )
 def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layout, case: str, words: str) -> None:
@@ -1252,7 +1329,7 @@ def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layo
 def test_rollback_without_an_earlier_good_release_is_refused(host: Host, layout: Layout) -> None:
     go_live(host, NEW)
     Releases(layout).mark(create(layout, OLD), BAD, {})
-    with pytest.raises(GreenlightError, match=r"no earlier good release of shop on this host\. No release is kept"):
+    with pytest.raises(GreenlightError, match=r"has no earlier good release\. No release is kept"):
         rollback_target(layout)
 
 
@@ -1458,7 +1535,7 @@ def test_a_release_that_a_killed_run_has_stopped_is_told_to_be_retired_by_the_ne
     switch(layout, new)
     ask_at_the_front_door(host, new)
     stopped = [layout.socket_unit(old), layout.service_unit(old)]
-    _systemd.disable(stopped)
+    _systemd.disable(layout, stopped)
     _systemd.stop(stopped, 1)
     assert superfluous(layout) == []
     for _ in range(2):
@@ -1520,7 +1597,7 @@ def test_a_full_disk_does_not_hide_why_a_candidate_was_refused(
     text = str(failed.value)
     assert "HTTP status: expected 200, got 500 broken" in text
     assert f"Traffic stays with {old}." in text
-    assert f"That could not be written down: No space left on device ({layout.srv})." in text
+    assert "That could not be written down: The host refused: No space left on device" in text
     assert failed.value.details["failures"] == "HTTP status: expected 200, got 500 broken"
     assert host.running() == units(old)
 
@@ -1539,7 +1616,7 @@ def test_a_full_disk_keeps_no_traffic_at_a_release_that_broke_its_contract(
     text = str(failed.value)
     assert "HTTP status: expected 200, got 500 broken" in text
     assert f"Traffic is back at {old}." in text
-    assert f"That could not be written down: No space left on device ({layout.srv})." in text
+    assert "That could not be written down: The host refused: No space left on device" in text
     assert host.running() == host.enabled() == units(old)
     assert serves(layout, old)
     assert not layout.trial.exists()

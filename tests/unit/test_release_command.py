@@ -172,7 +172,7 @@ def test_who_says_after_a_failure_that_a_command_can_not_be_undone_is_believed(
 def test_the_command_of_half_a_release_does_not_run(host: Host, layout: Layout) -> None:
     release = made(layout)
     layout.environment_file(release).unlink()
-    with pytest.raises(GreenlightError, match=f"there is no whole release {release}"):
+    with pytest.raises(GreenlightError, match=f"{layout.environment_file(release)}"):
         run_release_command(layout, release, 60)
     assert started(host) == []
 
@@ -207,4 +207,4 @@ def test_a_full_disk_does_not_hide_why_a_command_failed(
     monkeypatch.setattr(_history, "append", no_space)
     with pytest.raises(GreenlightError, match=f"the release command of {release} failed") as failed:
         run_release_command(layout, release, 60)
-    assert f"That could not be written down: No space left on device ({layout.srv})." in str(failed.value)
+    assert "That could not be written down: The host refused: No space left on device" in str(failed.value)

@@ -35,7 +35,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tre
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, claim
 from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
 
-from tests.unit.fakes import Host, contents, create
+from tests.unit.fakes import Host, contents, copied, create
 from tests.unit.killing import killed
 
 OLD, NEW = (f"20261121T09442{second}Z" for second in range(2))
@@ -804,7 +804,7 @@ def test_a_removal_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, mo
     (before.active / "shop@celery.service").touch()
     expected = None
     for change in itertools.count(1):
-        shutil.copytree(before.layout.root, tmp_path / f"{change}", symlinks=True)
+        copied(before.layout.root, tmp_path / f"{change}")
         machine = played(tmp_path / f"{change}", monkeypatch.setattr)
         ended = not killed(change, lambda machine=machine: removed(machine))  # type: ignore[misc]
         if not machine.layout.environment_id.exists():

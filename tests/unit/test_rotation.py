@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._rotation import 
     rotated,
 )
 
-from tests.unit.fakes import KEY, SECRETS, Host, create, installed, specification
+from tests.unit.fakes import KEY, SECRETS, Host, copied, create, installed, specification
 from tests.unit.killing import killed
 
 TIMES = [f"20261121T09442{second}Z" for second in range(9)]
@@ -136,7 +135,7 @@ def test_without_a_live_release_there_is_nothing_to_rotate(layout: Layout, step:
         "outdated": lambda: outdated(layout),
         "destroy": lambda: destroy(layout),
     }
-    with pytest.raises(GreenlightError, match=r"shop has no live release on this host; deploy it first with site\.yml"):
+    with pytest.raises(GreenlightError, match=str(layout.environment_file(release)) if half else "no live release"):
         steps[step]()
     assert layout.release(release).is_dir()
 
@@ -459,7 +458,7 @@ def removals(tmp_path: Path, patch: Callable[[object, str, object], None]) -> li
     live(before, with_keys(before, LIVE, SECOND))
     ends: list[Layout] = []
     for change in itertools.count(1):
-        shutil.copytree(before.root, tmp_path / f"{change}", symlinks=True)
+        copied(before.root, tmp_path / f"{change}")
         layout = installed(tmp_path / f"{change}", patch).layout
         ended = not killed(change, lambda layout=layout: destroy(layout))  # type: ignore[misc]
         assert is_live(layout, keys(SECOND)), f"change {change}"

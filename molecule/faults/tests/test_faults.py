@@ -199,6 +199,7 @@ def test_disk_full_while_building_the_venv(trial: Trial, tmp_path: Path) -> None
         leave(60000)
         trial.run(**variables)
     trial.expect(live="new", code=1, says="No space left on device", again=0)
+    assert "/srv (tmpfs on tmpfs" in trial.runs[0].prose  # the file system
 
 
 def test_disk_full_while_writing_the_release(trial: Trial) -> None:
@@ -209,6 +210,7 @@ def test_disk_full_while_writing_the_release(trial: Trial) -> None:
         leave(60000)
         trial.run(**variables)
     trial.expect(live="new", code=1, says="No space left on device", again=0)
+    assert "/srv (tmpfs on tmpfs" in trial.runs[0].prose  # the file system
 
 
 def test_disk_full_while_writing_the_ledger(trial: Trial, tmp_path: Path) -> None:

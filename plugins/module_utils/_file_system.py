@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An error of the host's system as a sentence: what, the path and its file system, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_AGAIN = "and run the same command again."
+_CURES = {
+    errno.ENOSPC: f"Make room there, {_AGAIN}",
+    errno.EDQUOT: f"Make room there or raise the quota, {_AGAIN}",
+    errno.EROFS: f"Find out why it is read-only (dmesg; a disk error makes it so), mount it again, {_AGAIN}",
+    errno.EIO: f"Look at the disk (dmesg), {_AGAIN}",
+    errno.EACCES: f"Let root write there (lsattr shows what chattr has forbidden), {_AGAIN}",
+    errno.EPERM: f"Let root write there (lsattr shows what chattr has forbidden), {_AGAIN}",
+    errno.ENOMEM: f"Free memory on the host, {_AGAIN}",
+}
+_ELSE = f"Look at it on the host, {_AGAIN}"
+#: What a program says of a file system without room.
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
+#: Errors that say something of the whole file system.
+_OF_THE_FILE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def refusal(error: OSError) -> str:
+    """Return the sentence for an error."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    what = f"The host refused: {error.strerror or 'it did not say why'}"
+    where = f" ({path})" if path else ""
+    if error.errno in _OF_THE_FILE_SYSTEM and path:
+        where += f", on the file system {file_system(Path(path))}"
+    return f"{what}{where}. {_CURES.get(error.errno or 0, _ELSE)}"
+
+
+def with_room(text: str, places: Iterable[Path]) -> str:
+    """Add to a text about a full disk on which file systems the ``places`` are, and what is free there now."""
+    if not _NO_ROOM.search(text):
+        return text
+    found = dict.fromkeys(file_system(place) for place in places)
+    return f"{text}\nFile systems of this host: {'; '.join(found)}. Make room, {_AGAIN}"
+
+
+def file_system(path: Path) -> str:
+    """Describe the file system that a path is on, or would be: where it is mounted, of what kind, and what is free."""
+    place = _existing(path)
+    mounted = place
+    while not os.path.ismount(mounted):
+        mounted = mounted.parent
+    try:
+        space = os.statvfs(place)
+    except OSError:
+        return str(mounted)
+    free = f"{space.f_bavail * space.f_frsize // 2**20} MiB free"
+    inodes = f" and {space.f_favail} inodes free" if space.f_files else ""
+    return f"{mounted} ({_kind(mounted)}, {free}{inodes})"
+
+
+def _existing(path: Path) -> Path:
+    place = Path(os.path.realpath(path))
+    while not place.exists():
+        place = place.parent
+    return place
+
+
+def _kind(mounted: Path) -> str:
+    """Its type and device, of the mount on top (proc(5), mountinfo)."""
+    found = "unknown"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        words = rest.split(" ")
+        if re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields.split(" ")[4]) == str(mounted):
+            found = f"{words[0]} on {words[1]}"
+    return found

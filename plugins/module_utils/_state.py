@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State of an app on a host that somebody damaged: each fault names a path, and what repairs it.
+
+Whether a release is whole says :class:`~._release.Releases`. Here is what all releases share, and who owns what.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    AWAY,
+    UNFINISHED,
+    Damaged,
+    discard,
+    entries,
+    is_ours,
+    kind,
+    make_directory,
+    occupied,
+    own,
+    read,
+    read_facts,
+    remove,
+    write,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import (
+    BAD,
+    COMMANDED,
+    MANIFEST,
+    PROVED,
+    Releases,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import is_complete
+
+KEY_BYTES = 32
+#: Of the socket unit (SocketMode=, SocketGroup=).
+SOCKET_MODE, SOCKET_GROUP = 0o660, "www-data"
+_KEY = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\s*\Z")
+_REHEARSAL = re.compile(r'"([0-9a-f]{32})" 1;\n\Z')
+#: Whatever the user calls an environment: one word.
+_ENVIRONMENT = re.compile(r"\S{1,100}\Z")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A part of the state that isn't what it must be.
+
+    Args:
+        path: where it is.
+        what: what is wrong, as in "is missing".
+        repair: puts it right; None where only somebody on the host can.
+        cure: what that is.
+    """
+
+    path: Path
+    what: str
+    repair: Callable[[], object] | None = None
+    cure: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.what}."
+
+
+def directories(layout: Layout) -> dict[Path, int]:
+    """Return the directories that a claim makes, with their modes."""
+    return {
+        layout.etc: 0o755,
+        layout.environment_files: 0o700,
+        layout.srv: 0o755,
+        layout.sources: 0o755,
+        layout.venvs: 0o755,
+        layout.releases: 0o755,
+    }
+
+
+def stamped(layout: Layout) -> str | None:
+    """Return the environment that this host is stamped with for the app, None where it was never deployed here.
+
+    Raises:
+        Damaged: the stamp can't be read.
+    """
+    path = layout.environment_id
+    try:
+        text = read(path)
+    except Damaged as damage:
+        raise Damaged(path, damage.why, f"Move it away. {_stamp_again(layout)}") from None
+    if text is None:
+        return None
+    name = text.strip()
+    if not _ENVIRONMENT.match(name) or not name.isprintable():
+        raise Damaged(path, "it holds no name of an environment", _stamp_again(layout))
+    return name
+
+
+def has_lost_its_stamp(layout: Layout) -> bool:
+    """Say whether a host without a stamp has what only a deploy of the app, which stamps first, leaves there."""
+    traces = (layout.made, layout.digest_key)
+    return not os.path.lexists(layout.environment_id) and (any(map(Path.exists, traces)) or bool(_made_for(layout)))
+
+
+def _stamp_again(layout: Layout) -> str:
+    name = _made_for(layout) or "<environment>"
+    return f"If this host is {name}, run on it: echo {name} > {layout.environment_id}"
+
+
+def _made_for(layout: Layout) -> str:
+    """Return the environment that the live release was made for, or else the newest; empty where none tells it."""
+    releases = Releases(layout)
+    for name in (releases.live(), *reversed(releases.names())):
+        with suppress(Damaged):
+            made_for = str((read_facts(layout.release(name) / MANIFEST) or {}).get("environment", ""))
+            if _ENVIRONMENT.match(made_for) and made_for.isprintable():
+                return made_for
+    return ""
+
+
+def rehearsal_word(layout: Layout) -> str:
+    """Return the word that leads a request through Nginx to the candidate.
+
+    Raises:
+        Damaged: it can't be read.
+    """
+    match = _REHEARSAL.match(_text(layout.rehearsal))
+    if not match:
+        raise Damaged(layout.rehearsal, "it holds no word", "Deploy with site.yml, which makes it anew.")
+    return match.group(1)
+
+
+def breaks_site(layout: Layout) -> bool:
+    """Say whether Nginx refuses its configuration because of the file with this word, which a claim makes anew."""
+    return os.path.lexists(layout.rehearsal) and not _REHEARSAL.match(_text(layout.rehearsal))
+
+
+def faults(layout: Layout, environment: str) -> list[Fault]:
+    """Return what isn't as it must be, in the order in which it is put right.
+
+    Args:
+        environment: what a host without a stamp is stamped with.
+    """
+    first, *others = directories(layout).items()
+    found = [
+        _directory(*first),
+        # The stamp comes first: from now on the name is ours, also for a run that starts after this one was killed.
+        _stamp(layout, environment),
+        _file(layout.made, 0o600, names.is_recorded(layout), partial(_make_record, layout)),
+        *(_directory(*each) for each in others),
+        _file(layout.digest_key, 0o600, bool(_KEY.match(_text(layout.digest_key))), partial(_make_key, layout)),
+        _file(layout.rehearsal, 0o600, bool(_REHEARSAL.match(_text(layout.rehearsal))), partial(_make_word, layout)),
+        _ledger(layout),
+        *_releases(layout),
+        *_code(layout),
+        *(_link(path) for path in (layout.live, layout.live_socket, layout.previous, layout.candidate_socket)),
+        *(_in_the_way(path) for path in (layout.trial, layout.rollback)),
+        *_run(layout),
+    ]
+    return [fault for fault in found if fault]
+
+
+def _directory(path: Path, mode: int) -> Fault | None:
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault(path, "is missing", lambda: make_directory(path, mode))
+    if not stat.S_ISDIR(status.st_mode):
+        return Fault(path, f"is {kind(status.st_mode)}, not a directory", cure=_real_directory(path, status))
+    if stat.S_IMODE(status.st_mode) != mode or not is_ours(status):
+        return Fault(path, f"must belong to root with mode {mode:04o}", lambda: make_directory(path, mode))
+    return None
+
+
+def _real_directory(path: Path, status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return (
+            f"Put the directory itself there. To have it on another disk, mount it there: mount --bind <there> {path}"
+        )
+    return AWAY
+
+
+def _file(path: Path, mode: int, sound: bool, make: Callable[[], object]) -> Fault | None:
+    """Judge a file that can be made anew."""
+    if occupied(path):
+        return _in_the_way(path)
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault(path, "is missing", make)
+    if not stat.S_ISREG(status.st_mode):
+        return Fault(path, f"is {kind(status.st_mode)}, not a file", make)
+    if not sound:
+        return Fault(path, "is damaged", make)
+    return _owned(path, status, mode)
+
+
+def _owned(path: Path, status: os.stat_result, mode: int) -> Fault | None:
+    if stat.S_IMODE(status.st_mode) == mode and is_ours(status):
+        return None
+    return Fault(path, f"must belong to root with mode {mode:04o}", lambda: own(path, mode))
+
+
+def _in_the_way(path: Path) -> Fault | None:
+    return Fault(path, "is a directory with files in it", cure=AWAY) if occupied(path) else None
+
+
+def _stamp(layout: Layout, environment: str) -> Fault | None:
+    path = layout.environment_id
+    try:
+        stamp = stamped(layout)
+    except Damaged as damage:
+        return Fault(path, f"can't be used: {damage.why}", cure=damage.cure)
+    if has_lost_its_stamp(layout):
+        what = f"is missing, and {layout.app} was deployed to this host"
+        return Fault(path, what, cure=_stamp_again(layout))
+    if stamp is None:
+        return Fault(path, "is missing", lambda: write(path, f"{environment}\n"))
+    return _file(path, 0o644, True, lambda: write(path, f"{stamp}\n"))
+
+
+def _make_record(layout: Layout) -> None:
+    write(layout.made, names.record(layout), 0o600)
+
+
+def _make_key(layout: Layout) -> None:
+    write(layout.digest_key, secrets.token_hex(KEY_BYTES) + "\n", 0o600)
+
+
+def _make_word(layout: Layout) -> None:
+    # Nginx has another word in its memory: without the note that its site is published, the site is, once more.
+    remove(layout.site_marker)
+    write(layout.rehearsal, f'"{secrets.token_hex(16)}" 1;\n', 0o600)
+
+
+def _ledger(layout: Layout) -> Fault | None:
+    """Judge the ledger, which is there after the first deploy. What is in it is never made anew."""
+    path = layout.ledger
+    if occupied(path):
+        return _in_the_way(path)
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return Fault(path, "is a link, not a file", cure="Put the file itself there.")
+    if not stat.S_ISREG(status.st_mode):
+        return Fault(path, f"is {kind(status.st_mode)}, not a file", lambda: discard(path))
+    return _owned(path, status, 0o644)
+
+
+def _releases(layout: Layout) -> Iterator[Fault | None]:
+    """Judge the marks of the releases, and who owns them. One that isn't whole, a deploy replaces."""
+    releases = Releases(layout)
+    for name in releases.names():
+        home = layout.release(name)
+        yield from (_mark(home / mark) for mark in (PROVED, BAD, COMMANDED) if os.path.lexists(home / mark))
+        if releases.get(name):
+            directories, files = releases.parts(name)
+            yield from (_owned(path, path.lstat(), mode) for path, mode in {**directories, **files}.items())
+            yield from (_link(home / part) for part in ("source", "venv"))
+
+
+def _code(layout: Layout) -> Iterator[Fault | None]:
+    """Judge who owns the sources and venvs, by their own directories. What is in them verify compares."""
+    venvs = filter(is_complete, entries(layout.venvs))
+    for path in (*entries(layout.sources), *venvs):
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and not is_ours(status) and not path.name.startswith(UNFINISHED):
+            yield Fault(path, "must belong to root, and all in it", partial(_own_tree, path))
+
+
+def _own_tree(top: Path) -> None:
+    for parent, directories, files in os.walk(top):
+        for name in (*directories, *files):
+            own(Path(parent, name))
+    own(top)  # last, so that a killed run leaves the fault to be seen
+
+
+def _mark(path: Path) -> Fault | None:
+    """Judge a mark: without what it tells it is a mark still."""
+    try:
+        sound = read_facts(path) is not None
+    except Damaged:
+        sound = False
+    return _file(path, 0o600, sound, lambda: write(path, "{}\n", 0o600))
+
+
+def _link(path: Path) -> Fault | None:
+    """Judge who owns a link. Where it leads, a deploy says, and one that leads elsewhere is made anew by its switch."""
+    if not path.is_symlink():
+        return _in_the_way(path)
+    return None if is_ours(path.lstat()) else Fault(path, "must belong to root", lambda: own(path))
+
+
+def _run(layout: Layout) -> Iterator[Fault | None]:
+    """Judge the directory of the sockets, which systemd makes with the first of them, and the live one."""
+    if os.path.lexists(layout.run):
+        yield _directory(layout.run, 0o755)
+    path = layout.socket(Releases(layout).live())
+    if is_socket(path):
+        status, group = path.lstat(), socket_group()
+        if stat.S_IMODE(status.st_mode) != SOCKET_MODE or not is_ours(status) or status.st_gid != group:
+            what = f"must belong to root:{SOCKET_GROUP} with mode {SOCKET_MODE:04o}"
+            yield Fault(path, what, lambda: own(path, SOCKET_MODE, group))
+
+
+def is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def socket_group() -> int:
+    try:
+        return grp.getgrnam(SOCKET_GROUP).gr_gid
+    except KeyError:  # without Nginx's package
+        return os.getegid()
+
+
+def _text(path: Path) -> str:
+    try:
+        return read(path) or ""
+    except Damaged:
+        return ""

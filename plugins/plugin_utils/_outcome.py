@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A message for a module that left none: its Python broke, it was killed, or the host had no room for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+#: What Python and a shell say of a host without room.
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|No usable temporary directory")
+#: How Python begins what it says last.
+_KIND = re.compile(r"[\w.]*(Error|Exception): (\[Errno \d+\] )?")
+#: Exit code of a shell for a program that SIGKILL has ended.
+_KILLED = 137
+#: Where Ansible unpacks a module on the host (tempfile of Python).
+PLACES = ("/tmp", "/var/tmp")  # noqa: S108  # asked about, and not used
+#: What is free there: df(1) in kilobytes, and in inodes.
+ASK = f"df -Pk {' '.join(PLACES)}; df -Pi {' '.join(PLACES)}"
+
+
+def says_something(outcome: dict[str, Any]) -> bool:
+    """Say whether the module came to its end, well or with a message of its own."""
+    if not outcome.get("failed") and not outcome.get("unreachable"):
+        return True
+    return bool(outcome.get("msg")) and outcome.get("_ansible_parsed", True) is not False
+
+
+def described(module: str, outcome: dict[str, Any], ask: Callable[[str], str]) -> tuple[dict[str, Any], str]:
+    """Return a module's outcome with a message for people, and what only -vvv shows.
+
+    Args:
+        ask: runs a shell command on the host and returns its output.
+    """
+    if says_something(outcome):
+        return outcome, ""
+    whole = "\n".join(str(outcome[name]) for name in ("module_stdout", "module_stderr") if outcome.get(name))
+    said = whole if outcome.get("_ansible_parsed") is False else _captured(outcome)
+    message = _message(f"greenlight.flask.{module}", outcome, said, ask)
+    return {"failed": True, "changed": False, "msg": message}, whole
+
+
+def _message(module: str, outcome: dict[str, Any], said: str, ask: Callable[[str], str]) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = "".join(char if char.isprintable() else "?" for char in lines[-1]) if lines else "it left no message"
+    last = _KIND.sub("", last).rstrip(".")
+    if _NO_ROOM.search(said):
+        return (
+            f"{module} can't run on the host, which has no room for temporary files: {last}. {free(ask(ASK))}"
+            " Make room there, and run the same command again."
+        )
+    if outcome.get("rc") == _KILLED:
+        return (
+            f"{module} was killed on the host (SIGKILL). Look whether memory ran out (journalctl -k), and run the same"
+            " command again."
+        )
+    return (
+        f"{module} broke on the host: {last}. Check the host's Python (ansible_python_interpreter), and run the same"
+        " command again, with -vvv for all that it said."
+    )
+
+
+def _captured(outcome: dict[str, Any]) -> str:
+    """Return the text of an error that the module did not catch."""
+    event = getattr(outcome.get("exception"), "event", None)
+    return str(getattr(event, "msg", "") or "")
+
+
+def free(table: str) -> str:
+    """Say in sentences what df(1) said: path, file system, and what is free; nothing where it said nothing."""
+    rows = [line.split() for line in table.splitlines()]
+    blocks: list[list[str]] = []
+    inodes: list[list[str]] = []
+    for row in rows:
+        if len(row) >= 6 and row[3].isdigit():  # noqa: PLR2004  # df's columns
+            (inodes if len(blocks) == len(PLACES) else blocks).append(row)
+    if len(blocks) != len(PLACES) or len(inodes) != len(PLACES):
+        return ""
+    return " ".join(
+        f"{path} is on the file system {block[5]} ({block[0]}, {int(block[3]) // 1024} MiB and {inode[3]} inodes free)."
+        for path, block, inode in zip(PLACES, blocks, inodes, strict=True)
+    )

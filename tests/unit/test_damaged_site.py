@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A site whose files somebody damaged: the next deploy publishes it again, or says which path is in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils import _drift, _state, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY, encoded
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site, Tls
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site, rehearsal_word
+
+from tests.support import certificates
+from tests.unit.edge_machine import EdgeMachine, played
+from tests.unit.fakes import Host, specification
+
+SITE = "sites-enabled/shop.conf"
+NAMES = ["shop.example.org"]
+DROP_IN = "[Service]\nProtectHome=yes\n"
+BINARY = b"\x00\xff\xfe\x1b[31m{[\n" * 3
+
+PLACES: dict[str, Callable[[EdgeMachine], Path]] = {
+    "site": lambda machine: machine.tree.etc / SITE,
+    "marker": lambda machine: machine.layout.site_marker,
+    "drop-in": lambda machine: machine.edge.drop_in,
+    "link": lambda machine: machine.layout.certificate,
+    "chain": lambda machine: machine.layout.certificate.readlink() / CHAIN,
+    "key": lambda machine: machine.layout.certificate.readlink() / KEY,
+    "tls": lambda machine: machine.layout.tls,
+}
+WAYS = {
+    **dict.fromkeys(
+        ("site", "marker", "drop-in"), ("missing", "empty", "cut", "binary", "empty directory", "directory")
+    ),
+    **dict.fromkeys(("chain", "key"), ("missing", "empty", "cut", "binary", "directory")),
+    "link": ("missing", "file", "nowhere", "hollow", "directory"),
+    "tls": ("missing", "file"),
+}
+CELLS = [(name, damage) for name, ways in WAYS.items() for damage in ways]
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[str, str]:
+    private = certificates.key()
+    return certificates.certificate(private, *NAMES), certificates.key_pem(private)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
+    machine = played(tmp_path, monkeypatch)
+    claim(machine.layout, "staging")
+    return machine
+
+
+def site(machine: EdgeMachine, mode: str, pair: tuple[str, str]) -> Site:
+    live = machine.layout.certificate
+    text = f"ssl_certificate {live}/fullchain.pem;\nssl_certificate_key {live}/privkey.pem;\n"
+    chain, key = pair if mode == "provided" else ("", "")
+    return Site({SITE: text}, server_names=NAMES, drop_in=DROP_IN, tls=Tls(mode, 443, chain, key))
+
+
+def damage_at(path: Path, damage: str) -> None:
+    content = path.read_bytes() if path.is_file() else b""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if damage in ("empty", "cut", "binary", "file"):
+        path.write_bytes({"cut": content[: len(content) // 2], "binary": BINARY}.get(damage, b""))
+    elif damage == "nowhere":
+        path.symlink_to(path.parent / "self-signed-20200101T000000Z")
+    elif damage != "missing":
+        path.mkdir()
+        if damage == "directory":
+            (path / "somebody's").write_text("work\n")
+
+
+def age(machine: EdgeMachine) -> None:
+    """Give a certificate that was made here a name of another time than now."""
+    live = machine.layout.certificate
+    if live.readlink().name.startswith("self"):
+        old = machine.layout.tls / "self-signed-20260101T000000Z"
+        live.readlink().rename(old)
+        live.unlink()
+        live.symlink_to(old)
+
+
+def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch) -> list[_drift.Finding]:
+    """Verify the site."""
+    host = Host(machine.layout)
+    for module in (_systemd, _drift):
+        monkeypatch.setattr(module, "run", host.run)
+    monkeypatch.setattr(host, "_is_enabled", lambda units: host._show(["nginx"]), raising=False)
+    monkeypatch.setattr(_state, "socket_group", os.getegid)
+    made = specification("")
+    fields = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "variables"}
+    report = drift(machine.layout, Wanted("staging", fields, {}, "APP_REVISION", site=wanted), edge=machine.edge)
+    return [finding for finding in report.findings if finding.kind not in ("live", "unit")]
+
+
+@pytest.mark.parametrize("mode", ["self_signed", "provided"])
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+def test_a_damaged_site_is_reported_and_published_again_or_named(
+    machine: EdgeMachine, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch, mode: str, cell: tuple[str, str]
+) -> None:
+    (name, damage), wanted = cell, site(machine, mode, pair)
+    machine.edge.publish(wanted)
+    age(machine)
+    served, path = machine.served(), PLACES[name](machine)
+    damage_at(path, damage)
+    with monkeypatch.context() as patch:
+        found = findings(machine, wanted, patch)
+    assert found
+    assert all(finding.cure for finding in found)
+    try:
+        machine.edge.publish(wanted)
+    except Damaged as error:
+        assert (damage, error.path) == ("directory", path) or (name, damage) == ("tls", "file")
+        assert machine.served() == served
+        return
+    assert (machine.tree.etc / SITE).read_text() == wanted.files[SITE]
+    assert machine.edge.drop_in.read_text() == DROP_IN
+    assert machine.served() == encoded(machine.layout.certificate) != b""
+    with monkeypatch.context() as patch:
+        assert findings(machine, wanted, patch) == []
+    assert machine.edge.publish(wanted) is False
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "hollow"])
+def test_a_new_word_for_the_rehearsal_is_read_by_nginx(
+    machine: EdgeMachine, pair: tuple[str, str], damage: str
+) -> None:
+    """Nginx has the old one in its memory: no candidate could be asked through it."""
+    wanted = site(machine, "provided", pair)
+    machine.edge.publish(wanted)
+    assert machine.edge.publish(wanted) is False
+    word = rehearsal_word(machine.layout)
+    damage_at(machine.layout.rehearsal, damage)
+    assert breaks_site(machine.layout) == (damage != "missing")
+    assert claim(machine.layout, "staging") == [str(machine.layout.rehearsal)]
+    assert not breaks_site(machine.layout)
+    assert rehearsal_word(machine.layout) != word
+    before = machine.calls("systemctl reload nginx")
+    machine.edge.publish(wanted)
+    assert len(machine.calls("systemctl reload nginx")) == len(before) + 1
+
+
+def test_the_marker_of_a_site_is_where_the_transaction_keeps_it(machine: EdgeMachine, pair: tuple[str, str]) -> None:
+    machine.edge.publish(site(machine, "provided", pair))
+    assert "confirmed" in machine.layout.site_marker.read_text()
+    assert machine.tree.state.relative_to(machine.root) == Tree().state.relative_to("/")
+
+
+def test_a_foreign_file_in_another_encoding_is_put_back_byte_for_byte(
+    machine: EdgeMachine, pair: tuple[str, str]
+) -> None:
+    path = machine.tree.etc / SITE
+    path.write_bytes(BINARY)
+    wanted = site(machine, "provided", pair)
+    machine.turn("live-bad")
+    with pytest.raises(Exception, match="live tree refused"):
+        machine.edge.publish(wanted)
+    assert path.read_bytes() == BINARY

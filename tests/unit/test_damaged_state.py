@@ -1,0 +1,605 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State that somebody damaged: each file, link, directory and socket of an app, in each way.
+
+Verify names it. The next deploy repairs it or says what to do. Nobody meets a traceback, and the site serves.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.greenlight.flask.plugins.module_utils import (
+    _accounts,
+    _drift,
+    _host,
+    _integrity,
+    _lock,
+    _module,
+    _protocol,
+    _venv,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._integrity import Checked
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
+from ansible_collections.greenlight.flask.plugins.modules import (
+    candidate,
+    claim,
+    front_door,
+    outdated_releases,
+    preflight,
+    prune,
+    release,
+    release_command,
+    releases_info,
+    retire,
+    rollback_target,
+    rotation_state,
+    switch,
+    unlock,
+)
+
+from tests.unit.fakes import SECRETS, Host, installed, specification
+
+MODULES = (
+    candidate, claim, front_door, outdated_releases, preflight, prune, release, release_command, releases_info, retire,
+    rollback_target, rotation_state, switch, unlock,
+)  # fmt: skip
+APP = "shop"
+OLDER, OLD, FAILED, NEW = (f"20261121T09442{second}Z" for second in range(4))
+VARIABLES = {"FLASK_CONFIG": "staging", "APP_REVISION": "r1", **SECRETS}
+OWNER = {"run": "0123456789ab", "by": "carol@desk", "place": "here", "pid": 1, "started": "1"}
+NOBODY = 65534
+#: Within which a play ends, also where what it reads is a pipe that nobody writes to.
+SECONDS = 20
+#: Name of the directory that plays the host.
+ROOT = "host"
+
+
+class Site(Host):
+    """A host and its users, who follow the link that Nginx connects through."""
+
+    def get(self, target: Target, seconds: float, worth: object) -> Answer:
+        path = Path(target.address)
+        if not target.address.startswith("/"):
+            path = Path(os.readlink(self.layout.live_socket)) if self.layout.live_socket.is_symlink() else Path("/none")
+        unit = self.layout.service_unit(path.stem)
+        if not self.is_open(path) or unit not in self.running() or path.stem.startswith(FAILED):
+            raise NoAnswer("no connection (Connection refused)")
+        document = {"env": "staging", "debug": False, "revision": "r1", "release": path.stem}
+        return Answer(200, json.dumps(document), 0.01)
+
+    def is_open(self, path: Path) -> bool:
+        try:
+            return stat.S_ISSOCK(os.lstat(path).st_mode)
+        except OSError:
+            return False
+
+    def serves(self) -> bool:
+        try:
+            self.get(Target("http://127.0.0.1:80", "shop.example.org", "/health"), 1, None)
+        except NoAnswer:
+            return False
+        return True
+
+    def ask(self, argv: list[str], **options: object) -> Finished:
+        """Play the programs that are asked of the host itself."""
+        if argv[0] == "systemctl" and argv[1] != "--version":
+            return self.run(argv)
+        played = {
+            "systemctl": Finished(0, "systemd 257 (257.9-1~deb13u1)\n", ""),
+            "dpkg-query": Finished(0, "python3-apt installed\n", ""),
+            "/usr/bin/python3": Finished(0, json.dumps([[3, 13, 5], "cpython-313", "linux", "/usr/bin/python3"]), ""),
+        }
+        return played.get(str(argv[0]), Finished(1, "", ""))
+
+
+@dataclass
+class Outcome:
+    """How a run of the play ended: what its modules said where they failed, and the release that it was for."""
+
+    said: list[str] = field(default_factory=list)
+    release: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.said
+
+
+@dataclass
+class Operator:
+    """Runs the plays, as the role's tasks do, module by module."""
+
+    site: Site
+    capture: pytest.CaptureFixture[str]
+
+    def module(self, module: Any, **options: Any) -> dict[str, Any]:
+        """Run a module to its end; a traceback is an error of the test."""
+        self.capture.readouterr()
+        with patch_module_args({"app": APP, **options}), pytest.raises(SystemExit):
+            module.main()
+        outcome: dict[str, Any] = json.loads(self.capture.readouterr().out)
+        return outcome
+
+    def deploy(self, time: str) -> Outcome:
+        try:
+            looked = self.step(preflight, owner=OWNER, **WANTED)
+            if looked["problems"]:
+                return Outcome([f"{problem['what']} {problem['cure']}" for problem in looked["problems"]])
+        except _StoppedError as error:
+            return Outcome([str(error)])
+        host = looked["host"]
+
+        def story() -> str:
+            if not host["claimed"]:
+                self.step(claim, run=OWNER["run"], environment="staging")
+            for place in (self.site.layout.sources / SPECIFICATION.source, self.site.layout.venvs / SPECIFICATION.venv):
+                place.mkdir(exist_ok=True)  # the source arrives, the venv is built
+            venv = self.site.layout.venvs / SPECIFICATION.venv
+            (venv / "bin").mkdir(exist_ok=True)
+            (venv / "bin/python").touch()
+            (venv / "greenlight.json").touch()
+            made = self.step(
+                release,
+                run=OWNER["run"],
+                specification={**FIELDS, "time": time},
+                variables=base64.b64encode(json.dumps(VARIABLES).encode()).decode(),
+            )
+            if not made["serves"]:
+                self.step(release_command, run=OWNER["run"], release=made["release"])
+            self.activate(made["release"], serves=made["serves"])
+            if not made["serves"] or host["leftovers"]:
+                self.tidy()
+            return str(made["release"])
+
+        return self.whole(story)
+
+    def roll_back(self) -> Outcome:
+        def story() -> str:
+            target = self.step(rollback_target, owner=OWNER, environment="staging")["release"]
+            self.activate(target, serves=False)
+            self.tidy()
+            return str(target)
+
+        return self.whole(story)
+
+    def whole(self, story: Callable[[], str]) -> Outcome:
+        """Play what the role plays around its steps."""
+        outcome = Outcome()
+        try:
+            outcome.release = story()
+        except _StoppedError as error:
+            outcome.said.append(str(error))
+            stopped = self.module(retire, run=OWNER["run"])
+            outcome.said += [stopped["msg"]] if stopped.get("failed") else []
+        self.step(unlock, of=OWNER["run"], done=bool(outcome))
+        return outcome
+
+    def activate(self, name: str, *, serves: bool) -> None:
+        contract = {"environment": "staging", "debug": False, "revision": "r1", "release": name, "fields": FACTS}
+        asked = {"host": "shop.example.org", "path": "/health", "contract": contract, "patience": PATIENCE}
+        if not serves:
+            self.step(candidate, run=OWNER["run"], release=name, question={"ask": False}, **asked)
+            self.step(switch, run=OWNER["run"], release=name)
+        self.step(front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
+
+    def tidy(self) -> None:
+        self.step(retire, run=OWNER["run"])
+        self.step(prune, run=OWNER["run"], keep=5)
+
+    def step(self, module: Any, **options: Any) -> dict[str, Any]:
+        outcome = self.module(module, **options)
+        if outcome.get("failed"):
+            raise _StoppedError(outcome["msg"])
+        return outcome
+
+    def verify(self) -> Report:
+        fields = {name: value for name, value in FIELDS.items() if name != "variables"}
+        variables = {name: value for name, value in VARIABLES.items() if name != "APP_REVISION"}
+        wanted = Wanted("staging", {**fields, "source": "", "venv": "", "revision": ""}, variables, "APP_REVISION")
+        return drift(self.site.layout, wanted, "inventories/staging")
+
+
+class _StoppedError(Exception):
+    """A step failed; the text is what it said."""
+
+
+SPECIFICATION = specification(
+    OLD, variables=VARIABLES, command="flask db upgrade", credentials=("DATABASE_URL",), secret_names=list(SECRETS)
+)
+FIELDS = {
+    name: getattr(SPECIFICATION, name) for name in SPECIFICATION.__dataclass_fields__ if name not in ("variables",)
+} | {"credentials": ["DATABASE_URL"]}
+FACTS = {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"}
+PATIENCE = {"start_seconds": 0.02, "probe_seconds": 0.02, "successes": 1, "probes": 1}
+WANTED = {
+    "environment": "staging",
+    "python": "/usr/bin/python3",
+    "python_minimum": "3.11",
+    "packages": [],
+    "ports": {},
+    "free_mb": 0,
+    "free_inodes": 0,
+    "site": {"files": {}},
+}
+
+
+# What there is
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the state.
+
+    Args:
+        path: where it is.
+        kind: what it is, which says in what ways it can be damaged.
+        refused: the damage that a deploy can't repair; it says what to do instead.
+        unseen: the damage that verify doesn't report, because the state is sound with it.
+        content: what a run that was killed leaves there; empty for what is there after every deploy.
+    """
+
+    path: Callable[[Layout], Path]
+    kind: str
+    refused: frozenset[str] = frozenset()
+    unseen: frozenset[str] = frozenset()
+    content: str = ""
+
+
+LIVE, BEFORE, BAD = f"{OLD}-a1a1a1a1", f"{OLDER}-a1a1a1a1", f"{FAILED}-c3c3c3c3"
+#: A directory with somebody's files is never removed.
+TAKEN = frozenset({"directory"})
+LOST = frozenset({"missing", "empty", "cut", "binary", "empty directory", "fifo"})
+NO_DIRECTORY = frozenset({"link", "file"})
+MISSING, EMPTIED = frozenset({"missing"}), frozenset({"emptied"})
+RECORD = json.dumps({**OWNER, "since": "2026-11-21", "step": 1.0})
+
+
+def of_live(name: str) -> Callable[[Layout], Path]:
+    return lambda layout: layout.release(LIVE) / name
+
+
+STATE = {
+    "stamp": Place(lambda layout: layout.environment_id, "file", LOST | TAKEN),
+    "record": Place(lambda layout: layout.made, "file", TAKEN),
+    "key": Place(lambda layout: layout.digest_key, "file", TAKEN),
+    "rehearsal": Place(lambda layout: layout.rehearsal, "file", TAKEN),
+    "ledger": Place(lambda layout: layout.ledger, "file", TAKEN | {"link"}),
+    "trial": Place(lambda layout: layout.trial, "file", TAKEN, content=BEFORE),
+    "rollback": Place(lambda layout: layout.rollback, "file", TAKEN, content=BEFORE),
+    "lock": Place(lambda layout: layout.lock, "file", TAKEN, content=RECORD),
+    # Nobody reads what is in the guard.
+    "guard": Place(
+        lambda layout: layout.lock.with_suffix(".guard"), "guard", TAKEN | {"empty directory", "link", "fifo"}
+    ),
+    "live": Place(lambda layout: layout.live, "link", TAKEN),
+    "live.sock": Place(lambda layout: layout.live_socket, "link", TAKEN),
+    "previous": Place(lambda layout: layout.previous, "link", TAKEN, MISSING),
+    "candidate.sock": Place(lambda layout: layout.candidate_socket, "link", TAKEN, content=f"/run/shop/{LIVE}.sock"),
+    "etc": Place(lambda layout: layout.etc, "directory", NO_DIRECTORY | MISSING | EMPTIED),
+    "etc/releases": Place(lambda layout: layout.environment_files, "directory", NO_DIRECTORY),
+    "srv": Place(lambda layout: layout.srv, "directory", NO_DIRECTORY),
+    # Whether the code is all there, other tests ask.
+    "srv/sources": Place(lambda layout: layout.sources, "directory", NO_DIRECTORY, EMPTIED),
+    "srv/venvs": Place(lambda layout: layout.venvs, "directory", NO_DIRECTORY, EMPTIED),
+    "srv/releases": Place(lambda layout: layout.releases, "directory", NO_DIRECTORY),
+    "run": Place(lambda layout: layout.run, "directory", NO_DIRECTORY),
+    "socket": Place(lambda layout: layout.socket(LIVE), "socket"),
+    "release": Place(lambda layout: layout.release(LIVE), "directory"),
+    "manifest": Place(of_live("release.json"), "file"),
+    "proved": Place(of_live("proved.json"), "part", TAKEN),
+    "commanded": Place(of_live("commanded.json"), "part", TAKEN, MISSING),
+    "gunicorn": Place(of_live("gunicorn.conf.py"), "part"),
+    "command": Place(of_live("release-command"), "part"),
+    "hooks": Place(of_live("gunicorn_hooks.py"), "part"),
+    "source": Place(of_live("source"), "link"),
+    "venv": Place(of_live("venv"), "link"),
+    "environment": Place(lambda layout: layout.environment_file(LIVE), "file"),
+    "credentials": Place(lambda layout: layout.credentials(LIVE), "directory"),
+    "credential": Place(lambda layout: layout.credentials(LIVE) / "DATABASE_URL", "part"),
+    "credentials drop-in": Place(lambda layout: layout.credentials_drop_in(LIVE), "part"),
+    "drop-in": Place(lambda layout: layout.drop_in(LIVE), "part"),
+    "service unit": Place(lambda layout: layout.unit_files(LIVE)[0], "part"),
+    "socket unit": Place(lambda layout: layout.unit_files(LIVE)[1], "part"),
+    "wanted service": Place(lambda layout: layout.units / f"multi-user.target.wants/{APP}@{LIVE}.service", "wanted"),
+    "wanted socket": Place(lambda layout: layout.units / f"sockets.target.wants/{APP}@{LIVE}.socket", "wanted"),
+    "manifest of the previous": Place(lambda layout: layout.release(BEFORE) / "release.json", "part"),
+    "proof of the previous": Place(lambda layout: layout.release(BEFORE) / "proved.json", "part", TAKEN, MISSING),
+    "environment of the previous": Place(lambda layout: layout.environment_file(BEFORE), "part"),
+    "bad": Place(lambda layout: layout.release(BAD) / "bad.json", "part", TAKEN, MISSING),
+}
+
+
+# How it is damaged
+
+
+def gone(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    if path.is_symlink():
+        lead(path, os.readlink(path)[: len(os.readlink(path)) // 2])
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+
+
+def binary(path: Path) -> None:
+    if path.is_symlink():
+        lead(path, "\udcff\x1b[31m")
+    else:
+        path.write_bytes(b"\x00\xff\xfe\x1b[31m{[\n" * 3)
+
+
+def lead(path: Path, target: str) -> None:
+    path.unlink()
+    os.symlink(os.fsencode(target), os.fsencode(path))
+
+
+def replaced(path: Path, make: Callable[[Path], object]) -> None:
+    mode = 0o700 if path.is_dir() and path.stat().st_mode & 0o077 == 0 else 0o755
+    gone(path)
+    make(path)
+    if path.is_dir():
+        path.chmod(mode)
+
+
+def put_aside(path: Path) -> None:
+    """Leave a link to where it is now."""
+    aside = next(parent for parent in path.parents if parent.name == ROOT) / f"aside-{path.name}"
+    path.rename(aside)
+    path.symlink_to(aside)
+
+
+def taken(path: Path) -> None:
+    path.mkdir()
+    (path / "somebody's").write_text("work\n")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": gone,
+    "empty": emptied,
+    "cut": cut,
+    "binary": binary,
+    "nowhere": lambda path: lead(path, f"releases/{NEW}-ffffffff"),
+    "file": lambda path: replaced(path, lambda path: path.write_text("a file\n")),
+    "empty directory": lambda path: replaced(path, Path.mkdir),
+    "directory": lambda path: replaced(path, taken),
+    "fifo": lambda path: replaced(path, os.mkfifo),
+    "link": put_aside,
+    "emptied": lambda path: replaced(path, Path.mkdir),
+    "owner": lambda path: os.chown(path, NOBODY, NOBODY, follow_symlinks=False),
+    "mode": lambda path: path.chmod(0o777 if path.is_dir() else 0o666),
+}
+WAYS = {
+    "file": ("missing", "empty", "cut", "binary", "empty directory", "directory", "fifo", "link", "owner", "mode"),
+    "part": ("missing", "empty", "cut", "binary", "directory", "owner"),
+    "guard": ("empty directory", "directory", "fifo", "link", "owner", "mode"),
+    "link": ("missing", "cut", "binary", "nowhere", "file", "empty directory", "directory", "owner"),
+    "wanted": ("missing", "file", "empty directory"),
+    "directory": ("missing", "emptied", "link", "file", "owner", "mode"),
+    "socket": ("missing", "file", "directory", "owner", "mode"),
+}
+CELLS = [
+    (name, damage)
+    for name, place in STATE.items()
+    for damage in WAYS[place.kind]
+    if not place.content or damage not in ("missing", "owner", "mode")
+]
+
+
+def damaged(site: Site, name: str, damage: str) -> Path:
+    """Damage a part of the state; return where it is."""
+    if damage == "owner" and os.geteuid() != 0:
+        pytest.skip("only root can give a file to another")
+    place, path = STATE[name], STATE[name].path(site.layout)
+    if place.content:
+        path.symlink_to(place.content) if place.kind == "link" else path.write_text(place.content)
+    DAMAGES[damage](path)
+    return path
+
+
+# The host
+
+
+@pytest.fixture(scope="module")
+def golden() -> Iterator[Path]:
+    """Return where the host is, and beside it a copy on which all is well. In memory: each test makes a host anew."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Operator]:
+    """An operator of a host on which all is well: two releases were live, a third was refused."""
+    root = golden / ROOT
+    kept = golden / "kept"
+    if kept.exists():
+        shutil.rmtree(root, ignore_errors=True)
+        subprocess.run(["cp", "-a", kept, root], check=True)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(_integrity, "check_source", lambda *_: Checked())
+    monkeypatch.setattr(_integrity, "check_venv", lambda *_: Checked())
+    installed(root, monkeypatch.setattr)
+    site = Site(Layout(APP, root))
+    for module in (_host, _venv, _drift):
+        monkeypatch.setattr(module, "run", site.ask)
+    monkeypatch.setattr(_accounts, "number", lambda part, name: 998 if kept.exists() else None)
+    monkeypatch.setattr(_accounts, "make", lambda layout: _accounts.missing(layout.app))
+    monkeypatch.setattr(_protocol, "get", site.get)
+    at_root = functools.partial(Layout, root=root)
+    for each in (*MODULES, _module):
+        monkeypatch.setattr(each, "Layout", at_root)
+    monkeypatch.setattr(preflight, "Edge", lambda layout: SimpleNamespace(tree=SimpleNamespace(installed=False)))
+    operator = Operator(site, capsys)
+
+    def late(*_: object) -> None:
+        pytest.fail("it waits for what never comes")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    if not kept.exists():
+        for directory in ("usr/bin", "run/systemd/system", "srv", "proc"):
+            (root / directory).mkdir(parents=True)
+        (root / "usr/bin/apt-get").touch()
+        for time in (OLDER, OLD):
+            changes = {"gunicorn": f"# {time}\nworkers = {time[-2]}\n"}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setitem(FIELDS, "gunicorn", changes["gunicorn"] if time == OLDER else FIELDS["gunicorn"])
+                outcome = operator.deploy(time)
+                assert outcome, outcome.said
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(FIELDS, "source", "c3" * 32)
+            assert not operator.deploy(FAILED)
+        assert operator.verify().findings == []
+        subprocess.run(["cp", "-a", root, kept], check=True)
+    yield operator
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    shutil.rmtree(root)
+
+
+def fit_for_people(*texts: str) -> bool:
+    return not any(
+        re.search(r"Traceback|\bNone\b|Errno|\\x|[\x00-\x09\x0b-\x1f\x7f\udc80-\udcff]", text) for text in texts
+    )
+
+
+def is_about(text: str, path: Path) -> bool:
+    """Say whether a text names a path, something below it, or the unit or variable that it is of."""
+    return str(path) in text or (path.name.startswith((f"{APP}@", "DATABASE_URL")) and path.name in text)
+
+
+def test_a_host_on_which_all_is_well_stays_as_it_is(operator: Operator) -> None:
+    layout = operator.site.layout
+    assert operator.verify().findings == []
+    operator.site.calls.clear()
+    assert operator.deploy(NEW).release == LIVE
+    assert not [call for call in operator.site.calls if call[1] in ("start", "stop", "enable", "disable")]
+    assert [each.id for each in Releases(layout).all()] == [BEFORE, LIVE, BAD]
+    assert operator.verify().findings == []
+    assert operator.roll_back().release == BEFORE
+
+
+@pytest.mark.parametrize(("name", "damage"), CELLS)
+def test_damage_is_reported_and_the_next_deploy_repairs_it_or_says_what_to_do(
+    operator: Operator, name: str, damage: str
+) -> None:
+    place, path = STATE[name], damaged(operator.site, name, damage)
+    findings = operator.verify().findings
+    assert fit_for_people(*(f"{finding.subject} {finding.what} {finding.cure}" for finding in findings))
+    assert all(finding.cure for finding in findings)
+    about = [finding for finding in findings if is_about(f"{finding.subject} {finding.what}", path)]
+    assert bool(about) == (damage not in place.unseen), findings
+
+    served = operator.site.serves()
+    outcome = operator.deploy(NEW)
+    assert fit_for_people(*outcome.said), outcome.said
+    if damage in place.refused:
+        assert any(is_about(said, path) for said in outcome.said), outcome
+        assert operator.site.serves() == served
+        return
+    assert outcome, outcome.said
+    assert operator.site.serves()
+    left = [finding.subject for finding in operator.verify().findings]
+    # Of the history, what can't be read stays for people to look at.
+    assert left == ([str(path)] if name == "ledger" and damage in ("cut", "binary") else [])
+
+
+#: What a rollback could stumble over.
+OF_A_ROLLBACK = [
+    (name, damage)
+    for name, damage in CELLS
+    if damage not in ("owner", "mode", "emptied") and (STATE[name].kind not in ("part", "wanted") or "previous" in name)
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), OF_A_ROLLBACK)
+def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operator, name: str, damage: str) -> None:
+    path = damaged(operator.site, name, damage)
+    served = operator.site.serves()
+    keys = base64.b64encode(json.dumps({"key": SECRETS["SECRET_KEY"], "fallbacks": []}).encode()).decode()
+    for module, options in (
+        (releases_info, {}),
+        (rotation_state, {"environment": "staging", "variable": "SECRET_KEY", "keys": keys}),
+        (outdated_releases, {"_ansible_check_mode": True}),
+        (prune, {"keep": 1, "_ansible_check_mode": True}),
+    ):
+        assert fit_for_people(operator.module(module, **options).get("msg", ""))
+    back = operator.roll_back()
+    assert fit_for_people(*back.said)
+    if back:
+        assert back.release == BEFORE
+        assert operator.site.serves()
+    else:
+        assert any(is_about(said, path) for said in back.said) or BEFORE in str(path), back.said
+        assert operator.site.serves() == served
+    assert "msg" not in operator.module(unlock) or damage == "directory"
+
+
+def test_a_host_whose_tree_was_given_to_another_keeps_its_release(operator: Operator) -> None:
+    """As ``chown -R deploy: /srv/shop /etc/shop`` does it."""
+    layout = operator.site.layout
+    for top in (layout.srv, layout.etc):
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", top], check=True)
+    assert len(operator.verify().findings) > 20
+    assert operator.deploy(NEW).release == LIVE
+    owners = {os.lstat(path).st_uid for top in (layout.srv, layout.etc) for path in top.rglob("*")}
+    assert owners == {os.geteuid()}
+    assert operator.verify().findings == []
+
+
+def test_a_socket_that_systemd_believes_in_is_made_again(operator: Operator) -> None:
+    """The next deploy of the same inventory makes the same release reachable again."""
+    layout = operator.site.layout
+    shutil.rmtree(layout.run)
+    assert layout.socket_unit(LIVE) in operator.site.running()
+    assert not operator.site.serves()
+    assert operator.deploy(NEW).release == LIVE
+    assert operator.site.serves()
+
+
+def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
+    stamp = operator.site.layout.environment_id
+    for text in ("", "produc", "\x00"):
+        stamp.write_text(text)
+        (said,) = operator.deploy(NEW).said
+        assert str(stamp) in said
+        assert "staging" in said
+        assert stamp.read_text() == text
+    stamp.unlink()
+    (said,) = operator.deploy(NEW).said
+    assert f"echo staging > {stamp}" in said
+    assert not stamp.exists()
+
+
+def test_a_release_command_is_known_to_be_final_without_the_ledger(operator: Operator) -> None:
+    layout = operator.site.layout
+    manifest = layout.release(LIVE) / "release.json"
+    manifest.write_text(manifest.read_text().replace('"reversible": true', '"reversible": false'))
+    layout.ledger.unlink()
+    assert "flask_app_rollback_force" in operator.roll_back().said[0]

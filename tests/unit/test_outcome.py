@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A module that could not say why it failed: the operator gets a sentence all the same, and what is free where the host
+is full. Each outcome is one that ansible-core gave."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.greenlight.flask.plugins.action import preflight
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import PLACES, described
+
+from tests.repository import repository
+
+DF = """\
+Filesystem     1024-blocks    Used Available Capacity Mounted on
+/dev/vda1         10000000 9999000      1000     100% /
+tmpfs                65536    1024     64512       2% /var/tmp
+Filesystem      Inodes   IUsed   IFree IUse% Mounted on
+/dev/vda1      6553600 6553588      12  100% /
+tmpfs            65536       1   65535    1% /var/tmp
+"""
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "<stdin>", line 107, in <module>
+  File "/usr/lib/python3.11/tempfile.py", line 378, in mkdtemp
+{error}
+"""
+FULL = (
+    "OSError: [Errno 28] No space left on device: '/tmp/ansible_x'",
+    "FileNotFoundError: [Errno 2] No usable temporary directory found in ['/tmp', '/var/tmp', '/usr/tmp', '/root']",
+)
+UNPARSED = {
+    "failed": True,
+    "msg": "Module result deserialization failed: No start of json char found",
+    "_ansible_parsed": False,
+    "module_stdout": "",
+}
+
+
+def ask(command: str) -> str:
+    assert all(place in command for place in PLACES)
+    return DF
+
+
+def message(outcome: dict[str, Any]) -> str:
+    found, _ = described("preflight", outcome, ask)
+    assert found["failed"] is True
+    assert not {"exception", "module_stdout", "module_stderr"} & found.keys()
+    assert not re.search(r"Traceback|None|Errno|deserialization|\n", found["msg"]), found
+    assert "greenlight.flask.preflight" in found["msg"]
+    return str(found["msg"])
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_host_without_room_for_a_module_is_told_with_path_and_file_system(error: str) -> None:
+    text = message({**UNPARSED, "module_stderr": TRACEBACK.format(error=error), "rc": 1})
+    assert "/tmp is on the file system / (/dev/vda1, 0 MiB and 12 inodes free)." in text
+    assert "/var/tmp is on the file system /var/tmp (tmpfs, 63 MiB and 65535 inodes free)." in text
+    assert "ansible_python_interpreter" not in text
+
+
+def test_a_host_without_room_that_can_not_be_asked_what_is_free_is_told_all_the_same() -> None:
+    found, _ = described("switch", {**UNPARSED, "module_stderr": FULL[0], "rc": 1}, lambda _: "df: not found")
+    assert "No space left on device" in found["msg"]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        {**UNPARSED, "module_stderr": "", "rc": 1},
+        {**UNPARSED, "module_stderr": "python3.13: command not found\n", "rc": 127},
+        {**UNPARSED, "module_stderr": "Killed\n", "rc": 137},
+        {**UNPARSED, "module_stderr": TRACEBACK.format(error="KeyError: 'x'"), "rc": 1},
+        {"failed": True, "_ansible_parsed": True, "exception": SimpleNamespace(event=SimpleNamespace(msg="'x'"))},
+        {"failed": True, "_ansible_parsed": True, "exception": None},
+        {"failed": True, "msg": None},
+        {"failed": True, "msg": ""},
+        {"unreachable": True},
+    ],
+    ids=repr,
+)
+def test_a_module_that_says_nothing_of_its_failure_is_told_of_in_a_sentence(outcome: dict[str, Any]) -> None:
+    assert message(outcome)
+
+
+@pytest.mark.parametrize("outcome", [{"changed": False}, {"failed": True, "msg": "the lock is bob's", "locked": {}}])
+def test_a_module_that_speaks_for_itself_is_left_alone(outcome: dict[str, Any]) -> None:
+    assert described("preflight", outcome, ask) == (outcome, "")
+
+
+def test_all_that_a_module_said_is_kept_for_who_asks() -> None:
+    _, more = described("switch", {**UNPARSED, "module_stderr": TRACEBACK.format(error="KeyError: 'x'")}, ask)
+    assert "tempfile.py" in more
+
+
+def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Switch(ModuleAction):
+        module = "switch"
+
+    action = object.__new__(Switch)
+    outcome = {**UNPARSED, "module_stderr": FULL[0], "rc": 1, "invocation": {}}
+    shown: list[str] = []
+    monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=shown.append), raising=False)
+    monkeypatch.setattr(action, "_execute_module", lambda **_: outcome)
+    monkeypatch.setattr(action, "_low_level_execute_command", lambda command: {"stdout": ask(command)})
+    found = action.run_module({}, {})
+    assert "12 inodes free" in found["msg"]
+    assert shown == [FULL[0]]
+
+
+@pytest.mark.parametrize("outcome", [{"failed": True, "msg": None}, {**UNPARSED, "module_stderr": FULL[0], "rc": 1}])
+def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any]) -> None:
+    action = object.__new__(preflight.ActionModule)
+    names = ("name", "environment", "environments", "python", "python_minimum", "http_port", "free_space_mb")
+    values = dict.fromkeys((f"flask_app_{name}" for name in (*names, "keep_releases")), "x") | {"flask_app_tls": "none"}
+    monkeypatch.setattr(preflight, "templated", lambda *_: {})
+    monkeypatch.setattr(action, "_templar", None, raising=False)
+    monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
+    monkeypatch.setattr(action, "_execute_module", lambda **_: dict(outcome))
+    monkeypatch.setattr(action, "_low_level_execute_command", lambda command: {"stdout": DF})
+    host, (problem,) = action._ask_host(values, {}, lock=False)
+    assert host == {}
+    assert not re.search(r"None|Traceback", f"{problem.what} {problem.cure}")
+    assert ("12 inodes free" in problem.what) == ("rc" in outcome)
+
+
+def test_each_module_has_an_action() -> None:
+    routed = yaml.safe_load((repository.ROOT / "meta/runtime.yml").read_text())["plugin_routing"]["action"]
+    assert set(map(str, (route["redirect"] for route in routed.values()))) == {"greenlight.flask.step"}
+    own = {path.stem for path in (repository.ROOT / "plugins/action").glob("*.py")}
+    modules = {path.stem for path in (repository.ROOT / "plugins/modules").glob("*.py")}
+    assert own.isdisjoint(routed)
+    assert own - {"step"} | routed.keys() == modules

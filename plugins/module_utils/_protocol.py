@@ -15,22 +15,18 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
-    UNFINISHED,
     Damaged,
     discard,
     leads,
     link,
-    make_directory,
     occupied,
     readable,
     remove,
     remove_unfinished,
-    rename,
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
@@ -78,28 +74,13 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
     Raises:
         GreenlightError: the host is not stamped, and somebody else has the app's name; or its stamp is damaged.
     """
-    found = [fault for fault in faults(layout, environment) if fault.repair]
-    if not dry and stamped(layout) is None:
-        _take_name(layout, environment)
-    for fault in found:
-        if fault.repair and not dry:
+    found = faults(layout, environment)
+    for fault in () if dry else found:
+        if fault.repair:
             fault.repair()
-    return [str(fault.path) for fault in found]
-
-
-def _take_name(layout: Layout, environment: str) -> None:
-    """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
-    reserved = layout.app in names.RESERVED
-    found = [names.reserved(layout.app)] if reserved else names.problems(layout)
-    if found:
-        text = " ".join(f"{problem.what} Fix: {problem.cure}" for problem in found)
-        raise GreenlightError(f"{text} Nothing of the app was made.")
-    unfinished = layout.etc.with_name(f"{UNFINISHED}{layout.app}")
-    remove(unfinished)
-    make_directory(unfinished)
-    write(unfinished / layout.made.name, names.record(layout), 0o600)
-    write(unfinished / layout.environment_id.name, f"{environment}\n")
-    rename(unfinished, layout.etc)
+        elif fault.path == layout.environment_id:
+            raise GreenlightError(f"{fault} {fault.cure}")
+    return [str(fault.path) for fault in found if fault.repair]
 
 
 def other_environment(layout: Layout, environment: str) -> str:

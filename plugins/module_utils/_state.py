@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     AWAY,
     UNFINISHED,
@@ -32,6 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     read,
     read_facts,
     remove,
+    rename,
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -149,13 +151,11 @@ def faults(layout: Layout, environment: str) -> list[Fault]:
     Args:
         environment: what a host without a stamp is stamped with.
     """
-    first, *others = directories(layout).items()
     found = [
-        _directory(*first),
-        # The stamp comes first: from now on the name is ours, also for a run that starts after this one was killed.
+        # The stamp comes first: without it nothing here is ours.
         _stamp(layout, environment),
         _file(layout.made, 0o600, names.is_recorded(layout), partial(_make_record, layout)),
-        *(_directory(*each) for each in others),
+        *(_directory(*each) for each in directories(layout).items()),
         _file(layout.digest_key, 0o600, bool(_KEY.match(_text(layout.digest_key))), partial(_make_key, layout)),
         _file(layout.rehearsal, 0o600, bool(_REHEARSAL.match(_text(layout.rehearsal))), partial(_make_word, layout)),
         _ledger(layout),
@@ -223,8 +223,23 @@ def _stamp(layout: Layout, environment: str) -> Fault | None:
         what = f"is missing, and {layout.app} was deployed to this host"
         return Fault(path, what, cure=_stamp_again(layout))
     if stamp is None:
-        return Fault(path, "is missing", lambda: write(path, f"{environment}\n"))
+        return Fault(path, "is missing", partial(_take_name, layout, environment))
     return _file(path, 0o644, True, lambda: write(path, f"{stamp}\n"))
+
+
+def _take_name(layout: Layout, environment: str) -> None:
+    """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
+    reserved = layout.app in names.RESERVED
+    found = [names.reserved(layout.app)] if reserved else names.problems(layout)
+    if found:
+        text = " ".join(f"{problem.what} Fix: {problem.cure}" for problem in found)
+        raise GreenlightError(f"{text} Nothing of the app was made.")
+    unfinished = layout.etc.with_name(f"{UNFINISHED}{layout.app}")
+    remove(unfinished)
+    make_directory(unfinished)
+    write(unfinished / layout.made.name, names.record(layout), 0o600)
+    write(unfinished / layout.environment_id.name, f"{environment}\n")
+    rename(unfinished, layout.etc)
 
 
 def _make_record(layout: Layout) -> None:

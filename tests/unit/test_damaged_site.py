@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _drift, _state, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _drift, _state, _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY, encoded
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site, Tls
@@ -97,6 +97,7 @@ def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, "run", host.run)
     monkeypatch.setattr(host, "_is_enabled", lambda units: host._show(["nginx"]), raising=False)
     monkeypatch.setattr(_state, "socket_group", os.getegid)
+    monkeypatch.setattr(_accounts, "number", lambda part, name: 998)
     made = specification("")
     fields = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "variables"}
     report = drift(machine.layout, Wanted("staging", fields, {}, "APP_REVISION", site=wanted), edge=machine.edge)

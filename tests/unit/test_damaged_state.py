@@ -194,9 +194,10 @@ class Operator:
 
     def activate(self, name: str, *, serves: bool) -> None:
         contract = {"environment": "staging", "debug": False, "revision": "r1", "release": name, "fields": FACTS}
-        asked = {"host": "shop.example.org", "path": "/health", "contract": contract, "patience": PATIENCE}
+        page = {"host": "shop.example.org", "path": "/health"}
+        asked = {"page": page, "contract": contract, "patience": PATIENCE, "question": {"ask": False}}
         if not serves:
-            self.step(candidate, run=OWNER["run"], release=name, question={"ask": False}, **asked)
+            self.step(candidate, run=OWNER["run"], release=name, **asked)
             self.step(switch, run=OWNER["run"], release=name)
         self.step(front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
 
@@ -448,8 +449,14 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     site = Site(Layout(APP, root))
     for module in (_host, _venv, _drift):
         monkeypatch.setattr(module, "run", site.ask)
-    monkeypatch.setattr(_accounts, "number", lambda part, name: 998 if kept.exists() else None)
-    monkeypatch.setattr(_accounts, "make", lambda layout: _accounts.missing(layout.app))
+    account = root / "account"
+
+    def make_account(_layout: Layout) -> list[str]:
+        account.touch()
+        return []
+
+    monkeypatch.setattr(_accounts, "number", lambda part, name: 998 if account.exists() else None)
+    monkeypatch.setattr(_accounts, "make", make_account)
     monkeypatch.setattr(_protocol, "get", site.get)
     at_root = functools.partial(Layout, root=root)
     for each in (*MODULES, _module):

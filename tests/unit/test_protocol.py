@@ -908,6 +908,37 @@ def test_a_front_door_that_leads_to_the_release_is_answered(host: Host, layout: 
     assert proved.proof.answer == host.front_door
 
 
+@pytest.mark.parametrize("text", ["", '"w0rd" 1;\n', "\x00"])
+def test_a_release_on_trial_is_not_judged_without_the_hosts_word(host: Host, layout: Layout, text: str) -> None:
+    """During maintenance Nginx would answer for it, and a good release would be bad."""
+    old = go_live(host, OLD)
+    new = prove(host, create(layout, NEW))
+    switch(layout, new)
+    layout.rehearsal.write_text(text)
+    host.front_door = Answer(503, "maintenance", 0.01)
+    before = state(layout, host)
+    with pytest.raises(GreenlightError, match=str(layout.rehearsal)):
+        check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
+    assert state(layout, host) == before
+    assert units(old) <= host.running()
+    host.front_door = healthy(new)
+    assert check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC, dry=True).path == PAGE.path
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"restarts": "0"}', '{"path": {}}', '{"proved_by": 1}', '{"proved_by": {"debug": 1}}']
+)
+def test_a_proof_that_somebody_edited_stops_no_look_at_the_front_door(host: Host, layout: Layout, text: str) -> None:
+    host.reports = [REPORTED]
+    new = create(layout, NEW)
+    prove_by_asking(host, new)
+    switch(layout, new)
+    (layout.release(new) / PROVED).write_text(text)
+    proved = check_front_door(layout, contract(new), PATIENCE, OTHER, BOUNDS, url=PUBLIC, question=QUESTION)
+    assert (proved.path, proved.proved_by["debug"]) == (PAGE.path, ["1 worker"])
+    assert "proved_by" not in entries(layout.ledger)[-1]
+
+
 def test_an_app_that_is_well_and_tells_a_secret_has_it_masked(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     telling = healthy(release, told=SECRETS["SECRET_KEY"])

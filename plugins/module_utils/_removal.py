@@ -27,6 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASH
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
+    Damaged,
     HeldElsewhere,
     exclusively,
     locked_down,
@@ -162,6 +163,8 @@ def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> li
         return [Problem(what, "Remove it there, and run again.")]
     try:
         nginx.check(tree, change, [])
+    except Damaged as damage:
+        return [Problem(f"{damage.path} can't be removed: {damage.why}.", damage.cure)]
     except GreenlightError as error:
         sound = _is_sound(tree)
         # A configuration that is broken anyway is in the way only where Nginx has to read it.

@@ -613,6 +613,14 @@ def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine) -> None:
     assert left(machine) == []
 
 
+def test_somebodys_files_in_place_of_the_site_are_not_removed(machine: Machine) -> None:
+    site = machine.tree.etc / "sites-enabled/shop.conf"
+    site.unlink()
+    (site / "work").mkdir(parents=True)
+    assert str(site) in refused(machine)
+    assert (site / "work").is_dir()
+
+
 def test_a_host_whose_file_system_renames_no_directory_loses_the_app_too(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _command a
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, read, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, readable, write
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
@@ -344,7 +344,7 @@ def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypa
     log = """2026/11/29 17:00:00 [emerg] 1#1: bind() failed
 2026/11/29 17:00:01 [error] 2#2: *1 connect() failed, request: "GET / HTTP/1.1", referrer: "[emerg] run this"
 """
-    monkeypatch.setattr(_nginx, "read", lambda path: log if path.name == "error.log" else read(path))
+    monkeypatch.setattr(_nginx, "readable", lambda path: log if path.name == "error.log" else readable(path))
     machine.turn("no-workers")
     with pytest.raises(GreenlightError) as refused:
         apply(machine.tree, CHANGE, NAMES)

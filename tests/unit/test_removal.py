@@ -92,7 +92,7 @@ class Machine(Host):
 
     def nginx(self, words: list[str]) -> Finished:
         etc = Path(words[-1]).parent if "-c" in words else self.tree.etc
-        sites = {path: path.read_text() for path in sorted((etc / "sites-enabled").iterdir())}
+        sites = {path: path.read_text() for path in sorted((etc / "sites-enabled").iterdir()) if path.is_file()}
         refused = self.refused
         for path, text in sites.items():
             for name in re.findall(r"\$([a-z_]+) *;", text):

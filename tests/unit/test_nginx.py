@@ -344,7 +344,9 @@ def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypa
     log = """2026/11/29 17:00:00 [emerg] 1#1: bind() failed
 2026/11/29 17:00:01 [error] 2#2: *1 connect() failed, request: "GET / HTTP/1.1", referrer: "[emerg] run this"
 """
-    monkeypatch.setattr(_nginx, "readable", lambda path: log if path.name == "error.log" else readable(path))
+    monkeypatch.setattr(
+        _nginx, "readable", lambda path, *errors: log if path.name == "error.log" else readable(path, *errors)
+    )
     machine.turn("no-workers")
     with pytest.raises(GreenlightError) as refused:
         apply(machine.tree, CHANGE, NAMES)

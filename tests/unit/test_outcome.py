@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.greenlight.flask.plugins.action import preflight
+from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import PLACES, described
 
@@ -117,8 +118,12 @@ def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any]) -> None:
     action = object.__new__(preflight.ActionModule)
     names = ("name", "environment", "environments", "python", "python_minimum", "http_port", "free_space_mb")
-    values = dict.fromkeys((f"flask_app_{name}" for name in (*names, "keep_releases")), "x") | {"flask_app_tls": "none"}
-    monkeypatch.setattr(preflight, "templated", lambda *_: {})
+    values = dict.fromkeys((f"flask_app_{name}" for name in (*names, "keep_releases", "accepted_findings")), "x") | {
+        "flask_app_tls": "none"
+    }
+    monkeypatch.setattr(preflight, "with_types", lambda *_: lambda name: {})
+    monkeypatch.setattr(preflight, "_written_problems", lambda values: [])
+    monkeypatch.setattr(_settings, "for_the_host", lambda *_: {})
     monkeypatch.setattr(action, "_templar", None, raising=False)
     monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
     monkeypatch.setattr(action, "_execute_module", lambda **_: dict(outcome))

@@ -95,6 +95,10 @@ options:
         type: str
         choices: [http, https]
         default: http
+      prefix:
+        description: Path of the site below which the app is served. Empty means all of it.
+        type: str
+        default: ""
   contract:
     description: What the release must prove.
     type: dict
@@ -178,6 +182,12 @@ options:
         description: In place of some of them while the certificate isn't there yet.
         type: dict
         default: {}
+      inside:
+        description:
+          - The app of this host in whose site this one is served; names and certificate are then that one's.
+          - Empty means that it has a site of its own.
+        type: str
+        default: ""
       server_names:
         description: Names that no other site may have, and that the certificate must hold.
         type: list

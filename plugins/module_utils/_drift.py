@@ -542,6 +542,9 @@ class Look:
         if not edge.tree.installed:
             add("nginx", edge.tree.nginx, "Nginx is not installed.", self._deploy)
             return
+        fault = edge.fault_of_owner(site)
+        if fault:
+            add("nginx", edge.tree.etc, fault, self._deploy)
         files, more = edge.pending(site)
         for name, (before, after) in files.items():
             if _settings(before) != _settings(after) or bool(before) != bool(after):

@@ -20,7 +20,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _acme as a
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link, make_directory, readable, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+    HeldElsewhere,
+    exclusively,
+    link,
+    make_directory,
+    readable,
+    remove_unfinished,
+    write,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx_unit import confine
 
@@ -30,6 +38,8 @@ _SHARED = re.compile(r"00-default-([0-9]+)(-quic)?\.conf\Z")
 OWNER = "# Owner: role greenlight.flask.flask_app"
 #: Settings for all sites, of which Nginx takes each from one file only.
 HASHES = "conf.d/greenlight.conf"
+#: For each app, what others have in its site: ``http`` beside its servers, ``server`` in them, and their ``settings``.
+SHARED = "sites-shared"
 
 
 @dataclass(frozen=True)
@@ -58,22 +68,26 @@ class Site:
     Args:
         files: path below ``/etc/nginx`` -> content, None: the file goes.
         interim_files: in place of some of them while the certificate isn't there yet.
+        inside: the app in whose site this one is served; names and certificate are then that one's. Empty: none.
         server_names: server names that no other site may have, and that the certificate must hold.
         logs: log files, made before Nginx would make them readable by all.
         main: content of nginx.conf, for Debian's own as long as nobody has changed that; empty: none.
         drop_in: of Nginx's unit; empty: none.
         replace_stock_default_site: whether Debian's default site goes, if it is unchanged.
         tls: where its certificate comes from.
+        encrypted: whether visitors use TLS, whoever's the certificate is.
     """
 
     files: nginx.Change
     interim_files: nginx.Change = field(default_factory=dict)
+    inside: str = ""
     server_names: Sequence[str] = ()
     logs: Sequence[str] = ()
     main: str = ""
     drop_in: str = ""
     replace_stock_default_site: bool = False
     tls: Tls = field(default_factory=lambda: Tls("none"))
+    encrypted: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Site:
@@ -81,8 +95,14 @@ class Site:
         private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
         given = options["tls"]
         account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
-        tls = Tls(given["mode"], given["port"], private["certificate"], private["key"], account)
-        return cls(**{**options, "tls": tls})
+        mode = "none" if options.get("inside") else given["mode"]
+        tls = Tls(mode, given["port"], private["certificate"], private["key"], account)
+        return cls(**{**options, "tls": tls, "encrypted": given["mode"] != "none"})
+
+    @property
+    def own_names(self) -> Sequence[str]:
+        """The names that no other site may have."""
+        return [] if self.inside else self.server_names
 
 
 def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str]:
@@ -119,6 +139,29 @@ def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
     return "".join(kept) if any(re.match(r"\w", line) for line in kept) else None
 
 
+def files_of(tree: nginx.Tree, app: str) -> list[str]:
+    """Return the files of an app's site that are there: its own site, or what it has in the site of another."""
+    places = [tree.etc / "sites-enabled" / f"{app}.conf", *sorted((tree.etc / SHARED).glob(f"*/*/{app}.conf"))]
+    return [str(path.relative_to(tree.etc)) for path in places if path.exists() or path.is_symlink()]
+
+
+def apps_inside(tree: nginx.Tree, app: str) -> list[str]:
+    """Return the apps that are served in the site of ``app``."""
+    return sorted(path.stem for path in (tree.etc / SHARED / app).glob("server/[!.]*.conf"))
+
+
+def remove_empty(tree: nginx.Tree) -> None:
+    """Remove the directories of :data:`SHARED` that hold nothing any more; while another app changes Nginx, none."""
+    top = tree.etc / SHARED
+    if not top.is_dir():
+        return
+    with contextlib.suppress(HeldElsewhere), exclusively(tree.state / "lock", nginx.LOCK_SECONDS):
+        for directory in [*top.glob("*/*"), *top.glob("*"), top]:
+            remove_unfinished(directory)
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
+
+
 @dataclass(frozen=True)
 class Edge:
     """The edge of one app on this host."""
@@ -134,6 +177,8 @@ class Edge:
     def change(self, site: Site) -> nginx.Change:
         """The files of ``site``, with what of Debian's they replace."""
         change = dict(site.files)
+        moved = [name for name in files_of(self.tree, self.layout.app) if OWNER in (readable(self.tree.etc / name) or "")]
+        change = {**dict.fromkeys(moved), **change}
         if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
             change = {"sites-enabled/default": None, **change}
         if change.get(HASHES):
@@ -144,8 +189,38 @@ class Edge:
             change[NGINX_CONF] = site.main
         return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
 
+    def fault_of_owner(self, site: Site) -> str:
+        """Return why the site in which this app is to be served can't have it, as a sentence; empty where it can."""
+        if not site.inside:
+            return ""
+        mine = apps_inside(self.tree, self.layout.app)
+        if mine:
+            return (
+                f"flask_app_nginx_site_of is {site.inside}, and this app's own site serves others: {', '.join(mine)}."
+                " Fix: leave it empty, or deploy these with another flask_app_nginx_site_of first."
+            )
+        path = self.tree.etc / "sites-enabled" / f"{site.inside}.conf"
+        text = readable(path) or ""
+        this = f"flask_app_nginx_site_of is {site.inside}"
+        if f"/{SHARED}/{site.inside}/" not in text:
+            return f"{this}, which has no site on this host ({path}). Fix: deploy {site.inside} first."
+        names = {name for line in re.findall(r"^\s*server_name ([^;]+);", text, re.MULTILINE) for name in line.split()}
+        others = [name for name in site.server_names if name not in names]
+        if others:
+            return f"{this}, whose site isn't {', '.join(others)}. Fix: use that app's flask_app_server_names."
+        if site.encrypted != ("ssl_certificate " in text):
+            return f"{this}, whose flask_app_tls is another one. Fix: give both apps the same."
+        return ""
+
     def check(self, site: Site) -> None:
-        """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet."""
+        """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet.
+
+        Raises:
+            GreenlightError: Nginx refuses it; or the app in whose site it is to be served has no such site.
+        """
+        fault = self.fault_of_owner(site)
+        if fault:
+            raise GreenlightError(f"{fault} Nothing was changed.")
         with tempfile.TemporaryDirectory(prefix="greenlight-certificate-") as scratch:
             pointer = None
             if site.tls.mode != "none":
@@ -153,7 +228,7 @@ class Edge:
                     return
                 certificate.make_self_signed(Path(scratch), site.server_names)
                 pointer = nginx.Pointer(self.layout.certificate, Path(scratch))
-            nginx.check(self.tree, self.change(site), site.server_names, pointer)
+            nginx.check(self.tree, self.change(site), site.own_names, pointer)
 
     def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """Return the files that would differ (before and after), and what else would change, in words."""
@@ -175,6 +250,9 @@ class Edge:
         Raises:
             GreenlightError: Nginx or the ACME server refuses; what was served is still served.
         """
+        fault = self.fault_of_owner(site)
+        if fault:
+            raise GreenlightError(f"{fault} Nothing was changed.")
         changed = bool(site.drop_in) and confine(self.drop_in, site.drop_in, self.tree)
         for name in site.logs:
             self._make_log(name)
@@ -200,6 +278,7 @@ class Edge:
         else:
             changed |= acme.forget(self.certbot, self.layout)
         certificate.tidy(self.layout, self._pointed() if site.tls.mode != "none" else None)
+        remove_empty(self.tree)
         return changed
 
     def _pointed(self) -> Path | None:
@@ -221,7 +300,7 @@ class Edge:
             b"",
             certificate.encoded(self.layout.certificate),
         )
-        return nginx.apply(self.tree, self.change(site), site.server_names, pointer, stale=stale)
+        return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale)
 
     def _issued(self, site: Site) -> bool:
         return acme.issued(self.certbot, self.layout, site.server_names, site.tls.account)

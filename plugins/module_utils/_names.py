@@ -94,7 +94,7 @@ def parts(layout: Layout) -> list[str]:
 def in_use(layout: Layout) -> list[str]:
     """Return what this host has under the app's name, in words, if none of it is the app's."""
     candidates = [*paths(layout), *(layout.root / each.format(layout.app) for each in _OF_OTHERS), *nginx_logs(layout)]
-    candidates += [*_units(layout), *_at_work(layout)]
+    candidates += [*_shared_sites(layout), *_units(layout), *_at_work(layout)]
     found = [shown(path) for path in candidates if _is_there(path) and not _is_empty_disk(layout, path)]
     return [*found, *accounts.present(layout.app)]
 
@@ -159,6 +159,12 @@ def made(layout: Layout, path: Path, of: frozenset[str]) -> bool:
 
 def _on_host(layout: Layout, path: Path) -> str:
     return f"/{path.relative_to(layout.root)}"
+
+
+def _shared_sites(layout: Layout) -> Iterator[Path]:
+    """What is served under the app's name in sites of others, and what would be served in its own."""
+    for pattern in (f"*/*/{layout.app}.conf", f"{layout.app}/*/*"):
+        yield from sorted((layout.root / "etc/nginx/sites-shared").glob(pattern))
 
 
 def _units(layout: Layout) -> Iterator[Path]:

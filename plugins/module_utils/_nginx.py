@@ -277,6 +277,8 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
         small = re.search(r"you should increase (?:either )?(\w+)", text)
         if small:
             owner = f" A file of this host sets {small[1]} too low: grep -rn {small[1]} /etc/nginx shows which."
+        if ours and "duplicate location" in text:
+            owner = " Another app of this site is served below the same path: choose another flask_app_url_prefix."
         if "duplicate default server" in text:
             owner = (
                 " Another site is the default server already: set flask_app_nginx_default_server: false, and remove"

@@ -35,6 +35,7 @@ TLS = {
 SITE = {
     "files": {"type": "dict", "required": True},
     "interim_files": {"type": "dict", "default": {}},
+    "inside": {"type": "str", "default": ""},
     "server_names": {"type": "list", "elements": "str", "default": []},
     "logs": {"type": "list", "elements": "str", "default": []},
     "main": {"type": "str", "default": ""},
@@ -48,6 +49,7 @@ PAGE = {
     "path": {"type": "str", "required": True},
     "other_path": {"type": "str", "default": ""},
     "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+    "prefix": {"type": "str", "default": ""},
 }
 CONTRACT = {
     "environment": {"type": "str", "required": True},

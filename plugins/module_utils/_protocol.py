@@ -156,6 +156,8 @@ def serves(layout: Layout, release: str) -> bool:
 REHEARSAL = "X-Greenlight-Rehearsal"
 #: With the word in this one it serves during maintenance, too.
 FRONT_DOOR = "X-Greenlight-Front-Door"
+#: In this one Nginx tells Gunicorn, which believes nobody else, below which path the app is served.
+PREFIX = "SCRIPT_NAME"
 
 
 @dataclass(frozen=True)
@@ -164,15 +166,17 @@ class Page:
 
     Args:
         host: the site's public name.
-        path: of the health page.
+        path: of the health page, as the app knows it.
         other_path: the page that is asked for in its place where an app has no page at ``path``; empty: none.
         scheme: ``http`` or ``https``, whichever visitors use.
+        prefix: path of the site below which the app is served; empty: all of it.
     """
 
     host: str
     path: str
     other_path: str = ""
     scheme: str = "http"
+    prefix: str = ""
 
     def at(self, path: str) -> Page:
         return replace(self, path=path)
@@ -180,11 +184,12 @@ class Page:
     def behind_nginx(self, address: str) -> Target:
         """Ask an app on its socket as Nginx does for a visitor."""
         forwarded = {"X-Forwarded-Proto": self.scheme, "X-Forwarded-Host": self.host, "X-Forwarded-For": "127.0.0.1"}
-        return Target(address, self.host, self.path, forwarded)
+        place = {PREFIX: self.prefix} if self.prefix else {}
+        return Target(address, self.host, self.prefix + self.path, {**forwarded, **place})
 
     def through_nginx(self, url: str, header: str, word: str) -> Target:
         """Ask Nginx on this host; the word in this header says that it is us, who may name the visitors' scheme."""
-        return Target(url, self.host, self.path, {header: word, "X-Forwarded-Proto": self.scheme})
+        return Target(url, self.host, self.prefix + self.path, {header: word, "X-Forwarded-Proto": self.scheme})
 
 
 class Terms(TypedDict):

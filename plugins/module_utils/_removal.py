@@ -23,7 +23,14 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _names as 
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
 from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES, OWNER, unused_defaults
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
+    HASHES,
+    OWNER,
+    apps_inside,
+    files_of,
+    remove_empty,
+    unused_defaults,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
@@ -91,6 +98,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     found += [str(certbot.settings(layout))] if acme.forget(certbot, layout, dry=True) else []
     if not dry:
         _close_site(layout, tree, change)
+        remove_empty(tree)
         acme.forget(certbot, layout)
         _remove_units(layout, bounds)
         _refuse_processes(layout)
@@ -155,6 +163,10 @@ def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
 
 def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[Problem]:
     """Find what other sites use of the app's, and test Nginx's configuration without its site."""
+    inside = apps_inside(tree, layout.app)
+    if inside:
+        what = f"{', '.join(inside)}: served in the site of {layout.app} (flask_app_nginx_site_of)."
+        return [Problem(what, "Remove what is served there first, or deploy it with a site of its own.")]
     if not tree.installed:
         return []
     used = _used_elsewhere(layout, tree, change)
@@ -214,6 +226,7 @@ def _without_site(layout: Layout, tree: nginx.Tree, made: frozenset[str]) -> ngi
     """The app's site and the shared ones that it alone used; with the last app, all of these."""
     site = f"sites-enabled/{layout.app}.conf"
     found = [site] if names.made(layout, layout.root / "etc/nginx" / site, made) else []
+    found += [name for name in files_of(tree, layout.app) if name != site]
     found += unused_defaults(tree, layout.app, {})
     if _is_last(layout):
         shared = [tree.etc / HASHES, *sorted((tree.etc / "sites-enabled").glob("00-default-*.conf"))]

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import covers
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -45,6 +46,7 @@ def edge_problems(values: Mapping[str, Any]) -> list[Problem]:
         *_network_problems(values),
         *_client_header_problems(values["flask_app_nginx_client_header"], values["flask_app_nginx_trusted_proxies"]),
         *_hsts_problems(values),
+        *_prefix_problems(values["flask_app_url_prefix"], values["flask_app_nginx_site_of"], values["flask_app_name"]),
     ]  # fmt: skip
     if mode != "none" and values["flask_app_http_port"] == values["flask_app_https_port"]:
         found.append(Problem("flask_app_http_port and flask_app_https_port are the same.", "Choose two ports."))
@@ -226,6 +228,24 @@ def _client_header_problems(header: str, proxies: Sequence[str]) -> list[Problem
         what = f"flask_app_nginx_client_header is {header}, and flask_app_nginx_trusted_proxies is empty."
         return [Problem(what, "Name the networks of the proxies that send it: nobody else is believed.")]
     return []
+
+
+#: Segments as RFC 3986 lets them be, without the dots that lead elsewhere or hide a name.
+_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\Z")
+
+
+def _prefix_problems(prefix: str, owner: str, app: str) -> list[Problem]:
+    found = []
+    if prefix and not _PREFIX.match(prefix):
+        what = f"flask_app_url_prefix is {prefix!r}."
+        found.append(Problem(what, "Start it with a slash and end it without one, as in /shop."))
+    if owner and (not APP_NAME.match(owner) or owner == app):
+        what = f"flask_app_nginx_site_of is {owner!r}."
+        found.append(Problem(what, "Use the flask_app_name of another app of the same hosts, or leave it empty."))
+    if owner and not prefix:
+        what = f"flask_app_nginx_site_of is {owner}, and flask_app_url_prefix is empty."
+        found.append(Problem(what, "Name the path below which this app is served in that site, as in /shop."))
+    return found
 
 
 def _hsts_problems(values: Mapping[str, Any]) -> list[Problem]:

@@ -589,6 +589,8 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
         "X-Greenlight-Rehearsal": '""',
         "X-Greenlight-Front-Door": '""',
         **dict.fromkeys(FORGED, '""'),
+        "SCRIPT_NAME": '""',
+        "PATH_INFO": '""',
         "X-Greenlight-Release": "$shop_release",
         "X-Request-ID": "$shop_request_id",
         "Connection": '""',
@@ -622,6 +624,79 @@ def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it
     sent = [value.split(" ", 1) for value in directives(text, "proxy_set_header")]
     assert [value for name, value in sent if name.lower() == header.lower()] == ["$remote_addr"]
     assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
+
+
+# Below a path
+
+
+BELOW = {"flask_app_url_prefix": "/shop", "flask_app_nginx_static": {"/static/": "shop/static"}}
+INSIDE = {**BELOW, "flask_app_nginx_site_of": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+#: Its locations in a server, beside those with a name.
+OF_THE_APP = [
+    "/shop/",
+    "= /shop/health",
+    r'~ "^/shop/static/(.*/)?\."',
+    '~ "^/shop/static/(?<greenlight_file>.+)$"',
+    "= /shop/.greenlight/maintenance.html",
+]
+NAMED = ["@shop_app", "@shop_candidate", "@shop_unavailable"]
+
+
+def locations(text: str) -> list[str]:
+    return re.findall(r"^\s*location (.*) {$", text, re.MULTILINE)
+
+
+def test_a_site_below_a_path_has_nothing_of_the_app_elsewhere() -> None:
+    text = text_of("site", **BELOW)
+    assert locations(text) == ["= /shop", "/", *OF_THE_APP, *NAMED]
+    sent = dict(value.split(" ", 1) for value in directives(text, "proxy_set_header"))
+    assert (sent["SCRIPT_NAME"], sent["PATH_INFO"]) == ('"/shop"', '""')
+    assert directives(text, "proxy_cookie_path") == ["~^/$ /shop"]
+    assert directives(text_of("site"), "proxy_cookie_path") == []
+    assert directives(text, "error_page")[1] == "503 /shop/.greenlight/maintenance.html"
+
+
+def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> None:
+    files = render("__flask_app_nginx_files", **INSIDE)
+    parts = {kind: str(files.pop(f"sites-shared/main/{kind}/shop.conf")) for kind in ("http", "server", "settings")}
+    assert list(files) == [HASHES]
+    for text in parts.values():
+        assert "# Owner: role greenlight.flask.flask_app" in text
+        assert text.endswith("\n")
+        assert not [line for line in text.splitlines() if line != line.rstrip() or "\t" in line]
+        for directive in ("listen", "server_name", "ssl_certificate", "set_real_ip_from"):
+            assert directives(text, directive) == []
+    assert set(upstreams(parts["http"])) == {"shop_live", "shop_candidate"}
+    assert (locations(parts["http"]), locations(parts["settings"])) == ([], [])
+    assert locations(parts["server"]) == ["= /shop", "^~ /shop/", *OF_THE_APP, *NAMED]
+    # Once for all that is below the path, and again in each location with a name, which inherits nothing of that.
+    settings = ["/etc/nginx/sites-shared/main/settings/shop.conf"]
+    assert directives(parts["server"], "include") == settings * (1 + len(NAMED))
+    assert "SCRIPT_NAME" in parts["settings"]
+
+
+def test_a_site_takes_in_what_others_have_for_it_wherever_it_serves_the_app() -> None:
+    shared = "/etc/nginx/sites-shared/shop"
+    text = text_of("site", flask_app_tls="self_signed")
+    assert [name for name in directives(text, "include") if shared in name] == [
+        f"{shared}/http/*.conf",  # before all that uses it
+        f"{shared}/server/*.conf",
+    ]
+    text = text_of("site", flask_app_tls="self_signed", flask_app_tls_redirect=False)
+    assert directives(text, "include").count(f"{shared}/server/*.conf") == 2
+
+
+def test_an_app_in_the_site_of_another_has_no_certificate() -> None:
+    own = {"flask_app_tls_certificate": "CHAIN", "flask_app_tls_key": "KEY"}
+    given = render("__flask_app_nginx", **INSIDE, flask_app_tls="acme")
+    assert (given["inside"], given["interim_files"]) == ("main", {})
+    secrets = render("__flask_app_tls_secrets", **INSIDE, **own, flask_app_tls="provided")
+    assert (secrets["certificate"], secrets["key"]) == ("", "")
+
+
+def test_the_page_that_is_asked_for_is_below_the_path() -> None:
+    page = render("__flask_app_page", **BELOW)
+    assert (page["prefix"], page["path"]) == ("/shop", "/health")
 
 
 #: What Nginx writes into a log by itself, or lets pass only in a form of its own.
@@ -666,7 +741,7 @@ def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
 
 def test_without_a_live_release_the_answer_is_a_plain_503_and_one_that_was_lost_is_not() -> None:
     text = text_of("site")
-    assert "502 = @unavailable" in directives(text, "error_page")
+    assert "502 = @shop_unavailable" in directives(text, "error_page")
     assert "proxy_intercept_errors" not in text
     # By the time of the last connection: "-" where none was made.
     ((source, pattern),) = re.findall(r'^map (\S+) \$shop_asked {\n    default "";\n    "~(.*)" 1;\n}', text, re.M)
@@ -764,6 +839,7 @@ LONG_AND_MANY = [".".join(["a" * 61] * 4), *(f"customer-{number}.example.org" fo
         {"__flask_app_host": {"ipv6": False}},
         {"flask_app_server_names": ["a.b", "c"]},
         {"flask_app_server_names": LONG_AND_MANY},
+        BELOW,
     ],
 )
 def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:

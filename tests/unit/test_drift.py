@@ -962,6 +962,12 @@ def test_a_host_without_nginx_is_found(machine: Machine) -> None:
     assert only(machine).what == "Nginx is not installed."
 
 
+def test_a_site_of_another_app_that_is_gone_is_found(machine: Machine) -> None:
+    (machine.edge.tree.etc / "sites-enabled/shop.conf").unlink()
+    inside = replace(SITE, files={}, inside="blog")
+    assert "deploy blog first" in only(machine, site=inside).what
+
+
 class TestCertificate:
     """Of a site with a certificate of its own."""
 

@@ -8,12 +8,20 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES, OWNER, Site, Tls, unused_defaults
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
+    HASHES,
+    OWNER,
+    Site,
+    Tls,
+    apps_inside,
+    unused_defaults,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 
 from tests.support import certificates
@@ -603,6 +611,111 @@ def test_files_that_others_include_from_elsewhere_are_looked_at(machine: EdgeMac
     assert "server_names_hash_bucket_size" not in str(machine.edge.change(wanted)[HASHES])
 
 
+# In the site of another app
+
+
+PARTS = [f"sites-shared/blog/{kind}/shop.conf" for kind in ("http", "server", "settings")]
+BLOG = "sites-enabled/blog.conf"
+
+
+def owner(machine: EdgeMachine, *, names: str = " ".join(NAMES), more: str = "") -> None:
+    """Have the site of the app blog."""
+    include = f"include {machine.tree.etc}/sites-shared/blog"
+    text = f"{OWNER}\n{include}/http/*.conf;\nserver {{\n server_name {names};\n{more} {include}/server/*.conf;\n}}\n"
+    (machine.tree.etc / BLOG).write_text(text)
+
+
+def own(site: Sites, mode: str) -> Site:
+    """The app's own site, as the role marks it."""
+    made = site(mode)
+    return replace(made, files={SITE: f"{OWNER}\n{made.files[SITE]}"})
+
+
+def inside(site: Sites, **more: Any) -> Site:
+    parts = {name: f"{OWNER}\n# {name}\n" for name in PARTS}
+    return replace(site("none"), files=parts, inside="blog", **more)
+
+
+def test_an_app_moves_into_the_site_of_another_and_out_again(machine: EdgeMachine, site: Sites) -> None:
+    owner(machine)
+    publish(machine, own(site, "self_signed"))
+    for _ in range(2):
+        assert publish(machine, inside(site)) is True
+        assert publish(machine, inside(site)) is False
+        assert [name for name in PARTS if (machine.tree.etc / name).exists()] == PARTS
+        assert not (machine.tree.etc / SITE).exists()
+        assert (certificates_held(machine), target(machine)) == ([], "none")
+        assert apps_inside(machine.tree, "blog") == ["shop"]
+        assert publish(machine, own(site, "self_signed")) is True
+        assert publish(machine, own(site, "self_signed")) is False
+        assert (machine.tree.etc / SITE).exists()
+        assert not (machine.tree.etc / "sites-shared").exists()
+        assert apps_inside(machine.tree, "blog") == []
+
+
+def test_an_app_moves_from_one_site_to_another(machine: EdgeMachine, site: Sites) -> None:
+    owner(machine)
+    publish(machine, inside(site))
+    text = (machine.tree.etc / BLOG).read_text().replace("sites-shared/blog", "sites-shared/docs")
+    (machine.tree.etc / "sites-enabled/docs.conf").write_text(text)
+    other = {name.replace("/blog/", "/docs/"): text for name, text in inside(site).files.items()}
+    assert publish(machine, replace(inside(site), files=other, inside="docs")) is True
+    assert (apps_inside(machine.tree, "blog"), apps_inside(machine.tree, "docs")) == ([], ["shop"])
+    assert not (machine.tree.etc / "sites-shared/blog").exists()
+
+
+def test_what_nginx_refuses_of_it_leaves_all_as_it_was(machine: EdgeMachine, site: Sites) -> None:
+    owner(machine)
+    publish(machine, own(site, "none"))
+    before = tree(machine)
+    machine.turn("reload-fails")
+    with pytest.raises(GreenlightError):
+        publish(machine, inside(site))
+    assert tree(machine) == before
+
+
+@pytest.mark.parametrize(
+    ("theirs", "encrypted", "told"),
+    [
+        (None, False, "deploy blog first"),
+        ({"names": "other.example.org"}, False, "flask_app_server_names"),
+        ({"names": f"other.example.org {NAMES[0]}"}, False, NAMES[1]),
+        ({}, True, "flask_app_tls"),
+        ({"more": "ssl_certificate x;"}, False, "flask_app_tls"),
+    ],
+)
+def test_a_site_that_can_not_have_it_is_named_before_anything_is_touched(
+    machine: EdgeMachine, site: Sites, theirs: dict[str, str] | None, encrypted: bool, told: str
+) -> None:
+    if theirs is not None:
+        owner(machine, **theirs)
+    before = machine.files()
+    for act in (machine.edge.check, machine.edge.publish):
+        with pytest.raises(GreenlightError) as refused:
+            act(inside(site, encrypted=encrypted, drop_in="[Service]\n"))
+        assert "flask_app_nginx_site_of is blog" in str(refused.value)
+        assert told in str(refused.value)
+    assert machine.files() == before
+
+
+def test_somebody_elses_site_of_that_name_is_not_taken_for_one(machine: EdgeMachine, site: Sites) -> None:
+    (machine.tree.etc / BLOG).write_text(f"server {{ server_name {' '.join(NAMES)}; }}\n")
+    with pytest.raises(GreenlightError, match="deploy blog first"):
+        publish(machine, inside(site))
+
+
+def test_a_site_with_others_in_it_stays_a_site(machine: EdgeMachine, site: Sites) -> None:
+    owner(machine)
+    publish(machine, own(site, "none"))
+    place = machine.tree.etc / "sites-shared/shop/server/docs.conf"
+    place.parent.mkdir(parents=True)
+    place.write_text(OWNER)
+    with pytest.raises(GreenlightError, match=r"serves others: docs\b"):
+        publish(machine, inside(site))
+    assert (machine.tree.etc / SITE).exists()
+    assert publish(machine, own(site, "none")) is False
+
+
 # Log files
 
 
@@ -698,3 +811,11 @@ def test_a_site_is_made_of_options_and_secrets() -> None:
     assert made.tls == Tls("acme", 8443, "chain", "key", Account("https://a/", "ops@example.org", "kid", "hmac"))
     assert made.server_names == NAMES
     assert Site.of(options).tls == Tls("acme", 8443, account=Account("https://a/", "ops@example.org"))
+
+
+@pytest.mark.parametrize(("mode", "encrypted"), [("none", False), ("acme", True)])
+def test_in_the_site_of_another_the_certificate_is_that_ones(mode: str, encrypted: bool) -> None:
+    tls = {"mode": mode, "port": 443, "directory": "", "email": ""}
+    made = Site.of({"files": {}, "inside": "blog", "server_names": NAMES, "tls": tls})
+    assert (made.tls.mode, made.encrypted, made.own_names) == ("none", encrypted, [])
+    assert Site.of({"files": {}, "inside": "", "server_names": NAMES, "tls": tls}).own_names == NAMES

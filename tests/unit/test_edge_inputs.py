@@ -35,6 +35,9 @@ GOOD: dict[str, Any] = {
     "flask_app_nginx_static": {},
     "flask_app_nginx_trusted_proxies": [],
     "flask_app_nginx_client_header": "X-Forwarded-For",
+    "flask_app_name": "shop",
+    "flask_app_url_prefix": "",
+    "flask_app_nginx_site_of": "",
     "flask_app_nginx_health_networks": ["127.0.0.0/8", "::1"],
     "flask_app_nginx_http3": False,
     "flask_app_nginx_hsts_seconds": 0,
@@ -443,6 +446,34 @@ def test_the_header_that_names_the_client_is_one_header_of_somebody_trusted(
 ) -> None:
     found = problems(nginx_client_header=header, nginx_trusted_proxies=proxies)
     assert ["flask_app_nginx_client_header" in problem.what for problem in found] == [True] * told
+
+
+# Below a path
+
+
+@pytest.mark.parametrize("prefix", ["", "/shop", "/a/b-c_d/~e", "/v1.2"])
+def test_a_path_is_no_problem(prefix: str) -> None:
+    assert problems(url_prefix=prefix) == []
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("/", "shop", "/shop/", "//shop", "/a//b", "/.well-known", "/a/../b", "/a/."),
+        *("/a b", "/a;", "/$x", "/a\n", "/é", "/%2f"),
+    ],
+)
+def test_a_path_that_is_none_is_told(prefix: str) -> None:
+    assert "flask_app_url_prefix" in one(problems(url_prefix=prefix))[0]
+
+
+@pytest.mark.parametrize(
+    ("owner", "prefix", "told"),
+    [("blog", "/shop", 0), ("blog", "", 1), ("shop", "/shop", 1), ("Blog", "/shop", 1), ("../x", "/shop", 1)],
+)
+def test_an_app_in_the_site_of_another_has_a_path_there(owner: str, prefix: str, told: int) -> None:
+    found = problems(nginx_site_of=owner, url_prefix=prefix)
+    assert ["flask_app_nginx_site_of" in problem.what for problem in found] == [True] * told
 
 
 # Networks

@@ -34,6 +34,8 @@ TAKEN = [
     *(f"{place}/shop" for place in ("etc", "srv", "run", "var/lib", "var/cache", "var/log")),
     *(f"var/{place}/private/shop" for place in ("lib", "cache", "log")),
     *("etc/logrotate.d/shop", "etc/nginx/sites-enabled/shop.conf"),
+    *(f"etc/nginx/sites-shared/blog/{kind}/shop.conf" for kind in ("http", "server", "settings")),
+    "etc/nginx/sites-shared/shop/server/blog.conf",
     *(f"var/log/nginx/shop.{name}" for name in ("access.log", "error.log", "access.log.1", "error.log-20260101.gz")),
     *("var/mail/shop", "var/spool/cron/crontabs/shop", "var/lib/systemd/linger/shop"),
     *("etc/letsencrypt/live/shop", "etc/letsencrypt/archive/shop", "etc/letsencrypt/renewal/shop.conf"),
@@ -54,6 +56,7 @@ TAKEN = [
 FREE = [
     *("etc/shop2/file", "etc/shop-two/file", "srv/my-shop/file", "var/lib/shopping/file", "run/shop.sock"),
     *("etc/nginx/sites-enabled/shop.example.org.conf", "etc/nginx/sites-available/shop.conf"),
+    *("etc/nginx/sites-shared/blog/http/my-shop.conf", "etc/nginx/sites-shared/shop-two/http/blog.conf"),
     *("var/log/nginx/shop.example.org.access.log", "var/log/nginx/shop-two.access.log", "var/log/shop.log"),
     *("etc/systemd/system/shop-two.service", "etc/systemd/system/shop-two@.service", "run/systemd/system/a-shop.mount"),
     *("run/greenlight/shop.lock", "run/greenlight/shop.guard", "etc/.unfinished-shop/environment-id"),

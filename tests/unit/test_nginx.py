@@ -197,6 +197,13 @@ def test_only_a_file_that_is_named_is_called_somebody_elses(reason: str, theirs:
     assert named in said
 
 
+def test_a_path_that_another_app_of_the_site_has_names_the_variable() -> None:
+    name = "sites-shared/blog/server/shop.conf"
+    done = Finished(1, "", f'nginx: [emerg] duplicate location "/shop" in /etc/nginx/{name}:6')
+    with pytest.raises(GreenlightError, match="flask_app_url_prefix"):
+        _nginx._judge(done, _nginx._mine({name: "x"}, None), [], str)
+
+
 def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "server { listen 80; server_name shop.example.org; }\n")
     with pytest.raises(GreenlightError, match=r"flask_app_server_names holds shop\.example\.org, which another site"):

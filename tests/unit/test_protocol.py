@@ -631,6 +631,33 @@ def test_a_candidate_is_asked_as_nginx_asks_for_a_visitor(
     assert asked[1]["X-Forwarded-Proto"] == "https"
 
 
+@pytest.mark.parametrize("other_path", ["", "/"])
+def test_an_app_below_a_path_is_asked_there_and_its_gunicorn_is_told_as_by_nginx(
+    host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch, other_path: str
+) -> None:
+    """Gunicorn takes the path from the request by itself; Nginx adds the header."""
+    host.reports = [REPORTED]
+    release = create(layout, NEW)
+    asked: list[tuple[str, str]] = []
+
+    def get(target: Target, seconds: float, worth: object) -> Answer:
+        asked.append((target.path, target.headers.get("SCRIPT_NAME", "")))
+        return NOT_FOUND if other_path and target.path == "/shop/health" else healthy(release)
+
+    monkeypatch.setattr(_protocol, "get", get)
+    page = replace(PAGE, prefix="/shop", other_path=other_path)
+    proved = prove_candidate(
+        layout, release, contract(release), PATIENCE, page, bounds=BOUNDS, url=PUBLIC, question=QUESTION
+    )
+    path = f"/shop{other_path or '/health'}"
+    assert set(asked) == {("/shop/health", "/shop"), (path, "/shop"), (path, "")}
+    assert proved.path == (other_path or "/health")  # as the app knows it
+    switch(layout, release)
+    asked.clear()
+    check_front_door(layout, contract(release), PATIENCE, page, BOUNDS, url=PUBLIC, question=QUESTION)
+    assert set(asked) == {(path, "")}
+
+
 # Where Gunicorn can't report
 
 

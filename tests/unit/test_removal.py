@@ -306,6 +306,44 @@ def test_the_slice_of_an_app_with_a_dash_is_named_as_systemd_does(
     assert machine.stopped()[-1] == r"system-my\x2dshop.slice"
 
 
+def share(machine: Machine, owner: str, app: str) -> list[Path]:
+    """Have the files of an app in the site of another."""
+    paths = [machine.tree.etc / f"sites-shared/{owner}/{kind}/{app}.conf" for kind in ("http", "server", "settings")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(OWNED)
+    return paths
+
+
+def test_an_app_in_the_site_of_another_goes_and_that_one_stays(machine: Machine) -> None:
+    site = machine.tree.etc / "sites-enabled/shop.conf"
+    site.with_name("blog.conf").write_text(site.read_text().replace("shop", "blog"))
+    site.unlink()
+    share(machine, "blog", "shop")
+    docs = share(machine, "blog", "docs")
+    told = removed(machine)
+    assert [name for name in told if "sites-shared/blog" in name]
+    assert left(machine) == []
+    assert all(path.exists() for path in docs)
+    assert "blog.conf" in machine.served()
+
+
+def test_no_directory_of_a_shared_site_stays_empty(machine: Machine) -> None:
+    share(machine, "blog", "shop")
+    removed(machine)
+    assert not (machine.tree.etc / "sites-shared").exists()
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_site_that_others_are_served_in_stays(machine: Machine, dry: bool) -> None:
+    share(machine, "shop", "blog")
+    share(machine, "shop", "docs")
+    before = machine.files()
+    with pytest.raises(GreenlightError, match=r"blog, docs: .*flask_app_nginx_site_of"):
+        removed(machine, dry=dry)
+    assert machine.files() == before
+
+
 # Nothing else
 
 

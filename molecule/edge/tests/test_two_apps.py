@@ -19,6 +19,12 @@ from tests.support.load.load import HALVES, Load
 SECOND = "second.test"
 KEY = secrets.token_hex(32)
 TLS = {"flask_app_tls": "self_signed"}
+#: The second app in the site of the first.
+BELOW = {
+    "flask_app_server_names": [SITE],
+    "flask_app_url_prefix": "/second",
+    "flask_app_nginx_site_of": "guestbook",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,6 +65,19 @@ def test_nginx_has_no_warning_about_an_app_with_the_longest_names_and_many_of_th
     assert second(first, **variables, flask_app_state="absent").code == 0
 
 
+def look_below(server: Server) -> None:
+    """See the second app below its path, with its own pages, files, redirects and cookies; and the first beside it."""
+    assert server.curl("/second/health").json["release"] != server.live == server.curl("/health").json["release"]
+    assert "second" in server.curl("/second/").body
+    assert "second" not in server.curl("/").body
+    assert server.curl("/second/static/style.css").status == 200
+    assert server.curl("/second?a=b").headers["location"] == "/second/?a=b"
+    signed = server.curl("/second/sign", "--data", "name=x&message=y")
+    assert (signed.status, signed.headers["location"]) == (303, "/second/")
+    assert "path=/second" in signed.headers["set-cookie"].lower().split("; ")
+    assert server.curl("/seconds/health").status == 404
+
+
 def test_one_app_comes_breaks_goes_back_and_is_removed_without_a_lost_request_of_the_other(
     first: Server, tmp_path: Path
 ) -> None:
@@ -80,10 +99,13 @@ def test_one_app_comes_breaks_goes_back_and_is_removed_without_a_lost_request_of
 
         assert second(first, playbook=ROOT / "playbooks/rollback.yml").code == 0
         assert first.curl("/health", site=SECOND).json["release"] == before
-        assert second(first, flask_app_nginx_rate_limit=1, flask_app_nginx_body_size_mb=1).code == 0
+        done = second(first, **BELOW, flask_app_source_directory=good, flask_app_nginx_body_size_mb=1)
+        assert done.code == 0, done.output
+        look_below(first)
         assert second(first, flask_app_state="absent").code == 0
     for load in loads:
         assert load.result.failed == 0, str(load.result)
         assert load.result.sent > 500
         assert len({seen for seen in load.result.by_release if seen}) == 1
     assert first.curl("/", site=SECOND).status == 0
+    assert first.curl("/second/health").status == 404

@@ -141,8 +141,9 @@ def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
 
 def files_of(tree: nginx.Tree, app: str) -> list[str]:
     """Return the files of an app's site that are there: its own site, or what it has in the site of another."""
-    places = [tree.etc / "sites-enabled" / f"{app}.conf", *sorted((tree.etc / SHARED).glob(f"*/*/{app}.conf"))]
-    return [str(path.relative_to(tree.etc)) for path in places if path.exists() or path.is_symlink()]
+    places = [tree.etc / "sites-enabled", *sorted((tree.etc / SHARED).glob("*/*"))]
+    paths = [place / f"{app}.conf" for place in places]
+    return [str(path.relative_to(tree.etc)) for path in paths if path.exists() or path.is_symlink()]
 
 
 def apps_inside(tree: nginx.Tree, app: str) -> list[str]:

@@ -163,8 +163,9 @@ def _on_host(layout: Layout, path: Path) -> str:
 
 def _shared_sites(layout: Layout) -> Iterator[Path]:
     """What is served under the app's name in sites of others, and what would be served in its own."""
-    for pattern in (f"*/*/{layout.app}.conf", f"{layout.app}/*/*"):
-        yield from sorted((layout.root / "etc/nginx/sites-shared").glob(pattern))
+    shared = layout.root / "etc/nginx/sites-shared"
+    yield from (directory / f"{layout.app}.conf" for directory in sorted(shared.glob("*/*")))
+    yield from sorted(shared.glob(f"{layout.app}/*/*"))
 
 
 def _units(layout: Layout) -> Iterator[Path]:

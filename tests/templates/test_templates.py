@@ -850,9 +850,34 @@ def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any])
         + "".join(sites.values())
         + "}\n"
     )
-    done = subprocess.run([NGINX, "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
+    nginx_takes(tmp_path)
+
+
+def nginx_takes(directory: Path) -> None:
+    done = subprocess.run([NGINX, "-t", "-c", directory / "nginx.conf"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr.replace('the "user" directive', "")
+
+
+@pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="Nginx is not installed on this machine")
+@pytest.mark.parametrize("prefix", ["", "/main"])
+def test_nginx_itself_takes_several_apps_under_one_name(tmp_path: Path, prefix: str) -> None:
+    static = {"/static/": "static"}
+    settings = {"flask_app_http_port": 18080, "flask_app_nginx_static": static, "flask_app_nginx_rate_limit": 5}
+    files = render("__flask_app_nginx_files", **settings, flask_app_name="main", flask_app_url_prefix=prefix)
+    for app in ("shop", "my-blog"):
+        site = {"flask_app_name": app, "flask_app_url_prefix": f"/{app}", "flask_app_nginx_site_of": "main"}
+        files |= render("__flask_app_nginx_files", **settings, **site)
+    (tmp_path / "log").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        moved = text.replace("/etc/nginx/", f"{tmp_path}/").replace("/var/log/nginx/", f"{tmp_path}/log/")
+        (tmp_path / name).write_text(moved)
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid;\nerror_log stderr;\ninclude /etc/nginx/modules-enabled/*.conf;\nevents {{ }}\n"
+        "http {\n    include conf.d/*.conf;\n    include sites-enabled/*.conf;\n}\n"
+    )
+    nginx_takes(tmp_path)
 
 
 # What the modules are told

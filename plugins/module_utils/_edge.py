@@ -156,7 +156,7 @@ def remove_empty(tree: nginx.Tree) -> None:
     top = tree.etc / SHARED
     if not top.is_dir():
         return
-    with contextlib.suppress(HeldElsewhere), exclusively(tree.state / "lock", nginx.LOCK_SECONDS):
+    with contextlib.suppress(HeldElsewhere), exclusively(tree.state / "lock", 1):
         for directory in [*top.glob("*/*"), *top.glob("*"), top]:
             remove_unfinished(directory)
             if directory.is_dir() and not any(directory.iterdir()):
@@ -279,7 +279,6 @@ class Edge:
         else:
             changed |= acme.forget(self.certbot, self.layout)
         certificate.tidy(self.layout, self._pointed() if site.tls.mode != "none" else None)
-        remove_empty(self.tree)
         return changed
 
     def _pointed(self) -> Path | None:
@@ -301,7 +300,10 @@ class Edge:
             b"",
             certificate.encoded(self.layout.certificate),
         )
-        return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale)
+        try:
+            return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale)
+        finally:
+            remove_empty(self.tree)
 
     def _issued(self, site: Site) -> bool:
         return acme.issued(self.certbot, self.layout, site.server_names, site.tls.account)

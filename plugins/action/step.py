@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module that needs nothing of the controller, and end with a message; ``meta/runtime.yml`` says which."""
+"""Run a module that needs nothing of the controller, and end with a message. Modules of that kind are links to this."""
 
 from __future__ import annotations
 

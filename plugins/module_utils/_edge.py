@@ -178,7 +178,9 @@ class Edge:
     def change(self, site: Site) -> nginx.Change:
         """The files of ``site``, with what of Debian's they replace."""
         change = dict(site.files)
-        moved = [name for name in files_of(self.tree, self.layout.app) if OWNER in (readable(self.tree.etc / name) or "")]
+        moved = [
+            name for name in files_of(self.tree, self.layout.app) if OWNER in (readable(self.tree.etc / name) or "")
+        ]
         change = {**dict.fromkeys(moved), **change}
         if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
             change = {"sites-enabled/default": None, **change}

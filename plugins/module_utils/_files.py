@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import on_one_line
 
 #: Start of the names of unfinished files and directories; anything called so is safe to remove.

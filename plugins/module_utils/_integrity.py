@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import hashlib
 import os
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, read_bytes, readable, shown
 from ansible_collections.greenlight.flask.plugins.module_utils._instance import is_provided
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import MANIFEST
@@ -53,7 +54,11 @@ def check_venv(venv: Path, seconds: float = SECONDS) -> Checked:
     deadline = time.monotonic() + seconds
     faults = list(_additions(venv, marker.stat().st_mtime))
     packages = [path for site in _sites(venv) for path in sorted(site.glob("*.dist-info"))]
-    recorded = [_recorded(package) for package in packages]
+    recorded = []
+    for package in packages:
+        rows, more = _recorded(package, venv)
+        recorded.append(rows)
+        faults += more
     claims: dict[Path, set[tuple[str, str]]] = {}
     for path, algorithm, expected in (row for rows in recorded for row in rows):
         claims.setdefault(path, set()).add((algorithm, expected))
@@ -123,15 +128,31 @@ def _additions(venv: Path, finished: float) -> Iterator[str]:
                 yield f"{place} was changed ({', '.join(added) or 'something was removed'})"
 
 
-def _recorded(package: Path) -> list[tuple[Path, str, str]]:
-    """Return the files of an installed package, each with algorithm and digest, as its RECORD has them."""
-    rows = []
-    for row in csv.reader((read(package / "RECORD") or "").splitlines()):
+def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], list[str]]:
+    """Return the files of an installed package, each with algorithm and digest, as its RECORD has them; and its faults.
+
+    The RECORD comes with the package: what it names outside the venv isn't looked at.
+    """
+    record = package / "RECORD"
+    rows, faults = [], []
+    try:
+        written = list(csv.reader((readable(record) or "").splitlines()))
+    except csv.Error:
+        return [], [f"{record} isn't what an installer writes"]
+    for row in filter(None, written):
         name, algorithm, expected = row[0], *(row[1].partition("=")[::2] if row[1:] else ("", ""))
+        path = Path(os.path.normpath(package.parent / name))
+        if not _resolved(path.parent).is_relative_to(_resolved(venv)) or path.is_symlink():
+            faults.append(f"{record} names {shown(path)}, which is no file of the venv")
         # The RECORD itself and bytecode have no digest.
-        if algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
-            rows.append((Path(os.path.normpath(package.parent / name)), algorithm, expected.rstrip("=")))
-    return rows
+        elif algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
+            rows.append((path, algorithm, expected.rstrip("=")))
+    return rows, faults
+
+
+@functools.cache
+def _resolved(directory: Path) -> Path:
+    return directory.resolve()
 
 
 def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[str]:
@@ -139,8 +160,11 @@ def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[str]:
     if not digests:
         return
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = read_bytes(path)
+    except Damaged as error:
+        yield str(error)
+        return
+    if content is None:
         yield f"{path} is missing"
         return
     found = {

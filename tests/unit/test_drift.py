@@ -851,6 +851,31 @@ def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Mach
     assert _integrity.check_venv(venv) == _integrity.Checked([f"{script} is missing"])
 
 
+@pytest.mark.parametrize("name", ["../../../../../outside", "{root}/outside", "linked/outside", "link"])
+def test_what_a_package_records_outside_its_venv_is_not_read(machine: Machine, name: str) -> None:
+    venv = machine.layout.venvs / VENV
+    site = venv / "lib/python3.11/site-packages"
+    outside = machine.layout.venvs / "outside"
+    outside.write_text("of somebody else\n")
+    link(site / "linked", str(outside.parent))
+    link(site / "link", str(outside))
+    record = site / "flask_too-1.0.dist-info/RECORD"
+    write(record, f"{name.format(root=outside.parent)},sha256=x,21\n")
+    write(venv / "greenlight.json", "{}\n")
+    (fault,) = _integrity.check_venv(venv).faults
+    assert fault.startswith(f"{record} names ")
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b"\n", b'"' + b"x" * 2**18])
+def test_a_record_that_no_installer_writes_ends_no_verify(machine: Machine, content: bytes) -> None:
+    venv = machine.layout.venvs / VENV
+    record = venv / "lib/python3.11/site-packages/flask_too-1.0.dist-info/RECORD"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(content)
+    write(venv / "greenlight.json", "{}\n")
+    assert all(fault.startswith(str(record)) for fault in _integrity.check_venv(venv).faults)
+
+
 def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: Machine) -> None:
     site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
     rows = "".join(f"gone{number}.py,sha256=x,1\n" for number in range(20))

@@ -105,9 +105,9 @@ install_packages() {
 
 digest() { sha256sum "$1" | cut -d ' ' -f 1; }
 
-# A Python that the pinned tools run on.
+# A Python that the pinned tools run on. Not the venv's own, which may have to be made anew.
 find_python() {
-  local python
+  local python PATH=${PATH//"$repository/.venv/bin:"/}
   for python in "${GREENLIGHT_PYTHON:-python3}" python3.13 python3.12 python3.11 /usr/bin/python3; do
     if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$python"

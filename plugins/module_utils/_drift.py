@@ -33,7 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     read_facts,
     readable,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout, release_of
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import unreadable
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import damage as damage_of_lock
@@ -347,7 +347,7 @@ class Look:
         places = [layout.root / top / f"{name}.d" for top in DROP_INS for name in names]
         found = {path for place in places for path in place.glob("*.conf")}
         found |= {Path(path) for path in facts.get("DropInPaths", "").split()}
-        release = _instance(unit)
+        release = release_of(unit)
         own = set(layout.settings_files(release))
         if not credentials.held(layout, release) and not credentials.named(layout, release):
             own.discard(layout.credentials_drop_in(release))
@@ -623,7 +623,3 @@ def _names(settings: set[str]) -> list[str]:
     """Return the names of settings, and nothing of a line that is none."""
     found = (re.match(r"([A-Za-z_]\w*)\s*=", line) for line in settings)
     return sorted({match.group(1) for match in found if match})
-
-
-def _instance(unit: str) -> str:
-    return unit.partition("@")[2].rpartition(".")[0]

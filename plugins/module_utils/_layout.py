@@ -13,6 +13,11 @@ APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 RELEASE_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 
 
+def release_of(unit: str) -> str:
+    """Return the release in the name of a unit, or of a file or directory called after one; empty where it has none."""
+    return unit.partition("@")[2].partition(".")[0]
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths and unit names of one app.

@@ -47,7 +47,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
     Seen,
     hear,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout, release_of
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     BAD,
@@ -608,8 +608,8 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     doomed += _entries_except(layout.releases, kept)
     parts = {path.name for name in kept for path in (layout.environment_file(name), layout.credentials(name))}
     doomed += _entries_except(layout.environment_files, parts)
-    units = [path for path in layout.units.glob(f"{layout.app}@*") if RELEASE_ID.match(_release_of(path))]
-    doomed += sorted(path for path in units if _release_of(path) not in kept)
+    units = [path for path in layout.units.glob(f"{layout.app}@*") if RELEASE_ID.match(release_of(path.name))]
+    doomed += sorted(path for path in units if release_of(path.name) not in kept)
     doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
     return [str(path) for path in doomed]
 
@@ -629,11 +629,6 @@ def prune(layout: Layout, keep: int) -> list[str]:
     for directory in places:
         remove_unfinished(directory)
     return doomed
-
-
-def _release_of(unit: Path) -> str:
-    """The release in the name of a unit file or of its drop-in directory."""
-    return unit.name.partition("@")[2].partition(".")[0]
 
 
 def _entries_except(directory: Path, kept: set[str]) -> list[Path]:

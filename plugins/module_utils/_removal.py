@@ -44,7 +44,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     remove_unfinished,
     shown,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout, release_of
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
 from ansible_collections.greenlight.flask.plugins.module_utils._state import stamped
 
@@ -302,7 +302,7 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
     for path in paths:
         if path.parent != layout.units:
             _take(path)
-    for release in sorted(systemd.loaded(layout) | {path.name.partition("@")[2].partition(".")[0] for path in paths}):
+    for release in sorted(systemd.loaded(layout) | {release_of(path.name) for path in paths}):
         systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
         units = [layout.socket_unit(release), layout.service_unit(release)]
         # systemd knows no unit that is neither there as a file nor at work, and stopping one would be an error.

@@ -32,18 +32,8 @@ def start(name: str, directory: Path) -> str:
     labels = {"project": THROWAWAY, "directory": str(directory)}
     marks = [f"--label=greenlight_{key}={value}" for key, value in labels.items()]
     full = f"{THROWAWAY}-{name}"
-    podman(
-        "run",
-        "--detach",
-        "--stop-signal",
-        "KILL",
-        "--name",
-        full,
-        *marks,
-        "localhost/greenlight-server:trixie",
-        "sleep",
-        "120",
-    )
+    options = ["--detach", "--stop-signal", "KILL", "--name", full, *marks]
+    podman("run", *options, "localhost/greenlight-server:trixie", "sleep", "120")
     return full
 
 

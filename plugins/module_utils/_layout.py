@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 #: Also a Linux account, a unit name and a directory below /etc, so: the strictest of the three (useradd(8)).
@@ -30,36 +31,36 @@ class Layout:
     app: str
     root: Path = Path("/")
 
-    @property
+    @cached_property
     def etc(self) -> Path:
         return self.root / "etc" / self.app
 
-    @property
+    @cached_property
     def environment_id(self) -> Path:
         """The stamp: which environment this host is. Its presence says that the app is ours."""
         return self.etc / "environment-id"
 
-    @property
+    @cached_property
     def made(self) -> Path:
         """The record of what the role made under the app's name; a removal takes nothing else."""
         return self.etc / "made.json"
 
-    @property
+    @cached_property
     def digest_key(self) -> Path:
         """Key of the keyed hash over environments (32 bytes, root only), so that a digest tells nothing of a secret."""
         return self.etc / "digest.key"
 
-    @property
+    @cached_property
     def tls(self) -> Path:
         """The app's own certificates, one directory each."""
         return self.etc / "tls"
 
-    @property
+    @cached_property
     def certificate(self) -> Path:
         """Link to the directory of the certificate that Nginx serves."""
         return self.tls / "live"
 
-    @property
+    @cached_property
     def environment_files(self) -> Path:
         return self.etc / "releases"
 
@@ -70,98 +71,98 @@ class Layout:
         """The directory with the release's credentials, a file each; there only where it has some."""
         return self.environment_files / f"{release}.credentials"
 
-    @property
+    @cached_property
     def srv(self) -> Path:
         return self.root / "srv" / self.app
 
-    @property
+    @cached_property
     def sources(self) -> Path:
         return self.srv / "sources"
 
-    @property
+    @cached_property
     def git(self) -> Path:
         """Cache of the git repositories that the source comes from."""
         return self.srv / "git"
 
-    @property
+    @cached_property
     def venvs(self) -> Path:
         return self.srv / "venvs"
 
-    @property
+    @cached_property
     def releases(self) -> Path:
         return self.srv / "releases"
 
     def release(self, release: str) -> Path:
         return self.releases / release
 
-    @property
+    @cached_property
     def live(self) -> Path:
         """Link to the live release, for people and for what reads files; traffic follows :attr:`live_socket`."""
         return self.srv / "live"
 
-    @property
+    @cached_property
     def live_socket(self) -> Path:
         """Link to the live release's socket: renaming it IS the switch."""
         return self.srv / "live.sock"
 
-    @property
+    @cached_property
     def candidate_socket(self) -> Path:
         """Link to the socket of the release that is being proved, while it is asked through Nginx."""
         return self.srv / "candidate.sock"
 
-    @property
+    @cached_property
     def rehearsal(self) -> Path:
         """Part of a map of Nginx: the word in a request's header that leads it to the candidate (32 hex digits)."""
         return self.etc / "rehearsal.map"
 
-    @property
+    @cached_property
     def site_marker(self) -> Path:
         """Says that Nginx was seen to serve the app's site as it is."""
         return self.root / "var/lib/greenlight/nginx" / f"{self.app}.json"
 
-    @property
+    @cached_property
     def previous(self) -> Path:
         return self.srv / "previous"
 
-    @property
+    @cached_property
     def trial(self) -> Path:
         """Holds the id of a release that has the traffic and was not yet asked at the front door."""
         return self.srv / "trial"
 
-    @property
+    @cached_property
     def rollback(self) -> Path:
         """Holds the id of the release that a rollback goes to, until that rollback is done."""
         return self.srv / "rollback"
 
-    @property
+    @cached_property
     def maintenance(self) -> Path:
         """The page that Nginx answers with while this file is there."""
         return self.srv / "maintenance.html"
 
-    @property
+    @cached_property
     def ledger(self) -> Path:
         return self.srv / "ledger.jsonl"
 
-    @property
+    @cached_property
     def state(self) -> Path:
         """The one directory the app may write (StateDirectory=)."""
         return self.root / "var/lib" / self.app
 
-    @property
+    @cached_property
     def cache(self) -> Path:
         """There only where the app's settings ask systemd for it (CacheDirectory=)."""
         return self.root / "var/cache" / self.app
 
-    @property
+    @cached_property
     def logs(self) -> Path:
         """As :attr:`cache`, by LogsDirectory=."""
         return self.root / "var/log" / self.app
 
-    @property
+    @cached_property
     def run(self) -> Path:
         return self.root / "run" / self.app
 
-    @property
+    @cached_property
     def lock(self) -> Path:
         """Whose run is at work here; in /run, so that a reboot takes it away."""
         return self.root / "run/greenlight" / f"{self.app}.lock"
@@ -173,7 +174,7 @@ class Layout:
         """The directory that systemd makes for each start of a release, for what ends with it (RuntimeDirectory=)."""
         return self.run / release
 
-    @property
+    @cached_property
     def units(self) -> Path:
         return self.root / "etc/systemd/system"
 

@@ -272,8 +272,7 @@ class Look:
             what = f"{layout.previous} leads to no release that could take the traffic."
             add("history", layout.previous, what, self._deploy)
         for name in releases.names():
-            damage = releases.fault(name) if name != live else None
-            if damage:
+            for damage in releases.faults(name) if name != live else []:
                 what = f"Release {name} isn't whole, so no rollback can go to it; {damage.path}: {damage.why}."
                 add("history", damage.path, what, self._deploy)
 
@@ -294,8 +293,8 @@ class Look:
         if not is_socket(layout.socket(live)):
             what = f"{layout.socket(live)} is gone or isn't a socket: nobody reaches the live release."
             add("live", layout.socket(live), what, self._deploy)
-        damage, found = self.releases.fault(live), self.releases.get(live)
-        if damage:
+        found = self.releases.get(live)
+        for damage in self.releases.faults(live):
             add("file", damage.path, f"The live release isn't whole; {damage.path}: {damage.why}.", self._deploy)
         if found and found.bad:
             add("live", live, "The live release was found bad.", self._deploy)

@@ -186,45 +186,41 @@ class Releases:
 
     def get(self, release: str) -> Release | None:
         """Return the release with this id, or None where there is none or only half of one."""
-        try:
-            return self._whole(release)
-        except Damaged:
-            return None
+        return self._look(release)[0]
 
     def fault(self, release: str) -> Damaged | None:
-        """Return why the release with this id isn't whole; None where it is."""
-        try:
-            self._whole(release)
-        except Damaged as damage:
-            return damage
-        return None
+        """Return the first reason why the release with this id isn't whole; None where it is."""
+        return next(iter(self.faults(release)), None)
 
-    def _whole(self, release: str) -> Release:
-        """Return a release.
+    def faults(self, release: str) -> list[Damaged]:
+        """Return why the release with this id isn't whole, one reason for each path; none where it is."""
+        return self._look(release)[1]
 
-        Raises:
-            Damaged: it isn't whole.
-        """
+    def _look(self, release: str) -> tuple[Release | None, list[Damaged]]:
         if not RELEASE_ID.match(release):
-            raise Damaged(self.layout.releases, "it has no release of that name", DEPLOY)
-        home = self.layout.release(release)
+            return None, [Damaged(self.layout.releases, "it has no release of that name", DEPLOY)]
+        home, environment = self.layout.release(release), self.layout.environment_file(release)
+        damage: dict[Path, Damaged] = {}
         directories, files = self.parts(release)
-        for parts, is_one in ((directories, stat.S_ISDIR), (files, stat.S_ISREG)):
+        for parts, wanted, is_one in ((directories, "a directory", stat.S_ISDIR), (files, "a file", stat.S_ISREG)):
             for path in parts:
                 if not os.path.lexists(path):
-                    raise Damaged(path, "it is missing", DEPLOY)
-                mode = path.lstat().st_mode
-                if not is_one(mode):
-                    wanted = "a directory" if parts is directories else "a file"
-                    raise Damaged(path, f"it is {kind(mode)}, not {wanted}", DEPLOY)
-        manifest = _manifest(home / MANIFEST, release)
-        for name in ("source", "venv"):
-            if not leads(home / name, _shared(name, str(manifest[name]))):
-                raise Damaged(home / name, f"it doesn't lead to the {name} that the release was made of", DEPLOY)
-        found = Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD))
-        if self.variables(release).get(str(manifest["release_variable"])) != release:
-            raise Damaged(self.layout.environment_file(release), "it was edited", DEPLOY)
-        return found
+                    damage[path] = Damaged(path, "it is missing", DEPLOY)
+                elif not is_one(mode := path.lstat().st_mode):
+                    damage[path] = Damaged(path, f"it is {kind(mode)}, not {wanted}", DEPLOY)
+        try:
+            manifest = _manifest(home / MANIFEST, release)
+            for name in ("source", "venv"):
+                if not leads(home / name, _shared(name, str(manifest[name]))):
+                    why = f"it doesn't lead to the {name} that the release was made of"
+                    damage[home / name] = Damaged(home / name, why, DEPLOY)
+            if self.variables(release).get(str(manifest["release_variable"])) != release:
+                damage.setdefault(environment, Damaged(environment, "it was edited", DEPLOY))
+        except Damaged as error:
+            damage.setdefault(error.path, error)
+        if damage:
+            return None, list(damage.values())
+        return Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD)), []
 
     def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
         """Return the directories and files that make a release, with their modes; no links, no marks."""

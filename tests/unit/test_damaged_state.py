@@ -537,6 +537,17 @@ def test_damage_is_reported_and_the_next_deploy_repairs_it_or_says_what_to_do(
     assert left == ([str(path)] if name == "ledger" and damage in ("cut", "binary") else [])
 
 
+def test_each_part_of_a_release_that_is_damaged_is_named(operator: Operator) -> None:
+    names = {
+        "manifest": "binary",
+        "gunicorn": "missing",
+        "socket unit": "directory",
+        "environment of the previous": "cut",
+    }
+    paths = {str(damaged(operator.site, name, damage)) for name, damage in names.items()}
+    assert paths <= {finding.subject for finding in operator.verify().findings}
+
+
 #: What a rollback could stumble over.
 OF_A_ROLLBACK = [
     (name, damage)

@@ -639,7 +639,7 @@ OF_THE_APP = [
     '~ "^/shop/static/(?<greenlight_file>.+)$"',
     "= /shop/.greenlight/maintenance.html",
 ]
-NAMED = ["@shop_app", "@shop_candidate", "@shop_unavailable"]
+NAMED = ["@shop_app", "@shop_health", "@shop_candidate", "@shop_unavailable"]
 
 
 def locations(text: str) -> list[str]:

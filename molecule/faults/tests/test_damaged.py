@@ -83,4 +83,4 @@ def test_sockets_that_are_gone_while_systemd_calls_them_active(trial: Trial) -> 
     trial.run()
     with trial.users():
         pass
-    trial.expect(live="new", code=0)
+    trial.expect(live="old", code=0)

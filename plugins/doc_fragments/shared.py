@@ -69,7 +69,7 @@ options:
     default: 1800
 """
 
-    CONTRACT = r"""
+    PAGE = r"""
 options:
   page:
     description: The page to request, and the site that it belongs to.
@@ -99,6 +99,10 @@ options:
         description: Path of the site below which the app is served. Empty means all of it.
         type: str
         default: ""
+"""
+
+    CONTRACT = r"""
+options:
   contract:
     description: What the release must prove.
     type: dict

@@ -247,11 +247,11 @@ class Edge:
             more.append(f"certbot's lineage {self.layout.app} goes")
         return nginx.pending(self.tree, self.change(site)), more
 
-    def publish(self, site: Site) -> bool:
+    def publish(self, site: Site, watch: nginx.Watch | None = None) -> bool:
         """Bring Nginx and the certificate to what they must be; say whether anything was done.
 
         Raises:
-            GreenlightError: Nginx or the ACME server refuses; what was served is still served.
+            GreenlightError: Nginx or the ACME server refuses, or ``watch`` does; what was served is still served.
         """
         fault = self.fault_of_owner(site)
         if fault:
@@ -262,21 +262,21 @@ class Edge:
         before = {name: readable(self.tree.etc / name, "surrogateescape") for name in self.change(site)}
         paths = [self.tree.etc / name for name in before]
         targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
-        pointed = self._pointed()
+        pointed, page = self._pointed(), nginx.noted_page(self.tree, self.layout.app)
         waiting = site.tls.mode == "acme" and not self._issued(site)
         # Nobody is led to a certificate that no browser trusts.
         now = replace(site, files={**site.files, **site.interim_files}) if waiting else site
-        changed |= self._serve(now, self._certificate(site))
+        changed |= self._serve(now, self._certificate(site), watch)
         if site.tls.mode == "acme":
             if waiting:
                 try:
                     acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+                    self._serve(site, self._certificate(site), watch)
                 except GreenlightError:
                     with contextlib.suppress(GreenlightError):  # it would hide why; the next run looks again
-                        self._go_back(before, targets, pointed)
+                        self._go_back(before, targets, pointed, page)
                     raise
                 changed = True
-                self._serve(site, self._certificate(site))
             changed |= acme.keep_renewed(self.certbot, self.layout)
         else:
             changed |= acme.forget(self.certbot, self.layout)
@@ -286,14 +286,16 @@ class Edge:
     def _pointed(self) -> Path | None:
         return self.layout.certificate.readlink() if self.layout.certificate.is_symlink() else None
 
-    def _go_back(self, before: nginx.Change, targets: Mapping[Path, str], pointed: Path | None) -> None:
+    def _go_back(
+        self, before: nginx.Change, targets: Mapping[Path, str], pointed: Path | None, page: Mapping[str, str]
+    ) -> None:
         """Serve what was served: the new site may have other names, for which there is no certificate now."""
         pointer = nginx.Pointer(self.layout.certificate, pointed) if pointed else None
-        nginx.apply(self.tree, before, [], pointer)
+        nginx.apply(self.tree, before, [], pointer, watch=nginx.Watch(page))
         for path, target in targets.items():
             link(path, target)  # with what is written there now: only as a link does Debian's site give way again
 
-    def _serve(self, site: Site, target: Path | None) -> bool:
+    def _serve(self, site: Site, target: Path | None, watch: nginx.Watch | None) -> bool:
         if target:
             make_directory(self.layout.tls)  # a lineage of certbot's may be older than it
         pointer = nginx.Pointer(self.layout.certificate, target) if target else None
@@ -303,7 +305,7 @@ class Edge:
             certificate.encoded(self.layout.certificate),
         )
         try:
-            return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale)
+            return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale, watch=watch)
         finally:
             remove_empty(self.tree)
 

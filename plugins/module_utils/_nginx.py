@@ -16,9 +16,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
@@ -28,6 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     exclusively,
     link,
     occupied,
+    read_facts,
     readable,
     remove,
     remove_unfinished,
@@ -81,6 +83,41 @@ class Pointer:
     def moved(self) -> bool:
         """Whether it leads there already."""
         return self.path.is_symlink() and self.path.readlink() == self.target
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Sees that a change keeps reachable what was reachable before it.
+
+    Args:
+        page: how the site is asked once it is changed; kept in its marker, as the next change may ask otherwise.
+        before: takes the page of the site as it is, empty where that isn't known; returns what is reached, as JSON.
+            Empty: nothing, so that nothing can be lost.
+        after: takes what was reached before; returns why it isn't reached any more, or an empty text.
+    """
+
+    page: Mapping[str, str] = field(default_factory=dict)
+    before: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda _page: {}
+    after: Callable[[Mapping[str, Any]], str] = lambda _seen: ""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a change replaces: it is in the marker until the change is confirmed, for whoever ends it after a kill.
+
+    Args:
+        files: as in a :data:`Change`.
+        links: those of the files that are links -> where to.
+        pointed: where the pointer leads; empty: nowhere.
+        marker: what the marker was.
+        seen: what was reached.
+    """
+
+    files: dict[str, str | None]
+    links: dict[str, str]
+    pointed: str
+    marker: dict[str, Any]
+    seen: dict[str, Any]
 
 
 def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
@@ -149,35 +186,46 @@ def _staged(tree: Tree, change: Change, moves: Mapping[str, str]) -> Iterator[Pa
 
 
 def apply(
-    tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None, *, stale: bool = False
+    tree: Tree,
+    change: Change,
+    server_names: Sequence[str],
+    pointer: Pointer | None = None,
+    *,
+    stale: bool = False,
+    watch: Watch | None = None,
 ) -> bool:
     """Make the change, live, and move ``pointer`` with it; say whether anything was done.
 
     Args:
         stale: Nginx is known to be at work with something older than what is on disk.
+        watch: what must be kept.
 
     Raises:
-        GreenlightError: see :func:`check`; or the reload brought no new workers. The old tree is back.
+        GreenlightError: see :func:`check`; or the reload brought no new workers, or ``watch`` lost what was reached
+            before. The old tree is back.
     """
     try:
         with exclusively(tree.state / "lock", LOCK_SECONDS):
-            return _apply(tree, change, server_names, pointer, stale=stale)
+            return _apply(tree, change, server_names, pointer, stale=stale, watch=watch or Watch())
     except HeldElsewhere:
         raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
 
 
-def _apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None, *, stale: bool) -> bool:
+def _apply(
+    tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None, *, stale: bool, watch: Watch
+) -> bool:
     marker = tree.state / f"{_marker_name(change)}.json"
     digest = _digest(change, pointer)
-    confirmed = json.dumps({"confirmed": digest})
+    confirmed = json.dumps({"confirmed": digest, **({"page": dict(watch.page)} if watch.page else {})})
+    noted = _noted(marker)
     settled = not stale and not pending(tree, change) and (not pointer or pointer.moved)
-    if settled and readable(marker) == confirmed and _is("active") and _is("enabled"):
+    if settled and noted.get("confirmed") == digest and _is("active") and _is("enabled"):
+        write(marker, confirmed)
         return False
     check(tree, change, server_names, pointer)
-    pointed = pointer.path.readlink() if pointer and pointer.path.is_symlink() else None
-    before = {name: readable(tree.etc / name, "surrogateescape") for name in change}
-    links = {name: (tree.etc / name).readlink() for name in change if (tree.etc / name).is_symlink()}
-    write(marker, json.dumps({"begun": digest}))
+    kept = _kept(tree, change, pointer, noted, watch)
+    # Not for all: a file that its owner has closed to others is in it.
+    write(marker, json.dumps({"begun": digest, "kept": asdict(kept)}), 0o600)
     for directory in {(tree.etc / name).parent for name in change}:
         remove_unfinished(directory)
     try:
@@ -186,18 +234,80 @@ def _apply(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poi
         _put(tree, change)
         _judge(run([tree.nginx, "-t"]), _mine(change, pointer), server_names, str)
         _load()
+        lost = watch.after(kept.seen) if kept.seen else ""
     except (GreenlightError, OSError):
-        if pointer and pointed:
-            link(pointer.path, str(pointed))
-        _put(tree, {name: content for name, content in before.items() if name not in links})
-        for name, target in links.items():
-            remove(tree.etc / name)
-            (tree.etc / name).symlink_to(target)
-        if run([tree.nginx, "-t"]).code == 0 and _is("active"):
-            run(["systemctl", "reload", "nginx"])
+        _take_back(tree, kept, pointer, marker)
         raise
+    if lost:
+        loaded = _take_back(tree, kept, pointer, marker)
+        how = "" if loaded else ", though Nginx has not loaded it yet (systemctl status nginx says why)"
+        raise GreenlightError(f"The changed site was taken back, and the one before is there again{how}: {lost}")
     write(marker, confirmed)
     return True
+
+
+def noted_page(tree: Tree, app: str) -> dict[str, Any]:
+    """Return how the confirmed site of an app is asked; empty where that isn't known."""
+    page = _noted(tree.state / f"{app}.json").get("page")
+    return page if isinstance(page, dict) else {}
+
+
+def _noted(marker: Path) -> dict[str, Any]:
+    with suppress(Damaged):
+        return read_facts(marker) or {}
+    return {}
+
+
+def _kept(tree: Tree, change: Change, pointer: Pointer | None, noted: Mapping[str, Any], watch: Watch) -> _Kept:
+    """Return what is there, as far as no killed change has replaced it: of that, what was there before."""
+    files = {name: readable(tree.etc / name, "surrogateescape") for name in change}
+    links = {name: str((tree.etc / name).readlink()) for name in change if (tree.etc / name).is_symlink()}
+    pointed = str(pointer.path.readlink()) if pointer and pointer.path.is_symlink() else ""
+    killed = _of_killed(noted)
+    if killed:
+        links = {name: target for name, target in links.items() if name not in killed.files}
+        return _Kept(
+            {**files, **killed.files}, {**links, **killed.links}, killed.pointed or pointed, killed.marker, killed.seen
+        )
+    page = noted.get("page")
+    # Of a site that was never confirmed nobody knows whether Nginx has it from these files.
+    seen = {} if "begun" in noted else watch.before(page if isinstance(page, dict) else {})
+    return _Kept(files, links, pointed, dict(noted), seen)
+
+
+def _of_killed(noted: Mapping[str, Any]) -> _Kept | None:
+    """Return what a change kept that was begun and neither confirmed nor taken back."""
+    try:
+        kept = _Kept(**noted["kept"])
+        texts = [*kept.files, *filter(None, kept.files.values()), *kept.links, *kept.links.values(), kept.pointed]
+        facts = [kept.marker, kept.seen]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    sound = all(isinstance(each, str) for each in texts) and all(isinstance(each, dict) for each in facts)
+    return kept if sound else None
+
+
+def _take_back(tree: Tree, kept: _Kept, pointer: Pointer | None, marker: Path) -> bool:
+    """Put back what was there, and its marker last; say whether Nginx is at work with it."""
+    if pointer and kept.pointed:
+        link(pointer.path, kept.pointed)
+    _put(tree, {name: content for name, content in kept.files.items() if name not in kept.links})
+    for name, target in kept.links.items():
+        remove(tree.etc / name)
+        (tree.etc / name).symlink_to(target)
+    loaded = False
+    if run([tree.nginx, "-t"]).code == 0 and _is("active"):
+        with suppress(GreenlightError):
+            _load()
+            loaded = True
+    with suppress(OSError):  # as on a full disk: then the next change takes this one for killed, which ends the same
+        if not loaded:
+            write(marker, json.dumps({"begun": ""}))
+        elif kept.marker:
+            write(marker, json.dumps(kept.marker))
+        else:
+            remove(marker)
+    return loaded
 
 
 def stock_default_site(tree: Tree) -> bool:
@@ -236,6 +346,9 @@ def _load() -> None:
                 f" is as it was before. /var/log/nginx/error.log says why. {''.join(why)}".strip()
             )
         time.sleep(0.05)
+    # The old ones accept connections for a moment longer, and answer as they did.
+    while _workers(main) & before and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _workers(main: str) -> set[int]:

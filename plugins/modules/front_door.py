@@ -23,6 +23,7 @@ options:
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
+  - greenlight.flask.shared.page
   - greenlight.flask.shared.contract
   - greenlight.flask.shared.patience
   - greenlight.flask.shared.bounds

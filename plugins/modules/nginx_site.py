@@ -10,7 +10,8 @@ module: nginx_site
 short_description: Publish a site, with its certificate, as a transaction
 description:
   - Tests the change in a copy of the tree, swaps the files and the certificate, reloads, sees new workers.
-  - If anything fails, the old tree and the old certificate are back.
+  - If anything fails, the old tree and the old certificate are back. So they are where C(page) was answered through the
+    site as it was before, and is no more, though the live release answers it by itself.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -20,6 +21,10 @@ options:
     type: list
     elements: str
     default: []
+  url:
+    description: Where Nginx serves the site on this host.
+    type: str
+    required: true
   secrets:
     description:
       - The private parts, encoded. Use the action of the same name, which makes it from the variables that
@@ -31,6 +36,8 @@ extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
   - greenlight.flask.shared.site
+  - greenlight.flask.shared.page
+  - greenlight.flask.shared.patience
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -49,6 +56,11 @@ EXAMPLES = r"""
       tls:
         mode: acme
         directory: https://acme-v02.api.letsencrypt.org/directory
+    url: https://127.0.0.1:443
+    page:
+      host: guestbook.example.org
+      path: /health
+      scheme: https
 """
 
 RETURN = r"""
@@ -71,12 +83,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN, SITE, options
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, options
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Page
+from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
 
 SPEC = {
     "app": {"type": "str", "required": True},
     **RUN,
     "site": {**options(SITE), "required": True},
+    "url": {"type": "str", "required": True},
+    "page": {**options(PAGE), "required": True},
+    "patience": options(PATIENCE),
     "packages_missing": {"type": "list", "elements": "str", "default": []},
     "secrets": {"type": "str", "default": "", "no_log": True},
 }
@@ -96,7 +113,8 @@ def body(module: AnsibleModule) -> dict[str, object]:
             edge.check(site)
         changed = bool(files or more)
     else:
-        changed = edge.publish(site)
+        page, seconds = Page(**module.params["page"]), module.params["patience"]["probe_seconds"]
+        changed = edge.publish(site, Reach(edge.layout, page, module.params["url"], seconds).watch)
     return {"changed": changed, "files": sorted(files), "more": more, "diff": diff}
 
 

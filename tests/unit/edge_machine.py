@@ -225,7 +225,7 @@ def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
     # What is only asked needs no program; that it is asked of systemd has other tests.
     monkeypatch.setattr(_nginx, "_is", machine.nginx_is)
-    monkeypatch.setattr(_nginx, "_workers", lambda _main: set(range(machine.noted("workers").count("\n"))))
+    monkeypatch.setattr(_nginx, "_workers", lambda _main: {machine.noted("workers").count("\n")})
     monkeypatch.setattr(_certificate, "inspect", looked_at)
     monkeypatch.setattr(_certificate, "served", lambda port, name: machine.served())
     monkeypatch.setattr(shutil, "chown", lambda path, user, group: machine.turn(f"{path.name}-{user}-{group}"))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
+from ansible_collections.greenlight.flask.plugins.module_utils import _reach
 from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
@@ -20,12 +22,19 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
     Site,
     Tls,
     apps_inside,
+    files_of,
     unused_defaults,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._nginx import noted_page
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Page
+from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
+from ansible_collections.greenlight.flask.plugins.module_utils._release import PROVED, Releases
 
 from tests.support import certificates
 from tests.unit.edge_machine import EdgeMachine, played, put
+from tests.unit.fakes import SECRETS, WORD, create
 
 SITE = "sites-enabled/shop.conf"
 NAMES = ["shop.example.org", "www.shop.example.org"]
@@ -714,6 +723,203 @@ def test_a_site_with_others_in_it_stays_a_site(machine: EdgeMachine, site: Sites
         publish(machine, inside(site))
     assert (machine.tree.etc / SITE).exists()
     assert publish(machine, own(site, "none")) is False
+
+
+# The live release, which must stay reached
+
+
+class Visit:
+    """Plays what answers: the live release by itself, and Nginx by what is in the app's files.
+
+    Args:
+        hosts: names for which the release itself answers; empty: all.
+        paths: that it has.
+        asked: what was asked, as address, host and path.
+    """
+
+    def __init__(self, machine: EdgeMachine) -> None:
+        self.machine = machine
+        self.release = create(machine.layout, "20261121T094420Z")
+        machine.layout.live_socket.parent.mkdir(parents=True, exist_ok=True)
+        machine.layout.live_socket.symlink_to(machine.layout.socket(self.release))
+        Releases(machine.layout).mark(self.release, PROVED, {"path": "/health"})
+        self.hosts: list[str] = []
+        self.paths = ["/health"]
+        self.asked: list[tuple[str, str, str]] = []
+        self.words: set[str | None] = set()
+
+    def get(self, target: Target, seconds: float) -> Answer:
+        self.asked.append((target.address[:5], target.host, target.path))
+        by_itself = target.address.startswith("/")
+        place = target.headers.get("SCRIPT_NAME", "") if by_itself else ""
+        if not by_itself:
+            self.words.add(target.headers.get("X-Greenlight-Front-Door"))
+            names = files_of(self.machine.tree, "shop")
+            text = "\n".join((self.machine.tree.etc / name).read_text() for name in names)
+            place = "".join(re.findall("^# below (.+)", text, re.MULTILINE)[:1])
+            if target.host in text.partition("# closed to ")[2] or not names:
+                raise NoAnswer("no connection")
+            if "# closed\n" in text or not target.path.startswith(f"{place}/"):
+                return Answer(403, "<h1>nginx</h1>", 0)
+            if "# somebody else" in text:
+                return Answer(200, "welcome", 0)
+        if self.hosts and target.host not in self.hosts:
+            return Answer(400, "untrusted host", 0)
+        status = 200 if target.path.removeprefix(place) in self.paths else 404
+        return Answer(status, f'{{"release": "{self.release}"}}', 0)
+
+    def reach(self, host: str = NAMES[0], prefix: str = "", path: str = "/health") -> Reach:
+        return Reach(self.machine.layout, Page(host, path, prefix=prefix), "http://127.0.0.1:80", 5)
+
+
+@pytest.fixture
+def visit(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> Visit:
+    visit = Visit(machine)
+    monkeypatch.setattr(_reach, "get", visit.get)
+    monkeypatch.setattr(_reach, "INTERVAL_SECONDS", 0.0)
+    return visit
+
+
+def saying(made: Site, *lines: str) -> Site:
+    """The site with more in each of its files."""
+    return replace(made, files={name: f"{text}{''.join(f'# {line}{chr(10)}' for line in lines)}"
+                                for name, text in made.files.items()})  # fmt: skip
+
+
+@pytest.mark.parametrize("modes", [("none", "none"), ("self_signed", "provided"), ("provided", "acme")])
+@pytest.mark.parametrize("fault", ["closed", "below /shop", "somebody else"])
+def test_a_site_that_no_longer_leads_to_the_live_release_is_taken_back(
+    machine: EdgeMachine, site: Sites, visit: Visit, modes: tuple[str, str], fault: str
+) -> None:
+    old, new = modes
+    machine.edge.publish(own(site, old), visit.reach().watch)
+    before, link, served = tree(machine), target(machine), machine.served()
+    for _ in range(2):
+        with pytest.raises(GreenlightError) as refused:
+            machine.edge.publish(saying(own(site, new), fault), visit.reach().watch)
+        assert visit.release in str(refused.value)
+        assert "http://127.0.0.1:80/health" in str(refused.value)
+        assert tree(machine) == before
+        assert (target(machine), machine.served()) == (link, served)
+        assert machine.calls("systemctl")[-1] == "systemctl reload nginx"
+    assert machine.edge.publish(own(site, old), visit.reach().watch) is False
+    assert machine.edge.publish(own(site, new), visit.reach().watch) is (old != new)
+    assert visit.words == {WORD}
+
+
+def test_a_site_that_loses_it_once_its_certificate_is_there_is_taken_back_to_before_the_interim_one(
+    machine: EdgeMachine, site: Sites, visit: Visit
+) -> None:
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+    before = tree(machine)
+    wanted = replace(saying(own(site, "acme"), "closed"), interim_files=own(site, "acme").files)
+    for _ in range(2):
+        with pytest.raises(GreenlightError, match="taken back"):
+            machine.edge.publish(wanted, visit.reach().watch)
+        assert tree(machine) == before
+    assert noted_page(machine.tree, "shop")["host"] == NAMES[0]
+    assert machine.edge.publish(own(site, "acme"), visit.reach().watch) is True
+
+
+@pytest.mark.parametrize(
+    "reason", ["the site was closed", "the release does not answer", "there is none", "it does not know the new name"]
+)
+def test_a_site_that_loses_nothing_stays(machine: EdgeMachine, site: Sites, visit: Visit, reason: str) -> None:
+    closed = ["closed"] if reason == "the site was closed" else []
+    machine.edge.publish(saying(own(site, "none"), *closed), visit.reach().watch)
+    new = visit.reach("new.example.org")
+    if reason == "the release does not answer":
+        visit.paths = []
+    elif reason == "there is none":
+        machine.layout.live_socket.unlink()
+        visit.asked.clear()
+    elif reason == "it does not know the new name":
+        visit.hosts = [NAMES[0]]
+    assert machine.edge.publish(saying(own(site, "none"), "closed", "still"), new.watch) is True
+    assert "still" in tree(machine)[f"etc/nginx/{SITE}"]
+    assert visit.asked == [] or reason != "there is none"
+
+
+def test_a_release_that_breaks_after_a_run_was_killed_is_not_the_sites_fault(
+    machine: EdgeMachine, site: Sites, visit: Visit
+) -> None:
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+    marker = machine.tree.state / "shop.json"
+    closed = saying(own(site, "none"), "closed")
+    noted = ""
+
+    def after(seen: object) -> str:
+        nonlocal noted
+        noted = marker.read_text()
+        return ""
+
+    machine.edge.publish(closed, replace(visit.reach().watch, after=after))
+    marker.write_text(noted)  # as one leaves it that is killed before it asks
+    visit.paths = []
+    assert machine.edge.publish(closed, visit.reach().watch) is True
+    marker.write_text(noted)
+    visit.paths = ["/health"]
+    with pytest.raises(GreenlightError, match="taken back"):
+        machine.edge.publish(closed, visit.reach().watch)
+    assert tree(machine)[f"etc/nginx/{SITE}"] == own(site, "none").files[SITE]
+
+
+def test_before_and_after_the_page_is_the_one_of_then_and_of_the_live_release(
+    machine: EdgeMachine, site: Sites, visit: Visit
+) -> None:
+    """The path is the one by which that release was proved: the next may have another."""
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+    visit.asked.clear()
+    moved = saying(own(site, "none"), "below /shop", f"closed to {NAMES[0]}")
+    new = visit.reach("new.example.org", "/shop", "/status")
+    assert machine.edge.publish(moved, new.watch) is True
+    assert visit.asked == [("http:", NAMES[0], "/health"), ("http:", "new.example.org", "/shop/health")]
+    visit.asked.clear()
+    assert machine.edge.publish(moved, new.watch) is False
+    assert visit.asked == []
+    with pytest.raises(GreenlightError, match=r"/shop/health \(Host: new\.example\.org"):
+        machine.edge.publish(saying(moved, "closed"), new.watch)
+
+
+def test_without_a_note_of_the_page_it_is_taken_to_be_the_same(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
+    """As where an older version has published the site."""
+    publish(machine, own(site, "none"))
+    with pytest.raises(GreenlightError, match="taken back"):
+        machine.edge.publish(saying(own(site, "none"), "closed"), visit.reach().watch)
+    assert machine.edge.publish(saying(own(site, "none"), "below /shop"), visit.reach(prefix="/shop").watch) is True
+
+
+def test_what_a_page_says_is_shown_without_its_secrets(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+
+    def get(target: Target, seconds: float) -> Answer:
+        return Answer(200 if target.address.startswith("/") else 500, SECRETS["SECRET_KEY"], 0)
+
+    lost = visit.reach().after({"status": 200})
+    assert lost == ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_reach, "get", get)
+        lost = visit.reach().after({"status": 200})
+    assert "500" in lost
+    assert SECRETS["SECRET_KEY"] not in lost
+
+
+def test_an_app_that_is_not_reached_in_the_site_of_another_has_its_own_again(
+    machine: EdgeMachine, site: Sites, visit: Visit
+) -> None:
+    owner(machine)
+    machine.edge.publish(own(site, "self_signed"), visit.reach().watch)
+    before, served = tree(machine), machine.served()
+    for closed in (True, False):
+        wanted = saying(inside(site), *["below /shop", "closed"][: 1 + closed])
+        if closed:
+            with pytest.raises(GreenlightError, match="/shop/health"):
+                machine.edge.publish(wanted, visit.reach(prefix="/shop").watch)
+            assert (tree(machine), machine.served(), target(machine)) == (before, served, "self_signed")
+            assert machine.edge.publish(own(site, "self_signed"), visit.reach().watch) is False
+        else:
+            assert machine.edge.publish(wanted, visit.reach(prefix="/shop").watch) is True
+            assert not (machine.tree.etc / SITE).exists()
 
 
 # Log files

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import Hel
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
+    Watch,
     apply,
     check,
+    noted_page,
     pending,
     stock_default_site,
 )
@@ -89,7 +92,10 @@ class Machine:
 
     def workers(self, _main: str) -> set[int]:
         path = self.state / "workers"
-        return set(range(path.read_text().count("\n"))) if path.exists() else set()
+        return {path.read_text().count("\n")} if path.exists() else set()
+
+    def site(self) -> str:
+        return readable(self.tree.etc / SITE) or ""
 
     def told(self, word: str) -> int:
         """How often a program was called with ``word``."""
@@ -381,10 +387,10 @@ def test_a_link_of_the_same_name_becomes_a_link_again(machine: Machine) -> None:
 def test_the_old_tree_is_back_when_the_disk_is_full(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = machine.files()
 
-    def full(path: Path, content: str) -> bool:
+    def full(path: Path, content: str, mode: int = 0o644) -> bool:
         if path.name == Path(DEFAULT).name:
             raise OSError(28, "No space left on device", str(path))
-        return write(path, content)
+        return write(path, content, mode)
 
     monkeypatch.setattr(_nginx, "write", full)
     with pytest.raises(OSError, match="No space left"):
@@ -435,7 +441,10 @@ def test_no_other_app_changes_anything_until_a_change_is_proved_or_undone(
         pass
 
 
-def test_a_run_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_run_killed_at_any_instant_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loses: bool
+) -> None:
     """The programs are played in the process here, so that nothing but our own changes are counted."""
     monkeypatch.setattr(_nginx, "check", lambda tree, change, server_names, pointer: None)
     for change in itertools.count(1):
@@ -455,19 +464,107 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkey
         def workers(_main: str, loads: list[int] = loads) -> set[int]:
             return {loads[-1]}
 
+        def work(tree: Tree = tree, loaded: Path = loaded) -> None:
+            seen = watch(lambda: readable(loaded / Path(SITE).name) or "")
+            with pytest.raises(GreenlightError, match="lost") if loses else nullcontext():
+                apply(tree, CHANGE, NAMES, watch=seen if loses else None)
+
         monkeypatch.setattr(_nginx, "run", run)
         monkeypatch.setattr(_nginx, "require", lambda argv, what, run=run: run(argv))
         monkeypatch.setattr(_nginx, "_workers", workers)
-        ended = not killed(change, lambda tree=tree: apply(tree, CHANGE, NAMES))  # type: ignore[misc]
-        apply(tree, CHANGE, NAMES)
-        assert {f"sites-enabled/{name}" for name in os.listdir(loaded) if not name.startswith(".")} == set(CHANGE)
-        assert apply(tree, CHANGE, NAMES) is False
+        if loses:
+            apply(tree, OLD, NAMES)
+        ended = not killed(change, work)
+        work()
+        wanted = OLD if loses else CHANGE
+        there = {f"sites-enabled/{path.name}": path.read_text() for path in loaded.iterdir() if path.name[0] != "."}
+        assert there == wanted
+        assert apply(tree, wanted, NAMES) is False
         if ended:
             break
     assert change > 15
 
 
+# What was reached before
+
+
+OLD: Change = {SITE: "server { listen 80; server_name shop.example.org; } # old\n"}
+
+
+def watch(served: Callable[[], str], *, well: bool = True, page: str = "") -> Watch:
+    """Reaches what the old site serves, if it is well, and loses it with the new one."""
+    return Watch(
+        {"prefix": page},
+        lambda known: {"well": True} if well and served() == OLD[SITE] else {},
+        lambda seen: "lost" if seen["well"] and served() != OLD[SITE] else "",
+    )
+
+
+def test_a_change_that_loses_what_was_reached_is_taken_back(machine: Machine) -> None:
+    served = machine.site
+    apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old"))
+    before = machine.files()
+    with pytest.raises(GreenlightError, match="lost"):
+        apply(machine.tree, CHANGE, NAMES, watch=watch(served, page="/new"))
+    assert machine.files() == before
+    assert machine.told("reload nginx") == 3
+    assert noted_page(machine.tree, "shop") == {"prefix": "/old"}
+    assert apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old")) is False
+    assert apply(machine.tree, CHANGE, NAMES, watch=watch(served, page="/new", well=False)) is True
+    assert noted_page(machine.tree, "shop") == {"prefix": "/new"}
+
+
+def test_the_old_site_that_nginx_does_not_load_again_is_not_called_confirmed(machine: Machine) -> None:
+    served = machine.site
+    apply(machine.tree, OLD, NAMES)
+    before = machine.files()
+
+    def after(seen: object) -> str:
+        machine.turn("reload-fails")
+        return "lost"
+
+    with pytest.raises(GreenlightError, match="systemctl status nginx"):
+        apply(machine.tree, CHANGE, NAMES, watch=Watch({}, watch(served).before, after))
+    assert machine.files() == before
+    (machine.state / "reload-fails").unlink()
+    assert apply(machine.tree, OLD, NAMES) is True
+
+
+@pytest.mark.parametrize("noted", ['{"begun": "x"}', "[]", "{", '{"begun": "x", "kept": {"files": 7}}'])
+def test_of_a_site_that_nobody_confirmed_nothing_is_lost(machine: Machine, noted: str) -> None:
+    """With what a killed run of an older version has left, nobody knows what Nginx serves."""
+    apply(machine.tree, OLD, NAMES)
+    (machine.tree.state / "shop.json").write_text(noted)
+    asked = []
+    lost = Watch({}, lambda page: asked.append(page) or {}, lambda seen: "lost")  # type: ignore[func-returns-value]
+    assert apply(machine.tree, CHANGE, NAMES, watch=lost) is True
+    assert asked == ([] if "begun" in noted else [{}])
+
+
+def test_what_a_change_keeps_for_the_next_run_is_for_root_alone(machine: Machine) -> None:
+    modes = []
+    marker = machine.tree.state / "shop.json"
+
+    def after(seen: object) -> str:
+        modes.append(marker.stat().st_mode & 0o777)
+        return ""
+
+    apply(machine.tree, CHANGE, NAMES, watch=Watch({}, lambda page: {"well": True}, after))
+    assert modes == [0o600]
+    assert list(json.loads(marker.read_text())) == ["confirmed"]
+
+
 # Its workers
+
+
+def test_a_reload_has_ended_when_no_worker_of_before_accepts_a_connection(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One would answer by the old configuration whoever looks at the new one."""
+    seen = iter([{1, 2}, {1, 2}, {1, 2, 3}, {1, 2, 3}, {2, 3}, {3}])
+    monkeypatch.setattr(_nginx, "_workers", lambda _main: next(seen))
+    apply(machine.tree, CHANGE, NAMES)
+    assert next(seen, None) is None
 
 
 def test_only_the_workers_that_accept_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
         os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY) if path == machine.read_only else statvfs(path)
     )
     patch(shutil, "which", lambda program: None)
-    patch(_nginx, "_workers", lambda _main: set(range(len(machine.workers.read_text()))))
+    patch(_nginx, "_workers", lambda _main: {len(machine.workers.read_text())})
     patch(_nginx, "RELOAD_SECONDS", 0.2)
     return machine
 

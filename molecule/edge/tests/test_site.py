@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import variants
 from tests.support.deployed import APP, ROOT, SITE, Server, connect, run_play
+from tests.support.load.load import HALVES, Load
 
 #: Its name tells its contents, so browsers may keep it.
 FINGERPRINTED = "app.0123456789abcdef.css"
@@ -296,6 +297,26 @@ def test_snippets_stand_before_inside_and_after_the_server(server: Server) -> No
     assert server.curl("/inside").body == "none"
     done = server.root("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8099/\").status)'")
     assert done == "204"
+
+
+#: Answers for the app, its health page too.
+CLOSED = "if ($uri !~ ^/static/) {\n    return 403;\n}"
+
+
+def test_a_site_that_leads_nowhere_is_taken_back_after_a_moment(deployed: dict[str, Any], one_server: Server) -> None:
+    files = "find /etc/nginx -type f -exec sha256sum {} + | sort"
+    before = (one_server.live, one_server.root(files))
+    with Load(one_server.https_url, SITE, 50, mix=HALVES[1], max_seconds=280) as load:
+        done = run_play(**{**deployed, "flask_app_nginx_inside": CLOSED}, limit=one_server.name)
+        assert one_server.curl("/").status == 200
+    assert done.code != 0
+    assert ("flask_app_nginx_inside" in done.prose, "got 403" in done.prose) == (True, True), done.output
+    assert (one_server.live, one_server.root(files)) == before
+    assert one_server.curl("/inside?x=hello").body == "hello"
+    assert load.result.failures.keys() <= {"status"}, str(load.result)
+    assert load.result.failed <= 50 * 3, str(load.result)  # seconds, on a machine with much to do
+    done = run_play(**deployed, limit=one_server.name)
+    assert (done.code, done.count("changed")) == (0, 0), done.output
 
 
 # Maintenance

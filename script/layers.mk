@@ -8,10 +8,12 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/script/podman:$(PATH)
 lint := ansible-lint mypy shellcheck ruff yamllint
 # The long ones first, so that none is left alone at the end.
 fast := unit ansible-lint repository tools templates mypy example shellcheck ruff yamllint
+# What needs no servers either, and takes longer than anybody waits while writing: the tests that are marked slow.
+long := cases commands
 scenarios := default faults secrets edge
 servers := $(scenarios:%=servers-%)
 
-.PHONY: $(fast) commands $(servers) $(scenarios)
+.PHONY: $(fast) $(long) $(servers) $(scenarios)
 
 # The linter loads every playbook, and nothing in them is decrypted.
 ansible-lint: export ANSIBLE_VAULT_IDENTITY_LIST := test@molecule/shared/unused-vault-password
@@ -32,11 +34,12 @@ shellcheck:
 	@script/layer $@ bash -o pipefail -c "git grep -zlIE --untracked '^#!.*[ /](ba|da)?sh$$' -- ':!*.md' ':!*.py' \
 	  | xargs -0 shellcheck --external-sources --enable=quote-safe-variables script/lib.sh"
 
-unit templates tools:
-	@script/layer $@ pytest --quiet tests/$@
+unit templates tools repository:
+	@script/layer $@ pytest --quiet tests/$@ -m 'not slow'
 
-repository:
-	@script/layer $@ pytest --quiet tests/repository -m 'not slow'
+# One thing in very many ways.
+cases:
+	@script/layer $@ pytest --quiet tests/unit tests/templates -m slow
 
 # Ansible and the scripts as typed, in whole copies of the repository.
 commands:

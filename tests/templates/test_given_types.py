@@ -17,6 +17,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import
 
 from tests.templates.test_templates import DEPLOY, HOST, MOMENTS, ROLE, WAITING, resolved, tasks_of
 
+pytestmark = pytest.mark.slow
+
 OPTIONS: dict[str, dict[str, Any]] = {
     name: option
     for entry in yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"].values()

@@ -271,6 +271,7 @@ def test_the_plain_values_are_taken() -> None:
     assert refusals(everything()) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name not in BY_DESIGN])
 def test_data_stays_data(name: str) -> None:
     for number, (how, plain) in enumerate(put(name, PLAIN)):

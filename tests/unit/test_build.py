@@ -78,6 +78,7 @@ def test_what_has_the_name_already_stays_until_there_is_a_whole_one(tmp_path: Pa
     assert names(tmp_path / "venvs/a") == ["made"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_build_left_is_ended_and_removed_first(tmp_path: Path, sandbox: Sandbox) -> None:
     with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
         left = shop.place / "tree"

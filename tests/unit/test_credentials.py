@@ -60,6 +60,7 @@ def mode(path: Path) -> int:
 # The files
 
 
+@pytest.mark.slow
 @given(st.dictionaries(names, texts, max_size=4))
 @example({"A": "ends in lines\n\n", "B": "\r\n", "C": "", "D": "\r", "E": "\n"})
 @example({"A": "# like a comment\n; and this", "B": "%i %d $HOME 'it''s' \\", "C": "\ufeffé😀\u2028\x85\x1b"})

@@ -512,6 +512,7 @@ def test_a_host_on_which_all_is_well_stays_as_it_is(operator: Operator) -> None:
     assert operator.roll_back().release == BEFORE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), CELLS)
 def test_damage_is_reported_and_the_next_deploy_repairs_it_or_says_what_to_do(
     operator: Operator, name: str, damage: str
@@ -556,6 +557,7 @@ OF_A_ROLLBACK = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), OF_A_ROLLBACK)
 def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operator, name: str, damage: str) -> None:
     path = damaged(operator.site, name, damage)

@@ -834,6 +834,7 @@ def deploy(host: Host, time: str, **changes: object) -> None:
     prune(layout, keep=2)
 
 
+@pytest.mark.slow
 def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -843,6 +843,7 @@ def test_the_lock_goes_with_its_guard(machine: Machine) -> None:
 # Killed
 
 
+@pytest.mark.slow
 def test_a_removal_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = played(tmp_path / "0", monkeypatch.setattr)
     fill(before)

@@ -6,6 +6,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,22 @@ def playing_interpreter(path: Path, says: str = SAYS, code: int = 0) -> str:
 def named(recipe: Recipe, source: str = "a1") -> str:
     """The name of the recipe's venv."""
     return venv_digest(interpreter(recipe.python)[1], recipe.source, recipe.requirements, recipe.choice, source)
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Raise TimeoutError after two seconds, also in a call of the system that waits."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -126,6 +145,30 @@ def test_a_missing_lock_is_named(recipe: Recipe) -> None:
         GreenlightError, match=r"the source has no file lock\.txt, the lock that flask_app_requirements"
     ):
         named(dataclasses.replace(recipe, requirements="lock.txt"))
+
+
+@pytest.mark.parametrize("kind", ["a file", "a pipe"])
+@pytest.mark.parametrize("name", ["uv.lock", "pyproject.toml"])
+def test_nothing_is_read_by_a_link_that_leads_out_of_the_source(
+    recipe: Recipe, tmp_path: Path, name: str, kind: str
+) -> None:
+    locked = workspace(recipe, Choice())
+    (recipe.source / "pyproject.toml").unlink()
+    before = named(locked)
+    (tmp_path / "state").mkdir()
+    (recipe.source / "instance").symlink_to(tmp_path / "state")
+    (recipe.source / name).unlink(missing_ok=True)
+    (recipe.source / name).symlink_to(f"instance/{name}")
+    if kind == "a pipe":
+        os.mkfifo(tmp_path / "state" / name)
+    else:
+        (tmp_path / "state" / name).write_text("hunter2")
+    with in_time():
+        if name == "uv.lock":
+            with pytest.raises(GreenlightError, match=r"^(?!.*hunter2).*uv\.lock"):
+                named(locked)
+        else:
+            assert named(locked) == before
 
 
 def test_an_unfit_lock_is_refused(recipe: Recipe) -> None:
@@ -217,6 +260,15 @@ def test_what_a_killed_run_left_is_removed_first(recipe: Recipe, tmp_path: Path)
     (tmp_path / "venvs/a/lib/half.py").write_text("x")
     build(recipe, tmp_path / "venvs/a")
     assert not (tmp_path / "venvs/a/lib").exists()
+
+
+def test_a_package_that_leads_by_way_of_the_instance_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    playing(recipe)
+    script = Path(recipe.python).read_text()
+    Path(recipe.python).write_text(script.replace("step=pip;", 'step=pip; ln -s ../var/x "$(dirname "$0")/x";'))
+    with pytest.raises(GreenlightError, match="bin/x"):
+        build(recipe, tmp_path / "venvs/a")
+    assert not (tmp_path / "venvs/a").exists()
 
 
 @pytest.mark.parametrize("left", ["bin", MARKER])

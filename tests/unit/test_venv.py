@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 import os
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._build import Workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     MARKER,
@@ -23,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     is_complete,
     venv_digest,
 )
+from ansible_collections.greenlight.flask.plugins.modules import venv as module
 
 from tests.unit.fakes import Sandbox
 from tests.unit.killing import killed
@@ -297,6 +303,27 @@ def test_what_the_downloads_were_given_is_masked_in_a_failure(recipe: Recipe, tm
         build(dataclasses.replace(recipe, environment={"PIP_INDEX_URL": index}), tmp_path / "venvs/a")
     assert "401 for ********" in str(failed.value)
     assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.parametrize("given", [{"A": None}, {"A": ["hunter2"]}, {"A": "hunter2\0"}, {"A=": "hunter2"}], ids=repr)
+def test_a_variable_that_no_build_can_get_is_refused_by_name(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    playing(recipe)
+    monkeypatch.setattr(module, "Layout", lambda app: Layout(app, tmp_path))
+    (tmp_path / "srv/shop/sources").mkdir(parents=True)
+    recipe.source.rename(tmp_path / "srv/shop/sources/a1")
+    params: dict[str, Any] = {
+        "app": "shop",
+        "source": "a1",
+        "requirements": "requirements.txt",
+        "python": recipe.python,
+    }
+    params |= {"extras": [], "groups": [], "package": "", "project": False, "installer": "pip", "uv_requirements": ""}
+    params["build_environment"] = base64.b64encode(json.dumps(given).encode()).decode()
+    with pytest.raises(GreenlightError, match=r"^(?!.*(hunter2|None))'?A"):
+        module.body(SimpleNamespace(params=params, check_mode=False))
+    assert not (tmp_path / "srv/shop/venvs").exists()
 
 
 def test_uv_without_a_pin_is_refused(recipe: Recipe, tmp_path: Path) -> None:

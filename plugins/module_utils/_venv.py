@@ -75,8 +75,8 @@ def interpreter(python: str) -> tuple[str, str]:
     """
     done = run([python, "-I", "-c", _INTERPRETER], seconds=20)
     try:
-        version, *identity = json.loads(done.stdout)
-        return ".".join(str(int(number)) for number in version), json.dumps(identity)
+        version, tag, platform, path = json.loads(done.stdout)
+        return ".".join(str(int(number)) for number in version), json.dumps([tag, platform, path])
     except (ValueError, TypeError):
         return "", ""
 

@@ -193,10 +193,18 @@ def test_an_interpreter_tells_its_version(recipe: Recipe) -> None:
     assert interpreter(recipe.python)[0] == "3.13.5"
 
 
-@pytest.mark.parametrize("says", ["", "no python", "5", "[]", '["x"]', "[[3, null]]"])
+@pytest.mark.parametrize("says", ["", "no python", "5", "[]", '["x"]', "[[3, null]]", "[[3, 13]]"])
 def test_what_is_no_interpreter_has_no_version(recipe: Recipe, says: str) -> None:
     assert interpreter(playing_interpreter(Path(recipe.python), says)) == ("", "")
     assert interpreter("/nonexistent/python") == ("", "")
+
+
+@pytest.mark.parametrize("mode", [None, 0o644, 0o755], ids=["a directory", "not executable", "no program"])
+def test_what_can_not_be_run_is_no_interpreter(tmp_path: Path, mode: int | None) -> None:
+    if mode is not None:
+        (tmp_path / "python3").write_text("no program")
+        (tmp_path / "python3").chmod(mode)
+    assert interpreter(str(tmp_path if mode is None else tmp_path / "python3")) == ("", "")
 
 
 # Its making

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, pack, take
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute, failure
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import environment_file_findings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, marked
 
@@ -75,12 +75,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return outcome
 
     def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar.gz")
+        shell = self._connection._shell
         try:
+            remote = shell.join_path(self._make_tmp_path(), "source.tar.gz")
             self._transfer_file(str(archive), remote)
-            return self._run_module({**arguments, "archive": remote}, task_vars)
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+        except AnsibleError as error:  # of a host without room too, which Ansible calls unreachable
+            outcome = failure("the source can't be sent to the host", self, error)
+        else:
+            outcome = self._run_module({**arguments, "archive": remote}, task_vars)
+        if shell.tmpdir is not None:
+            self._remove_tmp_path(shell.tmpdir)
+        return outcome
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
         return execute(self, "source", arguments, task_vars or {})

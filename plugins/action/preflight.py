@@ -189,6 +189,8 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
         *inputs.environment_problems(environment, values["flask_app_environments"], values["flask_app_debug"]),
         *inputs.secret_problems(variables["flask_app_secrets"], values["flask_app_required_secrets"], environment),
         *inputs.variable_problems({**variables, "flask_app_secret_key_fallbacks": fallbacks}, reserved),
+        # Of a process by itself, so its names may be among those of the app too.
+        *inputs.variable_problems({"flask_app_build_environment": values.get("flask_app_build_environment") or {}}, ()),
         *inputs.unit_variable_problems(
             values["flask_app_service_settings"], values["flask_app_gunicorn_settings"], reserved
         ),

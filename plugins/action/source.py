@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put the source on the host: pack a directory here and send it only where its digest is not there yet.
 
-Of a source from git the host reports the files such as ``.env``, without values; they are judged here, as the doctor
-judges those of a directory.
+Of a source from git the host reports the files such as ``.env``, without values, and what its gunicorn.conf.py sets;
+they are judged here, as the doctor judges those of a directory.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, pack, take
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import environment_file_findings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute, failure
+from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import (
+    GUNICORN_FILE,
+    environment_file_findings,
+    gunicorn_file_findings,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, marked
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
@@ -36,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         del tmp
         arguments = dict(self._task.args)
         directory, present = arguments.pop("directory", None), arguments.pop("present", [])
-        names = ("environment", "environment_variable", "accepted_findings")
+        names = ("environment", "environment_variable", "gunicorn_settings", "accepted_findings")
         about = {f"flask_app_{name}": arguments.pop(name, "") for name in names}
         if not directory:
             result.update(self._judged(self._run_module(arguments, task_vars), about))
@@ -63,24 +67,35 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _judged(self, outcome: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-        """Fail where the host found a file such as ``.env`` that must not be shipped."""
+        """Fail where the host found a file such as ``.env`` that must not be shipped, and warn as a preflight does."""
         files = {
             path: {name: Value(**value) for name, value in given.items()}
             for path, given in outcome.pop("environment_files", {}).items()
         }
-        found = marked(environment_file_findings(about, files), about["flask_app_accepted_findings"] or [])
-        errors = [finding for finding in found if finding.severity == ERROR and not finding.accepted]
+        found = [*environment_file_findings(about, files)]
+        found += gunicorn_file_findings(about, outcome.pop("gunicorn_file", []))
+        marks = marked(found, about["flask_app_accepted_findings"] or [])
+        standing = [finding for finding in marks if not finding.accepted]
+        warnings = [finding.warning() for finding in standing if finding.id == GUNICORN_FILE]
+        if warnings:
+            outcome["warnings"] = [*outcome.get("warnings", []), *warnings]
+        errors = [finding for finding in standing if finding.severity == ERROR]
         if errors:
             outcome.update(failed=True, msg="\n".join(finding.warning() for finding in errors))
         return outcome
 
     def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar.gz")
+        shell = self._connection._shell
         try:
+            remote = shell.join_path(self._make_tmp_path(), "source.tar.gz")
             self._transfer_file(str(archive), remote)
-            return self._run_module({**arguments, "archive": remote}, task_vars)
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+        except AnsibleError as error:  # of a host without room too, which Ansible calls unreachable
+            outcome = failure("the source can't be sent to the host", self, error)
+        else:
+            outcome = self._run_module({**arguments, "archive": remote}, task_vars)
+        if shell.tmpdir is not None:
+            self._remove_tmp_path(shell.tmpdir)
+        return outcome
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
         return execute(self, "source", arguments, task_vars or {})

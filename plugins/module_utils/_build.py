@@ -14,7 +14,7 @@ import json
 import os
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,9 +231,9 @@ class Workshop:
             raise StepFailed(failed, code, said)
         return said
 
-    def finish(self, outside: str = "") -> None:
+    def finish(self, outside: str = "", leads_out: Collection[str] = ()) -> None:
         """Make what was built ours, see :func:`_hand_over.hand_over`."""
-        hand_over(self.tree, outside)
+        hand_over(self.tree, outside, leads_out)
 
     def publish(self) -> None:
         """Give what was built its name; what has the name already, a half-made one, goes."""

@@ -48,7 +48,7 @@ def perform(step: dict[str, Any], environment: dict[str, str]) -> tuple[int, str
             stderr=subprocess.STDOUT,
             check=False,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL in a word or in the environment
         return 127, str(error)
     return done.returncode, done.stdout.decode(errors="replace")[-KEPT:]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,29 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 
 #: Exit codes as timeout(1) and env(1) give them.
 OUT_OF_TIME = 124
+NOT_RUNNABLE = 126
 NOT_INSTALLED = 127
+#: What the system says of a path at which there is no file, and of one that it can't run (execve(2)). Others, such as
+#: a lack of memory, are no fault of the program.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_NO_PROGRAM = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOEXEC,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ELIBBAD,
+    errno.ETXTBSY,
+)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a program left: exit code (:data:`OUT_OF_TIME` and :data:`NOT_INSTALLED` are ours) and its output."""
+    """What a program left: its output, and its exit code.
+
+    Of the latter, :data:`OUT_OF_TIME`, :data:`NOT_RUNNABLE` and :data:`NOT_INSTALLED` are ours.
+    """
 
     code: int
     stdout: str
@@ -62,8 +80,14 @@ def run(
         partial = late.stderr or b""
         text = partial.decode(errors="replace") if isinstance(partial, bytes) else partial
         return Finished(OUT_OF_TIME, "", f"{text.strip()}\n{argv[0]} took longer than {seconds:g} seconds".strip())
-    except FileNotFoundError:
-        return Finished(NOT_INSTALLED, "", f"{argv[0]} is not installed on this host")
+    except OSError as error:
+        if directory and str(error.filename) == str(directory):
+            raise
+        if error.errno in _ABSENT:
+            return Finished(NOT_INSTALLED, "", f"{argv[0]} is not installed on this host")
+        if error.errno in _NO_PROGRAM:
+            return Finished(NOT_RUNNABLE, "", f"{argv[0]} can't be run on this host: {error.strerror}")
+        raise
     return Finished(done.returncode, done.stdout, done.stderr)
 
 

@@ -44,6 +44,8 @@ def environment_text(name: str, value: object) -> str:
         raise EnvironmentValueError(
             f"{name!r} is not a name for an environment variable: letters, digits and underscores, no digit first."
         )
+    if value is None:
+        raise EnvironmentValueError(f"{name} has no value: write the exact text in quotes, or remove it.")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise EnvironmentValueError(
             f"{name} is a {type(value).__name__}, but a process gets text: write the exact text in quotes."
@@ -53,7 +55,7 @@ def environment_text(name: str, value: object) -> str:
         point = ord(character)
         if point == 0 or point in SURROGATES or point in NONCHARACTERS or point & 0xFFFF in PLANE_ENDS:
             raise EnvironmentValueError(
-                f"{name} holds the character U+{point:04X}, which systemd can't carry in an EnvironmentFile."
+                f"{name} holds the character U+{point:04X}, which can't be handed to a process unchanged."
             )
     size = len(f"{name}={text}".encode())
     if size > MAXIMUM_BYTES:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import leads_by_way_of, made_later
 
 #: Directories in each other that a package may have. Deeper ones are there to exhaust whoever walks them.
 DEEPEST = 60
@@ -21,12 +22,13 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def hand_over(tree: Path, outside: str = "") -> None:
+def hand_over(tree: Path, outside: str = "", leads_out: Collection[str] = ()) -> None:
     """Make ``tree`` ours: directories and programs 0755, files 0644.
 
     Args:
         tree: the directory.
         outside: the one path outside of it that a link may lead to, with all links resolved, such as the interpreter.
+        leads_out: where we make a link that leads out of the tree, unless it has something there.
 
     Raises:
         GreenlightError: there is an entry that nobody needs and that could lead elsewhere: a link out of the tree, a
@@ -34,7 +36,7 @@ def hand_over(tree: Path, outside: str = "") -> None:
     """
     top = os.open(tree, _DIRECTORY)
     try:
-        _refuse_odd(top, tree, outside)
+        _refuse_odd(top, tree, outside, leads_out)
         _take(top, os.fstat(top))
         for directory, path, status in _entries(top, ""):
             name = path.rpartition("/")[2]
@@ -61,10 +63,12 @@ def _take(handle: int, status: os.stat_result) -> None:
     os.fchmod(handle, 0o755 if stat.S_ISDIR(now.st_mode) or now.st_mode & 0o111 else 0o644)
 
 
-def _refuse_odd(top: int, tree: Path, outside: str) -> None:
+def _refuse_odd(top: int, tree: Path, outside: str, leads_out: Collection[str]) -> None:
     names: dict[int, tuple[str, int]] = {}
-    for _, path, status in _entries(top, ""):
+    links: dict[str, str] = {}
+    for directory, path, status in _entries(top, ""):
         if stat.S_ISLNK(status.st_mode):
+            links[path] = os.readlink(path.rpartition("/")[2], dir_fd=directory)
             end = os.path.realpath(tree / path)
             if end != outside and not f"{end}/".startswith(f"{os.path.realpath(tree)}/"):
                 raise _odd(path, "a link that leads elsewhere")
@@ -76,6 +80,10 @@ def _refuse_odd(top: int, tree: Path, outside: str) -> None:
     for path, elsewhere in names.values():
         if elsewhere:
             raise _odd(path, "a second name of a file that is elsewhere")
+    of_the_app = made_later(leads_out, os.listdir(top))
+    for path in links:
+        if leads_by_way_of(path, links, of_the_app):
+            raise _odd(path, f"a link by way of {' or '.join(of_the_app)}, which the app will be able to write")
 
 
 def _entries(directory: int, inside: str, depth: int = 0) -> Iterator[tuple[int, str, os.stat_result]]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _names as 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._file_system import file_system
-from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, read
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, kind, read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
     claim,
@@ -174,7 +176,7 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
     if not host.python:
         return [
             Problem(
-                f"flask_app_python is {wanted.python}, and no Python interpreter runs there.",
+                f"flask_app_python is {wanted.python}, and no Python interpreter runs there: {_unfit(wanted.python)}.",
                 "Install it, or set flask_app_python to one that is installed.",
             )
         ]
@@ -198,6 +200,17 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
     return []
 
 
+def _unfit(python: str) -> str:
+    """Say what is at the path of an interpreter that doesn't run."""
+    try:
+        mode = Path(shutil.which(python) or python).stat().st_mode
+    except OSError as error:
+        return "there is nothing" if isinstance(error, FileNotFoundError) else f"the host says {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return f"it is {kind(mode)}"
+    return "it isn't Python" if mode & 0o111 else f"it may not be run (its mode is {stat.S_IMODE(mode):04o})"
+
+
 #: Where a unit with ProtectHome= and PrivateTmp= sees nothing: releases, release commands and builds.
 _UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # only compared
 
@@ -217,12 +230,15 @@ def unreachable(python: str, identity: str) -> str:
         closed = [parent for parent in reversed(Path(path).parents) if _closed(parent)]
         if closed:
             return f"it is {path}, and others may not enter {closed[0]}"
+        if _closed(Path(path)):
+            return f"it is {path}, which others may not run"
     return ""
 
 
-def _closed(directory: Path) -> bool:
+def _closed(path: Path) -> bool:
+    """Say whether others may not enter a directory, or run a program."""
     try:
-        return not directory.stat().st_mode & 0o001
+        return not path.stat().st_mode & 0o001
     except OSError:
         return False
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 
+#: The names of the links: at the top of a source, and at the top of a venv. No link of these may lead by way of them.
 INSTANCE = "instance"
+VAR = "var"
 
 
 def provide_instance_folders(layout: Layout, source: str, venv: str) -> None:
     """Make the links of a source and a venv, by their digests, unless something of that name is there."""
-    for folder in (layout.sources / source / INSTANCE, layout.venvs / venv / "var"):
+    for folder in (layout.sources / source / INSTANCE, layout.venvs / venv / VAR):
         if folder.parent.is_dir() and not os.path.lexists(folder):
             times = folder.parent.stat()
             folder.symlink_to(layout.state)

@@ -142,11 +142,13 @@ def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], l
     for row in filter(None, written):
         name, algorithm, expected = row[0], *(row[1].partition("=")[::2] if row[1:] else ("", ""))
         path = Path(os.path.normpath(package.parent / name))
-        if not _resolved(path.parent).is_relative_to(_resolved(venv)) or path.is_symlink():
+        # What is read later is by way of no link: the app can change what is behind the one to its instance folder.
+        inside = _resolved(path.parent) / path.name
+        if not inside.is_relative_to(_resolved(venv)) or inside.is_symlink():
             faults.append(f"{record} names {shown(path)}, which is no file of the venv")
         # The RECORD itself and bytecode have no digest.
         elif algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
-            rows.append((path, algorithm, expected.rstrip("=")))
+            rows.append((inside, algorithm, expected.rstrip("=")))
     return rows, faults
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_bytes
 
 UV_LOCK = "uv.lock"
 #: One lock for all platforms and for every Python from this one on.
@@ -327,7 +328,7 @@ def own_directories(text: str, name: str, choice: Choice, top: Path) -> list[str
     if not _is_uv(name):
         if not choice.project:
             return []
-        has_project = any((top / beside / file).is_file() for file in PROJECT_FILES)
+        has_project = _has_project(top, str(beside))
         return [str(beside) if has_project else "."]
     lock = _Lock.of(text)
     packages = [] if lock is None else [*lock.reached(choice), *(lock.roots(choice) if choice.project else [])]
@@ -347,14 +348,14 @@ def project_faults(text: str, name: str, choice: Choice, top: Path) -> str:
                 f"{name} installs {directory}, which is outside of the source."
                 " Fix: move it into the source, or set flask_app_source_directory to a directory that holds both."
             )
-        if not any((top / directory / file).is_file() for file in PROJECT_FILES):
+        if not _has_project(top, directory):
             return (
                 f"{top / directory} has no pyproject.toml, so there is no project to install."
                 " Fix: add one, or remove flask_app_install_project."
             )
-        for tool in _build_tools(top / directory / "pyproject.toml"):
+        where = posixpath.join(directory, "pyproject.toml")
+        for tool in _build_tools(top, where):
             if tool not in names and not (tool == _UV_BACKEND and choice.installer == "uv"):
-                where = posixpath.join(directory, "pyproject.toml")
                 return (
                     f"{posixpath.normpath(where)} builds with {tool}, which is not among the packages of {name}."
                     f" Fix: add {tool} to what you lock, and lock again."
@@ -362,15 +363,17 @@ def project_faults(text: str, name: str, choice: Choice, top: Path) -> str:
     return ""
 
 
-def _build_tools(file: Path) -> list[str]:
+def _has_project(top: Path, directory: str) -> bool:
+    return any(read_bytes(top, posixpath.join(directory, file)) is not None for file in PROJECT_FILES)
+
+
+def _build_tools(top: Path, name: str) -> list[str]:
     """What a project needs to be built (PEP 518)."""
     try:
-        text = "" if file.is_symlink() else file.read_text(encoding="utf-8")
+        text = (read_bytes(top, name) or b"").decode()
         needs = tomllib.loads(text).get("build-system", {}).get("requires", ["setuptools"])
         return [normal(match[0]) for need in needs if (match := re.match(r"[A-Za-z0-9][\w.-]*", str(need).strip()))]
-    except FileNotFoundError:
-        return ["setuptools"]
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+    except (ValueError, RecursionError, AttributeError, TypeError):
         return []  # whoever builds it says what is wrong
 
 

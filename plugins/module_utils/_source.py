@@ -29,6 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._command import N
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, make_directory, remove
 from ansible_collections.greenlight.flask.plugins.module_utils._hand_over import move_files
+from ansible_collections.greenlight.flask.plugins.module_utils._instance import INSTANCE
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import Entry, RefusedError, named
 
 #: What Git LFS leaves in place of a file; its pointers have fewer bytes than this.
@@ -146,7 +147,7 @@ def entries(directory: Path, names: list[str]) -> list[Entry]:
             others.append(name)
     if others:
         raise RefusedError(f"{named(others)}: neither a file nor a link", "Remove it: a source can't hold it.")
-    tree.check(found)
+    tree.check(found, leads_out=(INSTANCE,))
     return found
 
 
@@ -318,7 +319,7 @@ def _extract(archives: Mapping[str, Path], directory: Path, time: float | None =
             if others:
                 raise RefusedError(f"{named(others)}: neither a file nor a link", "Remove it: a source can't hold it.")
             directories = [prefix + each.name for prefix, each in members if each.isdir()]
-            tree.check([entry for entry, _, _ in listed], directories)
+            tree.check([entry for entry, _, _ in listed], directories, leads_out=(INSTANCE,))
             # Links come last, so that there is none while a file is written.
             below = stack.enter_context(tree.Below(directory))
             for entry, tar, member in sorted(listed, key=lambda each: each[0].target is not None):

@@ -65,30 +65,47 @@ def destination(path: str, links: Mapping[str, str]) -> str | None:
         links: all links of the tree, path to target. Any other name counts as a directory, also one that isn't there: a
             link then stays inside whatever is made there later.
     """
-    waiting, at, followed = path.split("/")[::-1], list[str](), 0
+    return _followed(path, links)[0]
+
+
+def leads_by_way_of(path: str, links: Mapping[str, str], places: Collection[str]) -> bool:
+    """Say whether one of ``places`` is on the way from ``path`` to its :func:`destination`, or is that."""
+    return not _followed(path, links)[1].isdisjoint(places)
+
+
+def made_later(names: Iterable[str], listed: Collection[str]) -> list[str]:
+    """Return those of ``names`` that a tree has nothing at: neither there nor below is one of its ``listed`` paths."""
+    return [name for name in names if not any(f"{path}/".startswith(f"{name}/") for path in listed)]
+
+
+def _followed(path: str, links: Mapping[str, str]) -> tuple[str | None, set[str]]:
+    """Return where a path ends, see :func:`destination`, and the places on the way."""
+    waiting, at, followed, passed = path.split("/")[::-1], list[str](), 0, set[str]()
     while waiting:
         part = waiting.pop()
         target = links.get("/".join([*at, part]))
         if part == "..":
             if not at:
-                return None
+                return None, passed
             at.pop()
         elif target is not None:
             followed += 1
             if followed > MAX_LINKS or not target or target.startswith("/"):
-                return None
+                return None, passed
             waiting += target.split("/")[::-1]
         elif part not in ("", "."):
             at.append(part)
-    return "/".join(at)
+            passed.add("/".join(at))
+    return "/".join(at), passed
 
 
-def check(listed: Iterable[Entry], directories: Collection[str] = ()) -> None:
+def check(listed: Iterable[Entry], directories: Collection[str] = (), *, leads_out: Collection[str] = ()) -> None:
     """Refuse a tree that can't be made as it is listed, or that a link leaves.
 
     Args:
         listed: its files and links.
         directories: its directories; those that hold something needn't be there.
+        leads_out: where we make a link that leads out of the tree, unless it has something there.
 
     Raises:
         RefusedError: with the names.
@@ -108,13 +125,20 @@ def check(listed: Iterable[Entry], directories: Collection[str] = ()) -> None:
     for path in (*kinds, *(f"{path}/" for path in directories)):
         for end in (at for at, letter in enumerate(path) if letter == "/" and path[:at] in kinds):
             wrong.setdefault(f"a {kinds[path[:end]]} and a directory at once", {})[path[:end]] = None
+    of_the_app = made_later(leads_out, kinds)
     for path, target in links.items():
         if destination(path, links) is None:
             what = "a link that leads out of the source, or in a circle"
             wrong.setdefault(what, {})[f"{path} -> {target}"] = None
+        elif leads_by_way_of(path, links, of_the_app):
+            what = f"a link by way of {' or '.join(of_the_app)}, where the app can write on the host"
+            wrong.setdefault(what, {})[f"{path} -> {target}"] = None
     if wrong:
         text = "; ".join(f"{named(paths)}: {what}" for what, paths in wrong.items())
-        raise RefusedError(text, "Make each a file, a directory, or a link to what the source holds.")
+        cure = (
+            "Make each a file, a directory, or a link to what the source holds. What the app writes, let the app serve."
+        )
+        raise RefusedError(text, cure)
 
 
 def holds(listed: Collection[Entry], path: str) -> bool:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from ansible_collections.greenlight.flask.plugins.module_utils._build import Step, StepFailed, Workshop, workshop
@@ -17,7 +17,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build_failure im
 from ansible_collections.greenlight.flask.plugins.module_utils._builder import SORT
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import read, remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._files import remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._instance import VAR
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask, url_parts
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
     UV_LOCK,
@@ -29,6 +30,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._requirements imp
     project_faults,
     within_source,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_bytes
 
 #: Written last: a venv without it is half-made.
 MARKER = "greenlight.json"
@@ -73,8 +75,8 @@ def interpreter(python: str) -> tuple[str, str]:
     """
     done = run([python, "-I", "-c", _INTERPRETER], seconds=20)
     try:
-        version, *identity = json.loads(done.stdout)
-        return ".".join(str(int(number)) for number in version), json.dumps(identity)
+        version, tag, platform, path = json.loads(done.stdout)
+        return ".".join(str(int(number)) for number in version), json.dumps([tag, platform, path])
     except (ValueError, TypeError):
         return "", ""
 
@@ -95,19 +97,15 @@ def venv_digest(identity: str, top: Path, requirements: str, choice: Choice, sou
         GreenlightError: the lock is missing or unfit.
     """
     name = within_source(requirements)
-    lock = top / name
-    try:
-        content = lock.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise GreenlightError(f"the source has no file {name}, the lock that flask_app_requirements names") from None
+    content = _lock(top, name)
     text = decoded(content, name)
     fault = lock_faults(text, name, choice) or project_faults(text, name, choice, top)
     if fault:
         raise GreenlightError(fault)
     total = hashlib.sha256(identity.encode())
     total.update(b"\0" + content)
-    if lock.name == UV_LOCK:
-        total.update(b"\0" + (read(lock.with_name("pyproject.toml")) or "").encode())
+    if PurePosixPath(name).name == UV_LOCK:
+        total.update(b"\0" + (read_bytes(top, str(PurePosixPath(name).with_name("pyproject.toml"))) or b""))
     chosen = [sorted({*map(normal, names)}) for names in (choice.extras, choice.groups)]
     more = [*chosen, normal(choice.package), choice.project]
     if any(more):
@@ -115,6 +113,14 @@ def venv_digest(identity: str, top: Path, requirements: str, choice: Choice, sou
     if own_directories(text, name, choice, top):
         total.update(b"\0" + source.encode())
     return total.hexdigest()
+
+
+def _lock(top: Path, name: str) -> bytes:
+    """Return the content of a lock, which no link may lead out of the source."""
+    content = read_bytes(top, name)
+    if content is None:
+        raise GreenlightError(f"the source has no file {name}, the lock that flask_app_requirements names")
+    return content
 
 
 def is_complete(venv: Path) -> bool:
@@ -139,7 +145,7 @@ def build(recipe: Recipe, venv: Path) -> None:
             environment = {"PIP_CACHE_DIR": str(shop.cache / "pip"), **_ENVIRONMENT, **recipe.environment}
             shop.perform(plan.download, network=True, environment=environment, **sandbox)
             gunicorn = shop.perform([*plan.build, *_closing(shop, uv)], environment=_ENVIRONMENT, **sandbox)
-            shop.finish(outside=os.path.realpath(recipe.python))
+            shop.finish(outside=os.path.realpath(recipe.python), leads_out=(VAR,))
             remove(shop.tree / MARKER)  # whatever a package has there
             facts = {"installer": recipe.choice.installer, "gunicorn": gunicorn.strip()[-40:]}
             write(shop.tree / MARKER, json.dumps(facts) + "\n")
@@ -215,7 +221,7 @@ def _own_packages(recipe: Recipe, shop: Workshop, install: Argv, local: Path | N
     Some build tools write beside the code.
     """
     name = within_source(recipe.requirements)
-    text = decoded((recipe.source / name).read_bytes(), name)
+    text = decoded(_lock(recipe.source, name), name)
     own = own_directories(text, name, recipe.choice, recipe.source)
     if not own:
         return []

@@ -66,6 +66,11 @@ options:
     description: The variable that chooses the environment. Taken by the action.
     type: str
     default: ""
+  gunicorn_settings:
+    description: Names of Gunicorn's settings in the inventory, to judge a C(gunicorn.conf.py). Taken by the action.
+    type: list
+    elements: str
+    default: []
   accepted_findings:
     description: Findings that somebody accepted. Taken by the action.
     type: list
@@ -108,6 +113,13 @@ environment_files:
     - The action judges and removes them.
   returned: when the source comes from git
   type: dict
+gunicorn_file:
+  description:
+    - The names that a C(gunicorn.conf.py) from git sets.
+    - The action removes them, and warns of settings that give way to others.
+  returned: when the source comes from git
+  type: list
+  elements: str
 """
 
 import base64
@@ -118,6 +130,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
 from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
 from ansible_collections.greenlight.flask.plugins.module_utils._files import blaming
+from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import names_in
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -145,6 +158,7 @@ SPEC = {
     "static": {"type": "list", "elements": "str", "default": []},
     "environment": {"type": "str", "default": ""},
     "environment_variable": {"type": "str", "default": ""},
+    "gunicorn_settings": {"type": "list", "elements": "str", "default": []},
     "accepted_findings": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "str", "required": True},
 }
@@ -177,7 +191,7 @@ def _from_git(module: AnsibleModule, layout: Layout) -> dict[str, object]:
     check_static(source, params["static"])
     files = dotenv.found(source, files_of(source))
     seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
-    return {**result, "environment_files": seen}
+    return {**result, "environment_files": seen, "gunicorn_file": names_in(source)}
 
 
 def _packed(module: AnsibleModule, layout: Layout) -> dict[str, object]:

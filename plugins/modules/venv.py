@@ -113,6 +113,7 @@ import json
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
@@ -159,7 +160,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
         requirements=params["requirements"],
         python=params["python"],
         choice=Choice(**{name: params[name] for name in (*CHOICE, "installer")}),
-        environment={name: str(value) for name, value in variables.items()},
+        environment=environment_texts(variables),
         uv_requirements=params["uv_requirements"],
     )
     digest = venv_digest(

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import described
+from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import (
+    PLACES,
+    described,
+    question,
+    says_something,
+    unplaced,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, load_spec, merged
 
@@ -27,14 +34,48 @@ def execute(action: ActionBase, module: str, arguments: dict[str, Any], known: M
     def ask(command: str) -> str:
         return str(action._low_level_execute_command(command).get("stdout", ""))
 
-    outcome: dict[str, Any] = action._execute_module(
-        module_name=f"greenlight.flask.{module}", module_args=arguments, task_vars=dict(known)
-    )
+    def run() -> dict[str, Any]:
+        found: dict[str, Any] = action._execute_module(
+            module_name=f"greenlight.flask.{module}", module_args=arguments, task_vars=dict(known)
+        )
+        return found
+
+    try:
+        outcome = run()
+    except AnsibleConnectionFailure as error:
+        if action._is_pipelining_enabled("new") or action._connection._shell.tmpdir is not None:
+            raise
+        # Without pipelining, Ansible begins with a directory on the host, and calls a host without room unreachable.
+        # With it, there may be room enough, also for the step that gives the lock back.
+        refused = failure(f"greenlight.flask.{module} can't run on the host", action, error)
+        with suppress(AnsibleError):
+            action._connection.set_option("pipelining", True)
+        if not action._is_pipelining_enabled("new"):
+            return refused
+        outcome = run()
+        if not says_something(outcome):
+            return refused
     outcome.pop("invocation", None)
     outcome, more = described(module, outcome, ask)
     if more:
         action._display.vvv(more)
     return outcome
+
+
+def failure(what: str, action: ActionBase, error: AnsibleError) -> dict[str, Any]:
+    """Return the outcome of what Ansible couldn't put on the host, see :func:`_outcome.unplaced`.
+
+    Raises:
+        AnsibleError: the error itself, where the host can't be reached.
+    """
+    place = str(action.get_shell_option("remote_tmp", default="~/.ansible/tmp"))
+    try:
+        told = action._low_level_execute_command(question((place, *PLACES)), sudoable=False)
+    except AnsibleError:
+        raise error from None
+    if told.get("rc"):
+        raise error
+    return {"failed": True, "changed": False, "msg": unplaced(what, str(error), place, str(told.get("stdout", "")))}
 
 
 class ModuleAction(ActionBase):  # type: ignore[misc]

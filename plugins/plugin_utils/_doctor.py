@@ -11,13 +11,14 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
+from ansible_collections.greenlight.flask.plugins.module_utils import _gunicorn_file as gunicorn_file
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
     DEBUG_TOOLBAR,
@@ -29,7 +30,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below, read_text
+from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_dotenv as environment_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
@@ -58,7 +59,7 @@ OF_A_DEPLOY = (OTHER_DATABASE, OTHER_KEY, UNPROVED_DEBUG, UNPROVED_ENVIRONMENT)
 #: A source's own gunicorn.conf.py sets what the role's settings replace.
 GUNICORN_FILE = "gunicorn-file"
 #: What only the source can tell, which is not here where the host fetches it.
-OF_THE_SOURCE = ("fallback-key", environment_files.ID)
+OF_THE_SOURCE = ("fallback-key", environment_files.ID, GUNICORN_FILE)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 #: Variables by which apps choose their configuration.
@@ -323,7 +324,8 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         names = list_files(top, values["flask_app_source_include"])
     except GreenlightError:  # the inputs' own check tells
         return
-    yield from _gunicorn_file_findings(values, top, names)
+    if gunicorn_file.FILE in names:
+        yield from gunicorn_file_findings(values, gunicorn_file.names_in(top))
     yield from environment_file_findings(values, dotenv.found(top, names))
     if any(name.startswith("instance/") for name in names):
         what = "the source brings a folder instance, so Flask's instance folder is read-only."
@@ -367,21 +369,13 @@ def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("gunicorn-setting", ERROR, name, what.replace("  ", " "), f"{cure} {accept}")
 
 
-def _gunicorn_file_findings(values: Mapping[str, Any], top: Path, names: Collection[str]) -> Iterator[Finding]:
-    """Settings in the source's own file that give way to the role's."""
-    text = read_text(top, gunicorn.FILE, links=False) if gunicorn.FILE in names else None
-    if text is None:
-        return
-    try:
-        theirs = gunicorn.names_set(text)
-    except (SyntaxError, ValueError, RecursionError):  # for a newer Python, or Gunicorn says so itself
-        return
-    ours = gunicorn.OF_THE_ROLE | gunicorn.NEVER_TAKEN | values["flask_app_gunicorn_settings"].keys()
-    both = [name for name in theirs if name in ours]
+def gunicorn_file_findings(values: Mapping[str, Any], names: Iterable[str]) -> Iterator[Finding]:
+    """Settings in the source's own file that give way to the role's; ``names`` are those that it sets."""
+    both = gunicorn.giving_way(names, values["flask_app_gunicorn_settings"])
     if both:
-        what = f"{gunicorn.FILE} in the source sets {', '.join(both)}: the role's own settings win."
+        what = f"{gunicorn_file.FILE} in the source sets {', '.join(both)}: the role's own settings win."
         cure = "Use the role's variables for these; hooks and other settings of that file count."
-        yield Finding(GUNICORN_FILE, WARNING, gunicorn.FILE, what, cure)
+        yield Finding(GUNICORN_FILE, WARNING, gunicorn_file.FILE, what, cure)
 
 
 def _startup_findings(values: Mapping[str, Any], sources: Sources) -> Iterator[Finding]:

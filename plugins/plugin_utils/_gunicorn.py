@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Gunicorn can be told: the names of its settings, and which of them a source's own gunicorn.conf.py sets.
+"""What Gunicorn can be told: the names of its settings, and which of them the role sets.
 
 Gunicorn ignores a name that it doesn't know. The names are in a table and aren't asked of the locked Gunicorn, which is
 on no machine before the venv is built; a finding for a name of a newer Gunicorn can be accepted.
@@ -7,15 +7,12 @@ on no machine before the venv is built; a finding for a name of a newer Gunicorn
 
 from __future__ import annotations
 
-import ast
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
 
-#: Where Gunicorn looks for its settings, and the role's own file takes in what a source has there.
-FILE = "gunicorn.conf.py"
 #: Functions that Gunicorn calls.
 HOOKS = frozenset(
     """
@@ -87,32 +84,14 @@ def meant(name: str) -> str:
     return next(iter(difflib.get_close_matches(folded, SETTINGS, n=1, cutoff=0.75)), "")
 
 
-def names_set(text: str) -> list[str]:
-    """Return the settings of Gunicorn that a gunicorn.conf.py sets, in its order; without running it.
+def giving_way(names: Iterable[str], settings: Collection[str]) -> list[str]:
+    """Return which of the names that a source's gunicorn.conf.py sets are settings that don't count.
 
-    Raises:
-        SyntaxError: it isn't Python, or is written for a newer one than ours.
+    Args:
+        names: what it sets, see :mod:`._gunicorn_file`.
+        settings: the names in flask_app_gunicorn_settings.
     """
-    return list(dict.fromkeys(name for name in _assigned(ast.parse(text).body) if name in SETTINGS))
-
-
-def _assigned(body: list[ast.stmt]) -> Iterator[str]:
-    """Yield what the statements of a module set, those inside an ``if``, a ``try`` and their like too."""
-    for statement in body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield statement.name
-            continue
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            yield from (alias.asname or alias.name for alias in statement.names)
-            continue
-        for node in ast.iter_child_nodes(statement):
-            if isinstance(node, ast.stmt):
-                yield from _assigned([node])
-            elif isinstance(node, (ast.ExceptHandler, ast.match_case)):
-                yield from _assigned(node.body)
-            else:
-                names = (each for each in ast.walk(node) if isinstance(each, ast.Name))
-                yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
+    return [name for name in names if name in SETTINGS and name in OF_THE_ROLE | NEVER_TAKEN | {*settings}]
 
 
 def _numbers(version: str) -> list[int]:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._printable import on_one_line
 
 #: What Python and a shell say of a host without room.
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|No usable temporary directory")
@@ -15,8 +18,8 @@ _KIND = re.compile(r"[\w.]*(Error|Exception): (\[Errno \d+\] )?")
 _KILLED = 137
 #: Where Ansible unpacks a module on the host (tempfile of Python).
 PLACES = ("/tmp", "/var/tmp")  # noqa: S108  # asked about, and not used
-#: What is free there: df(1) in kilobytes, and in inodes.
-ASK = f"df -Pk {' '.join(PLACES)}; df -Pi {' '.join(PLACES)}"
+#: Where a file may still have to be made.
+_DEEPEST_THERE = 'while [ ! -e "$p" ]; do p=$(dirname "$p"); done'
 
 
 def says_something(outcome: dict[str, Any]) -> bool:
@@ -46,7 +49,7 @@ def _message(module: str, outcome: dict[str, Any], said: str, ask: Callable[[str
     last = _KIND.sub("", last).rstrip(".")
     if _NO_ROOM.search(said):
         return (
-            f"{module} can't run on the host, which has no room for temporary files: {last}. {free(ask(ASK))}"
+            f"{module} can't run on the host, which has no room for temporary files: {last}. {free(ask(question()))}"
             " Make room there, and run the same command again."
         )
     if outcome.get("rc") == _KILLED:
@@ -66,17 +69,47 @@ def _captured(outcome: dict[str, Any]) -> str:
     return str(getattr(event, "msg", "") or "")
 
 
-def free(table: str) -> str:
-    """Say in sentences what df(1) said: path, file system, and what is free; nothing where it said nothing."""
+def unplaced(what: str, said: str, place: str, table: str) -> str:
+    """Return a message for what Ansible couldn't put on the host.
+
+    Args:
+        what: what can't be done, without a full stop.
+        said: what Ansible said.
+        place: the directory that it makes its own in.
+        table: what df(1) said of it, see :func:`question`.
+    """
+    lines = [line for line in said.splitlines() if _NO_ROOM.search(line)]
+    where = f" {free(table, (place, *PLACES))}"
+    if lines:
+        last = on_one_line(lines[-1].strip().rstrip("."))
+        return f"{what}, which has no room for it: {last}.{where} Make room there, and run the same command again."
+    return (
+        f"{what}: Ansible can't write to {place}.{where} Look whether it is full, read-only, or not the SSH user's, and"
+        " run the same command again, with -vvvv for all that was said."
+    )
+
+
+def question(places: Sequence[str] = PLACES) -> str:
+    """Return the shell command that says what is free at paths on the host: df(1) in kilobytes, and in inodes."""
+    words = " ".join(map(_word, places))
+    return f'for o in k i; do for p in {words}; do {_DEEPEST_THERE}; df -P$o "$p"; done; done'
+
+
+def _word(path: str) -> str:
+    return f'"$HOME"{shlex.quote(path[1:])}' if re.match(r"~(/|\Z)", path) else shlex.quote(path)
+
+
+def free(table: str, places: Sequence[str] = PLACES) -> str:
+    """Say in sentences what df(1) said of ``places``: file system, and what is free; nothing where it said nothing."""
     rows = [line.split() for line in table.splitlines()]
     blocks: list[list[str]] = []
     inodes: list[list[str]] = []
     for row in rows:
         if len(row) >= 6 and row[3].isdigit():  # noqa: PLR2004  # df's columns
-            (inodes if len(blocks) == len(PLACES) else blocks).append(row)
-    if len(blocks) != len(PLACES) or len(inodes) != len(PLACES):
+            (inodes if len(blocks) == len(places) else blocks).append(row)
+    if len(blocks) != len(places) or len(inodes) != len(places):
         return ""
     return " ".join(
         f"{path} is on the file system {block[5]} ({block[0]}, {int(block[3]) // 1024} MiB and {inode[3]} inodes free)."
-        for path, block, inode in zip(PLACES, blocks, inodes, strict=True)
+        for path, block, inode in zip(places, blocks, inodes, strict=True)
     )

@@ -14,7 +14,8 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem, entries_for
-from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import FILE, HOOKS
+from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import FILE
+from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS
 
 #: Id of the finding for a setting that systemd on the host doesn't take.
 UNIT_SETTING = "unit-setting"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import assigned
 from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, program
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
@@ -143,5 +144,5 @@ def test_hooks_that_the_role_has_too_are_called_after_its_own(release: Path) -> 
 
 
 def test_what_the_role_sets_is_known_to_the_check() -> None:
-    found = set(gunicorn.names_set(text_of("gunicorn"))) - gunicorn.HOOKS
+    found = ({*assigned(text_of("gunicorn"))} & gunicorn.SETTINGS.keys()) - gunicorn.HOOKS
     assert found == gunicorn.OF_THE_ROLE

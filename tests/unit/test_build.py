@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build import (
     traces,
     workshop,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._builder import BEGUN, SORT, sort_requirements
+from ansible_collections.greenlight.flask.plugins.module_utils._builder import BEGUN, SORT, perform, sort_requirements
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
@@ -241,3 +241,11 @@ def test_a_file_that_was_left_can_be_read_by_the_build(tmp_path: Path) -> None:
         assert (shop.place / "scratch/pinned.txt").stat().st_mode & 0o777 == 0o644
     assert isinstance(shop, Workshop)
     assert not os.path.lexists(_build.CACHES / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "argv", [["nowhere"], ["/etc/passwd"], ["sh", "-c", "\0"]], ids=["none", "no program", "a NUL"]
+)
+def test_a_step_that_can_not_be_started_is_one_that_failed(argv: list[str]) -> None:
+    code, said = perform({"argv": argv, "directory": ""}, dict(os.environ))
+    assert (code, bool(said)) == (127, True)

@@ -8,7 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._command import NOT_INSTALLED, OUT_OF_TIME, require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._command import (
+    NOT_INSTALLED,
+    NOT_RUNNABLE,
+    OUT_OF_TIME,
+    require,
+    run,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
 
 
@@ -37,6 +43,27 @@ def test_a_program_that_is_not_there_is_told() -> None:
     assert done.code == NOT_INSTALLED == 127
     assert done.output == "greenlight-no-such-program is not installed on this host"
     assert run(["/greenlight/no-such-program"]).code == NOT_INSTALLED
+    assert run(["/etc/passwd/program"]).code == NOT_INSTALLED
+
+
+@pytest.mark.parametrize("mode", [None, 0o644, 0o755], ids=["a directory", "not executable", "no program"])
+def test_what_can_not_be_run_is_told(tmp_path: Path, mode: int | None) -> None:
+    path = tmp_path / "program"
+    if mode is None:
+        path.mkdir()
+    else:
+        path.write_text("no program")
+        path.chmod(mode)
+    done = run([path, "--version"])
+    assert (done.code, done.stdout) == (NOT_RUNNABLE, "")
+    assert str(path) in done.output
+    with pytest.raises(GreenlightError, match="exit code 126"):
+        require([path], "asking")
+
+
+def test_a_directory_that_is_not_there_is_not_taken_for_the_program(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run(["true"], directory=tmp_path / "nowhere")
 
 
 def test_a_program_gets_our_environment_its_own_and_one_language(

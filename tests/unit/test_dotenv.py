@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -126,6 +127,7 @@ def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: t
     about = {
         "flask_app_environment": environment,
         "flask_app_environment_variable": "FLASK_CONFIG",
+        "flask_app_gunicorn_settings": ["keepalive"],
         "flask_app_accepted_findings": list(accepted),
     }
     return ActionModule.__new__(ActionModule)._judged(dict(outcome), about)
@@ -152,9 +154,30 @@ def test_a_file_from_git_can_be_accepted(shipped: dict[str, Any], environment: s
     assert not judged(brought(shipped), environment, accepted).get("failed")
 
 
-def test_an_acceptance_for_a_source_from_git_is_not_in_vain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["workers = 5\nkeepalive = 1\nmax_requests = 9\n", "max_requests = 9\n", "x = = 1\n"])
+def test_settings_from_git_that_give_way_to_the_roles_are_a_warning_on_each_run(
+    shipped: dict[str, Any], text: str
+) -> None:
+    directory = Path(shipped["git_url"])
+    (directory / ".env").unlink()
+    (directory / "gunicorn.conf.py").write_text(text)
+    commit(directory)
+    for _ in range(2):
+        outcome = {**brought(shipped), "warnings": ["another"]}
+        done = judged(outcome)
+        assert not done.get("failed")
+        assert "gunicorn_file" not in done
+        assert done["warnings"][0] == "another"
+        assert [re.findall(r"sets (.*?):|\((gunicorn-file:\S+)\)", each) for each in done["warnings"][1:]] == (
+            [[("workers, keepalive", ""), ("", "gunicorn-file:gunicorn.conf.py")]] if "workers" in text else []
+        )
+        assert judged(outcome, accepted=("gunicorn-file",))["warnings"] == ["another"]
+
+
+@pytest.mark.parametrize("entry", ["shipped-env-file:.env", "gunicorn-file"])
+def test_an_acceptance_for_a_source_from_git_is_not_in_vain(tmp_path: Path, entry: str) -> None:
     from_git = {"flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
-    given = {**app(tmp_path, {}), "flask_app_accepted_findings": ["shipped-env-file:.env"]}
+    given = {**app(tmp_path, {}), "flask_app_accepted_findings": [entry]}
     vain: list[Finding] = found(given)
     assert one(vain)[0] == "accepted-in-vain"
     assert found({**given, **from_git}) == []

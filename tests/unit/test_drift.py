@@ -866,6 +866,17 @@ def test_what_a_package_records_outside_its_venv_is_not_read(machine: Machine, n
     assert fault.startswith(f"{record} names ")
 
 
+def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_change(machine: Machine) -> None:
+    venv = machine.layout.venvs / VENV
+    site = venv / "lib/python3.11/site-packages"
+    link(venv / "var", str(machine.layout.state))
+    machine.layout.state.mkdir(parents=True, exist_ok=True)
+    link(machine.layout.state / "back", str(site))
+    write(site / "flask_too-1.0.dist-info/RECORD", "../../../var/back/gone.py,sha256=x,21\n")
+    write(venv / "greenlight.json", "{}\n")
+    assert _integrity.check_venv(venv).faults == [f"{site / 'gone.py'} is missing"]
+
+
 @pytest.mark.parametrize("content", [b"\xff\n", b"\n", b'"' + b"x" * 2**18])
 def test_a_record_that_no_installer_writes_ends_no_verify(machine: Machine, content: bytes) -> None:
     venv = machine.layout.venvs / VENV

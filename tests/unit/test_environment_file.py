@@ -60,7 +60,8 @@ def test_texts_and_numbers_have_one_text(value: object, text: str) -> None:
     "value", [True, False, None, ["a"], {"a": 1}, b"bytes"], ids=["true", "false", "null", "list", "mapping", "bytes"]
 )
 def test_what_has_no_one_text_is_refused(value: object) -> None:
-    with pytest.raises(EnvironmentValueError, match=rf"^A is a {type(value).__name__}, .* in quotes"):
+    kind = "has no value" if value is None else f"is a {type(value).__name__}"
+    with pytest.raises(EnvironmentValueError, match=rf"^A {kind}\b.* in quotes"):
         environment_text("A", value)
 
 

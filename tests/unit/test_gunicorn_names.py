@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import assigned, names_in
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding
@@ -113,7 +114,7 @@ class Logger:
 
 
 def test_what_a_file_sets_is_seen_without_running_it() -> None:
-    assert gunicorn.names_set(SOURCE) == [
+    assert [name for name in assigned(SOURCE) if name in gunicorn.SETTINGS] == [
         "timeout", "workers", "threads", "max_requests", "bind", "keepalive", "loglevel", "preload_app", "accesslog",
         "post_fork",
     ]  # fmt: skip
@@ -129,6 +130,17 @@ def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(a
     wanted = values(flask_app_source_directory=str(app), flask_app_gunicorn_settings={"keepalive": 2})
     assert doctor.for_deploy(wanted, place) == ([], [finding.warning()])
     assert doctor.for_deploy({**wanted, "flask_app_accepted_findings": ["gunicorn-file"]}, place) == ([], [])
+
+
+def test_a_file_may_be_a_link_to_another_of_the_source_and_to_none_outside(app: Path, tmp_path: Path) -> None:
+    (app / "conf").mkdir()
+    (app / "conf/gunicorn.py").write_text("workers = 5\n")
+    (app / "gunicorn.conf.py").symlink_to("conf/gunicorn.py")
+    assert [finding.id for finding in found(app)] == ["gunicorn-file"]
+    (app / "conf/gunicorn.py").rename(app.parent / "gunicorn.py")
+    (app / "gunicorn.conf.py").unlink()
+    (app / "gunicorn.conf.py").symlink_to("../gunicorn.py")
+    assert names_in(app) == []
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,24 @@ def test_a_link_within_is_kept(tree: Path, target: str) -> None:
     assert str((tree / "self").readlink()) == target
 
 
+@pytest.mark.parametrize("target", ["../var", "../var/x", "../var/../bin/run", "../var/x/../../bin/python", "by/x"])
+def test_a_link_by_way_of_what_will_lead_out_is_refused(tree: Path, outside: Path, target: str) -> None:
+    (tree / "bin/python").symlink_to(outside)
+    (tree / "bin/by").symlink_to("../var/by")
+    (tree / "bin/xx").symlink_to(target)
+    with pytest.raises(GreenlightError, match=r"bin/(xx|by)"):
+        hand_over(tree, str(outside), leads_out=["var"])
+    assert mode(tree / "bin/run") == 0o777, "nothing was changed"
+
+
+def test_a_link_by_way_of_what_is_there_already_is_kept(tree: Path) -> None:
+    (tree / "var").mkdir()
+    for target in ("../var/x", "../bin/var/x"):
+        (tree / "bin/xx").unlink(missing_ok=True)
+        (tree / "bin/xx").symlink_to(target)
+        hand_over(tree, leads_out=["var"])
+
+
 def test_a_link_may_lead_to_the_interpreter(tree: Path, outside: Path) -> None:
     (tree / "bin/python").symlink_to(outside)
     (tree / "bin/python3").symlink_to("python")

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _command, _host, _systemd, _venv
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey, unreachable
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -285,6 +285,26 @@ def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monk
     assert found(layout, replace(WANTED, service_settings={"Nise": ["5"]})) == ["Nise. No."]
 
 
+@pytest.mark.parametrize(
+    ("mode", "told"), [(None, "it is a directory"), (0o640, r"its mode is 0640"), (0o755, "it isn't Python")]
+)
+def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
+    layout: Layout, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mode: int | None, told: str
+) -> None:
+    monkeypatch.setattr(_venv, "run", run)
+    _listening("apache2")(layout, programs)
+    python = tmp_path / "python3"
+    if mode is None:
+        python.mkdir()
+    else:
+        python.write_text("no program")
+        python.chmod(mode)
+    wrong, port = found(layout, replace(WANTED, python=str(python)))
+    assert f"flask_app_python is {python}, " in wrong
+    assert re.search(told, wrong), wrong
+    assert "flask_app_http_port" in port
+
+
 def test_an_interpreter_is_where_it_says_it_is() -> None:
     assert "hides /tmp" in unreachable("/tmp/python", "")
     assert "hides /run/user" in unreachable("/run/user/../user/1000/python", "")
@@ -295,7 +315,7 @@ def test_an_interpreter_is_where_it_says_it_is() -> None:
 def test_an_interpreter_that_only_root_can_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_host, "_UNSEEN", ("/home",))
     (tmp_path / "opt").mkdir()
-    (tmp_path / "opt/python3").touch()
+    (tmp_path / "opt/python3").touch(0o755)
     (tmp_path / "link").symlink_to("opt/python3")
     closed = _host._closed
     # pytest's own directories are closed.
@@ -303,6 +323,9 @@ def test_an_interpreter_that_only_root_can_reach_is_told(tmp_path: Path, monkeyp
     assert unreachable(str(tmp_path / "link"), "") == ""
     (tmp_path / "opt").chmod(0o700)
     assert f"may not enter {tmp_path}/opt" in unreachable(str(tmp_path / "link"), "")
+    (tmp_path / "opt").chmod(0o755)
+    (tmp_path / "opt/python3").chmod(0o750)
+    assert "others may not run" in unreachable(str(tmp_path / "link"), "")
     (tmp_path / "link2").symlink_to("/home/deploy/python")
     assert "hides /home" in unreachable(str(tmp_path / "link2"), "")
 

@@ -5,14 +5,17 @@ is full. Each outcome is one that ansible-core gave."""
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.action import preflight
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.greenlight.flask.plugins.action import preflight, source
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
-from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import PLACES, described
+from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import PLACES, described, question
 
 from tests.repository import repository
 
@@ -98,10 +101,136 @@ def test_all_that_a_module_said_is_kept_for_who_asks() -> None:
     assert "tempfile.py" in more
 
 
-def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Switch(ModuleAction):
-        module = "switch"
+WITHOUT_DIRECTORY = "mkdir: cannot create directory '/home/deploy/.ansible/tmp': No space left on device\n"
 
+
+class Shell:
+    tmpdir: str | None = None
+
+    def join_path(self, *parts: str) -> str:
+        return "/".join(parts)
+
+
+class Connection:
+    """Plays a connection to a host that has no room where Ansible makes its directory."""
+
+    def __init__(self, *, pipelining: bool = False, can_pipeline: bool = True) -> None:
+        self._shell = Shell()
+        self.pipelining, self._can_pipeline = pipelining, can_pipeline
+
+    def is_pipelining_enabled(self, wrap_async: bool = False) -> bool:
+        return self.pipelining and self._can_pipeline and not wrap_async
+
+    def set_option(self, name: str, value: object) -> None:
+        if not self._can_pipeline:
+            raise AnsibleError(f"no option {name}")
+        self.pipelining = bool(value)
+
+
+def playing(
+    monkeypatch: pytest.MonkeyPatch, action: Any, connection: Connection, *, answers: bool = True, **says: Any
+) -> Any:
+    """Let an action meet a host; with pipelining, its module says what is given."""
+
+    def execute(**_: Any) -> dict[str, Any]:
+        if not connection.is_pipelining_enabled():
+            raise AnsibleConnectionFailure(WITHOUT_DIRECTORY)
+        return says
+
+    def answer(command: str, *, sudoable: bool = True) -> dict[str, Any]:
+        if not answers:
+            raise AnsibleConnectionFailure("Failed to connect to the host via ssh")
+        assert '"$HOME"/.ansible/tmp' in command
+        assert not sudoable
+        first, inodes = DF.split("Filesystem      Inodes")
+        home = "/dev/vdb1 5000 4990 {} 100% /home\n"
+        return {"rc": 0, "stdout": first.replace("/dev/vda1", home.format(10240) + "/dev/vda1", 1) + "I I\n"
+                + home.format(7) + inodes.partition("\n")[2]}  # fmt: skip
+
+    monkeypatch.setattr(action, "_connection", connection, raising=False)
+    monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
+    monkeypatch.setattr(action, "_execute_module", execute)
+    monkeypatch.setattr(action, "_low_level_execute_command", answer)
+    monkeypatch.setattr(action, "get_shell_option", lambda name, default: default)
+    return action
+
+
+class Switch(ModuleAction):
+    module = "switch"
+
+
+def says_where(outcome: dict[str, Any]) -> bool:
+    """Say whether it is a failure that names path and file system."""
+    told = str(outcome["msg"])
+    assert not re.search(r"Traceback|None|\n", told)
+    return bool(outcome["failed"]) and "~/.ansible/tmp is on the file system /home (/dev/vdb1, 10 MiB and 7" in told
+
+
+def test_a_host_without_room_for_ansibles_directory_is_no_unreachable_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    action = playing(monkeypatch, object.__new__(Switch), Connection(can_pipeline=False))
+    outcome = action.run_module({}, {})
+    assert says_where(outcome)
+    assert "No space left on device" in outcome["msg"]
+    assert "unreachable" not in outcome
+
+
+@pytest.mark.parametrize("said", [{"changed": True}, {"failed": True, "msg": "no"}, {**UNPARSED, "rc": 1}], ids=repr)
+def test_a_module_that_needs_no_directory_runs_without_one(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+) -> None:
+    outcome = playing(monkeypatch, object.__new__(Switch), Connection(), **said).run_module({}, {})
+    assert says_where(outcome) if "rc" in said else outcome == said
+
+
+@pytest.mark.parametrize("connection", [Connection(), Connection(pipelining=True)], ids=["plain", "pipelining"])
+def test_a_host_that_does_not_answer_is_an_unreachable_one(
+    monkeypatch: pytest.MonkeyPatch, connection: Connection
+) -> None:
+    action = playing(monkeypatch, object.__new__(Switch), connection, answers=False)
+
+    def lost(**_: Any) -> None:
+        raise AnsibleConnectionFailure("Failed to connect to the host via ssh")
+
+    monkeypatch.setattr(action, "_execute_module", lost)
+    with pytest.raises(AnsibleConnectionFailure, match="Failed to connect"):
+        action.run_module({}, {})
+
+
+@pytest.mark.parametrize("step", ["_make_tmp_path", "_transfer_file"])
+@pytest.mark.parametrize("answers", [True, False], ids=["a full disk", "no host"])
+def test_a_source_that_a_host_has_no_room_for_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str, *, answers: bool
+) -> None:
+    action = playing(monkeypatch, object.__new__(source.ActionModule), Connection(pipelining=True), answers=answers)
+    removed: list[str] = []
+
+    def make() -> str:
+        action._connection._shell.tmpdir = "/home/deploy/.ansible/tmp/a"
+        return "/home/deploy/.ansible/tmp/a"
+
+    def refuse(*_: str) -> None:
+        error = AnsibleConnectionFailure if step == "_make_tmp_path" or not answers else AnsibleError
+        raise error(WITHOUT_DIRECTORY if step == "_make_tmp_path" else "failed to transfer file to /home/deploy")
+
+    monkeypatch.setattr(action, "_make_tmp_path", make)
+    monkeypatch.setattr(action, "_remove_tmp_path", removed.append)
+    monkeypatch.setattr(action, step, refuse)
+    if answers:
+        assert says_where(action._send(tmp_path, {}, {}))
+        assert bool(removed) == (step == "_transfer_file")
+    else:
+        with pytest.raises(AnsibleConnectionFailure):
+            action._send(tmp_path, {}, {})
+
+
+@pytest.mark.parametrize("places", [["/"], ["~", "/nowhere/at all", "/tmp"]])
+def test_what_is_free_is_asked_of_the_nearest_directory_that_is_there(places: list[str]) -> None:
+    done = subprocess.run(["sh", "-c", question(places)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len([line for line in done.stdout.splitlines() if "Filesystem" not in line]) == 2 * len(places)
+
+
+def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     action = object.__new__(Switch)
     outcome = {**UNPARSED, "module_stderr": FULL[0], "rc": 1, "invocation": {}}
     shown: list[str] = []

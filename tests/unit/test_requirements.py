@@ -369,8 +369,13 @@ def test_a_project_of_uv_without_a_build_system_is_told() -> None:
     assert "flask_app_install_project" in lock_faults(text, "uv.lock", Choice(project=True))
 
 
-def test_no_link_of_the_source_is_read_for_its_build_tools(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text('[build-system]\nrequires = ["hunter2"]\n')
+@pytest.mark.parametrize(("name", "target"), [("pyproject.toml", "../out/pyproject.toml"), ("shop", "../out")])
+def test_no_link_out_of_the_source_is_followed_for_its_build_tools(tmp_path: Path, name: str, target: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/pyproject.toml").write_text('[build-system]\nrequires = ["hunter2"]\n')
     (tmp_path / "app").mkdir()
-    (tmp_path / "app/pyproject.toml").symlink_to("../secret")
-    assert "hunter2" not in project_faults(GUNICORN, "requirements.txt", Choice(project=True), tmp_path / "app")
+    (tmp_path / "app" / name).symlink_to(target)
+    lock = "requirements.txt" if name == "pyproject.toml" else "shop/requirements.txt"
+    fault = project_faults(GUNICORN, lock, Choice(project=True), tmp_path / "app")
+    assert "no pyproject.toml" in fault
+    assert "hunter2" not in fault

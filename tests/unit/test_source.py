@@ -563,6 +563,10 @@ ESCAPES = {
     "a file": {**CHAIN, "x": "a/b/c/d/f/../outside", "wsgi2.py": "x/secret.txt"},
     "bytecode": {**CHAIN, "x": "a/b/c/d/f/../outside", "shop/__pycache__": "../x"},
     "a circle": {"y": "x", "x": "y"},
+    "the instance folder": {"x": "instance"},
+    "below the instance folder": {"shop/static/uploads": "../../instance/uploads"},
+    "through the instance folder": {"x": "instance/../wsgi.py"},
+    "the instance folder by way of another": {"y": "instance", "x": "y/pyproject.toml"},
 }
 
 
@@ -584,6 +588,17 @@ def test_a_tree_that_leads_outside_is_refused_by_name(app: Path, outside: Path, 
     assert "content of" not in str(refused.value)
     assert untouched(outside)
     assert not (app.parent / "sources").exists() or os.listdir(app.parent / "sources") == []
+
+
+@pytest.mark.parametrize("way", ["directory", "git"])
+def test_an_instance_folder_that_the_source_brings_is_a_folder_like_any_other(app: Path, way: str) -> None:
+    put(app, "instance/default.css")
+    make_links(app, {"default.css": "instance/default.css", "shop/instance": "static", "x": "shop/instance/style.css"})
+    git(app, "init", "--quiet")
+    wanted = commit(app)
+    arrived = exported(app, wanted, app.parent) if way == "git" else sent(app)
+    assert (arrived / "default.css").read_text() == "content of instance/default.css\n"
+    assert (arrived / "x").read_text() == "content of shop/static/style.css\n"
 
 
 INSIDE = {

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 import os
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._build import Workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     MARKER,
@@ -20,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
     is_complete,
     venv_digest,
 )
+from ansible_collections.greenlight.flask.plugins.modules import venv as module
 
 from tests.unit.fakes import Sandbox
 from tests.unit.killing import killed
@@ -42,6 +51,22 @@ def playing_interpreter(path: Path, says: str = SAYS, code: int = 0) -> str:
 def named(recipe: Recipe, source: str = "a1") -> str:
     """The name of the recipe's venv."""
     return venv_digest(interpreter(recipe.python)[1], recipe.source, recipe.requirements, recipe.choice, source)
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Raise TimeoutError after two seconds, also in a call of the system that waits."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -128,6 +153,30 @@ def test_a_missing_lock_is_named(recipe: Recipe) -> None:
         named(dataclasses.replace(recipe, requirements="lock.txt"))
 
 
+@pytest.mark.parametrize("kind", ["a file", "a pipe"])
+@pytest.mark.parametrize("name", ["uv.lock", "pyproject.toml"])
+def test_nothing_is_read_by_a_link_that_leads_out_of_the_source(
+    recipe: Recipe, tmp_path: Path, name: str, kind: str
+) -> None:
+    locked = workspace(recipe, Choice())
+    (recipe.source / "pyproject.toml").unlink()
+    before = named(locked)
+    (tmp_path / "state").mkdir()
+    (recipe.source / "instance").symlink_to(tmp_path / "state")
+    (recipe.source / name).unlink(missing_ok=True)
+    (recipe.source / name).symlink_to(f"instance/{name}")
+    if kind == "a pipe":
+        os.mkfifo(tmp_path / "state" / name)
+    else:
+        (tmp_path / "state" / name).write_text("hunter2")
+    with in_time():
+        if name == "uv.lock":
+            with pytest.raises(GreenlightError, match=r"^(?!.*hunter2).*uv\.lock"):
+                named(locked)
+        else:
+            assert named(locked) == before
+
+
 def test_an_unfit_lock_is_refused(recipe: Recipe) -> None:
     (recipe.source / "requirements.txt").write_text("flask\n")
     with pytest.raises(GreenlightError, match="it is not a lock"):
@@ -144,10 +193,18 @@ def test_an_interpreter_tells_its_version(recipe: Recipe) -> None:
     assert interpreter(recipe.python)[0] == "3.13.5"
 
 
-@pytest.mark.parametrize("says", ["", "no python", "5", "[]", '["x"]', "[[3, null]]"])
+@pytest.mark.parametrize("says", ["", "no python", "5", "[]", '["x"]', "[[3, null]]", "[[3, 13]]"])
 def test_what_is_no_interpreter_has_no_version(recipe: Recipe, says: str) -> None:
     assert interpreter(playing_interpreter(Path(recipe.python), says)) == ("", "")
     assert interpreter("/nonexistent/python") == ("", "")
+
+
+@pytest.mark.parametrize("mode", [None, 0o644, 0o755], ids=["a directory", "not executable", "no program"])
+def test_what_can_not_be_run_is_no_interpreter(tmp_path: Path, mode: int | None) -> None:
+    if mode is not None:
+        (tmp_path / "python3").write_text("no program")
+        (tmp_path / "python3").chmod(mode)
+    assert interpreter(str(tmp_path if mode is None else tmp_path / "python3")) == ("", "")
 
 
 # Its making
@@ -219,6 +276,15 @@ def test_what_a_killed_run_left_is_removed_first(recipe: Recipe, tmp_path: Path)
     assert not (tmp_path / "venvs/a/lib").exists()
 
 
+def test_a_package_that_leads_by_way_of_the_instance_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    playing(recipe)
+    script = Path(recipe.python).read_text()
+    Path(recipe.python).write_text(script.replace("step=pip;", 'step=pip; ln -s ../var/x "$(dirname "$0")/x";'))
+    with pytest.raises(GreenlightError, match="bin/x"):
+        build(recipe, tmp_path / "venvs/a")
+    assert not (tmp_path / "venvs/a").exists()
+
+
 @pytest.mark.parametrize("left", ["bin", MARKER])
 def test_half_a_venv_is_not_whole(tmp_path: Path, left: str) -> None:
     (tmp_path / "bin").mkdir()
@@ -245,6 +311,27 @@ def test_what_the_downloads_were_given_is_masked_in_a_failure(recipe: Recipe, tm
         build(dataclasses.replace(recipe, environment={"PIP_INDEX_URL": index}), tmp_path / "venvs/a")
     assert "401 for ********" in str(failed.value)
     assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.parametrize("given", [{"A": None}, {"A": ["hunter2"]}, {"A": "hunter2\0"}, {"A=": "hunter2"}], ids=repr)
+def test_a_variable_that_no_build_can_get_is_refused_by_name(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    playing(recipe)
+    monkeypatch.setattr(module, "Layout", lambda app: Layout(app, tmp_path))
+    (tmp_path / "srv/shop/sources").mkdir(parents=True)
+    recipe.source.rename(tmp_path / "srv/shop/sources/a1")
+    params: dict[str, Any] = {
+        "app": "shop",
+        "source": "a1",
+        "requirements": "requirements.txt",
+        "python": recipe.python,
+    }
+    params |= {"extras": [], "groups": [], "package": "", "project": False, "installer": "pip", "uv_requirements": ""}
+    params["build_environment"] = base64.b64encode(json.dumps(given).encode()).decode()
+    with pytest.raises(GreenlightError, match=r"^(?!.*(hunter2|None))'?A"):
+        module.body(SimpleNamespace(params=params, check_mode=False))
+    assert not (tmp_path / "srv/shop/venvs").exists()
 
 
 def test_uv_without_a_pin_is_refused(recipe: Recipe, tmp_path: Path) -> None:

@@ -126,6 +126,18 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_python": "/usr/bin/python2.7"},
         ["flask_app_python is /usr/bin/python2.7", "Install it, or set flask_app_python"],
     ),
+    "a directory in place of a Python": (
+        {"flask_app_python": "/usr/bin", "flask_app_free_space_mb": 999_999_999},
+        ["flask_app_python is /usr/bin, ", "it is a directory", "flask_app_free_space_mb"],
+    ),
+    "a file that is no program in place of a Python": (
+        {"flask_app_python": "/etc/hostname"},
+        ["flask_app_python is /etc/hostname, ", "its mode is 0644"],
+    ),
+    "a variable of the build without a value": (
+        {"flask_app_build_environment": {"UV_DEFAULT_INDEX": None}},
+        ["flask_app_build_environment: UV_DEFAULT_INDEX has no value"],
+    ),
     "a disk without room": (
         {"flask_app_free_space_mb": 999_999_999},
         ["flask_app_free_space_mb", "Make room"],
@@ -176,6 +188,10 @@ TREES = {
     "links that lead out of the source": (
         {"a/b/c/d/f": "-> ../../../..", "guestbook/static/x": "-> ../../a/b/c/d/f/../../../../etc"},
         ["guestbook/static/x"],
+    ),
+    "a link by way of the app's own directory": (
+        {"guestbook/static/uploads": "-> ../../instance/uploads"},
+        ["guestbook/static/uploads -> ../../instance/uploads", "by way of instance"],
     ),
     "a file of variables with a secret": (
         {".env": "API_TOKEN=hunter2-hunter2\n"},

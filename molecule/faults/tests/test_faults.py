@@ -202,6 +202,25 @@ def test_disk_full_while_building_the_venv(trial: Trial, tmp_path: Path) -> None
     assert "/srv (tmpfs on tmpfs" in trial.runs[0].prose  # the file system
 
 
+def test_disk_full_while_sending_the_source(trial: Trial, tmp_path: Path) -> None:
+    changed = source(tmp_path)
+    (Path(changed) / "large.bin").write_bytes(os.urandom(2**21))
+    place = "/home/deploy/.ansible"
+    # With room for no further name: Ansible can't make its directory there.
+    on_all(f"mkdir -p {place} && mount -t tmpfs -o nr_inodes=1,mode=1777 tmpfs {place}")
+    try:
+        with trial.users():
+            trial.run(flask_app_source_directory=changed)
+            locks = [server.root(f"cat /run/greenlight/{APP}.lock 2>/dev/null; true") for server in all_servers()]
+            on_all(f"umount {place}")
+            trial.run(flask_app_source_directory=changed)
+    finally:
+        on_all(f"umount {place} 2>/dev/null; true")
+    trial.expect(live="new", code=1, says="No space left on device", again=0)
+    assert f"~/.ansible/tmp is on the file system {place} (tmpfs" in trial.runs[0].prose
+    assert not any(locks)  # it was given back
+
+
 def test_disk_full_while_writing_the_release(trial: Trial) -> None:
     variables = {"flask_app_env": {"GREETING": "No room"}, "flask_app_free_space_mb": 0}
     with small_disk() as leave, trial.users():

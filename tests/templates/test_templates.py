@@ -718,7 +718,7 @@ def logged(variable: str, value: bytes, text: str) -> bytes:
 
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
 def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
-    text, id_ = text_of("site", flask_app_name=app), app.replace("-", "_")
+    text, id_ = text_of("site", flask_app_name=app), app.replace("-", "__")
     (form,) = re.findall(rf"^log_format {id_}_json escape=json\n(.*?);$", text, re.S | re.M)
     ours = set(re.findall(r"\$(\w+)", form)) - NGINX_OWN
     # The first is what Nginx made, or matched; the second is a name that we gave.
@@ -730,6 +730,20 @@ def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
         for more in NO_TEXT:
             for value in (more, b"before " + more, b"before " + more + b"after"):
                 assert logged(variable, value, text) == value.partition(more)[0] + b" [cut]"
+
+
+def test_no_name_in_nginx_of_one_app_is_one_of_another() -> None:
+    """Whatever a name ends with, even with what one of Nginx's own begins with."""
+    whole = {"flask_app_nginx_rate_limit": 5, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+    named = re.compile(
+        r"^(?:map|geo) .*\$(\w+) \{$|^\s*(?:upstream|log_format) (\S+)|zone=(\w+):|^\s*location (@\S+) ", re.M
+    )
+    seen: list[str] = []
+    for app in ("shop", "shop-logged", "shop-", "shop--logged", "shop-logged-http", "shop-header"):
+        found = {next(filter(None, groups)) for groups in named.findall(text_of("site", flask_app_name=app, **whole))}
+        assert len(found) > 20
+        seen += found
+    assert len(seen) == len(set(seen))
 
 
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:

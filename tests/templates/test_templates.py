@@ -556,7 +556,7 @@ def test_the_site_leads_to_the_link_of_the_live_release(app: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "variable"), [("shop", "$shop_rehearsal"), ("my-other-app", "$my_other_app_rehearsal")]
+    ("app", "variable"), [("shop", "$shop_rehearsal"), ("my-other-app", "$my__other__app_rehearsal")]
 )
 def test_only_who_knows_the_hosts_word_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
     text = text_of("site", flask_app_name=app)
@@ -636,6 +636,7 @@ OF_THE_APP = [
     "/shop/",
     "= /shop/health",
     r'~ "^/shop/static/(.*/)?\."',
+    r'~ "^/shop/static/(?s:.*)([\x00-\x1f\x7f]|\xc2[\x80-\x9f])"',
     '~ "^/shop/static/(?<greenlight_file>.+)$"',
     "= /shop/.greenlight/maintenance.html",
 ]
@@ -730,6 +731,44 @@ def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
         for more in NO_TEXT:
             for value in (more, b"before " + more, b"before " + more + b"after"):
                 assert logged(variable, value, text) == value.partition(more)[0] + b" [cut]"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"flask_app_tls": "self_signed"}, {"flask_app_tls": "acme", "flask_app_tls_redirect": False}, {**BELOW}],
+)
+def test_nothing_of_a_request_that_a_terminal_would_obey_reaches_the_error_log(overrides: dict[str, Any]) -> None:
+    text = text_of("site", **overrides)
+    ((source, pattern),) = re.findall(
+        r'^map "(.*)" \$shop_unprintable {\n    default "";\n    "~(.*)" 1;\n}', text, re.M
+    )
+    assert source.split() == ["$request", "$http_host", "$http_referer"]  # all that is quoted there
+    for value in NO_TEXT:
+        harmless = value in (b"\xff", b"\x9b31m", b"\t") or value.decode().isprintable() or value == "\u202e".encode()
+        assert bool(re.search(pattern.encode(), b"x" + value, re.DOTALL)) is not harmless, value
+    # Nor by the log itself, which looks for the live release where there may be none yet.
+    assert '\nmap $shop_unprintable $shop_release {\n    default $shop_live_release;\n    1 "";\n}\n' in text
+    # Before whatever else a server does with a request: the first block in each.
+    servers = text.split("\nserver {\n")[1:]
+    assert len(servers) == 1 + ("flask_app_tls" in overrides)
+    for server in servers:
+        assert re.findall(r"^    (\S.*) {\n +(.*)\n", server, re.M)[0] == ("if ($shop_unprintable)", "return 400;")
+
+
+def test_a_path_that_a_terminal_would_obey_is_no_static_file() -> None:
+    """Where a file can't be opened, Nginx writes the decoded path into error.log."""
+    found = [place for place in locations(text_of("site", **BELOW)) if place.startswith("~")]
+    patterns = [re.compile(place.removeprefix('~ "').removesuffix('"').replace("?<", "?P<").encode()) for place in found]
+    for more in (b"\x1b[2J", b"a\x1b", b"a\n/\x1b", "a\x9b31m".encode(), b"\x7f"):
+        hits = [number for number, pattern in enumerate(patterns) if pattern.search(b"/shop/static/" + more)]
+        assert hits[:1] == [1], more
+    for name in ("a.css", "\u00e9/\U0001f600.css", "a b"):
+        assert not patterns[1].search(f"/shop/static/{name}".encode())
+
+
+def test_a_static_file_is_one_that_root_has_written() -> None:
+    text = text_of("site", **{**BELOW, "flask_app_nginx_static": {"/static/": "s", "/media/": "m"}})
+    assert directives(text, "disable_symlinks") == ["if_not_owner from=/srv/shop"] * 2
 
 
 def test_no_name_in_nginx_of_one_app_is_one_of_another() -> None:

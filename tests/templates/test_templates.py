@@ -676,6 +676,18 @@ def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> No
     assert "SCRIPT_NAME" in parts["settings"]
 
 
+def test_what_a_user_adds_to_an_app_in_the_site_of_another_holds_for_its_path_alone() -> None:
+    added = "client_body_timeout 7s;\nlocation = /shop/robots.txt {\n    return 204;\n}"
+    text = str(render("__flask_app_nginx_files[__flask_app_nginx_server_part]", **INSIDE, flask_app_nginx_inside=added))
+    assert directives(text, "client_body_timeout") == ["7s"]
+    before, _, rest = text.partition("    location ^~ /shop/ {\n")
+    inside, _, after = rest.partition("\n    }\n")
+    assert "7s" not in before + after
+    assert "        location = /shop/robots.txt {\n            return 204;\n        }\n" in inside
+    # After the settings, of which Nginx takes the last word or refuses the second.
+    assert inside.index("include") < inside.index("7s")
+
+
 def test_a_site_takes_in_what_others_have_for_it_wherever_it_serves_the_app() -> None:
     shared = "/etc/nginx/sites-shared/shop"
     text = text_of("site", flask_app_tls="self_signed")

@@ -26,6 +26,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
 from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, Specification, program
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
+from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import COMPARED, facts_in
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 RELEASE = "20261121T094420Z-1a2b3c4d"
@@ -631,6 +632,8 @@ def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it
 
 BELOW = {"flask_app_url_prefix": "/shop", "flask_app_nginx_static": {"/static/": "shop/static"}}
 INSIDE = {**BELOW, "flask_app_nginx_site_of": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+#: The app in whose site that is.
+MAIN = {"flask_app_name": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
 #: Its locations in a server, beside those with a name.
 OF_THE_APP = [
     "/shop/",
@@ -658,7 +661,7 @@ def test_a_site_below_a_path_has_nothing_of_the_app_elsewhere() -> None:
 
 
 def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> None:
-    files = render("__flask_app_nginx_files", **INSIDE)
+    files = {**render("__flask_app_nginx_files", **INSIDE)}
     parts = {kind: str(files.pop(f"sites-shared/main/{kind}/shop.conf")) for kind in ("http", "server", "settings")}
     assert list(files) == [HASHES]
     for text in parts.values():
@@ -674,6 +677,46 @@ def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> No
     settings = ["/etc/nginx/sites-shared/main/settings/shop.conf"]
     assert directives(parts["server"], "include") == settings * (1 + len(NAMED))
     assert "SCRIPT_NAME" in parts["settings"]
+
+
+def test_an_app_in_the_site_of_another_believes_the_proxies_that_this_one_does() -> None:
+    """Whom the server believes, each of its apps does; each by a map of its own."""
+    site = text_of("site", **MAIN)
+    parts = {name: str(text) for name, text in render("__flask_app_nginx_files", **INSIDE).items()}
+    assert directives(site, "set_real_ip_from") == ["10.0.0.0/8"]
+    for app, text in (("main", site), ("shop", "\n".join(parts.values()))):
+        (listed,) = re.findall(
+            rf"^geo \$realip_remote_addr \${app}_trusted {{\n    default 0;\n(.*?)^}}", text, re.S | re.M
+        )
+        assert listed.split() == ["10.0.0.0/8", "1;"]
+        sent = [value.split(" ", 1) for value in directives(text, "proxy_set_header")]
+        assert dict(sent)["X-Forwarded-Proto"] == f"${app}_scheme"
+        assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
+
+
+def test_a_site_says_what_holds_for_all_apps_in_it() -> None:
+    """Nginx takes no comment of more than 4 KiB, and no text can end one."""
+    names = [f"customer-{number}.example.org" for number in range(700)]
+    proxies = [f"10.{number}.0.0/16" for number in range(255)]
+    hostile = {"flask_app_acme_email": "a\n}\u2028\r\\n# {", "flask_app_tls_certificate": "CHAIN"}
+    given = {"flask_app_server_names": names, "flask_app_nginx_trusted_proxies": proxies, **hostile}
+    for overrides in ({}, {"flask_app_tls": "acme", "flask_app_http_port": "8080"}, BELOW, given):
+        expected = render("__flask_app_nginx_facts", **overrides)
+        assert expected.keys() == COMPARED
+        text = text_of("site", **overrides)
+        assert facts_in(text) == expected == render("__flask_app_nginx", **overrides)["facts"]
+        assert max(len(line) for line in text.splitlines() if line.startswith("#")) < 1000
+        interim = render("__flask_app_nginx", **overrides)["interim_files"]
+        assert [facts_in(text) for text in interim.values()] == [expected] * len(interim)
+    assert facts_in(str(render("__flask_app_nginx_files[__flask_app_nginx_server_part]", **INSIDE))) == render(
+        "__flask_app_nginx_facts", **INSIDE
+    )
+
+
+def test_until_the_certificate_is_there_nobody_is_led_to_it() -> None:
+    (interim,) = render("__flask_app_nginx", flask_app_tls="acme")["interim_files"].values()
+    assert "return 308 https://" in text_of("site", flask_app_tls="acme")
+    assert "return 308 https://" not in interim
 
 
 def test_what_a_user_adds_to_an_app_in_the_site_of_another_holds_for_its_path_alone() -> None:
@@ -703,8 +746,14 @@ def test_an_app_in_the_site_of_another_has_no_certificate() -> None:
     own = {"flask_app_tls_certificate": "CHAIN", "flask_app_tls_key": "KEY"}
     given = render("__flask_app_nginx", **INSIDE, flask_app_tls="acme")
     assert (given["inside"], given["interim_files"]) == ("main", {})
-    secrets = render("__flask_app_tls_secrets", **INSIDE, **own, flask_app_tls="provided")
-    assert (secrets["certificate"], secrets["key"]) == ("", "")
+    own |= {"flask_app_acme_eab_kid": "KID", "flask_app_acme_eab_hmac_key": "HMAC"}
+    assert set(render("__flask_app_tls_secrets", **own, flask_app_tls="provided").values()) == {
+        "CHAIN",
+        "KEY",
+        "KID",
+        "HMAC",
+    }
+    assert set(render("__flask_app_tls_secrets", **INSIDE, **own, flask_app_tls="provided").values()) == {""}
 
 
 def test_the_page_that_is_asked_for_is_below_the_path() -> None:
@@ -770,7 +819,9 @@ def test_nothing_of_a_request_that_a_terminal_would_obey_reaches_the_error_log(o
 def test_a_path_that_a_terminal_would_obey_is_no_static_file() -> None:
     """Where a file can't be opened, Nginx writes the decoded path into error.log."""
     found = [place for place in locations(text_of("site", **BELOW)) if place.startswith("~")]
-    patterns = [re.compile(place.removeprefix('~ "').removesuffix('"').replace("?<", "?P<").encode()) for place in found]
+    patterns = [
+        re.compile(place.removeprefix('~ "').removesuffix('"').replace("?<", "?P<").encode()) for place in found
+    ]
     for more in (b"\x1b[2J", b"a\x1b", b"a\n/\x1b", "a\x9b31m".encode(), b"\x7f"):
         hits = [number for number, pattern in enumerate(patterns) if pattern.search(b"/shop/static/" + more)]
         assert hits[:1] == [1], more
@@ -929,8 +980,9 @@ def nginx_takes(directory: Path) -> None:
 def test_nginx_itself_takes_several_apps_under_one_name(tmp_path: Path, prefix: str) -> None:
     static = {"/static/": "static"}
     settings = {"flask_app_http_port": 18080, "flask_app_nginx_static": static, "flask_app_nginx_rate_limit": 5}
+    settings |= {"flask_app_nginx_trusted_proxies": ["10.0.0.0/8"], "flask_app_nginx_inside": "client_body_timeout 7s;"}
     files = render("__flask_app_nginx_files", **settings, flask_app_name="main", flask_app_url_prefix=prefix)
-    for app in ("shop", "my-blog"):
+    for app in ("shop", "shop-logged"):
         site = {"flask_app_name": app, "flask_app_url_prefix": f"/{app}", "flask_app_nginx_site_of": "main"}
         files |= render("__flask_app_nginx_files", **settings, **site)
     (tmp_path / "log").mkdir()

@@ -63,6 +63,8 @@ OF_THE_ROLE = frozenset(
     worker_class worker_tmp_dir workers wsgi_app
     """.split()  # noqa: SIM905
 )
+#: What it sets too where visitors find the app below a path, which Nginx sends in the header SCRIPT_NAME.
+OF_A_PREFIX = frozenset({"forwarder_headers", "header_map"})
 #: What the source's file must not set either.
 NEVER_TAKEN = inspector.NEVER_TAKEN
 
@@ -74,6 +76,11 @@ def unknown(name: str, version: str) -> bool:
     mine = _numbers(version)
     until = _UNTIL.get(name)
     return bool(mine) and (mine < _numbers(SETTINGS[name]) or (until is not None and mine >= _numbers(until)))
+
+
+def takes_prefix(version: str) -> bool:
+    """Say whether Gunicorn ``version`` takes the path of an app from Nginx; an empty version isn't known."""
+    return not version or _numbers(version) >= _numbers(SETTINGS["forwarder_headers"])
 
 
 def meant(name: str) -> str:

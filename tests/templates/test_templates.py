@@ -176,6 +176,7 @@ STAGING = {
         ({"flask_app_wsgi": "shop:create_app('x')"}, {"wsgi_app": "shop:create_app('x')"}),
         ({"flask_app_wsgi": 'shop:create_app("x")'}, {"wsgi_app": 'shop:create_app("x")'}),
         ({"flask_app_gunicorn_threads": 4}, {"threads": 4}),
+        ({"flask_app_url_prefix": "/shop"}, {"forwarder_headers": "SCRIPT_NAME", "header_map": "drop"}),
         # As long as Nginx waits, or a retiring release would cut what Nginx still waits for.
         ({"flask_app_gunicorn_timeout_seconds": 120}, {"timeout": 120, "graceful_timeout": 125}),
         ({"flask_app_gunicorn_graceful_timeout_seconds": 5}, {"graceful_timeout": 5}),

@@ -40,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         del tmp
         arguments = dict(self._task.args)
         directory, present = arguments.pop("directory", None), arguments.pop("present", [])
-        names = ("environment", "environment_variable", "gunicorn_settings", "accepted_findings")
+        names = ("environment", "environment_variable", "gunicorn_settings", "url_prefix", "accepted_findings")
         about = {f"flask_app_{name}": arguments.pop(name, "") for name in names}
         if not directory:
             result.update(self._judged(self._run_module(arguments, task_vars), about))

@@ -192,6 +192,10 @@ options:
           - Empty means that it has a site of its own.
         type: str
         default: ""
+      facts:
+        description: Variables that hold for a whole site, by name. An app that is served inside must have the owner's.
+        type: dict
+        default: {}
       server_names:
         description: Names that no other site may have, and that the certificate must hold.
         type: list

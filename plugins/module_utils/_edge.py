@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
 from ansible_collections.greenlight.flask.plugins.module_utils import _nginx as nginx
+from ansible_collections.greenlight.flask.plugins.module_utils import _shared_site as shared_site
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     HeldElsewhere,
@@ -69,25 +70,25 @@ class Site:
         files: path below ``/etc/nginx`` -> content, None: the file goes.
         interim_files: in place of some of them while the certificate isn't there yet.
         inside: the app in whose site this one is served; names and certificate are then that one's. Empty: none.
+        facts: the role's variables that hold for a whole site, as the files say them.
         server_names: server names that no other site may have, and that the certificate must hold.
         logs: log files, made before Nginx would make them readable by all.
         main: content of nginx.conf, for Debian's own as long as nobody has changed that; empty: none.
         drop_in: of Nginx's unit; empty: none.
         replace_stock_default_site: whether Debian's default site goes, if it is unchanged.
         tls: where its certificate comes from.
-        encrypted: whether visitors use TLS, whoever's the certificate is.
     """
 
     files: nginx.Change
     interim_files: nginx.Change = field(default_factory=dict)
     inside: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
     server_names: Sequence[str] = ()
     logs: Sequence[str] = ()
     main: str = ""
     drop_in: str = ""
     replace_stock_default_site: bool = False
     tls: Tls = field(default_factory=lambda: Tls("none"))
-    encrypted: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Site:
@@ -97,7 +98,7 @@ class Site:
         account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
         mode = "none" if options.get("inside") else given["mode"]
         tls = Tls(mode, given["port"], private["certificate"], private["key"], account)
-        return cls(**{**options, "tls": tls, "encrypted": given["mode"] != "none"})
+        return cls(**{**options, "tls": tls})
 
     @property
     def own_names(self) -> Sequence[str]:
@@ -193,33 +194,55 @@ class Edge:
         return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
 
     def fault_of_owner(self, site: Site) -> str:
-        """Return why the site in which this app is to be served can't have it, as a sentence; empty where it can."""
-        if not site.inside:
-            return ""
+        """Return why this app can't share its site with the others in it, as sentences; empty where it can."""
+        return (self._fault_of_owner(site) if site.inside else "") or self._fault_of_path(site)
+
+    def _fault_of_owner(self, site: Site) -> str:
+        owner, this = site.inside, f"flask_app_nginx_site_of is {site.inside}"
         mine = apps_inside(self.tree, self.layout.app)
         if mine:
             return (
-                f"flask_app_nginx_site_of is {site.inside}, and this app's own site serves others: {', '.join(mine)}."
+                f"{this}, and this app's own site serves others: {', '.join(mine)}."
                 " Fix: leave it empty, or deploy these with another flask_app_nginx_site_of first."
             )
-        path = self.tree.etc / "sites-enabled" / f"{site.inside}.conf"
+        path = self.tree.etc / "sites-enabled" / f"{owner}.conf"
         text = readable(path) or ""
-        this = f"flask_app_nginx_site_of is {site.inside}"
-        if f"/{SHARED}/{site.inside}/" not in text:
-            return f"{this}, which has no site on this host ({path}). Fix: deploy {site.inside} first."
-        names = {name for line in re.findall(r"^\s*server_name ([^;]+);", text, re.MULTILINE) for name in line.split()}
-        others = [name for name in site.server_names if name not in names]
-        if others:
-            return f"{this}, whose site isn't {', '.join(others)}. Fix: use that app's flask_app_server_names."
-        if site.encrypted != ("ssl_certificate " in text):
-            return f"{this}, whose flask_app_tls is another one. Fix: give both apps the same."
+        first = f"deploy {owner} first, without this app (--limit with the hosts of {owner})"
+        if f"/{SHARED}/{owner}/" not in text:
+            return f"{this}, which has no site on this host ({path}). Fix: {first}."
+        theirs = shared_site.facts_in(text)
+        if shared_site.COMPARED - theirs.keys():
+            return f"{this}, whose site doesn't say what holds for all apps in it ({path}). Fix: {first}."
+        found = list(shared_site.differences(owner, site.facts, theirs))
+        if found:
+            whats, cures = zip(*found, strict=True)
+            return (
+                f"{this}, whose site on this host has other values: {'; '.join(whats)}. Fix: set what {owner} has"
+                f" ({'; '.join(cures)}), or, if {owner} is to have the values of this app, {first}."
+            )
+        return ""
+
+    def _fault_of_path(self, site: Site) -> str:
+        """Return which other app of the site has the same path: Nginx would name the file that it reads later."""
+        owner, prefix = site.inside or self.layout.app, site.facts.get(shared_site.PREFIX)
+        files = {
+            app: self.tree.etc / SHARED / owner / "server" / f"{app}.conf" for app in apps_inside(self.tree, owner)
+        }
+        files[owner] = self.tree.etc / "sites-enabled" / f"{owner}.conf"
+        for app, path in files.items():
+            taken = shared_site.facts_in(readable(path) or "").get(shared_site.PREFIX)
+            if prefix and app != self.layout.app and taken == prefix:
+                return (
+                    f"{shared_site.PREFIX} {prefix} is also that of {app}, in the same site."
+                    " Fix: choose another for one of them."
+                )
         return ""
 
     def check(self, site: Site) -> None:
         """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet.
 
         Raises:
-            GreenlightError: Nginx refuses it; or the app in whose site it is to be served has no such site.
+            GreenlightError: Nginx refuses it; or it can't share a site with the others in it.
         """
         fault = self.fault_of_owner(site)
         if fault:

@@ -36,6 +36,7 @@ SITE = {
     "files": {"type": "dict", "required": True},
     "interim_files": {"type": "dict", "default": {}},
     "inside": {"type": "str", "default": ""},
+    "facts": {"type": "dict", "default": {}},
     "server_names": {"type": "list", "elements": "str", "default": []},
     "logs": {"type": "list", "elements": "str", "default": []},
     "main": {"type": "str", "default": ""},

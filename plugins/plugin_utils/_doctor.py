@@ -58,6 +58,8 @@ OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 OF_A_DEPLOY = (OTHER_DATABASE, OTHER_KEY, UNPROVED_DEBUG, UNPROVED_ENVIRONMENT)
 #: A source's own gunicorn.conf.py sets what the role's settings replace.
 GUNICORN_FILE = "gunicorn-file"
+#: The locked Gunicorn can't do what a variable asks of it.
+GUNICORN_VERSION = "gunicorn-version"
 #: What only the source can tell, which is not here where the host fetches it.
 OF_THE_SOURCE = ("fallback-key", environment_files.ID, GUNICORN_FILE)
 #: Keys that sign, beside the one that flask_app_secret_key_variable names.
@@ -354,12 +356,15 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Settings that Gunicorn ignores: the locked one, where the lock is here."""
+    """What Gunicorn ignores, settings and the path of the app: the locked one, where the lock is here."""
     version = ""
     with suppress(GreenlightError):  # the inputs' own check tells
         if values.get("flask_app_source_directory"):
             top = directory_below(Path(values["flask_app_source_directory"]), values["flask_app_source_subdirectory"])
             version = source.versions(top, values["flask_app_requirements"]).get("gunicorn", "")
+    if values["flask_app_url_prefix"] and not gunicorn.takes_prefix(version):
+        what = f"flask_app_url_prefix is set, and the locked Gunicorn {version} would ignore it."
+        yield Finding(GUNICORN_VERSION, ERROR, "gunicorn", what, "Lock Gunicorn 23.0 or later.")
     for name in values["flask_app_gunicorn_settings"]:
         if gunicorn.unknown(name, version):
             near = gunicorn.meant(name)
@@ -371,7 +376,7 @@ def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 def gunicorn_file_findings(values: Mapping[str, Any], names: Iterable[str]) -> Iterator[Finding]:
     """Settings in the source's own file that give way to the role's; ``names`` are those that it sets."""
-    both = gunicorn.giving_way(names, values["flask_app_gunicorn_settings"])
+    both = gunicorn.giving_way(names, values["flask_app_gunicorn_settings"], values["flask_app_url_prefix"])
     if both:
         what = f"{gunicorn_file.FILE} in the source sets {', '.join(both)}: the role's own settings win."
         cure = "Use the role's variables for these; hooks and other settings of that file count."

@@ -37,10 +37,12 @@ def edge_problems(values: Mapping[str, Any]) -> list[Problem]:
     """Return everything; ``values`` are the role's variables in their types."""
     names = values["flask_app_server_names"]
     mode = values["flask_app_tls"]
+    # In the site of another app the certificate is that app's, whatever is set here.
+    source = "" if values["flask_app_nginx_site_of"] else mode
     found = [
         *(_provided_problems(values["flask_app_tls_certificate"], values["flask_app_tls_key"], names)
-          if mode == "provided" else []),
-        *(_acme_problems(values, names) if mode == "acme" else []),
+          if source == "provided" else []),
+        *(_acme_problems(values, names) if source == "acme" else []),
         *_header_problems(values["flask_app_nginx_headers"]),
         *_static_problems(values["flask_app_nginx_static"]),
         *_network_problems(values),

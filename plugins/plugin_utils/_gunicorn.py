@@ -60,6 +60,8 @@ OF_THE_ROLE = frozenset(
     worker_class worker_tmp_dir workers wsgi_app
     """.split()  # noqa: SIM905
 )
+#: What it sets too where visitors find the app below a path, which Nginx sends in the header SCRIPT_NAME.
+OF_A_PREFIX = frozenset({"forwarder_headers", "header_map"})
 #: What the source's file must not set either.
 NEVER_TAKEN = inspector.NEVER_TAKEN
 
@@ -73,6 +75,11 @@ def unknown(name: str, version: str) -> bool:
     return bool(mine) and (mine < _numbers(SETTINGS[name]) or (until is not None and mine >= _numbers(until)))
 
 
+def takes_prefix(version: str) -> bool:
+    """Say whether Gunicorn ``version`` takes the path of an app from Nginx; an empty version isn't known."""
+    return not version or _numbers(version) >= _numbers(SETTINGS["forwarder_headers"])
+
+
 def meant(name: str) -> str:
     """Return the setting that a misspelt name is most like, or an empty text."""
     folded = re.sub(r"\W+", "_", name).lower()
@@ -84,14 +91,16 @@ def meant(name: str) -> str:
     return next(iter(difflib.get_close_matches(folded, SETTINGS, n=1, cutoff=0.75)), "")
 
 
-def giving_way(names: Iterable[str], settings: Collection[str]) -> list[str]:
+def giving_way(names: Iterable[str], settings: Collection[str], prefix: str) -> list[str]:
     """Return which of the names that a source's gunicorn.conf.py sets are settings that don't count.
 
     Args:
         names: what it sets, see :mod:`._gunicorn_file`.
         settings: the names in flask_app_gunicorn_settings.
+        prefix: flask_app_url_prefix.
     """
-    return [name for name in names if name in SETTINGS and name in OF_THE_ROLE | NEVER_TAKEN | {*settings}]
+    ours = OF_THE_ROLE | NEVER_TAKEN | {*settings} | (OF_A_PREFIX if prefix else frozenset())
+    return [name for name in names if name in SETTINGS and name in ours]
 
 
 def _numbers(version: str) -> list[int]:

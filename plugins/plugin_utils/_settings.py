@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem, entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import FILE
-from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS
+from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS, OF_A_PREFIX
 
 #: Id of the finding for a setting that systemd on the host doesn't take.
 UNIT_SETTING = "unit-setting"
@@ -100,7 +100,7 @@ def setting_problems(values: Mapping[str, Any]) -> list[Problem]:
         *_line_problems(values),
         *_name_problems(values),
         *service_problems(values["flask_app_service_settings"], values["flask_app_name"]),
-        *_gunicorn_problems(values["flask_app_gunicorn_settings"]),
+        *_gunicorn_problems(values["flask_app_gunicorn_settings"], values["flask_app_url_prefix"]),
     ]
 
 
@@ -179,13 +179,16 @@ def for_the_host(values: Mapping[str, Any], accepted: Collection[str]) -> dict[s
     }
 
 
-def _gunicorn_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+def _gunicorn_problems(settings: Mapping[str, Any], prefix: str) -> Iterator[Problem]:
     variable = "flask_app_gunicorn_settings"
     for name, value in settings.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             yield Problem(f"{variable} has the name {name!r}.", "Use the name of a setting of Gunicorn.")
         elif name in _OF_GUNICORN:
             yield Problem(f"{variable} has {name}, on which the role's own unit rests.", _OF_GUNICORN[name])
+        elif name in OF_A_PREFIX and prefix:
+            what = f"{variable} has {name}, by which Gunicorn learns of flask_app_url_prefix."
+            yield Problem(what, "Remove it: the role sets it.")
         elif name in HOOKS:
             yield Problem(f"{variable} has {name}, which is a function.", f"Put it into the source's {FILE}.")
         elif not _is_data(value):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,44 @@ def test_hooks_that_the_role_has_too_are_called_after_its_own(release: Path) -> 
     assert said(CALLED, release / "gunicorn.conf.py", directory=release / "source") == ["init", "exit"]
 
 
-def test_what_the_role_sets_is_known_to_the_check() -> None:
-    found = ({*assigned(text_of("gunicorn"))} & gunicorn.SETTINGS.keys()) - gunicorn.HOOKS
-    assert found == gunicorn.OF_THE_ROLE
+@pytest.mark.parametrize(("prefix", "more"), [("", frozenset()), ("/shop", gunicorn.OF_A_PREFIX)])
+def test_what_the_role_sets_is_known_to_the_check(prefix: str, more: frozenset[str]) -> None:
+    found = assigned(text_of("gunicorn", flask_app_url_prefix=prefix))
+    assert {*found} & gunicorn.SETTINGS.keys() - gunicorn.HOOKS == gunicorn.OF_THE_ROLE | more
+
+
+#: Says where the app believes to be, and which headers it got.
+BELOW = """
+from flask import Flask, request, url_for
+app = Flask(__name__)
+
+@app.get("/x")
+def x():
+    return {"url": url_for("x"), "got": sorted(name for name in request.environ if "HTTP_" in name)}
+"""
+
+
+def test_below_a_path_the_app_makes_its_links_whatever_the_source_sets(release: Path) -> None:
+    source = release / "source"
+    (source / "wsgi.py").write_text(BELOW)
+    (source / "gunicorn.conf.py").write_text("forwarder_headers = 'REMOTE_USER'\nheader_map = 'refuse'\n")
+    settings = {"flask_app_url_prefix": "/shop", "flask_app_gunicorn_workers": 1, "flask_app_inspect": False}
+    (release / "gunicorn.conf.py").write_text(text_of("gunicorn", **settings))
+    bound = ["--bind", f"unix:{release}/socket"]
+    server = subprocess.Popen(
+        [FLASK, "-m", "gunicorn", "--config", release / "gunicorn.conf.py", *bound], cwd=source, stderr=subprocess.PIPE
+    )
+    try:
+        assert server.stderr
+        lines = iter(server.stderr.readline, b"")
+        assert any(b"Listening at" in line for line in lines)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(f"{release}/socket")
+            headers = b"SCRIPT_NAME: /shop\r\nX_OTHER: y\r\nHost: h"
+            connection.sendall(b"GET /shop/x HTTP/1.0\r\n" + headers + b"\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"url": "/shop/x", "got": ["HTTP_HOST", "HTTP_SCRIPT_NAME"]}

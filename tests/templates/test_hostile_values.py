@@ -23,6 +23,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.action.preflight import _controller_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._credentials import drop_in
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts, render
+from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import CERTIFICATE, facts_in
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import gunicorn_findings
 
@@ -172,13 +173,17 @@ WHOLE = {
 }
 
 
+#: An app in the site of another.
+INSIDE = {"flask_app_nginx_site_of": "main", "flask_app_url_prefix": "/shop"}
+
+
 def files(values: Mapping[str, Any], only: Collection[str] = ()) -> dict[str, Any]:
     """Return what is in each file of a deploy with these values, or in these files."""
     given = {**BASELINE, **WHOLE, **values}
     wanted = only or untouched().keys()
     found = {name: read(templates.render(name, **given)) for name, read in READERS.items() if name in wanted}
     if wanted - found.keys() - {"environment", "credentials"}:
-        found |= {name: words(text) for name, text in templates.render("__flask_app_nginx_files", **given).items()}
+        found |= sites(given)
     if "environment" in wanted:
         found["environment"] = environment(given)
     if "credentials" in wanted:
@@ -186,10 +191,20 @@ def files(values: Mapping[str, Any], only: Collection[str] = ()) -> dict[str, An
     return {name: content for name, content in found.items() if name in wanted}
 
 
+def sites(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is in the files of Nginx, of an app with a site and of one in the site of another."""
+    found = {}
+    for more in ({}, INSIDE):
+        texts = templates.render("__flask_app_nginx_files", **{**more, **given})
+        for name, text in texts.items():
+            facts = {name: value for name, value in facts_in(text).items() if name != CERTIFICATE}  # a digest of it
+            found[name] = [words(text), facts]
+    return found
+
+
 @cache
 def untouched() -> dict[str, Any]:
-    sites = templates.render("__flask_app_nginx_files", **{**BASELINE, **WHOLE})
-    return files({}, {*READERS, *sites, "environment", "credentials"})
+    return files({}, {*READERS, *sites({**BASELINE, **WHOLE}), "environment", "credentials"})
 
 
 @cache

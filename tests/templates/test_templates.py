@@ -26,6 +26,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
 from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, Specification, program
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
+from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import COMPARED, facts_in
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 RELEASE = "20261121T094420Z-1a2b3c4d"
@@ -175,6 +176,7 @@ STAGING = {
         ({"flask_app_wsgi": "shop:create_app('x')"}, {"wsgi_app": "shop:create_app('x')"}),
         ({"flask_app_wsgi": 'shop:create_app("x")'}, {"wsgi_app": 'shop:create_app("x")'}),
         ({"flask_app_gunicorn_threads": 4}, {"threads": 4}),
+        ({"flask_app_url_prefix": "/shop"}, {"forwarder_headers": "SCRIPT_NAME", "header_map": "drop"}),
         # As long as Nginx waits, or a retiring release would cut what Nginx still waits for.
         ({"flask_app_gunicorn_timeout_seconds": 120}, {"timeout": 120, "graceful_timeout": 125}),
         ({"flask_app_gunicorn_graceful_timeout_seconds": 5}, {"graceful_timeout": 5}),
@@ -556,7 +558,7 @@ def test_the_site_leads_to_the_link_of_the_live_release(app: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "variable"), [("shop", "$shop_rehearsal"), ("my-other-app", "$my_other_app_rehearsal")]
+    ("app", "variable"), [("shop", "$shop_rehearsal"), ("my-other-app", "$my__other__app_rehearsal")]
 )
 def test_only_who_knows_the_hosts_word_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
     text = text_of("site", flask_app_name=app)
@@ -631,11 +633,14 @@ def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it
 
 BELOW = {"flask_app_url_prefix": "/shop", "flask_app_nginx_static": {"/static/": "shop/static"}}
 INSIDE = {**BELOW, "flask_app_nginx_site_of": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+#: The app in whose site that is.
+MAIN = {"flask_app_name": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
 #: Its locations in a server, beside those with a name.
 OF_THE_APP = [
     "/shop/",
     "= /shop/health",
     r'~ "^/shop/static/(.*/)?\."',
+    r'~ "^/shop/static/(?s:.*)([\x00-\x1f\x7f]|\xc2[\x80-\x9f])"',
     '~ "^/shop/static/(?<greenlight_file>.+)$"',
     "= /shop/.greenlight/maintenance.html",
 ]
@@ -657,7 +662,7 @@ def test_a_site_below_a_path_has_nothing_of_the_app_elsewhere() -> None:
 
 
 def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> None:
-    files = render("__flask_app_nginx_files", **INSIDE)
+    files = {**render("__flask_app_nginx_files", **INSIDE)}
     parts = {kind: str(files.pop(f"sites-shared/main/{kind}/shop.conf")) for kind in ("http", "server", "settings")}
     assert list(files) == [HASHES]
     for text in parts.values():
@@ -675,6 +680,58 @@ def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> No
     assert "SCRIPT_NAME" in parts["settings"]
 
 
+def test_an_app_in_the_site_of_another_believes_the_proxies_that_this_one_does() -> None:
+    """Whom the server believes, each of its apps does; each by a map of its own."""
+    site = text_of("site", **MAIN)
+    parts = {name: str(text) for name, text in render("__flask_app_nginx_files", **INSIDE).items()}
+    assert directives(site, "set_real_ip_from") == ["10.0.0.0/8"]
+    for app, text in (("main", site), ("shop", "\n".join(parts.values()))):
+        (listed,) = re.findall(
+            rf"^geo \$realip_remote_addr \${app}_trusted {{\n    default 0;\n(.*?)^}}", text, re.S | re.M
+        )
+        assert listed.split() == ["10.0.0.0/8", "1;"]
+        sent = [value.split(" ", 1) for value in directives(text, "proxy_set_header")]
+        assert dict(sent)["X-Forwarded-Proto"] == f"${app}_scheme"
+        assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
+
+
+def test_a_site_says_what_holds_for_all_apps_in_it() -> None:
+    """Nginx takes no comment of more than 4 KiB, and no text can end one."""
+    names = [f"customer-{number}.example.org" for number in range(700)]
+    proxies = [f"10.{number}.0.0/16" for number in range(255)]
+    hostile = {"flask_app_acme_email": "a\n}\u2028\r\\n# {", "flask_app_tls_certificate": "CHAIN"}
+    given = {"flask_app_server_names": names, "flask_app_nginx_trusted_proxies": proxies, **hostile}
+    for overrides in ({}, {"flask_app_tls": "acme", "flask_app_http_port": "8080"}, BELOW, given):
+        expected = render("__flask_app_nginx_facts", **overrides)
+        assert expected.keys() == COMPARED
+        text = text_of("site", **overrides)
+        assert facts_in(text) == expected == render("__flask_app_nginx", **overrides)["facts"]
+        assert max(len(line) for line in text.splitlines() if line.startswith("#")) < 1000
+        interim = render("__flask_app_nginx", **overrides)["interim_files"]
+        assert [facts_in(text) for text in interim.values()] == [expected] * len(interim)
+    assert facts_in(str(render("__flask_app_nginx_files[__flask_app_nginx_server_part]", **INSIDE))) == render(
+        "__flask_app_nginx_facts", **INSIDE
+    )
+
+
+def test_until_the_certificate_is_there_nobody_is_led_to_it() -> None:
+    (interim,) = render("__flask_app_nginx", flask_app_tls="acme")["interim_files"].values()
+    assert "return 308 https://" in text_of("site", flask_app_tls="acme")
+    assert "return 308 https://" not in interim
+
+
+def test_what_a_user_adds_to_an_app_in_the_site_of_another_holds_for_its_path_alone() -> None:
+    added = "client_body_timeout 7s;\nlocation = /shop/robots.txt {\n    return 204;\n}"
+    text = str(render("__flask_app_nginx_files[__flask_app_nginx_server_part]", **INSIDE, flask_app_nginx_inside=added))
+    assert directives(text, "client_body_timeout") == ["7s"]
+    before, _, rest = text.partition("    location ^~ /shop/ {\n")
+    inside, _, after = rest.partition("\n    }\n")
+    assert "7s" not in before + after
+    assert "        location = /shop/robots.txt {\n            return 204;\n        }\n" in inside
+    # After the settings, of which Nginx takes the last word or refuses the second.
+    assert inside.index("include") < inside.index("7s")
+
+
 def test_a_site_takes_in_what_others_have_for_it_wherever_it_serves_the_app() -> None:
     shared = "/etc/nginx/sites-shared/shop"
     text = text_of("site", flask_app_tls="self_signed")
@@ -690,8 +747,14 @@ def test_an_app_in_the_site_of_another_has_no_certificate() -> None:
     own = {"flask_app_tls_certificate": "CHAIN", "flask_app_tls_key": "KEY"}
     given = render("__flask_app_nginx", **INSIDE, flask_app_tls="acme")
     assert (given["inside"], given["interim_files"]) == ("main", {})
-    secrets = render("__flask_app_tls_secrets", **INSIDE, **own, flask_app_tls="provided")
-    assert (secrets["certificate"], secrets["key"]) == ("", "")
+    own |= {"flask_app_acme_eab_kid": "KID", "flask_app_acme_eab_hmac_key": "HMAC"}
+    assert set(render("__flask_app_tls_secrets", **own, flask_app_tls="provided").values()) == {
+        "CHAIN",
+        "KEY",
+        "KID",
+        "HMAC",
+    }
+    assert set(render("__flask_app_tls_secrets", **INSIDE, **own, flask_app_tls="provided").values()) == {""}
 
 
 def test_the_page_that_is_asked_for_is_below_the_path() -> None:
@@ -718,7 +781,7 @@ def logged(variable: str, value: bytes, text: str) -> bytes:
 
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
 def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
-    text, id_ = text_of("site", flask_app_name=app), app.replace("-", "_")
+    text, id_ = text_of("site", flask_app_name=app), app.replace("-", "__")
     (form,) = re.findall(rf"^log_format {id_}_json escape=json\n(.*?);$", text, re.S | re.M)
     ours = set(re.findall(r"\$(\w+)", form)) - NGINX_OWN
     # The first is what Nginx made, or matched; the second is a name that we gave.
@@ -730,6 +793,60 @@ def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
         for more in NO_TEXT:
             for value in (more, b"before " + more, b"before " + more + b"after"):
                 assert logged(variable, value, text) == value.partition(more)[0] + b" [cut]"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"flask_app_tls": "self_signed"}, {"flask_app_tls": "acme", "flask_app_tls_redirect": False}, {**BELOW}],
+)
+def test_nothing_of_a_request_that_a_terminal_would_obey_reaches_the_error_log(overrides: dict[str, Any]) -> None:
+    text = text_of("site", **overrides)
+    ((source, pattern),) = re.findall(
+        r'^map "(.*)" \$shop_unprintable {\n    default "";\n    "~(.*)" 1;\n}', text, re.M
+    )
+    assert source.split() == ["$request", "$http_host", "$http_referer"]  # all that is quoted there
+    for value in NO_TEXT:
+        harmless = value in (b"\xff", b"\x9b31m", b"\t") or value.decode().isprintable() or value == "\u202e".encode()
+        assert bool(re.search(pattern.encode(), b"x" + value, re.DOTALL)) is not harmless, value
+    # Nor by the log itself, which looks for the live release where there may be none yet.
+    assert '\nmap $shop_unprintable $shop_release {\n    default $shop_live_release;\n    1 "";\n}\n' in text
+    # Before whatever else a server does with a request: the first block in each.
+    servers = text.split("\nserver {\n")[1:]
+    assert len(servers) == 1 + ("flask_app_tls" in overrides)
+    for server in servers:
+        assert re.findall(r"^    (\S.*) {\n +(.*)\n", server, re.M)[0] == ("if ($shop_unprintable)", "return 400;")
+
+
+def test_a_path_that_a_terminal_would_obey_is_no_static_file() -> None:
+    """Where a file can't be opened, Nginx writes the decoded path into error.log."""
+    found = [place for place in locations(text_of("site", **BELOW)) if place.startswith("~")]
+    patterns = [
+        re.compile(place.removeprefix('~ "').removesuffix('"').replace("?<", "?P<").encode()) for place in found
+    ]
+    for more in (b"\x1b[2J", b"a\x1b", b"a\n/\x1b", "a\x9b31m".encode(), b"\x7f"):
+        hits = [number for number, pattern in enumerate(patterns) if pattern.search(b"/shop/static/" + more)]
+        assert hits[:1] == [1], more
+    for name in ("a.css", "\u00e9/\U0001f600.css", "a b"):
+        assert not patterns[1].search(f"/shop/static/{name}".encode())
+
+
+def test_a_static_file_is_one_that_root_has_written() -> None:
+    text = text_of("site", **{**BELOW, "flask_app_nginx_static": {"/static/": "s", "/media/": "m"}})
+    assert directives(text, "disable_symlinks") == ["if_not_owner from=/srv/shop"] * 2
+
+
+def test_no_name_in_nginx_of_one_app_is_one_of_another() -> None:
+    """Whatever a name ends with, even with what one of Nginx's own begins with."""
+    whole = {"flask_app_nginx_rate_limit": 5, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+    named = re.compile(
+        r"^(?:map|geo) .*\$(\w+) \{$|^\s*(?:upstream|log_format) (\S+)|zone=(\w+):|^\s*location (@\S+) ", re.M
+    )
+    seen: list[str] = []
+    for app in ("shop", "shop-logged", "shop-", "shop--logged", "shop-logged-http", "shop-header"):
+        found = {next(filter(None, groups)) for groups in named.findall(text_of("site", flask_app_name=app, **whole))}
+        assert len(found) > 20
+        seen += found
+    assert len(seen) == len(set(seen))
 
 
 def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
@@ -864,8 +981,9 @@ def nginx_takes(directory: Path) -> None:
 def test_nginx_itself_takes_several_apps_under_one_name(tmp_path: Path, prefix: str) -> None:
     static = {"/static/": "static"}
     settings = {"flask_app_http_port": 18080, "flask_app_nginx_static": static, "flask_app_nginx_rate_limit": 5}
+    settings |= {"flask_app_nginx_trusted_proxies": ["10.0.0.0/8"], "flask_app_nginx_inside": "client_body_timeout 7s;"}
     files = render("__flask_app_nginx_files", **settings, flask_app_name="main", flask_app_url_prefix=prefix)
-    for app in ("shop", "my-blog"):
+    for app in ("shop", "shop-logged"):
         site = {"flask_app_name": app, "flask_app_url_prefix": f"/{app}", "flask_app_nginx_site_of": "main"}
         files |= render("__flask_app_nginx_files", **settings, **site)
     (tmp_path / "log").mkdir()

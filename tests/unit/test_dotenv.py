@@ -128,6 +128,7 @@ def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: t
         "flask_app_environment": environment,
         "flask_app_environment_variable": "FLASK_CONFIG",
         "flask_app_gunicorn_settings": ["keepalive"],
+        "flask_app_url_prefix": "",
         "flask_app_accepted_findings": list(accepted),
     }
     return ActionModule.__new__(ActionModule)._judged(dict(outcome), about)

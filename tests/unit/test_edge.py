@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -627,10 +628,36 @@ PARTS = [f"sites-shared/blog/{kind}/shop.conf" for kind in ("http", "server", "s
 BLOG = "sites-enabled/blog.conf"
 
 
-def owner(machine: EdgeMachine, *, names: str = " ".join(NAMES), more: str = "") -> None:
+#: What the site of the app blog says of it, as the role's template does.
+FACTS: dict[str, Any] = {
+    "flask_app_url_prefix": "",
+    "flask_app_server_names": NAMES,
+    "flask_app_tls": "none",
+    "flask_app_http_port": 80,
+    "flask_app_https_port": 443,
+    "flask_app_tls_redirect": True,
+    "flask_app_public_scheme": "http",
+    "flask_app_nginx_http3": False,
+    "flask_app_nginx_trusted_proxies": [],
+    "flask_app_nginx_client_header": "X-Forwarded-For",
+    "flask_app_nginx_default_server": True,
+    "flask_app_tls_certificate": "",
+    "flask_app_acme_directory": ACCOUNT.directory,
+    "flask_app_acme_email": "",
+}
+MINE = {**FACTS, "flask_app_url_prefix": "/shop"}
+
+
+def said(facts: object) -> str:
+    """The facts as comments."""
+    return "# Facts: " + json.dumps(facts, indent=1).replace("\n", "\n# ") + "\n"
+
+
+def owner(machine: EdgeMachine, *, facts: str | None = None, **theirs: Any) -> None:
     """Have the site of the app blog."""
     include = f"include {machine.tree.etc}/sites-shared/blog"
-    text = f"{OWNER}\n{include}/http/*.conf;\nserver {{\n server_name {names};\n{more} {include}/server/*.conf;\n}}\n"
+    says = said({**FACTS, **theirs}) if facts is None else facts
+    text = f"#\n{OWNER}\n{says}\n{include}/http/*.conf;\nserver {{\n {include}/server/*.conf;\n}}\n"
     (machine.tree.etc / BLOG).write_text(text)
 
 
@@ -642,7 +669,7 @@ def own(site: Sites, mode: str) -> Site:
 
 def inside(site: Sites, **more: Any) -> Site:
     parts = {name: f"{OWNER}\n# {name}\n" for name in PARTS}
-    return replace(site("none"), files=parts, inside="blog", **more)
+    return replace(site("none"), files=parts, inside="blog", **{"facts": MINE, **more})
 
 
 def test_an_app_moves_into_the_site_of_another_and_out_again(machine: EdgeMachine, site: Sites) -> None:
@@ -683,28 +710,104 @@ def test_what_nginx_refuses_of_it_leaves_all_as_it_was(machine: EdgeMachine, sit
     assert tree(machine) == before
 
 
-@pytest.mark.parametrize(
-    ("theirs", "encrypted", "told"),
-    [
-        (None, False, "deploy blog first"),
-        ({"names": "other.example.org"}, False, "flask_app_server_names"),
-        ({"names": f"other.example.org {NAMES[0]}"}, False, NAMES[1]),
-        ({}, True, "flask_app_tls"),
-        ({"more": "ssl_certificate x;"}, False, "flask_app_tls"),
-    ],
-)
-def test_a_site_that_can_not_have_it_is_named_before_anything_is_touched(
-    machine: EdgeMachine, site: Sites, theirs: dict[str, str] | None, encrypted: bool, told: str
+#: Whatever of it an app has otherwise -> what it is told to set; the owner has HTTPS and a proxy before it.
+THEIRS = {
+    "flask_app_tls": "provided",
+    "flask_app_public_scheme": "https",
+    "flask_app_nginx_trusted_proxies": ["10.0.0.0/8", "fd00::/8"],
+    "flask_app_tls_certificate": "c0ffee",
+}
+OTHERWISE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({}, {"flask_app_server_names": [NAMES[0], "other.example.org"]}, f'["{NAMES[0]}", "{NAMES[1]}"]'),
+    ({}, {"flask_app_tls": "none"}, "provided"),
+    ({}, {"flask_app_http_port": 8080}, "80"),
+    ({}, {"flask_app_https_port": 8443}, "443"),
+    ({}, {"flask_app_tls_redirect": False}, "true"),
+    ({}, {"flask_app_public_scheme": "http"}, "https"),
+    ({}, {"flask_app_nginx_http3": True}, "false"),
+    ({}, {"flask_app_nginx_trusted_proxies": []}, '["10.0.0.0/8", "fd00::/8"]'),
+    ({}, {"flask_app_nginx_client_header": "X-Real-IP"}, "X-Forwarded-For"),
+    ({}, {"flask_app_nginx_default_server": False}, "true"),
+    ({}, {"flask_app_tls_certificate": "decaf"}, '""'),
+    ({"flask_app_tls": "acme"}, {"flask_app_acme_directory": "https://other/"}, ACCOUNT.directory),
+    (
+        {"flask_app_tls": "acme", "flask_app_acme_email": "a@example.org"},
+        {"flask_app_acme_email": "b@b.c"},
+        "a@example.org",
+    ),
+]
+
+
+@pytest.mark.parametrize(("theirs", "mine", "value"), OTHERWISE, ids=lambda given: "-".join(given) if given else "")
+def test_what_holds_for_a_whole_site_is_the_owners(
+    machine: EdgeMachine, site: Sites, theirs: dict[str, Any], mine: dict[str, Any], value: str
 ) -> None:
-    if theirs is not None:
-        owner(machine, **theirs)
+    (name,) = mine
+    both = {**THEIRS, **theirs}
+    owner(machine, **both)
+    publish(machine, inside(site, facts={**MINE, **both}))
     before = machine.files()
     for act in (machine.edge.check, machine.edge.publish):
         with pytest.raises(GreenlightError) as refused:
-            act(inside(site, encrypted=encrypted, drop_in="[Service]\n"))
-        assert "flask_app_nginx_site_of is blog" in str(refused.value)
-        assert told in str(refused.value)
+            act(inside(site, facts={**MINE, **both, **mine}, drop_in="[Service]\n"))
+        told = str(refused.value)
+        # Both ways out: as the owner has it, or the owner first.
+        assert "flask_app_nginx_site_of is blog" in told
+        assert f"({name}: {value})" in told
+        assert "--limit" in told
+        assert set(re.findall(r"flask_app_\w+", told)) == {name, "flask_app_nginx_site_of"}
     assert machine.files() == before
+
+
+def test_all_that_differs_is_told_at_once_and_nothing_that_does_not_matter(machine: EdgeMachine, site: Sites) -> None:
+    owner(machine, flask_app_nginx_trusted_proxies=["10.0.0.0/8", "fd00::/8"], flask_app_acme_email="a@example.org")
+    same = {**MINE, "flask_app_nginx_trusted_proxies": ["FD00::/8", "10.0.0.0/8"]}
+    unused = {"flask_app_https_port": 8443, "flask_app_tls_redirect": False, "flask_app_tls_certificate": "decaf"}
+    fewer = {"flask_app_server_names": NAMES[1:], "flask_app_nginx_client_header": "x-forwarded-for"}
+    publish(machine, inside(site, facts={**same, **unused, **fewer}))
+    with pytest.raises(GreenlightError) as refused:
+        publish(machine, inside(site, facts={**same, "flask_app_http_port": 8080, "flask_app_tls": "acme"}))
+    assert {"flask_app_http_port", "flask_app_tls"} < set(re.findall(r"flask_app_\w+", str(refused.value)))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "",
+        said([]),
+        said({"flask_app_tls": "none"}),
+        said({**FACTS, "flask_app_server_names": 5}),
+        said(FACTS).replace(",", "", 1),
+        said(FACTS).replace("\n# ", "\n"),
+    ],
+)
+def test_a_site_that_does_not_say_what_it_is_is_to_be_deployed_first(
+    machine: EdgeMachine, site: Sites, facts: str
+) -> None:
+    owner(machine, facts=facts)
+    for act in (machine.edge.check, machine.edge.publish):
+        with pytest.raises(GreenlightError, match=r"deploy blog first.*--limit"):
+            act(inside(site))
+
+
+def test_a_path_belongs_to_one_app_of_a_site(machine: EdgeMachine, site: Sites) -> None:
+    """Whoever comes second is told of the first, also the owner; Nginx would name the file that it reads later."""
+    owner(machine, flask_app_url_prefix="/blog")
+    place = machine.tree.etc / "sites-shared/blog/server/docs.conf"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"{OWNER}\n{said({**FACTS, 'flask_app_url_prefix': '/docs'})}")
+    for prefix, app in (("/docs", "docs"), ("/blog", "blog")):
+        for act in (machine.edge.check, machine.edge.publish):
+            with pytest.raises(GreenlightError, match=rf"^flask_app_url_prefix {prefix} is also that of {app}\b"):
+                act(inside(site, facts={**FACTS, "flask_app_url_prefix": prefix}))
+    publish(machine, inside(site, facts={**FACTS, "flask_app_url_prefix": "/docs/more"}))
+    (machine.tree.etc / SITE).write_text(OWNER)
+    mine = machine.tree.etc / "sites-shared/shop/server/news.conf"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(said({**FACTS, "flask_app_url_prefix": "/news"}))
+    with pytest.raises(GreenlightError, match=r"^flask_app_url_prefix /news is also that of news\b"):
+        machine.edge.check(replace(own(site, "none"), facts={**FACTS, "flask_app_url_prefix": "/news"}))
+    machine.edge.check(replace(own(site, "none"), facts=FACTS))
 
 
 def test_somebody_elses_site_of_that_name_is_not_taken_for_one(machine: EdgeMachine, site: Sites) -> None:
@@ -1019,9 +1122,9 @@ def test_a_site_is_made_of_options_and_secrets() -> None:
     assert Site.of(options).tls == Tls("acme", 8443, account=Account("https://a/", "ops@example.org"))
 
 
-@pytest.mark.parametrize(("mode", "encrypted"), [("none", False), ("acme", True)])
-def test_in_the_site_of_another_the_certificate_is_that_ones(mode: str, encrypted: bool) -> None:
+@pytest.mark.parametrize("mode", ["none", "acme"])
+def test_in_the_site_of_another_the_certificate_is_that_ones(mode: str) -> None:
     tls = {"mode": mode, "port": 443, "directory": "", "email": ""}
     made = Site.of({"files": {}, "inside": "blog", "server_names": NAMES, "tls": tls})
-    assert (made.tls.mode, made.encrypted, made.own_names) == ("none", encrypted, [])
+    assert (made.tls.mode, made.own_names) == ("none", [])
     assert Site.of({"files": {}, "inside": "", "server_names": NAMES, "tls": tls}).own_names == NAMES

@@ -476,6 +476,15 @@ def test_an_app_in_the_site_of_another_has_a_path_there(owner: str, prefix: str,
     assert ["flask_app_nginx_site_of" in problem.what for problem in found] == [True] * told
 
 
+@pytest.mark.parametrize("mode", ["provided", "acme"])
+def test_an_app_in_the_site_of_another_needs_no_certificate_of_its_own(mode: str) -> None:
+    """Nor is one looked at that both are given, or how to get it."""
+    assert problems(tls=mode, nginx_site_of="blog", url_prefix="/shop") == []
+    given = {"tls_certificate": "nonsense", "acme_email": "nonsense", "http_port": 8080}
+    assert problems(tls=mode, nginx_site_of="blog", url_prefix="/shop", **given) == []
+    assert problems(tls=mode, url_prefix="/shop", **given) != []
+
+
 # Networks
 
 

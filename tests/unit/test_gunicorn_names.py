@@ -82,6 +82,34 @@ def test_an_acceptance_of_what_systemd_is_asked_is_not_in_vain(app: Path) -> Non
     assert found(app, accepted_findings=["unit-setting:PrivatePIDs", "unit-setting"]) == []
 
 
+@pytest.mark.parametrize(
+    ("version", "prefix", "refused"),
+    [
+        ("22.0.0", "/shop", True),
+        ("21.2.0", "/shop", True),
+        ("22.0.0", "", False),
+        ("23.0.0", "/shop", False),
+        ("100.1", "/shop", False),
+    ],
+)
+def test_a_gunicorn_that_takes_no_path_is_an_error_where_there_is_one(
+    app: Path, version: str, prefix: str, refused: bool
+) -> None:
+    (app / "requirements.txt").write_text(f"gunicorn=={version} --hash=sha256:00\n")
+    findings = found(app, url_prefix=prefix)
+    assert [(finding.id, finding.severity) for finding in findings] == [("gunicorn-version", ERROR)] * refused
+    assert ["flask_app_url_prefix" in each.sentence and version in each.sentence for each in findings] == [
+        True
+    ] * refused
+    given = values(flask_app_source_directory=str(app), flask_app_url_prefix=prefix)
+    assert len(doctor.for_deploy(given, doctor.Place(None, None, str))[0]) == refused
+
+
+def test_without_a_lock_here_no_gunicorn_is_too_old(app: Path) -> None:
+    git = {"source_directory": "", "source_git_url": "https://example.org/shop.git"}
+    assert found(app, url_prefix="/shop", **git) == []
+
+
 # The source's own file
 
 SOURCE = """\
@@ -141,6 +169,13 @@ def test_a_file_may_be_a_link_to_another_of_the_source_and_to_none_outside(app: 
     (app / "gunicorn.conf.py").unlink()
     (app / "gunicorn.conf.py").symlink_to("../gunicorn.py")
     assert names_in(app) == []
+
+
+@pytest.mark.parametrize(("prefix", "named"), [("", 0), ("/shop", 1)])
+def test_by_what_gunicorn_learns_of_a_path_is_the_roles_where_there_is_one(app: Path, prefix: str, named: int) -> None:
+    (app / "gunicorn.conf.py").write_text("forwarder_headers = 'X'\nheader_map = 'refuse'\n")
+    findings = found(app, url_prefix=prefix)
+    assert ["forwarder_headers, header_map" in each.sentence for each in findings] == [True] * named
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def settle(machine: Machine) -> None:
         (machine.accounts / kind / layout.app).touch()
     site = "upstream {0}_live {{}}\nmap $http_host ${1}_host {{}}\nserver {{ listen 80; }}\n"
     (machine.tree.etc / f"sites-enabled/{layout.app}.conf").write_text(
-        site.format(layout.app, layout.app.replace("-", "_"))
+        site.format(layout.app, layout.app.replace("-", "__"))
     )
     (machine.tree.etc / "sites-enabled/00-default-80.conf").write_text(OWNED)
     (machine.tree.etc / "conf.d").mkdir(exist_ok=True)

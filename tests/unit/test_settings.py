@@ -58,6 +58,14 @@ OF_THE_ROLE = {
 }
 
 
+@pytest.mark.parametrize("name", ["forwarder_headers", "header_map"])
+def test_by_what_gunicorn_learns_of_a_path_is_refused_where_there_is_one(name: str) -> None:
+    [problem] = problems(gunicorn_settings={name: "x"}, url_prefix="/shop")
+    assert f"flask_app_gunicorn_settings has {name}, " in problem
+    assert "flask_app_url_prefix" in problem
+    assert problems(gunicorn_settings={name: "x"}) == []
+
+
 @pytest.mark.parametrize("name", OF_THE_ROLE)
 def test_a_setting_that_the_roles_promise_rests_on_is_refused_with_what_to_use(name: str) -> None:
     [problem] = of_unit(name)

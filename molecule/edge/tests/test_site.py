@@ -199,6 +199,24 @@ def test_no_client_breaks_the_format_of_the_log(server: Server) -> None:
         assert line["referer"] == "http://x/ [cut]"
 
 
+def test_nothing_that_a_terminal_obeys_is_in_the_error_log(server: Server, tmp_path: Path) -> None:
+    """A body that is too large is an error, which is written down with the request, its Host and its Referer."""
+    path = f"/var/log/nginx/{APP}.error.log"
+    (tmp_path / "body").write_bytes(b"x" * (17 * 2**20))
+    large = ("--http1.1", "--data-binary", f"@{tmp_path}/body")
+    before = int(server.root(f"stat -c %s {path}"))
+    assert server.curl("/?seen", *large, "--header", "Referer: http://x/é").status == 413
+    for options in (large, ("--http2",)):
+        for more in ("\x1b[2J", "\x01", "\x7f", "\x9b31m"):
+            answer = server.curl("/?hidden", *options, "--header", f"Referer: http://x/{more}")
+            assert answer.status == 400, (options, more)
+    assert server.curl("/?hidden\x9b31m", *large).status == 400
+    assert server.curl("/static/%1b%5b2J").status == 404
+    written = server.root(f"tail -c +{before + 1} {path}")
+    assert ("/?seen" in written, "hidden" in written) == (True, False)
+    assert not set(written) & {*map(chr, range(9)), *map(chr, range(11, 32)), *map(chr, range(127, 160))}
+
+
 def test_a_rotated_log_is_closed_to_others_and_written_on(server: Server) -> None:
     path = f"/var/log/nginx/{APP}.access.log"
     server.curl("/?before")
@@ -242,18 +260,43 @@ def test_nothing_beside_the_static_directories_is_served(server: Server) -> None
 
 
 def test_links_within_the_release_are_served_and_none_leads_out_of_it(server: Server) -> None:
-    """Root owns both ends of a link, so Nginx can't tell: a source with a link that leads out never gets here."""
+    """A source with a link that leads out never gets here: molecule/default/tests/test_inputs.py has it refused."""
     for path in ("/static/linked.css", "/static/themes/dark.css"):
         answer = server.curl(path)
         assert (answer.status, answer.body, "x-release" in answer.headers) == (200, CSS, False), path
     links = (
-        f"find /srv/{APP}/sources -type l -not -path '*/instance'"  # that one is the role's, to the state of the app
+        # The one that is left out is the role's, to the state of the app: the next test.
+        f"find /srv/{APP}/sources -type l -not -path '*/instance'"
     )
     leading = f"{links} -exec realpath --canonicalize-missing {{}} +"
     found = server.root(leading).splitlines()
     assert found
     assert [path for path in found if not path.startswith(f"/srv/{APP}/sources/")] == []
     assert server.host.run(f"find /srv/{APP}/sources -not -user root -o -perm /022 -not -type l | grep .").rc == 1
+
+
+@pytest.fixture
+def leading_out(server: Server) -> Iterator[str]:
+    """Links that only root can make, and files of the app's account that everybody may read; yields their place."""
+    static, state = f"/srv/{APP}/live/source/guestbook/static", f"/var/lib/{APP}"
+    mode = server.root(f"stat -c %a {state}")
+    server.root(
+        f"ln -s ../../instance {static}/state && ln -s /etc/passwd {static}/passwd && chmod 755 {state}"
+        f" && echo kept >{state}/kept.css && ln -s /etc/passwd {state}/passwd.css"
+        f" && chown --no-dereference {APP}: {state}/kept.css {state}/passwd.css"
+    )
+    yield "/static"
+    server.root(f"rm {static}/state {static}/passwd {state}/kept.css {state}/passwd.css && chmod {mode} {state}")
+
+
+def test_what_another_account_than_roots_has_written_is_not_served(server: Server, leading_out: str) -> None:
+    """Nginx hands such a path to the app, which may answer with what it can read itself."""
+    for path in ("state/kept.css", "state/passwd.css", "state/"):
+        server.curl(f"{leading_out}/{path}")
+        assert log(server)[-1]["upstream_status"] != "", path
+    # From root to root is followed, so that sources may have links; what keeps this one out is the check of the source.
+    assert server.curl(f"{leading_out}/passwd").body.startswith("root:")
+    assert log(server)[-1]["upstream_status"] == ""
 
 
 def test_precompressed_files_are_used(server: Server) -> None:

@@ -24,6 +24,7 @@ BELOW = {
     "flask_app_server_names": [SITE],
     "flask_app_url_prefix": "/second",
     "flask_app_nginx_site_of": "guestbook",
+    "flask_app_nginx_inside": "location = /second/own {\n    return 204;\n}",
 }
 
 
@@ -76,6 +77,7 @@ def look_below(server: Server) -> None:
     assert (signed.status, signed.headers["location"]) == (303, "/second/")
     assert "path=/second" in signed.headers["set-cookie"].lower().split("; ")
     assert server.curl("/seconds/health").status == 404
+    assert (server.curl("/second/own").status, server.curl("/own").status) == (204, 404)
 
 
 def test_one_app_comes_breaks_goes_back_and_is_removed_without_a_lost_request_of_the_other(

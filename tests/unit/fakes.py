@@ -64,8 +64,8 @@ def report(
     key: str = SECRETS["SECRET_KEY"], database: str = SECRETS["DATABASE_URL"], **changes: object
 ) -> dict[str, Any]:
     """What a worker reports of an app with this key and this database in its config; ``changes`` are by field."""
-    place = _inspector.digest(SALT, _inspector.address(database).encode())
-    kind = _inspector.engine(database)
+    kind = _inspector.engine(database) or "file"
+    place = _inspector.digest(SALT, _inspector.address(database).encode()) if kind != "file" else ""
     return {
         "pid": 7,
         "workers": 1,

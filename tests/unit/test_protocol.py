@@ -520,6 +520,13 @@ def test_a_worker_that_has_not_reported_is_waited_for_and_then_missed(
     assert str(failed.details["failures"]).startswith("workers that report: expected 2, got 1 ")
 
 
+def test_a_worker_without_the_app_gets_no_traffic_beside_one_with_it(host: Host, layout: Layout) -> None:
+    host.reports = [{**REPORTED, "workers": 2}, {"no_app": "function", "workers": 2}]
+    failed = refusal(host, create(layout, NEW))
+    assert str(failed.details["failures"]).startswith("workers with a Flask app: expected 2, got 1; of 1: ")
+    assert "function" in str(failed)
+
+
 def test_where_nobody_says_it_every_way_out_is_named(host: Host, layout: Layout) -> None:
     host.reports = [{"no_app": "function", "workers": 1}]
     failed = str(refusal(host, create(layout, NEW)))

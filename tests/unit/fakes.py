@@ -379,9 +379,9 @@ def _seen(path: Path, seen: Path) -> Iterator[None]:
             aside.rename(seen)
 
 
-def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
-    """Make a host below ``root`` and let the protocol play with it."""
-    host = Host(Layout("shop", root))
+def installed(root: Path, patch: Callable[[object, str, object], None], host: Host | None = None) -> Host:
+    """Make a host below ``root``, unless there is one, and let the protocol play with it."""
+    host = host or Host(Layout("shop", root))
     for module in (_command, _systemd, _sandbox):
         patch(module, "run", host.run)
     patch(_contract, "INTERVAL_SECONDS", 0.001)

@@ -1290,6 +1290,15 @@ def called(moment: str, **known: Any) -> list[str]:
 ACTIVATION = ["candidate", "switch", "front_door", "retire"]
 
 
+@pytest.mark.parametrize("path", ["/health", "/"])
+def test_the_report_says_where_another_page_was_asked_for(path: str) -> None:
+    proved = {"path": path, "proved_by": {"environment": ["2 workers"], "debug": ["2 workers"]}}
+    (task,) = tasks_of("report")
+    found = resolved(task, **DEPLOY, __flask_app_release=SERVING, __flask_app_front_door=proved)
+    words = str(found).split()
+    assert ("/" in words) == ("/health," in words) == (path == "/")
+
+
 def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outdated() -> None:
     begin = ["rotation_state", "rotation_vault", "rotated_release"]
     assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]

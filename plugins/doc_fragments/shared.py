@@ -28,7 +28,9 @@ options:
     STAMP = r"""
 options:
   environment:
-    description: The environment that this inventory stands for. A host that is stamped with another is refused.
+    description:
+      - The environment that this inventory stands for. A host that is stamped with another is refused, and so is one
+        that has lost its stamp.
     type: str
     required: true
 """

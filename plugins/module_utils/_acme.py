@@ -101,12 +101,13 @@ class Certbot:
 
 
 def issued(certbot: Certbot, layout: Layout, names: Sequence[str], account: Account) -> bool:
-    """Say whether there is a certificate for exactly ``names`` from this server, and it holds."""
+    """Say whether there is a certificate for exactly ``names`` from this server, with its key, and it holds."""
     found = certificate.inspect(certbot.lineage(layout)) if is_ours(certbot, layout) else None
     return bool(
         found
         and found.names == frozenset(names)
         and found.days_left() > 0
+        and certificate.is_pair(certbot.lineage(layout))
         and _setting(certbot, layout, "server") == account.directory
     )
 
@@ -122,6 +123,8 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
             f"certbot has a certificate called {layout.app} already, which somebody else made. Choose another"
             f" flask_app_name, or remove it: certbot delete --cert-name {layout.app}"
         )
+    if not certificate.is_pair(certbot.lineage(layout)):
+        forget(certbot, layout)  # else certbot keeps it until it expires, whatever is wrong with its files
     for directory in (certbot.webroot.parent, certbot.webroot):  # whatever the umask, Nginx must get there
         make_directory(directory)
     with tempfile.TemporaryDirectory(prefix="greenlight-acme-") as scratch:

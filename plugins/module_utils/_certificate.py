@@ -117,7 +117,8 @@ def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> P
 def is_pair(directory: Path) -> bool:
     """Say whether certificate and key can be read and belong together."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(directory / CHAIN, directory / KEY)
+        # With a password, if only an empty one: for a key that needs one, a terminal would be asked.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(directory / CHAIN, directory / KEY, password="")
     except (OSError, ValueError):  # ssl.SSLError is an OSError
         return False
     return True

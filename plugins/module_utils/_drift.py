@@ -33,6 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     read_facts,
     readable,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout, release_of
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import unreadable
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock
@@ -57,8 +58,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
 from ansible_collections.greenlight.flask.plugins.module_utils._state import (
     KEY_BYTES,
     faults,
-    has_lost_its_stamp,
+    is_rest_of_removal,
     is_socket,
+    lost_stamp,
     stamped,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._systemd import starts_at_boot
@@ -184,14 +186,18 @@ class Look:
     def report_all(self) -> Report:
         """Look at everything."""
         layout, add = self.layout, self.report.add
+        unreadable_stamp = lost_stamp(layout, removal=not self.wanted.present)
         try:
-            stamp = "" if has_lost_its_stamp(layout) else stamped(layout)
-        except Damaged:  # told of the host
-            stamp = ""
+            stamp = "" if unreadable_stamp else stamped(layout)
+        except Damaged as error:  # told of the host
+            stamp, unreadable_stamp = "", error
         if not self.wanted.present:
             if stamp is not None:
                 what = f"{layout.app} is on this host, and the inventory says flask_app_state: absent."
-                add("host", layout.environment_id, what, self._deploy)
+                cure = self._deploy
+                if unreadable_stamp and not is_rest_of_removal(layout):  # a removal would say so
+                    what, cure = f"{what} Its stamp can't be used: {unreadable_stamp.why}.", unreadable_stamp.cure
+                add("host", layout.environment_id, what, cure)
             return self.report
         if stamp is None:
             add("host", layout.environment_id, f"{layout.app} was never deployed to this host.", self._deploy)
@@ -298,9 +304,9 @@ class Look:
             add("file", damage.path, f"The live release isn't whole; {damage.path}: {damage.why}.", self._deploy)
         if found and found.bad:
             add("live", live, "The live release was found bad.", self._deploy)
-        if found and not found.proved:
+        if found and not proof_of(layout, live):
             proof = layout.release(live) / PROVED
-            add("live", proof, f"The live release has no proof: {proof} is missing.", self._deploy)
+            add("live", proof, f"The live release has no proof: {proof} is missing or tells nothing.", self._deploy)
         return found
 
     def _superfluous(self) -> None:

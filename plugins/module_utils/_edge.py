@@ -296,8 +296,10 @@ class Edge:
                     acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
                     self._serve(site, self._certificate(site), watch)
                 except GreenlightError:
-                    with contextlib.suppress(GreenlightError):  # it would hide why; the next run looks again
-                        self._go_back(before, targets, pointed, page)
+                    # Where what was served can't be read any more, the site that waits is the best that there is.
+                    if not pointed or certificate.is_pair(pointed):
+                        with contextlib.suppress(GreenlightError):  # it would hide why; the next run looks again
+                            self._go_back(before, targets, pointed, page)
                     raise
                 changed = True
             changed |= acme.keep_renewed(self.certbot, self.layout)
@@ -346,7 +348,7 @@ class Edge:
             lineage = self.certbot.lineage(self.layout) if acme.is_ours(self.certbot, self.layout) else None
             for directory in (lineage, self._pointed()):
                 found = certificate.inspect(directory) if directory else None
-                if directory and found and found.days_left() > 0:
+                if directory and found and found.days_left() > 0 and certificate.is_pair(directory):
                     return directory
         return certificate.self_signed(self.layout, site.server_names, dry=dry)
 

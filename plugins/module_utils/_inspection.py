@@ -34,7 +34,7 @@ LONGEST = 64
 #: Kinds of databases that an address in a variable may mean.
 ENGINES = ("sqlite", "postgresql", "mysql", "oracle", "mssql", "mongodb")
 #: Kinds that are a file of the host.
-OF_A_HOST = ("sqlite", "duckdb")
+OF_A_HOST = ("sqlite", "duckdb", inspector.FILE)
 #: Ids of the findings that :attr:`Question.accepted` may name, as in flask_app_accepted_findings.
 DEBUG_TOOLBAR = "debug-toolbar"
 OTHER_DATABASE = "other-database"
@@ -202,14 +202,17 @@ def _ask(
     if not found.told:
         return _import(layout, release, question, seconds) if anew else _Witnesses()
     secrets = Releases(layout).secrets(release)
-    asked = _Witnesses(seen=[Seen.of(report, secrets) for report in found.told if "no_app" not in report])
+    asked = _Witnesses(seen=[Seen.of(report, secrets) for report in found.of_apps])
     asked.who = "1 worker" if len(asked.seen) == 1 else f"{len(asked.seen)} workers"
     if not found.complete:
         got = f"{len(found.told)} within {seconds:g} seconds"
         asked.failures.append(Failure("workers that report", str(found.workers), got))
-    kinds = {str(report["no_app"])[:LONGEST] for report in found.told if "no_app" in report}
-    if kinds:
-        asked.silence = f"in the WSGI object, a {' or a '.join(sorted(kinds))}, no Flask app was found"
+    if found.without_app:
+        kinds = sorted({mask(kind, secrets)[:LONGEST] for kind in found.without_app})
+        asked.silence = f"in the WSGI object, a {' or a '.join(kinds)}, no Flask app was found"
+        if asked.seen:
+            got = f"{len(asked.seen)}; of {len(found.without_app)}: {asked.silence}"
+            asked.failures.append(Failure("workers with a Flask app", str(len(found.told)), got))
     return asked
 
 
@@ -227,7 +230,7 @@ def of_live(layout: Layout, release: str, keys: Sequence[str], seconds: float) -
         GreenlightError: no worker reports it, and :func:`inspect` fails.
     """
     secrets = Releases(layout).secrets(release)
-    told = [report for report in workers.reports(layout, release).told if "no_app" not in report]
+    told = workers.reports(layout, release).of_apps
     return Seen.of(told[0], secrets) if told else inspect(layout, release, keys, seconds)
 
 
@@ -306,20 +309,23 @@ def _database_failures(seen: Seen, question: Question, variables: Mapping[str, s
     if local:
         fix = "flask_app_release_command_once_per: host"
         name = f"database in app.config {local[0]['setting']}"
-        got = f"{local[0]['kind']}, a file of this host"
+        kind = local[0]["kind"]
+        got = "a file of this host" if kind == inspector.FILE else f"{kind}, a file of this host"
         yield Failure(name, "one for all hosts, for the release command ran on another one only", got, fix)
     meant = {name: value for name, value in variables.items() if _kind(inspector.engine(value)) in ENGINES}
     salt = _bytes(seen.salt)
     places = {inspector.digest(salt, inspector.address(value).encode()): name for name, value in meant.items()}
-    if not meant or not seen.databases or {each["address"] for each in seen.databases} & places.keys():
+    # An app may keep files beside its database, so a path is compared with nothing.
+    addressed = [each for each in seen.databases if each["kind"] != inspector.FILE]
+    if not meant or not addressed or {each["address"] for each in addressed} & places.keys():
         return
     kinds = {name: _kind(inspector.engine(value)) for name, value in meant.items()}
-    same = [each for each in seen.databases if _kind(each["kind"]) in kinds.values()]
-    setting = (same or seen.databases)[0]["setting"]
+    same = [each for each in addressed if _kind(each["kind"]) in kinds.values()]
+    setting = (same or addressed)[0]["setting"]
     if question.accepts(OTHER_DATABASE, setting):
         return
     name = next((name for name in kinds if same and kinds[name] == _kind(same[0]["kind"])), next(iter(kinds)))
-    got = "another host, port, name or schema" if same else ", ".join(sorted({each["kind"] for each in seen.databases}))
+    got = "another host, port, name or schema" if same else ", ".join(sorted({each["kind"] for each in addressed}))
     fix = f"let the app read {name}, or accept it: flask_app_accepted_findings: [{OTHER_DATABASE}:{setting}]"
     yield Failure(f"database in app.config {setting}", f"the {kinds[name]} of {name}", got, fix)
 

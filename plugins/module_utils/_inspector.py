@@ -50,6 +50,10 @@ DATABASES = (
     "MONGODB_HOST",
     "MONGO_URI",
 )
+#: The kind of one that is named by a path: SQLite's as a rule, as in Flask's own tutorial.
+FILE = "file"
+#: A value of these settings that is a path. A name alone may be a database's on a server.
+_PATH = re.compile(r"(/|\.{1,2}/|file:).*(?<!\.sock)\Z|.*\.(db|db3|sqlite|sqlite3|duckdb)\Z", re.IGNORECASE | re.DOTALL)
 #: Other names of the same kind of database.
 SAME = {"postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "postgresql", "mariadb": "mysql"}
 #: Where a database listens, if its address doesn't say.
@@ -115,6 +119,14 @@ def engine(value: Any) -> str:
     return scheme[1].lower() if scheme else ""
 
 
+def is_path(value: Any) -> bool:
+    """Say whether a setting names its database by a path of the host."""
+    value = _main(value)
+    if not isinstance(value, str | bytes | os.PathLike):
+        return False
+    return not engine(value) and bool(_PATH.match(os.fsdecode(value)))
+
+
 def address(value: Any) -> str:
     """Return what tells one database from another: kind, host, port, name and schema, or an empty text.
 
@@ -156,8 +168,14 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
     named = next((key for key in keys if _names(app, key)), "")
     found = {key: address(config.get(key)) for key in DATABASES}
     found = {key: place for key, place in found.items() if place}
+    databases = [
+        {"setting": key, "kind": engine(config[key]), "address": digest(SALT, place.encode())}
+        for key, place in found.items()
+    ]
+    paths = [key for key in DATABASES if not key.startswith("MONGO") and is_path(config.get(key))]
+    databases += [{"setting": key, "kind": FILE, "address": ""} for key in paths]
     # What SQLAlchemy's settings name is what is used, whatever else is kept beside them.
-    used = {key: place for key, place in found.items() if key.startswith("SQLALCHEMY_")} or found
+    used = [each for each in databases if each["setting"].startswith("SQLALCHEMY_")] or databases
     key = app.secret_key or b""
     return {
         "environment": config[named] if named else "",
@@ -166,10 +184,7 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
         "testing": bool(config.get("TESTING")),
         "salt": SALT.hex(),
         "secret_key": digest(SALT, key if isinstance(key, bytes) else str(key).encode()) if key else "",
-        "databases": [
-            {"setting": key, "kind": engine(config[key]), "address": digest(SALT, place.encode())}
-            for key, place in used.items()
-        ],
+        "databases": used,
         "session_cookie_secure": bool(config.get("SESSION_COOKIE_SECURE")),
         # Without Flask-Login there is no such cookie.
         "remember_cookie_secure": "flask_login" not in sys.modules or bool(config.get("REMEMBER_COOKIE_SECURE")),

@@ -13,6 +13,13 @@ APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 #: ``<UTC time>-<short digest>``, as in ``20261121T094420Z-1a2b3c4d``.
 RELEASE_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 
+_ENVIRONMENT_NAME = re.compile(r"\S{1,100}\Z")
+
+
+def is_environment_name(name: str) -> bool:
+    """Say whether an environment may be called so: one word, which a host can be stamped with."""
+    return bool(_ENVIRONMENT_NAME.match(name)) and name.isprintable()
+
 
 def release_of(unit: str) -> str:
     """Return the release in the name of a unit, or of a file or directory called after one; empty where it has none."""

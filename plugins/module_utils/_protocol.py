@@ -58,8 +58,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._state import (
     KEY_BYTES,
+    directories,
     faults,
     is_socket,
+    lost_stamp,
     rehearsal_word,
     stamped,
 )
@@ -99,7 +101,7 @@ def other_environment(layout: Layout, environment: str) -> str:
 
 
 def refuse_other_environment(layout: Layout, environment: str) -> None:
-    """Refuse to work on a host of another environment.
+    """Refuse to work on a host of another environment, or of nobody knows which.
 
     Raises:
         GreenlightError: it is one.
@@ -107,6 +109,20 @@ def refuse_other_environment(layout: Layout, environment: str) -> None:
     other = other_environment(layout, environment)
     if other:
         raise GreenlightError(f"{other} Nothing was changed. The stamp is {layout.environment_id}.")
+    lost = lost_stamp(layout)
+    if lost:
+        raise lost
+
+
+def refuse_damage(layout: Layout, environment: str) -> None:
+    """Refuse to work with state that a deploy refuses, too.
+
+    Raises:
+        GreenlightError: there is some that only people can repair.
+    """
+    found = [f"{fault} {fault.cure}" for fault in faults(layout, environment) if not fault.repair]
+    if found:
+        raise GreenlightError("\n".join([*found, "Nothing was changed."]))
 
 
 def key(layout: Layout) -> bytes:
@@ -139,11 +155,14 @@ class Bounds:
 
 
 def serves(layout: Layout, release: str) -> bool:
-    """Say whether ``release`` is live in every sense: proved, linked, running, open, and started again by a reboot."""
+    """Say whether ``release`` is live in every sense: proved, linked, running, open, and started again by a reboot.
+
+    A proof that can't be read is none: nobody knows by which page it was proved, and by whom.
+    """
     units = (layout.socket_unit(release), layout.service_unit(release))
     found = Releases(layout).get(release)
     return (
-        bool(found and found.proved)
+        bool(found and proof_of(layout, release))
         and leads(layout.live_socket, str(layout.socket(release)))
         and leads(layout.live, f"releases/{release}")
         and is_socket(layout.socket(release))
@@ -593,7 +612,10 @@ def _stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
 def prunable(layout: Layout, keep: int) -> list[str]:
     """Return what nobody needs, as paths: releases beyond ``keep`` good ones and the newest bad one, their environment
     files and drop-ins, the sources and venvs that no kept release uses, the link to a candidate, and one to a previous
-    release that is gone. Live and previous always stay."""
+    release that is gone. Live and previous always stay. Where one of the app's directories is a link, that is nothing:
+    what is there may be somebody else's."""
+    if any(map(Path.is_symlink, directories(layout))):
+        return []
     releases = Releases(layout)
     found = releases.all()
     good = [release.id for release in found if release.proved and not release.bad]
@@ -617,6 +639,8 @@ def prunable(layout: Layout, keep: int) -> list[str]:
 def prune(layout: Layout, keep: int) -> list[str]:
     """Remove what :func:`prunable` names; return the paths."""
     doomed = prunable(layout, keep)
+    if any(map(Path.is_symlink, directories(layout))):
+        return []
     releases = Releases(layout)
     for path in map(Path, doomed):
         if path.parent == layout.releases:

@@ -46,7 +46,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout, release_of
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
-from ansible_collections.greenlight.flask.plugins.module_utils._state import stamped
+from ansible_collections.greenlight.flask.plugins.module_utils._state import is_rest_of_removal, lost_stamp, stamped
 
 #: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
 #: with them, once they are empty.
@@ -73,11 +73,10 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
     stamp = stamped(layout)
     if stamp is None:
-        rest = _rest(layout)
-        if layout.made.exists():
-            if len(list(layout.etc.iterdir())) > 1:
-                _refuse(layout, names.problems(layout))
-            rest = layout.etc
+        lost = lost_stamp(layout, removal=True)
+        if lost and not is_rest_of_removal(layout):
+            _refuse(layout, [Problem(f"{lost.path} can't be used: {lost.why}.", lost.cure)])
+        rest = layout.etc if lost else _rest(layout)
         found = [str(rest)] if rest.exists() or rest.is_symlink() else []
         if not dry:
             _take(rest)

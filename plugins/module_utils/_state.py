@@ -10,6 +10,7 @@ import grp
 import os
 import re
 import secrets
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -36,7 +37,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     rename,
     write,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout, is_environment_name
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     BAD,
     COMMANDED,
@@ -51,8 +52,6 @@ KEY_BYTES = 32
 SOCKET_MODE, SOCKET_GROUP = 0o660, "www-data"
 _KEY = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\s*\Z")
 _REHEARSAL = re.compile(r'"([0-9a-f]{32})" 1;\n\Z')
-#: Whatever the user calls an environment: one word.
-_ENVIRONMENT = re.compile(r"\S{1,100}\Z")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def stamped(layout: Layout) -> str | None:
     if text is None:
         return None
     name = text.strip()
-    if not _ENVIRONMENT.match(name) or not name.isprintable():
+    if not is_environment_name(name):
         raise Damaged(path, "it holds no name of an environment", _stamp_again(layout))
     return name
 
@@ -112,9 +111,32 @@ def has_lost_its_stamp(layout: Layout) -> bool:
     return not os.path.lexists(layout.environment_id) and (any(map(Path.exists, traces)) or bool(_made_for(layout)))
 
 
+def lost_stamp(layout: Layout, *, removal: bool = False) -> Damaged | None:
+    """Return what is wrong with a host that has lost its stamp, with its cure; None where it hasn't.
+
+    Args:
+        removal: whether the app is to be removed, for which the record must be there too.
+    """
+    if not has_lost_its_stamp(layout):
+        return None
+    cure = _stamp_again(layout)
+    if removal and not names.is_recorded(layout):
+        cure += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
+    return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", cure)
+
+
+def is_rest_of_removal(layout: Layout) -> bool:
+    """Say whether all that is left is what a removal takes last, of a run that was killed there."""
+    return entries(layout.etc) == [layout.made] and not Releases(layout).names()
+
+
 def _stamp_again(layout: Layout) -> str:
-    name = _made_for(layout) or "<environment>"
-    return f"If this host is {name}, run on it: echo {name} > {layout.environment_id}"
+    name = shlex.quote(_made_for(layout)) if _made_for(layout) else "<environment>"
+    command = f"echo {name} > {layout.environment_id}"
+    if not layout.etc.is_dir():
+        aside = f"mv {layout.etc} {layout.etc}.aside && " if os.path.lexists(layout.etc) else ""
+        command = f"{aside}mkdir -p -m 755 {layout.etc} && {command}"
+    return f"If this host is {name}, run on it: {command}"
 
 
 def _made_for(layout: Layout) -> str:
@@ -123,7 +145,7 @@ def _made_for(layout: Layout) -> str:
     for name in (releases.live(), *reversed(releases.names())):
         with suppress(Damaged):
             made_for = str((read_facts(layout.release(name) / MANIFEST) or {}).get("environment", ""))
-            if _ENVIRONMENT.match(made_for) and made_for.isprintable():
+            if is_environment_name(made_for):
                 return made_for
     return ""
 
@@ -163,6 +185,7 @@ def faults(layout: Layout, environment: str) -> list[Fault]:
         *_code(layout),
         *(_link(path) for path in (layout.live, layout.live_socket, layout.previous, layout.candidate_socket)),
         *(_in_the_way(path) for path in (layout.trial, layout.rollback)),
+        *_edge(layout),
         *_run(layout),
     ]
     return [fault for fault in found if fault]
@@ -219,9 +242,9 @@ def _stamp(layout: Layout, environment: str) -> Fault | None:
         stamp = stamped(layout)
     except Damaged as damage:
         return Fault(path, f"can't be used: {damage.why}", cure=damage.cure)
-    if has_lost_its_stamp(layout):
-        what = f"is missing, and {layout.app} was deployed to this host"
-        return Fault(path, what, cure=_stamp_again(layout))
+    lost = lost_stamp(layout)
+    if lost:
+        return Fault(path, lost.why.removeprefix("it "), cure=lost.cure)
     if stamp is None:
         return Fault(path, "is missing", partial(_take_name, layout, environment))
     return _file(path, 0o644, True, lambda: write(path, f"{stamp}\n"))
@@ -229,6 +252,11 @@ def _stamp(layout: Layout, environment: str) -> Fault | None:
 
 def _take_name(layout: Layout, environment: str) -> None:
     """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
+    if not is_environment_name(environment):
+        raise GreenlightError(
+            "flask_app_environment is no word that a host can be stamped with. Fix: use one word of at most 100"
+            " characters. Nothing of the app was made."
+        )
     reserved = layout.app in names.RESERVED
     found = [names.reserved(layout.app)] if reserved else names.problems(layout)
     if found:
@@ -301,7 +329,7 @@ def _own_tree(top: Path) -> None:
 
 
 def _mark(path: Path) -> Fault | None:
-    """Judge a mark: without what it tells it is a mark still."""
+    """Judge a mark: without what it tells it is a mark still; but a live release must be proved again then."""
     try:
         sound = read_facts(path) is not None
     except Damaged:
@@ -340,6 +368,15 @@ def socket_group() -> int:
         return grp.getgrnam(SOCKET_GROUP).gr_gid
     except KeyError:  # without Nginx's package
         return os.getegid()
+
+
+def _edge(layout: Layout) -> Iterator[Fault | None]:
+    """Judge what would stop the publication of the site; what is in its files, Nginx is asked."""
+    if os.path.lexists(layout.tls):
+        yield _directory(layout.tls, 0o755)
+    site = layout.root / f"etc/nginx/sites-enabled/{layout.app}.conf"
+    drop_in = layout.units / "nginx.service.d/greenlight.conf"
+    yield from map(_in_the_way, (layout.certificate, layout.site_marker, site, drop_in))
 
 
 def _text(path: Path) -> str:

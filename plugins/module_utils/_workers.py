@@ -40,6 +40,15 @@ class Reports:
     def complete(self) -> bool:
         return bool(self.told) and len(self.told) >= self.workers
 
+    @property
+    def of_apps(self) -> list[dict[str, Any]]:
+        return [each for each in self.told if "no_app" not in each]
+
+    @property
+    def without_app(self) -> list[str]:
+        """Of each worker that found no Flask app the type of its WSGI object."""
+        return [str(each["no_app"]) for each in self.told if "no_app" in each]
+
 
 def reports(layout: Layout, release: str) -> Reports:
     """Read the reports of a release's running workers; none where there is no directory."""

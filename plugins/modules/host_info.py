@@ -19,7 +19,7 @@ options:
     type: str
     default: ""
   environment:
-    description: The environment that the host must be stamped with for this app, if it is stamped.
+    description: The environment that the host must be stamped with for this app, if it was ever deployed there.
     type: str
     default: ""
 extends_documentation_fragment:

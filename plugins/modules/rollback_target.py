@@ -61,6 +61,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
+    refuse_damage,
     refuse_other_environment,
     rollback_target,
 )
@@ -78,6 +79,7 @@ def body(module: AnsibleModule) -> dict[str, object]:
     params = module.params
     layout = Layout(params["app"])
     refuse_other_environment(layout, params["environment"])
+    refuse_damage(layout, params["environment"])
     found = rollback_target(layout, params["release"], force=params["force"], dry=module.check_mode)
     return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}
 

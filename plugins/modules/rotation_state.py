@@ -58,7 +58,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_other_environment
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_damage, refuse_other_environment
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import decoded, is_live, outdated
 
 SPEC = {
@@ -73,6 +73,7 @@ SPEC = {
 def body(module: AnsibleModule) -> dict[str, object]:
     layout = Layout(module.params["app"])
     refuse_other_environment(layout, module.params["environment"])
+    refuse_damage(layout, module.params["environment"])
     keys = decoded(module.params["variable"], module.params["keys"])
     return {"changed": False, "live": is_live(layout, keys), "outdated": outdated(layout)}
 

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, is_environment_name
 from ansible_collections.greenlight.flask.plugins.module_utils._names import RESERVED, reserved
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
     AS_LOCKED,
@@ -34,6 +34,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._tree import Refu
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
 
 PREFIX = "flask_app_"
+#: Letters of a name that a message shows.
+_SHOWN = 60
 _SERVER_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 
 
@@ -71,6 +73,14 @@ def environment_problems(environment: str, environments: Collection[str], debug:
                 f"{hint}A name of your own goes into flask_app_environments.",
             )
         )
+    found += [
+        Problem(
+            f"flask_app_environments has {name[:_SHOWN]!r}, which a host can't be stamped with.",
+            "Use one word of at most 100 characters, such as pre-prod.",
+        )
+        for name in environments
+        if not is_environment_name(name)
+    ]
     if debug and environment != "development":
         found.append(
             Problem(

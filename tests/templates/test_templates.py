@@ -20,6 +20,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.greenlight.flask.plugins.module_utils import _inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -645,6 +646,29 @@ OF_THE_APP = [
     "= /shop/.greenlight/maintenance.html",
 ]
 NAMED = ["@shop_app", "@shop_health", "@shop_candidate", "@shop_unavailable"]
+
+
+#: What may name a database, and whether that is a file of the host.
+DATABASES: dict[object, bool] = {
+    "/var/lib/shop/flaskr.sqlite": True, "/srv/data": True, "./shop": True, "../shop": True, "file:x?mode=rwc": True,
+    "shop.db": True, "instance/Shop.SQLite3": True, "": False, "shop": False, "db.example.org": False, 5432: False,
+    "postgresql://u:p@db/shop.db": False, "postgresql://db/shop?host=/run": False, "/run/postgresql/x.sock": False,
+    "host=db dbname=shop": False, ":memory:": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", DATABASES)
+def test_a_release_command_runs_on_each_host_whose_database_is_a_file(value: object) -> None:
+    """Before the release, by its variables; and the workers' reports say the same of the app's config."""
+    hosts = {"inventory_hostname": "two", "ansible_play_hosts_all": ["one", "two"], "hostvars": {"one": {}, "two": {}}}
+    where = "__flask_app_command_runs_here | bool"
+    secrets = BASELINE["flask_app_secrets"]
+    for name in ("DATABASE", "FLASKR_DATABASE", "DATABASE_PATH", *_inspector.DATABASES):
+        given = {**secrets, name: value}
+        wanted = DATABASES[value] and "MONGO" not in name
+        assert render(where, **hosts, flask_app_secrets=given) is wanted, name
+    assert render(where, **hosts, flask_app_env={"NOT_A_DATABASE_AT_ALL": value}) is False
+    assert _inspector.is_path(value) is DATABASES[value]
 
 
 def locations(text: str) -> list[str]:
@@ -1382,6 +1406,15 @@ def called(moment: str, **known: Any) -> list[str]:
 
 
 ACTIVATION = ["candidate", "switch", "front_door", "retire"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/"])
+def test_the_report_says_where_another_page_was_asked_for(path: str) -> None:
+    proved = {"path": path, "proved_by": {"environment": ["2 workers"], "debug": ["2 workers"]}}
+    (task,) = tasks_of("report")
+    found = resolved(task, **DEPLOY, __flask_app_release=SERVING, __flask_app_front_door=proved)
+    words = str(found).split()
+    assert ("/" in words) == ("/health," in words) == (path == "/")
 
 
 def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outdated() -> None:

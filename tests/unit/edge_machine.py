@@ -203,6 +203,7 @@ def put(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CHAIN).write_text(chain)
     (directory / KEY).write_text(certificates.key_pem(private))
+    (directory / KEY).chmod(0o600)
     return chain, (directory / KEY).read_text()
 
 

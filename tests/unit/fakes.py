@@ -64,8 +64,8 @@ def report(
     key: str = SECRETS["SECRET_KEY"], database: str = SECRETS["DATABASE_URL"], **changes: object
 ) -> dict[str, Any]:
     """What a worker reports of an app with this key and this database in its config; ``changes`` are by field."""
-    place = _inspector.digest(SALT, _inspector.address(database).encode())
-    kind = _inspector.engine(database)
+    kind = _inspector.engine(database) or "file"
+    place = _inspector.digest(SALT, _inspector.address(database).encode()) if kind != "file" else ""
     return {
         "pid": 7,
         "workers": 1,
@@ -379,9 +379,9 @@ def _seen(path: Path, seen: Path) -> Iterator[None]:
             aside.rename(seen)
 
 
-def installed(root: Path, patch: Callable[[object, str, object], None]) -> Host:
-    """Make a host below ``root`` and let the protocol play with it."""
-    host = Host(Layout("shop", root))
+def installed(root: Path, patch: Callable[[object, str, object], None], host: Host | None = None) -> Host:
+    """Make a host below ``root``, unless there is one, and let the protocol play with it."""
+    host = host or Host(Layout("shop", root))
     for module in (_command, _systemd, _sandbox):
         patch(module, "run", host.run)
     patch(_contract, "INTERVAL_SECONDS", 0.001)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import pty
 import shutil
+import signal
 import socket
 import ssl
 import threading
@@ -420,3 +422,18 @@ def test_a_killed_runs_key_is_never_open_to_others(tmp_path: Path) -> None:
         if ended:
             break
     assert change > 5
+
+
+def test_a_damaged_key_that_asks_for_a_password_holds_nobody_up(tmp_path: Path) -> None:
+    private = certificates.key()
+    (tmp_path / CHAIN).write_text(certificates.certificate(private, "shop.example.org"))
+    (tmp_path / KEY).write_text(certificates.key_pem(private, "a password"))
+    child, terminal = pty.fork()
+    if not child:
+        os._exit(int(certificate.is_pair(tmp_path)))
+    late = threading.Timer(2, os.kill, (child, signal.SIGKILL))  # a question takes all other signals itself
+    late.start()
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    late.cancel()
+    os.close(terminal)
+    assert ended == 0

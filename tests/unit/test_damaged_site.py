@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _drift, _state, _systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY, encoded
+from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
+from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY, encoded, is_pair
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site, Tls
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
-from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site, rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site, faults, rehearsal_word
 
 from tests.support import certificates
 from tests.unit.edge_machine import EdgeMachine, played
@@ -64,7 +66,8 @@ def site(machine: EdgeMachine, mode: str, pair: tuple[str, str]) -> Site:
     live = machine.layout.certificate
     text = f"ssl_certificate {live}/fullchain.pem;\nssl_certificate_key {live}/privkey.pem;\n"
     chain, key = pair if mode == "provided" else ("", "")
-    return Site({SITE: text}, server_names=NAMES, drop_in=DROP_IN, tls=Tls(mode, 443, chain, key))
+    account = Account("https://acme.example/directory")
+    return Site({SITE: text}, server_names=NAMES, drop_in=DROP_IN, tls=Tls(mode, 443, chain, key, account))
 
 
 def damage_at(path: Path, damage: str) -> None:
@@ -104,12 +107,13 @@ def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch
     return [finding for finding in report.findings if finding.kind not in ("live", "unit")]
 
 
-@pytest.mark.parametrize("mode", ["self_signed", "provided"])
+@pytest.mark.parametrize("mode", ["self_signed", "provided", "acme"])
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_a_damaged_site_is_reported_and_published_again_or_named(
     machine: EdgeMachine, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch, mode: str, cell: tuple[str, str]
 ) -> None:
     (name, damage), wanted = cell, site(machine, mode, pair)
+    machine.next_certificate(*NAMES)
     machine.edge.publish(wanted)
     age(machine)
     served, path = machine.served(), PLACES[name](machine)
@@ -123,12 +127,39 @@ def test_a_damaged_site_is_reported_and_published_again_or_named(
     except Damaged as error:
         assert (damage, error.path) == ("directory", path) or (name, damage) == ("tls", "file")
         assert machine.served() == served
+        # The first look of a deploy has seen it, before anything was made.
+        assert [fault.path for fault in faults(machine.layout, "staging") if not fault.repair] == [error.path]
         return
     assert (machine.tree.etc / SITE).read_text() == wanted.files[SITE]
     assert machine.edge.drop_in.read_text() == DROP_IN
     assert machine.served() == encoded(machine.layout.certificate) != b""
     with monkeypatch.context() as patch:
         assert findings(machine, wanted, patch) == []
+    assert machine.edge.publish(wanted) is False
+
+
+@pytest.mark.parametrize("name", ["chain", "key"])
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_pair_of_an_acme_server_that_does_not_fit_is_issued_anew_while_the_site_serves(
+    machine: EdgeMachine, pair: tuple[str, str], name: str, refused: bool
+) -> None:
+    """Certbot keeps what isn't near its end, whatever its files are like, so it is told to forget them first."""
+    wanted = site(machine, "acme", pair)
+    machine.next_certificate(*NAMES)
+    machine.edge.publish(wanted)
+    PLACES[name](machine).write_text(pair[name == "key"])
+    assert machine.edge.pending(wanted)[1] != []
+    new = machine.next_certificate(*NAMES)
+    if refused:
+        (machine.state / "refuses").write_text("too many certificates\n")
+        with pytest.raises(GreenlightError, match="too many certificates"):
+            machine.edge.publish(wanted)
+        assert machine.served() == encoded(machine.layout.certificate) != b""
+        assert is_pair(machine.layout.certificate)
+        machine.back("refuses")
+    assert machine.edge.publish(wanted) is True
+    assert machine.calls("certbot delete") == ["certbot delete"]
+    assert machine.served() == new
     assert machine.edge.publish(wanted) is False
 
 

@@ -31,11 +31,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils import (
     _integrity,
     _lock,
     _module,
-    _protocol,
     _venv,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._integrity import Checked
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -57,7 +57,7 @@ from ansible_collections.greenlight.flask.plugins.modules import (
     unlock,
 )
 
-from tests.unit.fakes import SECRETS, Host, installed, specification
+from tests.unit.fakes import SECRETS, Host, below, installed, report, specification
 
 MODULES = (
     candidate, claim, front_door, outdated_releases, preflight, prune, release, release_command, releases_info, retire,
@@ -75,7 +75,13 @@ ROOT = "host"
 
 
 class Site(Host):
-    """A host and its users, who follow the link that Nginx connects through."""
+    """A host and its users, who follow the link that Nginx connects through.
+
+    Args:
+        has_page: whether the app has a health page; without one its workers report how it is configured.
+    """
+
+    has_page = True
 
     def get(self, target: Target, seconds: float, worth: object) -> Answer:
         path = Path(target.address)
@@ -84,6 +90,8 @@ class Site(Host):
         unit = self.layout.service_unit(path.stem)
         if not self.is_open(path) or unit not in self.running() or path.stem.startswith(FAILED):
             raise NoAnswer("no connection (Connection refused)")
+        if not self.has_page:
+            return Answer(200 if target.path == "/" else 404, "Welcome", 0.01)
         document = {"env": "staging", "debug": False, "revision": "r1", "release": path.stem}
         return Answer(200, json.dumps(document), 0.01)
 
@@ -95,7 +103,7 @@ class Site(Host):
 
     def serves(self) -> bool:
         try:
-            self.get(Target("http://127.0.0.1:80", "shop.example.org", "/health"), 1, None)
+            self.get(Target("http://127.0.0.1:80", "shop.example.org", "/"), 1, None)
         except NoAnswer:
             return False
         return True
@@ -194,8 +202,9 @@ class Operator:
 
     def activate(self, name: str, *, serves: bool) -> None:
         contract = {"environment": "staging", "debug": False, "revision": "r1", "release": name, "fields": FACTS}
-        page = {"host": "shop.example.org", "path": "/health"}
-        asked = {"page": page, "contract": contract, "patience": PATIENCE, "question": {"ask": False}}
+        page = {"host": "shop.example.org", "path": "/health", "other_path": "/"}
+        question = {"ask": not self.site.has_page}
+        asked = {"page": page, "contract": contract, "patience": PATIENCE, "question": question}
         if not serves:
             self.step(candidate, run=OWNER["run"], release=name, **asked)
             self.step(switch, run=OWNER["run"], release=name)
@@ -445,8 +454,8 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
     monkeypatch.setattr(_integrity, "check_source", lambda *_: Checked())
     monkeypatch.setattr(_integrity, "check_venv", lambda *_: Checked())
-    installed(root, monkeypatch.setattr)
     site = Site(Layout(APP, root))
+    installed(root, monkeypatch.setattr, site)
     for module in (_host, _venv, _drift):
         monkeypatch.setattr(module, "run", site.ask)
     account = root / "account"
@@ -457,7 +466,6 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     monkeypatch.setattr(_accounts, "number", lambda part, name: 998 if account.exists() else None)
     monkeypatch.setattr(_accounts, "make", make_account)
-    monkeypatch.setattr(_protocol, "get", site.get)
     at_root = functools.partial(Layout, root=root)
     for each in (*MODULES, _module):
         monkeypatch.setattr(each, "Layout", at_root)
@@ -549,6 +557,8 @@ def test_each_part_of_a_release_that_is_damaged_is_named(operator: Operator) -> 
     assert paths <= {finding.subject for finding in operator.verify().findings}
 
 
+#: The keys of the inventory as the live release has them.
+KEYS = base64.b64encode(json.dumps({"key": SECRETS["SECRET_KEY"], "fallbacks": []}).encode()).decode()
 #: What a rollback could stumble over.
 OF_A_ROLLBACK = [
     (name, damage)
@@ -562,10 +572,9 @@ OF_A_ROLLBACK = [
 def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operator, name: str, damage: str) -> None:
     path = damaged(operator.site, name, damage)
     served = operator.site.serves()
-    keys = base64.b64encode(json.dumps({"key": SECRETS["SECRET_KEY"], "fallbacks": []}).encode()).decode()
     for module, options in (
         (releases_info, {}),
-        (rotation_state, {"environment": "staging", "variable": "SECRET_KEY", "keys": keys}),
+        (rotation_state, {"environment": "staging", "variable": "SECRET_KEY", "keys": KEYS}),
         (outdated_releases, {"_ansible_check_mode": True}),
         (prune, {"keep": 1, "_ansible_check_mode": True}),
     ):
@@ -593,14 +602,44 @@ def test_a_host_whose_tree_was_given_to_another_keeps_its_release(operator: Oper
     assert operator.verify().findings == []
 
 
-def test_a_socket_that_systemd_believes_in_is_made_again(operator: Operator) -> None:
-    """The next deploy of the same inventory makes the same release reachable again."""
+@pytest.fixture
+def pageless(operator: Operator) -> Operator:
+    """An operator of a host whose app has no health page: its live release was proved by its workers and by ``/``."""
+    site = operator.site
+    site.has_page, site.reports = False, [report()]
+    site.told(LIVE, site.reports)
+    (site.layout.release(LIVE) / "proved.json").unlink()
+    assert operator.deploy(NEW).release == LIVE
+    assert proof_of(site.layout, LIVE)["path"] == "/"
+    return operator
+
+
+@pytest.mark.parametrize("app", ["operator", "pageless"])
+def test_sockets_that_systemd_believes_in_are_made_again(app: str, request: pytest.FixtureRequest) -> None:
+    """With all of /run/shop go the reports of the workers, too. The same inventory makes the same release reachable."""
+    operator: Operator = request.getfixturevalue(app)
     layout = operator.site.layout
     shutil.rmtree(layout.run)
     assert layout.socket_unit(LIVE) in operator.site.running()
     assert not operator.site.serves()
-    assert operator.deploy(NEW).release == LIVE
+    outcome = operator.deploy(NEW)
+    assert outcome.release == LIVE, outcome.said
     assert operator.site.serves()
+    assert operator.verify().findings == []
+
+
+@pytest.mark.parametrize("damage", [damage for name, damage in CELLS if name == "proved" and damage not in TAKEN])
+def test_a_proof_that_can_not_be_read_is_made_again_by_the_page_that_there_is(pageless: Operator, damage: str) -> None:
+    path = damaged(pageless.site, "proved", damage)
+    for outcome in (pageless.deploy(NEW), pageless.deploy(NEW)):
+        assert outcome.release == LIVE, outcome.said
+        assert pageless.site.serves()
+        assert proof_of(pageless.site.layout, LIVE)["path"] == "/"
+    assert pageless.verify().findings == []
+    path.write_text("{}\n")  # as a run leaves it that was killed between the repair and the proof
+    assert [finding.subject for finding in pageless.verify().findings] == [str(path)]
+    assert pageless.deploy(NEW).release == LIVE
+    assert proof_of(pageless.site.layout, LIVE)["path"] == "/"
 
 
 def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
@@ -614,7 +653,36 @@ def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
     stamp.unlink()
     (said,) = operator.deploy(NEW).said
     assert f"echo staging > {stamp}" in said
+    assert str(stamp) in operator.roll_back().said[0]
     assert not stamp.exists()
+
+
+@pytest.mark.parametrize(("name", "damage"), [("stamp", "missing"), *(("etc", way) for way in ("missing", "file"))])
+def test_the_command_that_writes_a_lost_stamp_works_as_it_is_said(operator: Operator, name: str, damage: str) -> None:
+    layout = operator.site.layout
+    damaged(operator.site, name, damage)
+    said = operator.deploy(NEW).said[0].splitlines()[0]
+    subprocess.run(["sh", "-euc", "umask 077;" + said.partition("run on it: ")[2]], check=True)
+    assert operator.deploy(NEW)
+    assert layout.environment_id.read_text() == "staging\n"
+    assert stat.S_IMODE(layout.etc.stat().st_mode) == 0o755
+    assert operator.site.serves()
+    assert operator.verify().findings == []
+
+
+@pytest.mark.parametrize("name", ["etc", "etc/releases", "srv", "srv/sources", "srv/venvs", "srv/releases"])
+def test_nothing_is_removed_through_a_link(operator: Operator, name: str) -> None:
+    """Another app may have its own there."""
+    path = damaged(operator.site, name, "link")
+    (path / "another's").mkdir()
+    (path / ".unfinished-of-another").mkdir()
+    before = dict(below(path.resolve()))
+    assert operator.module(prune, keep=1)["removed"] == []
+    for back in (operator.roll_back(), operator.roll_back()):
+        assert str(path) in back.said[0]
+    assert str(path) in operator.module(rotation_state, environment="staging", variable="X", keys=KEYS)["msg"]
+    assert dict(below(path.resolve())) == before
+    assert operator.site.serves()
 
 
 def test_a_release_command_is_known_to_be_final_without_the_ledger(operator: Operator) -> None:

@@ -169,7 +169,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     variables = {**PUBLIC, **SECRETS, "APP_REVISION": "r1"}
     gunicorn = "# of Ansible\nworkers = 2\ntimeout = 30\n"
     host.live = create(layout, NEW, variables=variables, source=source, service=SERVICE, gunicorn=gunicorn)
-    Releases(layout).mark(host.live, PROVED, {})
+    Releases(layout).mark(host.live, PROVED, {"path": "/health"})
     record(layout, "live", host.live)
     link(layout.live_socket, str(layout.socket(host.live)))
     link(layout.live, f"releases/{host.live}")
@@ -282,6 +282,9 @@ def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_
     tmp_path: Path, machine: Machine
 ) -> None:
     assert "flask_app_state: absent" in only(machine, present=False).what
+    machine.layout.environment_id.unlink()
+    # What its removal would say: to deploy, as the inventory is, would only lead there.
+    assert f"echo staging > {machine.layout.environment_id}" in only(machine, present=False).cure
     assert drift(Layout("other", tmp_path), wanted(machine, present=False)).findings == []
 
 
@@ -602,7 +605,7 @@ class TestCredentials:
         gunicorn = "workers = 2\ntimeout = 30\n"
         made = {"variables": variables, "source": source, "service": SERVICE, "gunicorn": gunicorn}
         assert create(layout, NEW, credentials=self.NAMES, **made) == machine.live
-        Releases(layout).mark(machine.live, PROVED, {})
+        Releases(layout).mark(machine.live, PROVED, {"path": "/health"})
         known = f"{layout.drop_in(machine.live)} {layout.credentials_drop_in(machine.live)}"
         machine.facts[machine.service] = {"DropInPaths": known}
         for name, value in SECRETS.items():

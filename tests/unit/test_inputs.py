@@ -125,6 +125,14 @@ def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, 
     assert cure.endswith("A name of your own goes into flask_app_environments.")
 
 
+@pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb"])
+def test_a_name_that_no_host_can_be_stamped_with_is_told(name: str) -> None:
+    what, _ = one(inputs.environment_problems("staging", [*ENVIRONMENTS, name], False))
+    assert "flask_app_environments" in what
+    assert what.isprintable()
+    assert len(what) < 150
+
+
 @pytest.mark.parametrize("environment", ["staging", "production", "qa"])
 def test_debug_outside_development_is_told(environment: str) -> None:
     what, cure = one(inputs.environment_problems(environment, [*ENVIRONMENTS, "qa"], True))

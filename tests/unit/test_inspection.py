@@ -163,6 +163,14 @@ def test_a_database_that_no_variable_names_is_not_asserted(given: str) -> None:
     assert about(report(database="sqlite:///x"), variables={**SECRETS, "DATABASE_URL": given}) == []
 
 
+def test_a_path_is_compared_with_no_address() -> None:
+    beside = [*report()["databases"], {"setting": "DATABASE", "kind": "file", "address": ""}]
+    for given in ("postgresql://other/shop", "sqlite:///x"):
+        variables = {**SECRETS, "DATABASE_URL": given}
+        assert about(report(databases=beside[1:]), variables=variables) == []
+        assert about(report(databases=beside), variables=variables) == ["database in app.config DATABASE_URL"]
+
+
 def test_an_app_without_a_database_is_not_asked_for_one() -> None:
     assert about(report(database="")) == []
 
@@ -173,7 +181,7 @@ def test_a_database_that_one_of_several_variables_names_is_right() -> None:
         assert len(about(report(database=used), variables=both)) == count
 
 
-@pytest.mark.parametrize("used", ["sqlite:///shop.db", "duckdb:///shop.duckdb"])
+@pytest.mark.parametrize("used", ["sqlite:///shop.db", "duckdb:///shop.duckdb", "/var/lib/shop/flaskr.sqlite"])
 def test_a_file_is_not_the_database_for_which_a_command_ran_elsewhere(used: str) -> None:
     variables = {**SECRETS, "DATABASE_URL": used}
     elsewhere = replace(QUESTION, command_elsewhere=True)

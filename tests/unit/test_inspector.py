@@ -245,7 +245,15 @@ def test_a_setting_is_told(flask: Any, config: dict[str, object], field: str, va
     ("config", "found"),
     [
         ({"SQLALCHEMY_DATABASE_URI": "sqlite://"}, [("SQLALCHEMY_DATABASE_URI", "sqlite")]),
-        ({"DATABASE": "shop.db", "MONGO_URI": "mongodb://db/shop"}, [("MONGO_URI", "mongodb")]),
+        ({"DATABASE": "shop", "MONGO_URI": "mongodb://db/shop"}, [("MONGO_URI", "mongodb")]),
+        ({"DATABASE": "/var/lib/shop/flaskr.sqlite"}, [("DATABASE", "file")]),
+        ({"DATABASE": Path("/var/lib/shop/flaskr.sqlite")}, [("DATABASE", "file")]),
+        (
+            {"DATABASE": "/shop", "DATABASE_URL": "mysql://db/shop"},
+            [("DATABASE_URL", "mysql"), ("DATABASE", "file")],
+        ),
+        ({"DATABASE": "/shop", "SQLALCHEMY_DATABASE_URI": "mysql://db/x"}, [("SQLALCHEMY_DATABASE_URI", "mysql")]),
+        ({"MONGODB_HOST": "eu.mongo.db"}, []),
         ({}, []),
     ],
 )

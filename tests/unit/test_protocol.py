@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _command, 
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
+from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, Damaged, link
 from ansible_collections.greenlight.flask.plugins.module_utils._history import irreversible_since, record
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._inspection import INSPECTION, Question
@@ -48,6 +48,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
     switch,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._state import stamped
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,6 +184,23 @@ def test_a_claim_mends_a_mode_and_nothing_else(layout: Layout) -> None:
     assert claim(layout, "staging") == [str(layout.environment_files)]
     assert layout.environment_files.stat().st_mode & 0o777 == 0o700
     assert (key(layout), layout.environment_id.read_text()) == (before, "staging\n")
+
+
+@pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb", "a\u200bb", "\x1b[31m"])
+def test_a_claim_writes_no_stamp_that_can_not_be_read(layout: Layout, name: str) -> None:
+    with pytest.raises(GreenlightError, match="flask_app_environment"):
+        claim(layout, name)
+    assert not layout.etc.exists()
+    layout.etc.mkdir(parents=True)
+    layout.environment_id.write_text(f"{name}\n")
+    with pytest.raises(Damaged):
+        stamped(layout)
+
+
+@pytest.mark.parametrize("name", ["qa", "x" * 100, "pre-prod", "Prüfung", "a/b"])
+def test_a_stamp_says_what_a_claim_was_given(layout: Layout, name: str) -> None:
+    claim(layout, name)
+    assert stamped(layout) == name
 
 
 def test_a_claim_never_changes_the_stamp(layout: Layout) -> None:
@@ -518,6 +536,13 @@ def test_a_worker_that_has_not_reported_is_waited_for_and_then_missed(
     host.reports = [{**REPORTED, "workers": 2}]
     failed = refusal(host, create(layout, NEW))
     assert str(failed.details["failures"]).startswith("workers that report: expected 2, got 1 ")
+
+
+def test_a_worker_without_the_app_gets_no_traffic_beside_one_with_it(host: Host, layout: Layout) -> None:
+    host.reports = [{**REPORTED, "workers": 2}, {"no_app": "function", "workers": 2}]
+    failed = refusal(host, create(layout, NEW))
+    assert str(failed.details["failures"]).startswith("workers with a Flask app: expected 2, got 1; of 1: ")
+    assert "function" in str(failed)
 
 
 def test_where_nobody_says_it_every_way_out_is_named(host: Host, layout: Layout) -> None:
@@ -988,6 +1013,11 @@ def test_a_host_of_another_environment_is_refused_and_one_that_has_none_yet_is_n
         layout.environment_id.write_text(stamp)
     if stamp != "production\n":
         refuse_other_environment(layout, "staging")
+        if not stamp:
+            layout.digest_key.write_text("what a deploy leaves")
+            with pytest.raises(Damaged) as failed:
+                refuse_other_environment(layout, "staging")
+            assert failed.value.path == layout.environment_id
         return
     with pytest.raises(GreenlightError, match="stamped production for shop, and flask_app_environment is staging"):
         refuse_other_environment(layout, "staging")

@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -635,18 +636,40 @@ def test_a_host_of_another_environment_is_refused(machine: Machine) -> None:
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_without_a_stamp_the_name_is_not_ours_and_nothing_is_touched(machine: Machine, environment: str) -> None:
-    machine.layout.environment_id.unlink()
-    machine.layout.made.unlink()
+    shutil.rmtree(machine.layout.etc)
+    shutil.rmtree(machine.layout.releases)
     before = machine.files()
     assert removed(machine, environment=environment) == []
     assert machine.files() == before
     assert machine.calls == []
 
 
-def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine) -> None:
+def lose_stamp(machine: Machine) -> None:
     machine.layout.environment_id.unlink()
-    assert str(machine.layout.environment_id) in refused(machine)
-    machine.layout.environment_id.write_text("staging\n")
+
+
+def lose_all_but_the_record(machine: Machine) -> None:
+    for path in machine.layout.etc.iterdir():
+        if path != machine.layout.made:
+            _files.remove(path)
+
+
+def lose_everything(machine: Machine) -> None:
+    shutil.rmtree(machine.layout.etc)
+
+
+@pytest.mark.parametrize("lose", [lose_stamp, lose_all_but_the_record, lose_everything])
+def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine, lose: Callable[[Machine], None]) -> None:
+    lose(machine)
+    before = machine.files()
+    said = refused(machine)
+    assert f"echo staging > {machine.layout.environment_id}" in said
+    # One answer says all that is to be done: without the record, a second removal would be refused again.
+    assert ("deploy the app once more" in said) == (lose is lose_everything)
+    assert machine.files() == before
+    assert machine.calls == []
+    subprocess.run(["sh", "-euc", said.partition("run on it: ")[2].partition(" Then ")[0]], check=True)
+    claim(machine.layout, "staging")
     removed(machine)
     assert left(machine) == []
 

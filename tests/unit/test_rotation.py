@@ -64,7 +64,7 @@ def live(layout: Layout, release: str) -> str:
     before = Releases(layout).live()
     if before and before != release:
         link(layout.previous, f"releases/{before}")
-    Releases(layout).mark(release, PROVED, {})
+    Releases(layout).mark(release, PROVED, {"path": "/health"})
     link(layout.live_socket, str(layout.socket(release)))
     return release
 

@@ -330,7 +330,10 @@ def _database_failures(seen: Seen, question: Question, variables: Mapping[str, s
     yield Failure(f"database in app.config {setting}", f"the {kinds[name]} of {name}", got, fix)
 
 
-_KEY_FIX = "let the app read its key from the environment, or accept it: flask_app_accepted_findings: [other-key]"
+_KEY_FIX = (
+    "let the app read its key from the environment, name the variable that it reads in flask_app_secret_key_variable,"
+    " or accept it: flask_app_accepted_findings: [other-key]"
+)
 
 
 def _key_failures(seen: Seen, question: Question, variables: Mapping[str, str]) -> Iterator[Failure]:

@@ -619,6 +619,27 @@ def test_the_app_is_told_the_scheme_that_visitors_use(overrides: dict[str, Any],
     assert told == [f"X-Forwarded-Proto {scheme}"]
 
 
+@pytest.mark.parametrize(
+    ("trusted", "said", "scheme"),
+    [
+        ("1", "https", "https"),
+        ("1", "http", "http"),
+        ("1", "", "https"),
+        ("1", "https, http", "https"),
+        ("0", "https", "$scheme"),
+        ("0", "", "$scheme"),
+        ("0", "1 https", "$scheme"),
+    ],
+)
+def test_a_trusted_proxy_says_the_scheme_or_the_variable_does(trusted: str, said: str, scheme: str) -> None:
+    text = text_of("site", flask_app_nginx_trusted_proxies=["10.0.0.0/8"])
+    (source, entries) = re.findall(r'^map "([^"]*)" \$shop_scheme {\n(.*?)^}', text, re.M | re.S)[0]
+    told = source.replace("$shop_trusted", trusted).replace("$http_x_forwarded_proto", said)
+    told = re.sub(r"\$\w+", "", told)
+    rows = [(pattern, value) for pattern, value in re.findall(r'"~([^"]*)" (\S+);', entries)]
+    assert next((value for pattern, value in rows if re.search(pattern, told)), "$scheme") == scheme
+
+
 @pytest.mark.parametrize("header", ["CF-Connecting-IP", "X-Real-IP", "x-real-ip"])
 def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it(header: str) -> None:
     overrides = {"flask_app_nginx_client_header": header, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}

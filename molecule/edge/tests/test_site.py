@@ -167,6 +167,7 @@ def test_the_app_gets_the_request_id(server: Server) -> None:
 def test_the_app_believes_of_a_client_what_a_trusted_proxy_tells(server: Server) -> None:
     seen = echo(server, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http")
     assert (seen["remote"], seen["scheme"]) == ("203.0.113.9", "http")
+    assert echo(server, "X-Forwarded-For: 203.0.113.9")["scheme"] == "https"
 
 
 def test_nobody_reaches_a_candidate_by_guessing(server: Server) -> None:

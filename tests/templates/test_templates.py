@@ -1514,3 +1514,25 @@ def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool],
     found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_rotation={"live": lives[0]})
     assert found
     assert found["greenlight.flask.rotation_vault"]["live"] is live
+
+
+# Removal
+
+
+@pytest.mark.parametrize(
+    ("states", "doomed"),
+    [
+        ({"shop": "absent"}, ["shop"]),
+        ({"shop": "absent", "shop ": "absent"}, ["shop"]),
+        ({"shop": "absent", "blog": "absent"}, ["blog", "shop"]),
+        ({"shop": "absent", "blog": "present"}, ["shop"]),
+        ({"shop": "absent", "blog": None}, ["shop"]),
+        ({"shop": None}, []),
+    ],
+)
+def test_the_apps_that_a_play_removes_are_counted_by_name(states: dict[str, str | None], doomed: list[str]) -> None:
+    facts = {
+        host: {"flask_app_name": host.strip(), **({"flask_app_state": state} if state else {})}
+        for host, state in states.items()
+    }
+    assert render("__flask_app_doomed", hostvars=facts, ansible_play_hosts_all=[*facts]) == doomed

@@ -305,8 +305,10 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
 
 def _database_failures(seen: Seen, question: Question, variables: Mapping[str, str]) -> Iterator[Failure]:
     """One of the databases that the app's config names must be one that the variables name."""
-    local = [each for each in seen.databases if question.command_elsewhere and each["kind"] in OF_A_HOST]
-    if local:
+    # An app may keep files beside its database, so a path counts only where there is no other.
+    addressed = [each for each in seen.databases if each["kind"] != inspector.FILE]
+    local = [each for each in addressed or seen.databases if each["kind"] in OF_A_HOST]
+    if local and question.command_elsewhere:
         fix = "flask_app_release_command_once_per: host"
         name = f"database in app.config {local[0]['setting']}"
         kind = local[0]["kind"]
@@ -315,8 +317,6 @@ def _database_failures(seen: Seen, question: Question, variables: Mapping[str, s
     meant = {name: value for name, value in variables.items() if _kind(inspector.engine(value)) in ENGINES}
     salt = _bytes(seen.salt)
     places = {inspector.digest(salt, inspector.address(value).encode()): name for name, value in meant.items()}
-    # An app may keep files beside its database, so a path is compared with nothing.
-    addressed = [each for each in seen.databases if each["kind"] != inspector.FILE]
     if not meant or not addressed or {each["address"] for each in addressed} & places.keys():
         return
     kinds = {name: _kind(inspector.engine(value)) for name, value in meant.items()}

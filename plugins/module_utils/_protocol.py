@@ -115,12 +115,12 @@ def refuse_other_environment(layout: Layout, environment: str) -> None:
 
 
 def refuse_damage(layout: Layout, environment: str) -> None:
-    """Refuse to work with state that a deploy refuses, too.
+    """Refuse to work with state that a deploy refuses, too; that of the site apart, which nobody publishes here.
 
     Raises:
         GreenlightError: there is some that only people can repair.
     """
-    found = [f"{fault} {fault.cure}" for fault in faults(layout, environment) if not fault.repair]
+    found = [f"{fault} {fault.cure}" for fault in faults(layout, environment, publishes=False) if not fault.repair]
     if found:
         raise GreenlightError("\n".join([*found, "Nothing was changed."]))
 
@@ -614,7 +614,7 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     files and drop-ins, the sources and venvs that no kept release uses, the link to a candidate, and one to a previous
     release that is gone. Live and previous always stay. Where one of the app's directories is a link, that is nothing:
     what is there may be somebody else's."""
-    if any(map(Path.is_symlink, directories(layout))):
+    if _leads_elsewhere(layout):
         return []
     releases = Releases(layout)
     found = releases.all()
@@ -636,10 +636,14 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     return [str(path) for path in doomed]
 
 
+def _leads_elsewhere(layout: Layout) -> bool:
+    return any(map(Path.is_symlink, directories(layout)))
+
+
 def prune(layout: Layout, keep: int) -> list[str]:
     """Remove what :func:`prunable` names; return the paths."""
     doomed = prunable(layout, keep)
-    if any(map(Path.is_symlink, directories(layout))):
+    if _leads_elsewhere(layout):
         return []
     releases = Releases(layout)
     for path in map(Path, doomed):

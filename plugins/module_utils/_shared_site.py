@@ -19,6 +19,9 @@ _SHOWN = 5
 PREFIX = "flask_app_url_prefix"
 NAMES = "flask_app_server_names"
 CERTIFICATE = "flask_app_tls_certificate"
+EMAIL = "flask_app_acme_email"
+#: Of these a site says a digest: anybody on the host may read it, and it is long, or personal.
+_DIGESTS = {CERTIFICATE: "certificate", EMAIL: "address"}
 
 
 def facts_in(text: str) -> dict[str, Any]:
@@ -44,8 +47,8 @@ def differences(owner: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) 
         yield f"{NAMES} has {_text(names)}, which {owner} doesn't have", f"{NAMES}: {_text(theirs[NAMES])}"
     for name, is_so in _COMPARED.items():
         if name in mine and is_so(mine, theirs) and _key(mine[name]) != _key(theirs[name]):
-            if name == CERTIFICATE:
-                yield f"{name} is another certificate than that of {owner}", f'{name}: ""'
+            if name in _DIGESTS:
+                yield f"{name} is another {_DIGESTS[name]} than that of {owner}", f'{name}: ""'
             else:
                 what = f"{name} is {_text(mine[name])}, and {_text(theirs[name])} for {owner}"
                 yield what, f"{name}: {_text(theirs[name])}"
@@ -77,7 +80,7 @@ _COMPARED = {
     "flask_app_nginx_default_server": _always,
     CERTIFICATE: _own(CERTIFICATE, "provided"),
     "flask_app_acme_directory": _own("flask_app_acme_directory", "acme"),
-    "flask_app_acme_email": _own("flask_app_acme_email", "acme"),
+    EMAIL: _own(EMAIL, "acme"),
 }
 #: All that a site must say for others to be compared with it.
 COMPARED = frozenset({NAMES, PREFIX, *_COMPARED})

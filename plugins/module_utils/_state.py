@@ -167,11 +167,12 @@ def breaks_site(layout: Layout) -> bool:
     return os.path.lexists(layout.rehearsal) and not _REHEARSAL.match(_text(layout.rehearsal))
 
 
-def faults(layout: Layout, environment: str) -> list[Fault]:
+def faults(layout: Layout, environment: str, *, publishes: bool = True) -> list[Fault]:
     """Return what isn't as it must be, in the order in which it is put right.
 
     Args:
         environment: what a host without a stamp is stamped with.
+        publishes: whether the site is to be published, too.
     """
     found = [
         # The stamp comes first: without it nothing here is ours.
@@ -185,7 +186,7 @@ def faults(layout: Layout, environment: str) -> list[Fault]:
         *_code(layout),
         *(_link(path) for path in (layout.live, layout.live_socket, layout.previous, layout.candidate_socket)),
         *(_in_the_way(path) for path in (layout.trial, layout.rollback)),
-        *_edge(layout),
+        *(_edge(layout) if publishes else ()),
         *_run(layout),
     ]
     return [fault for fault in found if fault]

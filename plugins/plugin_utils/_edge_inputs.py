@@ -48,6 +48,7 @@ def edge_problems(values: Mapping[str, Any]) -> list[Problem]:
         *_network_problems(values),
         *_client_header_problems(values["flask_app_nginx_client_header"], values["flask_app_nginx_trusted_proxies"]),
         *_hsts_problems(values),
+        *_inside_problems(values["flask_app_nginx_inside"], values["flask_app_nginx_site_of"]),
         *_prefix_problems(values["flask_app_url_prefix"], values["flask_app_nginx_site_of"], values["flask_app_name"]),
     ]  # fmt: skip
     if mode != "none" and values["flask_app_http_port"] == values["flask_app_https_port"]:
@@ -248,6 +249,29 @@ def _prefix_problems(prefix: str, owner: str, app: str) -> list[Problem]:
         what = f"flask_app_nginx_site_of is {owner}, and flask_app_url_prefix is empty."
         found.append(Problem(what, "Name the path below which this app is served in that site, as in /shop."))
     return found
+
+
+#: What Nginx runs for the location that a request ends in, and never for the one around that (ngx_http_rewrite_module).
+_REWRITES = ("break", "if", "return", "rewrite", "set")
+_NO_DIRECTIVE = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:^|(?<=[\s;{}]))#[^\n]*|\$\{\w+\}""", re.DOTALL | re.MULTILINE
+)
+
+
+def _inside_problems(text: str, owner: str) -> list[Problem]:
+    """Find what does nothing in the location around an app's own ones."""
+    depth, found = 0, dict[str, None]()
+    bare = _NO_DIRECTIVE.sub(lambda match: "" if match[0].startswith("#") else "x", text)
+    for part in re.findall(r"[{};]|[^{};]+", bare):
+        if part in "{}":
+            depth += 1 if part == "{" else -1
+        elif depth == 0 and part.split() and part.split()[0] in _REWRITES:
+            found[part.split()[0]] = None
+    if not owner or not found:
+        return []
+    what = f"flask_app_nginx_inside has {', '.join(found)}, which does nothing for an app in the site of another."
+    cure = f"Put it into a location of its own below the path, or into flask_app_nginx_inside of {owner}."
+    return [Problem(what, cure)]
 
 
 def _hsts_problems(values: Mapping[str, Any]) -> list[Problem]:

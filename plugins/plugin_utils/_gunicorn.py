@@ -76,8 +76,13 @@ def unknown(name: str, version: str) -> bool:
 
 
 def takes_prefix(version: str) -> bool:
-    """Say whether Gunicorn ``version`` takes the path of an app from Nginx; an empty version isn't known."""
-    return not version or _numbers(version) >= _numbers(SETTINGS["forwarder_headers"])
+    """Say whether Gunicorn ``version`` takes the path of an app from Nginx; an empty version isn't known.
+
+    22.0 takes no header with an underscore, and can't be told to; older ones take each.
+    """
+    return not version or not _numbers(SETTINGS["header_map"]) <= _numbers(version) < _numbers(
+        SETTINGS["forwarder_headers"]
+    )
 
 
 def meant(name: str) -> str:

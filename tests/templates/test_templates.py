@@ -678,18 +678,31 @@ DATABASES: dict[object, bool] = {
 }  # fmt: skip
 
 
+TWO = {"inventory_hostname": "two", "ansible_play_hosts_all": ["one", "two"], "hostvars": {"one": {}, "two": {}}}
+
+
+def runs_on_each(**given: object) -> bool:
+    return bool(render("__flask_app_command_runs_here | bool", **TWO, flask_app_secrets=given))
+
+
 @pytest.mark.parametrize("value", DATABASES)
 def test_a_release_command_runs_on_each_host_whose_database_is_a_file(value: object) -> None:
     """Before the release, by its variables; and the workers' reports say the same of the app's config."""
-    hosts = {"inventory_hostname": "two", "ansible_play_hosts_all": ["one", "two"], "hostvars": {"one": {}, "two": {}}}
-    where = "__flask_app_command_runs_here | bool"
-    secrets = BASELINE["flask_app_secrets"]
-    for name in ("DATABASE", "FLASKR_DATABASE", "DATABASE_PATH", *_inspector.DATABASES):
-        given = {**secrets, name: value}
-        wanted = DATABASES[value] and "MONGO" not in name
-        assert render(where, **hosts, flask_app_secrets=given) is wanted, name
-    assert render(where, **hosts, flask_app_env={"NOT_A_DATABASE_AT_ALL": value}) is False
+    for name in ("DATABASE", "FLASK_DATABASE", "DATABASE_PATH", *_inspector.DATABASES):
+        assert runs_on_each(**{name: value}) is (DATABASES[value] and "MONGO" not in name), name
+    for name in ("NOT_A_DATABASE_AT_ALL", "GEOIP_DATABASE", "GEOIP_DATABASE_PATH"):
+        assert runs_on_each(**{name: value}) is False
     assert _inspector.is_path(value) is DATABASES[value]
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["postgresql://db/shop", "postgres://db/shop", "mysql+pymysql://db/shop", "mongodb+srv://db/shop", "MSSQL://x"],
+)
+@pytest.mark.parametrize("beside", [{"DATABASE": "/var/lib/shop/x.db"}, {"CACHE_URL": "sqlite:////var/lib/shop/c.db"}])
+def test_a_release_command_runs_once_where_a_database_is_a_servers(server: str, beside: dict[str, str]) -> None:
+    assert runs_on_each(**beside)
+    assert not runs_on_each(**beside, ANY_URL=server)
 
 
 def locations(text: str) -> list[str]:
@@ -744,7 +757,7 @@ def test_a_site_says_what_holds_for_all_apps_in_it() -> None:
     """Nginx takes no comment of more than 4 KiB, and no text can end one."""
     names = [f"customer-{number}.example.org" for number in range(700)]
     proxies = [f"10.{number}.0.0/16" for number in range(255)]
-    hostile = {"flask_app_acme_email": "a\n}\u2028\r\\n# {", "flask_app_tls_certificate": "CHAIN"}
+    hostile = {"flask_app_acme_directory": "a\n}\u2028\r\\n# {", "flask_app_tls_certificate": "CHAIN"}
     given = {"flask_app_server_names": names, "flask_app_nginx_trusted_proxies": proxies, **hostile}
     for overrides in ({}, {"flask_app_tls": "acme", "flask_app_http_port": "8080"}, BELOW, given):
         expected = render("__flask_app_nginx_facts", **overrides)

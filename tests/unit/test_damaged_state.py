@@ -642,6 +642,14 @@ def test_a_proof_that_can_not_be_read_is_made_again_by_the_page_that_there_is(pa
     assert proof_of(pageless.site.layout, LIVE)["path"] == "/"
 
 
+def test_what_is_wrong_with_the_site_stops_who_publishes_it(operator: Operator, tmp_path: Path) -> None:
+    (tmp_path / "certificates").mkdir()
+    tls = operator.site.layout.tls
+    tls.symlink_to(tmp_path / "certificates")
+    assert any(is_about(said, tls) for said in operator.deploy(NEW).said)
+    assert operator.roll_back().release == BEFORE
+
+
 def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
     stamp = operator.site.layout.environment_id
     for text in ("", "produc", "\x00"):

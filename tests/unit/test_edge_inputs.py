@@ -37,6 +37,7 @@ GOOD: dict[str, Any] = {
     "flask_app_nginx_client_header": "X-Forwarded-For",
     "flask_app_name": "shop",
     "flask_app_url_prefix": "",
+    "flask_app_nginx_inside": "",
     "flask_app_nginx_site_of": "",
     "flask_app_nginx_health_networks": ["127.0.0.0/8", "::1"],
     "flask_app_nginx_http3": False,
@@ -465,6 +466,27 @@ def test_a_path_is_no_problem(prefix: str) -> None:
 )
 def test_a_path_that_is_none_is_told(prefix: str) -> None:
     assert "flask_app_url_prefix" in one(problems(url_prefix=prefix))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("if ($http_user_agent ~ bad) { return 403; }", ["if"]),
+        ("allow 10.0.0.0/8;\nrewrite ^/shop/old /shop/new; set $x 1;", ["rewrite", "set"]),
+        ('add_header X "a; return 1 {";return 403;', ["return"]),
+        ("location = /shop/x { if ($a) { return 200; } } # return 403;\nbreak;", ["break"]),
+        ("location = /shop/x { return 200 '}; set'; }", []),
+        ("# return 403;\nclient_body_timeout 3s;", []),
+        ("add_header X-Set ${set}; deny all;", []),
+        ("", []),
+    ],
+)
+def test_what_would_do_nothing_for_an_app_in_the_site_of_another_is_told(text: str, told: list[str]) -> None:
+    assert problems(nginx_inside=text) == []
+    found = problems(nginx_inside=text, nginx_site_of="blog", url_prefix="/shop")
+    assert [problem.what.partition(" has ")[2].partition(", which")[0].split(", ") for problem in found] == (
+        [told] if told else []
+    )
 
 
 @pytest.mark.parametrize(

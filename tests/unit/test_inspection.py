@@ -171,6 +171,12 @@ def test_a_path_is_compared_with_no_address() -> None:
         assert about(report(databases=beside), variables=variables) == ["database in app.config DATABASE_URL"]
 
 
+def test_a_file_beside_a_servers_database_needs_no_command() -> None:
+    beside = [*report()["databases"], {"setting": "DATABASE", "kind": "file", "address": ""}]
+    elsewhere = replace(QUESTION, command_elsewhere=True)
+    assert about(report(databases=beside), question=elsewhere) == []
+
+
 def test_an_app_without_a_database_is_not_asked_for_one() -> None:
     assert about(report(database="")) == []
 

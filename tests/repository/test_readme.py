@@ -107,7 +107,7 @@ def listed(directory: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make another repository as the README tells: the collection installed, a playbook, an inventory."""
+    """Make another repository as the README tells: the collection installed, an inventory, a playbook. No vault."""
     directory = tmp_path_factory.mktemp("elsewhere")
     repository.copy(repository.tracked(), directory / "path/to/greenlight")
     [command] = commands("ansible-galaxy")
@@ -115,9 +115,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("--offline", "--collections-path", directory / "collections")
     done = repository.run(repository.tool("ansible-galaxy"), *words, *options, directory=directory)
     assert done.returncode == 0, done.stderr
-    [playbook] = [block for block in YAML if block.startswith("# deploy.yml\n")]
-    (directory / "deploy.yml").write_text(playbook, encoding="utf-8")
-    (directory / "hosts.yml").write_text("flask_app:\n  hosts:\n    app1.example.org:\n", encoding="utf-8")
+    named = {block.partition("\n")[0].removeprefix("# "): block for block in YAML}
+    for name in ("deploy.yml", "staging/hosts.yml", "staging/group_vars/flask_app/main.yml"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(named[name], encoding="utf-8")
     return directory
 
 
@@ -157,6 +158,13 @@ def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
 # Commands
 
 
+def test_the_table_of_playbooks_has_all_that_the_collection_has() -> None:
+    shown = dict(re.findall(r"^\| `(\S+)` \| `(\S+)` \|", section("Playbooks"), re.MULTILINE))
+    ours = {Path(name).stem for name in repository.matching("playbooks/*.yml")} - {"throwaway_servers"}
+    names = {"site.yml" if name == "deploy" else f"playbooks/{name}.yml": f"greenlight.flask.{name}" for name in ours}
+    assert shown == names
+
+
 def test_commands_of_each_kind_are_found() -> None:
     assert len(SCRIPTS) >= 4
     assert len(PLAYS) >= 3
@@ -192,15 +200,16 @@ def test_a_play_shown_can_be_loaded(command: str, elsewhere: Path) -> None:
     assert expected in said
 
 
-def test_a_playbook_of_ones_own_runs_the_installed_role(elsewhere: Path) -> None:
+@pytest.mark.parametrize("playbook", ["greenlight.flask.deploy", "deploy.yml"])
+def test_a_playbook_elsewhere_runs_the_installed_role(playbook: str, elsewhere: Path) -> None:
     """As far as its preflight, which misses only what the reader would have beside it: a vault, an app, a host."""
-    words = ("-i", "hosts.yml", "deploy.yml", "--connection=local", "--extra-vars={ansible_become: false}")
+    words = ("-i", "staging", playbook, "--connection=local", "--extra-vars={ansible_become: false}")
     ansible = repository.tool("ansible-playbook")
     done = repository.run(ansible, *words, directory=elsewhere, ANSIBLE_COLLECTIONS_PATH="collections")
     assert done.returncode != 0
     told = done.stdout + done.stderr
     assert "nothing was changed" in told, told
-    assert "vault_hello_secret_key is undefined" in told
+    assert "vault_flask_app_secret_key is undefined" in told
     wrong = set(re.findall(r"^[0-9]+\. (flask_app_\w+)", told, re.MULTILINE))
     assert wrong == {"flask_app_secrets", "flask_app_source_directory"}
 

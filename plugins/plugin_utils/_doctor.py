@@ -449,11 +449,11 @@ def _is_given(values: Mapping[str, Any], spot: Spot) -> bool:
 
 def _is_proved(values: Mapping[str, Any], spot: Spot) -> bool:
     """Say whether the workers compare what they use with what they were given: the key, and the database."""
-    given = [str(value) for variables in _app_variables(values).values() for value in variables.values()]
+    given = {name: str(value) for variables in _app_variables(values).values() for name, value in variables.items()}
     accepted = {entry.partition(":")[0] for entry in values["flask_app_accepted_findings"]}
     is_key = spot.setting in ("SECRET_KEY", "secret_key", values["flask_app_secret_key_variable"])
-    key = is_key and OTHER_KEY not in accepted
-    database = spot.database and OTHER_DATABASE not in accepted and any(map(is_database, given))
+    key = is_key and OTHER_KEY not in accepted and values["flask_app_secret_key_variable"] in given
+    database = spot.database and OTHER_DATABASE not in accepted and any(map(is_database, given.values()))
     return bool(values["flask_app_inspect"] and (key or database))
 
 

@@ -1548,4 +1548,13 @@ def test_the_apps_that_a_play_removes_are_counted_by_name(states: dict[str, str 
         host: {"flask_app_name": host.strip(), **({"flask_app_state": state} if state else {})}
         for host, state in states.items()
     }
-    assert render("__flask_app_doomed", hostvars=facts, ansible_play_hosts_all=[*facts]) == doomed
+    play = {"hostvars": facts, "ansible_play_hosts_all": [*facts]}
+    assert render("__flask_app_doomed", **play) == doomed
+    assert render("__flask_app_apps", **play) == sorted({host.strip() for host in states})
+
+
+@pytest.mark.parametrize("name", ["vault_flask_app_secret_key", "vault_shop_key"])
+def test_the_old_keys_are_those_beside_the_key_that_is_rotated(name: str) -> None:
+    given = {"flask_app_rotation_vault_name": name, "vault_of_another_fallbacks": ["another"]}
+    assert render("flask_app_secret_key_fallbacks", **given) == []
+    assert render("flask_app_secret_key_fallbacks", **given, **{f"{name}_fallbacks": ["before"]}) == ["before"]

@@ -515,6 +515,10 @@ def test_what_nobody_compares_proves_nothing(tmp_path: Path) -> None:
     given = app(tmp_path, {"config.py": both}, flask_app_accepted_findings=["other-key", "other-database:DATABASE_URL"])
     severities = {finding.id: finding.severity for finding in found(given)}
     assert severities == {"fallback-key": ERROR, "literal-secret": ERROR}
+    key = app(tmp_path / "other", {"config.py": 'SECRET_KEY = "dev"\n'})
+    assert one(found(key))[1] == WARNING
+    without = {"flask_app_secrets": {"DATABASE_URL": "sqlite:///x"}, "flask_app_required_secrets": []}
+    assert one(found({**key, **without}))[:2] == ("fallback-key", ERROR)
 
 
 def test_the_address_of_a_database_is_a_warning_where_the_workers_prove_the_given_one(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ class Edge:
     ) -> None:
         """Serve what was served: the new site may have other names, for which there is no certificate now."""
         pointer = nginx.Pointer(self.layout.certificate, pointed) if pointed else None
-        nginx.apply(self.tree, before, [], pointer, watch=nginx.Watch(page))
+        nginx.apply(self.tree, self.layout.app, before, [], pointer, watch=nginx.Watch(page))
         for path, target in targets.items():
             link(path, target)  # with what is written there now: only as a link does Debian's site give way again
 
@@ -330,7 +330,9 @@ class Edge:
             certificate.encoded(self.layout.certificate),
         )
         try:
-            return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale, watch=watch)
+            return nginx.apply(
+                self.tree, self.layout.app, self.change(site), site.own_names, pointer, stale=stale, watch=watch
+            )
         finally:
             remove_empty(self.tree)
 

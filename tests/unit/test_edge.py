@@ -313,6 +313,7 @@ def test_a_first_deploy_that_the_server_refuses_leaves_nginx_as_it_was(machine: 
             publish(machine, wanted)
         assert tree(machine) == before
         assert machine.served() == b""
+        assert [path.name for path in machine.tree.state.glob("*.json")] == ["shop.json"]
     machine.back("refuses")
     assert publish(machine, wanted) is True
     assert "etc/nginx/sites-enabled/default" not in tree(machine)

@@ -233,7 +233,7 @@ def _apply(
         write(marker, confirmed)
         return False
     check(tree, change, server_names, pointer)
-    kept = _kept(tree, app, change, pointer, noted, watch)
+    kept = _kept(tree, app, change, pointer, watch)
     # Not for all: a file that its owner has closed to others is in it.
     write(marker, json.dumps({"begun": digest, "kept": asdict(kept)}), 0o600)
     for directory in {(tree.etc / name).parent for name in change}:
@@ -272,10 +272,9 @@ def _noted(marker: Path) -> dict[str, Any]:
     return {}
 
 
-def _kept(
-    tree: Tree, app: str, change: Change, pointer: Pointer | None, noted: Mapping[str, Any], watch: Watch
-) -> _Kept:
+def _kept(tree: Tree, app: str, change: Change, pointer: Pointer | None, watch: Watch) -> _Kept:
     """Return what is there, as far as no killed change has replaced it: of that, what was there before."""
+    noted = _noted(_marker(tree, app))
     written: dict[str, list[str | None]] = {name: [text] for name, text in change.items() if not _is_own(name, app)}
     files = {name: readable(tree.etc / name, "surrogateescape") for name in change}
     links = {name: str((tree.etc / name).readlink()) for name in change if (tree.etc / name).is_symlink()}
@@ -292,7 +291,7 @@ def _kept(
     page = noted.get("page")
     # Of a site that was never confirmed nobody knows whether Nginx has it from these files.
     seen = {} if "begun" in noted else watch.before(page if isinstance(page, dict) else {})
-    return _Kept(files, links, pointed, dict(noted), seen, written)
+    return _Kept(files, links, pointed, noted, seen, written)
 
 
 def _is_own(name: str, app: str) -> bool:

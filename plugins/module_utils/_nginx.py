@@ -262,6 +262,11 @@ def noted_page(tree: Tree, app: str) -> dict[str, Any]:
     return page if isinstance(page, dict) else {}
 
 
+def confirmed(tree: Tree, app: str, change: Change) -> bool:
+    """Say whether Nginx is at work with the files of a change, and no change of the app was begun since."""
+    return "confirmed" in _noted(_marker(tree, app)) and not pending(tree, change) and _is("active")
+
+
 def _marker(tree: Tree, app: str) -> Path:
     return tree.state / f"{app}.json"
 

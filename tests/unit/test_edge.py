@@ -23,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._certificate impo
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
     HASHES,
     OWNER,
+    Edge,
     Site,
     Tls,
     apps_inside,
@@ -288,6 +289,21 @@ def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMa
     assert publish(machine, site("acme")) is True
     assert target(machine) == "acme"
     assert certificates_held(machine) == ["live"]
+
+
+def test_where_the_way_back_fails_no_word_says_that_what_was_served_still_is(
+    machine: EdgeMachine, site: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise GreenlightError("Nginx refuses it")
+
+    publish(machine, site("provided"))
+    (machine.state / "refuses").write_text("NXDOMAIN\n")
+    monkeypatch.setattr(Edge, "_go_back", fails)
+    with pytest.raises(GreenlightError, match="issued no certificate for") as refused:
+        publish(machine, site("acme"))
+    assert "still served" not in str(refused.value)
+    assert str(machine.layout.certificate.readlink()) in str(refused.value)
 
 
 def test_names_that_have_no_certificate_are_not_served_when_the_server_refuses(
@@ -992,7 +1008,8 @@ def test_the_new_page_counts_where_the_old_one_is_closed(
 def test_a_host_that_is_busy_for_a_moment_gets_a_second_chance(
     machine: EdgeMachine, site: Sites, visit: Visit, monkeypatch: pytest.MonkeyPatch, busy: list[int]
 ) -> None:
-    lost, slept = len(busy) in (2, 6), []
+    lost = len(busy) in (2, 6)
+    slept: list[float] = []
     monkeypatch.setattr(_reach, "PAUSE_SECONDS", 7)
     monkeypatch.setattr(_reach, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
     machine.edge.publish(own(site, "none"), visit.reach().watch)

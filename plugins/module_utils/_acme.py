@@ -116,7 +116,7 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
     """Have a certificate for ``names`` issued.
 
     Raises:
-        GreenlightError: the server refused, with certbot's own words; what is served stays.
+        GreenlightError: the server refused, with certbot's own words.
     """
     if certbot.settings(layout).exists() and not is_ours(certbot, layout):
         raise GreenlightError(
@@ -196,7 +196,7 @@ def _refusal(output: str, names: Sequence[str], account: Account) -> str:
     told = output.replace(account.eab_hmac_key, "********") if account.eab_hmac_key else output
     lines = [line for line in told.splitlines() if line.strip() and "letsencrypt.log" not in line]
     return (
-        f"{account.directory} issued no certificate for {', '.join(names)}; what was served before is still served."
+        f"{account.directory} issued no certificate for {', '.join(names)}."
         " Each name must lead to this host, whose port 80 the ACME server must reach (flask_app_server_names,"
         " flask_app_acme_directory). certbot says:\n" + "\n".join(lines[-20:])
     )

@@ -96,6 +96,14 @@ def served(port: int, name: str) -> bytes:
         return b""
 
 
+def holds(encoded: bytes) -> bool:
+    """Say whether a certificate, as DER, has not ended yet."""
+    if not encoded:
+        return False
+    given = ssl.DER_cert_to_PEM_cert(encoded)
+    return run(["openssl", "x509", "-noout", "-checkend", "0"], given=given).code == 0
+
+
 def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> Path:
     """Return the directory of a certificate made here for exactly ``names``, made unless there is one that holds on."""
     for directory in sorted(layout.tls.glob(f"{SELF_SIGNED}*"), reverse=True):

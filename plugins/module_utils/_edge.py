@@ -259,10 +259,11 @@ class Edge:
     def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """Return the files that would differ (before and after), and what else would change, in words."""
         more = []
-        target = self._certificate(site, dry=True)
+        waiting = site.tls.mode == "acme" and not self._issued(site)
+        target = None if waiting and self._keeps(site) else self._certificate(site, dry=True)
         if target and not nginx.Pointer(self.layout.certificate, target).moved:
             more.append(f"certificate: {target}")
-        if site.tls.mode == "acme" and not self._issued(site):
+        if waiting:
             more.append(f"certificate from {site.tls.account.directory}")
         if site.drop_in and readable(self.drop_in) != site.drop_in:
             more.append(str(self.drop_in))
@@ -274,7 +275,8 @@ class Edge:
         """Bring Nginx and the certificate to what they must be; say whether anything was done.
 
         Raises:
-            GreenlightError: Nginx or the ACME server refuses, or ``watch`` does; what was served is still served.
+            GreenlightError: Nginx or the ACME server refuses, or ``watch`` does. What was served is still served, or
+                the text says what is.
         """
         fault = self.fault_of_owner(site)
         if fault:
@@ -282,31 +284,79 @@ class Edge:
         changed = bool(site.drop_in) and confine(self.drop_in, site.drop_in, self.tree)
         for name in site.logs:
             self._make_log(name)
-        before = {name: readable(self.tree.etc / name, "surrogateescape") for name in self.change(site)}
-        paths = [self.tree.etc / name for name in before]
-        targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
-        pointed, page = self._pointed(), nginx.noted_page(self.tree, self.layout.app)
-        waiting = site.tls.mode == "acme" and not self._issued(site)
-        # Nobody is led to a certificate that no browser trusts.
-        now = replace(site, files={**site.files, **site.interim_files}) if waiting else site
-        changed |= self._serve(now, self._certificate(site), watch)
+        if site.tls.mode == "acme" and not self._issued(site):
+            if self._keeps(site):
+                self._obtain(site)
+                self._serve(site, self._certificate(site), watch)
+            else:
+                self._obtain_by_interim(site, watch)
+            changed = True
+        else:
+            changed |= self._serve(site, self._certificate(site), watch)
         if site.tls.mode == "acme":
-            if waiting:
-                try:
-                    acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
-                    self._serve(site, self._certificate(site), watch)
-                except GreenlightError:
-                    # Where what was served can't be read any more, the site that waits is the best that there is.
-                    if not pointed or certificate.is_pair(pointed):
-                        with contextlib.suppress(GreenlightError):  # it would hide why; the next run looks again
-                            self._go_back(before, targets, pointed, page)
-                    raise
-                changed = True
             changed |= acme.keep_renewed(self.certbot, self.layout)
         else:
             changed |= acme.forget(self.certbot, self.layout)
         certificate.tidy(self.layout, self._pointed() if site.tls.mode != "none" else None)
         return changed
+
+    def _keeps(self, site: Site) -> bool:
+        """Say whether Nginx goes on as it is while a certificate is issued: it answers the challenge, and visitors.
+
+        It may do so from memory, with a certificate whose files are damaged.
+        """
+        return nginx.confirmed(self.tree, self.layout.app, self.change(site)) and certificate.holds(
+            certificate.served(site.tls.port, site.server_names[0])
+        )
+
+    def _obtain(self, site: Site) -> None:
+        """Have a certificate issued while Nginx goes on as it is."""
+        try:
+            acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+        except GreenlightError as refused:
+            raise GreenlightError(f"{refused}\n{self._still_served()}", **refused.details) from refused
+
+    def _still_served(self) -> str:
+        said = "For now, what was served before is still served"
+        pointed = self._pointed()
+        if not pointed or certificate.is_pair(pointed):
+            return f"{said}."
+        return (
+            f"{said}, but only until Nginx is reloaded or restarted: it has the certificate in memory, and its files"
+            f" are damaged or gone ({pointed}). Fix: correct what certbot names, and deploy again before Nginx or this"
+            " host is restarted; if that takes long, deploy with flask_app_tls: self_signed or provided until then."
+        )
+
+    def _obtain_by_interim(self, site: Site, watch: nginx.Watch | None) -> None:
+        """Have a certificate issued, and serve it, with a site until then that answers the challenge.
+
+        Nobody is led by it to a certificate that no browser trusts.
+        """
+        before = {name: readable(self.tree.etc / name, "surrogateescape") for name in self.change(site)}
+        paths = [self.tree.etc / name for name in before]
+        targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
+        pointed, page = self._pointed(), nginx.noted_page(self.tree, self.layout.app)
+        interim = replace(site, files={**site.files, **site.interim_files})
+        self._serve(interim, self._certificate(site), watch)
+        try:
+            acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+            self._serve(site, self._certificate(site), watch)
+        except GreenlightError as refused:
+            # Where what was served can't be read any more, the site that waits is the best that there is.
+            back = not pointed or certificate.is_pair(pointed)
+            if back:
+                try:
+                    self._go_back(before, targets, pointed, page)
+                except GreenlightError:  # it would hide why; the next run looks again
+                    back = False
+            said = self._still_served() if back else self._interim_served()
+            raise GreenlightError(f"{refused}\n{said}", **refused.details) from refused
+
+    def _interim_served(self) -> str:
+        return (
+            "What was served before can't be served again. Until a deploy succeeds, the site is served with the"
+            f" certificate in {self._pointed()}, which browsers may refuse, and without a redirect to HTTPS."
+        )
 
     def _pointed(self) -> Path | None:
         return self.layout.certificate.readlink() if self.layout.certificate.is_symlink() else None
@@ -316,7 +366,7 @@ class Edge:
     ) -> None:
         """Serve what was served: the new site may have other names, for which there is no certificate now."""
         pointer = nginx.Pointer(self.layout.certificate, pointed) if pointed else None
-        nginx.apply(self.tree, before, [], pointer, watch=nginx.Watch(page))
+        nginx.apply(self.tree, self.layout.app, before, [], pointer, watch=nginx.Watch(page))
         for path, target in targets.items():
             link(path, target)  # with what is written there now: only as a link does Debian's site give way again
 
@@ -330,7 +380,9 @@ class Edge:
             certificate.encoded(self.layout.certificate),
         )
         try:
-            return nginx.apply(self.tree, self.change(site), site.own_names, pointer, stale=stale, watch=watch)
+            return nginx.apply(
+                self.tree, self.layout.app, self.change(site), site.own_names, pointer, stale=stale, watch=watch
+            )
         finally:
             remove_empty(self.tree)
 

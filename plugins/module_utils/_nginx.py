@@ -111,6 +111,7 @@ class _Kept:
         pointed: where the pointer leads; empty: nowhere.
         marker: what the marker was.
         seen: what was reached.
+        written: of the files that apps share: what this change, and killed ones before it, put there.
     """
 
     files: dict[str, str | None]
@@ -118,6 +119,7 @@ class _Kept:
     pointed: str
     marker: dict[str, Any]
     seen: dict[str, Any]
+    written: dict[str, list[str | None]] = field(default_factory=dict)
 
 
 def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
@@ -187,6 +189,7 @@ def _staged(tree: Tree, change: Change, moves: Mapping[str, str]) -> Iterator[Pa
 
 def apply(
     tree: Tree,
+    app: str,
     change: Change,
     server_names: Sequence[str],
     pointer: Pointer | None = None,
@@ -194,7 +197,7 @@ def apply(
     stale: bool = False,
     watch: Watch | None = None,
 ) -> bool:
-    """Make the change, live, and move ``pointer`` with it; say whether anything was done.
+    """Make the change of an app, live, and move ``pointer`` with it; say whether anything was done.
 
     Args:
         stale: Nginx is known to be at work with something older than what is on disk.
@@ -206,15 +209,22 @@ def apply(
     """
     try:
         with exclusively(tree.state / "lock", LOCK_SECONDS):
-            return _apply(tree, change, server_names, pointer, stale=stale, watch=watch or Watch())
+            return _apply(tree, app, change, server_names, pointer, stale=stale, watch=watch or Watch())
     except HeldElsewhere:
         raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
 
 
 def _apply(
-    tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None, *, stale: bool, watch: Watch
+    tree: Tree,
+    app: str,
+    change: Change,
+    server_names: Sequence[str],
+    pointer: Pointer | None,
+    *,
+    stale: bool,
+    watch: Watch,
 ) -> bool:
-    marker = tree.state / f"{_marker_name(change)}.json"
+    marker = _marker(tree, app)
     digest = _digest(change, pointer)
     confirmed = json.dumps({"confirmed": digest, **({"page": dict(watch.page)} if watch.page else {})})
     noted = _noted(marker)
@@ -223,7 +233,7 @@ def _apply(
         write(marker, confirmed)
         return False
     check(tree, change, server_names, pointer)
-    kept = _kept(tree, change, pointer, noted, watch)
+    kept = _kept(tree, app, change, pointer, watch)
     # Not for all: a file that its owner has closed to others is in it.
     write(marker, json.dumps({"begun": digest, "kept": asdict(kept)}), 0o600)
     for directory in {(tree.etc / name).parent for name in change}:
@@ -248,8 +258,17 @@ def _apply(
 
 def noted_page(tree: Tree, app: str) -> dict[str, Any]:
     """Return how the confirmed site of an app is asked; empty where that isn't known."""
-    page = _noted(tree.state / f"{app}.json").get("page")
+    page = _noted(_marker(tree, app)).get("page")
     return page if isinstance(page, dict) else {}
+
+
+def confirmed(tree: Tree, app: str, change: Change) -> bool:
+    """Say whether Nginx is at work with the files of a change, and no change of the app was begun since."""
+    return "confirmed" in _noted(_marker(tree, app)) and not pending(tree, change) and _is("active")
+
+
+def _marker(tree: Tree, app: str) -> Path:
+    return tree.state / f"{app}.json"
 
 
 def _noted(marker: Path) -> dict[str, Any]:
@@ -258,21 +277,45 @@ def _noted(marker: Path) -> dict[str, Any]:
     return {}
 
 
-def _kept(tree: Tree, change: Change, pointer: Pointer | None, noted: Mapping[str, Any], watch: Watch) -> _Kept:
+def _kept(tree: Tree, app: str, change: Change, pointer: Pointer | None, watch: Watch) -> _Kept:
     """Return what is there, as far as no killed change has replaced it: of that, what was there before."""
+    noted = _noted(_marker(tree, app))
+    written: dict[str, list[str | None]] = {name: [text] for name, text in change.items() if not _is_own(name, app)}
     files = {name: readable(tree.etc / name, "surrogateescape") for name in change}
     links = {name: str((tree.etc / name).readlink()) for name in change if (tree.etc / name).is_symlink()}
     pointed = str(pointer.path.readlink()) if pointer and pointer.path.is_symlink() else ""
     killed = _of_killed(noted)
     if killed:
-        links = {name: target for name, target in links.items() if name not in killed.files}
-        return _Kept(
-            {**files, **killed.files}, {**links, **killed.links}, killed.pointed or pointed, killed.marker, killed.seen
-        )
+        old = {name: text for name, text in killed.files.items() if _is_to_restore(tree, app, name, killed)}
+        files.update(old)
+        links = {name: target for name, target in links.items() if name not in old}
+        links.update((name, target) for name, target in killed.links.items() if name in old)
+        for name in old.keys() & killed.written.keys():  # it may be killed before it writes them, too
+            written[name] = [*killed.written[name], *written.get(name, [])]
+        return _Kept(files, links, killed.pointed or pointed, killed.marker, killed.seen, written)
     page = noted.get("page")
     # Of a site that was never confirmed nobody knows whether Nginx has it from these files.
     seen = {} if "begun" in noted else watch.before(page if isinstance(page, dict) else {})
-    return _Kept(files, links, pointed, dict(noted), seen)
+    return _Kept(files, links, pointed, noted, seen, written)
+
+
+def _is_own(name: str, app: str) -> bool:
+    """Say whether a file is the app's alone: its site, or its part in that of another."""
+    return name.startswith("sites-") and Path(name).name == f"{app}.conf"
+
+
+def _is_to_restore(tree: Tree, app: str, name: str, killed: _Kept) -> bool:
+    """Say whether a file that a killed change kept may still be put back: a shared one has other users.
+
+    Not if somebody has changed it since, nor if another app has: it may rely on just what the killed change wrote.
+    """
+    if _is_own(name, app):
+        return True
+    begun = _marker(tree, app).stat().st_mtime_ns
+    if any(path.stat().st_mtime_ns > begun for path in tree.state.glob("*.json")):
+        return False
+    there = readable(tree.etc / name, "surrogateescape")
+    return there in [*killed.written.get(name, []), killed.files[name]]
 
 
 def _of_killed(noted: Mapping[str, Any]) -> _Kept | None:
@@ -280,6 +323,7 @@ def _of_killed(noted: Mapping[str, Any]) -> _Kept | None:
     try:
         kept = _Kept(**noted["kept"])
         texts = [*kept.files, *filter(None, kept.files.values()), *kept.links, *kept.links.values(), kept.pointed]
+        texts += [text for each in kept.written.values() for text in each if text is not None]
         facts = [kept.marker, kept.seen]
     except (KeyError, TypeError, AttributeError):
         return None
@@ -302,7 +346,8 @@ def _take_back(tree: Tree, kept: _Kept, pointer: Pointer | None, marker: Path) -
             loaded = True
     with suppress(OSError):  # as on a full disk: then the next change takes this one for killed, which ends the same
         if not loaded:
-            write(marker, json.dumps({"begun": ""}))
+            page = {"page": kept.marker["page"]} if "page" in kept.marker else {}
+            write(marker, json.dumps({"begun": "", **page}))
         elif kept.marker:
             write(marker, json.dumps(kept.marker))
         else:
@@ -453,11 +498,6 @@ def _digest(change: Change, pointer: Pointer | None) -> str:
     if pointer:
         written[str(pointer.path)] = str(pointer.target)
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
-
-
-def _marker_name(change: Change) -> str:
-    """The app's own site: of the files to be there the last, as those that apps share start with a digit."""
-    return Path(max(change, key=lambda name: (change[name] is not None, name))).stem
 
 
 def _exists(path: Path) -> bool:

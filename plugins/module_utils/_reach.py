@@ -26,6 +26,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._state import reh
 
 #: How often a page is asked for that doesn't answer as it should.
 TRIES = 3
+#: Seconds before Nginx is asked for the last time: a slow host, or one that limits requests, gets a second chance.
+PAUSE_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,35 @@ class Reach:
         live = Releases(self.layout).live()
         if not live:
             return ""
-        page = self._page(live)
-        target = page.through_nginx(self.url, FRONT_DOOR, self._word())
-        _, failure = self._ask(target, live, seen)
-        if not failure or not self._ask(page.behind_nginx(str(self.layout.socket(live))), live, seen)[0]:
+        # The old page, or else the new one: a deploy may close the one and open the other.
+        pages = list(dict.fromkeys([self._page(live), self.page]))
+        if not self._missed(pages, live, seen):
             return ""
+        socket = str(self.layout.socket(live))
+        answering = [page for page in pages if self._ask(page.behind_nginx(socket), live, seen)[0]]
+        if not answering:
+            return ""
+        time.sleep(PAUSE_SECONDS)
+        missed = self._missed(answering, live, seen)
+        if not missed:
+            return ""
+        target, failure = missed
         return (
             f"{target} does not lead to the live release {live}, which answers by itself: {failure}. Fix: look at what"
             " this deploy changes in the site (run it with --check --diff), such as flask_app_nginx_inside,"
             " flask_app_url_prefix or flask_app_nginx_site_of; correct that, and deploy again."
         )
+
+    def _missed(self, pages: list[Page], live: str, seen: Mapping[str, Any]) -> tuple[Target, Failure] | None:
+        """Return where Nginx doesn't lead to the first of ``pages``, and how; None where it leads to any of them."""
+        found = None
+        for page in pages:
+            target = page.through_nginx(self.url, FRONT_DOOR, self._word())
+            failure = self._ask(target, live, seen)[1]
+            if not failure:
+                return None
+            found = found or (target, failure)
+        return found
 
     def _page(self, live: str) -> Page:
         """The page that the live release was proved by: the next one may have another."""
@@ -115,12 +136,13 @@ class Reach:
 
 def _failure(answer: Answer, live: str, seen: Mapping[str, Any]) -> Failure | None:
     said = f"{answer.status} {answer.body}".strip()
-    status = seen.get("status")
-    if isinstance(status, int) and answer.status // 100 != status // 100:
+    status, named = seen.get("status"), seen.get("named") is True
+    # A page that doesn't name its release, such as the start page, may answer otherwise from now on.
+    if named and isinstance(status, int) and answer.status // 100 != status // 100:
         return Failure("HTTP status", f"{status // 100}xx, as before", said)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         return Failure("HTTP status", "one below 400", said)
     # Not by a header: a site may hide that.
-    if seen.get("named") is True and seen.get("release") == live and live not in answer.body:
+    if named and seen.get("release") == live and live not in answer.body:
         return Failure("release", live, said)
     return None

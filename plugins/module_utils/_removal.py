@@ -270,7 +270,7 @@ def _close_site(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> None:
     if not _is_open(layout, tree, change):
         return
     if tree.installed and systemd.state("nginx.service").is_running:
-        nginx.apply(tree, change, [])
+        nginx.apply(tree, layout.app, change, [])
     else:  # one that was stopped, as to give its port to another server, is not started for this
         for name in change:
             remove(tree.etc / name)

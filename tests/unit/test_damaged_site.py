@@ -21,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site, faults, rehearsal_word
 
 from tests.support import certificates
-from tests.unit.edge_machine import EdgeMachine, played
+from tests.unit.edge_machine import EdgeMachine, played, put
 from tests.unit.fakes import Host, specification
 
 SITE = "sites-enabled/shop.conf"
@@ -140,26 +140,49 @@ def test_a_damaged_site_is_reported_and_published_again_or_named(
 
 @pytest.mark.parametrize("name", ["chain", "key"])
 @pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("memory", ["good", "ended", "none", "unknown"])
 def test_a_pair_of_an_acme_server_that_does_not_fit_is_issued_anew_while_the_site_serves(
-    machine: EdgeMachine, pair: tuple[str, str], name: str, refused: bool
+    machine: EdgeMachine, pair: tuple[str, str], name: str, refused: bool, memory: str
 ) -> None:
-    """Certbot keeps what isn't near its end, whatever its files are like, so it is told to forget them first."""
+    """What Nginx has in memory is served until then, if it is of use; else a certificate made here.
+
+    Certbot keeps what isn't near its end, whatever its files are like, so it is told to forget them first.
+    """
     wanted = site(machine, "acme", pair)
     machine.next_certificate(*NAMES)
     machine.edge.publish(wanted)
     PLACES[name](machine).write_text(pair[name == "key"])
-    assert machine.edge.pending(wanted)[1] != []
+    served, loads = machine.served(), machine.calls("systemctl reload")
+    if memory == "ended":
+        put(machine.state / "ended", *NAMES, begins_days=-9, ends_days=-1)
+        served = encoded(machine.state / "ended")
+        (machine.state / "served.pem").write_text((machine.state / "ended" / CHAIN).read_text())
+    elif memory == "none":
+        (machine.state / "served.pem").write_text("")
+    elif memory == "unknown":  # as where a killed run has not loaded the site
+        machine.layout.site_marker.write_text('{"begun": ""}')
+    keeps = memory == "good"
+    more = machine.edge.pending(wanted)[1]
+    assert [text.partition(":")[0][:16] for text in more] == ["certificate", "certificate from"][keeps:]
     new = machine.next_certificate(*NAMES)
     if refused:
         (machine.state / "refuses").write_text("too many certificates\n")
-        with pytest.raises(GreenlightError, match="too many certificates"):
-            machine.edge.publish(wanted)
-        assert machine.served() == encoded(machine.layout.certificate) != b""
-        assert is_pair(machine.layout.certificate)
+        for before in ("damaged", "refused"):
+            with pytest.raises(GreenlightError, match="too many certificates") as said:
+                machine.edge.publish(wanted)
+            told = str(said.value)
+            assert ("what was served before is still served" in told) is (keeps or before == "refused")
+            assert ("flask_app_tls: self_signed" in told) is keeps  # Nginx can't be restarted
+            assert (str(machine.layout.certificate.readlink()) in told) is (keeps or before == "damaged")
+            assert (machine.served() == served) is keeps
+            assert (machine.calls("systemctl reload") == loads) is keeps
+            assert keeps or machine.served() == encoded(machine.layout.certificate) != b""
+            assert is_pair(machine.layout.certificate) is not keeps
         machine.back("refuses")
     assert machine.edge.publish(wanted) is True
     assert machine.calls("certbot delete") == ["certbot delete"]
     assert machine.served() == new
+    assert len(machine.calls("systemctl reload")) - len(loads) == 1 or not keeps
     assert machine.edge.publish(wanted) is False
 
 

@@ -7,9 +7,12 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._certificate impo
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
     HASHES,
     OWNER,
+    Edge,
     Site,
     Tls,
     apps_inside,
@@ -287,6 +291,21 @@ def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMa
     assert certificates_held(machine) == ["live"]
 
 
+def test_where_the_way_back_fails_no_word_says_that_what_was_served_still_is(
+    machine: EdgeMachine, site: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise GreenlightError("Nginx refuses it")
+
+    publish(machine, site("provided"))
+    (machine.state / "refuses").write_text("NXDOMAIN\n")
+    monkeypatch.setattr(Edge, "_go_back", fails)
+    with pytest.raises(GreenlightError, match="issued no certificate for") as refused:
+        publish(machine, site("acme"))
+    assert "still served" not in str(refused.value)
+    assert str(machine.layout.certificate.readlink()) in str(refused.value)
+
+
 def test_names_that_have_no_certificate_are_not_served_when_the_server_refuses(
     machine: EdgeMachine, site: Sites
 ) -> None:
@@ -313,6 +332,7 @@ def test_a_first_deploy_that_the_server_refuses_leaves_nginx_as_it_was(machine: 
             publish(machine, wanted)
         assert tree(machine) == before
         assert machine.served() == b""
+        assert [path.name for path in machine.tree.state.glob("*.json")] == ["shop.json"]
     machine.back("refuses")
     assert publish(machine, wanted) is True
     assert "etc/nginx/sites-enabled/default" not in tree(machine)
@@ -838,6 +858,8 @@ class Visit:
         hosts: names for which the release itself answers; empty: all.
         paths: that it has.
         asked: what was asked, as address, host and path.
+        busy: what Nginx answers to the next questions in place of the site: a status, or 0 for nothing in time.
+        names: whether the pages name the release.
     """
 
     def __init__(self, machine: EdgeMachine) -> None:
@@ -850,6 +872,8 @@ class Visit:
         self.paths = ["/health"]
         self.asked: list[tuple[str, str, str]] = []
         self.words: set[str | None] = set()
+        self.busy: list[int] = []
+        self.names = True
 
     def get(self, target: Target, seconds: float) -> Answer:
         self.asked.append((target.address[:5], target.host, target.path))
@@ -862,17 +886,26 @@ class Visit:
             place = "".join(re.findall("^# below (.+)", text, re.MULTILINE)[:1])
             if target.host in text.partition("# closed to ")[2] or not names:
                 raise NoAnswer("no connection")
-            if "# closed\n" in text or not target.path.startswith(f"{place}/"):
+            closed = "# closed\n" in text or f"# without {target.path}\n" in text
+            if closed or not target.path.startswith(f"{place}/"):
                 return Answer(403, "<h1>nginx</h1>", 0)
+            if "# later" in text and self.busy:
+                status = self.busy.pop(0)
+                if not status:
+                    time.sleep(seconds)
+                    raise NoAnswer("no complete answer")
+                return Answer(status, "<h1>nginx</h1>", 0)
+            if "# elsewhere" in text:
+                return Answer(302, "", 0)
             if "# somebody else" in text:
                 return Answer(200, "welcome", 0)
         if self.hosts and target.host not in self.hosts:
             return Answer(400, "untrusted host", 0)
         status = 200 if target.path.removeprefix(place) in self.paths else 404
-        return Answer(status, f'{{"release": "{self.release}"}}', 0)
+        return Answer(status, f'{{"release": "{self.release}"}}' if self.names else "welcome", 0)
 
-    def reach(self, host: str = NAMES[0], prefix: str = "", path: str = "/health") -> Reach:
-        return Reach(self.machine.layout, Page(host, path, prefix=prefix), "http://127.0.0.1:80", 5)
+    def reach(self, host: str = NAMES[0], prefix: str = "", path: str = "/health", seconds: float = 5) -> Reach:
+        return Reach(self.machine.layout, Page(host, path, prefix=prefix), "http://127.0.0.1:80", seconds)
 
 
 @pytest.fixture
@@ -880,6 +913,7 @@ def visit(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> Visit:
     visit = Visit(machine)
     monkeypatch.setattr(_reach, "get", visit.get)
     monkeypatch.setattr(_reach, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(_reach, "PAUSE_SECONDS", 0.0)
     return visit
 
 
@@ -941,6 +975,51 @@ def test_a_site_that_loses_nothing_stays(machine: EdgeMachine, site: Sites, visi
     assert machine.edge.publish(saying(own(site, "none"), "closed", "still"), new.watch) is True
     assert "still" in tree(machine)[f"etc/nginx/{SITE}"]
     assert visit.asked == [] or reason != "there is none"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_page_that_names_no_release_may_lead_elsewhere_from_now_on(
+    machine: EdgeMachine, site: Sites, visit: Visit, named: bool
+) -> None:
+    """As the front door: where an app has no health page, it takes any status below 400."""
+    visit.names = named
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+    elsewhere = saying(own(site, "none"), "elsewhere")
+    with pytest.raises(GreenlightError, match="2xx") if named else nullcontext():
+        machine.edge.publish(elsewhere, visit.reach().watch)
+    assert ("elsewhere" in tree(machine)[f"etc/nginx/{SITE}"]) is not named
+    with pytest.raises(GreenlightError, match="403"):
+        machine.edge.publish(saying(elsewhere, "closed"), visit.reach().watch)
+
+
+@pytest.mark.parametrize("closed", [["/health"], ["/health", "/status"]])
+def test_the_new_page_counts_where_the_old_one_is_closed(
+    machine: EdgeMachine, site: Sites, visit: Visit, closed: list[str]
+) -> None:
+    visit.paths = ["/health", "/status"]
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+    wanted = saying(own(site, "none"), *[f"without {path}" for path in closed])
+    with pytest.raises(GreenlightError, match="taken back") if len(closed) > 1 else nullcontext():
+        machine.edge.publish(wanted, visit.reach(path="/status").watch)
+    assert ("without" in tree(machine)[f"etc/nginx/{SITE}"]) is (len(closed) == 1)
+
+
+@pytest.mark.parametrize("busy", [[0], [503, 503, 503], [429, 429, 429], [0, 0], [503] * 6])
+def test_a_host_that_is_busy_for_a_moment_gets_a_second_chance(
+    machine: EdgeMachine, site: Sites, visit: Visit, monkeypatch: pytest.MonkeyPatch, busy: list[int]
+) -> None:
+    lost = len(busy) in (2, 6)
+    slept: list[float] = []
+    monkeypatch.setattr(_reach, "PAUSE_SECONDS", 7)
+    monkeypatch.setattr(_reach, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
+    machine.edge.publish(own(site, "none"), visit.reach().watch)
+    machine.edge.publish(saying(own(site, "none"), "well"), visit.reach().watch)
+    assert 7 not in slept
+    visit.busy = busy
+    with pytest.raises(GreenlightError, match="taken back") if lost else nullcontext():
+        machine.edge.publish(saying(own(site, "none"), "later"), visit.reach(seconds=0.02).watch)
+    assert busy == []
+    assert slept.count(7) == 1
 
 
 def test_a_release_that_breaks_after_a_run_was_killed_is_not_the_sites_fault(

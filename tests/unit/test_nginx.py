@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _command as command
@@ -23,7 +24,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
     Change,
     Tree,
     Watch,
-    apply,
     check,
     noted_page,
     pending,
@@ -121,6 +121,10 @@ def made(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
     monkeypatch.setattr(_nginx, "_workers", machine.workers)
     return machine
+
+
+def apply(tree: Tree, change: Change, names: list[str], **more: Any) -> bool:
+    return _nginx.apply(tree, "shop", change, names, **more)
 
 
 # What differs
@@ -292,9 +296,9 @@ def test_what_somebody_wrote_by_hand_is_loaded_all_the_same(machine: Machine) ->
 def test_each_app_has_a_marker_of_its_own(machine: Machine) -> None:
     other = {"sites-enabled/blog.conf": "server { }\n", DEFAULT: CHANGE[DEFAULT]}
     apply(machine.tree, CHANGE, NAMES)
-    apply(machine.tree, other, [])
+    _nginx.apply(machine.tree, "blog", other, [])
     assert apply(machine.tree, CHANGE, NAMES) is False
-    assert apply(machine.tree, other, []) is False
+    assert _nginx.apply(machine.tree, "blog", other, []) is False
 
 
 def test_an_nginx_that_a_reboot_would_not_start_is_enabled(machine: Machine) -> None:
@@ -485,6 +489,44 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(
     assert change > 15
 
 
+SHARED = {"nginx.conf": "events { }\n", DEFAULT: "server { listen 80; }\n"}
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+@pytest.mark.parametrize("meanwhile", ["", "another app", "another app, with the same", "by hand"])
+def test_what_apps_share_is_put_back_only_while_it_is_as_the_killed_change_left_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, meanwhile: str, kills: int
+) -> None:
+    apply(machine.tree, OLD, NAMES)
+    before = machine.files()
+    for _ in range(kills):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(_nginx, "_load", raising)  # as SIGKILL: nothing is taken back
+            apply(machine.tree, {SITE: CHANGE[SITE], **SHARED}, NAMES)
+    theirs = {name: text if "same" in meanwhile else f"{text}# theirs\n" for name, text in SHARED.items()}
+    if "app" in meanwhile:
+        _nginx.apply(machine.tree, "blog", {"sites-enabled/blog.conf": "server { }\n", **theirs}, [])
+    elif meanwhile:
+        for name, text in theirs.items():
+            machine.put(name, text)
+    there = machine.files()
+    machine.turn("reload-fails")
+    with pytest.raises(GreenlightError, match="systemctl reload nginx failed"):
+        apply(machine.tree, {SITE: "server { } # newer\n", **SHARED}, NAMES)
+    expected = {**there, SITE: OLD[SITE]} if meanwhile else before
+    assert machine.files() == expected
+
+
+def raising() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("change", [{SITE: None, "nginx.conf": "events { }\n"}, {"sites-enabled/default": None}])
+def test_what_was_confirmed_is_noted_for_the_app_whatever_the_change_holds(machine: Machine, change: Change) -> None:
+    apply(machine.tree, change, NAMES)
+    assert [path.name for path in machine.tree.state.glob("*.json")] == ["shop.json"]
+
+
 # What was reached before
 
 
@@ -516,7 +558,7 @@ def test_a_change_that_loses_what_was_reached_is_taken_back(machine: Machine) ->
 
 def test_the_old_site_that_nginx_does_not_load_again_is_not_called_confirmed(machine: Machine) -> None:
     served = machine.site
-    apply(machine.tree, OLD, NAMES)
+    apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old"))
     before = machine.files()
 
     def after(seen: object) -> str:
@@ -526,6 +568,7 @@ def test_the_old_site_that_nginx_does_not_load_again_is_not_called_confirmed(mac
     with pytest.raises(GreenlightError, match="systemctl status nginx"):
         apply(machine.tree, CHANGE, NAMES, watch=Watch({}, watch(served).before, after))
     assert machine.files() == before
+    assert noted_page(machine.tree, "shop") == {"prefix": "/old"}
     (machine.state / "reload-fails").unlink()
     assert apply(machine.tree, OLD, NAMES) is True
 

@@ -107,6 +107,7 @@ def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch
     return [finding for finding in report.findings if finding.kind not in ("live", "unit")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["self_signed", "provided", "acme"])
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_a_damaged_site_is_reported_and_published_again_or_named(

@@ -297,6 +297,7 @@ def everything(layout: Layout) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_a_release_with_credentials_killed_while_it_is_made_is_whole_and_equal_when_it_is_made_again(
     tmp_path: Path,
 ) -> None:

@@ -381,6 +381,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_the_longest_secret_costs_no_time(name: str) -> None:
     secret = SLOW[name]

@@ -118,7 +118,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def made(root: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(root)
     monkeypatch.setenv("PATH", f"{root}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
+    monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.1)
     monkeypatch.setattr(_nginx, "_workers", machine.workers)
     return machine
 

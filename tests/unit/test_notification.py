@@ -317,6 +317,7 @@ TASK = """\
 """
 
 
+@pytest.mark.slow
 def test_a_play_goes_on_whatever_becomes_of_a_notification_and_shows_no_url(webhook: Webhook, tmp_path: Path) -> None:
     webhook.plays["gone"] = status(404)
     variables = {

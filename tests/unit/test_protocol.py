@@ -1278,6 +1278,7 @@ def test_nothing_is_pruned_where_there_is_nothing(layout: Layout) -> None:
     assert prune(layout, keep=5) == []
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

@@ -136,6 +136,7 @@ def test_a_value_that_systemd_can_not_carry_makes_no_release(layout: Layout) -> 
     assert Releases(layout).all() == []
 
 
+@pytest.mark.slow
 def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(tmp_path: Path) -> None:
     """Before each change to the disk: nothing or all of it is there, and the next run makes it whole and tidy."""
     change = 0

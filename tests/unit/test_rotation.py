@@ -254,6 +254,7 @@ def test_the_next_deploy_takes_the_rotated_release_for_its_own(layout: Layout) -
     assert Releases(layout).is_intact(made, wanted)
 
 
+@pytest.mark.slow
 def test_a_rotation_that_is_killed_is_completed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for change in itertools.count(1):
         layout = prepared(installed(tmp_path / f"{change}", monkeypatch.setattr)).layout
@@ -486,6 +487,7 @@ def test_a_removal_killed_at_any_instant_and_run_again_ends_the_same(
         assert left(end) == left(ends[-1]), f"change {number}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deployed", [with_keys, with_credentials])
 def test_a_removal_takes_along_the_keys_that_a_killed_deploy_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Callable[[Layout, str, str], str]

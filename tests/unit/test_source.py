@@ -819,6 +819,7 @@ def add_submodule(directory: Path, path: str, url: str, wanted: str) -> str:
     return git(directory, "rev-parse", "HEAD")
 
 
+@pytest.mark.slow
 def test_submodules_come_from_git_as_from_a_directory(server: str, tmp_path: Path) -> None:
     _, deepest = library(tmp_path, "deepest", "deep.py")
     inner, _ = library(tmp_path, "inner", "lib.py")

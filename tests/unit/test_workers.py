@@ -175,6 +175,7 @@ def until(done: Any, seconds: float = 20) -> None:
     assert done()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--preload",), ("--worker-class", "gthread")])
 def test_each_worker_reports_the_app_that_it_serves_and_imports_it_once(
     tmp_path: Path, layout: Layout, options: tuple[str, ...]

@@ -106,8 +106,8 @@ def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict
 
 
 def killed_at(step: str) -> Callable[[dict[str, Any]], Played]:
-    """What kills a run in the middle of this step."""
-    return lambda variables: run_until(step, kill_run(0.4), **{**limit(), **variables})
+    """What kills a run in the middle of this step: the shortest, such as the last, take a third of a second."""
+    return lambda variables: run_until(step, kill_run(0.1), **{**limit(), **variables})
 
 
 def killed_in(module: str, change: int) -> Callable[[dict[str, Any]], Played]:

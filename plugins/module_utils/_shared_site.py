@@ -21,7 +21,7 @@ NAMES = "flask_app_server_names"
 CERTIFICATE = "flask_app_tls_certificate"
 EMAIL = "flask_app_acme_email"
 #: Of these a site says a digest: anybody on the host may read it, and it is long, or personal.
-_DIGESTS = {CERTIFICATE: "certificate", EMAIL: "address"}
+DIGESTS = {CERTIFICATE: "certificate", EMAIL: "address"}
 
 
 def facts_in(text: str) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def differences(owner: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) 
         yield f"{NAMES} has {_text(names)}, which {owner} doesn't have", f"{NAMES}: {_text(theirs[NAMES])}"
     for name, is_so in _COMPARED.items():
         if name in mine and is_so(mine, theirs) and _key(mine[name]) != _key(theirs[name]):
-            if name in _DIGESTS:
-                yield f"{name} is another {_DIGESTS[name]} than that of {owner}", f'{name}: ""'
+            if name in DIGESTS:
+                yield f"{name} is another {DIGESTS[name]} than that of {owner}", f'{name}: ""'
             else:
                 what = f"{name} is {_text(mine[name])}, and {_text(theirs[name])} for {owner}"
                 yield what, f"{name}: {_text(theirs[name])}"

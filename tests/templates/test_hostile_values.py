@@ -23,7 +23,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.action.preflight import _controller_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._credentials import drop_in
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts, render
-from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import CERTIFICATE, facts_in
+from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import DIGESTS, facts_in
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import gunicorn_findings
 
@@ -197,7 +197,7 @@ def sites(given: Mapping[str, Any]) -> dict[str, Any]:
     for more in ({}, INSIDE):
         texts = templates.render("__flask_app_nginx_files", **{**more, **given})
         for name, text in texts.items():
-            facts = {name: value for name, value in facts_in(text).items() if name != CERTIFICATE}  # a digest of it
+            facts = {name: value for name, value in facts_in(text).items() if name not in DIGESTS}
             found[name] = [words(text), facts]
     return found
 

@@ -139,6 +139,7 @@ def test_a_damaged_site_is_reported_and_published_again_or_named(
     assert machine.edge.publish(wanted) is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chain", "key"])
 @pytest.mark.parametrize("refused", [True, False])
 @pytest.mark.parametrize("memory", ["good", "ended", "none", "unknown"])

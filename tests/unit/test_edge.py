@@ -141,6 +141,7 @@ def every_change() -> Iterator[str]:
     assert not any(left.values())
 
 
+@pytest.mark.slow
 def test_every_change_of_mode_ends_with_its_own_certificate_and_nothing_of_the_last(
     machine: EdgeMachine, site: Sites
 ) -> None:

@@ -181,6 +181,7 @@ def left(text: str, secret: str) -> list[str]:
     return [leak.form for leak in hunter.in_bytes("", mask(text, [secret]).encode(errors="surrogateescape"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SHORT, *LONG_ONES])
 def test_no_form_that_is_hunted_survives(name: str) -> None:
     secret = {**SHORT, **LONG_ONES}[name]

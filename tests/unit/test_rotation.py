@@ -471,6 +471,7 @@ def removals(tmp_path: Path, patch: Callable[[object, str, object], None]) -> li
     return ends
 
 
+@pytest.mark.slow
 def test_a_removal_killed_at_any_instant_and_run_again_leaves_no_outdated_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,6 +480,7 @@ def test_a_removal_killed_at_any_instant_and_run_again_leaves_no_outdated_releas
         assert not layout.previous.is_symlink()
 
 
+@pytest.mark.slow
 def test_a_removal_killed_at_any_instant_and_run_again_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,8 +299,8 @@ class Look:
         if not is_socket(layout.socket(live)):
             what = f"{layout.socket(live)} is gone or isn't a socket: nobody reaches the live release."
             add("live", layout.socket(live), what, self._deploy)
-        found = self.releases.get(live)
-        for damage in self.releases.faults(live):
+        found, faults_of_live = self.releases.look(live)
+        for damage in faults_of_live:
             add("file", damage.path, f"The live release isn't whole; {damage.path}: {damage.why}.", self._deploy)
         if found and found.bad:
             add("live", live, "The live release was found bad.", self._deploy)

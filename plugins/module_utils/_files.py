@@ -215,7 +215,7 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
         Damaged: a directory with files is there.
     """
     encoded = content.encode(errors="surrogateescape")
-    if _is_file_of_ours(path, mode) and path.read_bytes() == encoded:
+    if is_file_of_ours(path, mode) and path.read_bytes() == encoded:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     make_way(path)
@@ -235,7 +235,8 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
     return True
 
 
-def _is_file_of_ours(path: Path, mode: int) -> bool:
+def is_file_of_ours(path: Path, mode: int) -> bool:
+    """Say whether ``path`` is a file that we own, with exactly ``mode``; a link is none."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

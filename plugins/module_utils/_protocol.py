@@ -541,8 +541,8 @@ def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dr
     if begun and wanted in ("", begun.id) and begun.proved and not begun.bad:
         return begun
     if wanted:
-        found, damage = releases.get(wanted), releases.fault(wanted)
-        why = f"{damage.path}: {damage.why}" if damage else ""
+        found, damage = releases.look(wanted)
+        why = f"{damage[0].path}: {damage[0].why}" if damage else ""
         faults = {
             "it is the live one": wanted == live,
             "this host has no release of that name": found is None and wanted not in releases.names(),

@@ -29,7 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     UNFINISHED,
     Damaged,
     entries,
-    is_ours,
+    is_file_of_ours,
     kind,
     leads,
     link,
@@ -186,7 +186,7 @@ class Releases:
 
     def get(self, release: str) -> Release | None:
         """Return the release with this id, or None where there is none or only half of one."""
-        return self._look(release)[0]
+        return self.look(release)[0]
 
     def fault(self, release: str) -> Damaged | None:
         """Return the first reason why the release with this id isn't whole; None where it is."""
@@ -194,9 +194,10 @@ class Releases:
 
     def faults(self, release: str) -> list[Damaged]:
         """Return why the release with this id isn't whole, one reason for each path; none where it is."""
-        return self._look(release)[1]
+        return self.look(release)[1]
 
-    def _look(self, release: str) -> tuple[Release | None, list[Damaged]]:
+    def look(self, release: str) -> tuple[Release | None, list[Damaged]]:
+        """Return both :meth:`get` and :meth:`faults`, by reading the release once."""
         if not RELEASE_ID.match(release):
             return None, [Damaged(self.layout.releases, "it has no release of that name", DEPLOY)]
         home, environment = self.layout.release(release), self.layout.environment_file(release)
@@ -285,9 +286,11 @@ class Releases:
         return (
             not added
             and credentials.held(layout, release.id).keys() == kept.keys()
-            and all(_has_mode(path, 0o600) and path.read_bytes() == text.encode() for path, text in secret.items())
             and all(
-                _has_mode(path, 0o644) and _without_comments(readable(path) or "") == _without_comments(text)
+                is_file_of_ours(path, 0o600) and path.read_bytes() == text.encode() for path, text in secret.items()
+            )
+            and all(
+                is_file_of_ours(path, 0o644) and _without_comments(readable(path) or "") == _without_comments(text)
                 for path, text in public.items()
             )
         )
@@ -427,14 +430,6 @@ def listed(value: str) -> list[str]:
 def _without_comments(text: str) -> str:
     # Not splitlines(), which ends a line at U+2028 and its like: what follows one inside a value is no comment.
     return "\n".join(line for line in text.removesuffix("\n").split("\n") if not line.startswith("#"))
-
-
-def _has_mode(path: Path, mode: int) -> bool:
-    try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and is_ours(status)
 
 
 def _shared(name: str, digest: str) -> str:

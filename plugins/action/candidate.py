@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import app_findings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import marked
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import with_types
@@ -19,11 +19,9 @@ _NEEDED = (
 )
 
 
-class ActionModule(ModuleAction):
-    module = "candidate"
-
-    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        outcome = super().run_module(arguments, known)
+class ActionModule(StepAction):
+    def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        outcome = super().run_step(arguments, known)
         if outcome.get("app_says"):
             values = dict(zip(_NEEDED, map(with_types(self._templar, known), _NEEDED), strict=True))
             found = marked(app_findings(values, outcome["app_says"]), values["flask_app_accepted_findings"])

@@ -17,10 +17,14 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
-from ansible_collections.greenlight.flask.plugins.modules.compare import SPEC
 from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison import Side, Unreadable, differences, told
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
+
+SPEC = {
+    "inventories": {"type": "list", "elements": "str", "required": True},
+    "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
+}
 
 #: What says how the run goes, and nothing of the app.
 _OF_THE_RUN = (

@@ -12,7 +12,6 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
-from ansible_collections.greenlight.flask.plugins.modules.doctor import SPEC
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,
@@ -23,6 +22,12 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     told,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain
+
+SPEC = {
+    "app": {"type": "dict", "default": {}},
+    "results": {"type": "list", "elements": "dict", "default": []},
+    "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
+}
 
 #: What the preflight says too, and the doctor has findings of its own for.
 _TWICE = re.compile(

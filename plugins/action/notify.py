@@ -9,9 +9,14 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.greenlight.flask.plugins.modules.notify import SPEC
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import body, flaw, send
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain, templated
+
+SPEC = {
+    "url_from": {"type": "str", "required": True},
+    "message": {"type": "str", "required": True},
+    "facts": {"type": "dict", "default": {}},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._credentials impo
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute as run_module
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute as run_step
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
@@ -150,7 +150,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
-            return run_module(self, "preflight", {**arguments, **more}, known)
+            return run_step(self, "preflight", {**arguments, **more}, known)
 
         if not lock or self._task.check_mode:
             outcome = execute({})

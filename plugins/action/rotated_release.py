@@ -10,4 +10,4 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._keys_action impo
 
 
 class ActionModule(KeysAction):
-    module = "rotated_release"
+    pass

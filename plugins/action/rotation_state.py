@@ -6,9 +6,9 @@ In place of ``keys`` it takes what :class:`KeysAction` takes, and ``by``: who ro
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import LockingAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpeningAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._keys_action import KeysAction
 
 
-class ActionModule(KeysAction, LockingAction):
-    module = "rotation_state"
+class ActionModule(KeysAction, OpeningAction):
+    pass

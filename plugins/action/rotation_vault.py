@@ -10,8 +10,14 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.modules.rotation_vault import SPEC
 from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
+
+SPEC = {
+    "step": {"type": "str", "required": True, "choices": ["start", "finish"]},
+    "file": {"type": "path", "required": True},
+    "name": {"type": "str", "required": True},
+    "live": {"type": "bool", "required": True},
+}
 
 SAID = {
     "start": "A new key signs, the old one still verifies. When sessions signed with it have expired, drop it with"

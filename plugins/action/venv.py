@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the venv of a source; see the module of the same name.
 
-Takes ``variables_from`` in place of ``build_environment``: names of variables that hold mappings for the downloads.
 Where the source is a directory here, its lock is here too: the host is asked only for a venv that it doesn't have.
 """
 
@@ -16,14 +15,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import venv_digest
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpaqueVariablesAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
 
 
-class ActionModule(OpaqueVariablesAction):
-    module = "venv"
-    argument = "build_environment"
-
-    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+class ActionModule(StepAction):
+    def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         directory = arguments.pop("directory", "")
         identity, present = arguments.pop("interpreter", ""), arguments.pop("present", [])
         if directory:
@@ -41,4 +37,4 @@ class ActionModule(OpaqueVariablesAction):
                 raise AnsibleActionFail(printable(str(error))) from None
             if digest in present or self._task.check_mode:
                 return {"changed": digest not in present, "digest": digest, "seconds": 0.0}
-        return super().run_module(arguments, known)
+        return super().run_step(arguments, known)

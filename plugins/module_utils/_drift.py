@@ -20,6 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _certifica
 from ansible_collections.greenlight.flask.plugins.module_utils import _credentials as credentials
 from ansible_collections.greenlight.flask.plugins.module_utils import _integrity as integrity
 from ansible_collections.greenlight.flask.plugins.module_utils import _process as processes
+from ansible_collections.greenlight.flask.plugins.module_utils._built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
@@ -64,7 +65,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._state import (
     stamped,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._systemd import starts_at_boot
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import is_complete
 
 #: Part of a release -> the variables of the role that make it.
 PARTS = {

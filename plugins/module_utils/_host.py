@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
+from ansible_collections.greenlight.flask.plugins.module_utils._built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._file_system import file_system
@@ -28,7 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._state import faults, has_lost_its_stamp, stamped
 from ansible_collections.greenlight.flask.plugins.module_utils._unit_settings import setting_problems
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter, is_complete
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible_collections.greenlight.flask.plugins.module_utils._built import MARKER
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, read_bytes, readable, shown
 from ansible_collections.greenlight.flask.plugins.module_utils._instance import is_provided
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import MANIFEST
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import MARKER
 
 #: Seconds that the files of one venv may take, and bytes that those of a source may have.
 SECONDS = 20.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The groups of options that several modules take, and the objects of the core that they become."""
+"""The groups of options that several steps take, and the objects of the core that they become."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ BOUNDS = {
 }
 
 
-def options(spec: Mapping[str, Any]) -> dict[str, Any]:
+def group(spec: Mapping[str, Any]) -> dict[str, Any]:
     """An option that takes a group of values, each with its own type and default."""
     return {"type": "dict", "options": dict(spec), "apply_defaults": True}
 
 
 #: What a release is proved by, on its own socket and at the front door.
 PROOF = {
-    "page": {**options(PAGE), "required": True},
-    "contract": {**options(CONTRACT), "required": True},
-    "patience": options(PATIENCE),
-    "bounds": options(BOUNDS),
-    "question": options(QUESTION),
+    "page": {**group(PAGE), "required": True},
+    "contract": {**group(CONTRACT), "required": True},
+    "patience": group(PATIENCE),
+    "bounds": group(BOUNDS),
+    "question": group(QUESTION),
 }

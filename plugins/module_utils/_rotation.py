@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,11 +44,6 @@ class Keys:
         if self.fallbacks:
             found[self.fallbacks_variable] = json.dumps(list(self.fallbacks))
         return found
-
-
-def decoded(variable: str, encoded: str) -> Keys:
-    """Return the keys that the action of a module has encoded (base64 of JSON: ``key`` and ``fallbacks``)."""
-    return Keys(variable, **json.loads(base64.b64decode(encoded)))
 
 
 def is_live(layout: Layout, keys: Keys) -> bool:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _names as names
+from ansible_collections.greenlight.flask.plugins.module_utils._built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     AWAY,
@@ -45,7 +46,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     PROVED,
     Releases,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import is_complete
 
 KEY_BYTES = 32
 #: Of the socket unit (SocketMode=, SocketGroup=).

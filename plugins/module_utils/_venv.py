@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from ansible_collections.greenlight.flask.plugins.module_utils._build import Step, StepFailed, Workshop, workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._build_failure import explain
 from ansible_collections.greenlight.flask.plugins.module_utils._builder import SORT
+from ansible_collections.greenlight.flask.plugins.module_utils._built import MARKER, is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import remove, write
@@ -32,8 +33,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._requirements imp
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_bytes
 
-#: Written last: a venv without it is half-made.
-MARKER = "greenlight.json"
 Argv: TypeAlias = list[str | Path]
 #: A piece of an index's URL that is as long may be a token; a shorter one, such as "simple", says where it failed.
 TOKEN_CHARACTERS = 12
@@ -121,10 +120,6 @@ def _lock(top: Path, name: str) -> bytes:
     if content is None:
         raise GreenlightError(f"the source has no file {name}, the lock that flask_app_requirements names")
     return content
-
-
-def is_complete(venv: Path) -> bool:
-    return (venv / MARKER).is_file() and (venv / "bin/python").exists()
 
 
 def build(recipe: Recipe, venv: Path) -> None:

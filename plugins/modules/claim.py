@@ -45,31 +45,3 @@ made:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "environment": {"type": "str", "required": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    made = claim(layout, module.params["environment"], dry=module.check_mode)
-    made += accounts.missing(layout.app) if module.check_mode else accounts.make(layout)
-    return {"changed": bool(made), "made": made}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

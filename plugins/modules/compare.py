@@ -50,24 +50,3 @@ differences:
   type: list
   elements: dict
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-
-SPEC = {
-    "inventories": {"type": "list", "elements": "str", "required": True},
-    "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
-}
-
-
-def body(_module: AnsibleModule) -> dict[str, object]:
-    raise GreenlightError("greenlight.flask.compare is an action, for the controller only")
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -77,25 +77,3 @@ compared:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-
-SPEC = {
-    "app": {"type": "dict", "default": {}},
-    "results": {"type": "list", "elements": "dict", "default": []},
-    "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
-}
-
-
-def body(_module: AnsibleModule) -> dict[str, object]:
-    raise GreenlightError("greenlight.flask.doctor is an action, for the controller only")
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

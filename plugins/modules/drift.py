@@ -48,15 +48,14 @@ options:
         required: true
   variables:
     description:
-      - The environment, encoded. Use the action of the same name, which makes it from C(variables) (a mapping without
-        secrets) and C(variables_from) (names of variables that hold mappings), so that no value is ever an argument of
-        a task.
-    type: str
-    default: ""
+      - The environment of the process. Name variables of the inventory in C(variables_from), a list, and the action
+        adds what they hold, so that no secret is an argument of a task.
+    type: dict
+    default: {}
   secrets:
-    description: The private parts of the site, encoded; the action makes it from the names in C(secrets_from).
-    type: str
-    default: ""
+    description: The private parts of the site. The action makes them from the variables that C(secrets_from) names.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.site
@@ -107,52 +106,3 @@ unchecked:
   type: list
   elements: str
 """
-
-import base64
-import json
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, options
-
-WANTED = {
-    "environment": {"type": "str", "required": True},
-    "present": {"type": "bool", "default": True},
-    "specification": {"type": "dict", "required": True},
-    "revision_variable": {"type": "str", "required": True},
-}
-SPEC = {
-    "app": {"type": "str", "required": True},
-    "host": {"type": "str", "default": "this host"},
-    "inventory": {"type": "str", "default": "<inventory>"},
-    "wanted": {"type": "dict", "options": WANTED, "required": True},
-    "variables": {"type": "str", "default": "", "no_log": True},
-    "site": {**options(SITE), "required": True},
-    "secrets": {"type": "str", "default": "", "no_log": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    params = module.params
-    variables, secrets = (json.loads(base64.b64decode(params[name]) or "{}") for name in ("variables", "secrets"))
-    wanted = Wanted(**params["wanted"], variables=variables, site=Site.of(params["site"], secrets))
-    report = drift(Layout(params["app"]), wanted, params["inventory"])
-    return {
-        "changed": False,
-        "release": report.release,
-        "drifted": bool(report.findings),
-        "findings": [finding.as_dict() for finding in report.findings],
-        "told": report.lines(params["app"], params["host"]),
-        "unchecked": report.unchecked,
-    }
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -80,37 +80,3 @@ hints:
   type: list
   elements: str
 """
-
-import json
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import check_front_door, terms
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "url": {"type": "str", "required": True},
-    **PROOF,
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    params = module.params
-    proved = check_front_door(Layout(params["app"]), **terms(params), url=params["url"], dry=module.check_mode)
-    body = proved.proof.answer.body if proved.proof.answer else ""
-    try:
-        health = json.loads(body)
-    except ValueError:
-        health = body
-    return {"changed": False, "path": proved.path, "proved_by": proved.proved_by, "health": health}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -58,37 +58,3 @@ app_says:
   returned: success
   type: dict
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import of_live
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
-    "seconds": {"type": "float", "default": 60},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    live = Releases(layout).live()
-    result: dict[str, object] = {"changed": False, "release": live, "why": "", "app_says": {}}
-    if not live:
-        return {**result, "why": f"{layout.app} has no live release on this host"}
-    try:
-        seen = of_live(layout, live, module.params["environment_keys"], module.params["seconds"])
-    except GreenlightError as error:
-        return {**result, "why": str(error)}
-    return {**result, "app_says": seen.as_result()}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,13 +25,13 @@ options:
     description: Where Nginx serves the site on this host.
     type: str
     required: true
-  secrets:
+  variables:
     description:
-      - The private parts, encoded. Use the action of the same name, which makes it from the variables that
-        C(variables_from) names, so that none is ever a task argument.
+      - The private parts. Name variables of the inventory in C(variables_from), a list, and the action adds what they
+        hold, so that no secret is an argument of a task.
       - C(certificate) and C(key) (PEM) for V(provided); C(eab_kid) and C(eab_hmac_key) for V(acme).
-    type: str
-    default: ""
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
@@ -75,52 +75,3 @@ more:
   type: list
   elements: str
 """
-
-import base64
-import json
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, options
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Page
-from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "site": {**options(SITE), "required": True},
-    "url": {"type": "str", "required": True},
-    "page": {**options(PAGE), "required": True},
-    "patience": options(PATIENCE),
-    "packages_missing": {"type": "list", "elements": "str", "default": []},
-    "secrets": {"type": "str", "default": "", "no_log": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    edge = Edge(Layout(module.params["app"]))
-    secrets = json.loads(base64.b64decode(module.params["secrets"]) or "{}")
-    site = Site.of(module.params["site"], secrets)
-    files, more = edge.pending(site)
-    diff = [
-        {"before_header": f"/etc/nginx/{name}", "before": before, "after_header": f"/etc/nginx/{name}", "after": after}
-        for name, (before, after) in files.items()
-    ]
-    if module.check_mode:
-        if files and edge.tree.installed and not module.params["packages_missing"]:
-            edge.check(site)
-        changed = bool(files or more)
-    else:
-        page, seconds = Page(**module.params["page"]), module.params["patience"]["probe_seconds"]
-        changed = edge.publish(site, Reach(edge.layout, page, module.params["url"], seconds).watch)
-    return {"changed": changed, "files": sorted(files), "more": more, "diff": diff}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -72,20 +72,3 @@ sent:
   returned: always
   type: bool
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-SPEC = {
-    "url_from": {"type": "str", "required": True},
-    "message": {"type": "str", "required": True},
-    "facts": {"type": "dict", "default": {}},
-}
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    module.fail_json(msg="greenlight.flask.notify runs on the controller, as the action of this name, not on a host.")
-
-
-if __name__ == "__main__":
-    main()

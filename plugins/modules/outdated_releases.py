@@ -37,28 +37,3 @@ removed:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._rotation import destroy, outdated
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    removed = outdated(layout) if module.check_mode else destroy(layout)
-    return {"changed": bool(removed), "removed": removed}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

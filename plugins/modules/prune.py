@@ -42,29 +42,3 @@ removed:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prunable, prune
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "keep": {"type": "int", "required": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout, keep = Layout(module.params["app"]), module.params["keep"]
-    removed = prunable(layout, keep) if module.check_mode else prune(layout, keep)
-    return {"changed": bool(removed), "removed": removed}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,8 +21,10 @@ options:
     type: dict
     required: true
   variables:
-    description: The environment, encoded by the action (base64 of JSON).
-    type: str
+    description:
+      - The environment of the process. Name variables of the inventory in C(variables_from), a list, and the action
+        adds what they hold, so that no secret is an argument of a task.
+    type: dict
     required: true
   by:
     description: Who deploys.
@@ -60,53 +62,3 @@ serves:
   returned: always
   type: bool
 """
-
-import base64
-import json
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
-from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, serves
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification, changes
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "specification": {"type": "dict", "required": True},
-    "variables": {"type": "str", "required": True, "no_log": True},
-    "by": {"type": "str", "default": "unknown"},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    variables = json.loads(base64.b64decode(module.params["variables"]))
-    specification = Specification(**module.params["specification"], variables=variables)
-    releases = Releases(layout)
-    live = releases.live()
-    try:
-        host_key = key(layout)
-    except Damaged:
-        if not module.check_mode:  # which has made none
-            raise
-        return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
-    if not module.check_mode:
-        provide_instance_folders(layout, specification.source, specification.venv)
-    found = releases.find(specification.digest(host_key))
-    if found and releases.is_intact(found, specification):
-        return {"changed": False, "release": found.id, "live": live, "serves": serves(layout, found.id)}
-    diff = changes(releases, specification)
-    made = "" if module.check_mode else releases.create(specification, host_key, module.params["by"]).id
-    return {"changed": True, "release": made, "live": live, "serves": False, "diff": diff}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

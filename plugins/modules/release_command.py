@@ -51,31 +51,3 @@ seconds:
   returned: success
   type: float
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._release_command import run_release_command
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "release": {"type": "str", "required": True},
-    "seconds": {"type": "float", "default": 600},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    if module.check_mode:
-        return {"changed": True, "output": "", "seconds": 0.0}
-    done = run_release_command(Layout(module.params["app"]), module.params["release"], module.params["seconds"])
-    return {"changed": done.ran, "output": done.output, "seconds": done.seconds}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

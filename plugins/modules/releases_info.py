@@ -43,25 +43,3 @@ table:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._overview import overview, table
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    rows = overview(Layout(module.params["app"]))
-    return {"changed": False, "releases": rows, "table": table(rows)}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -37,32 +37,3 @@ retired:
   returned: always
   type: dict
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, RUN, options
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, retire, superfluous
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "bounds": options(BOUNDS),
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    if module.check_mode:
-        waiting = superfluous(layout)
-        return {"changed": bool(waiting), "retired": dict.fromkeys(waiting, 0.0)}
-    retired = retire(layout, Bounds(**module.params["bounds"]))
-    return {"changed": bool(retired), "retired": retired}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -55,38 +55,3 @@ serves:
   returned: success
   type: bool
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
-    refuse_damage,
-    refuse_other_environment,
-    rollback_target,
-)
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **STAMP,
-    **LOCK,
-    "release": {"type": "str", "default": ""},
-    "force": {"type": "bool", "default": False},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    params = module.params
-    layout = Layout(params["app"])
-    refuse_other_environment(layout, params["environment"])
-    refuse_damage(layout, params["environment"])
-    found = rollback_target(layout, params["release"], force=params["force"], dry=module.check_mode)
-    return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

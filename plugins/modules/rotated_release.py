@@ -20,8 +20,9 @@ options:
     type: str
     required: true
   keys:
-    description: The keys, encoded by the action (base64 of JSON).
-    type: str
+    description:
+      - C(key), which signs, and the list C(fallbacks), which still verify. The action makes them from the vault file.
+    type: dict
     required: true
   time:
     description: UTC time of the run, the same on all hosts.
@@ -64,45 +65,3 @@ serves:
   returned: success
   type: bool
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import serves
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Release, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._rotation import decoded, is_live, rotated
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "variable": {"type": "str", "required": True},
-    "keys": {"type": "str", "required": True, "no_log": True},
-    "time": {"type": "str", "required": True},
-    "by": {"type": "str", "default": "unknown"},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    keys = decoded(module.params["variable"], module.params["keys"])
-    releases = Releases(layout)
-    live = releases.get(releases.live())
-    if live and is_live(layout, keys):
-        return {**_facts(live), "changed": False, "serves": serves(layout, live.id)}
-    if module.check_mode:
-        return {"changed": True, "release": "", "revision": live.manifest["revision"] if live else "", "serves": False}
-    made = rotated(layout, module.params["time"], keys, module.params["by"])
-    return {**_facts(made), "changed": True, "serves": False}
-
-
-def _facts(release: Release) -> dict[str, object]:
-    return {"release": release.id, "revision": release.manifest["revision"]}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

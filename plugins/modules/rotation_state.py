@@ -19,8 +19,9 @@ options:
     type: str
     required: true
   keys:
-    description: The keys, encoded by the action (base64 of JSON).
-    type: str
+    description:
+      - C(key), which signs, and the list C(fallbacks), which still verify. The action makes them from the vault file.
+    type: dict
     required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
@@ -53,34 +54,3 @@ outdated:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_damage, refuse_other_environment
-from ansible_collections.greenlight.flask.plugins.module_utils._rotation import decoded, is_live, outdated
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **STAMP,
-    **LOCK,
-    "variable": {"type": "str", "required": True},
-    "keys": {"type": "str", "required": True, "no_log": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    refuse_other_environment(layout, module.params["environment"])
-    refuse_damage(layout, module.params["environment"])
-    keys = decoded(module.params["variable"], module.params["keys"])
-    return {"changed": False, "live": is_live(layout, keys), "outdated": outdated(layout)}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -56,26 +56,3 @@ said:
   returned: success
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-
-SPEC = {
-    "step": {"type": "str", "required": True, "choices": ["start", "finish"]},
-    "file": {"type": "path", "required": True},
-    "name": {"type": "str", "required": True},
-    "live": {"type": "bool", "required": True},
-}
-
-
-def body(_module: AnsibleModule) -> dict[str, object]:
-    raise GreenlightError("greenlight.flask.rotation_vault is an action, for the controller only")
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

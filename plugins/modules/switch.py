@@ -41,31 +41,3 @@ previous:
   returned: always
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import switch
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "release": {"type": "str", "required": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    if module.check_mode:
-        return {"changed": True, "previous": Releases(layout).live()}
-    return {"changed": True, "previous": switch(layout, module.params["release"])}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

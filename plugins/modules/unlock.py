@@ -45,32 +45,3 @@ was:
   returned: always
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock, release
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-
-SPEC = {
-    "app": {"type": "str", "required": True},
-    "of": {"type": "str", "default": ""},
-    "done": {"type": "bool", "default": False},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    layout = Layout(module.params["app"])
-    if module.params["of"]:
-        if not module.check_mode:
-            release(layout, module.params["of"], done=module.params["done"])
-        return {"changed": False, "was": ""}
-    was = break_lock(layout, dry=module.check_mode)
-    return {"changed": bool(was), "was": was}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

@@ -63,11 +63,12 @@ options:
     type: str
     choices: [uv, pip]
     default: uv
-  build_environment:
+  variables:
     description:
-      - Extra variables for downloads, such as an index or a proxy, encoded by the action (base64 of JSON).
+      - Extra variables for downloads, such as an index or a proxy. Name variables of the inventory in
+        C(variables_from), a list, and the action adds what they hold.
       - Their values are masked in messages.
-    type: str
+    type: dict
     required: true
   uv_requirements:
     description: Text of a requirements file that pins uv with hashes.
@@ -107,76 +108,3 @@ seconds:
   returned: always
   type: float
 """
-
-import base64
-import json
-import time
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._module import run_module
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
-    Recipe,
-    build,
-    interpreter,
-    is_complete,
-    venv_digest,
-)
-
-CHOICE = {
-    "extras": {"type": "list", "elements": "str", "default": []},
-    "groups": {"type": "list", "elements": "str", "default": []},
-    "package": {"type": "str", "default": ""},
-    "project": {"type": "bool", "default": False},
-}
-SPEC = {
-    "app": {"type": "str", "required": True},
-    **RUN,
-    "directory": {"type": "path"},
-    "interpreter": {"type": "str"},
-    "present": {"type": "list", "elements": "str", "default": []},
-    "source": {"type": "str", "required": True},
-    "requirements": {"type": "str", "required": True},
-    **CHOICE,
-    "python": {"type": "str", "required": True},
-    "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
-    "build_environment": {"type": "str", "required": True, "no_log": True},
-    "uv_requirements": {"type": "str", "required": True},
-}
-
-
-def body(module: AnsibleModule) -> dict[str, object]:
-    params = module.params
-    layout = Layout(params["app"])
-    source = layout.sources / params["source"]
-    if module.check_mode and not source.is_dir():
-        return {"changed": True, "digest": "", "seconds": 0.0}
-    variables = json.loads(base64.b64decode(params["build_environment"]))
-    recipe = Recipe(
-        source=source,
-        requirements=params["requirements"],
-        python=params["python"],
-        choice=Choice(**{name: params[name] for name in (*CHOICE, "installer")}),
-        environment=environment_texts(variables),
-        uv_requirements=params["uv_requirements"],
-    )
-    digest = venv_digest(
-        interpreter(params["python"])[1], source, params["requirements"], recipe.choice, params["source"]
-    )
-    venv = layout.venvs / digest
-    missing = not is_complete(venv)
-    began = time.monotonic()
-    if missing and not module.check_mode:
-        build(recipe, venv)
-    return {"changed": missing, "digest": digest, "seconds": round(time.monotonic() - began, 2)}
-
-
-def main() -> None:
-    run_module(SPEC, body)
-
-
-if __name__ == "__main__":
-    main()

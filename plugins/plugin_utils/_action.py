@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,7 +19,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import (
     unplaced,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, load_spec, merged
+from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, merged, plain
 
 
 def refuse_misspelt(known: Mapping[str, Any]) -> None:
@@ -28,15 +29,21 @@ def refuse_misspelt(known: Mapping[str, Any]) -> None:
         raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
 
 
-def execute(action: ActionBase, module: str, arguments: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a module of this collection; where it could not say why it failed, its outcome has a message all the same."""
+def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a step on the host; where it could not say why it failed, its outcome has a message all the same.
+
+    Args:
+        arguments: of the step, as its ``OPTIONS`` name them; the host checks them.
+        known: the variables of the task.
+    """
+    given = {"step": step, "options": json.dumps(plain(arguments))}
 
     def ask(command: str) -> str:
         return str(action._low_level_execute_command(command).get("stdout", ""))
 
     def run() -> dict[str, Any]:
         found: dict[str, Any] = action._execute_module(
-            module_name=f"greenlight.flask.{module}", module_args=arguments, task_vars=dict(known)
+            module_name="greenlight.flask.host_step", module_args=given, task_vars=dict(known)
         )
         return found
 
@@ -47,7 +54,7 @@ def execute(action: ActionBase, module: str, arguments: dict[str, Any], known: M
             raise
         # Without pipelining, Ansible begins with a directory on the host, and calls a host without room unreachable.
         # With it, there may be room enough, also for the step that gives the lock back.
-        refused = failure(f"greenlight.flask.{module} can't run on the host", action, error)
+        refused = failure(f"greenlight.flask.{step} can't run on the host", action, error)
         with suppress(AnsibleError):
             action._connection.set_option("pipelining", True)
         if not action._is_pipelining_enabled("new"):
@@ -56,7 +63,7 @@ def execute(action: ActionBase, module: str, arguments: dict[str, Any], known: M
         if not says_something(outcome):
             return refused
     outcome.pop("invocation", None)
-    outcome, more = described(module, outcome, ask)
+    outcome, more = described(step, outcome, ask)
     if more:
         action._display.vvv(more)
     return outcome
@@ -78,45 +85,40 @@ def failure(what: str, action: ActionBase, error: AnsibleError) -> dict[str, Any
     return {"failed": True, "changed": False, "msg": unplaced(what, str(error), place, str(told.get("stdout", "")))}
 
 
-class ModuleAction(ActionBase):  # type: ignore[misc]
-    """Run the module of the same name with the task's options; its result never has them. Subclasses name it."""
+class StepAction(ActionBase):  # type: ignore[misc]
+    """Run the step of the task's own name with the task's options; its result never has them.
 
-    module: str
+    Any step may take ``variables_from``, names of variables that hold mappings, later ones winning. They become the
+    step's option ``variables``, over what the task has there, so that no value is ever an argument of a task.
+    """
+
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        result.update(self.run_module(dict(self._task.args), dict(task_vars or {})))
+        known, given = dict(task_vars or {}), dict(self._task.args)
+        if "variables_from" in given:
+            names = given.pop("variables_from")
+            given["variables"] = {**given.get("variables", {}), **merged(self._templar, known, names)}
+        result.update(self.run_step(given, known))
         return result
 
-    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        """Run the module with ``arguments``."""
-        return execute(self, self.module, arguments, known)
+    def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        """Run the step with ``arguments``."""
+        return execute(self, self._task.action.rpartition(".")[2], arguments, known)
 
 
-class OpaqueVariablesAction(ModuleAction):
-    """Give the module the variables named by ``variables_from`` as one opaque argument, which subclasses name."""
-
-    argument: str
-
-    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        given = dict(arguments)
-        names = given.pop("variables_from", [])
-        given[self.argument] = encoded({**given.pop("variables", {}), **merged(self._templar, known, names)})
-        return super().run_module(given, known)
-
-
-class LockingAction(ModuleAction):
-    """Let the module take the lock for this run, started by whom the option ``by`` names.
+class OpeningAction(StepAction):
+    """Let the step take the lock for this run, started by whom the option ``by`` names.
 
     A first step too: a variable of the role that is misspelt would be ignored in silence.
     """
 
-    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         refuse_misspelt(known)
         given = dict(arguments)
-        by = str(given.pop("by"))
+        by = str(given.pop("by", "unknown"))
         if self._task.check_mode:
-            return super().run_module(given, known)
-        return execute_with_lock(lambda more: super(LockingAction, self).run_module({**given, **more}, known), by)
+            return super().run_step(given, known)
+        return execute_with_lock(lambda more: super(OpeningAction, self).run_step({**given, **more}, known), by)

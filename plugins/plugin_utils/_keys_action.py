@@ -9,22 +9,21 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import encoded, merged
 
 
-class KeysAction(ModuleAction):
-    """Give the module the keys as one opaque argument.
+class KeysAction(StepAction):
+    """Give the step the keys.
 
     They are those of the vault file ``vault_file``, under the name ``vault_name``, as it is on disk now: an earlier
     task of this run may have changed it. Where there is none, they are those of the variables in ``variables_from``.
     """
 
-    def run_module(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         given = dict(arguments)
         vault = KeyVault(Path(given.pop("vault_file")), given.pop("vault_name"), self._loader._vault)
-        values = merged(self._templar, known, given.pop("variables_from"))
+        values = given.pop("variables")
         variable = given["variable"]
         try:
             keys = vault.read() or {
@@ -33,4 +32,4 @@ class KeysAction(ModuleAction):
             }
         except GreenlightError as error:
             raise AnsibleActionFail(str(error)) from error
-        return super().run_module({**given, "keys": encoded(keys)}, known)
+        return super().run_step({**given, "keys": keys}, known)

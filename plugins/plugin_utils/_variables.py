@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -115,8 +113,3 @@ def merged(templar: Templar, task_vars: Mapping[str, Any], names: Iterable[str])
             raise AnsibleError(f"{name} isn't a mapping. Write it as one in YAML: a name and its value on each line.")
         values.update(value or {})
     return values
-
-
-def encoded(values: Mapping[str, Any]) -> str:
-    """One opaque text for a module's argument: Ansible masks it whole, instead of each short value in every message."""
-    return base64.b64encode(json.dumps(dict(values)).encode()).decode()

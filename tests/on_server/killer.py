@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On a test server: kill a module of the collection with SIGKILL just before one of its changes to the host.
+"""On a test server: kill a step of the collection with SIGKILL just before one of its changes to the host.
 
 Python imports this at each start, by a .pth file. An audit hook sees every change to the disk and every program that
-is started; which module is at work the stack tells. tests/support/faults.py copies this to the server and removes it.
+is started; which step is at work the stack tells. tests/support/faults.py copies this to the server and removes it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ CHANGES = {"os.rename", "os.symlink", "os.mkdir", "os.rmdir", "os.remove", "os.c
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 ORDER = "/run/greenlight-kill.json"
 COUNTS = "/run/greenlight-kill.counts"
-MODULE = re.compile(r"greenlight/flask/plugins/modules/(\w+)\.py$")
+STEP = re.compile(r"greenlight/flask/plugins/module_utils/_steps/(\w+)\.py$")
 
 
-def _module() -> str:
-    """The module of ours at work in this process, if the change is its own."""
+def _step() -> str:
+    """The step of ours at work in this process, if the change is its own."""
     frame: FrameType | None = sys._getframe(2)
     while frame:
-        match = MODULE.search(frame.f_code.co_filename)
-        if match and frame.f_code.co_name == "body":
+        match = STEP.search(frame.f_code.co_filename)
+        if match and frame.f_code.co_name == "run":
             return match.group(1)
         frame = frame.f_back
     return ""
@@ -41,17 +41,17 @@ def _arm(order: dict[str, object]) -> None:
         flags = arguments[2] if event == "open" and len(arguments) > 2 else 0
         if event not in CHANGES and not (isinstance(flags, int) and flags & WRITING):
             return
-        module = _module()
-        if not module:
+        step = _step()
+        if not step:
             return
-        seen[module] = seen.get(module, 0) + 1
-        if module == order["module"] and seen[module] == order["change"]:
+        seen[step] = seen.get(step, 0) + 1
+        if step == order["step"] and seen[step] == order["change"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def tell() -> None:
         if seen and not order["change"]:
             with open(COUNTS, "a", encoding="ascii") as stream:
-                stream.writelines(f"{module} {count}\n" for module, count in seen.items())
+                stream.writelines(f"{step} {count}\n" for step, count in seen.items())
 
     atexit.register(tell)
     sys.addaudithook(watch)

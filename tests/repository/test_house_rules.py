@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from ansible.playbook.block import Block
 from ansible.playbook.task import Task
 
 from tests.repository import repository
+from tests.support.steps import STEPS, options_of
 
 PLAYS = repository.matching("*.yml", "playbooks/*.yml", "molecule/**/*.yml")
 TASK_FILES = repository.matching("roles/*/tasks/**/*.yml", "roles/*/handlers/*.yml", "molecule/**/tasks/*.yml")
@@ -66,11 +66,11 @@ def uses_of(pattern: str) -> list[str]:
 
 
 def is_step(key: str) -> bool:
-    """Say whether a task's key is one of our modules, which run under the lock."""
+    """Say whether a task's key is one of our steps that run under the lock."""
     if not key.startswith("greenlight.flask."):
         return False
     name = key.removeprefix("greenlight.flask.")
-    return "run" in import_module(f"ansible_collections.greenlight.flask.plugins.modules.{name}").SPEC
+    return name in STEPS and "run" in options_of(name)
 
 
 def test_the_rules_see_the_role_and_the_playbooks() -> None:
@@ -99,7 +99,7 @@ def test_no_task_depends_on_what_this_run_changed() -> None:
 
 
 def test_each_step_that_can_hold_the_lock_holds_it() -> None:
-    """A module without its run would work on, whoever has taken over the lock."""
+    """A step without its run would work on, whoever has taken over the lock."""
     steps = [(name, key, arguments) for name, task in tasks() for key, arguments in task.items() if is_step(key)]
     assert "greenlight.flask.switch" in {key for _, key, _ in steps}
     assert [(name, key) for name, key, arguments in steps if arguments.get("run") != "{{ __flask_app_run }}"] == []

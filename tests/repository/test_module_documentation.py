@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
@@ -13,8 +14,9 @@ import pytest
 import yaml
 
 from tests.repository import repository
+from tests.support.steps import MODULE, NAMES, STEPS, options_of
 
-MODULES = [PurePath(name).stem for name in repository.matching("plugins/modules/*.py")]
+MODULES = sorted(NAMES)
 FILTERS = [PurePath(name).stem for name in repository.matching("plugins/filter/*.py")]
 #: Of an option in a DOCUMENTATION and of one in a SPEC; the rest is text or behaviour.
 COMPARED = ("choices", "default", "elements", "required", "type")
@@ -54,8 +56,7 @@ def shown_filters() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_documents_the_options_that_it_takes(name: str, shown: dict[str, Any]) -> None:
-    module = importlib.import_module(f"ansible_collections.greenlight.flask.plugins.modules.{name}")
-    assert options(shown[name]["doc"]["options"], "suboptions") == options(module.SPEC, "options")
+    assert options(shown[name]["doc"]["options"], "suboptions") == options(options_of(name), "options")
     assert shown[name]["doc"]["module"] == name
 
 
@@ -64,12 +65,26 @@ def test_the_examples_of_a_module_use_its_options_and_its_full_name(name: str) -
     module = importlib.import_module(f"ansible_collections.greenlight.flask.plugins.modules.{name}")
     tasks = [task for task in yaml.safe_load(module.EXAMPLES) if f"greenlight.flask.{name}" in task]
     assert tasks
-    required = {option for option, spec in module.SPEC.items() if spec.get("required")}
+    takes = options_of(name)
+    required = {option for option, spec in takes.items() if spec.get("required")}
     for task in tasks:
-        given = task[f"greenlight.flask.{name}"].keys()
+        given = set(task[f"greenlight.flask.{name}"])
+        if "variables_from" in given:  # which the action makes the option from
+            given = given - {"variables_from"} | {"variables"}
         # The action of the same name may make an option from others, which the collection documents in its sentences.
         has_action = (repository.ROOT / f"plugins/action/{name}.py").exists()
-        assert has_action or required <= given <= module.SPEC.keys()
+        assert has_action or required <= given <= takes.keys()
+
+
+def test_each_step_is_packed_documented_and_has_an_action() -> None:
+    """Ansible packs what an import names, and finds an action by the name of its file."""
+    tree = ast.parse(repository.text("plugins/module_utils/_steps/__init__.py"))
+    imports = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and str(node.module).endswith("._steps")
+    ]
+    assert {alias.name for node in imports for alias in node.names} == STEPS
+    actions = [path.stem for path in (repository.ROOT / "plugins/action").glob("*.py")]
+    assert STEPS < {*actions} == {*(NAMES - {MODULE}), "step", "opening_step"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,7 +6,7 @@ table on the screen and in ``build/faults.txt``.
 
 GREENLIGHT_FAULTS chooses what is tried: ``all`` (the default) tries every row on all servers; ``tenth:N`` tries a tenth
 of the killed runs, so that ten of them are all, and each other row on one of the servers, in turns, but nothing that
-measures time, for other scenarios run beside it; ``module:NAME`` tries the rows in which that module is killed.
+measures time, for other scenarios run beside it; ``step:NAME`` tries the rows that kill that step on the servers.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         start, end = (len(killed) * (int(CHOSEN) + more) // 10 for more in (0, 1))
         others = [*killed[:start], *killed[end:]]
         keep(items, config, lambda item: item not in others and not item.get_closest_marker("alone"))
-    elif CHOICE == "module":
-        keep(items, config, lambda item: CHOSEN in (_parameters(item).get("module"), _marked_module(item)))
+    elif CHOICE == "step":
+        keep(items, config, lambda item: CHOSEN in (_parameters(item).get("host_step"), _marked_step(item)))
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:
     return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
 
-def _marked_module(item: pytest.Item) -> str:
+def _marked_step(item: pytest.Item) -> str:
     marker = item.get_closest_marker("killed")
-    return str(marker.kwargs.get("module", "")) if marker else ""
+    return str(marker.kwargs.get("host_step", "")) if marker else ""
 
 
 def at_work() -> list[str]:
@@ -242,7 +242,7 @@ def on_all(command: str) -> None:
         thread.join()
 
 
-# --- a module that is killed on the server ---------------------------------------------------------------------------
+# --- a step that is killed on the server -----------------------------------------------------------------------------
 
 PLACE = "/usr/lib/python3/dist-packages"
 ORDER = "/run/greenlight-kill.json"
@@ -251,11 +251,11 @@ KILLER = (ROOT / "tests/on_server/killer.py").read_text(encoding="utf-8")
 
 
 @contextmanager
-def killer(module: str, change: int) -> Iterator[None]:
-    """Kill this module of ours on all servers, before its ``change``-th change to the host (0: only count)."""
+def killer(step: str, change: int) -> Iterator[None]:
+    """Kill this step of ours on all servers, before its ``change``-th change to the host (0: only count)."""
     for server in all_servers():
         server.write(f"{PLACE}/greenlight_killer.py", KILLER, umask="022")
-        server.write(ORDER, json.dumps({"module": module, "change": change}), umask="022")
+        server.write(ORDER, json.dumps({"step": step, "change": change}), umask="022")
         server.write(f"{PLACE}/greenlight_killer.pth", "import greenlight_killer\n", umask="022")
     try:
         yield
@@ -263,17 +263,17 @@ def killer(module: str, change: int) -> Iterator[None]:
         on_all(f"rm -f {PLACE}/greenlight_killer.pth {PLACE}/greenlight_killer.py {ORDER}")
 
 
-def changes_of(modules: list[str], run: Callable[[], Played]) -> dict[str, int]:
-    """Count the changes that each of these modules makes during a run."""
+def changes_of(steps: list[str], run: Callable[[], Played]) -> dict[str, int]:
+    """Count the changes that each of these steps makes during a run."""
     on_all(f"rm -f {COUNTS}")
     with killer("", 0):
         done = run()
     assert done.code == 0, done.output
-    counts = dict.fromkeys(modules, 0)
+    counts = dict.fromkeys(steps, 0)
     for line in all_servers()[0].root(f"cat {COUNTS}").splitlines():
-        module, _, count = line.partition(" ")
-        if module in counts:
-            counts[module] = max(counts[module], int(count))
+        step, _, count = line.partition(" ")
+        if step in counts:
+            counts[step] = max(counts[step], int(count))
     return counts
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import AS_GIVEN, plain
 
+from tests.support.steps import options_of
 from tests.templates.test_templates import DEPLOY, HOST, MOMENTS, ROLE, WAITING, resolved, tasks_of
 
 pytestmark = pytest.mark.slow
@@ -99,12 +99,12 @@ def tasks_with(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def taken(task: dict[str, Any] | None) -> Any:
-    """Return a task with the options of our modules as the module's own specification converts them."""
+    """Return a task with the options of our steps as the host converts them."""
     found = plain(task)
     for key in found or ():
         if key.startswith("greenlight.flask."):
-            spec = import_module(f"ansible_collections.greenlight.flask.plugins.modules.{key.split('.')[-1]}").SPEC
-            found[key] = plain(ArgumentSpecValidator(spec).validate(found[key] or {}).validated_parameters)
+            validator = ArgumentSpecValidator(options_of(key.rpartition(".")[2]))
+            found[key] = plain(validator.validate(found[key] or {}).validated_parameters)
     return found
 
 

@@ -84,6 +84,12 @@ def report(
     }
 
 
+def arguments(step: str, *, check: bool = False, verbosity: int = 0, **options: object) -> dict[str, object]:
+    """Return what the module ``host_step`` is given for a step of the app ``shop``."""
+    given = json.dumps({"app": "shop", **options})
+    return {"step": step, "options": given, "_ansible_check_mode": check, "_ansible_verbosity": verbosity}
+
+
 def below(root: Path) -> Iterator[tuple[str, str]]:
     """Yield name and path of all that is in a directory; in a fifth of the time of :meth:`Path.rglob`."""
     for directory, directories, files in os.walk(root):

@@ -174,8 +174,8 @@ def prove(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         action = made(candidate, known, app="shop", release="r1")
 
         def execute(*, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-            assert module_name == "greenlight.flask.candidate"
-            assert module_args == {"app": "shop", "release": "r1"}
+            assert (module_name, module_args["step"]) == ("greenlight.flask.host_step", "candidate")
+            assert json.loads(module_args["options"]) == {"app": "shop", "release": "r1"}
             return {**outcome, "invocation": {"module_args": module_args}}
 
         monkeypatch.setattr(action, "_execute_module", execute)
@@ -187,7 +187,7 @@ def prove(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 def made(module: Any, known: dict[str, Any], **arguments: object) -> Any:
     """Make the action of a task as Ansible does."""
     return module.ActionModule(
-        task=SimpleNamespace(args=arguments, check_mode=False, async_val=0, action="candidate"),
+        task=SimpleNamespace(args=arguments, check_mode=False, async_val=0, action="greenlight.flask.candidate"),
         connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
         play_context=None,
         loader=DataLoader(),

@@ -6,7 +6,6 @@ Verify names it. The next deploy repairs it or says what to do. Nobody meets a t
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import os
@@ -26,11 +25,11 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.greenlight.flask.plugins.module_utils import (
     _accounts,
+    _adapter,
     _drift,
     _host,
     _integrity,
     _lock,
-    _module,
     _venv,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
@@ -40,7 +39,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._http import Answ
 from ansible_collections.greenlight.flask.plugins.module_utils._integrity import Checked
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
-from ansible_collections.greenlight.flask.plugins.modules import (
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     candidate,
     claim,
     front_door,
@@ -57,12 +56,8 @@ from ansible_collections.greenlight.flask.plugins.modules import (
     unlock,
 )
 
-from tests.unit.fakes import SECRETS, Host, below, installed, report, specification
+from tests.unit.fakes import SECRETS, Host, arguments, below, installed, report, specification
 
-MODULES = (
-    candidate, claim, front_door, outdated_releases, preflight, prune, release, release_command, releases_info, retire,
-    rollback_target, rotation_state, switch, unlock,
-)  # fmt: skip
 APP = "shop"
 OLDER, OLD, FAILED, NEW = (f"20261121T09442{second}Z" for second in range(4))
 VARIABLES = {"FLASK_CONFIG": "staging", "APP_REVISION": "r1", **SECRETS}
@@ -133,16 +128,17 @@ class Outcome:
 
 @dataclass
 class Operator:
-    """Runs the plays, as the role's tasks do, module by module."""
+    """Runs the plays, as the role's tasks do, step by step."""
 
     site: Site
     capture: pytest.CaptureFixture[str]
 
-    def module(self, module: Any, **options: Any) -> dict[str, Any]:
-        """Run a module to its end; a traceback is an error of the test."""
+    def run(self, step: Any, **options: Any) -> dict[str, Any]:
+        """Run a step to its end; a traceback is an error of the test."""
         self.capture.readouterr()
-        with patch_module_args({"app": APP, **options}), pytest.raises(SystemExit):
-            module.main()
+        name = step.__name__.rpartition(".")[2]
+        with patch_module_args(arguments(name, **options)), pytest.raises(SystemExit):
+            _adapter.main()
         outcome: dict[str, Any] = json.loads(self.capture.readouterr().out)
         return outcome
 
@@ -168,7 +164,7 @@ class Operator:
                 release,
                 run=OWNER["run"],
                 specification={**FIELDS, "time": time},
-                variables=base64.b64encode(json.dumps(VARIABLES).encode()).decode(),
+                variables=VARIABLES,
             )
             if not made["serves"]:
                 self.step(release_command, run=OWNER["run"], release=made["release"])
@@ -195,7 +191,7 @@ class Operator:
             outcome.release = story()
         except _StoppedError as error:
             outcome.said.append(str(error))
-            stopped = self.module(retire, run=OWNER["run"])
+            stopped = self.run(retire, run=OWNER["run"])
             outcome.said += [stopped["msg"]] if stopped.get("failed") else []
         self.step(unlock, of=OWNER["run"], done=bool(outcome))
         return outcome
@@ -214,8 +210,8 @@ class Operator:
         self.step(retire, run=OWNER["run"])
         self.step(prune, run=OWNER["run"], keep=5)
 
-    def step(self, module: Any, **options: Any) -> dict[str, Any]:
-        outcome = self.module(module, **options)
+    def step(self, step: Any, **options: Any) -> dict[str, Any]:
+        outcome = self.run(step, **options)
         if outcome.get("failed"):
             raise _StoppedError(outcome["msg"])
         return outcome
@@ -466,9 +462,7 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     monkeypatch.setattr(_accounts, "number", lambda part, name: 998 if account.exists() else None)
     monkeypatch.setattr(_accounts, "make", make_account)
-    at_root = functools.partial(Layout, root=root)
-    for each in (*MODULES, _module):
-        monkeypatch.setattr(each, "Layout", at_root)
+    monkeypatch.setattr(_adapter, "Layout", functools.partial(Layout, root=root))
     monkeypatch.setattr(preflight, "Edge", lambda layout: SimpleNamespace(tree=SimpleNamespace(installed=False)))
     operator = Operator(site, capsys)
 
@@ -558,7 +552,7 @@ def test_each_part_of_a_release_that_is_damaged_is_named(operator: Operator) -> 
 
 
 #: The keys of the inventory as the live release has them.
-KEYS = base64.b64encode(json.dumps({"key": SECRETS["SECRET_KEY"], "fallbacks": []}).encode()).decode()
+KEYS = {"key": SECRETS["SECRET_KEY"], "fallbacks": []}
 #: What a rollback could stumble over.
 OF_A_ROLLBACK = [
     (name, damage)
@@ -575,10 +569,10 @@ def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operato
     for module, options in (
         (releases_info, {}),
         (rotation_state, {"environment": "staging", "variable": "SECRET_KEY", "keys": KEYS}),
-        (outdated_releases, {"_ansible_check_mode": True}),
-        (prune, {"keep": 1, "_ansible_check_mode": True}),
+        (outdated_releases, {"check": True}),
+        (prune, {"keep": 1, "check": True}),
     ):
-        assert fit_for_people(operator.module(module, **options).get("msg", ""))
+        assert fit_for_people(operator.run(module, **options).get("msg", ""))
     back = operator.roll_back()
     assert fit_for_people(*back.said)
     if back:
@@ -587,7 +581,7 @@ def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operato
     else:
         assert any(is_about(said, path) for said in back.said) or BEFORE in str(path), back.said
         assert operator.site.serves() == served
-    assert "msg" not in operator.module(unlock) or damage == "directory"
+    assert "msg" not in operator.run(unlock) or damage == "directory"
 
 
 def test_a_host_whose_tree_was_given_to_another_keeps_its_release(operator: Operator) -> None:
@@ -685,10 +679,10 @@ def test_nothing_is_removed_through_a_link(operator: Operator, name: str) -> Non
     (path / "another's").mkdir()
     (path / ".unfinished-of-another").mkdir()
     before = dict(below(path.resolve()))
-    assert operator.module(prune, keep=1)["removed"] == []
+    assert operator.run(prune, keep=1)["removed"] == []
     for back in (operator.roll_back(), operator.roll_back()):
         assert str(path) in back.said[0]
-    assert str(path) in operator.module(rotation_state, environment="staging", variable="X", keys=KEYS)["msg"]
+    assert str(path) in operator.run(rotation_state, environment="staging", variable="X", keys=KEYS)["msg"]
     assert dict(below(path.resolve())) == before
     assert operator.site.serves()
 

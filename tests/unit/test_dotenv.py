@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.action.source import ActionModule
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.modules import source
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, source
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding
 
 from tests.unit.test_doctor import app, found, one
@@ -99,16 +97,15 @@ def test_a_file_that_leads_outside_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A source from git with such a file; the arguments of the module."""
-    monkeypatch.setattr(source, "Layout", partial(Layout, root=tmp_path / "host"))
+def shipped(tmp_path: Path) -> dict[str, Any]:
+    """A source from git with such a file; the options of the step, and the host."""
     directory = tmp_path / "repository"
     put(directory, "wsgi.py", "shop/static/style.css")
     (directory / ".env").write_text(f"SECRET_KEY={SECRET}\nTITLE=Shop\n")
     (directory / ".env.example").write_text("SECRET_KEY=change-me\n")
     git(directory, "init", "--quiet")
     return {
-        "app": "shop",
+        "layout": Layout("shop", tmp_path / "host"),
         "git_url": str(directory),
         "git_ref": "main",
         "git_key_file": "",
@@ -120,7 +117,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def brought(given: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
-    return source.body(SimpleNamespace(params=given, check_mode=check_mode))
+    return source.run(Call(given["layout"], given, dry=check_mode))
 
 
 def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: tuple[str, ...] = ()) -> dict[str, Any]:

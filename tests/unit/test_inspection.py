@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import program
-from ansible_collections.greenlight.flask.plugins.modules import inspected_app
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, inspected_app
 
 from tests.unit.fakes import SECRETS, Host, create, installed, report
 
@@ -378,34 +377,28 @@ def test_an_object_without_a_flask_app_is_told_by_its_type(host: Host, layout: L
 # The live release
 
 
-def heard(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    monkeypatch.setattr(inspected_app, "Layout", lambda app: layout)
-    params = {"app": "shop", "environment_keys": ["ENVIRONMENT"], "seconds": 7.0}
-    return dict(inspected_app.body(SimpleNamespace(params=params)))
+def heard(layout: Layout) -> dict[str, object]:
+    return dict(inspected_app.run(Call(layout, {"environment_keys": ["ENVIRONMENT"], "seconds": 7.0})))
 
 
-def test_the_app_of_the_live_release_is_heard(
-    host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_app_of_the_live_release_is_heard(host: Host, layout: Layout, release: str) -> None:
     link(layout.live_socket, str(layout.socket(release)))
     host.ended = says()
     told = {"changed": False, "release": release}
-    assert heard(layout, monkeypatch) == {**told, "why": "", "app_says": Seen.of(SEEN, []).as_result()}
+    assert heard(layout) == {**told, "why": "", "app_says": Seen.of(SEEN, []).as_result()}
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     assert words[-1] == "ENVIRONMENT"
     assert "--property=RuntimeMaxSec=7" in words
     host.ended = Finished(1, "", "boom")
     why = "importing the app once more, beside Gunicorn, failed"
-    assert heard(layout, monkeypatch) == {**told, "why": why, "app_says": {}}
+    assert heard(layout) == {**told, "why": why, "app_says": {}}
     host.told(release, [{"no_app": "function"}, report(environment="qa")])
-    assert heard(layout, monkeypatch)["app_says"] == Seen.of(report(environment="qa"), []).as_result()
+    assert heard(layout)["app_says"] == Seen.of(report(environment="qa"), []).as_result()
 
 
-def test_without_a_live_release_no_app_is_heard(
-    host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_live_release_no_app_is_heard(host: Host, layout: Layout, release: str) -> None:
     why = "shop has no live release on this host"
-    assert heard(layout, monkeypatch) == {"changed": False, "release": "", "why": why, "app_says": {}}
+    assert heard(layout) == {"changed": False, "release": "", "why": why, "app_says": {}}
     assert host.calls == []
 
 

@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _integrity
@@ -15,7 +11,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._instance import 
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim, prune
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
-from ansible_collections.greenlight.flask.plugins.modules import release as module
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as step
 
 from tests.unit.fakes import Host, create, installed, specification
 
@@ -96,22 +93,17 @@ def test_what_is_pruned_takes_nothing_of_the_apps_own_directory(layout: Layout) 
     assert (layout.state / "shop.sqlite").read_text() == "entries"
 
 
-def body(layout: Layout, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
-    monkeypatch.setattr(module, "Layout", lambda app: layout)
+def run(layout: Layout, *, dry: bool = False) -> None:
     wanted = specification()
     given = {name: value for name, value in vars(wanted).items() if name != "variables"}
-    encoded = base64.b64encode(json.dumps(dict(wanted.variables)).encode()).decode()
-    params = {"app": "shop", "specification": given, "variables": encoded, "by": "tester"}
-    module.body(SimpleNamespace(**{"params": params, "check_mode": False, **more}))
+    step.run(Call(layout, {"specification": given, "variables": wanted.variables, "by": "tester"}, dry))
 
 
-def test_each_deploy_sees_to_it_also_where_the_release_is_there_already(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    body(layout, monkeypatch, check_mode=True)
+def test_each_deploy_sees_to_it_also_where_the_release_is_there_already(layout: Layout) -> None:
+    run(layout, dry=True)
     assert not any(path.is_symlink() for path in folders(layout))
     for _ in range(2):
-        body(layout, monkeypatch)
+        run(layout)
         for path in folders(layout):
             assert path.readlink() == layout.state
             path.unlink()

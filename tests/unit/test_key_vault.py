@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -403,8 +402,9 @@ def test_the_old_file_stays_until_the_new_one_was_read(vault: Vault, monkeypatch
 
 def action(module: Any, vault: Vault, *, check_mode: bool = False, **arguments: object) -> Any:
     """Make the action of a task as Ansible does."""
+    name = module.__name__.rpartition(".")[2]
     return module.ActionModule(
-        task=SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, action="rotation"),
+        task=SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, action=f"greenlight.flask.{name}"),
         connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
         play_context=None,
         loader=vault.loader,
@@ -506,7 +506,7 @@ def test_a_task_that_asks_for_something_else_is_refused(vault: Vault, arguments:
 
 
 def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -> dict[str, Any]:
-    """Return the arguments that the module gets from the action, the keys decoded."""
+    """Return the keys that the step gets from the action."""
     got: list[dict[str, Any]] = []
     made = action(
         rotated_release,
@@ -519,15 +519,15 @@ def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -
     )
 
     def execute(*, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert module_name == "greenlight.flask.rotated_release"
-        got.append(module_args)
+        assert (module_name, module_args["step"]) == ("greenlight.flask.host_step", "rotated_release")
+        got.append(json.loads(module_args["options"]))
         return {"changed": True, "invocation": {"module_args": module_args}}
 
     monkeypatch.setattr(made, "_execute_module", execute)
     made._templar.available_variables = variables
     assert made.run(task_vars=variables) == {"changed": True}
     (arguments,) = got
-    keys = json.loads(base64.b64decode(arguments.pop("keys")))
+    keys = arguments.pop("keys")
     assert arguments == {"app": "shop", "variable": "SECRET_KEY"}
     return dict(keys)
 

@@ -20,8 +20,6 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.greenlight.flask.plugins.modules import notify
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _notification
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import body, flaw, send
 
@@ -288,13 +286,6 @@ def test_another_url_is_told_without_any_part_of_it(url: Any, told: str) -> None
 
 
 # As a task
-
-
-def test_the_module_says_that_it_is_an_action(capsys: pytest.CaptureFixture[str]) -> None:
-    with patch_module_args({"url_from": "x", "message": "x"}), pytest.raises(SystemExit) as ended:
-        notify.main()
-    assert ended.value.code == 1
-    assert "runs on the controller" in json.loads(capsys.readouterr().out)["msg"]
 
 
 PLAY = """\

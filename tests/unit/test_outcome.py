@@ -14,10 +14,8 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.greenlight.flask.plugins.action import preflight, source
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import ModuleAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import PLACES, described, question
-
-from tests.repository import repository
 
 DF = """\
 Filesystem     1024-blocks    Used Available Capacity Mounted on
@@ -155,8 +153,8 @@ def playing(
     return action
 
 
-class Switch(ModuleAction):
-    module = "switch"
+class Switch(StepAction):
+    _task = SimpleNamespace(action="greenlight.flask.switch")
 
 
 def says_where(outcome: dict[str, Any]) -> bool:
@@ -168,7 +166,7 @@ def says_where(outcome: dict[str, Any]) -> bool:
 
 def test_a_host_without_room_for_ansibles_directory_is_no_unreachable_one(monkeypatch: pytest.MonkeyPatch) -> None:
     action = playing(monkeypatch, object.__new__(Switch), Connection(can_pipeline=False))
-    outcome = action.run_module({}, {})
+    outcome = action.run_step({}, {})
     assert says_where(outcome)
     assert "No space left on device" in outcome["msg"]
     assert "unreachable" not in outcome
@@ -178,7 +176,7 @@ def test_a_host_without_room_for_ansibles_directory_is_no_unreachable_one(monkey
 def test_a_module_that_needs_no_directory_runs_without_one(
     monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
 ) -> None:
-    outcome = playing(monkeypatch, object.__new__(Switch), Connection(), **said).run_module({}, {})
+    outcome = playing(monkeypatch, object.__new__(Switch), Connection(), **said).run_step({}, {})
     assert says_where(outcome) if "rc" in said else outcome == said
 
 
@@ -193,7 +191,7 @@ def test_a_host_that_does_not_answer_is_an_unreachable_one(
 
     monkeypatch.setattr(action, "_execute_module", lost)
     with pytest.raises(AnsibleConnectionFailure, match="Failed to connect"):
-        action.run_module({}, {})
+        action.run_step({}, {})
 
 
 @pytest.mark.parametrize("step", ["_make_tmp_path", "_transfer_file"])
@@ -237,7 +235,7 @@ def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=shown.append), raising=False)
     monkeypatch.setattr(action, "_execute_module", lambda **_: outcome)
     monkeypatch.setattr(action, "_low_level_execute_command", lambda command: {"stdout": ask(command)})
-    found = action.run_module({}, {})
+    found = action.run_step({}, {})
     assert "12 inodes free" in found["msg"]
     assert shown == [FULL[0]]
 
@@ -260,10 +258,3 @@ def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatc
     assert host == {}
     assert not re.search(r"None|Traceback", f"{problem.what} {problem.cure}")
     assert ("12 inodes free" in problem.what) == ("rc" in outcome)
-
-
-def test_each_module_has_an_action() -> None:
-    actions, modules = (
-        {path.stem for path in (repository.ROOT / "plugins" / kind).glob("*.py")} for kind in ("action", "modules")
-    )
-    assert actions == modules

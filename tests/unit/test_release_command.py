@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import errno
 import itertools
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _history
@@ -19,7 +17,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import lin
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._release_command import run_release_command
-from ansible_collections.greenlight.flask.plugins.modules import release as release_module
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as release_step
 
 from tests.unit.fakes import KEY, SECRETS, Host, create, installed, specification
 from tests.unit.killing import killed
@@ -146,18 +145,14 @@ def test_the_ledger_tells_whether_a_command_can_be_undone(host: Host, layout: La
     assert told.get("reversible", "absent") == ("absent" if reversible else False)
 
 
-def test_who_says_after_a_failure_that_a_command_can_not_be_undone_is_believed(
-    host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(release_module, "Layout", lambda app: layout)
+def test_who_says_after_a_failure_that_a_command_can_not_be_undone_is_believed(host: Host, layout: Layout) -> None:
     layout.etc.mkdir(parents=True, exist_ok=True)
     layout.digest_key.write_text(KEY.hex())
 
     def deploy(time: str, *, reversible: bool) -> None:
         wanted = dataclasses.asdict(specification(time, command="flask db upgrade", reversible=reversible))
-        variables = base64.b64encode(json.dumps(wanted.pop("variables")).encode()).decode()
-        params = {"app": "shop", "specification": wanted, "variables": variables, "by": "alice"}
-        made = release_module.body(SimpleNamespace(params=params, check_mode=False))
+        options = {"variables": wanted.pop("variables"), "specification": wanted, "by": "alice"}
+        made = release_step.run(Call(layout, options))
         run_release_command(layout, str(made["release"]), 60)
 
     host.ended = FAILED

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -23,7 +22,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import (
     Keys,
-    decoded,
     destroy,
     is_live,
     outdated,
@@ -79,12 +77,6 @@ def variables(layout: Layout, release: str) -> dict[str, str]:
 
 
 # The keys
-
-
-def test_keys_are_read_from_what_the_action_has_encoded() -> None:
-    encoded = base64.b64encode(json.dumps({"key": SECOND, "fallbacks": [FIRST]}).encode()).decode()
-    found = decoded("SECRET_KEY", encoded)
-    assert (found.variable, found.key, list(found.fallbacks)) == ("SECRET_KEY", SECOND, [FIRST])
 
 
 def test_the_process_gets_the_old_keys_as_json_and_without_any_no_such_variable() -> None:

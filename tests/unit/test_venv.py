@@ -3,32 +3,29 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
 import os
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._build import Workshop
+from ansible_collections.greenlight.flask.plugins.module_utils._built import MARKER, is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import venv as step
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
-    MARKER,
     Recipe,
     build,
     interpreter,
-    is_complete,
     venv_digest,
 )
-from ansible_collections.greenlight.flask.plugins.modules import venv as module
 
 from tests.unit.fakes import Sandbox
 from tests.unit.killing import killed
@@ -315,22 +312,20 @@ def test_what_the_downloads_were_given_is_masked_in_a_failure(recipe: Recipe, tm
 
 @pytest.mark.parametrize("given", [{"A": None}, {"A": ["hunter2"]}, {"A": "hunter2\0"}, {"A=": "hunter2"}], ids=repr)
 def test_a_variable_that_no_build_can_get_is_refused_by_name(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+    recipe: Recipe, tmp_path: Path, given: dict[str, Any]
 ) -> None:
     playing(recipe)
-    monkeypatch.setattr(module, "Layout", lambda app: Layout(app, tmp_path))
     (tmp_path / "srv/shop/sources").mkdir(parents=True)
     recipe.source.rename(tmp_path / "srv/shop/sources/a1")
-    params: dict[str, Any] = {
-        "app": "shop",
+    options: dict[str, Any] = {
         "source": "a1",
         "requirements": "requirements.txt",
         "python": recipe.python,
+        "variables": given,
     }
-    params |= {"extras": [], "groups": [], "package": "", "project": False, "installer": "pip", "uv_requirements": ""}
-    params["build_environment"] = base64.b64encode(json.dumps(given).encode()).decode()
+    options |= {"extras": [], "groups": [], "package": "", "project": False, "installer": "pip", "uv_requirements": ""}
     with pytest.raises(GreenlightError, match=r"^(?!.*(hunter2|None))'?A"):
-        module.body(SimpleNamespace(params=params, check_mode=False))
+        step.run(Call(Layout("shop", tmp_path), options))
     assert not (tmp_path / "srv/shop/venvs").exists()
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A run that is killed anywhere and started again ends like one that was never killed, file by file.
 
-Killed is once the run on the controller, with all its workers, once the module on the servers. These are rows of the
+Killed is once the run on the controller, with all its workers, once the step on the servers. These are rows of the
 table too.
 """
 
@@ -22,7 +22,7 @@ from tests.support.rotation import keys, make_vault, rotation
 
 pytestmark = pytest.mark.killed
 
-#: A task's line -> what is killed there; each is somewhere in the middle of its step.
+#: A task's line: the run is killed there, somewhere in the middle of the step.
 STEPS = [
     "preflight | Find everything",
     "source | Send the directory",
@@ -36,7 +36,7 @@ STEPS = [
     "prune | Remove what",
     "unlock | Give the lock",
 ]
-MODULES = [
+HOST_STEPS = [
     "source",
     "release",
     "nginx_site",
@@ -66,7 +66,7 @@ def wanted(tmp_path: Path, *, venv: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Reference:
-    """What such a deploy leaves on each server when nobody kills it, and how many changes each module makes in it."""
+    """What such a deploy leaves on each server when nobody kills it, and how many changes each step makes in it."""
 
     venv: bool
     states: dict[str, list[str]]
@@ -78,7 +78,7 @@ def _reference(directory: Path, *, venv: bool) -> Reference:
     first, second = (wanted(directory / name, venv=venv) for name in ("first", "second"))
     done = run_play(**first)
     assert done.code == 0, done.output
-    changes = changes_of([*MODULES, "venv"], lambda: run_play(**second))
+    changes = changes_of([*HOST_STEPS, "venv"], lambda: run_play(**second))
     return Reference(venv, {server.name: state(server) for server in all_servers()}, changes)
 
 
@@ -110,11 +110,11 @@ def killed_at(step: str) -> Callable[[dict[str, Any]], Played]:
     return lambda variables: run_until(step, kill_run(0.1), **{**limit(), **variables})
 
 
-def killed_in(module: str, change: int) -> Callable[[dict[str, Any]], Played]:
-    """What kills a module on the servers before this change of it."""
+def killed_in(host_step: str, change: int) -> Callable[[dict[str, Any]], Played]:
+    """What kills a step on the servers before this change of it."""
 
     def hurt(variables: dict[str, Any]) -> Played:
-        with killer(module, change):
+        with killer(host_step, change):
             return run_play(**{**limit(), **variables})
 
     return hurt
@@ -125,11 +125,11 @@ def kill_the_run(reference: Reference, trial: Trial, step: str, tmp_path: Path) 
     row(reference, trial, tmp_path, killed_at(step))
 
 
-def kill_the_module(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
-    last = reference.changes[module]
+def kill_the_host_step(reference: Reference, trial: Trial, host_step: str, where: str, tmp_path: Path) -> None:
+    last = reference.changes[host_step]
     change = {"middle": (last + 1) // 2, "last": last}[where]
-    trial.fault = f"module killed: {module}, change {change} of {last}"
-    row(reference, trial, tmp_path, killed_in(module, change))
+    trial.fault = f"step killed: {host_step}, change {change} of {last}"
+    row(reference, trial, tmp_path, killed_in(host_step, change))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -138,9 +138,9 @@ def test_run_killed(reference: Reference, trial: Trial, step: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("where", ["middle", "last"])
-@pytest.mark.parametrize("module", MODULES)
-def test_module_killed(reference: Reference, trial: Trial, module: str, where: str, tmp_path: Path) -> None:
-    kill_the_module(reference, trial, module, where, tmp_path)
+@pytest.mark.parametrize("host_step", HOST_STEPS)
+def test_step_killed(reference: Reference, trial: Trial, host_step: str, where: str, tmp_path: Path) -> None:
+    kill_the_host_step(reference, trial, host_step, where, tmp_path)
 
 
 # A venv is the longest of all steps, so only these rows have one to build.
@@ -150,10 +150,10 @@ def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, tria
     kill_the_run(reference_with_venv, trial, "venv | Build it", tmp_path)
 
 
-@pytest.mark.killed(module="venv")
+@pytest.mark.killed(host_step="venv")
 @pytest.mark.parametrize("where", ["middle", "last"])
-def test_venv_module_killed(reference_with_venv: Reference, trial: Trial, where: str, tmp_path: Path) -> None:
-    kill_the_module(reference_with_venv, trial, "venv", where, tmp_path)
+def test_venv_step_killed(reference_with_venv: Reference, trial: Trial, where: str, tmp_path: Path) -> None:
+    kill_the_host_step(reference_with_venv, trial, "venv", where, tmp_path)
 
 
 # --- the ways to a release that no deploy made -----------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Way:
 
     Attributes:
         states: what it leaves on each server when nobody kills it.
-        changes: how many changes each module makes in it.
+        changes: how many changes each step makes in it.
     """
 
     prepare: Callable[[Path], None]
@@ -186,8 +186,8 @@ class Way:
         """Go it in peace."""
         prepare(directory)
         before = told()
-        modules = ["rollback_target", "rotated_release", "switch", "front_door", "retire"]
-        changes = changes_of(modules, lambda: run_play(**variables))
+        steps = ["rollback_target", "rotated_release", "switch", "front_door", "retire"]
+        changes = changes_of(steps, lambda: run_play(**variables))
         states = {server.name: state(server, before[server.name]) for server in all_servers()}
         return cls(prepare, variables, states, changes)
 
@@ -222,11 +222,11 @@ def test_rollback_killed(rollback: Way, trial: Trial, step: str, tmp_path: Path)
     rollback.hurt(trial, tmp_path, killed_at(step))
 
 
-@pytest.mark.parametrize("module", ["rollback_target", "switch", "front_door", "retire"])
-def test_module_of_a_rollback_killed(rollback: Way, trial: Trial, module: str, tmp_path: Path) -> None:
-    last = rollback.changes[module]
-    trial.fault = f"module of a rollback killed: {module}, change {last} of {last}"
-    rollback.hurt(trial, tmp_path, killed_in(module, last))
+@pytest.mark.parametrize("host_step", ["rollback_target", "switch", "front_door", "retire"])
+def test_step_of_a_rollback_killed(rollback: Way, trial: Trial, host_step: str, tmp_path: Path) -> None:
+    last = rollback.changes[host_step]
+    trial.fault = f"step of a rollback killed: {host_step}, change {last} of {last}"
+    rollback.hurt(trial, tmp_path, killed_in(host_step, last))
 
 
 @pytest.fixture(scope="module")
@@ -251,9 +251,9 @@ def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) 
     assert len(keys()[1]) == 1  # no third key, and the old one is not lost
 
 
-@pytest.mark.killed(module="rotated_release")
-def test_module_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
+@pytest.mark.killed(host_step="rotated_release")
+def test_step_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
     last = new_key.changes["rotated_release"]
-    trial.fault = f"module of a rotation killed: rotated_release, change {last} of {last}"
+    trial.fault = f"step of a rotation killed: rotated_release, change {last} of {last}"
     new_key.hurt(trial, tmp_path, killed_in("rotated_release", last))
     assert len(keys()[1]) == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A module takes the lock before it looks, or is a step of the run that has it; and ends with a sentence."""
+"""A step takes the lock before it looks, or is one of the run that has it; and ends with a sentence."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _lock, _module
+from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _adapter, _lock
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
@@ -27,16 +28,18 @@ from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._names import is_recorded
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, RUN
-from ansible_collections.greenlight.flask.plugins.modules import claim, removed_app, unlock
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, removed_app
 
-SPEC = {"app": {"type": "str", "required": True}, **LOCK, **RUN}
+from tests.unit.fakes import arguments
+
+OPTIONS = {**LOCK, **RUN}
 STALE = 1800
 ANN = Owner(run="a11a", by="ann@laptop", place="here", pid=4711, started="100")
 BOB = Owner(run="b0bb", by="bob@desk", place="there", pid=42, started="7")
 TAKING = {"owner": asdict(ANN)}
 STEP = {"run": ANN.run}
 
-Body = Callable[[AnsibleModule], dict[str, Any]]
+Body = Callable[[Call], dict[str, Any]]
 Run = Callable[..., dict[str, Any]]
 
 
@@ -47,14 +50,14 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def run(layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a module with this body and these options to its end; returns what it printed for Ansible."""
-    monkeypatch.setattr(_module, "Layout", functools.partial(Layout, root=layout.root))
+    """Run a step with this body and these options to its end; returns what it printed for Ansible."""
+    monkeypatch.setattr(_adapter, "Layout", functools.partial(Layout, root=layout.root))
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
 
-    def run(body: Body, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {"app": "shop", "_ansible_check_mode": check, **options}
-        with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
-            _module.run_module(SPEC, body)
+    def run(body: Body, **options: Any) -> dict[str, Any]:
+        monkeypatch.setattr(_adapter, "load", lambda name: SimpleNamespace(OPTIONS=OPTIONS, run=body))
+        with patch_module_args(arguments("some", **options)), pytest.raises(SystemExit) as ended:
+            _adapter.main()
         told: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert ended.value.code == int(bool(told.get("failed")))
         return told
@@ -64,20 +67,20 @@ def run(layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The module's warnings. In this process, which is a controller too, they would go to its display."""
+    """The step's warnings. In this process, which is a controller too, they would go to its display."""
     told: list[str] = []
     monkeypatch.setattr(AnsibleModule, "warn", lambda module, text: told.append(text))
     return told
 
 
 def fails(error: BaseException) -> Body:
-    def body(module: AnsibleModule) -> dict[str, Any]:
+    def body(call: Call) -> dict[str, Any]:
         raise error
 
     return body
 
 
-def never(module: AnsibleModule) -> dict[str, Any]:
+def never(call: Call) -> dict[str, Any]:
     pytest.fail("the body was run")
 
 
@@ -89,8 +92,8 @@ def whose(layout: Layout) -> str:
 # Without a lock
 
 
-def test_a_module_ends_with_its_result(run: Run, layout: Layout) -> None:
-    told = run(lambda module: {"changed": True, "app": module.params["app"]})
+def test_a_step_ends_with_its_result(run: Run, layout: Layout) -> None:
+    told = run(lambda call: {"changed": True, "app": call.layout.app})
     assert (told["changed"], told["app"]) == (True, "shop")
     assert not layout.lock.parent.exists()
 
@@ -121,11 +124,11 @@ def test_what_an_operator_can_mend_is_a_message(
 
 @pytest.mark.parametrize("verbosity", [0, 3])
 def test_an_error_that_nobody_expected_is_a_message_without_its_text(run: Run, verbosity: int) -> None:
-    told = run(fails(KeyError("hunter2-long-and-secret")), _ansible_verbosity=verbosity)
-    assert "KeyError in test_module.py:" in told["msg"]
+    told = run(fails(KeyError("hunter2-long-and-secret")), verbosity=verbosity)
+    assert "KeyError in test_adapter.py:" in told["msg"]
     assert "hunter2" not in json.dumps(told)
     assert ("trace" in told) == (verbosity == 3)
-    assert not verbosity or any("test_module.py" in frame for frame in told["trace"])
+    assert not verbosity or any("test_adapter.py" in frame for frame in told["trace"])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_an_error_that_nobody_expected_is_a_message_without_its_text(run: Run, v
 def test_nothing_that_a_terminal_obeys_leaves_the_host(run: Run, error: Exception) -> None:
     """Ansible shows a module's message as it is."""
     failed = run(fails(error))
-    ended = run(lambda module: {"answer": "\x1b[2J", "diff": [{"after": "\u202e"}]})
+    ended = run(lambda call: {"answer": "\x1b[2J", "diff": [{"after": "\u202e"}]})
     for told in (failed, ended):
         assert "\\x1b[2J" in str(told).replace("\\\\", "\\")
         assert not re.search("[\x1b\x9b\u202e]", json.dumps(told, ensure_ascii=False))
@@ -150,7 +153,7 @@ def test_the_facts_of_an_error_are_in_the_result(run: Run) -> None:
 
 
 def test_the_lock_is_taken_before_the_host_is_looked_at_and_kept(run: Run, layout: Layout, warned: list[str]) -> None:
-    def body(module: AnsibleModule) -> dict[str, Any]:
+    def body(call: Call) -> dict[str, Any]:
         return {"seen": whose(layout)}
 
     told = run(body, **TAKING)
@@ -161,7 +164,7 @@ def test_the_lock_is_taken_before_the_host_is_looked_at_and_kept(run: Run, layou
         pass
 
 
-def test_a_module_that_does_not_get_the_lock_looks_at_nothing(run: Run, layout: Layout) -> None:
+def test_a_step_that_does_not_get_the_lock_looks_at_nothing(run: Run, layout: Layout) -> None:
     take(layout, BOB, STALE)
     told = run(never, **TAKING)
     assert told["failed"] is True
@@ -175,7 +178,7 @@ def test_a_lock_that_was_taken_over_is_a_warning(
     run: Run, layout: Layout, warned: list[str], more: dict[str, Any]
 ) -> None:
     take(layout, BOB, STALE)
-    told = run(lambda module: {"seen": whose(layout)}, **TAKING, **more)
+    told = run(lambda call: {"seen": whose(layout)}, **TAKING, **more)
     assert told["seen"] == "ann@laptop"
     (warning,) = warned
     assert warning.startswith("Took over the lock of a run that is dead: bob@desk, since ")
@@ -188,22 +191,25 @@ def test_a_lock_is_not_taken_over_for_nothing(run: Run, layout: Layout, more: di
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full"), ZeroDivisionError()], ids=repr)
-def test_a_module_that_fails_gives_the_lock_back(run: Run, layout: Layout, error: Exception) -> None:
+def test_a_step_that_fails_gives_the_lock_back(run: Run, layout: Layout, error: Exception) -> None:
     assert run(fails(error), **TAKING)["failed"] is True
     assert whose(layout) == ""
     assert take(layout, BOB, STALE) == ""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=repr)
-def test_a_module_that_breaks_gives_the_lock_back(layout: Layout, run: Run, error: BaseException) -> None:
-    with pytest.raises(type(error)) as raised, patch_module_args({"app": "shop", **TAKING}):
-        _module.run_module(SPEC, fails(error))
+def test_a_step_that_breaks_gives_the_lock_back(
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(_adapter, "load", lambda name: SimpleNamespace(OPTIONS=OPTIONS, run=fails(error)))
+    with pytest.raises(type(error)) as raised, patch_module_args(arguments("some", owner=asdict(ANN))):
+        _adapter.main()
     assert raised.value is error
     assert whose(layout) == ""
 
 
-def test_a_module_that_fails_gives_back_no_lock_but_its_own(run: Run, layout: Layout) -> None:
-    def body(module: AnsibleModule) -> dict[str, Any]:
+def test_a_step_that_fails_gives_back_no_lock_but_its_own(run: Run, layout: Layout) -> None:
+    def body(call: Call) -> dict[str, Any]:
         take(layout, BOB, STALE, instead_of=ANN.run)
         raise GreenlightError("too late")
 
@@ -223,7 +229,7 @@ def test_a_lock_that_the_host_refuses_is_a_message(run: Run, layout: Layout, opt
 
 
 def test_a_step_is_done_under_the_guard_of_its_run(run: Run, layout: Layout) -> None:
-    def body(module: AnsibleModule) -> dict[str, Any]:
+    def body(call: Call) -> dict[str, Any]:
         with pytest.raises(Locked):
             take(layout, BOB, 0)
         with pytest.raises(Locked):
@@ -256,7 +262,7 @@ def test_a_step_of_a_run_without_the_lock_is_not_done(run: Run, layout: Layout, 
 
 @pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
 def test_check_mode_takes_nothing(run: Run, layout: Layout, options: dict[str, Any]) -> None:
-    assert run(lambda module: {"done": True}, check=True, **options)["done"] is True
+    assert run(lambda call: {"done": True}, check=True, **options)["done"] is True
     assert not layout.lock.parent.exists()
     assert run(fails(GreenlightError("no")), check=True, **options)["msg"] == "no"
     assert not layout.lock.parent.exists()
@@ -267,20 +273,32 @@ def test_check_mode_is_done_whoever_is_at_work(run: Run, layout: Layout, options
     take(layout, BOB, STALE)
     with held(layout, BOB.run):
         before = layout.lock.read_bytes()
-        assert run(lambda module: {"done": True}, check=True, **options, instead_of=BOB.run)["done"] is True
+        assert run(lambda call: {"done": True}, check=True, **options, instead_of=BOB.run)["done"] is True
         assert layout.lock.read_bytes() == before
 
 
-# The modules that end with the lock
+# Options
 
 
-def result_of(module: Any, patch: pytest.MonkeyPatch, output: pytest.CaptureFixture[str], **options: Any) -> Any:
-    """Run a whole module on the host of ``options["layout"]``; return what it printed for Ansible."""
-    layout = options.pop("layout")
-    for place in (module, _module):
-        patch.setattr(place, "Layout", functools.partial(Layout, root=layout.root))
-    with patch_module_args({"app": "shop", **options}), pytest.raises(SystemExit):
-        module.main()
+def test_a_step_gets_its_options_in_their_types_with_their_defaults(run: Run) -> None:
+    told = run(lambda call: {"options": dict(call.options)}, stale_seconds="7")
+    assert told["options"] == {"run": "", "owner": None, "instead_of": "", "stale_seconds": 7.0}
+
+
+@pytest.mark.parametrize("options", [{"release": "r1"}, {"stale_seconds": "soon"}, {"owner": {"run": "a"}}], ids=repr)
+def test_a_step_with_options_that_it_does_not_take_is_not_done(run: Run, options: dict[str, Any]) -> None:
+    told = run(never, **options)
+    assert next(iter(options)) in told["msg"]
+
+
+# The steps that end with the lock
+
+
+def result_of(step: str, patch: pytest.MonkeyPatch, output: pytest.CaptureFixture[str], **options: Any) -> Any:
+    """Run a step on the host of ``options["layout"]``; return what it printed for Ansible."""
+    patch.setattr(_adapter, "Layout", functools.partial(Layout, root=options.pop("layout").root))
+    with patch_module_args(arguments(step, **options)), pytest.raises(SystemExit):
+        _adapter.main()
     return json.loads(output.readouterr().out)
 
 
@@ -293,7 +311,7 @@ def test_a_removal_holds_the_guard_until_the_app_is_gone(
         return ["/srv/shop"]
 
     monkeypatch.setattr(removed_app, "remove_app", remove_app)
-    told = result_of(removed_app, monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
+    told = result_of("removed_app", monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
     assert told["removed"] == ["/srv/shop"]
     assert list(layout.lock.parent.iterdir()) == []
 
@@ -305,7 +323,7 @@ def test_a_claim_makes_the_account_with_the_name_and_says_so(
     recorded: list[bool] = []
     monkeypatch.setattr(_accounts, "number", lambda part, name: None)
     monkeypatch.setattr(_accounts, "require", lambda argv, what: recorded.append(is_recorded(layout)))
-    told = result_of(claim, monkeypatch, capsys, layout=layout, environment="staging", _ansible_check_mode=check)
+    told = result_of("claim", monkeypatch, capsys, layout=layout, environment="staging", check=check)
     assert told["changed"] is True
     assert {str(layout.made), "the account shop", "the group shop"} <= set(told["made"])
     assert recorded == ([] if check else [True, True])
@@ -317,7 +335,7 @@ def test_check_mode_breaks_no_lock(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
 ) -> None:
     take(layout, ANN, STALE)
-    told = result_of(unlock, monkeypatch, capsys, layout=layout, _ansible_check_mode=check)
+    told = result_of("unlock", monkeypatch, capsys, layout=layout, check=check)
     assert told["was"].startswith("ann@laptop, since ")
     assert whose(layout) == ("ann@laptop" if check else "")
 
@@ -327,5 +345,5 @@ def test_check_mode_gives_no_lock_back(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
 ) -> None:
     take(layout, ANN, STALE)
-    result_of(unlock, monkeypatch, capsys, layout=layout, of=ANN.run, _ansible_check_mode=check)
+    result_of("unlock", monkeypatch, capsys, layout=layout, of=ANN.run, check=check)
     assert whose(layout) == ("ann@laptop" if check else "")

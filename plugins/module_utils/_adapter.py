@@ -1,44 +1,56 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way in which the modules of this collection end."""
+"""Runs a step of this collection on a host: the module ``host_step``, where Ansible and the steps meet."""
 
 from __future__ import annotations
 
+import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._file_system import refusal, with_room
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, held, release, take
 from ansible_collections.greenlight.flask.plugins.module_utils._printable import all_printable, printable
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, Step, load
 
 #: From this verbosity on (-vvv) an unexpected error also says where it came from.
 VERBOSE = 3
-#: Where else the programs write that the modules run.
+#: Where else the programs write that the steps run.
 _PLACES = ("/tmp", "/var/cache/greenlight", "/opt/greenlight")  # noqa: S108  # asked about, and not used
 
 
-def run_module(spec: Mapping[str, Any], body: Callable[[AnsibleModule], dict[str, Any]]) -> None:
-    """Run ``body`` and end the module with its result; whatever goes wrong becomes a message, never a traceback.
+#: What the module takes: the options of the step as JSON, because Ansible masks such a text whole, wherever it stands.
+#: It would mask each short value of a mapping in every message.
+SPEC = {"step": {"type": "str", "required": True}, "options": {"type": "str", "required": True, "no_log": True}}
+APP = {"app": {"type": "str", "required": True}}
 
-    With the option ``owner`` the module first takes the lock, and gives it back if it fails. With the option ``run`` it
+
+def main() -> None:
+    """Run a step and end the module with its result; whatever goes wrong becomes a message, never a traceback.
+
+    With the option ``owner`` the step first takes the lock, and gives it back if it fails. With the option ``run`` it
     is a step of that run, done only while the run has the lock. Check mode, which changes nothing, needs no lock.
 
     Whatever leaves the host leaves it here, so what programs, apps and files said is made printable here.
     """
-    module = AnsibleModule(argument_spec=dict(spec), supports_check_mode=True)
-    options = {} if module.check_mode else module.params
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    given = json.loads(module.params["options"])
     result: dict[str, Any] = {}
     failure: dict[str, Any] = {}
     try:
-        with _taking(module) if options.get("owner") else _step(module) if options.get("run") else nullcontext():
-            result = body(module)
+        step = load(module.params["step"])
+        options = _checked(step, given)
+        call = Call(Layout(options.pop("app")), options, dry=module.check_mode)
+        with _locked(module, call):
+            result = step.run(call)
     except GreenlightError as error:
-        places = [Path(place) for place in (f"/srv/{module.params.get('app') or ''}", *_PLACES)]
+        places = [Path(place) for place in (f"/srv/{given.get('app') or ''}", *_PLACES)]
         failure = {**error.details, "msg": with_room(str(error), places)}
     except OSError as error:
         failure = {"msg": refusal(error), **_trace(module, error)}
@@ -48,6 +60,22 @@ def run_module(spec: Mapping[str, Any], body: Callable[[AnsibleModule], dict[str
     if failure:
         module.fail_json(**all_printable(failure))
     module.exit_json(**all_printable(result))
+
+
+def _checked(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
+    checked = ArgumentSpecValidator({**APP, **step.OPTIONS}).validate(given)
+    if checked.error_messages:
+        raise GreenlightError("; ".join(checked.error_messages))
+    options: dict[str, Any] = checked.validated_parameters
+    return options
+
+
+def _locked(module: AnsibleModule, call: Call) -> AbstractContextManager[None]:
+    if call.dry:
+        return nullcontext()
+    if call.options.get("owner"):
+        return _taking(module, call)
+    return held(call.layout, call.options["run"]) if call.options.get("run") else nullcontext()
 
 
 def _unexpected(error: Exception) -> str:
@@ -68,19 +96,15 @@ def _trace(module: AnsibleModule, error: Exception) -> dict[str, list[str]]:
     return {"trace": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]}
 
 
-def _step(module: AnsibleModule) -> AbstractContextManager[None]:
-    return held(Layout(module.params["app"]), module.params["run"])
-
-
 @contextmanager
-def _taking(module: AnsibleModule) -> Iterator[None]:
-    layout, owner = Layout(module.params["app"]), Owner(**module.params["owner"])
+def _taking(module: AnsibleModule, call: Call) -> Iterator[None]:
+    owner = Owner(**call.options["owner"])
     # Before the host is read: what one reads while another run is at work would be old at once.
-    note = take(layout, owner, module.params["stale_seconds"], instead_of=module.params["instead_of"])
+    note = take(call.layout, owner, call.options["stale_seconds"], instead_of=call.options["instead_of"])
     if note:
         module.warn(printable(note))
     try:
         yield
     except BaseException:
-        release(layout, owner.run)
+        release(call.layout, owner.run)
         raise

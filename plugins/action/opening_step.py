@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the step that a task names, the first of its run: it takes the lock.
+
+Beside the step's options it takes ``by``: who runs it.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpeningAction
+
+
+class ActionModule(OpeningAction):
+    pass

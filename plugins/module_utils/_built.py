@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a venv is built whole: apart from building one, for which a step would load ten other files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: Written into a venv last. It holds the versions of what is installed.
+MARKER = "greenlight.json"
+
+
+def is_complete(venv: Path) -> bool:
+    return (venv / MARKER).is_file() and (venv / "bin/python").exists()

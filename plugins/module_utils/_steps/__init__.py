@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task of this collection does on a host, a file a step: the options that it takes and the function ``run``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+
+if TYPE_CHECKING:
+    # All steps. Ansible packs for the host what an import names, here too; a step loads no other one's code.
+    from ansible_collections.greenlight.flask.plugins.module_utils._steps import (  # noqa: F401
+        candidate,
+        claim,
+        drift,
+        front_door,
+        host_info,
+        inspected_app,
+        nginx_site,
+        outdated_releases,
+        preflight,
+        prune,
+        release,
+        release_command,
+        releases_info,
+        removed_app,
+        retire,
+        rollback_target,
+        rotated_release,
+        rotation_state,
+        source,
+        switch,
+        unlock,
+        venv,
+    )
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step of one run on this host."""
+
+    layout: Layout
+    #: As the step's ``OPTIONS`` say, with their defaults; never ``app``, which all steps take.
+    options: Mapping[str, Any]
+    #: Check mode: say what would be done, and change nothing.
+    dry: bool = False
+
+
+class Step(Protocol):
+    """A file of this package."""
+
+    #: Beside ``app``, as ansible.module_utils.common.arg_spec.ArgumentSpecValidator takes them.
+    OPTIONS: Mapping[str, Any]
+    run: Callable[[Call], dict[str, object]]
+
+
+def load(name: str) -> Step:
+    """Return a step by the name of its task, such as ``switch``.
+
+    Raises:
+        ModuleNotFoundError: there is no such step.
+    """
+    return cast("Step", import_module(f"{__name__}.{name}"))

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare a host with the inventory, and its live process with its release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site
+from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, group
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+WANTED = {
+    "environment": {"type": "str", "required": True},
+    "present": {"type": "bool", "default": True},
+    "specification": {"type": "dict", "required": True},
+    "revision_variable": {"type": "str", "required": True},
+}
+OPTIONS: dict[str, Any] = {
+    "host": {"type": "str", "default": "this host"},
+    "inventory": {"type": "str", "default": "<inventory>"},
+    "wanted": {"type": "dict", "options": WANTED, "required": True},
+    "variables": {"type": "dict", "default": {}},
+    "site": {**group(SITE), "required": True},
+    "secrets": {"type": "dict", "default": {}},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    site = Site.of(call.options["site"], call.options["secrets"])
+    wanted = Wanted(**call.options["wanted"], variables=call.options["variables"], site=site)
+    report = drift(call.layout, wanted, call.options["inventory"])
+    return {
+        "changed": False,
+        "release": report.release,
+        "drifted": bool(report.findings),
+        "findings": [finding.as_dict() for finding in report.findings],
+        "told": report.lines(call.layout.app, call.options["host"]),
+        "unchecked": report.unchecked,
+    }

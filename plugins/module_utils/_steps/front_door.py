@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the health page through Nginx and take the traffic back if the contract is broken."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import check_front_door, terms
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "url": {"type": "str", "required": True},
+    **PROOF,
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    proved = check_front_door(call.layout, **terms(call.options), url=call.options["url"], dry=call.dry)
+    body = proved.proof.answer.body if proved.proof.answer else ""
+    try:
+        health = json.loads(body)
+    except ValueError:
+        health = body
+    return {"changed": False, "path": proved.path, "proved_by": proved.proved_by, "health": health}

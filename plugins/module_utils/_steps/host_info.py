@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read what of a host the role's templates depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._host import measures
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_other_environment
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {"environment": {"type": "str", "default": ""}}
+
+
+def run(call: Call) -> dict[str, object]:
+    if call.options["environment"]:
+        refuse_other_environment(call.layout, call.options["environment"])
+    return {"changed": False, "host": measures(Path("/"))}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Change Nginx's configuration as a transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, group
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Page
+from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "site": {**group(SITE), "required": True},
+    "url": {"type": "str", "required": True},
+    "page": {**group(PAGE), "required": True},
+    "patience": group(PATIENCE),
+    "packages_missing": {"type": "list", "elements": "str", "default": []},
+    "variables": {"type": "dict", "default": {}},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    edge = Edge(call.layout)
+    site = Site.of(call.options["site"], call.options["variables"])
+    files, more = edge.pending(site)
+    diff = [
+        {"before_header": f"/etc/nginx/{name}", "before": before, "after_header": f"/etc/nginx/{name}", "after": after}
+        for name, (before, after) in files.items()
+    ]
+    if call.dry:
+        if files and edge.tree.installed and not call.options["packages_missing"]:
+            edge.check(site)
+        changed = bool(files or more)
+    else:
+        page, seconds = Page(**call.options["page"]), call.options["patience"]["probe_seconds"]
+        changed = edge.publish(site, Reach(edge.layout, page, call.options["url"], seconds).watch)
+    return {"changed": changed, "files": sorted(files), "more": more, "diff": diff}

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove releases, venvs and sources that nobody needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prunable, prune
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "keep": {"type": "int", "required": True},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    keep = call.options["keep"]
+    removed = prunable(call.layout, keep) if call.dry else prune(call.layout, keep)
+    return {"changed": bool(removed), "removed": removed}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the release that the inventory describes, unless it is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, serves
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification, changes
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "specification": {"type": "dict", "required": True},
+    "variables": {"type": "dict", "required": True},
+    "by": {"type": "str", "default": "unknown"},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    specification = Specification(**call.options["specification"], variables=call.options["variables"])
+    releases = Releases(call.layout)
+    live = releases.live()
+    try:
+        host_key = key(call.layout)
+    except Damaged:
+        if not call.dry:  # which has made none
+            raise
+        return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
+    if not call.dry:
+        provide_instance_folders(call.layout, specification.source, specification.venv)
+    found = releases.find(specification.digest(host_key))
+    if found and releases.is_intact(found, specification):
+        return {"changed": False, "release": found.id, "live": live, "serves": serves(call.layout, found.id)}
+    diff = changes(releases, specification)
+    made = "" if call.dry else releases.create(specification, host_key, call.options["by"]).id
+    return {"changed": True, "release": made, "live": live, "serves": False, "diff": diff}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove an app from a host, all of it and nothing else."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import held
+from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, LOCK, group
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **LOCK,
+    "environment": {"type": "str", "required": True},
+    "bounds": group(BOUNDS),
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    bounds = Bounds(**call.options["bounds"])
+    if call.dry:
+        removed = remove_app(call.layout, call.options["environment"], Tree(), bounds, dry=True)
+        return {"changed": bool(removed), "removed": removed}
+    owner = call.options["owner"]
+    # It may take minutes: a run that follows this one, should it be killed meanwhile, waits for the end of the step.
+    with held(call.layout, owner["run"]) if owner else nullcontext():
+        removed = remove_app(call.layout, call.options["environment"], Tree(), bounds)
+        if owner:
+            forget_lock(call.layout)
+    return {"changed": bool(removed), "removed": removed}

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stop every release but the live one, after its accepted requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, RUN, group
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, retire, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "bounds": group(BOUNDS),
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    if call.dry:
+        waiting = superfluous(call.layout)
+        return {"changed": bool(waiting), "retired": dict.fromkeys(waiting, 0.0)}
+    retired = retire(call.layout, Bounds(**call.options["bounds"]))
+    return {"changed": bool(retired), "retired": retired}

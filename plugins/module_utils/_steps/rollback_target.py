@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the release that a rollback goes to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
+    refuse_damage,
+    refuse_other_environment,
+    rollback_target,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **STAMP,
+    **LOCK,
+    "release": {"type": "str", "default": ""},
+    "force": {"type": "bool", "default": False},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    refuse_other_environment(call.layout, call.options["environment"])
+    refuse_damage(call.layout, call.options["environment"])
+    found = rollback_target(call.layout, call.options["release"], force=call.options["force"], dry=call.dry)
+    return {"changed": False, "release": found.id, "revision": found.manifest["revision"], "serves": False}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put one exact state of an app's code on a host, under its digest."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
+from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
+from ansible_collections.greenlight.flask.plugins.module_utils._files import blaming
+from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import names_in
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._source import (
+    check_static,
+    export,
+    files_of,
+    git_digest,
+    unpack,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "archive": {"type": "path"},
+    "content": {"type": "str", "no_log": True},  # nobody wants to read it in the host's log
+    "digest": {"type": "str"},
+    "directory": {"type": "path"},
+    "present": {"type": "list", "elements": "str", "default": []},
+    "include": {"type": "list", "elements": "str", "default": []},
+    "git_url": {"type": "str", "default": ""},
+    "git_ref": {"type": "str", "default": "HEAD"},
+    "git_key_file": {"type": "str", "default": "", "no_log": False},
+    "subdirectory": {"type": "str", "default": ""},
+    "static": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "str", "default": ""},
+    "environment_variable": {"type": "str", "default": ""},
+    "gunicorn_settings": {"type": "list", "elements": "str", "default": []},
+    "accepted_findings": {"type": "list", "elements": "str", "default": []},
+    "python": {"type": "str", "required": True},
+}
+
+
+#: What check mode says where git is still to be installed.
+UNKNOWN = "0" * 40
+
+
+def run(call: Call) -> dict[str, object]:
+    return _from_git(call) if call.options["git_url"] else _packed(call)
+
+
+def _from_git(call: Call) -> dict[str, object]:
+    remote = git.Remote(call.options["git_url"], call.options["git_key_file"], call.layout.git)
+    git.require_fit(remote.url, call.options["git_ref"])
+    if call.dry and not git.is_installed():
+        return {"digest": git_digest(UNKNOWN, call.options["subdirectory"]), "revision": UNKNOWN, "changed": True}
+    commit = git.resolve(remote, call.options["git_ref"])
+    digest = git_digest(commit, call.options["subdirectory"])
+    source = call.layout.sources / digest
+    result: dict[str, object] = {"digest": digest, "revision": commit, "changed": not source.is_dir()}
+    if result["changed"]:
+        if call.dry:
+            return result
+        with blaming(call.layout.sources):
+            export(remote, commit, call.options["subdirectory"], call.layout.sources, call.options["python"])
+    check_static(source, call.options["static"])
+    files = dotenv.found(source, files_of(source))
+    seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
+    return {**result, "environment_files": seen, "gunicorn_file": names_in(source)}
+
+
+def _packed(call: Call) -> dict[str, object]:
+    sources, digest = call.layout.sources, call.options["digest"]
+    result = {"digest": digest, "revision": digest[:12], "changed": not (sources / digest).is_dir()}
+    if result["changed"] and not call.dry:
+        with blaming(sources):
+            if call.options["content"]:
+                with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+                    with blaming(Path(archive.name)):
+                        archive.write(base64.b64decode(call.options["content"]))
+                        archive.flush()
+                    unpack(Path(archive.name), digest, sources, call.options["python"])
+            else:
+                unpack(Path(call.options["archive"]), digest, sources, call.options["python"])
+    return result

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Give back the lock on an app, or break it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock, release
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+OPTIONS: dict[str, Any] = {
+    "of": {"type": "str", "default": ""},
+    "done": {"type": "bool", "default": False},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    if call.options["of"]:
+        if not call.dry:
+            release(call.layout, call.options["of"], done=call.options["done"])
+        return {"changed": False, "was": ""}
+    was = break_lock(call.layout, dry=call.dry)
+    return {"changed": bool(was), "was": was}

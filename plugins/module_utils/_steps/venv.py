@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the virtual environment of a source from its lock, once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._built import is_complete
+from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
+    Recipe,
+    build,
+    interpreter,
+    venv_digest,
+)
+
+CHOICE = {
+    "extras": {"type": "list", "elements": "str", "default": []},
+    "groups": {"type": "list", "elements": "str", "default": []},
+    "package": {"type": "str", "default": ""},
+    "project": {"type": "bool", "default": False},
+}
+OPTIONS: dict[str, Any] = {
+    **RUN,
+    "directory": {"type": "path"},
+    "interpreter": {"type": "str"},
+    "present": {"type": "list", "elements": "str", "default": []},
+    "source": {"type": "str", "required": True},
+    "requirements": {"type": "str", "required": True},
+    **CHOICE,
+    "python": {"type": "str", "required": True},
+    "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
+    "variables": {"type": "dict", "required": True},
+    "uv_requirements": {"type": "str", "required": True},
+}
+
+
+def run(call: Call) -> dict[str, object]:
+    source = call.layout.sources / call.options["source"]
+    if call.dry and not source.is_dir():
+        return {"changed": True, "digest": "", "seconds": 0.0}
+    recipe = Recipe(
+        source=source,
+        requirements=call.options["requirements"],
+        python=call.options["python"],
+        choice=Choice(**{name: call.options[name] for name in (*CHOICE, "installer")}),
+        environment=environment_texts(call.options["variables"]),
+        uv_requirements=call.options["uv_requirements"],
+    )
+    identity = interpreter(recipe.python)[1]
+    digest = venv_digest(identity, source, recipe.requirements, recipe.choice, call.options["source"])
+    venv = call.layout.venvs / digest
+    missing = not is_complete(venv)
+    began = time.monotonic()
+    if missing and not call.dry:
+        build(recipe, venv)
+    return {"changed": missing, "digest": digest, "seconds": round(time.monotonic() - began, 2)}

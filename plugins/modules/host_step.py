@@ -1,0 +1,51 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run one step of a deploy on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_step
+short_description: Run one step of a deploy on a host
+description:
+  - What the tasks of this collection run on a host, such as M(greenlight.flask.switch). It is no task by itself.
+  - All steps are one module, because Ansible packs a module anew in each run, which costs more than most steps.
+version_added: "0.1.0"
+author:
+  - Greenlight founders
+options:
+  step:
+    description: Name of the step, that of its task.
+    type: str
+    required: true
+  options:
+    description: The options of the step, as JSON. Ansible masks them wherever it shows what a module was given.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - greenlight.flask.shared.check_mode
+attributes:
+  diff_mode:
+    description: Returns what would change as a diff.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: List the releases
+  greenlight.flask.host_step:
+    step: releases_info
+    options: '{"app": "guestbook"}'
+"""
+
+RETURN = r"""
+changed:
+  description: Whether the step changed the host. The rest is what the documentation of the step says.
+  returned: always
+  type: bool
+"""
+
+from ansible_collections.greenlight.flask.plugins.module_utils._adapter import main
+
+if __name__ == "__main__":
+    main()

@@ -45,13 +45,17 @@ def load_spec(role_path: str) -> dict[str, Any]:
 
 def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str], Any]:
     """Return what resolves a variable by its name while each of the role's variables has its declared type."""
-    known = {**task_vars, **typed(templar, task_vars)}
-    typing = templar.copy_with_new_env(available_variables=known)
+
+    @cache
+    def typing() -> Templar:
+        return templar.copy_with_new_env(available_variables={**task_vars, **typed(templar, task_vars)})
 
     def resolve(name: str) -> Any:
         if not name.isidentifier():  # or a template would be made of whatever it is
             raise AnsibleError(f"{name!r} is not the name of a variable.")
-        return plain(typing.template(trust_as_template(f"{{{{ {name} }}}}")))
+        if name in _kinds() and name in task_vars and _is_literal(templar, task_vars[name]):
+            return _converted({name: plain(task_vars[name])})[name]  # others' types can make no difference
+        return plain(typing().template(trust_as_template(f"{{{{ {name} }}}}")))
 
     return resolve
 
@@ -66,19 +70,35 @@ def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     if last and last[0] is task_vars:  # a task asks several times, and its variables stay the same
         return last[1]
     values: dict[str, Any] = {}
-    kinds = {name: kind for name, kind in _kinds().items() if name in task_vars}
-    for name in kinds:
-        raw = task_vars[name]
+    for name in _kinds():
+        if name not in task_vars:
+            continue
         try:
-            # Ansible calls a list or a mapping no template, whatever it holds.
-            holds = isinstance(raw, (list, tuple, Mapping)) or templar.is_template(raw)
-            values[name] = templated(templar, task_vars, name) if holds else plain(raw)
+            literal = _is_literal(templar, task_vars[name])
+            values[name] = plain(task_vars[name]) if literal else templated(templar, task_vars, name)
         except AnsibleError:
             continue
-    spec = {name: kinds[name] for name in values}
-    outcome: dict[str, Any] = ArgumentSpecValidator(spec).validate(values).validated_parameters
+    outcome = _converted(values)
     _LAST["asked"] = (task_vars, outcome)
     return outcome
+
+
+def _is_literal(templar: Templar, value: Any) -> bool:
+    """Say whether a value holds no template, and nothing encrypted: resolving it costs a hundred times as much."""
+    if isinstance(value, Mapping):
+        return all(_is_literal(templar, part) for item in value.items() for part in item)
+    if isinstance(value, (list, tuple)):
+        return all(_is_literal(templar, part) for part in value)
+    if isinstance(value, str):
+        return not templar.is_possibly_template(value)
+    return value is None or isinstance(value, (int, float))
+
+
+def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return variables in their declared types; one that can't be converted stays as it is."""
+    spec = {name: _kinds()[name] for name in values}
+    parameters: dict[str, Any] = ArgumentSpecValidator(spec).validate(values).validated_parameters
+    return parameters
 
 
 #: The variables that were last asked for their types, and the answer.

@@ -39,11 +39,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import unreadable
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import damage as damage_of_lock
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
-    key,
-    other_environment,
-    superfluous,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     COMMAND,
     GUNICORN,
@@ -56,14 +52,14 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     as_made,
     noted_release,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._state import (
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import (
     KEY_BYTES,
-    faults,
-    is_rest_of_removal,
-    is_socket,
+    key,
     lost_stamp,
+    other_environment,
     stamped,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._state import faults, is_rest_of_removal, is_socket
 from ansible_collections.greenlight.flask.plugins.module_utils._systemd import starts_at_boot
 
 #: Part of a release -> the variables of the role that make it.

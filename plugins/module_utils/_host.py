@@ -21,13 +21,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Pr
 from ansible_collections.greenlight.flask.plugins.module_utils._file_system import file_system
 from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, kind, read
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
-    claim,
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import (
+    has_lost_its_stamp,
     other_environment,
-    prunable,
-    superfluous,
+    stamped,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._state import faults, has_lost_its_stamp, stamped
+from ansible_collections.greenlight.flask.plugins.module_utils._state import faults
 from ansible_collections.greenlight.flask.plugins.module_utils._unit_settings import setting_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._venv import interpreter
 

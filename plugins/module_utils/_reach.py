@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils import _http as http
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import INTERVAL_SECONDS, Failure
 from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target, get
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Watch
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import FRONT_DOOR, Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._state import rehearsal_word
 
@@ -122,7 +123,7 @@ class Reach:
             if attempt:
                 time.sleep(INTERVAL_SECONDS)
             try:
-                answer = get(target, left)
+                answer = http.get(target, left)
             except NoAnswer as silence:
                 failure = Failure("answer", f"within {self.seconds:g} seconds", str(silence))
                 continue

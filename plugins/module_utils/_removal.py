@@ -45,8 +45,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import (
     shown,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout, release_of
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, other_environment
-from ansible_collections.greenlight.flask.plugins.module_utils._state import is_rest_of_removal, lost_stamp, stamped
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import lost_stamp, other_environment, stamped
+from ansible_collections.greenlight.flask.plugins.module_utils._state import is_rest_of_removal
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
 
 #: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
 #: with them, once they are empty.

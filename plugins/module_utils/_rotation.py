@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, remove_unfinished
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import key, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     Release,
     Releases,
     as_made,
     listed,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import key
 
 
 @dataclass(frozen=True)

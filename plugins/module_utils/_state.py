@@ -10,10 +10,8 @@ import grp
 import os
 import re
 import secrets
-import shlex
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,12 +40,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._layout import La
 from ansible_collections.greenlight.flask.plugins.module_utils._release import (
     BAD,
     COMMANDED,
-    MANIFEST,
     PROVED,
     Releases,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import KEY_BYTES, lost_stamp, stamped
 
-KEY_BYTES = 32
 #: Of the socket unit (SocketMode=, SocketGroup=).
 SOCKET_MODE, SOCKET_GROUP = 0o660, "www-data"
 _KEY = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\s*\Z")
@@ -86,68 +83,9 @@ def directories(layout: Layout) -> dict[Path, int]:
     }
 
 
-def stamped(layout: Layout) -> str | None:
-    """Return the environment that this host is stamped with for the app, None where it was never deployed here.
-
-    Raises:
-        Damaged: the stamp can't be read.
-    """
-    path = layout.environment_id
-    try:
-        text = read(path)
-    except Damaged as damage:
-        raise Damaged(path, damage.why, f"Move it away. {_stamp_again(layout)}") from None
-    if text is None:
-        return None
-    name = text.strip()
-    if not is_environment_name(name):
-        raise Damaged(path, "it holds no name of an environment", _stamp_again(layout))
-    return name
-
-
-def has_lost_its_stamp(layout: Layout) -> bool:
-    """Say whether a host without a stamp has what only a deploy of the app, which stamps first, leaves there."""
-    traces = (layout.made, layout.digest_key)
-    return not os.path.lexists(layout.environment_id) and (any(map(Path.exists, traces)) or bool(_made_for(layout)))
-
-
-def lost_stamp(layout: Layout, *, removal: bool = False) -> Damaged | None:
-    """Return what is wrong with a host that has lost its stamp, with its cure; None where it hasn't.
-
-    Args:
-        removal: whether the app is to be removed, for which the record must be there too.
-    """
-    if not has_lost_its_stamp(layout):
-        return None
-    cure = _stamp_again(layout)
-    if removal and not names.is_recorded(layout):
-        cure += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
-    return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", cure)
-
-
 def is_rest_of_removal(layout: Layout) -> bool:
     """Say whether all that is left is what a removal takes last, of a run that was killed there."""
     return entries(layout.etc) == [layout.made] and not Releases(layout).names()
-
-
-def _stamp_again(layout: Layout) -> str:
-    name = shlex.quote(_made_for(layout)) if _made_for(layout) else "<environment>"
-    command = f"echo {name} > {layout.environment_id}"
-    if not layout.etc.is_dir():
-        aside = f"mv {layout.etc} {layout.etc}.aside && " if os.path.lexists(layout.etc) else ""
-        command = f"{aside}mkdir -p -m 755 {layout.etc} && {command}"
-    return f"If this host is {name}, run on it: {command}"
-
-
-def _made_for(layout: Layout) -> str:
-    """Return the environment that the live release was made for, or else the newest; empty where none tells it."""
-    releases = Releases(layout)
-    for name in (releases.live(), *reversed(releases.names())):
-        with suppress(Damaged):
-            made_for = str((read_facts(layout.release(name) / MANIFEST) or {}).get("environment", ""))
-            if is_environment_name(made_for):
-                return made_for
-    return ""
 
 
 def rehearsal_word(layout: Layout) -> str:

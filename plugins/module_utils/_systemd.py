@@ -29,6 +29,19 @@ _MASTER_TRACEBACK = re.compile(
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """How long the steps of a release may take, in seconds.
+
+    Args:
+        stop_seconds: what systemd gives a release to finish its requests (TimeoutStopSec=).
+        drain_seconds: how long the queue of a retiring socket may take to empty.
+    """
+
+    stop_seconds: float = 45
+    drain_seconds: float = 30
+
+
+@dataclass(frozen=True)
 class UnitState:
     """The properties of a unit that decide whether a release runs (systemctl show)."""
 
@@ -60,6 +73,12 @@ def state(unit: str) -> UnitState:
         main_pid=int(values.get("MainPID") or 0),
         result=values.get("Result", ""),
     )
+
+
+def runs_since(service: str, restarts: int) -> bool:
+    """Say whether the service runs and systemd had to start it again no more than ``restarts`` times."""
+    now = state(service)
+    return now.is_running and now.restarts <= restarts
 
 
 def reload_units() -> None:

@@ -24,7 +24,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils import _inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import REHEARSAL
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL
 from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, Specification, program
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
 from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import COMPARED, facts_in

@@ -17,8 +17,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils import (
     _builder,
     _command,
     _contract,
+    _http,
     _inspector,
-    _protocol,
     _sandbox,
     _state,
     _systemd,
@@ -392,7 +392,7 @@ def installed(root: Path, patch: Callable[[object, str, object], None], host: Ho
         patch(module, "run", host.run)
     patch(_contract, "INTERVAL_SECONDS", 0.001)
     patch(_workers, "FIRST_SECONDS", 0.0)
-    patch(_protocol, "get", host.get)
+    patch(_http, "get", host.get)
     patch(_state, "socket_group", os.getegid)
     return host
 

@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site, faults, rehearsal_word
 
 from tests.support import certificates

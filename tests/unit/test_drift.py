@@ -32,7 +32,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import lin
 from ansible_collections.greenlight.flask.plugins.module_utils._history import record
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
 

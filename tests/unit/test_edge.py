@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
-from ansible_collections.greenlight.flask.plugins.module_utils import _reach
+from ansible_collections.greenlight.flask.plugins.module_utils import _http, _reach
 from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
 from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
@@ -33,7 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import noted_page
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
 from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
 from ansible_collections.greenlight.flask.plugins.module_utils._release import PROVED, Releases
 
@@ -912,7 +912,7 @@ class Visit:
 @pytest.fixture
 def visit(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> Visit:
     visit = Visit(machine)
-    monkeypatch.setattr(_reach, "get", visit.get)
+    monkeypatch.setattr(_http, "get", visit.get)
     monkeypatch.setattr(_reach, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(_reach, "PAUSE_SECONDS", 0.0)
     return visit
@@ -1081,7 +1081,7 @@ def test_what_a_page_says_is_shown_without_its_secrets(machine: EdgeMachine, sit
     lost = visit.reach().after({"status": 200})
     assert lost == ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_reach, "get", get)
+        patch.setattr(_http, "get", get)
         lost = visit.reach().after({"status": 200})
     assert "500" in lost
     assert SECRETS["SECRET_KEY"] not in lost

@@ -18,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._command import F
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey, unreachable
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 
 from tests.unit.killing import killed
 

@@ -9,7 +9,8 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils import _integrity
 from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim, prune
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prune
 from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as step

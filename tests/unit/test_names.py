@@ -24,7 +24,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._names import (
     problems,
     recorded,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 
 from tests.unit.fakes import contents
 from tests.unit.killing import killed

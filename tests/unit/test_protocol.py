@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _history, _protocol, _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils import _command, _history, _http, _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
@@ -30,25 +30,19 @@ from ansible_collections.greenlight.flask.plugins.module_utils._ledger import ap
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import release as give_back
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import (
-    Bounds,
-    Page,
-    Proved,
-    check_front_door,
-    claim,
-    key,
-    prove_candidate,
-    prunable,
-    prune,
-    refuse_other_environment,
-    retire,
-    rollback_target,
-    serves,
-    superfluous,
-    switch,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, REHEARSAL, Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves, superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable, prune
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._state import stamped
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import key, refuse_other_environment, stamped
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -397,11 +391,11 @@ def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_t
 
     def get(target: Target, seconds: float, worth: object) -> Answer:
         leads = layout.candidate_socket.is_symlink() and os.readlink(layout.candidate_socket)
-        asked.append((target.address, target.headers.get(_protocol.REHEARSAL) == WORD, leads or ""))
+        asked.append((target.address, target.headers.get(REHEARSAL) == WORD, leads or ""))
         assert Releases(layout).live() == old
         return host.get(target, seconds, worth)
 
-    monkeypatch.setattr(_protocol, "get", get)
+    monkeypatch.setattr(_http, "get", get)
     prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS, url=PUBLIC)
     socket = str(layout.socket(release))
     assert asked == [(socket, False, ""), (PUBLIC, True, socket)]
@@ -592,7 +586,7 @@ def answered_by_path(host: Host, monkeypatch: pytest.MonkeyPatch, answers: Mappi
         paths.append(target.path)
         return answers[target.path]
 
-    monkeypatch.setattr(_protocol, "get", get)
+    monkeypatch.setattr(_http, "get", get)
     return paths
 
 
@@ -645,7 +639,7 @@ def test_a_candidate_is_asked_as_nginx_asks_for_a_visitor(
         asked.append(target.headers)
         return healthy(release)
 
-    monkeypatch.setattr(_protocol, "get", get)
+    monkeypatch.setattr(_http, "get", get)
     page = replace(PAGE, scheme="https")
     prove_candidate(layout, release, contract(release), PATIENCE, page, bounds=BOUNDS, url=PUBLIC)
     assert asked[0] == {
@@ -669,7 +663,7 @@ def test_an_app_below_a_path_is_asked_there_and_its_gunicorn_is_told_as_by_nginx
         asked.append((target.path, target.headers.get("SCRIPT_NAME", "")))
         return NOT_FOUND if other_path and target.path == "/shop/health" else healthy(release)
 
-    monkeypatch.setattr(_protocol, "get", get)
+    monkeypatch.setattr(_http, "get", get)
     page = replace(PAGE, prefix="/shop", other_path=other_path)
     proved = prove_candidate(
         layout, release, contract(release), PATIENCE, page, bounds=BOUNDS, url=PUBLIC, question=QUESTION
@@ -1036,7 +1030,7 @@ def test_a_front_door_that_leads_elsewhere_gives_the_traffic_back(host: Host, la
     with pytest.raises(GreenlightError) as failed:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
     text = str(failed.value)
-    assert f"the front door {PUBLIC}/health (Host: shop.example.org, with {_protocol.FRONT_DOOR})" in text
+    assert f"the front door {PUBLIC}/health (Host: shop.example.org, with {FRONT_DOOR})" in text
     assert f"does not lead to release {new}" in text
     assert f'release: expected "{new}", got "{old}"' in text
     assert "hunter2" not in text + str(failed.value.details)
@@ -1788,7 +1782,7 @@ def test_one_slow_answer_at_the_front_door_is_no_false_alarm(
             raise NoAnswer("no complete answer in time")
         return answer
 
-    monkeypatch.setattr(_protocol, "get", get)
+    monkeypatch.setattr(_http, "get", get)
     patience = Patience(start_seconds=0.02, probe_seconds=0.02, successes=3, probes=5)
     check_front_door(layout, contract(new), patience, PAGE, BOUNDS, url=PUBLIC)
     assert Releases(layout).live() == new

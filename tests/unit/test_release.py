@@ -14,7 +14,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._files import link
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prune
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prune
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases, changes
 
 from tests.unit.fakes import KEY, SECRETS, create, specification

@@ -33,8 +33,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._errors import Gr
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, held, take
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds, claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
 
 from tests.unit.fakes import Host, contents, copied, create
 from tests.unit.killing import killed

@@ -18,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._files import lin
 from ansible_collections.greenlight.flask.plugins.module_utils._history import record
 from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import rollback_target
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
 from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._rotation import (
     Keys,

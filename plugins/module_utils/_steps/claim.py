@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 
 OPTIONS: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._host import measures
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import refuse_other_environment
+from ansible_collections.greenlight.flask.plugins.module_utils._stamp import refuse_other_environment
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 
 OPTIONS: dict[str, Any] = {"environment": {"type": "str", "default": ""}}

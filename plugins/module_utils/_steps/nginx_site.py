@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, group
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
 from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import prunable, prune
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable, prune
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 
 OPTIONS: dict[str, Any] = {

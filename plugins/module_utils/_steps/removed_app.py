@@ -9,9 +9,9 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._lock import held
 from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
 from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, LOCK, group
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
 
 OPTIONS: dict[str, Any] = {
     **LOCK,

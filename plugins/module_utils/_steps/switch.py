@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import switch
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
 from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a release was not proved, with the secrets masked, and the mark that it gets for that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Proof
+from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
+from ansible_collections.greenlight.flask.plugins.module_utils._history import attempted, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, Releases
+
+
+def evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
+    """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal ends with."""
+    secret_values = Releases(layout).secrets(release)
+    unit = layout.service_unit(release)
+    journal = mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES)), secret_values).splitlines()
+    answer = proof.answer
+    # Masked before it is cut: half a secret is no longer found, and still tells half of it.
+    failures = [replace(failure, got=mask(failure.got, secret_values)) for failure in proof.failures]
+    body = mask(answer.body, secret_values) if answer else ""
+    return {
+        "failures": "; ".join(map(str, failures)),
+        "answer": f"HTTP {answer.status} {body.strip()[:500]}" if answer else "none",
+        "journal": "\n".join(journal[-systemd.SHOWN_LINES :]),
+        "hints": hints([*journal, *systemd.memory_events(unit)], layout.app),
+    }
+
+
+def masked(layout: Layout, release: str, answer: Answer) -> Answer:
+    """An answer as it may be shown: an app may repeat a secret even where it is well."""
+    return replace(answer, body=mask(answer.body, Releases(layout).secrets(release)))
+
+
+def with_hints(headline: str, report: dict[str, object]) -> str:
+    found = report["hints"]
+    return "\n".join([headline, *found]) if isinstance(found, list) else headline
+
+
+def condemn(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
+    """Mark a release bad and tell the ledger; return what there is to say of that.
+
+    One that was live before, with success, is not marked: what is wrong now, such as a database that is down, may be
+    right again tomorrow, and it must be there to go back to.
+    """
+
+    def write_down() -> None:
+        if release not in told_live(layout):
+            Releases(layout).mark(release, BAD, report)
+        record(layout, event, release, failures=report["failures"], **facts)
+
+    return attempted(write_down)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take an app's name on a host, and refuse what a claim could not repair."""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._state import faults
+
+
+def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
+    """Take the app's name on the host for this environment, and make the app's directories; return what was not as it
+    must be.
+
+    Also repair what somebody damaged, as far as nothing is lost by that. The rest stops a deploy before this step.
+
+    Raises:
+        GreenlightError: the host is not stamped, and somebody else has the app's name; or its stamp is damaged.
+    """
+    found = faults(layout, environment)
+    for fault in () if dry else found:
+        if fault.repair:
+            fault.repair()
+        elif fault.path == layout.environment_id:
+            raise GreenlightError(f"{fault} {fault.cure}")
+    return [str(fault.path) for fault in found if fault.repair]
+
+
+def refuse_damage(layout: Layout, environment: str) -> None:
+    """Refuse to work with state that a deploy refuses, too; that of the site apart, which nobody publishes here.
+
+    Raises:
+        GreenlightError: there is some that only people can repair.
+    """
+    found = [f"{fault} {fault.cure}" for fault in faults(layout, environment, publishes=False) if not fault.repair]
+    if found:
+        raise GreenlightError("\n".join([*found, "Nothing was changed."]))

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prove the live release as a user reaches it, and take the traffic back where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _http as http
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, discard, link
+from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
+    INSPECTION,
+    UNASKED,
+    Heard,
+    Question,
+    hear,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
+    condemn,
+    evidence,
+    masked,
+    with_hints,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import stop_release
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, noted_release
+from ansible_collections.greenlight.flask.plugins.module_utils._state import rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+
+
+def check_front_door(
+    layout: Layout,
+    contract: Contract,
+    patience: Patience,
+    page: Page,
+    bounds: Bounds,
+    *,
+    url: str,
+    question: Question = UNASKED,
+    dry: bool = False,
+) -> Proved:
+    """Prove the live release once more, as a user reaches it and as its workers report it; answers are masked.
+
+    A release that was switched to and not yet asked is on trial, also when the run that switched was killed before it
+    asked: if it fails, the traffic goes back to the release that had it before. One that passed earlier stays, for
+    what is wrong now is not the deploy's doing. With ``dry`` nothing is written or moved.
+
+    Raises:
+        GreenlightError: the contract is broken at the front door.
+    """
+    release = contract.release
+    on_trial = not dry and noted_release(layout.trial) == release
+    proved = proof_of(layout, release)
+    # As often as systemd had started it again when it was proved: a release may have lived long before.
+    restarts = proved.get("restarts", 0)
+    if page.other_path and proved.get("path") == page.other_path:
+        page, contract = page.at(page.other_path), contract.without_page()
+    target = page.through_nginx(url, FRONT_DOOR, _word(layout, dry=dry))
+
+    def alive() -> bool:
+        return not on_trial or systemd.runs_since(layout.service_unit(release), restarts)
+
+    proof = prove(
+        lambda seconds, worth: http.get(target, seconds, worth), contract, patience, alive=alive, started=True
+    )
+    heard = _heard(layout, proof, proved, question, contract, seconds=patience.start_seconds, alive=alive)
+    if proof.kept and proof.answer and not heard.failures:
+        if not dry:
+            _passed(layout, release)
+        answer = masked(layout, release, proof.answer)
+        return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
+    report = evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]))
+    text = with_hints(f"the front door {target} does not lead to release {release}: {report['failures']}", report)
+    if on_trial:
+        text += "\n" + "\n".join(_switch_back(layout, release, report, bounds))
+    raise GreenlightError(text, **report)
+
+
+def _word(layout: Layout, *, dry: bool) -> str:
+    try:
+        return rehearsal_word(layout)
+    except Damaged:
+        if not dry:  # in check mode, the claim that makes it anew has made nothing
+            raise
+        return ""
+
+
+def _heard(
+    layout: Layout,
+    proof: Proof,
+    proved: Mapping[str, Any],
+    question: Question,
+    contract: Contract,
+    *,
+    seconds: float,
+    alive: Callable[[], bool],
+) -> Heard:
+    """Ask the workers, if the page is as it must be.
+
+    Args:
+        proved: what was written down when the release was proved.
+    """
+    if not (proof.kept and proof.answer):
+        return Heard()
+    imported = [name for name, who in proved.get("proved_by", {}).items() if INSPECTION in who]
+    said = contract.said(proof.answer)
+    return hear(layout, contract.release, question, contract, said, seconds=seconds, alive=alive, imported=imported)
+
+
+def _passed(layout: Layout, release: str) -> None:
+    """End the trial. The ledger decides, not the trial: a run may have been killed in between, or the ledger lost."""
+    if told_live(layout)[-1:] != [release]:
+        record(layout, "live", release, previous=Releases(layout).previous())
+    discard(layout.trial)
+
+
+def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds: Bounds) -> list[str]:
+    """Take the traffic from ``release``, mark it bad and stop it; return what became of it, in sentences.
+
+    Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.
+    """
+    releases = Releases(layout)
+    previous = releases.previous()
+    if previous and systemd.state(layout.socket_unit(previous)).is_active:
+        link(layout.live_socket, str(layout.socket(previous)))
+        link(layout.live, f"releases/{previous}")
+        discard(layout.previous)
+        said = [f"Traffic is back at {previous}."]
+    else:
+        previous = ""
+        discard(layout.live_socket)
+        discard(layout.live)
+        said = ["No earlier release runs: the site answers 503."]
+    found = releases.get(release)
+    if previous and found and not found.reversible:
+        said.append("The release command of the failed one can't be undone: look whether the earlier one bears it.")
+    said += condemn(layout, release, "taken back", report, previous=previous)
+    discard(layout.rollback)
+    discard(layout.trial)
+    stop_release(layout, release, bounds)
+    return said

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which release serves, and which others run beside it."""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._files import leads
+from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._state import is_socket
+
+
+def serves(layout: Layout, release: str) -> bool:
+    """Say whether ``release`` is live in every sense: proved, linked, running, open, and started again by a reboot.
+
+    A proof that can't be read is none: nobody knows by which page it was proved, and by whom.
+    """
+    units = (layout.socket_unit(release), layout.service_unit(release))
+    found = Releases(layout).get(release)
+    return (
+        bool(found and proof_of(layout, release))
+        and leads(layout.live_socket, str(layout.socket(release)))
+        and leads(layout.live, f"releases/{release}")
+        and is_socket(layout.socket(release))
+        and all(systemd.state(unit).is_active for unit in units)
+        and all(systemd.starts_at_boot(layout, unit) for unit in units)
+    )
+
+
+def superfluous(layout: Layout) -> list[str]:
+    """Return the releases other than the live one that run or would be started by a reboot."""
+    return sorted((systemd.loaded(layout) | systemd.enabled(layout)) - {Releases(layout).live()})

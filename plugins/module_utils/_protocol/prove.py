@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start a candidate and prove that it keeps its contract, before it has traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _http as http
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, link, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
+from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._inspection import UNASKED, Heard, Question, hear
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
+    condemn,
+    evidence,
+    masked,
+    with_hints,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL, Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
+from ansible_collections.greenlight.flask.plugins.module_utils._release import PROVED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._state import is_socket, rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+
+
+def prove_candidate(
+    layout: Layout,
+    release: str,
+    contract: Contract,
+    patience: Patience,
+    page: Page,
+    *,
+    bounds: Bounds,
+    url: str = "",
+    question: Question = UNASKED,
+) -> Proved:
+    """Start ``release``, prove it on its own socket, by what its workers report, and through Nginx.
+
+    It is marked proved, or stopped and marked bad. A live release that doesn't keep its contract is left running: it is
+    all the site has.
+
+    Args:
+        url: where Nginx serves the site on this host; empty where there is nothing to rehearse.
+        question: what the workers are asked.
+
+    Raises:
+        GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
+    """
+    damage = Releases(layout).fault(release)
+    if damage:
+        raise GreenlightError(f"release {release} isn't whole: {damage}")
+    word = rehearsal_word(layout) if url else ""
+    restarts, alive = _start(layout, release, patience, bounds)
+
+    def ask(target: Target, contract: Contract, *, again: bool = False) -> Proof:
+        return prove(
+            lambda seconds, worth: http.get(target, seconds, worth), contract, patience, alive=alive, started=again
+        )
+
+    def listen(said: Sequence[str]) -> Heard:
+        return hear(layout, release, question, contract, said, seconds=patience.start_seconds, alive=alive)
+
+    where = page.behind_nginx(str(layout.socket(release)))
+    proof = ask(where, contract)
+    has_no_page = bool(page.other_path and proof.answer and proof.answer.status == HTTPStatus.NOT_FOUND)
+    heard = Heard()
+    if proof.answer and (has_no_page or contract.accepts_status(proof.answer)):
+        heard = listen([] if has_no_page else contract.said(proof.answer))
+    if heard.failures:
+        proof = replace(proof, kept=False, failures=[*proof.failures, *heard.failures])
+    elif has_no_page:
+        # The workers prove what the page would; now any page must answer.
+        page, contract = page.at(page.other_path), contract.without_page()
+        where = page.behind_nginx(str(layout.socket(release)))
+        proof = _named(ask(where, contract, again=True))
+    if proof.kept and url:
+        where = page.through_nginx(url, REHEARSAL, word)
+        proof = _rehearsed(layout, release, proof, lambda: ask(where, contract, again=True))
+    if not proof.kept:
+        raise _refused(layout, release, proof, where, journal=heard.journal, bounds=bounds)
+    return _marked(layout, release, proof, heard, path=page.path, restarts=restarts)
+
+
+def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:
+    """Start a release; return how often systemd had started it before, and what says whether it runs since."""
+    socket, service = layout.socket_unit(release), layout.service_unit(release)
+    systemd.reload_units()
+    if release in systemd.loaded(layout):
+        # To systemd, a socket is active also when somebody has removed it: only a new start makes it again.
+        reachable = is_socket(layout.socket(release))
+        if not (reachable and systemd.state(service).is_active):
+            systemd.stop([socket, service], bounds.stop_seconds)
+        if not reachable:
+            remove(layout.socket(release))
+    restarts = systemd.state(service).restarts
+    started = systemd.start([socket, service], patience.start_seconds)
+    return restarts, lambda: started and systemd.runs_since(service, restarts)
+
+
+def _rehearsed(layout: Layout, release: str, proof: Proof, ask: Callable[[], Proof]) -> Proof:
+    """Ask once more through Nginx, which leads to the candidate as long as its link is there."""
+    link(layout.candidate_socket, str(layout.socket(release)))
+    try:
+        rehearsal = ask()
+    finally:
+        discard(layout.candidate_socket)
+    return replace(proof, seconds=proof.seconds + rehearsal.seconds) if rehearsal.kept else rehearsal
+
+
+def _named(proof: Proof) -> Proof:
+    """Say of a page that was only asked for because there is no health page which variable names another."""
+    fix = "name a page that answers 200 in flask_app_health_path"
+    return replace(proof, failures=[replace(failure, fix=failure.fix or fix) for failure in proof.failures])
+
+
+def _marked(layout: Layout, release: str, proof: Proof, heard: Heard, *, path: str, restarts: int) -> Proved:
+    answer = masked(layout, release, proof.answer) if proof.answer else None
+    fact = {
+        "health": answer.body if answer else "",
+        "path": path,
+        "proved_by": {name: list(who) for name, who in heard.proved_by.items()},
+        "start_seconds": round(proof.first_answer_seconds, 2),
+        "candidate_seconds": round(proof.seconds, 2),
+        "restarts": restarts,
+    }
+    Releases(layout).mark(release, PROVED, fact)
+    return Proved(replace(proof, answer=answer), path, heard.proved_by, heard.seen)
+
+
+def _refused(
+    layout: Layout, release: str, proof: Proof, where: Target, *, journal: str, bounds: Bounds
+) -> GreenlightError:
+    """Stop a candidate that was not proved and mark it bad; return the error that says why."""
+    service = layout.service_unit(release)
+    report = evidence(layout, release, proof)
+    report["journal"] = journal or report["journal"]
+    report["hints"] = hints(journal.splitlines(), layout.app) or report["hints"]
+    headline = with_hints(f"release {release} was not proved on {where}: {report['failures']}", report)
+    live = Releases(layout).live()
+    if live == release:
+        return GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
+    systemd.stop([layout.socket_unit(release), service], bounds.stop_seconds)
+    traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
+    kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
+    return GreenlightError("\n".join([headline, traffic, kept, *condemn(layout, release, "refused", report)]), **report)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove what no kept release uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._files import occupied, remove, remove_unfinished
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout, release_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._state import directories
+
+
+def prunable(layout: Layout, keep: int) -> list[str]:
+    """Return what nobody needs, as paths: releases beyond ``keep`` good ones and the newest bad one, their environment
+    files and drop-ins, the sources and venvs that no kept release uses, the link to a candidate, and one to a previous
+    release that is gone. Live and previous always stay. Where one of the app's directories is a link, that is nothing:
+    what is there may be somebody else's."""
+    if _leads_elsewhere(layout):
+        return []
+    releases = Releases(layout)
+    found = releases.all()
+    good = [release.id for release in found if release.proved and not release.bad]
+    bad = [release.id for release in found if release.bad]
+    kept = {releases.live(), releases.previous(), *good[max(len(good) - keep, 0) :], *bad[-1:]} - {""}
+    used = {str(release.manifest.get(kind)) for release in found if release.id in kept for kind in ("source", "venv")}
+    # By the links, too: the live release's manifest may be damaged.
+    homes = [layout.release(name) / kind for name in kept for kind in ("source", "venv")]
+    used |= {home.readlink().name for home in homes if home.is_symlink()}
+    links = [layout.candidate_socket, *([] if releases.previous() else [layout.previous])]
+    doomed: list[Path] = [path for path in links if os.path.lexists(path) and not occupied(path)]
+    doomed += _entries_except(layout.releases, kept)
+    parts = {path.name for name in kept for path in (layout.environment_file(name), layout.credentials(name))}
+    doomed += _entries_except(layout.environment_files, parts)
+    units = [path for path in layout.units.glob(f"{layout.app}@*") if RELEASE_ID.match(release_of(path.name))]
+    doomed += sorted(path for path in units if release_of(path.name) not in kept)
+    doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
+    return [str(path) for path in doomed]
+
+
+def _leads_elsewhere(layout: Layout) -> bool:
+    return any(map(Path.is_symlink, directories(layout)))
+
+
+def prune(layout: Layout, keep: int) -> list[str]:
+    """Remove what :func:`prunable` names; return the paths."""
+    doomed = prunable(layout, keep)
+    if _leads_elsewhere(layout):
+        return []
+    releases = Releases(layout)
+    for path in map(Path, doomed):
+        if path.parent == layout.releases:
+            releases.destroy(path.name)
+        remove(path)
+    places = [layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv, layout.etc]
+    places.append(layout.units)
+    for release in releases.all():
+        places += [layout.release(release.id), layout.drop_in(release.id).parent]
+    for directory in places:
+        remove_unfinished(directory)
+    return doomed
+
+
+def _entries_except(directory: Path, kept: set[str]) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.name not in kept) if directory.is_dir() else []

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stop every release but the live one, after its accepted requests."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._history import live_once, record
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, noted_release
+from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+
+
+def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
+    """Stop every release but the live one, after its accepted requests; return the seconds for each.
+
+    Without a live release nothing is stopped: whatever runs is of more use than nothing. Nor while the live one is on
+    trial, for the one before it is the way back. A trial that can't be read may be the live one's.
+    """
+    live = Releases(layout).live()
+    if not live or (os.path.lexists(layout.trial) and noted_release(layout.trial) in ("", live)):
+        return {}
+    seconds = {release: stop_release(layout, release, bounds) for release in superfluous(layout)}
+    # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.
+    for release in live_once(layout):
+        facts = {"seconds": seconds[release]} if release in seconds else {}
+        record(layout, "retired", release, **facts)
+    return seconds
+
+
+def stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
+    """Let ``release`` serve what it has accepted, then stop it and keep it from starting again; return the seconds."""
+    began = time.monotonic()
+    socket, service = layout.socket_unit(release), layout.service_unit(release)
+    systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
+    systemd.disable(layout, [socket, service])
+    systemd.stop([socket, service], bounds.stop_seconds)
+    return round(time.monotonic() - began, 2)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the release that a rollback goes to."""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._history import irreversible_since, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Release, Releases, noted_release
+
+
+def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dry: bool = False) -> Release:
+    """Return the release to go back to: ``wanted``, or the one that was live before the live one.
+
+    Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times
+    and names are never asked. A rollback that was begun and not ended goes on to the release it was begun for, even if
+    that has the traffic already: from there, "the one before" would be the one that was fled.
+
+    Args:
+        force: also go back across a release command that can't be undone.
+        dry: don't note that the rollback is begun.
+
+    Raises:
+        GreenlightError: there is none, or ``wanted`` is live, bad, half-made or was never proved; or a release command
+            that can't be undone has run since it was live.
+    """
+    releases = Releases(layout)
+    live = releases.live()
+    begun = releases.get(noted_release(layout.rollback))
+    if begun and wanted in ("", begun.id) and begun.proved and not begun.bad:
+        return begun
+    if wanted:
+        found, damage = releases.look(wanted)
+        why = f"{damage[0].path}: {damage[0].why}" if damage else ""
+        faults = {
+            "it is the live one": wanted == live,
+            "this host has no release of that name": found is None and wanted not in releases.names(),
+            f"it isn't whole ({why})": found is None,
+            "it was found bad": bool(found and found.bad),
+            "it was never proved": bool(found and not found.proved),
+        }
+        for fault, holds in faults.items():
+            if holds:
+                raise GreenlightError(f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}")
+    for name in (wanted,) if wanted else (releases.previous(), *reversed(told_live(layout))):
+        found = releases.get(name)
+        if found and found.proved and not found.bad and name != live:
+            across = irreversible_since(layout, found.id)
+            if across and not force:
+                raise GreenlightError(
+                    f"release {found.id} was live before the release command of {across}, which can't be undone: the"
+                    " old code may not fit the data any more. If it does: -e flask_app_rollback_force=true"
+                )
+            if not dry:
+                write(layout.rollback, found.id)
+            return found
+    raise GreenlightError(f"{layout.releases} has no earlier good release. {_choices(releases, live)}")
+
+
+def _choices(releases: Releases, live: str) -> str:
+    good = [each.id for each in releases.all() if each.proved and not each.bad and each.id != live]
+    if good:
+        return f"Releases to go back to: {', '.join(good)}."
+    damages = filter(None, map(releases.fault, releases.names()))
+    lost = "".join(f" {damage.path}: {damage.why}." for damage in damages)
+    return f"No release is kept that one could go back to.{lost and f' Not whole any more:{lost}'}"

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Give a proved release the traffic."""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, link, write
+from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, noted_release
+
+
+def switch(layout: Layout, release: str) -> str:
+    """Give ``release`` the traffic; return the id of the release that had it before, or an empty text.
+
+    Raises:
+        GreenlightError: it was never proved, or is bad.
+    """
+    releases = Releases(layout)
+    found = releases.get(release)
+    if found is None or found.bad or not found.proved:
+        raise GreenlightError(f"release {release} was not proved, so it gets no traffic; deploy again")
+    before = releases.live()
+    if noted_release(layout.rollback) != release:
+        discard(layout.rollback)
+    systemd.enable(layout, [layout.socket_unit(release), layout.service_unit(release)])
+    if before and before != release:
+        link(layout.previous, f"releases/{before}")
+    if before != release:
+        write(layout.trial, release)
+    link(layout.live_socket, str(layout.socket(release)))
+    link(layout.live, f"releases/{release}")
+    return before if before != release else ""

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.greenlight.flask.plugins.action import preflight
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
     ERROR,

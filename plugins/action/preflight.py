@@ -16,8 +16,8 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.greenlight.flask.plugins.module_utils._credentials import SUFFIX
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import SUFFIX
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute as run_step

@@ -15,11 +15,11 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.greenlight.flask.plugins.module_utils._dotenv import Value
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
-from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, pack, take
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
+from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import directory_below
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute, failure
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import (
     GUNICORN_FILE,

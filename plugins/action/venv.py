@@ -11,10 +11,10 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
-from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import venv_digest
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
+from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import Choice
+from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import venv_digest
 from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from ansible.errors import AnsibleTemplatePluginError, AnsibleTypeError
 from ansible.module_utils.datatag import native_type_name
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import EnvironmentValueError, render
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
+    EnvironmentValueError,
+    render,
+)
 
 DOCUMENTATION = r"""
 ---

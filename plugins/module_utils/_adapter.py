@@ -12,11 +12,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._file_system import refusal, with_room
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, held, release, take
-from ansible_collections.greenlight.flask.plugins.module_utils._printable import all_printable, printable
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, held, release, take
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import refusal, with_room
+from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, Step, load
 
 #: From this verbosity on (-vvv) an unexpected error also says where it came from.

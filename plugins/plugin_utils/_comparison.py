@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import credentials
 
 #: What a difference belongs to, by the start of the variable's name; the first that fits.

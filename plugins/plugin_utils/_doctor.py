@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
-from ansible_collections.greenlight.flask.plugins.module_utils import _gunicorn_file as gunicorn_file
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import SHORTEST
+from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, gunicorn_file
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import directory_below
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
     DEBUG_TOOLBAR,
     DEVELOPMENT,
     OTHER_DATABASE,
@@ -28,9 +30,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
     UNPROVED_DEBUG,
     UNPROVED_ENVIRONMENT,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import SHORTEST
-from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import directory_below
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_dotenv as environment_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
@@ -476,7 +475,7 @@ def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Finding]:
-    """What an app said of itself (:class:`~._inspection.Seen`), as far as its contract lets it pass.
+    """What an app said of itself (:class:`~.inspection.Seen`), as far as its contract lets it pass.
 
     A site without encryption needs cookies that work without it; in production it is encrypted somewhere, or should be.
     """

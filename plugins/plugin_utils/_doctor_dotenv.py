@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from ansible_collections.greenlight.flask.plugins.module_utils._dotenv import Value, is_example
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import named
+from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value, is_example
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import named
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_credential
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import WARNING, Finding
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import ENGINES
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import ENGINES
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_placeholder, password_in
 
 #: Settings that hold a password or token, and nothing else.

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ansible_collections.greenlight.flask.plugins.module_utils._inspector import DEBUGGERS
-from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
+from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import (
     AS_LOCKED,
     UV_LOCK,
     Choice,
@@ -18,7 +17,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._requirements imp
     normal,
     required_names,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_text
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import read_text
+from ansible_collections.greenlight.flask.plugins.module_utils._release.inspector import DEBUGGERS
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
     COOKIE_FLAGS,

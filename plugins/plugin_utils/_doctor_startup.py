@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import read_text
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import read_text
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
     APP,
     FACTORY,

@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.greenlight.flask.plugins.module_utils._certificate import covers
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.certificate import covers
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -191,7 +191,7 @@ def _header_problems(headers: Mapping[str, Any]) -> list[Problem]:
 
 
 def _static_problems(static: Mapping[str, Any]) -> list[Problem]:
-    """Check their form; whether the source has them :func:`._source.take` says."""
+    """Check their form; whether the source has them :func:`.source.take` says."""
     found = []
     for prefix, directory in static.items():
         path = PurePosixPath(str(directory))

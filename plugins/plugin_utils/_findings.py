@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, entries_for
-from ansible_collections.greenlight.flask.plugins.module_utils._printable import printable
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 
 ERROR = "error"
 WARNING = "warning"

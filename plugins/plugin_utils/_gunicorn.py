@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 
 #: Functions that Gunicorn calls.
 HOOKS = frozenset(
@@ -100,7 +100,7 @@ def giving_way(names: Iterable[str], settings: Collection[str], prefix: str) -> 
     """Return which of the names that a source's gunicorn.conf.py sets are settings that don't count.
 
     Args:
-        names: what it sets, see :mod:`._gunicorn_file`.
+        names: what it sets, see :mod:`.gunicorn_file`.
         settings: the names in flask_app_gunicorn_settings.
         prefix: flask_app_url_prefix.
     """

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, is_environment_name
-from ansible_collections.greenlight.flask.plugins.module_utils._names import RESERVED, reserved
-from ansible_collections.greenlight.flask.plugins.module_utils._requirements import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME, is_environment_name
+from ansible_collections.greenlight.flask.plugins.module_utils._app.names import RESERVED, reserved
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_text
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._build import git
+from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import (
     AS_LOCKED,
     Choice,
     decoded,
@@ -29,8 +29,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._requirements imp
     project_faults,
     within_source,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._source import pattern_is_fit, take
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import RefusedError, directory_below, read_bytes
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import pattern_is_fit, take
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import (
+    RefusedError,
+    directory_below,
+    read_bytes,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
 
 PREFIX = "flask_app_"

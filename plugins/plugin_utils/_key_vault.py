@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.parsing.vault import VaultLib
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
 from ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file import (
     VaultFile,
     parsed,

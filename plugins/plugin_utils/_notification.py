@@ -12,7 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask, url_parts
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask, url_parts
 
 #: Beyond this many characters a message is cut; Slack advises against more than 4000.
 MESSAGE_CHARACTERS = 3000

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._printable import on_one_line
+from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import on_one_line
 
 #: What Python and a shell say of a host without room.
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|No usable temporary directory")

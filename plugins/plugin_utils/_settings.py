@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_text
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem, entries_for
-from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import FILE
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_text
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import FILE
 from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS, OF_A_PREFIX
 
 #: Id of the finding for a setting that systemd on the host doesn't take.

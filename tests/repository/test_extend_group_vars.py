@@ -20,7 +20,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import render
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import render
 
 from tests.repository import repository
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import assigned
-from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, program
+from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import assigned
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import HOOKS, program
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
 

@@ -19,7 +19,7 @@ ALLOWED = re.compile(
     MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md | docs/[\w-]+\.md
     | meta/runtime\.yml
     | playbooks/(compare|deploy|doctor|maintenance|releases|rollback|rotate|unlock|verify)\.yml
-    | plugins/(action|doc_fragments|filter|lookup|module_utils(/_(proof|protocol|steps))?|modules|plugin_utils)/\w+\.py
+    | plugins/(action|doc_fragments|filter|lookup|module_utils(/_\w+)?|modules|plugin_utils)/\w+\.py
     | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
     | roles/flask_app/files/[\w.-]+
     | roles/flask_app/templates/(etc|srv)/[\w./@-]+\.j2
@@ -48,7 +48,7 @@ LITTER = [
     "build/guestbook-venv/pyvenv.cfg",
     "greenlight-flask-0.0.1.tar.gz",
     "inventories/staging/group_vars/flask_app/vault.yml",
-    "plugins/module_utils/__pycache__/_files.cpython-311.pyc",
+    "plugins/module_utils/_base/__pycache__/files.cpython-311.pyc",
     "tests/unit/__pycache__/test_load.cpython-311.pyc",
 ]
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, prove
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, Target, get
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, Target, get
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, prove
 
 from tests.repository import repository
 

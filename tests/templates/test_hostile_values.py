@@ -21,9 +21,9 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.action.preflight import _controller_problems
-from ansible_collections.greenlight.flask.plugins.module_utils._credentials import drop_in
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts, render
-from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import DIGESTS, facts_in
+from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import drop_in
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_texts, render
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.shared_site import DIGESTS, facts_in
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs
 from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import gunicorn_findings
 

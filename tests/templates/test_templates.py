@@ -20,14 +20,14 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspector
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Patience
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.shared_site import COMPARED, facts_in
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import HASHES
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL
-from ansible_collections.greenlight.flask.plugins.module_utils._release import HOOKS, Specification, program
-from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys
-from ansible_collections.greenlight.flask.plugins.module_utils._shared_site import COMPARED, facts_in
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import Keys
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import HOOKS, Specification, program
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 RELEASE = "20261121T094420Z-1a2b3c4d"
@@ -688,11 +688,11 @@ def runs_on_each(**given: object) -> bool:
 @pytest.mark.parametrize("value", DATABASES)
 def test_a_release_command_runs_on_each_host_whose_database_is_a_file(value: object) -> None:
     """Before the release, by its variables; and the workers' reports say the same of the app's config."""
-    for name in ("DATABASE", "FLASK_DATABASE", "DATABASE_PATH", *_inspector.DATABASES):
+    for name in ("DATABASE", "FLASK_DATABASE", "DATABASE_PATH", *inspector.DATABASES):
         assert runs_on_each(**{name: value}) is (DATABASES[value] and "MONGO" not in name), name
     for name in ("NOT_A_DATABASE_AT_ALL", "GEOIP_DATABASE", "GEOIP_DATABASE_PATH"):
         assert runs_on_each(**{name: value}) is False
-    assert _inspector.is_path(value) is DATABASES[value]
+    assert inspector.is_path(value) is DATABASES[value]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK, mask
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK, mask
 
 from tests.support import variants
 from tests.support.leaks import Hunter

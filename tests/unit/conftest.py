@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible.parsing.vault import VaultAES256
-from ansible_collections.greenlight.flask.plugins.module_utils import _build
+from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop
 
 from tests.unit.fakes import Sandbox
 
@@ -31,6 +31,6 @@ def _vaults_that_are_quick_to_open() -> Iterator[None]:
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Plays the sandbox of builds, which only systemd has."""
     played = Sandbox()
-    monkeypatch.setattr(_build, "run", played.run)
-    monkeypatch.setattr(_build, "systemd", played)
+    monkeypatch.setattr(workshop, "run", played.run)
+    monkeypatch.setattr(workshop, "systemd", played)
     return played

@@ -9,12 +9,13 @@ import ssl
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _certificate, _nginx
-from ansible_collections.greenlight.flask.plugins.module_utils._acme import Certbot
-from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY, Certificate
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate as _certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import Certbot
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.certificate import CHAIN, KEY, Certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge
 from cryptography import x509
 
 from tests.support import certificates

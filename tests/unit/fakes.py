@@ -13,22 +13,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils import (
-    _builder,
-    _command,
-    _contract,
-    _http,
-    _inspector,
-    _sandbox,
-    _state,
-    _systemd,
-    _workers,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification
-from ansible_collections.greenlight.flask.plugins.module_utils._source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._app import sandbox as _sandbox
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base import command as _command
+from ansible_collections.greenlight.flask.plugins.module_utils._base import http
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._build import builder
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import list_files
+from ansible_collections.greenlight.flask.plugins.module_utils._proof import contract
+from ansible_collections.greenlight.flask.plugins.module_utils._proof import workers as _workers
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
+from ansible_collections.greenlight.flask.plugins.module_utils._release import state as _state
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, Specification
 
 KEY = b"k" * 32
 WORD = "0123456789abcdef" * 2
@@ -64,8 +62,8 @@ def report(
     key: str = SECRETS["SECRET_KEY"], database: str = SECRETS["DATABASE_URL"], **changes: object
 ) -> dict[str, Any]:
     """What a worker reports of an app with this key and this database in its config; ``changes`` are by field."""
-    kind = _inspector.engine(database) or "file"
-    place = _inspector.digest(SALT, _inspector.address(database).encode()) if kind != "file" else ""
+    kind = inspector.engine(database) or "file"
+    place = inspector.digest(SALT, inspector.address(database).encode()) if kind != "file" else ""
     return {
         "pid": 7,
         "workers": 1,
@@ -74,7 +72,7 @@ def report(
         "debug": False,
         "testing": False,
         "salt": SALT.hex(),
-        "secret_key": _inspector.digest(SALT, key.encode()) if key else "",
+        "secret_key": inspector.digest(SALT, key.encode()) if key else "",
         "databases": [{"setting": "DATABASE_URL", "kind": kind, "address": place}] if database else [],
         "session_cookie_secure": True,
         "remember_cookie_secure": True,
@@ -274,7 +272,7 @@ class Host:
 
     def told(self, release: str, reports: Sequence[dict[str, Any]]) -> None:
         """Let the workers of a release report this."""
-        directory = self.layout.runtime(release) / _inspector.DIRECTORY
+        directory = self.layout.runtime(release) / inspector.DIRECTORY
         shutil.rmtree(directory, ignore_errors=True)
         for number, each in enumerate(reports):
             directory.mkdir(parents=True, exist_ok=True)
@@ -355,13 +353,13 @@ class Sandbox:
                 if name in ("BindPaths", "BindReadOnlyPaths"):
                     stack.enter_context(_seen(*map(Path, paths.split(":"))))
             answer = _built(self.plans[-1])
-        return Finished(0, f"{_builder.BEGUN}\n{json.dumps(answer)}\n", "")
+        return Finished(0, f"{builder.BEGUN}\n{json.dumps(answer)}\n", "")
 
 
 def _built(plan: Mapping[str, Any]) -> dict[str, object]:
     said = ""
     for step in plan["steps"]:
-        code, said = _builder.perform(step, {**os.environ, **plan["environment"]})
+        code, said = builder.perform(step, {**os.environ, **plan["environment"]})
         if code and not step["may_fail"]:
             return {"failed": step["what"], "code": code, "said": said}
     return {"failed": "", "code": 0, "said": said}
@@ -390,9 +388,9 @@ def installed(root: Path, patch: Callable[[object, str, object], None], host: Ho
     host = host or Host(Layout("shop", root))
     for module in (_command, _systemd, _sandbox):
         patch(module, "run", host.run)
-    patch(_contract, "INTERVAL_SECONDS", 0.001)
+    patch(contract, "INTERVAL_SECONDS", 0.001)
     patch(_workers, "FIRST_SECONDS", 0.0)
-    patch(_http, "get", host.get)
+    patch(http, "get", host.get)
     patch(_state, "socket_group", os.getegid)
     return host
 

@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _command
-from ansible_collections.greenlight.flask.plugins.module_utils._accounts import make, missing, number, others_in_group
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts as _accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app.accounts import (
+    make,
+    missing,
+    number,
+    others_in_group,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base import command
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 
 LAYOUT = Layout("shop")
 
@@ -52,7 +58,7 @@ class Host:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     played = Host()
-    monkeypatch.setattr(_command, "run", played.run)
+    monkeypatch.setattr(command, "run", played.run)
     monkeypatch.setattr(pwd, "getpwnam", played.getpwnam)
     monkeypatch.setattr(pwd, "getpwall", lambda: list(played.users.values()))
     monkeypatch.setattr(grp, "getgrnam", played.getgrnam)

@@ -9,16 +9,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _acme as acme
-from ansible_collections.greenlight.flask.plugins.module_utils._acme import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import (
     Account,
     forget,
     issued,
     keep_renewed,
     obtain,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import write
 
 from tests.unit.edge_machine import EdgeMachine, played
 

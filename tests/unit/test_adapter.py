@@ -15,18 +15,20 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _adapter, _lock
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
+from ansible_collections.greenlight.flask.plugins.module_utils import _adapter
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app import lock as _lock
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import (
     Locked,
     Owner,
     break_lock,
     held,
     take,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._names import is_recorded
+from ansible_collections.greenlight.flask.plugins.module_utils._app.names import is_recorded
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import HeldElsewhere, exclusively
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, removed_app
 
@@ -321,8 +323,8 @@ def test_a_claim_makes_the_account_with_the_name_and_says_so(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
 ) -> None:
     recorded: list[bool] = []
-    monkeypatch.setattr(_accounts, "number", lambda part, name: None)
-    monkeypatch.setattr(_accounts, "require", lambda argv, what: recorded.append(is_recorded(layout)))
+    monkeypatch.setattr(accounts, "number", lambda part, name: None)
+    monkeypatch.setattr(accounts, "require", lambda argv, what: recorded.append(is_recorded(layout)))
     told = result_of("claim", monkeypatch, capsys, layout=layout, environment="staging", check=check)
     assert told["changed"] is True
     assert {str(layout.made), "the account shop", "the group shop"} <= set(told["made"])

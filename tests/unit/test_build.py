@@ -10,8 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _build
-from ansible_collections.greenlight.flask.plugins.module_utils._build import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop as _build
+from ansible_collections.greenlight.flask.plugins.module_utils._build.builder import (
+    BEGUN,
+    SORT,
+    perform,
+    sort_requirements,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._build.workshop import (
     Step,
     StepFailed,
     Workshop,
@@ -20,10 +29,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build import (
     traces,
     workshop,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._builder import BEGUN, SORT, perform, sort_requirements
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME
 
 from tests.unit.fakes import Sandbox
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._build_failure import explain
+from ansible_collections.greenlight.flask.plugins.module_utils._build.failure import explain
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
-from ansible_collections.greenlight.flask.plugins.module_utils._certificate import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.certificate import (
     CHAIN,
     KEY,
     covers,
@@ -29,8 +31,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._certificate impo
     served,
     tidy,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID

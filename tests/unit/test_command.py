@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._command import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import (
     NOT_INSTALLED,
     NOT_RUNNABLE,
     OUT_OF_TIME,
     require,
     run,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
 
 
 def test_a_program_leaves_its_code_and_its_output() -> None:

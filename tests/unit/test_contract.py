@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, GaveUp, NoAnswer
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import (
     INTERVAL_SECONDS,
     Contract,
     Failure,
@@ -16,8 +18,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._contract import 
     Proof,
     prove,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, GaveUp, NoAnswer
 from hypothesis import given
 from hypothesis import strategies as st
 

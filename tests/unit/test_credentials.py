@@ -10,13 +10,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._credentials import drop_in, held, hold, loaded
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import EnvironmentValueError, parse
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, link
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Release, Releases, as_made, changes
+from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import drop_in, held, hold, loaded
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
+    EnvironmentValueError,
+    parse,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import UNFINISHED, link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases, as_made, changes
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _drift, _state, _systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
-from ansible_collections.greenlight.flask.plugins.module_utils._certificate import CHAIN, KEY, encoded, is_pair
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site, Tls
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
-from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import Account
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.certificate import CHAIN, KEY, encoded, is_pair
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site, Tls
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
-from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site, faults, rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._release import state
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import breaks_site, faults, rehearsal_word
 
 from tests.support import certificates
 from tests.unit.edge_machine import EdgeMachine, played, put
@@ -96,11 +98,11 @@ def age(machine: EdgeMachine) -> None:
 def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch) -> list[_drift.Finding]:
     """Verify the site."""
     host = Host(machine.layout)
-    for module in (_systemd, _drift):
+    for module in (systemd, _drift):
         monkeypatch.setattr(module, "run", host.run)
     monkeypatch.setattr(host, "_is_enabled", lambda units: host._show(["nginx"]), raising=False)
-    monkeypatch.setattr(_state, "socket_group", os.getegid)
-    monkeypatch.setattr(_accounts, "number", lambda part, name: 998)
+    monkeypatch.setattr(state, "socket_group", os.getegid)
+    monkeypatch.setattr(accounts, "number", lambda part, name: 998)
     made = specification("")
     fields = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "variables"}
     report = drift(machine.layout, Wanted("staging", fields, {}, "APP_REVISION", site=wanted), edge=machine.edge)

@@ -23,22 +23,20 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.greenlight.flask.plugins.module_utils import (
-    _accounts,
-    _adapter,
-    _drift,
-    _host,
-    _integrity,
-    _lock,
-    _venv,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import Report, Wanted, drift
-from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
-from ansible_collections.greenlight.flask.plugins.module_utils._integrity import Checked
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
+from ansible_collections.greenlight.flask.plugins.module_utils import _adapter
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app import lock as _lock
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._build import venv as _venv
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Checked
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import survey
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     candidate,
     claim,
@@ -448,11 +446,11 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         subprocess.run(["cp", "-a", kept, root], check=True)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
-    monkeypatch.setattr(_integrity, "check_source", lambda *_: Checked())
-    monkeypatch.setattr(_integrity, "check_venv", lambda *_: Checked())
+    monkeypatch.setattr(integrity, "check_source", lambda *_: Checked())
+    monkeypatch.setattr(integrity, "check_venv", lambda *_: Checked())
     site = Site(Layout(APP, root))
     installed(root, monkeypatch.setattr, site)
-    for module in (_host, _venv, _drift):
+    for module in (survey, _venv, _drift):
         monkeypatch.setattr(module, "run", site.ask)
     account = root / "account"
 
@@ -460,8 +458,8 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         account.touch()
         return []
 
-    monkeypatch.setattr(_accounts, "number", lambda part, name: 998 if account.exists() else None)
-    monkeypatch.setattr(_accounts, "make", make_account)
+    monkeypatch.setattr(accounts, "number", lambda part, name: 998 if account.exists() else None)
+    monkeypatch.setattr(accounts, "make", make_account)
     monkeypatch.setattr(_adapter, "Layout", functools.partial(Layout, root=root))
     monkeypatch.setattr(preflight, "Edge", lambda layout: SimpleNamespace(tree=SimpleNamespace(installed=False)))
     operator = Operator(site, capsys)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.action.source import ActionModule
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, source
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding
 

@@ -15,26 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import (
-    _accounts,
-    _certificate,
-    _drift,
-    _integrity,
-    _nginx,
-    _state,
-    _systemd,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import Finding, Report, Wanted, drift
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import OWNER, Site, Tls
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import render
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link
-from ansible_collections.greenlight.flask.plugins.module_utils._history import record
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, take
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import render
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Finding, Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate as _certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import OWNER, Site, Tls
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._release import state as _state
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
 from tests.unit.edge_machine import EdgeMachine, played
 from tests.unit.fakes import KEY, SECRETS, Host, below, create, specification
@@ -162,7 +160,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         monkeypatch.setattr(module, "run", host.run)
     monkeypatch.setattr(_state, "socket_group", os.getegid)
     claim(layout, "staging")
-    monkeypatch.setattr(_accounts, "number", lambda part, name: 998)
+    monkeypatch.setattr(accounts, "number", lambda part, name: 998)
     layout.digest_key.write_text(KEY.hex())
     source = make_source(layout)
     make_venv(layout)
@@ -302,7 +300,7 @@ def test_a_missing_key_is_found_and_the_environment_is_compared_all_the_same(mac
 
 
 def test_an_account_that_is_gone_is_found(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_accounts, "number", lambda part, name: None if part == "passwd" else 998)
+    monkeypatch.setattr(accounts, "number", lambda part, name: None if part == "passwd" else 998)
     assert only(machine).subject == "the account shop"
 
 
@@ -806,10 +804,10 @@ def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machin
     path.write_text("app = None\n")
     for each in (path, path.parent):
         os.utime(each, (1, 1))
-    checked = _integrity.check_source(machine.layout, "c3" * 32)
+    checked = integrity.check_source(machine.layout, "c3" * 32)
     assert (checked.faults, "it came from git" in checked.unchecked) == ([], True)
     os.utime(path, (time.time() + 60, time.time() + 60))
-    assert _integrity.check_source(machine.layout, "c3" * 32).faults == [f"{path} was changed"]
+    assert integrity.check_source(machine.layout, "c3" * 32).faults == [f"{path} was changed"]
 
 
 def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
@@ -818,7 +816,7 @@ def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
 
 
 def test_a_large_source_is_not_read(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_integrity, "BYTES", 3)
+    monkeypatch.setattr(integrity, "BYTES", 3)
     report = look(machine)
     assert (report.findings, len(report.unchecked)) == ([], 1)
 
@@ -844,14 +842,14 @@ def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Mach
     other = base64.urlsafe_b64encode(hashlib.sha256(b"#!/bin/sh\nexec other\n").digest()).decode().rstrip("=")
     write(site / "flask_too-1.0.dist-info/RECORD", f"../../../bin/flask,sha256={other},21\n")
     write(venv / "greenlight.json", "{}\n")
-    assert _integrity.check_venv(venv) == _integrity.Checked()
+    assert integrity.check_venv(venv) == integrity.Checked()
     script.write_text("#!/bin/sh\nexec other\n")
-    assert _integrity.check_venv(venv) == _integrity.Checked()
+    assert integrity.check_venv(venv) == integrity.Checked()
     script.write_text("#!/bin/sh\nexec a third\n")
-    assert _integrity.check_venv(venv) == _integrity.Checked([f"{script} was changed"])
+    assert integrity.check_venv(venv) == integrity.Checked([f"{script} was changed"])
     script.unlink()
     write(venv / "greenlight.json", "{}\n")
-    assert _integrity.check_venv(venv) == _integrity.Checked([f"{script} is missing"])
+    assert integrity.check_venv(venv) == integrity.Checked([f"{script} is missing"])
 
 
 @pytest.mark.parametrize("name", ["../../../../../outside", "{root}/outside", "linked/outside", "link"])
@@ -865,7 +863,7 @@ def test_what_a_package_records_outside_its_venv_is_not_read(machine: Machine, n
     record = site / "flask_too-1.0.dist-info/RECORD"
     write(record, f"{name.format(root=outside.parent)},sha256=x,21\n")
     write(venv / "greenlight.json", "{}\n")
-    (fault,) = _integrity.check_venv(venv).faults
+    (fault,) = integrity.check_venv(venv).faults
     assert fault.startswith(f"{record} names ")
 
 
@@ -877,7 +875,7 @@ def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_chang
     link(machine.layout.state / "back", str(site))
     write(site / "flask_too-1.0.dist-info/RECORD", "../../../var/back/gone.py,sha256=x,21\n")
     write(venv / "greenlight.json", "{}\n")
-    assert _integrity.check_venv(venv).faults == [f"{site / 'gone.py'} is missing"]
+    assert integrity.check_venv(venv).faults == [f"{site / 'gone.py'} is missing"]
 
 
 @pytest.mark.parametrize("content", [b"\xff\n", b"\n", b'"' + b"x" * 2**18])
@@ -887,7 +885,7 @@ def test_a_record_that_no_installer_writes_ends_no_verify(machine: Machine, cont
     record.parent.mkdir(parents=True)
     record.write_bytes(content)
     write(venv / "greenlight.json", "{}\n")
-    assert all(fault.startswith(str(record)) for fault in _integrity.check_venv(venv).faults)
+    assert all(fault.startswith(str(record)) for fault in integrity.check_venv(venv).faults)
 
 
 def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: Machine) -> None:
@@ -910,7 +908,7 @@ def test_a_venv_that_was_never_finished_or_has_lost_its_python_is_found(machine:
 
 
 def test_there_is_a_time_limit_for_a_venv_and_it_is_told(machine: Machine) -> None:
-    checked = _integrity.check_venv(machine.layout.venvs / VENV, seconds=-1)
+    checked = integrity.check_venv(machine.layout.venvs / VENV, seconds=-1)
     assert checked.unchecked.startswith("1 packages of")
 
 

@@ -16,11 +16,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _certificate as certificate
-from ansible_collections.greenlight.flask.plugins.module_utils import _http, _reach
-from ansible_collections.greenlight.flask.plugins.module_utils._acme import Account
-from ansible_collections.greenlight.flask.plugins.module_utils._certificate import encoded, inspect
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base import http as _http
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import Account
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.certificate import encoded, inspect
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import noted_page
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import (
     HASHES,
     OWNER,
     Edge,
@@ -30,12 +33,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge import (
     files_of,
     unused_defaults,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
-from ansible_collections.greenlight.flask.plugins.module_utils._nginx import noted_page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
-from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
-from ansible_collections.greenlight.flask.plugins.module_utils._release import PROVED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import reach as _reach
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.reach import Reach
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import PROVED, Releases
 
 from tests.support import certificates
 from tests.unit.edge_machine import EdgeMachine, played, put

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     EnvironmentValueError,
     environment_text,
     environment_texts,

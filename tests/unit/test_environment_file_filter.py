@@ -13,7 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret, VaultSecretsContext
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.filter.environment_file import FilterModule, environment_file
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     EnvironmentValueError,
     parse,
     render,

@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _files
-from ansible_collections.greenlight.flask.plugins.module_utils._files import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base import files
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     UNFINISHED,
     Damaged,
     HeldElsewhere,
@@ -311,7 +311,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path, monkeyp
 def test_what_is_mounted_in_a_tree_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tree/disk").mkdir(parents=True)
     (tmp_path / "tree/disk/thesis").write_text("years of work")
-    monkeypatch.setattr(_files, "_mount_id", lambda handle: os.readlink(f"/proc/self/fd/{handle}").endswith("disk"))
+    monkeypatch.setattr(files, "_mount_id", lambda handle: os.readlink(f"/proc/self/fd/{handle}").endswith("disk"))
     with pytest.raises(OSError, match=r"busy: '[^']*/tree/disk'"):
         remove(tmp_path / "tree")
     assert (tmp_path / "tree/disk/thesis").exists()
@@ -347,7 +347,7 @@ def test_what_is_locked_down_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
         asked.append(os.path.basename(name))
         return int(os.stat(name, dir_fd=directory).st_ino == doomed)
 
-    monkeypatch.setattr(_files, "_flags", flags)
+    monkeypatch.setattr(files, "_flags", flags)
     assert locked_down(tmp_path / "tree") == str(tmp_path / "tree" / name).rstrip("/")
     assert not {"pipe", "link"} & set(asked)
 

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _git
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._git import Remote, fetch, holds, resolve
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._build import git as _git
+from ansible_collections.greenlight.flask.plugins.module_utils._build.git import Remote, fetch, holds, resolve
 
 from tests.unit.test_source import commit, exported, git, put
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import assigned, names_in
+from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import assigned, names_in
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding

@@ -9,8 +9,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._hand_over import DEEPEST, hand_over, move_files
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._build.hand_over import DEEPEST, hand_over, move_files
 
 SOMEBODY = 61234
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another account")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.greenlight.flask.plugins.module_utils import _hints, _systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._hints import MOST, hints
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._proof import hints as _hints
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import MOST, hints
 
 SPEC = yaml.safe_load((Path(__file__).resolve().parents[2] / "roles/flask_app/meta/argument_specs.yml").read_text())
 VARIABLES = set(SPEC["argument_specs"]["main"]["options"])

@@ -13,12 +13,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts, _command, _host, _systemd, _venv
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished, run
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
-from ansible_collections.greenlight.flask.plugins.module_utils._host import Host, Wanted, problems, survey, unreachable
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base import command
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished, run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._build import venv
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import survey as _host
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import (
+    Host,
+    Wanted,
+    problems,
+    survey,
+    unreachable,
+)
 
 from tests.unit.killing import killed
 
@@ -59,7 +69,7 @@ class Programs:
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     played = Programs()
-    for module in (_host, _command, _systemd, _venv):
+    for module in (_host, command, _systemd, venv):
         monkeypatch.setattr(module, "run", played.run)
     return played
 
@@ -119,7 +129,7 @@ def test_an_nginx_that_is_gone_and_has_sites_was_removed(
 def test_a_claimed_host_is_surveyed(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     claim(layout, "staging")
     assert survey(layout, WANTED).claimed is False  # without its account
-    monkeypatch.setattr(_accounts, "number", lambda part, name: 998)
+    monkeypatch.setattr(accounts, "number", lambda part, name: 998)
     for name in ("b" * 64, "a" * 64):
         (layout.sources / name).mkdir()
     (layout.root / "proc/net/if_inet6").touch()
@@ -291,7 +301,7 @@ def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monk
 def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
     layout: Layout, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mode: int | None, told: str
 ) -> None:
-    monkeypatch.setattr(_venv, "run", run)
+    monkeypatch.setattr(venv, "run", run)
     _listening("apache2")(layout, programs)
     python = tmp_path / "python3"
     if mode is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._http import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import (
     MAXIMUM_BODY,
     Answer,
     GaveUp,

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
-from ansible_collections.greenlight.flask.plugins.module_utils._command import OUT_OF_TIME, Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import OUT_OF_TIME, Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
     DEVELOPMENT,
     LINES,
     LONGEST,
@@ -30,15 +30,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._inspection impor
     inspect,
     unproved,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._release import program
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import program
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, inspected_app
 
 from tests.unit.fakes import SECRETS, Host, create, installed, report
 
 CONTRACT = Contract("staging", False, "r1", "20261121T094420Z-a1a1a1a1")
 QUESTION = Question(environment_keys=["ENVIRONMENT", "APP_ENV"])
-MODULE_UTILS = Path(str(inspector.__file__)).parent
+MODULE_UTILS = Path(str(inspector.__file__)).parents[1]
 
 
 def about(
@@ -412,14 +412,14 @@ def test_the_program_is_read_from_an_archive_too(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as opened:
         for place in (Path(package), *Path(package).parents[:-1]):
             opened.writestr(f"{place}/__init__.py", "")
-        for path in MODULE_UTILS.glob("*.py"):
-            opened.write(path, f"{package}/{path.name}")
+        for path in MODULE_UTILS.rglob("*.py"):
+            opened.write(path, f"{package}/{path.relative_to(MODULE_UTILS)}")
     code = f"""if True:
         import sys
         sys.path.insert(0, {str(archive)!r})
-        from {package.replace("/", ".")} import _inspector, _release
-        assert _inspector.__file__.startswith({str(archive)!r})
-        sys.stdout.write(_release.program())
+        from {package.replace("/", ".")}._release import inspector, store
+        assert inspector.__file__.startswith({str(archive)!r})
+        sys.stdout.write(store.program())
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Seen
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import Seen
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 
 FLASK = """
 class Flask:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _integrity
-from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._build.instance import provide_instance_folders
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prune
-from ansible_collections.greenlight.flask.plugins.module_utils._source import digest, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as step
 
@@ -72,17 +72,17 @@ def test_a_source_with_the_link_is_what_its_digest_names(layout: Layout) -> None
     name = digest(draft, entries(draft, ["wsgi.py"]))
     source = draft.rename(layout.sources / name)
     provide_instance_folders(layout, name, VENV)
-    assert _integrity.check_source(layout, name) == _integrity.Checked()
+    assert integrity.check_source(layout, name) == integrity.Checked()
     link = source / "instance"
     link.unlink()
     link.symlink_to("/etc")
-    assert _integrity.check_source(layout, name).faults
+    assert integrity.check_source(layout, name).faults
 
 
 def test_a_source_from_git_with_the_link_was_not_changed(layout: Layout) -> None:
     release = create(layout, "20261121T094420Z")
     provide_instance_folders(layout, SOURCE, VENV)
-    checked = _integrity.check_source(layout, SOURCE)
+    checked = integrity.check_source(layout, SOURCE)
     assert (checked.faults, bool(checked.unchecked), release) == ([], True, f"20261121T094420Z-{SOURCE[:8]}")
 
 

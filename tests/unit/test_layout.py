@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, RELEASE_ID, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME, RELEASE_ID, Layout
 
 RELEASE, OTHER = "20261121T094420Z-1a2b3c4d", "20261121T094421Z-1a2b3c4d"
 #: What is the machine's and not an app's, and the one list that names other places once more.

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries, unreadable
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append, entries, unreadable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _lock
-from ansible_collections.greenlight.flask.plugins.module_utils._command import run
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app import lock as _lock
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import (
     Locked,
     Owner,
     break_lock,
@@ -31,6 +28,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._lock import (
     release,
     take,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import HeldElsewhere, exclusively
 
 from tests.unit.killing import killed
 

@@ -15,7 +15,7 @@ from functools import cache
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import (
     CORE,
     LONG,
     MASK,

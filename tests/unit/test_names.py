@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._accounts import PARTS
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import APP_NAME, Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._names import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.accounts import PARTS
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.names import (
     RESERVED,
     UNIT_DIRECTORIES,
     in_use,
@@ -24,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._names import (
     problems,
     recorded,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 
 from tests.unit.fakes import contents

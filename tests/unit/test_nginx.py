@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command as command
-from ansible_collections.greenlight.flask.plugins.module_utils import _nginx
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import HeldElsewhere, exclusively, readable, write
-from ansible_collections.greenlight.flask.plugins.module_utils._nginx import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base import command
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    HeldElsewhere,
+    exclusively,
+    readable,
+    write,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import (
     Change,
     Tree,
     Watch,

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
-from ansible_collections.greenlight.flask.plugins.module_utils._overview import overview, table
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append
+from ansible_collections.greenlight.flask.plugins.module_utils._release.overview import overview, table
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
 from tests.unit.fakes import create
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner
 from ansible_collections.greenlight.flask.plugins.plugin_utils import _owner
 from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock, is_dead, owner
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import Problem, describe
-from ansible_collections.greenlight.flask.plugins.module_utils._printable import all_printable, printable
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
 from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import WARNING, Finding, told
 from hypothesis import given
 from hypothesis import strategies as st

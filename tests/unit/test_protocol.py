@@ -16,20 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _command, _history, _http, _systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED, Damaged, link
-from ansible_collections.greenlight.flask.plugins.module_utils._history import irreversible_since, record
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer, NoAnswer, Target
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import INSPECTION, Question
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import PAGE as PAGE_SAYS
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append, entries
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, take
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import release as give_back
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import MASK
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, take
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import release as give_back
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._base import command as _command
+from ansible_collections.greenlight.flask.plugins.module_utils._base import http as _http
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import UNFINISHED, Damaged, link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append, entries
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import INSPECTION, Question
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import PAGE as PAGE_SAYS
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, REHEARSAL, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
@@ -40,9 +42,14 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune i
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._stamp import key, refuse_other_environment, stamped
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._release import history
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
+    key,
+    refuse_other_environment,
+    stamped,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -1675,7 +1682,7 @@ def test_a_full_disk_does_not_hide_why_a_candidate_was_refused(
 ) -> None:
     old = deployed(host, OLD)
     release = create(layout, NEW)
-    monkeypatch.setattr(Releases if full == "mark" else _history, full, no_space)
+    monkeypatch.setattr(Releases if full == "mark" else history, full, no_space)
     with pytest.raises(GreenlightError) as failed:
         prove(host, release, Answer(500, "broken", 0.01))
     text = str(failed.value)
@@ -1694,7 +1701,7 @@ def test_a_full_disk_keeps_no_traffic_at_a_release_that_broke_its_contract(
     new = prove(host, create(layout, NEW))
     switch(layout, new)
     host.front_door = Answer(500, "broken", 0.01)
-    monkeypatch.setattr(Releases if full == "mark" else _history, full, no_space)
+    monkeypatch.setattr(Releases if full == "mark" else history, full, no_space)
     with pytest.raises(GreenlightError) as failed:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
     text = str(failed.value)

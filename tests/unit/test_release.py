@@ -9,13 +9,16 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import EnvironmentValueError, parse
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
+    EnvironmentValueError,
+    parse,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prune
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases, changes
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases, changes
 
 from tests.unit.fakes import KEY, SECRETS, create, specification
 from tests.unit.killing import killed

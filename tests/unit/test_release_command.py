@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _history
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import entries
-from ansible_collections.greenlight.flask.plugins.module_utils._release_command import run_release_command
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.release_command import run_release_command
+from ansible_collections.greenlight.flask.plugins.module_utils._release import history
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as release_step
 
@@ -199,7 +199,7 @@ def test_a_full_disk_does_not_hide_why_a_command_failed(
     release = made(layout)
     host.ended = FAILED
     host.journal = "disk full"
-    monkeypatch.setattr(_history, "append", no_space)
+    monkeypatch.setattr(history, "append", no_space)
     with pytest.raises(GreenlightError, match=f"the release command of {release} failed") as failed:
         run_release_command(layout, release, 60)
     assert "That could not be written down: The host refused: No space left on device" in str(failed.value)

@@ -16,26 +16,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import (
-    _accounts,
-    _build,
-    _command,
-    _files,
-    _names,
-    _nginx,
-    _removal,
-    _sandbox,
-    _systemd,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import HASHES
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import Owner, held, take
-from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts as _accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app import names as _names
+from ansible_collections.greenlight.flask.plugins.module_utils._app import sandbox as _sandbox
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, held, take
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._base import command
+from ansible_collections.greenlight.flask.plugins.module_utils._base import files as _files
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import HASHES
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import remove
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
-from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.remove import forget_lock, remove_app
 
 from tests.unit.fakes import Host, contents, copied, create
 from tests.unit.killing import killed
@@ -128,9 +126,9 @@ Patch = Callable[[object, str, object], None]
 def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
     """The host below ``root``, as the programs show it."""
     machine = Machine(Layout(app, root))
-    for module in (_command, _systemd, _sandbox, _nginx, _removal):
+    for module in (command, _systemd, _sandbox, _nginx, remove):
         patch(module, "run", machine.run)
-    patch(_build, "systemd", _systemd)  # in place of the sandbox that other tests have
+    patch(workshop, "systemd", _systemd)  # in place of the sandbox that other tests have
     patch(_accounts, "number", machine.number)
     patch(pwd, "getpwall", lambda: machine.users)
     patch(_files, "_flags", lambda name, directory: int(name == machine.protected))
@@ -226,15 +224,15 @@ def test_nothing_with_the_apps_name_is_left(machine: Machine) -> None:
 
 def test_what_builds_have_left_goes_and_the_cache_of_another_app_stays(machine: Machine) -> None:
     for app in (machine.layout.app, "other"):
-        link, cache = _build.traces(machine.layout.root, app)
+        link, cache = workshop.traces(machine.layout.root, app)
         (cache / "wheels").mkdir(parents=True)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(cache)
-    (machine.active / _build.build_unit(machine.layout.app)).touch()
+    (machine.active / workshop.build_unit(machine.layout.app)).touch()
     removed(machine)
-    assert [path.exists() for path in _build.traces(machine.layout.root, machine.layout.app)] == [False, False]
-    assert [path.exists() for path in _build.traces(machine.layout.root, "other")] == [True, True]
-    assert _build.build_unit(machine.layout.app) not in machine.running()
+    assert [path.exists() for path in workshop.traces(machine.layout.root, machine.layout.app)] == [False, False]
+    assert [path.exists() for path in workshop.traces(machine.layout.root, "other")] == [True, True]
+    assert workshop.build_unit(machine.layout.app) not in machine.running()
 
 
 def test_what_was_removed_is_told_and_a_second_time_there_is_nothing(machine: Machine) -> None:
@@ -265,7 +263,7 @@ def test_nginx_lets_go_before_a_release_is_stopped_and_releases_stop_before_file
             seen.append((str(argv[-1]), machine.served(), machine.layout.srv.exists()))
         return machine.run(argv, **options)  # type: ignore[arg-type]
 
-    for module in (_command, _systemd, _nginx, _removal):
+    for module in (command, _systemd, _nginx, remove):
         module.run = watch  # type: ignore[attr-defined]  # the fixture puts the old one back
     removed(machine)
     assert seen[0] == ("nginx", ["theirs.conf"], True)
@@ -574,19 +572,19 @@ def test_the_processes_of_the_releases_are_not_in_the_way(machine: Machine) -> N
 def test_a_process_that_comes_while_the_units_stop_keeps_the_directories(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop = _removal._remove_units
+    stop = remove._remove_units
 
     def late(layout: Layout, bounds: Bounds) -> None:
         stop(layout, bounds)
         _process(machine)
 
-    monkeypatch.setattr(_removal, "_remove_units", late)
+    monkeypatch.setattr(remove, "_remove_units", late)
     with pytest.raises(GreenlightError, match=r"process 4711\. .*Fix: .*systemctl status 4711"):
         removed(machine)
     assert (machine.layout.state / "data.db").exists()
     assert (machine.accounts / "passwd/shop").exists()
     shutil.rmtree(machine.layout.root / "proc")
-    monkeypatch.setattr(_removal, "_remove_units", stop)
+    monkeypatch.setattr(remove, "_remove_units", stop)
     removed(machine)
     assert left(machine) == [] == [unit for unit in machine.running() if "shop" in unit]
 
@@ -777,7 +775,7 @@ def test_what_apps_share_goes_with_the_last_one(machine: Machine, monkeypatch: p
     for name in ("opt/greenlight/uv-0.9.11/bin/uv", "var/cache/greenlight/uv/wheel", "opt/greenlight/theirs"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-    monkeypatch.setattr(_removal, "SHARED_ACCOUNTS", ("builder",))
+    monkeypatch.setattr(remove, "SHARED_ACCOUNTS", ("builder",))
     for part in ("passwd", "group"):
         (machine.accounts / part / "builder").touch()
     other = root / "etc/shop-two/environment-id"

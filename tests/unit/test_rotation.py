@@ -11,22 +11,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._credentials import held
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import parse
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import link
-from ansible_collections.greenlight.flask.plugins.module_utils._history import record
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._ledger import append
+from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import held
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import parse
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, PROVED, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._rotation import (
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import (
     Keys,
     destroy,
     is_live,
     outdated,
     rotated,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
 from tests.unit.fakes import KEY, SECRETS, Host, copied, create, installed, specification
 from tests.unit.killing import killed

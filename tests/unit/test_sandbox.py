@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._sandbox import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.sandbox import (
     ask_in_release,
     run_in_release,
     settings,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import GRACE_SECONDS
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import GRACE_SECONDS
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 
 from tests.unit.fakes import Host, create, installed
 

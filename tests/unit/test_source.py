@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import UNFINISHED
-from ansible_collections.greenlight.flask.plugins.module_utils._git import Remote
-from ansible_collections.greenlight.flask.plugins.module_utils._source import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import UNFINISHED
+from ansible_collections.greenlight.flask.plugins.module_utils._build.git import Remote
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import (
     digest,
     entries,
     export,
@@ -33,7 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._source import (
     take,
     unpack,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._tree import Entry
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import Entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

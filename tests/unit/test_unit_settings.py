@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _unit_settings
-from ansible_collections.greenlight.flask.plugins.module_utils._command import Finished
-from ansible_collections.greenlight.flask.plugins.module_utils._unit_settings import setting_problems
+from ansible_collections.greenlight.flask.plugins.module_utils._app import unit_settings
+from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import setting_problems
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 
 KNOWN = """\
 [Unit]
@@ -52,7 +52,7 @@ class Systemd:
 def found(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, list[str]], complaints: dict[str, str], known: str = KNOWN
 ) -> list[str]:
-    monkeypatch.setattr(_unit_settings, "run", Systemd(complaints, known).run)
+    monkeypatch.setattr(unit_settings, "run", Systemd(complaints, known).run)
     return [f"{problem.what} {problem.cure}" for problem in setting_problems(settings)]
 
 
@@ -98,7 +98,7 @@ def test_where_the_names_can_not_be_had_systemds_words_are_enough(monkeypatch: p
 
 def test_what_systemd_takes_costs_one_question_and_nothing_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     systemd = Systemd({})
-    monkeypatch.setattr(_unit_settings, "run", systemd.run)
+    monkeypatch.setattr(unit_settings, "run", systemd.run)
     assert setting_problems({}) == []
     assert systemd.asked == []
     assert setting_problems({"Nice": ["5"], "ReadWritePaths": ["", "/x"]}) == []
@@ -107,7 +107,7 @@ def test_what_systemd_takes_costs_one_question_and_nothing_costs_none(monkeypatc
 
 
 def test_a_host_without_systemd_analyze_is_no_problem_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_unit_settings, "run", lambda *_, **__: Finished(127, "", "systemd-analyze is not installed"))
+    monkeypatch.setattr(unit_settings, "run", lambda *_, **__: Finished(127, "", "systemd-analyze is not installed"))
     assert setting_problems({"Nise": ["1"]}) == []
 
 

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._build import Workshop
-from ansible_collections.greenlight.flask.plugins.module_utils._built import MARKER, is_complete
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import venv as step
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._build.built import MARKER, is_complete
+from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import Choice
+from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import (
     Recipe,
     build,
     interpreter,
     venv_digest,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._build.workshop import Workshop
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import venv as step
 
 from tests.unit.fakes import Sandbox
 from tests.unit.killing import killed

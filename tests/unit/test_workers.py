@@ -17,10 +17,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils import _inspector as inspector
-from ansible_collections.greenlight.flask.plugins.module_utils import _workers as workers
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._workers import MAXIMUM_BYTES, Reports, reports, wait
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._proof import workers
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.workers import (
+    MAXIMUM_BYTES,
+    Reports,
+    reports,
+    wait,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 
 from tests.unit.fakes import report
 

@@ -15,7 +15,7 @@ from functools import cache
 from secrets import randbelow
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import MAXIMUM_BYTES, render
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import MAXIMUM_BYTES, render
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 

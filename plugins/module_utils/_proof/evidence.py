@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Proof
-from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
-from ansible_collections.greenlight.flask.plugins.module_utils._history import attempted, record, told_live
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Answer
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._masking import mask
-from ansible_collections.greenlight.flask.plugins.module_utils._release import BAD, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, Releases
+
+from .contract import Proof
+from .hints import hints
 
 
 def evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:

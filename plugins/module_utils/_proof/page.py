@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Target
 
 #: With the host's own word in this header Nginx leads to the candidate: the site's configuration says so.
 REHEARSAL = "X-Greenlight-Rehearsal"

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import Question, Seen
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+
+from .contract import Contract, Patience, Proof
+from .inspection import Question, Seen
+from .page import Page
 
 
 class Terms(TypedDict):

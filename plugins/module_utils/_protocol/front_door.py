@@ -7,32 +7,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _http as http
-from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged, discard, link
-from ansible_collections.greenlight.flask.plugins.module_utils._history import proof_of, record, told_live
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import (
-    INSPECTION,
-    UNASKED,
-    Heard,
-    Question,
-    hear,
-)
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._base import http
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, discard, link
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
     condemn,
     evidence,
     masked,
     with_hints,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
+    INSPECTION,
+    UNASKED,
+    Heard,
+    Question,
+    hear,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import stop_release
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, noted_release
-from ansible_collections.greenlight.flask.plugins.module_utils._state import rehearsal_word
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
+
+from .retire import stop_release
 
 
 def check_front_door(

@@ -7,26 +7,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _http as http
-from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._contract import Contract, Patience, Proof, prove
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, link, remove
-from ansible_collections.greenlight.flask.plugins.module_utils._hints import hints
-from ansible_collections.greenlight.flask.plugins.module_utils._http import Target
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import UNASKED, Heard, Question, hear
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._base import http
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, link, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
     condemn,
     evidence,
     masked,
     with_hints,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import UNASKED, Heard, Question, hear
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
-from ansible_collections.greenlight.flask.plugins.module_utils._release import PROVED, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._state import is_socket, rehearsal_word
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import is_socket, rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import PROVED, Releases
 
 
 def prove_candidate(

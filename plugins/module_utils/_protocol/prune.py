@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ansible_collections.greenlight.flask.plugins.module_utils._files import occupied, remove, remove_unfinished
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import RELEASE_ID, Layout, release_of
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._state import directories
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import RELEASE_ID, Layout, release_of
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import occupied, remove, remove_unfinished
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import directories
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 
 
 def prunable(layout: Layout, keep: int) -> list[str]:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import time
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._history import live_once, record
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, noted_release
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import live_once, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
+
+from .live import superfluous
 
 
 def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import write
-from ansible_collections.greenlight.flask.plugins.module_utils._history import irreversible_since, told_live
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Release, Releases, noted_release
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases, noted_release
 
 
 def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dry: bool = False) -> Release:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _systemd as systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._files import discard, link, write
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, noted_release
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, link, write
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
 
 def switch(layout: Layout, release: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ansible_collections.greenlight.flask.plugins.module_utils._layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 
 if TYPE_CHECKING:
     # All steps. Ansible packs for the host what an import names, here too; a step loads no other one's code.
-    from ansible_collections.greenlight.flask.plugins.module_utils._steps import (  # noqa: F401
+    from . import (  # noqa: F401
         candidate,
         claim,
         drift,

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _accounts as accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

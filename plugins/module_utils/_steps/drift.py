@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import Wanted, drift
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Site
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, group
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+from . import Call
 
 WANTED = {
     "environment": {"type": "str", "required": True},

@@ -9,7 +9,8 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import terms
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

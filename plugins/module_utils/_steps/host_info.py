@@ -6,9 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._host import measures
-from ansible_collections.greenlight.flask.plugins.module_utils._stamp import refuse_other_environment
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import measures
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import refuse_other_environment
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {"environment": {"type": "str", "default": ""}}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._inspection import of_live
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import of_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},

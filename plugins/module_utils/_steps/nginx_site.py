@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, group
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
-from ansible_collections.greenlight.flask.plugins.module_utils._reach import Reach
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.reach import Reach
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._edge import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._errors import GreenlightError, Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._host import Wanted, problems, survey
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import release
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import release
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, SITE, group
-from ansible_collections.greenlight.flask.plugins.module_utils._state import breaks_site
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import Wanted, problems, survey
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import breaks_site
+
+from . import Call
 
 WANTED = {
     "environment": {"type": "str", "required": True},

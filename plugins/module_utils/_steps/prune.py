@@ -7,7 +7,8 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable, prune
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._files import Damaged
-from ansible_collections.greenlight.flask.plugins.module_utils._instance import provide_instance_folders
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._build.instance import provide_instance_folders
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases, Specification, changes
-from ansible_collections.greenlight.flask.plugins.module_utils._stamp import key
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import key
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, Specification, changes
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

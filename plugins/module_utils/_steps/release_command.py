@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._release_command import run_release_command
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.release_command import run_release_command
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

@@ -6,12 +6,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import held
-from ansible_collections.greenlight.flask.plugins.module_utils._nginx import Tree
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import held
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
 from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, LOCK, group
-from ansible_collections.greenlight.flask.plugins.module_utils._removal import forget_lock, remove_app
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.remove import forget_lock, remove_app
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **LOCK,

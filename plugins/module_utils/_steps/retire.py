@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, RUN, group
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._systemd import Bounds
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

@@ -8,8 +8,9 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import refuse_damage
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
-from ansible_collections.greenlight.flask.plugins.module_utils._stamp import refuse_other_environment
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import refuse_other_environment
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **STAMP,

@@ -7,9 +7,10 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Release, Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._rotation import Keys, is_live, rotated
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import Keys, is_live, rotated
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

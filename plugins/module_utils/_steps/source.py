@@ -8,19 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils import _dotenv as dotenv
-from ansible_collections.greenlight.flask.plugins.module_utils import _git as git
-from ansible_collections.greenlight.flask.plugins.module_utils._files import blaming
-from ansible_collections.greenlight.flask.plugins.module_utils._gunicorn_file import names_in
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._source import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import blaming
+from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, git
+from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import names_in
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import (
     check_static,
     export,
     files_of,
     git_digest,
     unpack,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

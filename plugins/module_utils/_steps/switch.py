@@ -7,8 +7,9 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
-from ansible_collections.greenlight.flask.plugins.module_utils._release import Releases
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,

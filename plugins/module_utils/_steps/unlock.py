@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._lock import break_lock, release
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import break_lock, release
+
+from . import Call
 
 OPTIONS: dict[str, Any] = {
     "of": {"type": "str", "default": ""},

@@ -6,17 +6,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._built import is_complete
-from ansible_collections.greenlight.flask.plugins.module_utils._environment_file import environment_texts
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._requirements import Choice
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._venv import (
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_texts
+from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
+from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import Choice
+from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import (
     Recipe,
     build,
     interpreter,
     venv_digest,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+
+from . import Call
 
 CHOICE = {
     "extras": {"type": "list", "elements": "str", "default": []},

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets as credentials of systemd: a file for each, which only the service sees, and whose path is in <NAME>_FILE.
+
+systemd.exec(5), LoadCredential=: systemd copies the files into memory that is the service's alone, and %d is that
+directory (systemd.unit(5)). So no secret is in the process's environment, which its children inherit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import make_directory, readable, write
+
+from .layout import Layout
+
+#: What is put behind a secret's name for the variable with the path of its file.
+SUFFIX = "_FILE"
+#: Together (systemd.exec(5), LoadCredential=).
+MAXIMUM_BYTES = 2**20
+
+
+def held(layout: Layout, release: str) -> dict[str, str]:
+    """Return the credentials of a release by name."""
+    return _texts(layout.credentials(release))
+
+
+def named(layout: Layout, release: str) -> set[str]:
+    """Return the names of the credentials that a release's drop-in hands over."""
+    return set(re.findall(r"^LoadCredential=(\w+):", readable(layout.credentials_drop_in(release)) or "", re.MULTILINE))
+
+
+def loaded(layout: Layout, unit: str) -> dict[str, str]:
+    """Return the credentials that systemd has handed to a unit's process, by name."""
+    return _texts(layout.root / place(unit).lstrip("/"))
+
+
+def hold(layout: Layout, release: str, values: Mapping[str, str]) -> None:
+    """Write the credentials of a release, and the drop-in that hands them over."""
+    if not values:
+        return
+    size = sum(len(value.encode()) for value in values.values())
+    if size > MAXIMUM_BYTES:
+        raise GreenlightError(f"the credentials are {size} bytes together; systemd hands over at most {MAXIMUM_BYTES}")
+    make_directory(layout.credentials(release), 0o700)
+    for name, value in values.items():
+        write(layout.credentials(release) / name, value, 0o600)
+    make_directory(layout.credentials_drop_in(release).parent)
+    write(layout.credentials_drop_in(release), drop_in(layout.app, values))
+
+
+def drop_in(app: str, names: Iterable[str]) -> str:
+    """Return the text of the drop-in for the credentials with these names."""
+    lines = [
+        line
+        for name in sorted(names)
+        for line in (
+            f"LoadCredential={name}:/etc/{app}/releases/%i.credentials/{name}",
+            f"Environment={name}{SUFFIX}=%d/{name}",
+        )
+    ]
+    return "\n".join(["# Owner: role greenlight.flask.flask_app", "", "[Service]", *lines, ""])
+
+
+def _texts(directory: Path) -> dict[str, str]:
+    files = (path for path in sorted(directory.glob("[!.]*")) if path.is_file() and not path.is_symlink())
+    return {path.name: path.read_bytes().decode(errors="replace") for path in files}
+
+
+def place(unit: str) -> str:
+    """Where systemd puts the credentials of a system's unit; what %d stands for."""
+    return f"/run/credentials/{unit}"

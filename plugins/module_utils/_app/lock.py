@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock of one app on one host: who deploys, since when, and whether that run still lives.
+
+It lies in /run, so a reboot takes it away with whatever was at work. Two files: the record names the owner; the guard
+is locked with flock(2) while a step is at work, by the step and by every program it started, so that a step which
+outlived its run is noticed too. The record changes only under the guard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    Damaged,
+    HeldElsewhere,
+    discard,
+    exclusively,
+    is_ours,
+    kind,
+    read_facts,
+    write,
+)
+
+from .layout import Layout
+
+#: Seconds to wait for the last step of a run that is known to be dead.
+WAIT_SECONDS = 60
+#: What a record holds.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "run": str, "by": str, "place": str, "pid": int, "started": str, "since": str, "step": (int, float),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A run of a play: a process on a controller.
+
+    Args:
+        run: its id, the same for all tasks of the run.
+        by: who started it, for people.
+        place: where ``pid`` means something: one boot and process namespace of one machine.
+        pid: of the process.
+        started: when that process started, in the words of its machine, so that another one with its pid isn't it.
+    """
+
+    run: str
+    by: str
+    place: str
+    pid: int
+    started: str
+
+
+class Locked(GreenlightError):  # noqa: N818  # expected, and no fault
+    """Another run holds the lock; the detail ``locked`` is its :class:`Owner` as a dictionary."""
+
+    def __init__(self, message: str, owner: Owner) -> None:
+        super().__init__(message, locked=asdict(owner))
+
+
+def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str = "") -> str:
+    """Take the lock for ``owner``; return a sentence on the lock that this took over, or an empty text.
+
+    Args:
+        stale_seconds: a run without a step for so long counts as dead.
+        instead_of: id of a run that the controller knows to be dead.
+
+    Raises:
+        Locked: another run holds it.
+    """
+    with _guard(layout, WAIT_SECONDS if instead_of else 0):
+        record = _record(layout)
+        held, found = _owner(record), _damaged_record(layout)
+        note = ""
+        if held and held.run != owner.run:
+            if held.run != instead_of and _age(record) < stale_seconds:
+                raise _locked(layout, record, held)
+            note = f"Took over the lock of a run that is dead: {_told(record)}."
+        elif not held and found:
+            # If a run had it, its next step finds another's lock and stops.
+            note = f"Replaced the lock {found.path}, which was damaged: {found.why}."
+        since = record["since"] if held and held.run == owner.run else _now()
+        _write(layout, {**asdict(owner), "since": since})
+    return note
+
+
+@contextmanager
+def held(layout: Layout, run: str) -> Iterator[None]:
+    """Do one step of ``run``, under the guard.
+
+    Raises:
+        GreenlightError: the lock is not this run's any more.
+    """
+    with _guard(layout, WAIT_SECONDS):
+        record = _record(layout)
+        if record.get("run") != run:
+            now = f"it belongs to {_told(record)}" if record else "it is gone, as after a reboot of this host"
+            now = f"it was damaged ({found.why})" if (found := _damaged_record(layout)) else now
+            raise GreenlightError(
+                f"this run has lost its lock on {layout.app}: {now}. Nothing more was changed; run the play again."
+            )
+        _write(layout, record)
+        try:
+            yield
+        finally:
+            # A step may take longer than what makes a run count as dead; unless the lock was broken meanwhile.
+            if _record(layout).get("run") == run:
+                _write(layout, record)
+
+
+def release(layout: Layout, run: str, *, done: bool = False) -> None:
+    """Give the lock back, if it is this run's.
+
+    Args:
+        done: the run has come to its end; a rollback that was begun then is, too.
+    """
+    if layout.lock.exists():
+        with _guard(layout, WAIT_SECONDS):
+            if _record(layout).get("run") == run:
+                if done:
+                    discard(layout.rollback)
+                discard(layout.lock)
+
+
+def holder(layout: Layout) -> str:
+    """Return who holds the lock, or an empty text."""
+    return str(_record(layout).get("by", ""))
+
+
+def break_lock(layout: Layout, *, dry: bool = False) -> str:
+    """Take the lock from whoever holds it; return who that was, or an empty text. With ``dry`` only tell.
+
+    Not under the guard: it must also work where a step of a dead run hangs.
+    """
+    record = _record(layout)
+    found = _damaged_record(layout)
+    was = _told(record) if _owner(record) else ""
+    if found:
+        was = f"unknown, because {found.path} was damaged: {found.why}"
+    if was and not dry:
+        discard(layout.lock)
+    return was
+
+
+def damage(layout: Layout) -> Damaged | None:
+    """Return what is wrong with the lock's files; None where nothing is."""
+    guard = layout.lock.with_suffix(".guard")
+    for path, mode, is_one in ((layout.lock.parent, 0o755, stat.S_ISDIR), (guard, 0o600, stat.S_ISREG)):
+        if os.path.lexists(path):
+            status = path.lstat()
+            if not is_one(status.st_mode):
+                return Damaged(path, f"it is {kind(status.st_mode)}")
+            if stat.S_IMODE(status.st_mode) != mode or not is_ours(status):
+                return Damaged(path, f"it must belong to root with mode {mode:04o}")
+    return _damaged_record(layout)
+
+
+def _damaged_record(layout: Layout) -> Damaged | None:
+    try:
+        record = read_facts(layout.lock)
+    except Damaged as found:
+        return found
+    return None if record is None or _is_whole(record) else Damaged(layout.lock, "it was edited")
+
+
+def _locked(layout: Layout, record: Mapping[str, Any], owner: Owner) -> Locked:
+    return Locked(
+        f"another run is at work on {layout.app} here: {_told(record)}. Wait for its end. If you know that it is dead,"
+        " break its lock with: ansible-playbook -i <inventory> playbooks/unlock.yml",
+        owner,
+    )
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    ago = f"{_age(record):.0f} seconds ago"
+    return f"{record.get('by')}, since {record.get('since')}, last step {ago} (process {record.get('pid')})"
+
+
+@contextmanager
+def _guard(layout: Layout, seconds: float) -> Iterator[None]:
+    try:
+        if layout.lock.parent.is_symlink():
+            raise Damaged(layout.lock.parent, "it is a link, not a directory")
+        with exclusively(layout.lock.with_suffix(".guard"), seconds):
+            yield
+    except HeldElsewhere:
+        raise _busy(layout) from None
+
+
+def _busy(layout: Layout) -> GreenlightError:
+    record = _record(layout)
+    owner = _owner(record)
+    if owner:
+        return _locked(layout, record, owner)
+    return GreenlightError(f"a step of another run is still at work on {layout.app}; wait for its end and run again.")
+
+
+def _record(layout: Layout) -> dict[str, Any]:
+    """Return the record, empty where there is none that says who holds the lock."""
+    try:
+        found = read_facts(layout.lock) or {}
+    except Damaged:
+        return {}
+    return found if _is_whole(found) else {}
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    return all(isinstance(record.get(name), types) for name, types in _TYPES.items())
+
+
+def _write(layout: Layout, record: Mapping[str, Any]) -> None:
+    write(layout.lock, json.dumps({**record, "step": _clock()}) + "\n", 0o600)
+
+
+def _owner(record: Mapping[str, Any]) -> Owner | None:
+    try:
+        return Owner(**{name: record[name] for name in Owner.__dataclass_fields__})
+    except KeyError:
+        return None
+
+
+def _age(record: Mapping[str, Any]) -> float:
+    """Seconds since the owner's last step."""
+    return max(0.0, _clock() - float(record.get("step", 0)))
+
+
+def _clock() -> float:
+    # Not the time of day, which somebody may set while a run is at work.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

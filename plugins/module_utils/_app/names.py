@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names on a host: what an app takes by its name, what of it somebody else has, and the record of what the role made.
+
+A name is the app's once nothing on the host has it and the record says so; the record comes before what it names. What
+comes under that name later, such as the app's own data, is the app's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, mount_points, read, shown
+
+from . import accounts, systemd
+from .layout import Layout
+
+#: Accounts and groups of Debian's base system (base-passwd, sysusers.d).
+_ACCOUNTS = """
+    adm audio backup bin cdrom crontab daemon dialout dip disk fax floppy games gnats input irc kmem kvm list lp mail
+    man messagebus netdev news nobody nogroup operator plugdev polkitd proxy render root sasl sgx shadow src ssh sshd
+    staff sudo sync sys systemd-journal systemd-network systemd-resolve systemd-timesync tape tty users utmp uucp video
+    voice www-data
+"""
+#: What Debian and systemd call their own directories where apps have theirs. Some come late, as /var/lib/private does
+#: with the first service that has DynamicUser=.
+_SYSTEM = """
+    alternatives apparmor apt confexts credentials credstore cron dbus debconf default dpkg extensions host initctl
+    initramfs journal lock log machines misc mount netns opt pam polkit-1 portables private python python3 resolvconf
+    shm ssl system systemd ucf udev user
+"""
+#: What the role installs and is called, and the app whose variable $http_host would be Nginx's own.
+_OF_THE_ROLE = "certbot greenlight http letsencrypt logrotate nginx openssl"
+RESERVED = frozenset(f"{_ACCOUNTS} {_SYSTEM} {_OF_THE_ROLE}".split())
+
+#: Where systemd finds units and drop-ins (systemd.unit(5), unit search path).
+UNIT_DIRECTORIES = (
+    "etc/systemd/system.control",
+    "run/systemd/system.control",
+    "run/systemd/transient",
+    "run/systemd/generator.early",
+    "etc/systemd/system",
+    "etc/systemd/system.attached",
+    "run/systemd/system",
+    "run/systemd/system.attached",
+    "run/systemd/generator",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "run/systemd/generator.late",
+)
+#: Paths by which somebody else's service or account of the app's name shows itself, beside those that the app takes.
+_OF_OTHERS = (
+    "etc/letsencrypt/archive/{}",
+    "etc/letsencrypt/live/{}",
+    "etc/letsencrypt/renewal/{}.conf",
+    "etc/logrotate.d/{}",
+    "var/cache/private/{}",
+    "var/lib/systemd/linger/{}",
+    "var/lib/private/{}",
+    "var/log/private/{}",
+    "var/mail/{}",
+    "var/spool/cron/crontabs/{}",
+)
+
+
+def paths(layout: Layout) -> tuple[Path, ...]:
+    """Return what the app takes by its name alone; its units have a release's id in theirs."""
+    return (
+        layout.etc,
+        layout.srv,
+        layout.state,
+        layout.cache,
+        layout.logs,
+        layout.run,
+        layout.root / f"etc/nginx/sites-enabled/{layout.app}.conf",
+    )
+
+
+def nginx_logs(layout: Layout) -> list[Path]:
+    """Return the logs of the app's site, with those that logrotate has put aside."""
+    directory = layout.root / "var/log/nginx"
+    name = re.compile(rf"{layout.app}\.(access|error)\.log([-.][0-9]+)*(\.(gz|bz2|xz|zst))?\Z")
+    return sorted(path for path in directory.glob(f"{layout.app}.*") if name.match(path.name))
+
+
+def parts(layout: Layout) -> list[str]:
+    """Return the entries of the record of an app that has all that an app takes."""
+    return [*(_on_host(layout, path) for path in paths(layout)), *accounts.PARTS]
+
+
+def in_use(layout: Layout) -> list[str]:
+    """Return what this host has under the app's name, in words, if none of it is the app's."""
+    candidates = [*paths(layout), *(layout.root / each.format(layout.app) for each in _OF_OTHERS), *nginx_logs(layout)]
+    candidates += [*_shared_sites(layout), *_units(layout), *_at_work(layout)]
+    found = [shown(path) for path in candidates if _is_there(path) and not _is_empty_disk(layout, path)]
+    return [*found, *accounts.present(layout.app)]
+
+
+def reserved(name: str) -> Problem:
+    """The problem of a name out of :data:`RESERVED`."""
+    what = f"flask_app_name is {name!r}, a name of Debian's base system, of systemd or of this role itself."
+    return Problem(what, "Choose another flask_app_name.")
+
+
+def problems(layout: Layout) -> list[Problem]:
+    """Return what is wrong with the app's name on this host, which has no stamp of it."""
+    if layout.made.exists() or layout.environment_id.exists():
+        what = f"{layout.environment_id} says which environment this host is for {layout.app}; it is missing or empty."
+        return [Problem(what, "Write the environment's name into it.")]
+    taken = in_use(layout)
+    if not taken:
+        return []
+    what = f"flask_app_name is {layout.app}, and this host already has {', '.join(taken)}, not made by this role."
+    return [Problem(what, "Choose another flask_app_name, or remove what nobody needs.")]
+
+
+def record(layout: Layout) -> str:
+    """Return the text of the record of an app that takes its names now.
+
+    A disk that somebody has mounted for the app stays theirs.
+    """
+    mounted = mount_points(layout.root)
+    disks = {_on_host(layout, path) for path in paths(layout) if path in mounted}
+    return json.dumps([part for part in parts(layout) if part not in disks], indent=2) + "\n"
+
+
+def recorded(layout: Layout) -> frozenset[str]:
+    """Return what of :func:`parts` the role made on this host.
+
+    Raises:
+        GreenlightError: the record is missing, or can't be read.
+    """
+    try:
+        found = json.loads(read(layout.made) or "")
+        return frozenset(parts(layout)) & frozenset(found)
+    except (ValueError, TypeError, RecursionError, OSError, Damaged):
+        raise GreenlightError(
+            f"{layout.made} can't be read, so nobody knows what of {layout.app} this role made here. Nothing was"
+            f" removed. Fix: deploy {layout.app} once more, which writes it again."
+        ) from None
+
+
+def is_recorded(layout: Layout) -> bool:
+    """Say whether there is a record that can be read."""
+    try:
+        recorded(layout)
+    except GreenlightError:
+        return False
+    return True
+
+
+def made(layout: Layout, path: Path, of: frozenset[str]) -> bool:
+    """Say whether ``path`` is in the record."""
+    return _on_host(layout, path) in of
+
+
+def _on_host(layout: Layout, path: Path) -> str:
+    return f"/{path.relative_to(layout.root)}"
+
+
+def _shared_sites(layout: Layout) -> Iterator[Path]:
+    """What is served under the app's name in sites of others, and what would be served in its own."""
+    shared = layout.root / "etc/nginx/sites-shared"
+    yield from (directory / f"{layout.app}.conf" for directory in sorted(shared.glob("*/*")))
+    yield from sorted(shared.glob(f"{layout.app}/*/*"))
+
+
+def _units(layout: Layout) -> Iterator[Path]:
+    """Unit files, drop-in directories and links of the app's name, and of all instances of it."""
+    for place in UNIT_DIRECTORIES:
+        for pattern in (f"{layout.app}.*", f"{layout.app}@*"):
+            for directory in ("", "*.wants/", "*.requires/"):
+                yield from sorted((layout.root / place).glob(directory + pattern))
+
+
+def _at_work(layout: Layout) -> Iterator[Path]:
+    """What runs under the app's name, though its unit file may be gone."""
+    slices = layout.root / "sys/fs/cgroup/system.slice"
+    yield from sorted(slices.glob(f"{layout.app}.*"))
+    yield slices / systemd.slice_of(layout)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _is_empty_disk(layout: Layout, path: Path) -> bool:
+    """Say whether ``path`` is what somebody has mounted for the app before its first deploy."""
+    if path not in (layout.srv, layout.state) or not path.is_dir() or path not in mount_points(layout.root):
+        return False
+    return {entry.name for entry in path.iterdir()} <= {"lost+found"}

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we ask of systemd, through systemctl(1), journalctl(1) and ss(8)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import require, run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, make_way
+
+from .layout import RELEASE_ID, Layout
+
+#: Seconds that systemctl may take beyond what the units themselves are allowed.
+GRACE_SECONDS = 30
+#: Lines of a journal that are read, and that are shown.
+JOURNAL_LINES, SHOWN_LINES = 400, 40
+#: Exit code of systemctl for a unit that it doesn't know, as one that is not at work and whose file is gone.
+NOT_LOADED = 5
+_MASTER_TRACEBACK = re.compile(
+    r"(During handling of the above exception, another exception occurred:\n\n?)?"
+    r"^Traceback \(most recent call last\):\n(?:[ ].*\n|\n)*gunicorn\.errors\.HaltServer.*\n?",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long the steps of a release may take, in seconds.
+
+    Args:
+        stop_seconds: what systemd gives a release to finish its requests (TimeoutStopSec=).
+        drain_seconds: how long the queue of a retiring socket may take to empty.
+    """
+
+    stop_seconds: float = 45
+    drain_seconds: float = 30
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """The properties of a unit that decide whether a release runs (systemctl show)."""
+
+    active: str
+    sub: str
+    restarts: int
+    main_pid: int
+    result: str
+
+    @property
+    def is_active(self) -> bool:
+        return self.active == "active"
+
+    @property
+    def is_running(self) -> bool:
+        """True while there is a process; not while systemd waits to start it again."""
+        return self.active not in ("failed", "inactive") and self.sub != "auto-restart"
+
+
+def state(unit: str) -> UnitState:
+    """Ask for one unit's state; a unit that systemd doesn't know is ``inactive``."""
+    names = ("ActiveState", "SubState", "NRestarts", "MainPID", "Result")
+    done = run(["systemctl", "show", unit, *(f"--property={name}" for name in names)])
+    values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return UnitState(
+        active=values.get("ActiveState") or "inactive",
+        sub=values.get("SubState", ""),
+        restarts=int(values.get("NRestarts") or 0),
+        main_pid=int(values.get("MainPID") or 0),
+        result=values.get("Result", ""),
+    )
+
+
+def runs_since(service: str, restarts: int) -> bool:
+    """Say whether the service runs and systemd had to start it again no more than ``restarts`` times."""
+    now = state(service)
+    return now.is_running and now.restarts <= restarts
+
+
+def reload_units() -> None:
+    require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
+
+
+def start(units: Sequence[str], seconds: float) -> bool:
+    """Start ``units``, which systemd orders; say whether all of them came up. Why one didn't, its journal says."""
+    return run(["systemctl", "start", *units], seconds=seconds + GRACE_SECONDS).code == 0
+
+
+def stop(units: Sequence[str], seconds: float) -> None:
+    """Stop ``units`` in order and forget that one of them had failed. One that systemd doesn't know is stopped."""
+    for unit in units:
+        done = run(["systemctl", "stop", unit], seconds=seconds + GRACE_SECONDS)
+        if done.code not in (0, NOT_LOADED):
+            raise GreenlightError(f"systemctl stop {unit} failed (exit code {done.code}):\n{done.output}")
+    run(["systemctl", "reset-failed", *units])
+
+
+def enabled(layout: Layout) -> set[str]:
+    """Return the releases with an enabled unit: those that a reboot would start."""
+    wants = (layout.units / f"{target}.wants" for target in ("multi-user.target", "sockets.target"))
+    return _releases_of(layout, (entry.name for directory in wants for entry in directory.glob(f"{layout.app}@*")))
+
+
+def starts_at_boot(layout: Layout, unit: str) -> bool:
+    """Say whether a link of a target wants the unit; systemd looks at nothing but links there."""
+    return any(path.is_symlink() for path in _wants(layout, unit))
+
+
+def _wants(layout: Layout, unit: str) -> list[Path]:
+    """Return what the directories of targets hold for a unit, which is a link, wherever it leads."""
+    paths = (directory / unit for directory in layout.units.glob("*.wants"))
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def enable(layout: Layout, units: Sequence[str]) -> None:
+    for unit in units:
+        for path in _wants(layout, unit):
+            make_way(path)
+    # Which units a reboot starts is read at the reboot: a reload of systemd, half a second, would buy nothing.
+    require(["systemctl", "enable", "--quiet", "--no-reload", *units], f"systemctl enable {' '.join(units)}")
+
+
+def disable(layout: Layout, units: Sequence[str]) -> None:
+    run(["systemctl", "disable", "--quiet", "--no-reload", *units])
+    # It fails for a unit whose file is gone or can't be read, and a reboot would start it all the same.
+    for unit in units:
+        for path in _wants(layout, unit):
+            discard(path)
+
+
+def loaded(layout: Layout) -> set[str]:
+    """Return the releases with a unit in systemd's memory that is running, starting, stopping or failed."""
+    patterns = (layout.service_unit("*"), layout.socket_unit("*"))
+    done = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", *patterns])
+    rows = (line.split() for line in done.stdout.splitlines())  # unit, load, active, sub, description
+    return _releases_of(layout, (row[0] for row in rows if row[2:] and row[2] != "inactive"))
+
+
+def slice_of(layout: Layout) -> str:
+    """Return the slice that systemd makes for the instances of the app's name (systemd.slice(5))."""
+    escaped = layout.app.replace("-", r"\x2d")
+    return f"system-{escaped}.slice"
+
+
+def memory_events(unit: str, root: Path = Path("/")) -> list[str]:
+    """Return how often the unit's processes reached their memory limit, and were killed for it, if the kernel counts.
+
+    Lines as ``memory.events: oom_kill 2`` (cgroup v2); none of what never happened, or after the unit's end.
+    """
+    place = run(["systemctl", "show", unit, "--property=ControlGroup", "--value"]).stdout.strip()
+    try:
+        counted = (root / f"sys/fs/cgroup{place}/memory.events").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [f"memory.events: {line}" for line in counted.splitlines() if place and not line.endswith(" 0")]
+
+
+def journal(unit: str, lines: int = SHOWN_LINES) -> list[str]:
+    """Return the newest ``lines`` of the unit's journal that say something, without times and names.
+
+    Gunicorn's own traceback, with which its master ends after a worker could not boot, says nothing and buries the
+    worker's; it is left out.
+    """
+    options = [f"--lines={JOURNAL_LINES}", "--output=cat", "--no-pager", "--quiet"]
+    said = run(["journalctl", f"--unit={unit}", *options]).stdout
+    said = _MASTER_TRACEBACK.sub("", said)
+    return [line.rstrip() for line in said.splitlines() if line.strip()][-lines:]
+
+
+def waiting_connections(path: Path) -> int:
+    """Return how many connections wait in the listening unix socket's queue (ss, column Recv-Q)."""
+    done = run(["ss", "-xlH"])
+    for line in done.stdout.splitlines():
+        columns = line.split()
+        if columns[4:5] == [str(path)]:
+            return int(columns[2])
+    return 0
+
+
+def wait_until_queue_is_empty(path: Path, seconds: float) -> float:
+    """Wait until nobody waits in the socket's queue, at most ``seconds``; return the seconds it took."""
+    began = time.monotonic()
+    while waiting_connections(path) > 0 and time.monotonic() - began < seconds:
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def _releases_of(layout: Layout, units: Iterable[str]) -> set[str]:
+    pattern = re.compile(rf"{re.escape(layout.app)}@(.+)\.(service|socket)\Z")
+    names = (match.group(1) for match in map(pattern.match, units) if match)
+    return {name for name in names if RELEASE_ID.match(name)}

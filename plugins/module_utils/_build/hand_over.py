@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take over what a less trusted account made: afterwards it is ours, and nobody else can write it.
+
+The account's processes have ended, and its files are where only root can go. Even so no link is followed: each entry is
+opened through its directory. All is looked at before the first change, for an odd entry could be a file of others.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from .tree import leads_by_way_of, made_later
+
+#: Directories in each other that a package may have. Deeper ones are there to exhaust whoever walks them.
+DEEPEST = 60
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def hand_over(tree: Path, outside: str = "", leads_out: Collection[str] = ()) -> None:
+    """Make ``tree`` ours: directories and programs 0755, files 0644.
+
+    Args:
+        tree: the directory.
+        outside: the one path outside of it that a link may lead to, with all links resolved, such as the interpreter.
+        leads_out: where we make a link that leads out of the tree, unless it has something there.
+
+    Raises:
+        GreenlightError: there is an entry that nobody needs and that could lead elsewhere: a link out of the tree, a
+            second name of a file that is elsewhere, a socket or a device. Nothing was changed.
+    """
+    top = os.open(tree, _DIRECTORY)
+    try:
+        _refuse_odd(top, tree, outside, leads_out)
+        _take(top, os.fstat(top))
+        for directory, path, status in _entries(top, ""):
+            name = path.rpartition("/")[2]
+            if stat.S_ISLNK(status.st_mode):
+                os.chown(name, os.geteuid(), os.getegid(), dir_fd=directory, follow_symlinks=False)
+                continue
+            flags = _DIRECTORY if stat.S_ISDIR(status.st_mode) else _FILE
+            handle = os.open(name, flags, dir_fd=directory)
+            try:
+                _take(handle, status)
+            finally:
+                os.close(handle)
+    finally:
+        os.close(top)
+
+
+def _take(handle: int, status: os.stat_result) -> None:
+    now = os.fstat(handle)
+    if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+        raise GreenlightError("what was built changed while it was taken over; run again")
+    if (now.st_uid, now.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(handle, os.geteuid(), os.getegid())
+    # Also setuid, setgid and what an access control list grants: without the group's right to write it has no effect.
+    os.fchmod(handle, 0o755 if stat.S_ISDIR(now.st_mode) or now.st_mode & 0o111 else 0o644)
+
+
+def _refuse_odd(top: int, tree: Path, outside: str, leads_out: Collection[str]) -> None:
+    names: dict[int, tuple[str, int]] = {}
+    links: dict[str, str] = {}
+    for directory, path, status in _entries(top, ""):
+        if stat.S_ISLNK(status.st_mode):
+            links[path] = os.readlink(path.rpartition("/")[2], dir_fd=directory)
+            end = os.path.realpath(tree / path)
+            if end != outside and not f"{end}/".startswith(f"{os.path.realpath(tree)}/"):
+                raise _odd(path, "a link that leads elsewhere")
+        elif stat.S_ISREG(status.st_mode):
+            if status.st_nlink > 1:
+                names[status.st_ino] = (path, names.get(status.st_ino, ("", status.st_nlink))[1] - 1)
+        elif not stat.S_ISDIR(status.st_mode):
+            raise _odd(path, "neither a file nor a directory")
+    for path, elsewhere in names.values():
+        if elsewhere:
+            raise _odd(path, "a second name of a file that is elsewhere")
+    of_the_app = made_later(leads_out, os.listdir(top))
+    for path in links:
+        if leads_by_way_of(path, links, of_the_app):
+            raise _odd(path, f"a link by way of {' or '.join(of_the_app)}, which the app will be able to write")
+
+
+def _entries(directory: int, inside: str, depth: int = 0) -> Iterator[tuple[int, str, os.stat_result]]:
+    """Yield what is below an open directory: the open directory it is in, its path below the top, its status."""
+    if depth > DEEPEST:
+        raise _odd(inside[:80], f"more than {DEEPEST} directories in each other")
+    for name in sorted(os.listdir(directory)):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        path = f"{inside}/{name}" if inside else name
+        yield directory, path, status
+        if stat.S_ISDIR(status.st_mode):
+            below = os.open(name, _DIRECTORY, dir_fd=directory)
+            try:
+                yield from _entries(below, path, depth + 1)
+            finally:
+                os.close(below)
+
+
+def _odd(path: str, what: str) -> GreenlightError:
+    return GreenlightError(f"what was built has {path!r}, which is {what}: no package needs that. It was removed.")
+
+
+def move_files(tree: Path, into: Path, suffix: str) -> None:
+    """Move the files with this suffix to ``__pycache__`` beside where they are: ``a/b.pyc`` to ``a/__pycache__/b.pyc``.
+
+    Both trees are ours. A directory that isn't in ``into``, or is a link there, gets none.
+    """
+    source, destination = os.open(tree, _DIRECTORY), os.open(into, _DIRECTORY)
+    try:
+        _move(source, destination, suffix)
+    finally:
+        os.close(source)
+        os.close(destination)
+
+
+def _move(source: int, destination: int, suffix: str) -> None:
+    names = sorted(os.listdir(source))
+    files = [name for name in names if name.endswith(suffix) and _is(stat.S_ISREG, name, source)]
+    cache = _open_cache(destination) if files else None
+    if cache is not None:
+        try:
+            for name in files:
+                if not _is(stat.S_ISDIR, name, cache):
+                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=cache)
+        finally:
+            os.close(cache)
+    for name in names:
+        if _is(stat.S_ISDIR, name, source) and _is(stat.S_ISDIR, name, destination):
+            below = os.open(name, _DIRECTORY, dir_fd=source)
+            beside = os.open(name, _DIRECTORY, dir_fd=destination)
+            try:
+                _move(below, beside, suffix)
+            finally:
+                os.close(below)
+                os.close(beside)
+
+
+def _open_cache(directory: int) -> int | None:
+    with suppress(FileExistsError):
+        os.mkdir("__pycache__", 0o755, dir_fd=directory)
+    try:
+        handle = os.open("__pycache__", _DIRECTORY, dir_fd=directory)
+    except OSError:  # a link, or a file
+        return None
+    os.fchmod(handle, 0o755)
+    return handle
+
+
+def _is(kind: Callable[[int], bool], name: str, directory: int) -> bool:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return kind(status.st_mode)

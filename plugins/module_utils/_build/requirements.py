@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lock: what it installs, and what makes it unfit. It is a requirements file with hashes, or ``uv.lock``."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import posixpath
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from .tree import read_bytes
+
+UV_LOCK = "uv.lock"
+#: One lock for all platforms and for every Python from this one on.
+LOCK_COMMAND = "uv pip compile --universal --python-version 3.11 --generate-hashes requirements.in -o"
+#: Where a project says what it is built with.
+PROJECT_FILES = ("pyproject.toml", "setup.py")
+#: uv brings this one along (https://docs.astral.sh/uv/concepts/build-backend/).
+_UV_BACKEND = "uv-build"
+Package: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a lock is installed.
+
+    Args:
+        extras: optional dependencies of the project, by ``uv.lock``'s names.
+        groups: dependency groups of the project; without a name here none is installed.
+        package: the member of the workspace that is deployed; empty for the project beside the lock.
+        project: whether the project itself is installed.
+        installer: ``uv`` or ``pip``; takes no part in what a venv is named by.
+    """
+
+    extras: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    package: str = ""
+    project: bool = False
+    installer: str = "uv"
+
+
+#: Nothing was chosen.
+AS_LOCKED = Choice()
+
+
+def within_source(requirements: str) -> str:
+    """Return a lock's path in the source as git names it; ``./requirements.txt`` is ``requirements.txt``.
+
+    Raises:
+        GreenlightError: it leads out of the source.
+    """
+    path = posixpath.normpath(requirements)
+    if path.startswith(("/", "../")) or path in (".", ".."):
+        raise GreenlightError(
+            f"flask_app_requirements is {requirements}, which is not a file of the source."
+            " Fix: name the lock by its path in the source, as requirements.txt or backend/uv.lock."
+        )
+    return path
+
+
+def how_to_lock(name: str) -> str:
+    """The command that makes the lock ``name``."""
+    if _is_uv(name):
+        return f"uv lock{_in_directory(name)}"
+    return f"{LOCK_COMMAND} {name}"
+
+
+def _in_directory(name: str) -> str:
+    directory = PurePosixPath(name).parent
+    return "" if str(directory) == "." else f" --project {directory}"
+
+
+def _is_uv(name: str) -> bool:
+    return PurePosixPath(name).name == UV_LOCK
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return the text of a lock. A byte order mark, as editors and shells of Windows write it, is no part of it.
+
+    Raises:
+        GreenlightError: it is not a text.
+    """
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if utf_16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise GreenlightError(
+            f"flask_app_requirements is {name}, and it is not a text in UTF-8. Fix: save it in UTF-8, or make it again"
+            f" with: {how_to_lock(name)}"
+        ) from None
+
+
+#: What a requirements file takes from elsewhere, where no hash of this file reaches.
+_OTHER_FILE = re.compile(r"-[erc]|--(editable|requirement|constraint)\b")
+
+
+def lock_faults(text: str, name: str, choice: Choice = AS_LOCKED) -> str:
+    """Say what makes a lock unfit for what is chosen of it, or return an empty text."""
+    if _is_uv(name):
+        return _faults_of_uv(text, name, choice)
+    uv_only = {"extras": choice.extras, "groups": choice.groups, "package": choice.package}
+    given = [f"flask_app_uv_{kind}" for kind, value in uv_only.items() if value]
+    if given:
+        return (
+            f"{given[0]} is set, and flask_app_requirements is {name}: only {UV_LOCK} has that."
+            f" Fix: remove {' and '.join(given)}, or set flask_app_requirements: {UV_LOCK}"
+        )
+    logical = re.sub(r"\\\r?\n", " ", text)
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in logical.splitlines()]
+    packages = [line for line in lines if line and not line.startswith("-")]
+    without = [line for line in lines if _OTHER_FILE.match(line) or (line in packages and "--hash=" not in line)]
+    if without or not packages:
+        example = f" (the first is {without[0].split()[0]})" if without else ""
+        itself = any(re.match(r"(-e|--editable)?[ =]?\.(/\.)?/?$", line) for line in without)
+        project = " and set flask_app_install_project: true, which installs the project itself" if itself else ""
+        return (
+            f"flask_app_requirements is {name}, and it is not a lock: a package has no hash{example}."
+            f" Fix: make it with: {how_to_lock(name)}{project}"
+        )
+    return "" if "gunicorn" in required_names(text) else _no_gunicorn(name)
+
+
+def _no_gunicorn(name: str) -> str:
+    return f"gunicorn is not among the packages of {name}. Fix: add it to what you lock, and lock again."
+
+
+# uv.lock
+
+
+@dataclass(frozen=True)
+class _Lock:
+    """A parsed ``uv.lock``."""
+
+    packages: Sequence[Package]
+    #: Dependency groups of a workspace without a project.
+    groups: Mapping[str, Sequence[Package]]
+
+    @classmethod
+    def of(cls, text: str) -> _Lock | None:
+        try:
+            whole = tomllib.loads(text)
+            found = [package for package in whole.get("package", []) if isinstance(package["name"], str)]
+            return cls(found, whole.get("manifest", {}).get("dependency-groups", {}))
+        except (tomllib.TOMLDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+            return None
+
+    @property
+    def members(self) -> list[Package]:
+        """The project and its workspace's members."""
+        return [package for package in self.packages if _local(package) and not package["source"].get("directory")]
+
+    def roots(self, choice: Choice) -> list[Package]:
+        """The project that is chosen; all members where a workspace has no project."""
+        if choice.package:
+            return [package for package in self.members if package["name"] == normal(choice.package)]
+        return [package for package in self.members if _local(package) == "."] or self.members
+
+    def reached(self, choice: Choice, *, always: bool = False) -> list[Package]:
+        """What is installed on some platform, with ``always`` what is on every one; without the roots."""
+        roots = self.roots(choice)
+        if not self.members:  # a lock that somebody else made: all of it
+            return list(self.packages)
+        by_name: dict[str, list[Package]] = {}
+        for package in self.packages:
+            by_name.setdefault(package["name"], []).append(package)
+        waiting = [(root, extra) for root in roots for extra in ("", *map(normal, choice.extras))]
+        groups = [*map(normal, choice.groups)]
+        chosen = [one for root in roots for name in groups for one in _table(root, "dev-dependencies").get(name, [])]
+        chosen += [one for name in groups for one in self.groups.get(name, [])]
+        waiting += list(_edges(chosen, by_name, always))
+        seen: dict[tuple[int, str], Package] = {}
+        while waiting:
+            package, extra = waiting.pop()
+            if (id(package), extra) not in seen:
+                seen[id(package), extra] = package
+                optional = _table(package, "optional-dependencies")
+                needs = optional.get(extra, []) if extra else package.get("dependencies", [])
+                waiting += _edges(needs, by_name, always)
+        unique = {id(package): package for package in seen.values()}
+        return [package for package in unique.values() if not any(package is root for root in roots)]
+
+
+def _edges(needs: Sequence[Package], by_name: Mapping[str, Sequence[Package]], always: bool) -> Iterator[Any]:
+    for need in needs:
+        if not (always and "marker" in need):
+            for package in by_name.get(need["name"], []):
+                if need.get("version") in (None, package.get("version")):
+                    yield from ((package, extra) for extra in ("", *need.get("extra", [])))
+
+
+def _table(package: Package, name: str) -> Mapping[str, Sequence[Package]]:
+    table: Mapping[str, Sequence[Package]] = package.get(name, {})
+    return table
+
+
+def _local(package: Package) -> str:
+    """The directory in the source that a package is, empty where it comes from elsewhere."""
+    source = package.get("source", {})
+    return str(next((source[kind] for kind in ("editable", "virtual", "directory") if kind in source), ""))
+
+
+def normal(name: str) -> str:
+    """A package's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_by_uv(text: str, choice: Choice = AS_LOCKED) -> set[str]:
+    """Return the names of the packages that ``uv.lock`` installs; none where it can't be read."""
+    lock = _Lock.of(text)
+    if lock is None:
+        return set()
+    own = lock.roots(choice) if choice.project else []
+    return {package["name"] for package in [*lock.reached(choice), *own]}
+
+
+def _faults_of_uv(text: str, name: str, choice: Choice) -> str:
+    lock = _Lock.of(text)
+    if lock is None:
+        return (
+            f"flask_app_requirements is {name}, and uv can't have written it: it is not TOML with packages."
+            f" Fix: make it again with: {how_to_lock(name)}"
+        )
+    if choice.installer != "uv":
+        return (
+            f"flask_app_requirements is {name}, which {choice.installer} can't read."
+            " Fix: set flask_app_installer: uv, or name a requirements file with hashes."
+        )
+    fault = _unknown(lock, name, choice) or _unproved(lock, name, choice)
+    if fault or "gunicorn" in installed_by_uv(text, choice):
+        return fault
+    return _gunicorn_elsewhere(lock, choice) or _no_gunicorn(name)
+
+
+def _unproved(lock: _Lock, name: str, choice: Choice) -> str:
+    """Say what can't be installed as locked."""
+    if choice.project and not any({"editable", "directory"} & {*root["source"]} for root in lock.roots(choice)):
+        return (
+            f"flask_app_install_project is true, and {name} has no project that can be installed: its pyproject.toml"
+            " has no [build-system]. Fix: give it one and lock again, or remove flask_app_install_project."
+        )
+    for package in lock.reached(choice, always=True):
+        artifacts = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        if "git" in package.get("source", {}):
+            return (
+                f"{name} takes {package['name']} from git, where no hash can prove what arrives."
+                " Fix: lock a released version, or a wheel of it in the source ([tool.uv.sources], path)."
+            )
+        if not _local(package) and not all(one.get("hash") for one in artifacts):
+            again = f"Fix: make it again with: {how_to_lock(name)}"
+            return f"{name} has no hash for {package['name']}, for its index names none. {again}"
+    return ""
+
+
+def _unknown(lock: _Lock, name: str, choice: Choice) -> str:
+    """Say what is chosen and isn't in the lock."""
+    roots = lock.roots(choice)
+    members = [package["name"] for package in lock.members]
+    if choice.package and not roots:
+        return _no_such("package", choice.package, members, f"the workspace of {name}")
+    metadata = [root.get("metadata", {}) for root in roots]
+    known = {
+        "extras": [
+            *(each for root in roots for each in _table(root, "optional-dependencies")),
+            *(each for one in metadata for each in one.get("provides-extras", [])),
+        ],
+        "groups": [
+            *(each for root in roots for each in _table(root, "dev-dependencies")),
+            *(each for one in metadata for each in one.get("requires-dev", {})),
+            *lock.groups,
+        ],
+    }
+    for kind, wanted in (("extras", choice.extras), ("groups", choice.groups)):
+        for one in wanted:
+            if normal(one) not in map(normal, known[kind]):
+                return _no_such(kind, one, known[kind], f"{choice.package or 'the project'} in {name}")
+    return ""
+
+
+def _no_such(kind: str, wanted: str, known: Collection[str], where: str) -> str:
+    names = sorted({*known})
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    there = f"It has {', '.join(names)}." if names else "It has none."
+    return f"flask_app_uv_{kind} names {wanted}, and {where} has none of that name. Fix: {hint}{there}"
+
+
+def _gunicorn_elsewhere(lock: _Lock, choice: Choice) -> str:
+    """Say where the project has gunicorn, if only in what isn't chosen."""
+    for root in lock.roots(choice):
+        for kind, table in (("extras", "optional-dependencies"), ("groups", "dev-dependencies")):
+            for name, needs in _table(root, table).items():
+                if any(need["name"] == "gunicorn" for need in needs):
+                    return (
+                        f"gunicorn is locked, and not installed: only {name} of the {kind} has it."
+                        f" Fix: flask_app_uv_{kind}: [{name}]"
+                    )
+    if not choice.package:
+        for member in lock.members:
+            if any(package["name"] == "gunicorn" for package in lock.reached(Choice(package=member["name"]))):
+                return (
+                    f"gunicorn is locked, and not installed: only the package {member['name']} has it."
+                    f" Fix: flask_app_uv_package: {member['name']}"
+                )
+    return ""
+
+
+# What is built from the source itself
+
+
+def own_directories(text: str, name: str, choice: Choice, top: Path) -> list[str]:
+    """Return the directories in the source that are built and installed, relative to it.
+
+    With one, a venv holds code of the source, and not only what the lock proves.
+
+    Args:
+        text: the lock.
+        name: its path in the source.
+        choice: what is installed of it.
+        top: the source.
+    """
+    beside = PurePosixPath(name).parent
+    if not _is_uv(name):
+        if not choice.project:
+            return []
+        has_project = _has_project(top, str(beside))
+        return [str(beside) if has_project else "."]
+    lock = _Lock.of(text)
+    packages = [] if lock is None else [*lock.reached(choice), *(lock.roots(choice) if choice.project else [])]
+    found = {_local(package) for package in packages if "virtual" not in package.get("source", {})} - {""}
+    return sorted(posixpath.normpath(beside / directory) for directory in found)
+
+
+def project_faults(text: str, name: str, choice: Choice, top: Path) -> str:
+    """Say why what is built from the source can't be built with what the lock installs, or return an empty text.
+
+    Build tools that no lock names would come unproved from the index, so they must be among the locked packages.
+    """
+    names = installed_by_uv(text, choice) if _is_uv(name) else required_names(text)
+    for directory in own_directories(text, name, choice, top):
+        if directory.startswith(("/", "..")):
+            return (
+                f"{name} installs {directory}, which is outside of the source."
+                " Fix: move it into the source, or set flask_app_source_directory to a directory that holds both."
+            )
+        if not _has_project(top, directory):
+            return (
+                f"{top / directory} has no pyproject.toml, so there is no project to install."
+                " Fix: add one, or remove flask_app_install_project."
+            )
+        where = posixpath.join(directory, "pyproject.toml")
+        for tool in _build_tools(top, where):
+            if tool not in names and not (tool == _UV_BACKEND and choice.installer == "uv"):
+                return (
+                    f"{posixpath.normpath(where)} builds with {tool}, which is not among the packages of {name}."
+                    f" Fix: add {tool} to what you lock, and lock again."
+                )
+    return ""
+
+
+def _has_project(top: Path, directory: str) -> bool:
+    return any(read_bytes(top, posixpath.join(directory, file)) is not None for file in PROJECT_FILES)
+
+
+def _build_tools(top: Path, name: str) -> list[str]:
+    """What a project needs to be built (PEP 518)."""
+    try:
+        text = (read_bytes(top, name) or b"").decode()
+        needs = tomllib.loads(text).get("build-system", {}).get("requires", ["setuptools"])
+        return [normal(match[0]) for need in needs if (match := re.match(r"[A-Za-z0-9][\w.-]*", str(need).strip()))]
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        return []  # whoever builds it says what is wrong
+
+
+#: A requirement by its name, and one by the path or the address of a wheel or of a source archive.
+_BY_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(==|@|~=|>=|<=|===|;|\\|--|$)")
+_BY_PATH = re.compile(r"(?:\S*/)?([A-Za-z0-9][\w.]*)-\d\S*(\.whl|\.tar\.gz|\.zip)(?=[\s;\\]|$)")
+
+
+def required_names(text: str) -> set[str]:
+    """Return the names of the packages in a requirements file."""
+    matches = (_BY_PATH.match(line) or _BY_NAME.match(line) for line in text.splitlines())
+    return {normal(match[1]) for match in matches if match}

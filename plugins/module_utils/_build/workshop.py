@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build with what others wrote (installers, build scripts, the app's own code), and stay root.
+
+Build scripts of packages, ``.pth`` files and compilers run as a user that systemd makes up for the build
+(DynamicUser=), one for each app. It sees an empty directory in place of the app's, writes to nothing but what it
+builds, its scratch directory and the app's own cache, and yields the processor and the disk to whoever serves. What it
+made becomes ours when it has ended (:mod:`hand_over`), and gets its name at the very end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pkgutil
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import builder
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import UNFINISHED, make_directory, remove
+from .hand_over import hand_over
+
+#: Parent of each app's cache. systemd keeps the caches of made-up users in private/, where only root can go.
+CACHES = Path("/var/cache/greenlight")
+PRIVATE_CACHES = Path("/var/cache/private/greenlight")
+#: What of our own environment a build gets: how the host reaches package indexes, as /etc/environment says it.
+_INHERITED = re.compile(
+    r"(https?|ftp|all|no)_proxy\Z|(PIP|UV)_\w+\Z|SSL_CERT_(FILE|DIR)\Z|(REQUESTS|CURL)_CA_BUNDLE\Z", re.IGNORECASE
+)
+#: Settings of the unit (systemd.exec(5), systemd.resource-control(5)).
+_SETTINGS = (
+    "DynamicUser=yes",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "NoNewPrivileges=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "DevicePolicy=closed",
+    "PrivateUsers=yes",
+    "PrivateIPC=yes",
+    "ProtectHostname=yes",
+    "ProtectClock=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectProc=invisible",
+    "LockPersonality=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "RestrictNamespaces=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+    "SystemCallErrorNumber=EPERM",
+    "RemoveIPC=yes",
+    "KeyringMode=private",
+    "UMask=0022",
+    "LimitCORE=0",
+    # The host's sockets, and what is shared by all of it otherwise and open to everybody.
+    "TemporaryFileSystem=/run:ro",
+    "TemporaryFileSystem=/dev/shm:mode=1777",
+    # Whoever serves comes first, be the processor shared out between units or between processes. Not the policy "idle":
+    # on a busy host a build would never end.
+    "Nice=10",
+    "CPUSchedulingPolicy=batch",
+    "CPUWeight=20",
+    "IOSchedulingClass=idle",
+    "IOWeight=10",
+    "OOMScoreAdjust=1000",
+    "TasksMax=1024",
+    # Nothing is left of it when it has ended.
+    "KillMode=control-group",
+    "TimeoutStopSec=5",
+)
+_NETWORK = (
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "CacheDirectory=greenlight/<app>",
+    "CacheDirectoryMode=0700",
+)
+#: Where systemd may not make a network, as in some containers, it leaves PrivateNetwork= out and says nothing.
+_NO_NETWORK = ("RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One program of a build.
+
+    Args:
+        what: says what it does, for a message.
+        argv: its words; :data:`builder.SORT` is known as well.
+        directory: where it runs.
+        may_fail: whether the build goes on all the same.
+    """
+
+    what: str
+    argv: Sequence[str | Path]
+    directory: Path | None = None
+    may_fail: bool = False
+
+
+class StepFailed(GreenlightError):  # noqa: N818  # it ends like the other findings
+    """A step of a build failed.
+
+    Args:
+        what: of the step.
+        code: its exit code.
+        said: the end of what it printed, as it is: it may hold secrets and control characters.
+    """
+
+    def __init__(self, what: str, code: int, said: str) -> None:
+        super().__init__(f"{what} failed (exit code {code})")
+        self.what, self.code, self.said = what, code, said
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where one thing is built, unseen by others; made by :func:`workshop`.
+
+    Args:
+        app: the app whose build it is.
+        target: what the build sees, and what it becomes.
+        place: the directory that only root can enter.
+        hidden: the directory of which the build sees nothing but target and scratch.
+        python: the operator's interpreter.
+    """
+
+    app: str
+    target: Path
+    place: Path
+    hidden: Path
+    python: str
+
+    @property
+    def tree(self) -> Path:
+        """Where the target is meanwhile."""
+        return self.place / "tree"
+
+    @property
+    def scratch(self) -> Path:
+        """What the build may write beside its target, as the build sees it; gone at the end."""
+        return self.hidden / "scratch"
+
+    @property
+    def cache(self) -> Path:
+        """What the app's next build finds again, as the build sees it."""
+        return CACHES / self.app
+
+    def leave(self, name: str, content: str) -> Path:
+        """Put a file into the scratch directory before the build begins; return its path as the build sees it."""
+        path = self.place / "scratch" / name
+        path.write_text(content, encoding="utf-8")
+        path.chmod(0o644)
+        return self.scratch / name
+
+    def perform(
+        self,
+        steps: Sequence[Step],
+        *,
+        seconds: float,
+        environment: Mapping[str, str] | None = None,
+        network: bool = False,
+        reads: Mapping[Path, Path] | None = None,
+    ) -> str:
+        """Run ``steps``; return what the last one printed.
+
+        Args:
+            steps: the programs, in order.
+            seconds: that all of them may take.
+            environment: more variables; no other process sees their values.
+            network: whether they may use it.
+            reads: further paths below :attr:`hidden` that the build may read, and where it sees them.
+
+        Raises:
+            StepFailed: a step failed.
+            GreenlightError: the sandbox could not be made, or there was not time enough.
+        """
+        settings = [
+            *_SETTINGS,
+            f"User={made_up_user(self.app)}",
+            f"TemporaryFileSystem={self.hidden}:ro",
+            f"BindPaths={self.tree}:{self.target}",
+            f"BindPaths={self.place / 'scratch'}:{self.scratch}",
+            *(f"BindReadOnlyPaths={path}:{seen}" for path, seen in (reads or {}).items()),
+            f"InaccessiblePaths=-/etc/{self.app}",
+            *_resolver(),
+            f"RuntimeMaxSec={seconds:g}",
+        ]
+        settings += [line.replace("<app>", self.app) for line in (_NETWORK if network else _NO_NETWORK)]
+        options = ["--wait", "--collect", "--pipe", "--quiet", f"--unit={build_unit(self.app)}"]
+        options += [f"--description=Build of Flask app {self.app}", *(f"--property={line}" for line in settings)]
+        inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
+        places = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch), "LC_ALL": "C.UTF-8"}
+        plan = {
+            "environment": {**inherited, **places, **(environment or {})},
+            "steps": [
+                {
+                    "what": step.what,
+                    "argv": [str(word) for word in step.argv],
+                    "directory": str(step.directory or self.scratch),
+                    "may_fail": step.may_fail,
+                }
+                for step in steps
+            ],
+        }
+        done = run(
+            ["systemd-run", *options, self.python, "-I", "-c", _program()],
+            seconds=seconds + systemd.GRACE_SECONDS,
+            given=json.dumps(plan),
+        )
+        begun, _, answer = done.stdout.partition("\n")
+        if begun != builder.BEGUN:
+            raise GreenlightError(
+                f"the sandbox for builds can't be made on this host (exit code {done.code}): {done.output[-400:]}"
+            )
+        try:
+            told = json.loads(answer.strip().rpartition("\n")[2])
+            failed, code, said = str(told["failed"]), int(told["code"]), str(told["said"])
+        except (ValueError, TypeError, KeyError):
+            late = f"it was ended, at the latest after {seconds:g} seconds"
+            raise StepFailed(steps[-1].what, done.code, late) from None
+        if failed:
+            raise StepFailed(failed, code, said)
+        return said
+
+    def finish(self, outside: str = "", leads_out: Collection[str] = ()) -> None:
+        """Make what was built ours, see :func:`hand_over.hand_over`."""
+        hand_over(self.tree, outside, leads_out)
+
+    def publish(self) -> None:
+        """Give what was built its name; what has the name already, a half-made one, goes."""
+        old = self.place / "old"
+        if self.target.exists() or self.target.is_symlink():
+            self.target.rename(old)
+        self.tree.rename(self.target)
+
+
+@contextmanager
+def workshop(app: str, target: Path, hidden: Path, python: str) -> Iterator[Workshop]:
+    """Make a place where ``target`` can be built; whatever is left in it goes at the end.
+
+    A build that a killed run left is ended first, and what it made is removed.
+
+    Args:
+        app: the app whose build it is; one of an app at a time, as its lock says.
+        target: a directory on the same file system as its parent.
+        hidden: a parent of it, of which the build is to see nothing else.
+        python: the operator's interpreter.
+    """
+    end(app, systemd.GRACE_SECONDS)
+    place = target.with_name(f"{UNFINISHED}{app}-{target.name}")
+    make_directory(target.parent)
+    remove(place)
+    make_directory(place, 0o700)
+    try:
+        for name in ("tree", "scratch"):
+            make_directory(place / name, 0o777)
+        yield Workshop(app, target, place, hidden, python)
+    finally:
+        remove(place)
+
+
+def _resolver() -> list[str]:
+    """What lets a build find names though it doesn't see /run, where a resolver's own file may be."""
+    path = os.path.realpath("/etc/resolv.conf")
+    return [f"BindReadOnlyPaths=-{path}"] if path.startswith("/run/") else []
+
+
+def end(app: str, seconds: float) -> None:
+    """End an app's build that a killed run left at work, in at most ``seconds``."""
+    if systemd.state(build_unit(app)).is_running:
+        systemd.stop([build_unit(app)], seconds)
+
+
+def build_unit(app: str) -> str:
+    """The unit in which an app's builds run, one at a time."""
+    return f"greenlight-build-{app}.service"
+
+
+def made_up_user(app: str) -> str:
+    """The user that systemd makes up for an app's builds. No account of an app can have this name."""
+    return f"_build-{hashlib.sha256(app.encode()).hexdigest()[:16]}"
+
+
+def traces(root: Path, app: str) -> list[Path]:
+    """What an app's builds leave on a host beside the app's own directories: the link to its cache, and the cache."""
+    return [root / str(place / app).lstrip("/") for place in (CACHES, PRIVATE_CACHES)]
+
+
+def _program() -> str:
+    """The builder's text, also where it comes out of Ansible's archive."""
+    package, _, name = builder.__name__.rpartition(".")
+    return (pkgutil.get_data(package, f"{name}.py") or b"").decode()

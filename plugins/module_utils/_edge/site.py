@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How users reach the app: the site of Nginx with its certificate, changed together and without a lost request.
+
+A certificate from an ACME server needs a site that answers its challenge, and the site needs a certificate to start: so
+the site starts with the one that is served already, or with one made here, and changes when the right one has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    HeldElsewhere,
+    exclusively,
+    link,
+    make_directory,
+    readable,
+    remove_unfinished,
+    write,
+)
+
+from . import acme, certificate, nginx, shared_site
+from .nginx_unit import confine
+
+NGINX_CONF = "nginx.conf"
+#: The default servers by port: for TCP, and for HTTP/3.
+_SHARED = re.compile(r"00-default-([0-9]+)(-quic)?\.conf\Z")
+OWNER = "# Owner: role greenlight.flask.flask_app"
+#: Settings for all sites, of which Nginx takes each from one file only.
+HASHES = "conf.d/greenlight.conf"
+#: For each app, what others have in its site: ``http`` beside its servers, ``server`` in them, and their ``settings``.
+SHARED = "sites-shared"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Where the certificate comes from.
+
+    Args:
+        mode: ``none``, ``self_signed``, ``provided`` or ``acme``.
+        port: TCP port on which it is served.
+        chain: of ``provided``: PEM, the site's certificate first.
+        key: of ``provided``: PEM.
+        account: of ``acme``.
+    """
+
+    mode: str
+    port: int = 443
+    chain: str = ""
+    key: str = ""
+    account: acme.Account = field(default_factory=lambda: acme.Account(""))
+
+
+@dataclass(frozen=True)
+class Site:
+    """What Nginx is told.
+
+    Args:
+        files: path below ``/etc/nginx`` -> content, None: the file goes.
+        interim_files: in place of some of them while the certificate isn't there yet.
+        inside: the app in whose site this one is served; names and certificate are then that one's. Empty: none.
+        facts: the role's variables that hold for a whole site, as the files say them.
+        server_names: server names that no other site may have, and that the certificate must hold.
+        logs: log files, made before Nginx would make them readable by all.
+        main: content of nginx.conf, for Debian's own as long as nobody has changed that; empty: none.
+        drop_in: of Nginx's unit; empty: none.
+        replace_stock_default_site: whether Debian's default site goes, if it is unchanged.
+        tls: where its certificate comes from.
+    """
+
+    files: nginx.Change
+    interim_files: nginx.Change = field(default_factory=dict)
+    inside: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    server_names: Sequence[str] = ()
+    logs: Sequence[str] = ()
+    main: str = ""
+    drop_in: str = ""
+    replace_stock_default_site: bool = False
+    tls: Tls = field(default_factory=lambda: Tls("none"))
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Site:
+        """Make it of a module's options (:data:`~._options.SITE`) and the private parts."""
+        private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
+        given = options["tls"]
+        account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
+        mode = "none" if options.get("inside") else given["mode"]
+        tls = Tls(mode, given["port"], private["certificate"], private["key"], account)
+        return cls(**{**options, "tls": tls})
+
+    @property
+    def own_names(self) -> Sequence[str]:
+        """The names that no other site may have."""
+        return [] if self.inside else self.server_names
+
+
+def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str]:
+    """Return the default servers, shared by apps, on whose port no site listens any more, if ``app`` has ``files``."""
+    directory = tree.etc / "sites-enabled"
+    known = [path for path in directory.glob("[!.]*") if path.is_file()]  # Debian's are without .conf
+    others = [path for path in known if path.name != f"{app}.conf" and not _SHARED.match(path.name)]
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in others]
+    texts += [text for text in files.values() if text]
+    found = []
+    for path in sorted(directory.glob("00-default-*.conf")):
+        match = _SHARED.match(path.name)
+        name = str(path.relative_to(tree.etc))
+        if match and name not in files and OWNER in (readable(path) or ""):
+            port, quic = match.group(1), bool(match.group(2))
+            directive = re.compile(rf"(?:^|[{{;])\s*listen\s+(?:[^\s;]*:)?{port}(?=[\s;])[^;]*(?=;)", re.MULTILINE)
+            listens = [line for text in texts for line in directive.findall(text)]
+            if not any(("quic" in line) == quic for line in listens):
+                found.append(name)
+    return found
+
+
+def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
+    """Return ``text``, of the file ``name``, without the settings that another file has; None where none is left.
+
+    A setting that Nginx reads a second time is an error.
+    """
+    others = "\n".join(other for path, other in nginx.included(tree).items() if path != tree.etc / name)
+    kept = []
+    for line in text.splitlines(keepends=True):
+        setting = re.match(r"(\w+)\s", line)
+        if not (setting and re.search(rf"(?:^|[{{}};])\s*{setting[1]}\s", others, re.MULTILINE)):
+            kept.append(line)
+    return "".join(kept) if any(re.match(r"\w", line) for line in kept) else None
+
+
+def files_of(tree: nginx.Tree, app: str) -> list[str]:
+    """Return the files of an app's site that are there: its own site, or what it has in the site of another."""
+    places = [tree.etc / "sites-enabled", *sorted((tree.etc / SHARED).glob("*/*"))]
+    paths = [place / f"{app}.conf" for place in places]
+    return [str(path.relative_to(tree.etc)) for path in paths if path.exists() or path.is_symlink()]
+
+
+def apps_inside(tree: nginx.Tree, app: str) -> list[str]:
+    """Return the apps that are served in the site of ``app``."""
+    return sorted(path.stem for path in (tree.etc / SHARED / app).glob("server/[!.]*.conf"))
+
+
+def remove_empty(tree: nginx.Tree) -> None:
+    """Remove the directories of :data:`SHARED` that hold nothing any more; while another app changes Nginx, none."""
+    top = tree.etc / SHARED
+    if not top.is_dir():
+        return
+    with contextlib.suppress(HeldElsewhere), exclusively(tree.state / "lock", 1):
+        for directory in [*top.glob("*/*"), *top.glob("*"), top]:
+            remove_unfinished(directory)
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The edge of one app on this host."""
+
+    layout: Layout
+    tree: nginx.Tree = field(default_factory=nginx.Tree)
+    certbot: acme.Certbot = field(default_factory=acme.Certbot)
+
+    @property
+    def drop_in(self) -> Path:
+        return self.layout.units / "nginx.service.d/greenlight.conf"
+
+    def change(self, site: Site) -> nginx.Change:
+        """The files of ``site``, with what of Debian's they replace."""
+        change = dict(site.files)
+        moved = [
+            name for name in files_of(self.tree, self.layout.app) if OWNER in (readable(self.tree.etc / name) or "")
+        ]
+        change = {**dict.fromkeys(moved), **change}
+        if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
+            change = {"sites-enabled/default": None, **change}
+        if change.get(HASHES):
+            change[HASHES] = not_elsewhere(self.tree, HASHES, str(change[HASHES]))
+        if site.main and (
+            OWNER in (readable(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)
+        ):
+            change[NGINX_CONF] = site.main
+        return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
+
+    def fault_of_owner(self, site: Site) -> str:
+        """Return why this app can't share its site with the others in it, as sentences; empty where it can."""
+        return (self._fault_of_owner(site) if site.inside else "") or self._fault_of_path(site)
+
+    def _fault_of_owner(self, site: Site) -> str:
+        owner, this = site.inside, f"flask_app_nginx_site_of is {site.inside}"
+        mine = apps_inside(self.tree, self.layout.app)
+        if mine:
+            return (
+                f"{this}, and this app's own site serves others: {', '.join(mine)}."
+                " Fix: leave it empty, or deploy these with another flask_app_nginx_site_of first."
+            )
+        path = self.tree.etc / "sites-enabled" / f"{owner}.conf"
+        text = readable(path) or ""
+        first = f"deploy {owner} first, without this app (--limit with the hosts of {owner})"
+        if f"/{SHARED}/{owner}/" not in text:
+            return f"{this}, which has no site on this host ({path}). Fix: {first}."
+        theirs = shared_site.facts_in(text)
+        if shared_site.COMPARED - theirs.keys():
+            return f"{this}, whose site doesn't say what holds for all apps in it ({path}). Fix: {first}."
+        found = list(shared_site.differences(owner, site.facts, theirs))
+        if found:
+            whats, cures = zip(*found, strict=True)
+            return (
+                f"{this}, whose site on this host has other values: {'; '.join(whats)}. Fix: set what {owner} has"
+                f" ({'; '.join(cures)}), or, if {owner} is to have the values of this app, {first}."
+            )
+        return ""
+
+    def _fault_of_path(self, site: Site) -> str:
+        """Return which other app of the site has the same path: Nginx would name the file that it reads later."""
+        owner, prefix = site.inside or self.layout.app, site.facts.get(shared_site.PREFIX)
+        files = {
+            app: self.tree.etc / SHARED / owner / "server" / f"{app}.conf" for app in apps_inside(self.tree, owner)
+        }
+        files[owner] = self.tree.etc / "sites-enabled" / f"{owner}.conf"
+        for app, path in files.items():
+            taken = shared_site.facts_in(readable(path) or "").get(shared_site.PREFIX)
+            if prefix and app != self.layout.app and taken == prefix:
+                return (
+                    f"{shared_site.PREFIX} {prefix} is also that of {app}, in the same site."
+                    " Fix: choose another for one of them."
+                )
+        return ""
+
+    def check(self, site: Site) -> None:
+        """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet.
+
+        Raises:
+            GreenlightError: Nginx refuses it; or it can't share a site with the others in it.
+        """
+        fault = self.fault_of_owner(site)
+        if fault:
+            raise GreenlightError(f"{fault} Nothing was changed.")
+        with tempfile.TemporaryDirectory(prefix="greenlight-certificate-") as scratch:
+            pointer = None
+            if site.tls.mode != "none":
+                if not shutil.which("openssl"):
+                    return
+                certificate.make_self_signed(Path(scratch), site.server_names)
+                pointer = nginx.Pointer(self.layout.certificate, Path(scratch))
+            nginx.check(self.tree, self.change(site), site.own_names, pointer)
+
+    def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[str]]:
+        """Return the files that would differ (before and after), and what else would change, in words."""
+        more = []
+        waiting = site.tls.mode == "acme" and not self._issued(site)
+        target = None if waiting and self._keeps(site) else self._certificate(site, dry=True)
+        if target and not nginx.Pointer(self.layout.certificate, target).moved:
+            more.append(f"certificate: {target}")
+        if waiting:
+            more.append(f"certificate from {site.tls.account.directory}")
+        if site.drop_in and readable(self.drop_in) != site.drop_in:
+            more.append(str(self.drop_in))
+        if site.tls.mode != "acme" and acme.forget(self.certbot, self.layout, dry=True):
+            more.append(f"certbot's lineage {self.layout.app} goes")
+        return nginx.pending(self.tree, self.change(site)), more
+
+    def publish(self, site: Site, watch: nginx.Watch | None = None) -> bool:
+        """Bring Nginx and the certificate to what they must be; say whether anything was done.
+
+        Raises:
+            GreenlightError: Nginx or the ACME server refuses, or ``watch`` does. What was served is still served, or
+                the text says what is.
+        """
+        fault = self.fault_of_owner(site)
+        if fault:
+            raise GreenlightError(f"{fault} Nothing was changed.")
+        changed = bool(site.drop_in) and confine(self.drop_in, site.drop_in, self.tree)
+        for name in site.logs:
+            self._make_log(name)
+        if site.tls.mode == "acme" and not self._issued(site):
+            if self._keeps(site):
+                self._obtain(site)
+                self._serve(site, self._certificate(site), watch)
+            else:
+                self._obtain_by_interim(site, watch)
+            changed = True
+        else:
+            changed |= self._serve(site, self._certificate(site), watch)
+        if site.tls.mode == "acme":
+            changed |= acme.keep_renewed(self.certbot, self.layout)
+        else:
+            changed |= acme.forget(self.certbot, self.layout)
+        certificate.tidy(self.layout, self._pointed() if site.tls.mode != "none" else None)
+        return changed
+
+    def _keeps(self, site: Site) -> bool:
+        """Say whether Nginx goes on as it is while a certificate is issued: it answers the challenge, and visitors.
+
+        It may do so from memory, with a certificate whose files are damaged.
+        """
+        return nginx.confirmed(self.tree, self.layout.app, self.change(site)) and certificate.holds(
+            certificate.served(site.tls.port, site.server_names[0])
+        )
+
+    def _obtain(self, site: Site) -> None:
+        """Have a certificate issued while Nginx goes on as it is."""
+        try:
+            acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+        except GreenlightError as refused:
+            raise GreenlightError(f"{refused}\n{self._still_served()}", **refused.details) from refused
+
+    def _still_served(self) -> str:
+        said = "For now, what was served before is still served"
+        pointed = self._pointed()
+        if not pointed or certificate.is_pair(pointed):
+            return f"{said}."
+        return (
+            f"{said}, but only until Nginx is reloaded or restarted: it has the certificate in memory, and its files"
+            f" are damaged or gone ({pointed}). Fix: correct what certbot names, and deploy again before Nginx or this"
+            " host is restarted; if that takes long, deploy with flask_app_tls: self_signed or provided until then."
+        )
+
+    def _obtain_by_interim(self, site: Site, watch: nginx.Watch | None) -> None:
+        """Have a certificate issued, and serve it, with a site until then that answers the challenge.
+
+        Nobody is led by it to a certificate that no browser trusts.
+        """
+        before = {name: readable(self.tree.etc / name, "surrogateescape") for name in self.change(site)}
+        paths = [self.tree.etc / name for name in before]
+        targets = {path: str(path.readlink()) for path in paths if path.is_symlink()}
+        pointed, page = self._pointed(), nginx.noted_page(self.tree, self.layout.app)
+        interim = replace(site, files={**site.files, **site.interim_files})
+        self._serve(interim, self._certificate(site), watch)
+        try:
+            acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
+            self._serve(site, self._certificate(site), watch)
+        except GreenlightError as refused:
+            # Where what was served can't be read any more, the site that waits is the best that there is.
+            back = not pointed or certificate.is_pair(pointed)
+            if back:
+                try:
+                    self._go_back(before, targets, pointed, page)
+                except GreenlightError:  # it would hide why; the next run looks again
+                    back = False
+            said = self._still_served() if back else self._interim_served()
+            raise GreenlightError(f"{refused}\n{said}", **refused.details) from refused
+
+    def _interim_served(self) -> str:
+        return (
+            "What was served before can't be served again. Until a deploy succeeds, the site is served with the"
+            f" certificate in {self._pointed()}, which browsers may refuse, and without a redirect to HTTPS."
+        )
+
+    def _pointed(self) -> Path | None:
+        return self.layout.certificate.readlink() if self.layout.certificate.is_symlink() else None
+
+    def _go_back(
+        self, before: nginx.Change, targets: Mapping[Path, str], pointed: Path | None, page: Mapping[str, str]
+    ) -> None:
+        """Serve what was served: the new site may have other names, for which there is no certificate now."""
+        pointer = nginx.Pointer(self.layout.certificate, pointed) if pointed else None
+        nginx.apply(self.tree, self.layout.app, before, [], pointer, watch=nginx.Watch(page))
+        for path, target in targets.items():
+            link(path, target)  # with what is written there now: only as a link does Debian's site give way again
+
+    def _serve(self, site: Site, target: Path | None, watch: nginx.Watch | None) -> bool:
+        if target:
+            make_directory(self.layout.tls)  # a lineage of certbot's may be older than it
+        pointer = nginx.Pointer(self.layout.certificate, target) if target else None
+        # A renewal whose reload failed has left Nginx with the old one.
+        stale = bool(target) and certificate.served(site.tls.port, site.server_names[0]) not in (
+            b"",
+            certificate.encoded(self.layout.certificate),
+        )
+        try:
+            return nginx.apply(
+                self.tree, self.layout.app, self.change(site), site.own_names, pointer, stale=stale, watch=watch
+            )
+        finally:
+            remove_empty(self.tree)
+
+    def _issued(self, site: Site) -> bool:
+        return acme.issued(self.certbot, self.layout, site.server_names, site.tls.account)
+
+    def _certificate(self, site: Site, *, dry: bool = False) -> Path | None:
+        """The certificate to serve now, made where it is missing."""
+        tls = site.tls
+        if tls.mode == "none":
+            return None
+        if tls.mode == "provided":
+            return certificate.provided(self.layout, tls.chain, tls.key, dry=dry)
+        if tls.mode == "acme":
+            lineage = self.certbot.lineage(self.layout) if acme.is_ours(self.certbot, self.layout) else None
+            for directory in (lineage, self._pointed()):
+                found = certificate.inspect(directory) if directory else None
+                if directory and found and found.days_left() > 0 and certificate.is_pair(directory):
+                    return directory
+        return certificate.self_signed(self.layout, site.server_names, dry=dry)
+
+    def _make_log(self, name: str) -> None:
+        path = self.layout.root / "var/log/nginx" / name
+        if path.parent.is_dir() and not path.exists():
+            write(path, "", 0o640)
+            shutil.chown(path, "www-data", "adm")

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract: what a release must prove, and the proof by N of M health probes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, GaveUp, NoAnswer
+
+#: Seconds between a probe that failed and the next one.
+INTERVAL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One assertion that does not hold; ``expected`` and ``got`` are whole texts, so a secret in them can be masked."""
+
+    assertion: str
+    expected: str
+    got: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        fix = f". Fix: {self.fix}" if self.fix else ""
+        return f"{self.assertion}: expected {self.expected}, got {_short(self.got)}{fix}"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a release must prove.
+
+    Args:
+        environment: name of the environment.
+        debug: DEBUG as expected.
+        revision: the release's revision.
+        release: the release's id.
+        status: HTTP status of the health answer; 0 for any below 400.
+        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision``, ``release``. The answer may
+            not contradict; what it has no key for, somebody else must prove (:mod:`.inspection`).
+        subset: further JSON that the answer must contain; mappings are compared key by key, all else whole.
+    """
+
+    environment: str
+    debug: bool
+    revision: str
+    release: str
+    status: int = 200
+    fields: Mapping[str, str] = field(default_factory=dict)
+    subset: Mapping[str, object] = field(default_factory=dict)
+
+    def failures(self, answer: Answer) -> list[Failure]:
+        """Return what does not hold; empty when nothing contradicts. A wrong status hides the rest.
+
+        The answer needs to be JSON only where a subset is asserted.
+        """
+        if not self.accepts_status(answer):
+            expected = str(self.status) if self.status else "one below 400"
+            return [Failure("HTTP status", expected, f"{answer.status} {answer.body}".strip())]
+        document = _document(answer)
+        if document is None:
+            got = answer.body.strip() or "an empty body"
+            return [Failure("health answer", "a JSON object", got)] if self.subset else []
+        pairs = {self.fields[name]: getattr(self, name) for name in self.said(answer)}
+        return _differences({**self.subset, **pairs}, document, "")
+
+    def accepts_status(self, answer: Answer) -> bool:
+        return answer.status == self.status or (self.status == 0 and answer.status < HTTPStatus.BAD_REQUEST)
+
+    def said(self, answer: Answer | None) -> list[str]:
+        """Return which of ``environment``, ``debug``, ``revision`` and ``release`` the answer says."""
+        document = (_document(answer) if answer else None) or {}
+        names = ("environment", "debug", "revision", "release")
+        return [name for name in names if self.fields.get(name) and self.fields[name] in document]
+
+    def without_page(self) -> Contract:
+        """The contract for a page that isn't made for this: it answers, and what it says is its visitors' business."""
+        return replace(self, status=0, fields={}, subset={})
+
+
+def _document(answer: Answer) -> dict[str, object] | None:
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _differences(expected: Mapping[str, object], got: Mapping[str, object], prefix: str) -> list[Failure]:
+    found: list[Failure] = []
+    for key, value in expected.items():
+        name = f"{prefix}{key}"
+        actual = got.get(key)
+        if key not in got:
+            found.append(Failure(name, json.dumps(value), "nothing"))
+        elif isinstance(value, Mapping) and isinstance(actual, Mapping):
+            found += _differences(value, actual, f"{name}.")
+        elif type(value) is not type(actual) or value != actual:
+            found.append(Failure(name, json.dumps(value), json.dumps(actual)))
+    return found
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the probing ended: kept or not, the last answer, what failed, seconds until the first and the last probe."""
+
+    kept: bool
+    failures: list[Failure]
+    answer: Answer | None
+    probes: int
+    first_answer_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long and how often to ask.
+
+    Args:
+        start_seconds: until the first answer at all.
+        probe_seconds: for one answer.
+        successes: N, how many probes must keep the contract.
+        probes: M, of how many.
+        interval_seconds: between a good answer and the next probe; with more than 0, an app that dies soon after its
+            start is found.
+
+    Raises:
+        GreenlightError: N of M can't be reached, or asks for no proof at all.
+    """
+
+    start_seconds: float = 60
+    probe_seconds: float = 5
+    successes: int = 3
+    probes: int = 5
+    interval_seconds: float = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.successes <= self.probes:
+            raise GreenlightError(
+                f"{self.successes} of {self.probes} probes prove nothing: ask for at least 1, at most all"
+            )
+
+
+def prove(
+    ask: Callable[[float, Callable[[], bool]], Answer],
+    contract: Contract,
+    patience: Patience,
+    *,
+    alive: Callable[[], bool] = lambda: True,
+    started: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Proof:
+    """Probe until N of M answers kept the contract, or that can't happen any more, or ``alive`` says no.
+
+    Until the app has answered for the first time, no answer and HTTP 503 mean "still starting" and are bounded by
+    ``start_seconds`` only; from then on each probe counts. Of an app that has ``started``, each probe counts at once.
+    """
+    began = clock()
+    deadline = began + patience.start_seconds
+    kept = missed = 0
+    first = 0.0
+    answer: Answer | None = None
+    failures: list[Failure] = []
+    while kept < patience.successes and missed <= patience.probes - patience.successes:
+        if not alive():
+            failures = [Failure("process", "running", "ended by itself")]
+            break
+        starting = not (started or first)
+        seconds = max(0.1, deadline - clock()) if starting else patience.probe_seconds
+        try:
+            answer = ask(seconds, alive)
+            failures = contract.failures(answer)
+        except GaveUp as died:
+            failures = [Failure("process", "running", str(died))]
+            break
+        except NoAnswer as silence:
+            answer = None
+            failures = [Failure("health answer", f"within {seconds:g} seconds", str(silence))]
+        else:
+            if not (starting and answer.status == HTTPStatus.SERVICE_UNAVAILABLE):
+                first = first or clock() - began
+        if started or first or clock() >= deadline:
+            kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)
+        if starting and failures and clock() >= deadline:
+            break
+        if failures:
+            sleep(INTERVAL_SECONDS)
+        elif kept < patience.successes and patience.interval_seconds:
+            sleep(patience.interval_seconds)
+    return Proof(kept >= patience.successes, failures if kept < patience.successes else [], answer,
+                 kept + missed, first, clock() - began)  # fmt: skip
+
+
+def _short(text: str, length: int = 200) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"

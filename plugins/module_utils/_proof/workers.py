@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the workers of a release report of the app that each of them has loaded; see :mod:`.inspector`.
+
+The files belong to the app's account, so each is read without following a link, and no type in it is believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
+
+#: Bytes of a report that are read. One that is cut is no JSON, and doesn't count.
+MAXIMUM_BYTES = 64 * 1024
+#: Seconds for the first report once the app has answered: its worker has reported before it took the request.
+FIRST_SECONDS = 2.0
+INTERVAL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The reports that are there.
+
+    Args:
+        told: what each worker reports; ``no_app`` instead of the rest where it found no Flask app.
+        workers: how many workers Gunicorn keeps.
+    """
+
+    told: list[dict[str, Any]]
+    workers: int
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.told) and len(self.told) >= self.workers
+
+    @property
+    def of_apps(self) -> list[dict[str, Any]]:
+        return [each for each in self.told if "no_app" not in each]
+
+    @property
+    def without_app(self) -> list[str]:
+        """Of each worker that found no Flask app the type of its WSGI object."""
+        return [str(each["no_app"]) for each in self.told if "no_app" in each]
+
+
+def reports(layout: Layout, release: str) -> Reports:
+    """Read the reports of a release's running workers; none where there is no directory."""
+    told = []
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        above = os.open(layout.runtime(release), flags | os.O_DIRECTORY)
+    except OSError:
+        return Reports([], 0)
+    try:
+        directory = os.open(inspector.DIRECTORY, flags | os.O_DIRECTORY, dir_fd=above)
+    except OSError:
+        return Reports([], 0)
+    finally:
+        os.close(above)
+    try:
+        for name in sorted(os.listdir(directory)):  # noqa: PTH208  # of what is open, wherever its name leads now
+            report = _read(name, directory, flags) if name.endswith(".json") else None
+            if report is not None:
+                told.append(report)
+    finally:
+        os.close(directory)
+    counts = [each["workers"] for each in told if isinstance(each.get("workers"), int)]
+    return Reports(told, max(counts, default=0))
+
+
+def wait(layout: Layout, release: str, seconds: float, alive: Callable[[], bool]) -> Reports:
+    """Return the reports when all workers have made theirs, none comes in :data:`FIRST_SECONDS`, or after ``seconds``.
+
+    Args:
+        alive: asked while nothing comes; a release that has ended reports nothing more.
+    """
+    began = time.monotonic()
+    while True:
+        found = reports(layout, release)
+        waited = time.monotonic() - began
+        if found.complete or waited >= (seconds if found.told else min(seconds, FIRST_SECONDS)) or not alive():
+            return found
+        time.sleep(INTERVAL_SECONDS)
+
+
+def _read(name: str, directory: int, flags: int) -> dict[str, Any] | None:
+    try:
+        handle = os.open(name, flags, dir_fd=directory)
+    except OSError:  # it has ended meanwhile, or it is a link
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        report = json.loads(os.read(handle, MAXIMUM_BYTES))
+    except (ValueError, RecursionError, OSError):
+        return None
+    finally:
+        os.close(handle)
+    return report if isinstance(report, dict) else None

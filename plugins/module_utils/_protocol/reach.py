@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether Nginx leads to the live release, before and after a change of the site.
+
+A release that answers by itself and isn't reached is the site's fault. One that doesn't answer isn't: the site must not
+wait for a broken app, which this very deploy may repair.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base import http
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Watch
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import INTERVAL_SECONDS, Failure
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import rehearsal_word
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
+
+#: How often a page is asked for that doesn't answer as it should.
+TRIES = 3
+#: Seconds before Nginx is asked for the last time: a slow host, or one that limits requests, gets a second chance.
+PAUSE_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Asks for the live release as the deploy asks at the front door.
+
+    Args:
+        page: the page of the site as it shall be.
+        url: where Nginx then serves it on this host.
+        seconds: how long each question may take, with all its tries.
+    """
+
+    layout: Layout
+    page: Page
+    url: str
+    seconds: float = 5
+
+    @property
+    def watch(self) -> Watch:
+        page = {"url": self.url, "host": self.page.host, "scheme": self.page.scheme, "prefix": self.page.prefix}
+        return Watch(page, self.before, self.after)
+
+    def before(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how the live release is reached through the site as it is; empty where it isn't.
+
+        Args:
+            known: what the site's marker says of its page; what it doesn't say is taken to stay the same.
+        """
+        live = Releases(self.layout).live()
+        if not live:
+            return {}
+        told = {name: value for name, value in known.items() if isinstance(value, str)}
+        names = [name for name in ("host", "scheme", "prefix") if name in told]
+        page = replace(self._page(live), **{name: told[name] for name in names})
+        target = page.through_nginx(told.get("url", self.url), FRONT_DOOR, self._word())
+        answer, _ = self._ask(target, live, {})
+        return {"release": live, "status": answer.status, "named": live in answer.body} if answer else {}
+
+    def after(self, seen: Mapping[str, Any]) -> str:
+        """Return why the live release isn't reached any more, as :meth:`before` saw it; empty where it is."""
+        live = Releases(self.layout).live()
+        if not live:
+            return ""
+        # The old page, or else the new one: a deploy may close the one and open the other.
+        pages = list(dict.fromkeys([self._page(live), self.page]))
+        if not self._missed(pages, live, seen):
+            return ""
+        socket = str(self.layout.socket(live))
+        answering = [page for page in pages if self._ask(page.behind_nginx(socket), live, seen)[0]]
+        if not answering:
+            return ""
+        time.sleep(PAUSE_SECONDS)
+        missed = self._missed(answering, live, seen)
+        if not missed:
+            return ""
+        target, failure = missed
+        return (
+            f"{target} does not lead to the live release {live}, which answers by itself: {failure}. Fix: look at what"
+            " this deploy changes in the site (run it with --check --diff), such as flask_app_nginx_inside,"
+            " flask_app_url_prefix or flask_app_nginx_site_of; correct that, and deploy again."
+        )
+
+    def _missed(self, pages: list[Page], live: str, seen: Mapping[str, Any]) -> tuple[Target, Failure] | None:
+        """Return where Nginx doesn't lead to the first of ``pages``, and how; None where it leads to any of them."""
+        found = None
+        for page in pages:
+            target = page.through_nginx(self.url, FRONT_DOOR, self._word())
+            failure = self._ask(target, live, seen)[1]
+            if not failure:
+                return None
+            found = found or (target, failure)
+        return found
+
+    def _page(self, live: str) -> Page:
+        """The page that the live release was proved by: the next one may have another."""
+        return self.page.at(str(proof_of(self.layout, live).get("path") or self.page.path))
+
+    def _word(self) -> str:
+        try:
+            return rehearsal_word(self.layout)
+        except Damaged:
+            return ""
+
+    def _ask(self, target: Target, live: str, seen: Mapping[str, Any]) -> tuple[Answer | None, Failure | None]:
+        """Return an answer that is as good as the one that was ``seen``; or none, and what is wrong with the last."""
+        deadline = time.monotonic() + self.seconds
+        failure = None
+        for attempt in range(TRIES):
+            left = deadline - time.monotonic()
+            if attempt and left <= INTERVAL_SECONDS:
+                break
+            if attempt:
+                time.sleep(INTERVAL_SECONDS)
+            try:
+                answer = http.get(target, left)
+            except NoAnswer as silence:
+                failure = Failure("answer", f"within {self.seconds:g} seconds", str(silence))
+                continue
+            failure = _failure(answer, live, seen)
+            if not failure:
+                return answer, None
+        if failure:
+            failure = replace(failure, got=mask(failure.got, Releases(self.layout).secrets(live)))
+        return None, failure
+
+
+def _failure(answer: Answer, live: str, seen: Mapping[str, Any]) -> Failure | None:
+    said = f"{answer.status} {answer.body}".strip()
+    status, named = seen.get("status"), seen.get("named") is True
+    # A page that doesn't name its release, such as the start page, may answer otherwise from now on.
+    if named and isinstance(status, int) and answer.status // 100 != status // 100:
+        return Failure("HTTP status", f"{status // 100}xx, as before", said)
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        return Failure("HTTP status", "one below 400", said)
+    # Not by a header: a site may hide that.
+    if named and seen.get("release") == live and live not in answer.body:
+        return Failure("release", live, said)
+    return None

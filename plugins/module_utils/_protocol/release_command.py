@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The release command, such as a database migration: run on one host of the group before a release takes traffic."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.sandbox import run_in_release
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read_facts
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import COMMAND, COMMANDED, Releases
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of it: whether it ran now or had succeeded before, in how many seconds, what it said, masked."""
+
+    ran: bool
+    seconds: float
+    output: str
+
+
+def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
+    """Run the release's command unless it has succeeded for this release already; at most ``seconds``.
+
+    Raises:
+        GreenlightError: it failed; the release gets no traffic. The text has its last words, masked.
+    """
+    releases = Releases(layout)
+    damage = releases.fault(release)
+    if damage:
+        raise GreenlightError(f"release {release} isn't whole: {damage}")
+    home = layout.release(release)
+    if (home / COMMANDED).exists():
+        _tell(layout, release)
+        return Done(ran=False, seconds=0, output="")
+    began = time.monotonic()
+    systemd.reload_units()
+    unit = f"{layout.app}-release-command-{release}.service"
+    # The file and not its text: nothing in it is for systemd to expand.
+    ended = run_in_release(layout, release, unit, ["/bin/sh", "-e", home / COMMAND], seconds)
+    took = round(time.monotonic() - began, 2)
+    output = mask("\n".join(ended.journal), releases.secrets(release))
+    if not ended.well:
+        said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
+        live = releases.live()
+        traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
+        lines = [f"the release command of {release} failed ({ended.how}):", output]
+        lines += [*hints(output.splitlines(), layout.app), traffic]
+        lines.append(f"Mend it and deploy again. All it said: journalctl -u {unit}")
+        raise GreenlightError("\n".join([*lines, *said]))
+    releases.mark(release, COMMANDED, {"seconds": took})
+    _tell(layout, release)
+    return Done(ran=True, seconds=took, output=output)
+
+
+def _tell(layout: Layout, release: str) -> None:
+    """Tell the ledger of a command that succeeded, unless it knows: the run that did it may have been killed."""
+    told = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
+    if release not in [entry.get("release") for entry in told]:
+        fact = {}
+        with suppress(Damaged):
+            fact = read_facts(layout.release(release) / COMMANDED) or {}
+        record(layout, "command", release, **fact)

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server is and has, read without changing it, and what of that stops a deploy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, names
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import setting_problems
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import file_system
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, kind, read
+from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
+from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import interpreter
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
+    has_lost_its_stamp,
+    other_environment,
+    stamped,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import faults
+
+from .claim import claim
+from .live import superfluous
+from .prune import prunable
+
+#: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
+OLDEST_SYSTEMD = 252
+#: The first that knows the option -P, with which the unit starts Gunicorn.
+OLDEST_PYTHON = "3.11"
+#: Debian release -> the Nginx that its package brings.
+DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """Facts of a server that the role decides by.
+
+    Attributes:
+        cpus: processors that this machine may use.
+        memory_mb: total memory in MiB, rounded down to 256 so that a kernel update doesn't change it.
+        systemd: its version, 0 where systemd is not the init system.
+        python: version of the app's interpreter as ``3.13.5``, empty where there is none.
+        interpreter: what a venv depends on of it.
+        packages_missing: which of the wanted Debian packages are not installed.
+        nginx_removed: whether the host has sites, and no Nginx that is installed whole.
+        package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
+        ipv6: whether the kernel speaks IPv6.
+        nginx: version of Nginx as ``1.26.3``; of the one that this Debian release has, where none is installed yet.
+        environment: the stamp of an earlier deploy of this app, empty where there is none.
+        sources: digests of the sources that are there.
+        venvs: digests of the venvs that are there and whole.
+        claimed: whether stamp, record, key, directories, account, group and owners are all as they must be.
+        leftovers: releases that run and should not, and paths that nobody needs.
+    """
+
+    cpus: int
+    memory_mb: int
+    systemd: int
+    python: str
+    interpreter: str
+    packages_missing: list[str]
+    nginx_removed: bool
+    package_module_ready: bool
+    ipv6: bool
+    nginx: str
+    environment: str
+    sources: list[str]
+    venvs: list[str]
+    claimed: bool
+    leftovers: list[str]
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the deploy needs of a server.
+
+    Args:
+        environment: the environment of this inventory.
+        python: path of the app's interpreter.
+        python_minimum: oldest version of it, as ``3.11``.
+        packages: Debian packages.
+        ports: TCP ports of the site, by the variable that sets each.
+        free_mb: MiB that must be free where /srv is.
+        free_inodes: inodes, likewise.
+        keep_releases: how many good releases stay.
+        service_settings: settings that the inventory adds to the unit: name -> lines.
+    """
+
+    environment: str
+    python: str
+    python_minimum: str
+    packages: Sequence[str]
+    ports: Mapping[str, int]
+    free_mb: int
+    free_inodes: int
+    keep_releases: int
+    service_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def survey(layout: Layout, wanted: Wanted) -> Host:
+    """Read the facts."""
+    installed = _installed([*wanted.packages, "python3-apt"])
+    version, identity = interpreter(wanted.python)
+    return Host(
+        **measures(layout.root),
+        systemd=_systemd_version(layout.root),
+        python=version,
+        interpreter=identity,
+        packages_missing=[name for name in wanted.packages if name not in installed],
+        nginx_removed="nginx" in {*wanted.packages} - installed and _has_sites(layout.root),
+        package_module_ready="python3-apt" in installed,
+        environment=_stamp(layout),
+        sources=[name for name in _names(layout.sources) if (layout.sources / name).is_dir()],
+        venvs=[name for name in _names(layout.venvs) if is_complete(layout.venvs / name)],
+        claimed=not claim(layout, wanted.environment, dry=True) and not accounts.missing(layout.app),
+        leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
+    )
+
+
+def measures(root: Path) -> dict[str, Any]:
+    """Read what of a server the role's templates depend on; part of :class:`Host`."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mb": _memory_mb(root),
+        "ipv6": (root / "proc/net/if_inet6").exists(),
+        "nginx": _nginx_version(root),
+    }
+
+
+def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
+    """Return everything about the server that stops this deploy."""
+    return [
+        *setting_problems(wanted.service_settings),
+        *_platform_problems(layout.root, host),
+        *_python_problems(wanted, host),
+        *_room_problems(layout.root, wanted),
+        *_state_problems(layout, wanted),
+        *_stamp_problems(layout, wanted, host),
+        *([] if _is_claimed(layout) else names.problems(layout)),
+        *_port_problems(wanted),
+    ]
+
+
+def _platform_problems(root: Path, host: Host) -> list[Problem]:
+    found = []
+    if not (root / "usr/bin/apt-get").exists():
+        found.append(Problem("This host has no apt-get: the role supports Debian 12 and 13.", "Use one of these."))
+    if host.systemd == 0:
+        found.append(
+            Problem(
+                "systemd does not run here (there is no /run/systemd/system): it is what starts and keeps the app.",
+                "Use a host, virtual machine or container that boots with systemd.",
+            )
+        )
+    elif host.systemd < OLDEST_SYSTEMD:
+        found.append(
+            Problem(
+                f"systemd {host.systemd} is too old: {OLDEST_SYSTEMD} is needed.",
+                "Upgrade the host to Debian 12 or 13.",
+            )
+        )
+    return found
+
+
+def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
+    if not host.python:
+        return [
+            Problem(
+                f"flask_app_python is {wanted.python}, and no Python interpreter runs there: {_unfit(wanted.python)}.",
+                "Install it, or set flask_app_python to one that is installed.",
+            )
+        ]
+    minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=_numbers)
+    if _numbers(host.python) < _numbers(minimum):
+        return [
+            Problem(
+                f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed.",
+                "Set flask_app_python to a newer interpreter of this host, or upgrade the host.",
+            )
+        ]
+    place = unreachable(wanted.python, host.interpreter)
+    if place:
+        return [
+            Problem(
+                f"flask_app_python is {wanted.python}, and the app's user can't reach it: {place}.",
+                "Install it where all users can run it and set flask_app_python to that, as in"
+                " /opt/python/cpython-3.13/bin/python3 (uv python install --install-dir /opt/python 3.13).",
+            )
+        ]
+    return []
+
+
+def _unfit(python: str) -> str:
+    """Say what is at the path of an interpreter that doesn't run."""
+    try:
+        mode = Path(shutil.which(python) or python).stat().st_mode
+    except OSError as error:
+        return "there is nothing" if isinstance(error, FileNotFoundError) else f"the host says {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return f"it is {kind(mode)}"
+    return "it isn't Python" if mode & 0o111 else f"it may not be run (its mode is {stat.S_IMODE(mode):04o})"
+
+
+#: Where a unit with ProtectHome= and PrivateTmp= sees nothing: releases, release commands and builds.
+_UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # only compared
+
+
+def unreachable(python: str, identity: str) -> str:
+    """Say why the app's own process can't run an interpreter that root can, or return an empty text.
+
+    Args:
+        python: path of the interpreter.
+        identity: what it says of itself, see :func:`venv.interpreter`; its last word is where it really is.
+    """
+    really = str(json.loads(identity)[-1]) if identity else ""
+    for path in dict.fromkeys(filter(None, (python, os.path.realpath(python), really))):
+        for directory in _UNSEEN:
+            if os.path.normpath(path).startswith(f"{directory}/"):
+                return f"it is {path}, and the sandbox hides {directory}"
+        closed = [parent for parent in reversed(Path(path).parents) if _closed(parent)]
+        if closed:
+            return f"it is {path}, and others may not enter {closed[0]}"
+        if _closed(Path(path)):
+            return f"it is {path}, which others may not run"
+    return ""
+
+
+def _closed(path: Path) -> bool:
+    """Say whether others may not enter a directory, or run a program."""
+    try:
+        return not path.stat().st_mode & 0o001
+    except OSError:
+        return False
+
+
+def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:
+    place = root / "srv" if (root / "srv").is_dir() else root
+    space = os.statvfs(place)
+    free_mb = space.f_bavail * space.f_frsize // 2**20
+    found = []
+    if free_mb < wanted.free_mb:
+        found.append(
+            Problem(
+                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}."
+                f" Its file system: {file_system(place)}.",
+                "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb.",
+            )
+        )
+    if space.f_files and space.f_favail < wanted.free_inodes:
+        found.append(
+            Problem(
+                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed."
+                f" Its file system: {file_system(place)}.",
+                "Remove files that nobody needs.",
+            )
+        )
+    return found
+
+
+def _state_problems(layout: Layout, wanted: Wanted) -> list[Problem]:
+    """Return what somebody damaged of the app's own state, and a deploy can't repair."""
+    if not _is_claimed(layout):
+        return []
+    return [Problem(str(fault), fault.cure) for fault in faults(layout, wanted.environment) if not fault.repair]
+
+
+def _is_claimed(layout: Layout) -> bool:
+    """Say whether this app was deployed here, also where its stamp is damaged."""
+    try:
+        return stamped(layout) is not None or has_lost_its_stamp(layout)
+    except Damaged:
+        return True
+
+
+def _stamp(layout: Layout) -> str:
+    try:
+        return stamped(layout) or ""
+    except Damaged:
+        return ""
+
+
+def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
+    # An empty wanted one was found unknown by the controller, which says so; the stamp is then not what is wrong.
+    if "" in (host.environment, wanted.environment) or host.environment == wanted.environment:
+        return []
+    return [
+        Problem(
+            other_environment(layout, wanted.environment),
+            f"If the host really changes sides, write {wanted.environment} into {layout.environment_id} on it.",
+        )
+    ]
+
+
+def _port_problems(wanted: Wanted) -> list[Problem]:
+    found = []
+    for variable, port in wanted.ports.items():
+        done = run(["ss", "-ltnpH", f"sport = :{port}"])
+        owners = set(re.findall(r'\(\("([^"]+)",pid=', done.stdout)) - {"nginx"}
+        if done.code == 0 and owners:
+            what = f"{variable} is {port}, where {', '.join(sorted(owners))} already listens."
+            found.append(Problem(what, f"Stop it, or choose another {variable}."))
+    return found
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+
+
+def _memory_mb(root: Path) -> int:
+    match = re.search(r"^MemTotal:\s+(\d+) kB", read(root / "proc/meminfo") or "", re.MULTILINE)
+    total = int(match.group(1)) // 1024 if match else 1024
+    limit = (read(root / "sys/fs/cgroup/memory.max") or "").strip()
+    if limit.isdigit():
+        total = min(total, int(limit) // 2**20)
+    return max(256, total // 256 * 256)
+
+
+def _systemd_version(root: Path) -> int:
+    if not (root / "run/systemd/system").is_dir():
+        return 0
+    match = re.match(r"systemd (\d+)", run(["systemctl", "--version"]).stdout)
+    return int(match.group(1)) if match else 0
+
+
+def _nginx_version(root: Path) -> str:
+    match = re.search(r"nginx/([0-9.]+)", run(["/usr/sbin/nginx", "-v"]).stderr)
+    release = re.search(r'^VERSION_ID="?(\d+)', read(root / "etc/os-release") or "", re.MULTILINE)
+    return match.group(1) if match else DEBIAN_NGINX.get(release.group(1) if release else "", "")
+
+
+def _installed(packages: Sequence[str]) -> set[str]:
+    done = run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages])
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0] for row in rows if row[1:] == ["installed"]}
+
+
+def _has_sites(root: Path) -> bool:
+    """Say whether Nginx has something to serve beside Debian's own default site."""
+    places = [root / "etc/nginx" / name for name in ("sites-enabled", "conf.d")]
+    return any(path.name != "default" for place in places for path in place.glob("[!.]*"))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release is and keeps, its marks and history, and what all releases of an app share."""

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of the releases of an app, as its ledger tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import holder
+from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import refusal
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read_facts
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append, entries
+
+from .store import PROVED, Releases
+
+
+def record(layout: Layout, event: str, release: str, **facts: object) -> None:
+    """Append an event to the ledger, with what the release's manifest and proof say of it."""
+    found = Releases(layout).get(release)
+    manifest = found.manifest if found else {}
+    known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
+    known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
+    if manifest.get("reversible") is False:
+        known["reversible"] = False
+    proof = proof_of(layout, release) if event == "live" else {}
+    append(layout.ledger, {"event": event, "release": release, **known, **proof, **facts})
+
+
+def proof_of(layout: Layout, release: str) -> dict[str, Any]:
+    """Return what was written down when a release was proved; nothing where that can't be read."""
+    found: dict[str, Any] = {}
+    with suppress(Damaged):
+        found = read_facts(layout.release(release) / PROVED) or {}
+    sound: dict[str, Callable[[Any], bool]] = {
+        "restarts": lambda value: isinstance(value, int),
+        "path": lambda value: isinstance(value, str),
+        "proved_by": lambda value: isinstance(value, dict) and all(isinstance(who, list) for who in value.values()),
+    }
+    return {name: value for name, value in found.items() if name not in sound or sound[name](value)}
+
+
+def attempted(write_down: Callable[[], None]) -> list[str]:
+    """Write down a failure; where the host refuses that, as with a full disk, return it as a sentence."""
+    try:
+        write_down()
+    except Damaged as damage:
+        return [f"That could not be written down: {damage}"]
+    except OSError as error:
+        return [f"That could not be written down: {refusal(error)}"]
+    return []
+
+
+def told_live(layout: Layout) -> list[str]:
+    """The releases that went live, as the ledger tells it, oldest first; one that came back stands there again."""
+    return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
+
+
+def live_once(layout: Layout) -> list[str]:
+    """The releases that the ledger calls live, and that are not, in its order."""
+    last = {str(entry.get("release")): entry.get("event") for entry in entries(layout.ledger)}
+    return [release for release, event in last.items() if event == "live" and release != Releases(layout).live()]
+
+
+def irreversible_since(layout: Layout, release: str) -> str:
+    """Return the newest release whose release command can't be undone and came after ``release`` was live last."""
+    found = ""
+    known = set()
+    for entry in entries(layout.ledger):
+        name = str(entry.get("release"))
+        if name == release and entry.get("event") == "live":
+            found = ""
+        # The command ran once, before its release was live first; a host that didn't run it knows only of that.
+        elif entry.get("event") in ("command", "live") and name not in known:
+            known.add(name)
+            found = name if entry.get("reversible") is False else found
+    if not found and release not in told_live(layout):  # the history is lost; the manifests know of each command
+        undone = (each.id for each in reversed(Releases(layout).all()) if each.proved and not each.reversible)
+        found = next(undone, "")
+    return "" if found == release else found

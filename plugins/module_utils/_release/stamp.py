@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stamp that says which environment a host stands for, and the key of its digests."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import names
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout, is_environment_name
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read, read_facts, readable
+
+from .store import MANIFEST, Releases
+
+KEY_BYTES = 32
+
+
+def stamped(layout: Layout) -> str | None:
+    """Return the environment that this host is stamped with for the app, None where it was never deployed here.
+
+    Raises:
+        Damaged: the stamp can't be read.
+    """
+    path = layout.environment_id
+    try:
+        text = read(path)
+    except Damaged as damage:
+        raise Damaged(path, damage.why, f"Move it away. {_stamp_again(layout)}") from None
+    if text is None:
+        return None
+    name = text.strip()
+    if not is_environment_name(name):
+        raise Damaged(path, "it holds no name of an environment", _stamp_again(layout))
+    return name
+
+
+def has_lost_its_stamp(layout: Layout) -> bool:
+    """Say whether a host without a stamp has what only a deploy of the app, which stamps first, leaves there."""
+    traces = (layout.made, layout.digest_key)
+    return not os.path.lexists(layout.environment_id) and (any(map(Path.exists, traces)) or bool(_made_for(layout)))
+
+
+def lost_stamp(layout: Layout, *, removal: bool = False) -> Damaged | None:
+    """Return what is wrong with a host that has lost its stamp, with its cure; None where it hasn't.
+
+    Args:
+        removal: whether the app is to be removed, for which the record must be there too.
+    """
+    if not has_lost_its_stamp(layout):
+        return None
+    cure = _stamp_again(layout)
+    if removal and not names.is_recorded(layout):
+        cure += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
+    return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", cure)
+
+
+def other_environment(layout: Layout, environment: str) -> str:
+    """Say that this host is stamped with another environment than ``environment``, or nothing: then it isn't.
+
+    Raises:
+        Damaged: its stamp can't be read.
+    """
+    stamp = stamped(layout)
+    if stamp in (None, environment):
+        return ""
+    return (
+        f"This host is stamped {stamp} for {layout.app}, and flask_app_environment is {environment}: the wrong"
+        " inventory, or the wrong host in it?"
+    )
+
+
+def refuse_other_environment(layout: Layout, environment: str) -> None:
+    """Refuse to work on a host of another environment, or of nobody knows which.
+
+    Raises:
+        GreenlightError: it is one.
+    """
+    other = other_environment(layout, environment)
+    if other:
+        raise GreenlightError(f"{other} Nothing was changed. The stamp is {layout.environment_id}.")
+    lost = lost_stamp(layout)
+    if lost:
+        raise lost
+
+
+def key(layout: Layout) -> bytes:
+    """Return the host's key for keyed digests.
+
+    Raises:
+        Damaged: there is none.
+    """
+    text = (readable(layout.digest_key) or "").strip()
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != KEY_BYTES:
+        raise Damaged(layout.digest_key, "it holds no key", "Deploy with site.yml, which makes another.")
+    return found
+
+
+def _stamp_again(layout: Layout) -> str:
+    name = shlex.quote(_made_for(layout)) if _made_for(layout) else "<environment>"
+    command = f"echo {name} > {layout.environment_id}"
+    if not layout.etc.is_dir():
+        aside = f"mv {layout.etc} {layout.etc}.aside && " if os.path.lexists(layout.etc) else ""
+        command = f"{aside}mkdir -p -m 755 {layout.etc} && {command}"
+    return f"If this host is {name}, run on it: {command}"
+
+
+def _made_for(layout: Layout) -> str:
+    """Return the environment that the live release was made for, or else the newest; empty where none tells it."""
+    releases = Releases(layout)
+    for name in (releases.live(), *reversed(releases.names())):
+        with suppress(Damaged):
+            made_for = str((read_facts(layout.release(name) / MANIFEST) or {}).get("environment", ""))
+            if is_environment_name(made_for):
+                return made_for
+    return ""

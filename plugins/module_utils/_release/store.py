@@ -1,0 +1,518 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases on a host: what there is, which one is live, and the making of a new one.
+
+A release is immutable: source, venv, environment file, Gunicorn settings and unit settings under one id. What is
+learnt of it later (proved, bad) stands in files of their own beside its manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pkgutil
+import stat
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import RELEASE_ID, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
+    environment_texts,
+    keyed_digest,
+    parse,
+    render,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    UNFINISHED,
+    Damaged,
+    entries,
+    is_file_of_ours,
+    kind,
+    leads,
+    link,
+    make_directory,
+    read,
+    read_facts,
+    readable,
+    remove,
+    write,
+)
+
+from . import inspector
+
+#: What to do about a file of a release that somebody damaged.
+DEPLOY = "Deploy with site.yml, which makes another release."
+MANIFEST = "release.json"
+PROVED = "proved.json"
+BAD = "bad.json"
+#: Written when the release command has succeeded, on the host that ran it.
+COMMANDED = "commanded.json"
+GUNICORN = "gunicorn.conf.py"
+COMMAND = "release-command"
+#: The program that the Gunicorn settings run, by which the workers report the app that they have loaded.
+HOOKS = "gunicorn_hooks.py"
+#: What a manifest always has, as texts.
+_FACTS = ("release", "revision", "environment", "digest", "source", "venv", "release_variable", "by")
+
+
+def program() -> str:
+    """Return the text of :mod:`.inspector`, also where it comes out of Ansible's archive."""
+    package, _, name = inspector.__name__.rpartition(".")
+    return (pkgutil.get_data(package, f"{name}.py") or b"").decode()
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Everything a release consists of.
+
+    Args:
+        time: UTC time of the deploy as ``20261121T094420Z``, the same on all hosts.
+        source: digest of the source.
+        venv: digest of the venv.
+        revision: what the app reports as its revision.
+        environment: name of the environment.
+        variables: the process's environment, without the release's own id.
+        secret_names: which of the variables are masked in messages.
+        release_variable: name under which the process gets the release's id.
+        command: shell commands to run once for the group before the release takes traffic; empty for none.
+        reversible: whether older code bears what the command does. Says nothing of the release itself, so it is no part
+            of the digest.
+        gunicorn: text of gunicorn.conf.py.
+        drop_in: text of the unit drop-in of this instance.
+        service, socket: texts of the unit files; the same for all releases made by one version of the role.
+        credentials: names of the variables that the process gets as credentials of systemd instead.
+        hooks: text of the program that the Gunicorn settings run.
+    """
+
+    time: str
+    source: str
+    venv: str
+    revision: str
+    environment: str
+    variables: Mapping[str, object]
+    secret_names: list[str]
+    release_variable: str
+    command: str
+    reversible: bool
+    gunicorn: str
+    drop_in: str
+    service: str
+    socket: str
+    credentials: Sequence[str] = ()
+    hooks: str = field(default_factory=program)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files in the release's directory, by name; all may read them."""
+        return {GUNICORN: self.gunicorn, COMMAND: self.command, HOOKS: self.hooks}
+
+    def digest(self, key: bytes) -> str:
+        """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
+
+        Comments are left out because Ansible's header may name who ran the play, which makes no other release.
+        """
+        parts = {
+            "source": self.source,
+            "venv": self.venv,
+            "revision": self.revision,
+            "environment": keyed_digest(key, environment_texts(self.variables)),
+            "release_variable": self.release_variable,
+            "command": self.command,
+            **{
+                name: _without_comments(getattr(self, name))
+                for name in ("gunicorn", "drop_in", "service", "socket", "hooks")
+            },
+        }
+        if self.credentials:
+            parts["credentials"] = ",".join(sorted(self.credentials))
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def texts(self, release: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what the process of ``release`` gets in its environment, and what as credentials."""
+        texts = environment_texts({**self.variables, self.release_variable: release})
+        kept = {name: texts.pop(name) for name in self.credentials if name in texts}
+        return texts, kept
+
+    @property
+    def undoable(self) -> bool:
+        """Whether older code bears what this release does to its data."""
+        return self.reversible or not self.command
+
+    @property
+    def id(self) -> str:
+        return f"{self.time}-{self.source[:8]}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that is there and whole; ``manifest`` is its release.json."""
+
+    id: str
+    manifest: Mapping[str, object]
+    proved: bool
+    bad: bool
+
+    @property
+    def digest(self) -> str:
+        return str(self.manifest.get("digest", ""))
+
+    @property
+    def secret_names(self) -> set[str]:
+        """Names of the variables whose values are masked in messages."""
+        names = self.manifest.get("secret_names")
+        return {str(name) for name in names} if isinstance(names, list) else set()
+
+    @property
+    def reversible(self) -> bool:
+        """Whether its release command can be undone."""
+        return self.manifest.get("reversible") is not False
+
+
+class Releases:
+    """The releases of one app on this host."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def all(self) -> list[Release]:
+        """Return all whole releases, oldest first."""
+        return [release for release in map(self.get, self.names()) if release]
+
+    def names(self) -> list[str]:
+        """Return the ids of all releases, whole or not, oldest first."""
+        return [path.name for path in entries(self.layout.releases) if RELEASE_ID.match(path.name)]
+
+    def get(self, release: str) -> Release | None:
+        """Return the release with this id, or None where there is none or only half of one."""
+        return self.look(release)[0]
+
+    def fault(self, release: str) -> Damaged | None:
+        """Return the first reason why the release with this id isn't whole; None where it is."""
+        return next(iter(self.faults(release)), None)
+
+    def faults(self, release: str) -> list[Damaged]:
+        """Return why the release with this id isn't whole, one reason for each path; none where it is."""
+        return self.look(release)[1]
+
+    def look(self, release: str) -> tuple[Release | None, list[Damaged]]:
+        """Return both :meth:`get` and :meth:`faults`, by reading the release once."""
+        if not RELEASE_ID.match(release):
+            return None, [Damaged(self.layout.releases, "it has no release of that name", DEPLOY)]
+        home, environment = self.layout.release(release), self.layout.environment_file(release)
+        damage: dict[Path, Damaged] = {}
+        directories, files = self.parts(release)
+        for parts, wanted, is_one in ((directories, "a directory", stat.S_ISDIR), (files, "a file", stat.S_ISREG)):
+            for path in parts:
+                if not os.path.lexists(path):
+                    damage[path] = Damaged(path, "it is missing", DEPLOY)
+                elif not is_one(mode := path.lstat().st_mode):
+                    damage[path] = Damaged(path, f"it is {kind(mode)}, not {wanted}", DEPLOY)
+        try:
+            manifest = _manifest(home / MANIFEST, release)
+            for name in ("source", "venv"):
+                if not leads(home / name, _shared(name, str(manifest[name]))):
+                    why = f"it doesn't lead to the {name} that the release was made of"
+                    damage[home / name] = Damaged(home / name, why, DEPLOY)
+            if self.variables(release).get(str(manifest["release_variable"])) != release:
+                damage.setdefault(environment, Damaged(environment, "it was edited", DEPLOY))
+        except Damaged as error:
+            damage.setdefault(error.path, error)
+        if damage:
+            return None, list(damage.values())
+        return Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD)), []
+
+    def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
+        """Return the directories and files that make a release, with their modes; no links, no marks."""
+        layout, home = self.layout, self.layout.release(release)
+        directories = {home: 0o755, layout.drop_in(release).parent: 0o755}
+        public = (
+            home / MANIFEST,
+            home / GUNICORN,
+            home / COMMAND,
+            home / HOOKS,
+            layout.drop_in(release),
+            *layout.unit_files(release),
+        )
+        files = {layout.environment_file(release): 0o600, **dict.fromkeys(public, 0o644)}
+        names = credentials.held(layout, release).keys() | credentials.named(layout, release)
+        if names:
+            directories[layout.credentials(release)] = 0o700
+            files |= {layout.credentials(release) / name: 0o600 for name in sorted(names)}
+            files[layout.credentials_drop_in(release)] = 0o644
+        return directories, files
+
+    def live(self) -> str:
+        """Return the id of the release that the live socket's link names, or an empty text."""
+        return _linked_release(self.layout.live_socket, ".sock")
+
+    def previous(self) -> str:
+        """Return the id of the release that was live before, if it is still whole and good, or an empty text."""
+        name = _linked_release(self.layout.previous, "")
+        release = self.get(name)
+        return name if release and not release.bad and name != self.live() else ""
+
+    def find(self, digest: str) -> Release | None:
+        """Return the live release if it has this digest, else the newest good one that has it."""
+        candidates = [release for release in self.all() if release.digest == digest and not release.bad]
+        live = self.live()
+        return next((release for release in candidates if release.id == live), candidates[-1] if candidates else None)
+
+    def is_intact(self, release: Release, specification: Specification) -> bool:
+        """Say whether the files of a release are still those that the specification makes, unchanged by any hand.
+
+        One that is only now declared to be not undoable isn't either: what it says of itself never changes.
+        """
+        if release.reversible and not specification.undoable:
+            return False
+        layout = self.layout
+        variables, kept = specification.texts(release.id)
+        service, socket = layout.unit_files(release.id)
+        # To the byte: a line of a secret may begin like a comment.
+        secret = {
+            layout.environment_file(release.id): render(variables),
+            **{layout.credentials(release.id) / name: value for name, value in kept.items()},
+        }
+        public = {
+            layout.drop_in(release.id): specification.drop_in,
+            service: specification.service,
+            socket: specification.socket,
+            **{layout.release(release.id) / name: text for name, text in specification.files.items()},
+        }
+        if kept:
+            public[layout.credentials_drop_in(release.id)] = credentials.drop_in(layout.app, kept)
+        added = set(layout.drop_in(release.id).parent.glob("*.conf")) - public.keys()  # as "systemctl edit" does
+        return (
+            not added
+            and credentials.held(layout, release.id).keys() == kept.keys()
+            and all(
+                is_file_of_ours(path, 0o600) and path.read_bytes() == text.encode() for path, text in secret.items()
+            )
+            and all(
+                is_file_of_ours(path, 0o644) and _without_comments(readable(path) or "") == _without_comments(text)
+                for path, text in public.items()
+            )
+        )
+
+    def variables(self, release: str) -> dict[str, str]:
+        """Return all that the process of a release is given by the inventory, and its id.
+
+        Raises:
+            Damaged: its environment file can't be read as one.
+        """
+        return {**environment_of(self.layout, release), **credentials.held(self.layout, release)}
+
+    def secrets(self, release: str) -> list[str]:
+        """Return the secret values of a release, for masking."""
+        found = self.get(release)
+        try:
+            variables = self.variables(release)
+        except Damaged:
+            return []
+        # Of one that isn't whole nobody knows which are secret.
+        secrets = [value for name, value in variables.items() if not found or name in found.secret_names]
+        # A list of old keys is one value, and each of its keys a secret of its own.
+        return [*secrets, *(item for value in secrets for item in listed(value))]
+
+    def create(self, specification: Specification, key: bytes, by: str) -> Release:
+        """Make the release whole under its id: environment file, drop-in and units first, the directory last.
+
+        Raises:
+            GreenlightError: the id is taken by another release (two deploys in one second).
+        """
+        layout = self.layout
+        name = specification.id
+        if layout.release(name).exists():
+            raise GreenlightError(f"release {name} exists with other contents; run again in a second")
+        variables, kept = specification.texts(name)
+        make_directory(layout.environment_files, 0o700)
+        write(layout.environment_file(name), render(variables), 0o600)
+        credentials.hold(layout, name, kept)
+        make_directory(layout.drop_in(name).parent)
+        write(layout.drop_in(name), specification.drop_in)
+        for path, text in zip(layout.unit_files(name), (specification.service, specification.socket), strict=True):
+            write(path, text)
+        unfinished = layout.releases / f"{UNFINISHED}{name}"
+        make_directory(layout.releases)
+        remove(unfinished)
+        make_directory(unfinished)
+        link(unfinished / "source", _shared("source", specification.source))
+        link(unfinished / "venv", _shared("venv", specification.venv))
+        for file, text in specification.files.items():
+            write(unfinished / file, text)
+        manifest = {
+            "release": name,
+            "revision": specification.revision,
+            "environment": specification.environment,
+            "digest": specification.digest(key),
+            "source": specification.source,
+            "venv": specification.venv,
+            "secret_names": sorted(specification.secret_names),
+            "release_variable": specification.release_variable,
+            "reversible": specification.undoable,
+            "by": by,
+        }
+        write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        unfinished.rename(layout.release(name))
+        return Release(name, manifest, proved=False, bad=False)
+
+    def mark(self, release: str, mark: str, fact: Mapping[str, object]) -> None:
+        """Write one of the marks :data:`PROVED` and :data:`BAD` with the fact that earned it."""
+        write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n", 0o600)
+
+    def destroy(self, release: str) -> None:
+        """Remove all of a release but its shared source and venv.
+
+        Its directory, which makes it whole, goes first; its secrets go last, for they tell that a removal was begun.
+        """
+        layout = self.layout
+        doomed = layout.release(release)
+        if doomed.exists():
+            doomed.rename(layout.releases / f"{UNFINISHED}{release}")
+            remove(layout.releases / f"{UNFINISHED}{release}")
+        secrets = (layout.credentials(release), layout.environment_file(release))
+        for path in (layout.drop_in(release).parent, *layout.unit_files(release), *secrets):
+            remove(path)
+
+
+def changes(releases: Releases, specification: Specification) -> dict[str, str]:
+    """Return Ansible's diff from the live release to the specification; of the environment only names, never values."""
+    live = releases.get(releases.live())
+    layout = releases.layout
+    before = []
+    if live:
+        home = layout.release(live.id)
+        values = releases.variables(live.id)
+        values.pop(specification.release_variable, None)
+        paths = [*(home / name for name in specification.files), layout.drop_in(live.id), *layout.unit_files(live.id)]
+        texts = [readable(path) or "" for path in paths]
+        before = _description(live.manifest, values, values, credentials.held(layout, live.id), texts)
+    after = _description(
+        {name: getattr(specification, name) for name in ("environment", "revision", "source", "venv")},
+        environment_texts(specification.variables),
+        values if live else {},
+        specification.credentials,
+        [*specification.files.values(), specification.drop_in, specification.service, specification.socket],
+    )
+    return {
+        "before_header": f"live release {releases.live()}" if releases.live() else "no live release",
+        "before": "\n".join(before),
+        "after_header": "new release",
+        "after": "\n".join(after),
+    }
+
+
+def _description(
+    manifest: Mapping[str, object],
+    variables: Mapping[str, str],
+    known: Mapping[str, str],
+    handed_over: Collection[str],
+    texts: list[str],
+) -> list[str]:
+    facts = [f"{name}: {manifest.get(name)}" for name in ("environment", "revision", "source", "venv")]
+    names = [
+        f"{name}=(hidden{', credential' if name in handed_over else ''}{'' if known.get(name) == value else ', new'})"
+        for name, value in sorted(variables.items())
+    ]
+    return [*facts, "", *names, "", *texts]
+
+
+def listed(value: str) -> list[str]:
+    """Return the texts of a JSON list, which SECRET_KEY_FALLBACKS is; of anything else nothing."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return []
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def _without_comments(text: str) -> str:
+    # Not splitlines(), which ends a line at U+2028 and its like: what follows one inside a value is no comment.
+    return "\n".join(line for line in text.removesuffix("\n").split("\n") if not line.startswith("#"))
+
+
+def _shared(name: str, digest: str) -> str:
+    """Where a release's link to its source or venv leads."""
+    return f"../../{name}s/{digest}"
+
+
+def _manifest(path: Path, release: str) -> dict[str, object]:
+    """Read a manifest.
+
+    Raises:
+        Damaged: it isn't that of the release.
+    """
+    try:
+        found = read_facts(path)
+    except Damaged as damage:
+        raise Damaged(path, damage.why, DEPLOY) from None
+    if found is None:
+        raise Damaged(path, "it is missing", DEPLOY)
+    names = found.get("secret_names")
+    texts = [*(found.get(name) for name in _FACTS), *(names if isinstance(names, list) else [None])]
+    if found.get("release") != release or not all(isinstance(text, str) for text in texts):
+        raise Damaged(path, "it was edited", DEPLOY)
+    return found
+
+
+def environment_of(layout: Layout, release: str) -> dict[str, str]:
+    """Return what stands in the environment file of a release.
+
+    Raises:
+        Damaged: it can't be read as one.
+    """
+    path = layout.environment_file(release)
+    try:
+        return parse(read(path) or "")
+    except Damaged as damage:
+        raise Damaged(path, damage.why, DEPLOY) from None
+    except ValueError:
+        raise Damaged(path, "it isn't an environment file", DEPLOY) from None
+
+
+def noted_release(path: Path) -> str:
+    """Return the id of the release that a file notes, or an empty text where there is none."""
+    name = (readable(path) or "").strip()
+    return name if RELEASE_ID.match(name) else ""
+
+
+def _linked_release(path: Path, suffix: str) -> str:
+    try:
+        name = path.readlink().name
+    except OSError:
+        return ""
+    name = name[: -len(suffix)] if suffix and name.endswith(suffix) else name
+    return name if RELEASE_ID.match(name) else ""
+
+
+def as_made(layout: Layout, release: Release) -> Specification:
+    """Describe a release by its files as they are now.
+
+    Raises:
+        Damaged: one of them can't be read as what it is.
+    """
+    manifest, home = release.manifest, layout.release(release.id)
+    variable = str(manifest.get("release_variable"))
+    variables = Releases(layout).variables(release.id)
+    variables.pop(variable, None)
+    service, socket = layout.unit_files(release.id)
+    return Specification(
+        time="",
+        source=str(manifest.get("source")),
+        venv=str(manifest.get("venv")),
+        revision=str(manifest.get("revision")),
+        environment=str(manifest.get("environment")),
+        variables=variables,
+        secret_names=sorted(release.secret_names),
+        release_variable=variable,
+        command=read(home / COMMAND) or "",
+        reversible=release.reversible,
+        gunicorn=read(home / GUNICORN) or "",
+        drop_in=read(layout.drop_in(release.id)) or "",
+        service=read(service) or "",
+        socket=read(socket) or "",
+        credentials=sorted(credentials.held(layout, release.id)),
+        hooks=read(home / HOOKS) or "",
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import app_findings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import marked
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import with_types
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import app_findings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import with_types
 
 #: The role's variables that the findings depend on.
 _NEEDED = (

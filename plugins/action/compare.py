@@ -18,8 +18,8 @@ from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
 from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison import Side, Unreadable, differences, told
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import load_spec, templated
 
 SPEC = {
     "inventories": {"type": "list", "elements": "str", "required": True},

@@ -12,8 +12,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import examine
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import examine
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     ERROR,
     WARNING,
     Finding,
@@ -21,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     together,
     told,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import plain
 
 SPEC = {
     "app": {"type": "dict", "default": {}},

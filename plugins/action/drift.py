@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction, refuse_misspelt
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import merged
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction, refuse_misspelt
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import merged
 
 
 class ActionModule(StepAction):

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import body, flaw, send
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import plain, templated
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import plain, templated
 
 SPEC = {
     "url_from": {"type": "str", "required": True},

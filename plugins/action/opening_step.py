@@ -6,7 +6,7 @@ Beside the step's options it takes ``by``: who runs it.
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpeningAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import OpeningAction
 
 
 class ActionModule(OpeningAction):

@@ -18,13 +18,12 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import SUFFIX
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute as run_step
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import Place, for_deploy
-from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import edge_problems
-from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs, settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import Place, for_deploy
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.edge_inputs import edge_problems
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute as run_step
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.owner import execute_with_lock
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
     AS_GIVEN,
     load_spec,
     plain,

@@ -6,7 +6,7 @@ In place of ``keys`` it takes what :class:`KeysAction` takes.
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._keys_action import KeysAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.keys import KeysAction
 
 
 class ActionModule(KeysAction):

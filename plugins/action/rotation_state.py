@@ -6,8 +6,8 @@ In place of ``keys`` it takes what :class:`KeysAction` takes, and ``by``: who ro
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import OpeningAction
-from ansible_collections.greenlight.flask.plugins.plugin_utils._keys_action import KeysAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import OpeningAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.keys import KeysAction
 
 
 class ActionModule(KeysAction, OpeningAction):

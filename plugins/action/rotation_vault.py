@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
+from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.keys import KeyVault
 
 SPEC = {
     "step": {"type": "str", "required": True, "choices": ["start", "finish"]},

@@ -20,13 +20,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.printable i
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import directory_below
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import execute, failure
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import (
     GUNICORN_FILE,
     environment_file_findings,
     gunicorn_file_findings,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute, failure
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
 INLINE_BYTES = 2**20

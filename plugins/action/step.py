@@ -6,7 +6,7 @@ Each step without work on the controller is a link to this file: Ansible finds a
 
 from __future__ import annotations
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
 
 
 class ActionModule(StepAction):

@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import venv_digest
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
 
 
 class ActionModule(StepAction):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import with_types
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import with_types
 
 DOCUMENTATION = r"""
 ---

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import credentials
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.judge import credentials
 
 #: What a difference belongs to, by the start of the variable's name; the first that fits.
 _GROUPS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file import parsed
+from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.file import parsed
 
 from tests.repository import repository
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import assigned
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import HOOKS, program
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source import gunicorn
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
 
 from tests.repository import repository
 from tests.repository.test_readme import FLASK

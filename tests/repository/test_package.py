@@ -19,7 +19,7 @@ ALLOWED = re.compile(
     MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md | docs/[\w-]+\.md
     | meta/runtime\.yml
     | playbooks/(compare|deploy|doctor|maintenance|releases|rollback|rotate|unlock|verify)\.yml
-    | plugins/(action|doc_fragments|filter|lookup|module_utils(/_\w+)?|modules|plugin_utils)/\w+\.py
+    | plugins/(action|doc_fragments|filter|lookup|modules|(module|plugin)_utils(/_\w+)?)/\w+\.py
     | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
     | roles/flask_app/files/[\w.-]+
     | roles/flask_app/templates/(etc|srv)/[\w./@-]+\.j2

@@ -13,25 +13,49 @@ import pytest
 from tests.repository import repository
 
 COLLECTION = "ansible_collections.greenlight.flask."
-HOST = "plugins/module_utils"
-#: Each room of the host with those that it stands on, directly or not.
-BELOW: dict[str, set[str]] = {"_base": set(), "_app": {"_base"}}
-BELOW["_build"] = BELOW["_edge"] = {"_base", "_app"}
-BELOW["_release"] = {*BELOW["_build"], "_build"}
-BELOW["_proof"] = {*BELOW["_release"], "_release"}
-BELOW["_protocol"] = {*BELOW["_proof"], "_proof", "_edge"}
-BELOW["_drift"] = {*BELOW["_protocol"], "_protocol"}
-BELOW["_steps"] = {*BELOW["_drift"], "_drift", "_options"}
-BELOW["_options"] = set()
-BELOW["_adapter"] = {*BELOW["_steps"], "_steps"}
-#: What alone may know Ansible, below ``plugins/module_utils``.
-KNOWS_ANSIBLE = {"_adapter"}
+#: The floors of the host and of the controller, from the ground up. The rooms of a floor don't know each other.
+FLOORS = {
+    "plugins/module_utils": [
+        ("_base", "_options"),
+        ("_app",),
+        ("_build", "_edge"),
+        ("_release",),
+        ("_proof",),
+        ("_protocol",),
+        ("_drift",),
+        ("_steps",),
+        ("_adapter",),
+    ],
+    "plugins/plugin_utils": [
+        ("_secrets", "_vault", "_notification"),
+        ("_source", "_comparison"),
+        ("_inventory",),
+        ("_checks",),
+        ("_task",),
+    ],
+}
+#: Two rooms that stand on different floors, and still don't know each other.
+STRANGERS = {("_release", "_edge"), ("_proof", "_edge")}
+#: Which of the host's rooms the controller may use: nothing that changes a host.
+SHARED = {"_base", "_app", "_build", "_release", "_edge", "_proof"}
+#: Which may know Ansible.
+KNOW_ANSIBLE = {"_adapter", "_task", "_vault", "_notification"}
 
 
-def room(name: str) -> str:
-    """Return the room of a file on the host: its package, or the file itself where it is in none."""
-    parts = PurePath(name).relative_to(HOST).with_suffix("").parts
-    return parts[0]
+def below(home: str, room: str) -> set[str]:
+    """Return the rooms that a room stands on."""
+    found: set[str] = set()
+    for floor in FLOORS[home]:
+        if room in floor:
+            break
+        found |= {*floor}
+    return {other for other in found if (room, other) not in STRANGERS}
+
+
+def place(name: str) -> tuple[str, str]:
+    """Return where a file is at home, and its room: its package, or itself where it is in none."""
+    home = next(home for home in FLOORS if name.startswith(f"{home}/"))
+    return home, PurePath(name).relative_to(home).with_suffix("").parts[0]
 
 
 def imports(text: str, name: str) -> Iterator[tuple[int, str]]:
@@ -41,41 +65,47 @@ def imports(text: str, name: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package if node.level == 1 else "?" * node.level if node.level else ""
+            base = package if node.level == 1 else "?" * node.level
             module = ".".join(filter(None, (base, node.module)))
             yield from ((node.level, f"{module}.{alias.name}") for alias in node.names)
 
 
 def faults(text: str, name: str) -> list[str]:
-    """Return what a file on the host imports against the rules."""
+    """Return what a file imports against the rules."""
     found = []
-    mine = room(name)
-    above = f"{COLLECTION}{HOST.replace('/', '.')}."
+    home, room = place(name)
     for level, target in imports(text, name):
-        if target.startswith(above):
-            other, *inside = target.removeprefix(above).split(".")
-            if other == mine:
-                if not level:
-                    found.append(f"{target}: inside a room imports are relative")
-            elif level or other not in BELOW[mine]:
-                found.append(f"{target}: {mine} does not stand on {other}")
-            elif len(inside) > 1 and any(part.startswith("_") for part in inside):
-                found.append(f"{target}: private to {other}")
-        elif target.startswith((COLLECTION, "?")):
-            found.append(f"{target}: nothing above module_utils reaches a host")
-        elif target.split(".")[0] == "ansible" and mine not in KNOWS_ANSIBLE:
-            found.append(f"{target}: only {', '.join(KNOWS_ANSIBLE)} may know Ansible")
+        if target.startswith((COLLECTION, "?")):
+            there, _, inside = target.removeprefix(f"{COLLECTION}plugins.").partition(".")
+            other, *parts = inside.split(".")
+            if f"plugins/{there}" == home and other == room:
+                allowed = bool(level)  # relative inside a room
+            elif f"plugins/{there}" == home:
+                allowed = not level and other in below(home, room)
+            else:
+                allowed = there == "module_utils" and other in SHARED
+            if not allowed or (other != room and any(part.startswith("_") for part in parts)):
+                found.append(target)
+        elif target.split(".")[0] == "ansible" and room not in KNOW_ANSIBLE:
+            found.append(target)
     return found
 
 
-FILES = [name for name in repository.matching(f"{HOST}/**/*.py") if PurePath(name).name != "__init__.py"]
+FILES = [
+    name
+    for home in FLOORS
+    for name in repository.matching(f"{home}/**/*.py")
+    if PurePath(name).name != "__init__.py" or place(name)[1] == "_steps"
+]
 
 
-def test_every_room_has_its_place() -> None:
-    assert {room(name) for name in FILES} == set(BELOW)
-    assert len({room(name) for name in FILES}) <= 12
-    packages = {str(PurePath(name).parent) for name in FILES} - {HOST}
-    assert [name for name in packages if not Path(repository.ROOT, name, "__init__.py").is_file()] == []
+@pytest.mark.parametrize("home", FLOORS)
+def test_every_room_has_its_floor(home: str) -> None:
+    rooms = {place(name)[1] for name in FILES if place(name)[0] == home}
+    assert rooms == {room for floor in FLOORS[home] for room in floor}
+    assert len(rooms) <= 12
+    packages = {PurePath(name).parent for name in FILES} - {PurePath(each) for each in FLOORS}
+    assert [package for package in packages if not Path(repository.ROOT, package, "__init__.py").is_file()] == []
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -83,44 +113,59 @@ def test_a_file_imports_only_from_its_own_room_and_those_below(name: str) -> Non
     assert faults(repository.text(name), name) == []
 
 
-U = f"{COLLECTION}plugins.module_utils"
+U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
 
 
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("_app/lock.py", f"from {U}._release.store import Releases"),
-        ("_edge/site.py", f"from {U}._release.store import Releases"),
-        ("_release/store.py", f"from {U}._edge.site import Site"),
-        ("_app/lock.py", f"from {U}._app.layout import Layout"),
-        ("_app/lock.py", f"from {U}._base.files import _leads"),
-        ("_app/lock.py", "from .._base.files import write"),
-        ("_app/lock.py", f"from {COLLECTION}plugins.plugin_utils._action import execute"),
-        ("_protocol/prove.py", "from ansible.module_utils.basic import AnsibleModule"),
-        ("_protocol/prove.py", "import ansible"),
+        ("module_utils/_app/lock.py", f"from {U}._release.store import Releases"),
+        ("module_utils/_edge/site.py", f"from {U}._release.store import Releases"),
+        ("module_utils/_release/store.py", f"from {U}._edge.site import Site"),
+        ("module_utils/_app/lock.py", f"from {U}._app.layout import Layout"),
+        ("module_utils/_app/lock.py", f"from {U}._base.files import _leads"),
+        ("module_utils/_app/lock.py", "from .._base.files import write"),
+        ("module_utils/_app/lock.py", f"from {P}._task.base import execute"),
+        ("module_utils/_protocol/prove.py", "from ansible.module_utils.basic import AnsibleModule"),
+        ("module_utils/_protocol/prove.py", "import ansible"),
+        ("plugin_utils/_secrets/judge.py", f"from {P}._checks.inputs import misspelt"),
+        ("plugin_utils/_secrets/judge.py", f"from {P}._vault.file import VaultFile"),
+        ("plugin_utils/_checks/doctor.py", f"from {U}._protocol.switch import switch"),
+        ("plugin_utils/_checks/doctor.py", "from ansible.errors import AnsibleError"),
     ],
 )
 def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
-    assert len(faults(line, f"{HOST}/{name}")) == 1
+    assert len(faults(line, f"plugins/{name}")) == 1
 
 
-def test_an_import_inside_a_room_and_one_from_below_are_none() -> None:
-    assert faults(f"from .layout import Layout\nfrom {U}._base import http\nimport os", f"{HOST}/_app/lock.py") == []
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("module_utils/_app/lock.py", f"from .layout import Layout\nfrom {U}._base import http\nimport os"),
+        ("plugin_utils/_checks/doctor.py", f"from {U}._base.errors import Problem\nfrom .report import Finding"),
+        ("plugin_utils/_task/base.py", "from ansible.errors import AnsibleError"),
+    ],
+)
+def test_an_import_within_the_rules_is_none(name: str, line: str) -> None:
+    assert faults(line, f"plugins/{name}") == []
 
 
-def arrows() -> Counter[tuple[str, str]]:
-    """Count the imports between two rooms."""
-    above = f"{COLLECTION}{HOST.replace('/', '.')}."
+def arrows(home: str) -> Counter[tuple[str, str]]:
+    """Count the files of a room that import from another one."""
+    above = f"{COLLECTION}{home.replace('/', '.')}."
     pairs: Counter[tuple[str, str]] = Counter()
-    for name in FILES:
+    for name in (name for name in FILES if place(name)[0] == home):
         targets = {target.removeprefix(above).split(".")[0] for _, target in imports(repository.text(name), name)}
-        pairs.update((room(name), target) for target in targets if target in BELOW and target != room(name))
+        room = place(name)[1]
+        pairs.update((room, target) for target in targets if target in below(home, room))
     return pairs
 
 
 if __name__ == "__main__":
-    sizes = Counter(map(room, FILES))
-    print(f"{len(sizes)} rooms, {len(arrows())} arrows")
-    for one in BELOW:
-        targets = ", ".join(f"{other} {count}" for (start, other), count in sorted(arrows().items()) if start == one)
-        print(f"{one:10} {sizes[one]:2} files  -> {targets}")
+    for home, floors in FLOORS.items():
+        found = arrows(home)
+        sizes = Counter(place(name)[1] for name in FILES if place(name)[0] == home)
+        print(f"{home}: {len(sizes)} rooms on {len(floors)} floors, {len(found)} arrows, all of them downwards")
+        for room in (room for floor in floors for room in floor):
+            targets = ", ".join(f"{other} ({count})" for (start, other), count in found.items() if start == room)
+            print(f"  {room} ({sizes[room]} files){' -> ' if targets else ''}{targets}")

@@ -24,8 +24,8 @@ from ansible_collections.greenlight.flask.plugins.action.preflight import _contr
 from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import drop_in
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_texts, render
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.shared_site import DIGESTS, facts_in
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor import gunicorn_findings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import gunicorn_findings
 
 from tests.templates import test_templates as templates
 from tests.templates.test_templates import BASELINE, ROLE, ROLE_VARIABLES, unit
@@ -279,7 +279,7 @@ def replaced(content: Any, old: str, new: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _without_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_inputs, "source_problems", lambda *_, **__: [])
+    monkeypatch.setattr(inputs, "source_problems", lambda *_, **__: [])
 
 
 def test_the_plain_values_are_taken() -> None:

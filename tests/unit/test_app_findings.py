@@ -16,8 +16,8 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import candidate, preflight
 from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import Seen
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding, accept
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, Finding, accept
 
 from tests.unit.test_doctor import found, names, one, opened, values
 

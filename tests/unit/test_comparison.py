@@ -14,7 +14,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison impor
     differences,
     told,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import versions
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
 
 
 def side(name: str = "staging", packages: dict[str, str] | None = None, **values: Any) -> Side:

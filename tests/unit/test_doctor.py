@@ -17,11 +17,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_python as python
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     ERROR,
     WARNING,
     Finding,
@@ -30,6 +27,9 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import 
     together,
     told,
 )
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import fingerprints
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge as secret_values
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source import python
 
 from tests.unit.fakes import taken
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, told
 
 from tests.unit.test_doctor import (
     KEY,

@@ -13,7 +13,7 @@ from ansible_collections.greenlight.flask.plugins.action.source import ActionMod
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, source
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, Finding
 
 from tests.unit.test_doctor import app, found, one
 from tests.unit.test_source import NO_PYTHON, commit, git, put

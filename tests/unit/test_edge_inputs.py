@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
-from ansible_collections.greenlight.flask.plugins.plugin_utils._edge_inputs import DEFAULT_HEADERS, edge_problems
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.edge_inputs import DEFAULT_HEADERS, edge_problems
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support import certificates

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import assigned, names_in
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor as doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source import gunicorn
 
 from tests.unit.fakes import taken
 from tests.unit.test_doctor import values

@@ -21,8 +21,8 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._build import source as _source
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
     merged,
     plain,
     templated,

@@ -20,7 +20,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import rotated_release, rotation_vault
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
+from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.keys import KeyVault
 
 from tests.unit.killing import killed
 

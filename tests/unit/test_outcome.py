@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.greenlight.flask.plugins.action import preflight, source
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
-from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import PLACES, described, question
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.outcome import PLACES, described, question
 
 DF = """\
 Filesystem     1024-blocks    Used Available Capacity Mounted on
@@ -249,7 +249,7 @@ def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatc
     }
     monkeypatch.setattr(preflight, "with_types", lambda *_: lambda name: {})
     monkeypatch.setattr(preflight, "_written_problems", lambda values: [])
-    monkeypatch.setattr(_settings, "for_the_host", lambda *_: {})
+    monkeypatch.setattr(settings, "for_the_host", lambda *_: {})
     monkeypatch.setattr(action, "_templar", None, raising=False)
     monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
     monkeypatch.setattr(action, "_execute_module", lambda **_: dict(outcome))

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _owner
-from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock, is_dead, owner
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task import owner as _owner
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.owner import execute_with_lock, is_dead, owner
 
 FORK = multiprocessing.get_context("fork")
 with_ps = pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed on this machine")

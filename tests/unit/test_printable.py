@@ -8,7 +8,7 @@ import re
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import WARNING, Finding, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import WARNING, Finding, told
 from hypothesis import given
 from hypothesis import strategies as st
 

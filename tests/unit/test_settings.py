@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _settings as settings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.gunicorn import HOOKS
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 DEFAULTS: dict[str, Any] = {

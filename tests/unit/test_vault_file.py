@@ -12,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.template import Templar
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.file import (
     VaultFile,
     WrongPasswordError,
     parsed,
@@ -189,7 +189,7 @@ def test_a_link_to_a_vault_file_stays_one(vault: Vault) -> None:
 def test_no_plain_text_is_ever_written(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.holds(f"{NAME}: {OLD}\n")
     written: list[str] = []
-    module = "ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file"
+    module = "ansible_collections.greenlight.flask.plugins.plugin_utils._vault.file"
     monkeypatch.setattr(f"{module}.write", lambda path, content, mode: written.append(content))
     vault.file.put(NAME, NEW)
     [content] = written

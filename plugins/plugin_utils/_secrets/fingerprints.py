@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import (
+from .judge import (
     is_credential,
     is_public,
     password_in,

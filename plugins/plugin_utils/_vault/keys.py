@@ -13,7 +13,8 @@ from typing import Any
 from ansible.parsing.vault import VaultLib
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
-from ansible_collections.greenlight.flask.plugins.plugin_utils._vault_file import (
+
+from .file import (
     VaultFile,
     parsed,
     says,

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_text
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem, entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import FILE
-from ansible_collections.greenlight.flask.plugins.plugin_utils._gunicorn import HOOKS, OF_A_PREFIX
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.gunicorn import HOOKS, OF_A_PREFIX
 
 #: Id of the finding for a setting that systemd on the host doesn't take.
 UNIT_SETTING = "unit-setting"

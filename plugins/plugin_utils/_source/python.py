@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
+from . import literals
 
 #: Cookie flags that are False only where there is no HTTPS.
 COOKIE_FLAGS = ("SESSION_COOKIE_SECURE", "REMEMBER_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "JWT_COOKIE_SECURE")

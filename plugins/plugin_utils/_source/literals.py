@@ -7,7 +7,7 @@ import re
 
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import ENGINES
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_placeholder, password_in
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.judge import is_placeholder, password_in
 
 #: Settings that hold a password or token, and nothing else.
 _SETTING = re.compile(

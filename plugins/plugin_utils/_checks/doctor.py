@@ -30,24 +30,25 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
     UNPROVED_DEBUG,
     UNPROVED_ENVIRONMENT,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_dotenv as environment_files
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_fingerprints as fingerprints
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_inventories as inventories
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_secrets as secret_values
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_source as source
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _gunicorn as gunicorn
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_literals import is_database
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import Spot
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_startup import Sources
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inventory import reader as inventories
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import fingerprints
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge as secret_values
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source import files as source
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source import gunicorn
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.literals import is_database
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.python import Spot
+from ansible_collections.greenlight.flask.plugins.plugin_utils._source.startup import Sources
+
+from . import dotenv as environment_files
+from .inputs import chosen, secret_problems, unit_variables
+from .report import (
     ERROR,
     UNREADABLE,
     WARNING,
     Finding,
     accept,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._inputs import chosen, secret_problems, unit_variables
-from ansible_collections.greenlight.flask.plugins.plugin_utils._settings import UNIT_SETTING
+from .settings import UNIT_SETTING
 
 #: What every deploy refuses by itself, accepted or not.
 NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")

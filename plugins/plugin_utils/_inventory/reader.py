@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_hosts as hosts_files
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_fingerprints import is_open, texts
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_hosts import ALL, Listed
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_credential, is_public
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.fingerprints import is_open, texts
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.judge import is_credential, is_public
 from jinja2 import Environment, StrictUndefined, TemplateError, Undefined, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from . import hosts_file as hosts_files
+from .hosts_file import ALL, Listed
 
 Decrypt = Callable[[bytes], str]
 HEADER = "$ANSIBLE_VAULT;"

@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value, is_example
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import named
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_secrets import is_credential
-from ansible_collections.greenlight.flask.plugins.plugin_utils._findings import WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.judge import is_credential
+
+from .report import WARNING, Finding
 
 ID = "shipped-env-file"
 _PUBLIC = re.compile(r"(^|_)(PUBLIC|PUBLISHABLE)_", re.IGNORECASE)

@@ -10,16 +10,17 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _inputs as inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._outcome import (
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs
+
+from .outcome import (
     PLACES,
     described,
     question,
     says_something,
     unplaced,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._owner import execute_with_lock
-from ansible_collections.greenlight.flask.plugins.plugin_utils._variables import load_spec, merged, plain
+from .owner import execute_with_lock
+from .variables import load_spec, merged, plain
 
 
 def refuse_misspelt(known: Mapping[str, Any]) -> None:
@@ -70,7 +71,7 @@ def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: 
 
 
 def failure(what: str, action: ActionBase, error: AnsibleError) -> dict[str, Any]:
-    """Return the outcome of what Ansible couldn't put on the host, see :func:`_outcome.unplaced`.
+    """Return the outcome of what Ansible couldn't put on the host, see :func:`outcome.unplaced`.
 
     Raises:
         AnsibleError: the error itself, where the host can't be reached.

@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import read_text
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
+
+from .files import python_files
+from .python import (
     APP,
     FACTORY,
     Spot,
@@ -21,7 +23,6 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python im
     name_of,
     only_developers,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_source import python_files
 
 #: Functions that serve an app until the process ends; and methods of what Flask-SocketIO and its like make.
 _SERVING = {"run_simple", "serve_forever"}

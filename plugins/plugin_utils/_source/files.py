@@ -19,8 +19,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.requiremen
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import read_text
 from ansible_collections.greenlight.flask.plugins.module_utils._release.inspector import DEBUGGERS
-from ansible_collections.greenlight.flask.plugins.plugin_utils import _doctor_literals as literals
-from ansible_collections.greenlight.flask.plugins.plugin_utils._doctor_python import (
+
+from . import literals
+from .python import (
     COOKIE_FLAGS,
     Reader,
     Spot,

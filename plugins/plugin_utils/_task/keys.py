@@ -9,8 +9,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.plugin_utils._action import StepAction
-from ansible_collections.greenlight.flask.plugins.plugin_utils._key_vault import KeyVault
+from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.keys import KeyVault
+
+from .base import StepAction
 
 
 class KeysAction(StepAction):

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
 
-ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
+ROLE = Path(__file__).resolve().parents[3] / "roles/flask_app"
 #: Mappings and lists that may hold secrets. They stay as they are given, and the preflight refuses a text for one.
 AS_GIVEN = ("flask_app_secrets", "flask_app_env", "flask_app_build_environment", "flask_app_secret_key_fallbacks")
 

@@ -13,7 +13,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, held, release, take
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, give_back, held, take
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import refusal, with_room
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
@@ -106,5 +106,5 @@ def _taking(module: AnsibleModule, call: Call) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        release(call.layout, owner.run)
+        give_back(call.layout, owner.run)
         raise

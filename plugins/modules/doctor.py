@@ -18,7 +18,7 @@ author:
   - Greenlight founders
 options:
   app:
-    description: What M(greenlight.flask.inspected_app) returned for the host, if it was asked.
+    description: What M(greenlight.flask.inspect) returned for the host, if it was asked.
     type: dict
     default: {}
   results:

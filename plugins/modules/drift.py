@@ -39,7 +39,7 @@ options:
         type: bool
         default: true
       specification:
-        description: Everything but the environment that makes a release, see M(greenlight.flask.release).
+        description: Everything but the environment that makes a release, see M(greenlight.flask.make_release).
         type: dict
         required: true
       revision_variable:

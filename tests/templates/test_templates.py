@@ -1452,12 +1452,12 @@ def test_the_report_says_where_another_page_was_asked_for(path: str) -> None:
 
 
 def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outdated() -> None:
-    begin = ["rotation_state", "rotation_vault", "rotated_release"]
+    begin = ["compare_keys", "rotate_vault", "rotate"]
     assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]
     # A run that was killed may have left something, and only a deploy's preflight knows that there is nothing.
     tidied = ["front_door", "retire", "prune"]
     assert called("rotation, nothing to do") == [*begin, *tidied]
-    assert called("purge") == ["rotation_state", "rotated_release", *tidied, "outdated_releases"]
+    assert called("purge") == ["compare_keys", "rotate", *tidied, "purge_old_secrets"]
 
 
 @pytest.mark.parametrize("moment", ["deploy, waiting", "rollback", "rotation, begun"])
@@ -1523,10 +1523,10 @@ def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_
 @pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])
 def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool], live: bool) -> None:
     hosts = {f"web{number}": {"__flask_app_rotation": {"live": each}} for number, each in enumerate(lives)}
-    (task,) = [task for task in tasks_of("rotate") if "greenlight.flask.rotation_vault" in task]
+    (task,) = [task for task in tasks_of("rotate") if "greenlight.flask.rotate_vault" in task]
     found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_rotation={"live": lives[0]})
     assert found
-    assert found["greenlight.flask.rotation_vault"]["live"] is live
+    assert found["greenlight.flask.rotate_vault"]["live"] is live
 
 
 # Removal

@@ -30,7 +30,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.names import
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import HeldElsewhere, exclusively
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, removed_app
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, remove
 
 from tests.unit.fakes import arguments
 
@@ -312,8 +312,8 @@ def test_a_removal_holds_the_guard_until_the_app_is_gone(
             pass
         return ["/srv/shop"]
 
-    monkeypatch.setattr(removed_app, "remove_app", remove_app)
-    told = result_of("removed_app", monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
+    monkeypatch.setattr(remove, "remove_app", remove_app)
+    told = result_of("remove", monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
     assert told["removed"] == ["/srv/shop"]
     assert list(layout.lock.parent.iterdir()) == []
 

@@ -40,16 +40,16 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     candidate,
     claim,
+    compare_keys,
+    find_rollback,
     front_door,
-    outdated_releases,
+    make_release,
     preflight,
     prune,
-    release,
+    purge_old_secrets,
     release_command,
     releases_info,
     retire,
-    rollback_target,
-    rotation_state,
     switch,
     unlock,
 )
@@ -159,7 +159,7 @@ class Operator:
             (venv / "bin/python").touch()
             (venv / "greenlight.json").touch()
             made = self.step(
-                release,
+                make_release,
                 run=OWNER["run"],
                 specification={**FIELDS, "time": time},
                 variables=VARIABLES,
@@ -175,7 +175,7 @@ class Operator:
 
     def roll_back(self) -> Outcome:
         def story() -> str:
-            target = self.step(rollback_target, owner=OWNER, environment="staging")["release"]
+            target = self.step(find_rollback, owner=OWNER, environment="staging")["release"]
             self.activate(target, serves=False)
             self.tidy()
             return str(target)
@@ -304,7 +304,7 @@ STATE = {
     "srv/sources": Place(lambda layout: layout.sources, "directory", NO_DIRECTORY, EMPTIED),
     "srv/venvs": Place(lambda layout: layout.venvs, "directory", NO_DIRECTORY, EMPTIED),
     "srv/releases": Place(lambda layout: layout.releases, "directory", NO_DIRECTORY),
-    "run": Place(lambda layout: layout.run, "directory", NO_DIRECTORY),
+    "run": Place(lambda layout: layout.runtime_root, "directory", NO_DIRECTORY),
     "socket": Place(lambda layout: layout.socket(LIVE), "socket"),
     "release": Place(lambda layout: layout.release(LIVE), "directory"),
     "manifest": Place(of_live("release.json"), "file"),
@@ -566,8 +566,8 @@ def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operato
     served = operator.site.serves()
     for module, options in (
         (releases_info, {}),
-        (rotation_state, {"environment": "staging", "variable": "SECRET_KEY", "keys": KEYS}),
-        (outdated_releases, {"check": True}),
+        (compare_keys, {"environment": "staging", "variable": "SECRET_KEY", "keys": KEYS}),
+        (purge_old_secrets, {"check": True}),
         (prune, {"keep": 1, "check": True}),
     ):
         assert fit_for_people(operator.run(module, **options).get("msg", ""))
@@ -611,7 +611,7 @@ def test_sockets_that_systemd_believes_in_are_made_again(app: str, request: pyte
     """With all of /run/shop go the reports of the workers, too. The same inventory makes the same release reachable."""
     operator: Operator = request.getfixturevalue(app)
     layout = operator.site.layout
-    shutil.rmtree(layout.run)
+    shutil.rmtree(layout.runtime_root)
     assert layout.socket_unit(LIVE) in operator.site.running()
     assert not operator.site.serves()
     outcome = operator.deploy(NEW)
@@ -680,7 +680,7 @@ def test_nothing_is_removed_through_a_link(operator: Operator, name: str) -> Non
     assert operator.run(prune, keep=1)["removed"] == []
     for back in (operator.roll_back(), operator.roll_back()):
         assert str(path) in back.said[0]
-    assert str(path) in operator.run(rotation_state, environment="staging", variable="X", keys=KEYS)["msg"]
+    assert str(path) in operator.run(compare_keys, environment="staging", variable="X", keys=KEYS)["msg"]
     assert dict(below(path.resolve())) == before
     assert operator.site.serves()
 

@@ -32,7 +32,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import program
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, inspected_app
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import inspect as step
 
 from tests.unit.fakes import SECRETS, Host, create, installed, report
 
@@ -378,7 +379,7 @@ def test_an_object_without_a_flask_app_is_told_by_its_type(host: Host, layout: L
 
 
 def heard(layout: Layout) -> dict[str, object]:
-    return dict(inspected_app.run(Call(layout, {"environment_keys": ["ENVIRONMENT"], "seconds": 7.0})))
+    return dict(step.run(Call(layout, {"environment_keys": ["ENVIRONMENT"], "seconds": 7.0})))
 
 
 def test_the_app_of_the_live_release_is_heard(host: Host, layout: Layout, release: str) -> None:

@@ -13,7 +13,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._drift import int
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prune
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as step
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import make_release as step
 
 from tests.unit.fakes import Host, create, installed, specification
 

@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.template import Templar, trust_as_template
-from ansible_collections.greenlight.flask.plugins.action import rotated_release, rotation_vault
+from ansible_collections.greenlight.flask.plugins.action import rotate, rotate_vault
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.keys import KeyVault
 
@@ -414,7 +414,7 @@ def action(module: Any, vault: Vault, *, check_mode: bool = False, **arguments: 
 
 def turned(vault: Vault, step: str, *, live: bool = True, check_mode: bool = False) -> dict[str, Any]:
     done = action(
-        rotation_vault, vault, check_mode=check_mode, step=step, file=str(vault.path), name=NAME, live=live
+        rotate_vault, vault, check_mode=check_mode, step=step, file=str(vault.path), name=NAME, live=live
     ).run(task_vars={})
     assert "hunter2" not in str(done)
     return dict(done)
@@ -502,14 +502,14 @@ def test_a_refusal_fails_the_task_without_a_secret(vault: Vault) -> None:
 def test_a_task_that_asks_for_something_else_is_refused(vault: Vault, arguments: dict[str, Any]) -> None:
     given = {"step": "start", "file": str(vault.path), "name": NAME, "live": True, **arguments}
     with pytest.raises(AnsibleActionFail):
-        action(rotation_vault, vault, **{name: value for name, value in given.items() if value}).run(task_vars={})
+        action(rotate_vault, vault, **{name: value for name, value in given.items() if value}).run(task_vars={})
 
 
 def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -> dict[str, Any]:
     """Return the keys that the step gets from the action."""
     got: list[dict[str, Any]] = []
     made = action(
-        rotated_release,
+        rotate,
         vault,
         app="shop",
         variable="SECRET_KEY",
@@ -519,7 +519,7 @@ def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -
     )
 
     def execute(*, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert (module_name, module_args["step"]) == ("greenlight.flask.host_step", "rotated_release")
+        assert (module_name, module_args["step"]) == ("greenlight.flask.host_step", "rotate")
         got.append(json.loads(module_args["options"]))
         return {"changed": True, "invocation": {"module_args": module_args}}
 

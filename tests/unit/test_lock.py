@@ -24,8 +24,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import 
     Locked,
     Owner,
     break_lock,
+    give_back,
     held,
-    release,
     take,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
@@ -179,7 +179,7 @@ def test_each_app_has_a_lock_of_its_own(layout: Layout, impatient: None) -> None
         assert take(blog, BOB, STALE) == ""
         with held(blog, BOB.run):
             assert whose(layout).startswith("ann@laptop")
-        release(blog, BOB.run)
+        give_back(blog, BOB.run)
     assert whose(layout).startswith("ann@laptop")
 
 
@@ -192,7 +192,7 @@ def test_a_torn_or_empty_file_is_no_lock(layout: Layout, content: bytes) -> None
     layout.lock.write_bytes(content)
     with pytest.raises(GreenlightError, match="lost its lock"), held(layout, ANN.run):
         pass
-    release(layout, ANN.run)
+    give_back(layout, ANN.run)
     assert str(layout.lock) in take(layout, BOB, STALE)
     assert whose(layout).startswith("bob@desk")
     layout.lock.write_bytes(content)
@@ -241,7 +241,7 @@ def test_the_lock_is_read_and_changed_under_the_guard_only(layout: Layout, monke
     take(layout, ANN, STALE)
     with held(layout, ANN.run):
         pass
-    release(layout, ANN.run)
+    give_back(layout, ANN.run)
     assert set(seen) == {"read_facts", "write", "discard"}
 
 
@@ -467,16 +467,16 @@ def test_a_program_that_outlives_its_step_is_a_step_at_work(layout: Layout, cloc
 
 def test_a_run_gives_back_its_own_lock(layout: Layout) -> None:
     take(layout, ANN, STALE)
-    release(layout, ANN.run)
+    give_back(layout, ANN.run)
     assert whose(layout) == ""
     assert take(layout, BOB, STALE) == ""
 
 
 def test_a_run_gives_back_no_lock_but_its_own(layout: Layout) -> None:
-    release(layout, ANN.run)
+    give_back(layout, ANN.run)
     assert not layout.lock.parent.exists()
     take(layout, BOB, STALE)
-    release(layout, ANN.run)
+    give_back(layout, ANN.run)
     assert whose(layout).startswith("bob@desk")
 
 
@@ -490,7 +490,7 @@ def test_a_lock_is_not_given_back_under_a_step(layout: Layout, monkeypatch: pyte
             step.end()
 
         at_the_first_wait(monkeypatch, look)
-        release(layout, ANN.run)
+        give_back(layout, ANN.run)
     assert [found[:10] for found in seen] == ["ann@laptop"]
     assert whose(layout) == ""
 

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, take
-from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import release as give_back
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, give_back, take
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base import command as _command
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http as _http
@@ -40,7 +39,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live im
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable, prune
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import find_rollback
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
 from ansible_collections.greenlight.flask.plugins.module_utils._release import history
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, record
@@ -124,7 +123,7 @@ RUN = Owner("0123456789ab", "carol@desk", "here", 1, "1")
 
 def gone_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
     """Do what the rollback does."""
-    release = prove(host, rollback_target(host.layout, wanted, force=force).id)
+    release = prove(host, find_rollback(host.layout, wanted, force=force).id)
     switch(host.layout, release)
     ask_at_the_front_door(host, release)
     retire(host.layout, BOUNDS)
@@ -1374,10 +1373,10 @@ def test_a_release_whose_units_are_gone_is_retired_all_the_same(host: Host, layo
 
 def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: Layout) -> None:
     old, new = go_live(host, OLD), go_live(host, NEW)
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old
     switch(layout, old)
     ended(layout)
-    assert rollback_target(layout).id == new
+    assert find_rollback(layout).id == new
 
 
 def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, layout: Layout) -> None:
@@ -1386,9 +1385,9 @@ def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, 
     for release in (newest, oldest, live):
         append(layout.ledger, {"event": "live", "release": release})
     layout.previous.unlink()
-    assert rollback_target(layout).id == oldest
+    assert find_rollback(layout).id == oldest
     Releases(layout).mark(oldest, BAD, {})
-    assert rollback_target(layout).id == newest
+    assert find_rollback(layout).id == newest
 
 
 @pytest.mark.parametrize(
@@ -1411,7 +1410,7 @@ def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layo
         layout.environment_file(wanted).unlink()
     name = {"live": live, "../../etc": case}.get(case, wanted)
     with pytest.raises(GreenlightError) as refused:
-        rollback_target(layout, name)
+        find_rollback(layout, name)
     assert f"flask_app_rollback_to is {name}: " in str(refused.value)
     assert words in str(refused.value)
     assert f"Releases to go back to: {good}." in str(refused.value)
@@ -1421,7 +1420,7 @@ def test_rollback_without_an_earlier_good_release_is_refused(host: Host, layout:
     go_live(host, NEW)
     Releases(layout).mark(create(layout, OLD), BAD, {})
     with pytest.raises(GreenlightError, match=r"has no earlier good release\. No release is kept"):
-        rollback_target(layout)
+        find_rollback(layout)
 
 
 # Rollback across a release command
@@ -1448,17 +1447,17 @@ def test_rollback_across_a_command_that_can_not_be_undone_is_refused(
     new = migrated(host, NEW, told=told)
     assert irreversible_since(layout, old) == new
     with pytest.raises(GreenlightError) as refused:
-        rollback_target(layout, old if named else "")
+        find_rollback(layout, old if named else "")
     assert f"release {old} was live before the release command of {new}, which can't be undone" in str(refused.value)
     assert "-e flask_app_rollback_force=true" in str(refused.value)
-    assert rollback_target(layout, old if named else "", force=True).id == old
+    assert find_rollback(layout, old if named else "", force=True).id == old
 
 
 def test_rollback_is_not_refused_for_the_command_of_the_release_it_goes_to(host: Host, layout: Layout) -> None:
     deployed(host, OLDER)
     migration = migrated(host, OLD)
     deployed(host, NEW)
-    assert rollback_target(layout).id == migration
+    assert find_rollback(layout).id == migration
     assert irreversible_since(layout, migration) == ""
 
 
@@ -1468,7 +1467,7 @@ def test_a_release_whose_command_ran_and_that_got_no_traffic_yet_bears_its_own_c
     deployed(host, OLD)
     new = prove(host, create(layout, NEW, command="flask db upgrade", reversible=False))
     record(layout, "command", new)
-    assert rollback_target(layout, new).id == new
+    assert find_rollback(layout, new).id == new
 
 
 def test_rollback_over_two_releases_is_refused_for_the_command_of_the_one_between(host: Host, layout: Layout) -> None:
@@ -1476,7 +1475,7 @@ def test_rollback_over_two_releases_is_refused_for_the_command_of_the_one_betwee
     migration = migrated(host, OLD)
     deployed(host, NEW)
     with pytest.raises(GreenlightError, match=f"release {oldest} was live before the release command of {migration}"):
-        rollback_target(layout, oldest)
+        find_rollback(layout, oldest)
 
 
 def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Host, layout: Layout) -> None:
@@ -1487,7 +1486,7 @@ def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Hos
         prove(host, release, Answer(500, "broken", 0.01))
     assert Releases(layout).live() == live
     with pytest.raises(GreenlightError, match=f"before the release command of {release}, which can't be undone"):
-        rollback_target(layout, old)
+        find_rollback(layout, old)
 
 
 def test_a_release_that_was_live_again_since_the_command_bears_it(host: Host, layout: Layout) -> None:
@@ -1505,7 +1504,7 @@ def test_a_command_that_can_be_undone_bars_no_rollback(host: Host, layout: Layou
     record(layout, "command", new)
     switch(layout, prove(host, new))
     ask_at_the_front_door(host, new)
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old
 
 
 @pytest.mark.parametrize("reversible", [True, False])
@@ -1529,13 +1528,13 @@ def test_rollback_forward_again_is_not_refused_for_a_command_that_ran_before(hos
     migration = migrated(host, OLD)
     new = deployed(host, NEW)
     assert gone_back(host) == migration
-    assert rollback_target(layout).id == new
+    assert find_rollback(layout).id == new
 
 
 def test_without_a_command_there_is_nothing_that_can_not_be_undone(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     deployed(host, NEW, command="", reversible=False)
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old
 
 
 # The ledger
@@ -1801,7 +1800,7 @@ def test_a_release_that_was_live_once_is_refused_and_stays_good(host: Host, layo
     deployed(host, NEW)
     with pytest.raises(GreenlightError, match="was not proved"):
         prove(host, old, Answer(500, "the database is down", 0.01))
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old
     assert entries(layout.ledger)[-1]["event"] == "refused"
 
 
@@ -1841,36 +1840,36 @@ def test_a_rollback_that_was_not_ended_goes_on_to_the_release_it_was_begun_for(h
     old = deployed(host, OLD)
     new = deployed(host, NEW)
     for step in ("begun", "switched", "asked"):
-        assert rollback_target(layout).id == old, step
+        assert find_rollback(layout).id == old, step
         if step == "begun":
             switch(layout, prove(host, old))
         if step == "switched":
             ask_at_the_front_door(host, old)
     retire(layout, BOUNDS)
     prune(layout, 5)
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old
     ended(layout)
-    assert rollback_target(layout).id == new
+    assert find_rollback(layout).id == new
 
 
 def test_a_rollback_that_was_begun_binds_no_later_deploy(host: Host, layout: Layout) -> None:
     old = deployed(host, OLDER)
     deployed(host, OLD)
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old
     middle = Releases(layout).live()
     deployed(host, NEW)
-    assert rollback_target(layout).id == middle
+    assert find_rollback(layout).id == middle
 
 
 def test_a_named_release_outranks_the_rollback_that_was_begun(host: Host, layout: Layout) -> None:
     older, _, live = deployed(host, OLDER), deployed(host, OLD), deployed(host, NEW)
-    assert rollback_target(layout).id != older
-    assert rollback_target(layout, older).id == older
+    assert find_rollback(layout).id != older
+    assert find_rollback(layout, older).id == older
     assert Releases(layout).live() == live
 
 
 def test_check_mode_of_a_rollback_begins_none(host: Host, layout: Layout) -> None:
     deployed(host, OLD)
     deployed(host, NEW)
-    rollback_target(layout, dry=True)
+    find_rollback(layout, dry=True)
     assert not layout.rollback.exists()

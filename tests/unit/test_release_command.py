@@ -18,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger impo
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.release_command import run_release_command
 from ansible_collections.greenlight.flask.plugins.module_utils._release import history
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import release as release_step
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import make_release as release_step
 
 from tests.unit.fakes import KEY, SECRETS, Host, create, installed, specification
 from tests.unit.killing import killed

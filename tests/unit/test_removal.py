@@ -172,7 +172,7 @@ def settle(machine: Machine) -> None:
         }.items():
             link.unlink(missing_ok=True)
             link.symlink_to(target)
-        layout.run.mkdir(parents=True, exist_ok=True)
+        layout.runtime_root.mkdir(parents=True, exist_ok=True)
         layout.socket(release).touch()
     layout.state.mkdir(parents=True)
     (layout.state / "data.db").write_text("data")
@@ -756,9 +756,9 @@ def test_of_cache_and_logs_goes_what_belongs_to_the_apps_account(machine: Machin
 
 
 def test_a_directory_in_run_that_is_a_releases_goes_with_it(machine: Machine) -> None:
-    (machine.layout.run / f"{NEW}-a1a1a1a1/scratch").mkdir(parents=True)
+    (machine.layout.runtime_root / f"{NEW}-a1a1a1a1/scratch").mkdir(parents=True)
     removed(machine)
-    assert not machine.layout.run.exists()
+    assert not machine.layout.runtime_root.exists()
 
 
 def test_a_name_is_free_after_the_removal(machine: Machine) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.environment
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import rollback_target
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import find_rollback
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import (
     Keys,
     destroy,
@@ -504,4 +504,4 @@ def test_rollback_to_the_release_before_a_rotation_crosses_no_command(layout: La
     append(layout.ledger, {"event": "live", "release": old, "reversible": False})
     new = live(layout, rotated(layout, ROTATION, keys(SECOND, FIRST), "alice").id)
     record(layout, "live", new)
-    assert rollback_target(layout).id == old
+    assert find_rollback(layout).id == old

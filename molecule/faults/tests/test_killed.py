@@ -38,7 +38,7 @@ STEPS = [
 ]
 HOST_STEPS = [
     "source",
-    "release",
+    "make_release",
     "nginx_site",
     "release_command",
     "candidate",
@@ -186,7 +186,7 @@ class Way:
         """Go it in peace."""
         prepare(directory)
         before = told()
-        steps = ["rollback_target", "rotated_release", "switch", "front_door", "retire"]
+        steps = ["find_rollback", "rotate", "switch", "front_door", "retire"]
         changes = changes_of(steps, lambda: run_play(**variables))
         states = {server.name: state(server, before[server.name]) for server in all_servers()}
         return cls(prepare, variables, states, changes)
@@ -222,7 +222,7 @@ def test_rollback_killed(rollback: Way, trial: Trial, step: str, tmp_path: Path)
     rollback.hurt(trial, tmp_path, killed_at(step))
 
 
-@pytest.mark.parametrize("host_step", ["rollback_target", "switch", "front_door", "retire"])
+@pytest.mark.parametrize("host_step", ["find_rollback", "switch", "front_door", "retire"])
 def test_step_of_a_rollback_killed(rollback: Way, trial: Trial, host_step: str, tmp_path: Path) -> None:
     last = rollback.changes[host_step]
     trial.fault = f"step of a rollback killed: {host_step}, change {last} of {last}"
@@ -251,9 +251,9 @@ def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) 
     assert len(keys()[1]) == 1  # no third key, and the old one is not lost
 
 
-@pytest.mark.killed(host_step="rotated_release")
+@pytest.mark.killed(host_step="rotate")
 def test_step_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
-    last = new_key.changes["rotated_release"]
-    trial.fault = f"step of a rotation killed: rotated_release, change {last} of {last}"
-    new_key.hurt(trial, tmp_path, killed_in("rotated_release", last))
+    last = new_key.changes["rotate"]
+    trial.fault = f"step of a rotation killed: rotate, change {last} of {last}"
+    new_key.hurt(trial, tmp_path, killed_in("rotate", last))
     assert len(keys()[1]) == 1

@@ -166,7 +166,7 @@ class Layout:
         return self.root / "var/log" / self.app
 
     @cached_property
-    def run(self) -> Path:
+    def runtime_root(self) -> Path:
         return self.root / "run" / self.app
 
     @cached_property
@@ -175,11 +175,11 @@ class Layout:
         return self.root / "run/greenlight" / f"{self.app}.lock"
 
     def socket(self, release: str) -> Path:
-        return self.run / f"{release}.sock"
+        return self.runtime_root / f"{release}.sock"
 
     def runtime(self, release: str) -> Path:
         """The directory that systemd makes for each start of a release, for what ends with it (RuntimeDirectory=)."""
-        return self.run / release
+        return self.runtime_root / release
 
     @cached_property
     def units(self) -> Path:

@@ -116,7 +116,7 @@ def held(layout: Layout, run: str) -> Iterator[None]:
                 _write(layout, record)
 
 
-def release(layout: Layout, run: str, *, done: bool = False) -> None:
+def give_back(layout: Layout, run: str, *, done: bool = False) -> None:
     """Give the lock back, if it is this run's.
 
     Args:

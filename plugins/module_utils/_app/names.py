@@ -74,7 +74,7 @@ def paths(layout: Layout) -> tuple[Path, ...]:
         layout.state,
         layout.cache,
         layout.logs,
-        layout.run,
+        layout.runtime_root,
         layout.root / f"etc/nginx/sites-enabled/{layout.app}.conf",
     )
 

@@ -132,7 +132,7 @@ def _refuse(layout: Layout, problems: Sequence[Problem]) -> None:
 
 def _obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: frozenset[str]) -> Iterator[Problem]:
     """Find what would stop the removal on its way, or break what is somebody else's."""
-    app, doomed = layout.app, [*_places(layout, made), layout.run, layout.etc, *_shared(layout)]
+    app, doomed = layout.app, [*_places(layout, made), layout.runtime_root, layout.etc, *_shared(layout)]
     mounted = [path for path in mount_points(layout.root) if any(place in (path, *path.parents) for place in doomed)]
     for path in map(shown, mounted):
         what = f"{path}: a file system of its own is mounted there, and its content would go with {app}."
@@ -205,7 +205,7 @@ def _used_elsewhere(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> l
     upstreams = {f"{layout.app}_live", f"{layout.app}_candidate", *defined}
     variables = set(re.findall(r"^\s*(?:map|geo)\s[^;{]*\$(\w+)\s*\{", own, re.MULTILINE))
     certbot = acme.Certbot(layout.root)
-    places = [layout.etc, layout.srv, layout.state, layout.run]
+    places = [layout.etc, layout.srv, layout.state, layout.runtime_root]
     places += [certbot.lineage(layout)] if acme.is_ours(certbot, layout) else []
     patterns = [rf"(?<![\w.-]){re.escape(name)}(?![\w.-])" for name in sorted(upstreams)]
     patterns += [rf"\$\{{?{name}\b" for name in sorted(variables)]
@@ -335,9 +335,9 @@ def _places(layout: Layout, made: frozenset[str]) -> list[Path]:
     In /run only what has a release's name, and of cache and logs only what systemd made for the app's units: that
     belongs to the app's account.
     """
-    entries = sorted(layout.run.iterdir()) if layout.run.is_dir() else []
+    entries = sorted(layout.runtime_root.iterdir()) if layout.runtime_root.is_dir() else []
     of_releases = [path for path in entries if RELEASE_ID.match(path.name.removesuffix(".sock"))]
-    directory = [layout.run] if layout.run.is_dir() and entries == of_releases else []
+    directory = [layout.runtime_root] if layout.runtime_root.is_dir() and entries == of_releases else []
     uid = accounts.number("passwd", layout.app)
     own = [path for path in (layout.cache, layout.logs) if path.is_dir() and path.lstat().st_uid == uid]
     places = [path for path in (layout.srv, layout.state, *own) if names.made(layout, path, made)]

@@ -10,7 +10,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.history 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases, noted_release
 
 
-def rollback_target(layout: Layout, wanted: str = "", *, force: bool = False, dry: bool = False) -> Release:
+def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry: bool = False) -> Release:
     """Return the release to go back to: ``wanted``, or the one that was live before the live one.
 
     Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times

@@ -286,8 +286,8 @@ def _link(path: Path) -> Fault | None:
 
 def _run(layout: Layout) -> Iterator[Fault | None]:
     """Judge the directory of the sockets, which systemd makes with the first of them, and the live one."""
-    if os.path.lexists(layout.run):
-        yield _directory(layout.run, 0o755)
+    if os.path.lexists(layout.runtime_root):
+        yield _directory(layout.runtime_root, 0o755)
     path = layout.socket(Releases(layout).live())
     if is_socket(path):
         status, group = path.lstat(), socket_group()

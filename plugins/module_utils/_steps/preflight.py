@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import release
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import give_back
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, SITE, group
@@ -44,5 +44,5 @@ def run(call: Call) -> dict[str, object]:
         except GreenlightError as error:
             found.append(Problem(str(error), ""))
     if found and call.options["owner"]:
-        release(call.layout, call.options["owner"]["run"])
+        give_back(call.layout, call.options["owner"]["run"])
     return {"changed": False, "host": host.as_dict(), "problems": [problem.as_dict() for problem in found]}

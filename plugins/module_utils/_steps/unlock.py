@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import break_lock, release
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import break_lock, give_back
 
 from . import Call
 
@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {
 def run(call: Call) -> dict[str, object]:
     if call.options["of"]:
         if not call.dry:
-            release(call.layout, call.options["of"], done=call.options["done"])
+            give_back(call.layout, call.options["of"], done=call.options["done"])
         return {"changed": False, "was": ""}
     was = break_lock(call.layout, dry=call.dry)
     return {"changed": bool(was), "was": was}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: release
+module: make_release
 short_description: Make the release that the inventory describes, unless it is there
 description:
   - Compares the wanted state with what the running process was started with.
@@ -42,7 +42,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Make the release
-  greenlight.flask.release:
+  greenlight.flask.make_release:
     app: guestbook
     variables_from: [flask_app_env, flask_app_secrets]
     specification: "{{ __flask_app_specification }}"

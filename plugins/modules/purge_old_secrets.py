@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: outdated_releases
+module: purge_old_secrets
 short_description: Remove the releases that hold an old secret
 description:
   - Removes each release that holds a secret which the live release doesn't hold.
@@ -26,7 +26,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Remove what holds an old secret
-  greenlight.flask.outdated_releases:
+  greenlight.flask.purge_old_secrets:
     app: guestbook
 """
 

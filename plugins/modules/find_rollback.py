@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: rollback_target
+module: find_rollback
 short_description: Find the release that a rollback goes to
 description:
   - Changes nothing but the lock on the app, which it takes.
@@ -36,7 +36,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Find the previous release
-  greenlight.flask.rollback_target:
+  greenlight.flask.find_rollback:
     app: guestbook
     environment: staging
 """

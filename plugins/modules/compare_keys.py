@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: rotation_state
+module: compare_keys
 short_description: Take the lock and see whether the live release has the keys of the inventory
 description:
   - Use the action of the same name; it reads the keys itself, so that no value is ever a task argument.
@@ -36,7 +36,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Look whether the keys are live
-  greenlight.flask.rotation_state:
+  greenlight.flask.compare_keys:
     app: guestbook
     environment: staging
     variable: SECRET_KEY

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: inspected_app
+module: inspect
 short_description: Ask the app of the live release how it is configured
 description:
   - Its workers have reported it when they started. Where Gunicorn can't report, the app is imported once more, in its
@@ -36,7 +36,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Ask the app
-  greenlight.flask.inspected_app:
+  greenlight.flask.inspect:
     app: guestbook
     environment_keys: [ENVIRONMENT]
   register: inspected

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: rotated_release
+module: rotate
 short_description: Make a release that is the live one with other keys
 description:
   - Source, venv, settings and all other variables are those of the live release.
@@ -44,7 +44,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Make the release with the new key
-  greenlight.flask.rotated_release:
+  greenlight.flask.rotate:
     app: guestbook
     variable: SECRET_KEY
     variables_from: [flask_app_secrets]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: rotation_vault
+module: rotate_vault
 short_description: Put a new signing key into a vault file, or drop the old ones
 description:
   - An action: it runs on the controller, with the vault passwords of the run, and no host is asked.
@@ -43,7 +43,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Make a new key
-  greenlight.flask.rotation_vault:
+  greenlight.flask.rotate_vault:
     step: start
     file: inventories/staging/group_vars/flask_app/vault.yml
     name: vault_flask_app_secret_key

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: removed_app
+module: remove
 short_description: Remove an app from a host, all of it and nothing else
 description:
   - Takes the lock on the app, and removes that too.
@@ -36,7 +36,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Remove the guestbook
-  greenlight.flask.removed_app:
+  greenlight.flask.remove:
     app: guestbook
     environment: staging
 """

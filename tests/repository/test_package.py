@@ -20,7 +20,7 @@ ALLOWED = re.compile(
     | meta/runtime\.yml
     | playbooks/(compare|deploy|doctor|maintenance|releases|rollback|rotate|unlock|verify)\.yml
     | plugins/(action|doc_fragments|filter|lookup|modules|(module|plugin)_utils(/_\w+)?)/\w+\.py
-    | roles/flask_app/(defaults|meta|tasks|vars)/\w+\.yml
+    | roles/flask_app/(defaults|meta|tasks|vars/main)/\w+\.yml
     | roles/flask_app/files/[\w.-]+
     | roles/flask_app/templates/(etc|srv)/[\w./@-]+\.j2
     """,

@@ -15,7 +15,16 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import AS_GIVEN, plain
 
 from tests.support.steps import options_of
-from tests.templates.test_templates import DEPLOY, HOST, MOMENTS, ROLE, WAITING, resolved, tasks_of
+from tests.templates.test_templates import (
+    DEPLOY,
+    HOST,
+    MOMENTS,
+    ROLE,
+    VARIABLE_FILES,
+    WAITING,
+    resolved,
+    tasks_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -81,11 +90,7 @@ def _names(text: str) -> set[str]:
 
 @cache
 def texts_of_variables() -> dict[str, Any]:
-    return {
-        name: value
-        for part in ("defaults", "vars")
-        for name, value in yaml.safe_load((ROLE / part / "main.yml").read_text("utf-8")).items()
-    }
+    return {name: value for path in VARIABLE_FILES for name, value in yaml.safe_load(path.read_text("utf-8")).items()}
 
 
 def tasks_with(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -50,10 +50,13 @@ BASELINE: dict[str, Any] = {
 }
 
 LOADER = DataLoader()
+#: What the role derives from its variables, and then these.
+DERIVED_FILES = sorted((ROLE / "vars/main").glob("*.yml"))
+VARIABLE_FILES = [ROLE / "defaults/main.yml", *DERIVED_FILES]
 ROLE_VARIABLES = {
     name: value
-    for part in ("defaults", "vars")
-    for name, value in LOADER.load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True).items()
+    for path in VARIABLE_FILES
+    for name, value in LOADER.load_from_file(str(path), trusted_as_template=True).items()
 }
 
 
@@ -1195,7 +1198,7 @@ def test_an_app_without_secrets_has_no_credentials(as_what: str) -> None:
 # Plays: what is known at each moment of one, and nothing else
 
 
-ROLE_VARS = list(LOADER.load_from_file(str(ROLE / "vars/main.yml")))
+ROLE_VARS = [name for path in DERIVED_FILES for name in LOADER.load_from_file(str(path))]
 #: What an inventory says.
 INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith("flask_app_")}
 #: What the first steps of each play register.
@@ -1247,7 +1250,8 @@ def playing(inventory_hostname: str = "web1", **known: Any) -> Templar:
         **known,
     }
     told = {name: value for name, value in known.items() if name.startswith("__flask_app_")}
-    hostvars = {**hosts, inventory_hostname: {**told, **hosts.get(inventory_hostname, {})}}
+    all_of_them = {**hosts, inventory_hostname: {**told, **hosts.get(inventory_hostname, {})}}
+    hostvars = {name: {**known, "inventory_hostname": name} for name, known in all_of_them.items()}
     return Templar(loader=LOADER, variables={**variables, "hostvars": hostvars})
 
 
@@ -1496,7 +1500,7 @@ def test_the_release_command_runs_on_the_first_host_of_a_release_that_does_not_s
 def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() -> None:
     command = {"flask_app_release_command": "flask db upgrade"}
     deploy = called("deploy, waiting", **command)
-    assert deploy.index("release") < deploy.index("release_command") < deploy.index("candidate")
+    assert deploy.index("make_release") < deploy.index("release_command") < deploy.index("candidate")
     for moment in ("rollback", "rotation, begun"):
         assert "release_command" not in called(moment, **command)
 

@@ -373,7 +373,7 @@ def test_a_header_that_is_not_the_users_is_told(name: str) -> None:
 
 
 def test_the_headers_that_the_role_sends_are_known() -> None:
-    variables = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+    variables = yaml.safe_load((ROLE / "vars/main/nginx.yml").read_text())
     own = variables["__flask_app_nginx_headers"].partition("combine")[0]
     assert tuple(re.findall(r"'([A-Z][A-Za-z-]+)':", own)) == DEFAULT_HEADERS
 

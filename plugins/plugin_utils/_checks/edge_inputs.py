@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[A-Za-z0-9-]+\Z")
-#: As in the role's vars/main.yml (a test holds the two against each other).
+#: As in the role's vars/main/nginx.yml (a test holds the two against each other).
 DEFAULT_HEADERS = (
     "X-Content-Type-Options",
     "X-Frame-Options",

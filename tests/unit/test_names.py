@@ -184,7 +184,7 @@ def test_an_empty_disk_that_waits_for_the_app_is_used_and_not_recorded(layout: L
     assert {f"/{path.relative_to(layout.root)}" for path in paths(layout)} - recorded(layout) == {on_host}
 
 
-@pytest.mark.parametrize("place", ["etc", "run", "state"])
+@pytest.mark.parametrize("place", ["etc", "runtime_root", "state"])
 def test_a_disk_of_somebody_else_is_not(layout: Layout, place: str) -> None:
     disk: Path = getattr(layout, place)
     mount(layout, disk)

@@ -445,7 +445,7 @@ def refused(machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("below", ["", "/uploads\\040of\\040ada", "/\x0b\u2028"])
-@pytest.mark.parametrize("place", ["srv", "state", "etc", "run"])
+@pytest.mark.parametrize("place", ["srv", "state", "etc", "runtime_root"])
 def test_a_mounted_file_system_is_no_part_of_the_app(machine: Machine, place: str, below: str) -> None:
     directory: Path = getattr(machine.layout, place)
     mounts = machine.layout.root / "proc/self/mountinfo"

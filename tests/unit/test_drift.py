@@ -319,18 +319,18 @@ def test_a_run_at_work_is_named_first(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "word", "cure"),
+    ("name", "word", "fix"),
     [
         ("trial", "ended before it asked at the front door", "site.yml"),
         ("rollback", "was begun and not ended", "playbooks/rollback.yml"),
     ],
 )
-def test_what_a_killed_run_left_is_found(machine: Machine, name: str, word: str, cure: str) -> None:
+def test_what_a_killed_run_left_is_found(machine: Machine, name: str, word: str, fix: str) -> None:
     getattr(machine.layout, name).write_text(machine.live)
     finding = only(machine)
     assert finding.id == "unfinished"
     assert word in finding.what
-    assert finding.fix.endswith(cure)
+    assert finding.fix.endswith(fix)
 
 
 def test_a_rehearsal_that_was_killed_is_found(machine: Machine) -> None:

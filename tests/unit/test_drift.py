@@ -27,6 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.source imp
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Fault
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate as _certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import OWNER, Site, Tls
@@ -808,7 +809,7 @@ def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machin
     checked = integrity.check_source(machine.layout, "c3" * 32)
     assert (checked.faults, "it came from git" in checked.unchecked) == ([], True)
     os.utime(path, (time.time() + 60, time.time() + 60))
-    assert integrity.check_source(machine.layout, "c3" * 32).faults == [f"{path} was changed"]
+    assert integrity.check_source(machine.layout, "c3" * 32).faults == [Fault(path, f"{path} was changed")]
 
 
 def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
@@ -836,6 +837,12 @@ def test_a_venv_with_a_changed_a_missing_and_an_added_file_names_them(machine: M
     ]
 
 
+def test_a_file_with_spaces_in_its_name_is_named_whole(machine: Machine) -> None:
+    site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
+    write(site / "flask-3.1.dist-info/RECORD", "a page of it.html,sha256=x,1\n")
+    assert str(site / "a page of it.html") in {finding.subject for finding in look(machine).findings}
+
+
 def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Machine) -> None:
     venv = machine.layout.venvs / VENV
     site = venv / "lib/python3.11/site-packages"
@@ -847,10 +854,10 @@ def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Mach
     script.write_text("#!/bin/sh\nexec other\n")
     assert integrity.check_venv(venv) == integrity.Checked()
     script.write_text("#!/bin/sh\nexec a third\n")
-    assert integrity.check_venv(venv) == integrity.Checked([f"{script} was changed"])
+    assert integrity.check_venv(venv) == integrity.Checked([Fault(script, f"{script} was changed")])
     script.unlink()
     write(venv / "greenlight.json", "{}\n")
-    assert integrity.check_venv(venv) == integrity.Checked([f"{script} is missing"])
+    assert integrity.check_venv(venv) == integrity.Checked([Fault(script, f"{script} is missing")])
 
 
 @pytest.mark.parametrize("name", ["../../../../../outside", "{root}/outside", "linked/outside", "link"])
@@ -865,7 +872,8 @@ def test_what_a_package_records_outside_its_venv_is_not_read(machine: Machine, n
     write(record, f"{name.format(root=outside.parent)},sha256=x,21\n")
     write(venv / "greenlight.json", "{}\n")
     (fault,) = integrity.check_venv(venv).faults
-    assert fault.startswith(f"{record} names ")
+    assert fault.path == record
+    assert "outside" in fault.what or "link" in fault.what
 
 
 def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_change(machine: Machine) -> None:
@@ -876,7 +884,7 @@ def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_chang
     link(machine.layout.state / "back", str(site))
     write(site / "flask_too-1.0.dist-info/RECORD", "../../../var/back/gone.py,sha256=x,21\n")
     write(venv / "greenlight.json", "{}\n")
-    assert integrity.check_venv(venv).faults == [f"{site / 'gone.py'} is missing"]
+    assert integrity.check_venv(venv).faults == [Fault(site / "gone.py", f"{site / 'gone.py'} is missing")]
 
 
 @pytest.mark.parametrize("content", [b"\xff\n", b"\n", b'"' + b"x" * 2**18])
@@ -886,7 +894,7 @@ def test_a_record_that_no_installer_writes_ends_no_verify(machine: Machine, cont
     record.parent.mkdir(parents=True)
     record.write_bytes(content)
     write(venv / "greenlight.json", "{}\n")
-    assert all(fault.startswith(str(record)) for fault in integrity.check_venv(venv).faults)
+    assert all(fault.path == record for fault in integrity.check_venv(venv).faults)
 
 
 def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: Machine) -> None:

@@ -1218,6 +1218,14 @@ DEPLOY = {
 }
 
 
+GROUPS: dict[str, list[str]] = LOADER.load_from_file(str(ROLE.parents[1] / "meta/runtime.yml"))["action_groups"]
+DEFAULTS: dict[str, dict[str, Any]] = next(
+    task["module_defaults"]
+    for task in LOADER.load_from_file(str(ROLE / "tasks/main.yml"), trusted_as_template=True)
+    if "block" in task
+)
+
+
 def block_vars(name: str) -> dict[str, Any]:
     """Return the variables of the block that a task file consists of."""
     (block,) = LOADER.load_from_file(str(ROLE / "tasks" / f"{name}.yml"), trusted_as_template=True)
@@ -1343,6 +1351,14 @@ def test_a_hook_is_told_what_is_known_by_then(known: dict[str, Any], expected: d
     assert value_of("__flask_app_event", flask_app_deployer="alice", **known) == {**always, **nothing, **expected}
 
 
+def with_defaults(key: str, options: Any) -> Any:
+    """Return the options of one of our steps as the block of a deploy has them."""
+    name = key.removeprefix("greenlight.flask.")
+    groups = [group for group, names in GROUPS.items() if name in names and key != name]
+    more = {option: value for group in groups for option, value in DEFAULTS[f"group/greenlight.flask.{group}"].items()}
+    return {**more, **(options or {})} if groups else options
+
+
 def tasks_of(*names: str) -> list[dict[str, Any]]:
     """Return the tasks of files of the role, those in blocks and those that are imported too."""
     found: list[dict[str, Any]] = []
@@ -1354,7 +1370,7 @@ def tasks_of(*names: str) -> list[dict[str, Any]]:
             elif "block" in task:
                 add(task["block"])
             else:
-                found.append(task)
+                found.append({key: with_defaults(key, value) for key, value in task.items()})
 
     def load(name: str) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = LOADER.load_from_file(str(ROLE / "tasks" / name), trusted_as_template=True)

@@ -1211,7 +1211,7 @@ HOST = {
 SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
 WAITING = {**SERVING, "serves": False}
 DEPLOY = {
-    "__flask_app_preflight": {**RUN, "host": HOST},
+    "__flask_app_opened": {**RUN, "host": HOST},
     "__flask_app_time": "20261121T094420Z",
     "__flask_app_source_from_directory": {"digest": "a1" * 32, "revision": "r1"},
     "__flask_app_venv": {"digest": "b2" * 32},
@@ -1233,10 +1233,10 @@ def block_vars(name: str) -> dict[str, Any]:
 
 
 #: The plays that make no new code of a release: what they know when the way of every release begins.
-ROLLBACK = {**block_vars("rollback"), "__flask_app_release": {**WAITING, **RUN}}
+ROLLBACK = {**block_vars("rollback"), "__flask_app_opened": {**WAITING, **RUN}}
 ROTATION = {
     **block_vars("rotate"),
-    "__flask_app_rotation": {**RUN, "live": True},
+    "__flask_app_opened": {**RUN, "live": True},
     "__flask_app_rotation_vault": {"said": "x"},
     "__flask_app_time": "x",
 }
@@ -1292,8 +1292,8 @@ def test_what_is_needed_before_the_first_step_is_defined_then(name: str) -> None
     "known",
     [
         DEPLOY,
-        {**DEPLOY, "__flask_app_rotation": {"run": "other"}, "__flask_app_release": {"run": "other"}},
-        {"__flask_app_rotation": {**RUN, "live": True}},
+        {**DEPLOY, "__flask_app_release": {"run": "other"}},
+        {"__flask_app_opened": {**RUN, "live": True}},
         {**ROTATION, "__flask_app_release": WAITING},
         ROLLBACK,
     ],
@@ -1322,11 +1322,11 @@ def test_the_first_host_of_the_play_that_has_this_app_is_the_one_for_all(
 
 def test_the_hosts_whose_traffic_was_moved_are_told() -> None:
     hosts = {
-        "web1": {"__flask_app_release": WAITING},
-        "web2": {"__flask_app_release": SERVING},
-        "web3": {"__flask_app_release": {"skipped": True}},
+        "web1": {"__flask_app_switch": {"previous": "r0"}},
+        "web2": {"__flask_app_switch": {"skipped": True}},
+        "web3": {"__flask_app_switch": {"failed": True}},
         "web4": {},
-        "web5": {"__flask_app_release": WAITING},
+        "web5": {"__flask_app_switch": {"previous": ""}},
     }
     assert value_of("__flask_app_switched", hosts=hosts) == ["web1", "web5"]
     assert value_of("__flask_app_switched", hosts=hosts, ansible_play_hosts=["web2", "web5"]) == ["web5"]
@@ -1411,7 +1411,7 @@ MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("failure", "unlock"),
         {**DEPLOY, "ansible_failed_result": {"msg": "x"}, "ansible_failed_task": {"name": "x"}},
     ),
-    "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_release": RUN}),
+    "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_opened": RUN}),
     "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
     "verify": (
         ("verify",),
@@ -1524,7 +1524,7 @@ def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() ->
 @pytest.mark.parametrize("removed", [False, True])
 def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_starts(removed: bool) -> None:
     host = {**HOST, "packages_missing": ["nginx"], "nginx_removed": removed}
-    known = {"__flask_app_preflight": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
+    known = {"__flask_app_opened": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
     (task,) = [task for task in tasks_of("platform") if "ansible.builtin.apt" in task]
     first = resolved(task, **known)
     assert first
@@ -1542,9 +1542,9 @@ def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_
 
 @pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])
 def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool], live: bool) -> None:
-    hosts = {f"web{number}": {"__flask_app_rotation": {"live": each}} for number, each in enumerate(lives)}
+    hosts = {f"web{number}": {"__flask_app_opened": {"live": each}} for number, each in enumerate(lives)}
     (task,) = [task for task in tasks_of("rotate") if "greenlight.flask.rotate_vault" in task]
-    found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_rotation={"live": lives[0]})
+    found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_opened={"live": lives[0]})
     assert found
     assert found["greenlight.flask.rotate_vault"]["live"] is live
 

@@ -12,11 +12,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
-    ERROR,
-    WARNING,
-    Finding,
+    Reported,
     counts,
     together,
     told,
@@ -50,7 +49,7 @@ class ActionModule(preflight.ActionModule):
 
     def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
         values, problems = self._validated(known)
-        findings: list[Finding] = []
+        findings: list[Reported] = []
         compared: list[str] = []
         if values:
             more = self._of_right_ones(preflight._controller_problems(values))
@@ -71,19 +70,19 @@ class ActionModule(preflight.ActionModule):
         }
 
 
-def _input(problem: Problem) -> Finding:
+def _input(problem: Problem) -> Reported:
     subject = next((word.rstrip(":,;") for word in problem.what.split() if word.startswith("flask_app_")), "inventory")
-    return Finding("input", ERROR, subject, problem.what, problem.cure)
+    return Reported("input", ERROR, subject, problem.what, problem.cure)
 
 
-def _unheard(why: str) -> Finding:
+def _unheard(why: str) -> Reported:
     what = f"the app of the live release could not be asked: {why}."
-    return Finding("unheard-app", WARNING, "flask_app_doctor_hosts", what, "Mend that, or leave the hosts out.")
+    return Reported("unheard-app", WARNING, "flask_app_doctor_hosts", what, "Mend that, or leave the hosts out.")
 
 
 def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
     results = plain(given["results"])
-    findings = together({one["host"]: [Finding.of(finding) for finding in one["findings"]] for one in results})
+    findings = together({one["host"]: [Reported.of(finding) for finding in one["findings"]] for one in results})
     hosts = [one["host"] for one in results]
     apps = " and ".join(dict.fromkeys(one["app"] for one in results))
     environments = list(dict.fromkeys(one["environment"] for one in results))

@@ -16,6 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
@@ -25,7 +26,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor im
     environment_file_findings,
     gunicorn_file_findings,
 )
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import marked
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute, failure
 
 #: Up to this size a source travels with the module, in one round trip instead of four.

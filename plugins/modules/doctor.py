@@ -67,7 +67,7 @@ host:
 findings:
   description:
     - What was found. Each has C(id), C(severity) (V(error) or V(warning)), C(subject) (the variable or file),
-      C(sentence), C(cure) and C(accepted).
+      C(what), C(fix) and C(accepted).
   returned: without O(results)
   type: list
   elements: dict

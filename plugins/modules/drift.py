@@ -91,7 +91,8 @@ drifted:
   returned: success
   type: bool
 findings:
-  description: What was found. Each has C(kind), C(subject) (file, unit or variables), C(what) and C(cure).
+  description:
+    - What was found. Each has C(id), C(severity) (V(error)), C(subject) (file, unit or variables), C(what) and C(fix).
   returned: success
   type: list
   elements: dict

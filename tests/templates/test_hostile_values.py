@@ -238,7 +238,7 @@ class RefusedError(Exception):
 
 def refusals(values: Mapping[str, Any]) -> str:
     problems = [f"{problem.what} {problem.cure}" for problem in _controller_problems(values)]
-    return "\n".join([*problems, *(finding.sentence for finding in gunicorn_findings(values))])
+    return "\n".join([*problems, *(finding.what for finding in gunicorn_findings(values))])
 
 
 # Where a value may be

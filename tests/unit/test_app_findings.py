@@ -15,9 +15,10 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import candidate, preflight
 from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import Seen
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, Finding, accept
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, accept
 
 from tests.unit.test_doctor import found, names, one, opened, values
 
@@ -123,7 +124,7 @@ def test_a_release_that_proves_its_environment_in_one_way_is_no_finding(more: di
 # What was not looked for
 
 
-def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[Finding]:
+def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[Reported]:
     given = values(flask_app_accepted_findings=list(accepted), **more)
     return doctor.examine(given, doctor.Place(None, None, opened), says).findings
 
@@ -275,4 +276,4 @@ def test_the_doctor_that_was_not_told_to_ask_a_host_finds_nothing(monkeypatch: p
 def test_an_app_that_the_doctor_could_not_ask_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = doctors(monkeypatch, {"why": "shop has no live release on this host", "app_says": {}})
     assert (finding["id"], finding["severity"]) == ("unheard-app", WARNING)
-    assert "could not be asked: shop has no live release on this host." in finding["sentence"]
+    assert "could not be asked: shop has no live release on this host." in finding["what"]

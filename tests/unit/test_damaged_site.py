@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Wanted, drift
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import Account
@@ -95,7 +96,7 @@ def age(machine: EdgeMachine) -> None:
         live.symlink_to(old)
 
 
-def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch) -> list[_drift.Finding]:
+def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """Verify the site."""
     host = Host(machine.layout)
     for module in (systemd, _drift):
@@ -106,7 +107,7 @@ def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch
     made = specification("")
     fields = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "variables"}
     report = drift(machine.layout, Wanted("staging", fields, {}, "APP_REVISION", site=wanted), edge=machine.edge)
-    return [finding for finding in report.findings if finding.kind not in ("live", "unit")]
+    return [finding for finding in report.findings if finding.id not in ("live", "unit")]
 
 
 @pytest.mark.slow
@@ -124,7 +125,7 @@ def test_a_damaged_site_is_reported_and_published_again_or_named(
     with monkeypatch.context() as patch:
         found = findings(machine, wanted, patch)
     assert found
-    assert all(finding.cure for finding in found)
+    assert all(finding.fix for finding in found)
     try:
         machine.edge.publish(wanted)
     except Damaged as error:

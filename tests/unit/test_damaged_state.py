@@ -519,8 +519,8 @@ def test_damage_is_reported_and_the_next_deploy_repairs_it_or_says_what_to_do(
 ) -> None:
     place, path = STATE[name], damaged(operator.site, name, damage)
     findings = operator.verify().findings
-    assert fit_for_people(*(f"{finding.subject} {finding.what} {finding.cure}" for finding in findings))
-    assert all(finding.cure for finding in findings)
+    assert fit_for_people(*(f"{finding.subject} {finding.what} {finding.fix}" for finding in findings))
+    assert all(finding.fix for finding in findings)
     about = [finding for finding in findings if is_about(f"{finding.subject} {finding.what}", path)]
     assert bool(about) == (damage not in place.unseen), findings
 

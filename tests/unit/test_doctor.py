@@ -9,7 +9,7 @@ import random
 import secrets
 import string
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
-    ERROR,
-    WARNING,
-    Finding,
+    Reported,
     accept,
     counts,
     together,
@@ -72,19 +71,19 @@ def values(environment: str = "production", **more: Any) -> dict[str, Any]:
     }
 
 
-def found(given: Mapping[str, Any], inventory: Path | None = None, playbook: Path | None = None) -> list[Finding]:
+def found(given: Mapping[str, Any], inventory: Path | None = None, playbook: Path | None = None) -> list[Reported]:
     return doctor.examine(given, doctor.Place(inventory, playbook, opened)).findings
 
 
-def one(findings: list[Finding]) -> tuple[str, str, str]:
+def one(findings: Sequence[Finding]) -> tuple[str, str, str]:
     """Return id, severity and subject of the one finding there is."""
     (finding,) = findings
-    assert finding.sentence.endswith(".")
-    assert finding.cure
+    assert finding.what.endswith(".")
+    assert finding.fix
     return finding.id, finding.severity, finding.subject
 
 
-def names(findings: list[Finding]) -> set[str]:
+def names(findings: Sequence[Finding]) -> set[str]:
     return {finding.id for finding in findings}
 
 
@@ -123,7 +122,7 @@ PLACEHOLDERS = [
 def test_a_placeholder_is_found_without_its_value(value: str) -> None:
     findings = found(with_secret("API_TOKEN", value))
     assert one(findings) == ("placeholder", ERROR, "API_TOKEN")
-    assert value not in findings[0].sentence.split("API_TOKEN is a placeholder")[1]
+    assert value not in findings[0].what.split("API_TOKEN is a placeholder")[1]
 
 
 @pytest.mark.parametrize(
@@ -181,9 +180,9 @@ def test_a_key_that_signs_and_is_too_short_is_an_error(name: str, key: str) -> N
     given = {**with_secret(name, key), "flask_app_secret_key_variable": "SIGNING"}
     findings = found(given)
     assert one(findings) == ("short-key", ERROR, name)
-    assert f"{len(key)} characters" in findings[0].sentence
-    assert "openssl rand -hex 32" in findings[0].cure
-    assert key not in findings[0].sentence
+    assert f"{len(key)} characters" in findings[0].what
+    assert "openssl rand -hex 32" in findings[0].fix
+    assert key not in findings[0].what
 
 
 def test_a_short_secret_that_does_not_sign_is_no_finding() -> None:
@@ -213,8 +212,8 @@ def test_a_short_secret_that_does_not_sign_is_no_finding() -> None:
 def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
     findings = found(with_secret("SECRET_KEY", key))
     assert one(findings) == ("weak-key", ERROR, "SECRET_KEY")
-    assert why in findings[0].sentence
-    assert key not in findings[0].sentence
+    assert why in findings[0].what
+    assert key not in findings[0].what
 
 
 @pytest.mark.parametrize(
@@ -417,8 +416,8 @@ UNASKED = {"flask_app_inspect": False}
 def key_in_source(top: Path, line: str, **more: Any) -> tuple[str, str, str]:
     findings = found(app(top, {"shop/config.py": f"import os\n{line}\n"}, **more))
     number = 2 + line.count("\n")
-    assert f"shop/config.py:{number}" in findings[0].sentence
-    assert "'dev'" not in findings[0].sentence
+    assert f"shop/config.py:{number}" in findings[0].what
+    assert "'dev'" not in findings[0].what
     return one(findings)
 
 
@@ -487,8 +486,8 @@ CREDENTIALS = [
 def test_a_password_or_token_in_the_source_is_found_with_its_line(tmp_path: Path, line: str) -> None:
     findings = found(app(tmp_path, {"shop/config.py": f"import os\n{line}\n"}, **UNASKED))
     assert one(findings) == ("literal-secret", ERROR, "shop/config.py")
-    assert f"shop/config.py:{2 + line.count(chr(10))}" in findings[0].sentence
-    assert "hunter2" not in findings[0].sentence + findings[0].cure
+    assert f"shop/config.py:{2 + line.count(chr(10))}" in findings[0].what
+    assert "hunter2" not in findings[0].what + findings[0].fix
     settings = {"flask_app_debug": True, "flask_app_gunicorn_reload": True, "flask_app_environment": "development"}
     in_development = found(app(tmp_path, {}, **UNASKED, **settings))
     assert one(in_development) == ("literal-secret", WARNING, "shop/config.py")
@@ -671,7 +670,7 @@ def test_a_file_that_does_not_run_in_production_may_have_a_key(tmp_path: Path, n
 def test_a_key_in_a_file_of_settings_is_found(tmp_path: Path, name: str, text: str, line: int) -> None:
     findings = found(app(tmp_path, {name: text}, **UNASKED))
     assert one(findings) == ("fallback-key", ERROR, name)
-    assert f"({name}:{line})" in findings[0].sentence
+    assert f"({name}:{line})" in findings[0].what
     assert one(found(app(tmp_path, {}))) == ("fallback-key", WARNING, name)
     other = text.replace("SECRET_KEY", "MAIL_PASSWORD").replace("dev", "hunter2-9")
     assert one(found(app(tmp_path, {name: other}))) == ("literal-secret", ERROR, name)
@@ -809,7 +808,7 @@ def test_a_debug_toolbar_that_is_not_installed_is_no_finding(tmp_path: Path, loc
 MAIN_GUARD = 'if __name__ == "__main__":\n    '
 
 
-def at_start(top: Path, text: str, wsgi: str = "wsgi:app", **files: str) -> list[Finding]:
+def at_start(top: Path, text: str, wsgi: str = "wsgi:app", **files: str) -> list[Reported]:
     """Return what is found in an app whose wsgi.py ends with ``text``."""
     begin = "import os\nfrom flask import Flask\napp = Flask(__name__)\n"
     others = {f"{name}.py": content for name, content in files.items()}
@@ -836,7 +835,7 @@ def at_start(top: Path, text: str, wsgi: str = "wsgi:app", **files: str) -> list
 def test_a_server_that_starts_at_import_is_an_error(tmp_path: Path, text: str) -> None:
     findings = at_start(tmp_path, text)
     assert one(findings) == ("server-at-import", ERROR, "wsgi.py")
-    assert "flask --app wsgi:app run --debug" in findings[0].cure
+    assert "flask --app wsgi:app run --debug" in findings[0].fix
 
 
 def test_a_server_that_an_imported_module_starts_is_an_error(tmp_path: Path) -> None:
@@ -877,7 +876,7 @@ def test_a_server_that_does_not_start_at_import_is_no_finding(tmp_path: Path, te
 def test_a_server_with_debug_that_is_started_by_hand_is_a_warning(tmp_path: Path, text: str) -> None:
     findings = at_start(tmp_path, text)
     assert one(findings) == ("debug-server", WARNING, "wsgi.py")
-    assert "flask --app wsgi:app run --debug" in findings[0].cure
+    assert "flask --app wsgi:app run --debug" in findings[0].fix
     assert one(at_start(tmp_path, "", run="from wsgi import app\napp.run(debug=True)"))[0] == "debug-server"
 
 
@@ -904,13 +903,13 @@ def test_a_wsgi_module_that_is_not_there_is_an_error_with_the_one_that_is(
     (tmp_path / "wsgi.py").unlink()
     findings = found(given)
     assert one(findings) == ("wsgi-app", ERROR, "flask_app_wsgi")
-    assert cure in findings[0].cure
+    assert cure in findings[0].fix
 
 
 def test_a_wsgi_object_that_is_not_there_is_an_error_with_the_one_that_is(tmp_path: Path) -> None:
     findings = found(app(tmp_path, {"wsgi.py": "import shop\napplication = shop.create_app()\n", "shop.py": ""}))
     assert one(findings) == ("wsgi-app", ERROR, "flask_app_wsgi")
-    assert "flask_app_wsgi: wsgi:application" in findings[0].cure
+    assert "flask_app_wsgi: wsgi:application" in findings[0].fix
 
 
 @pytest.mark.parametrize(
@@ -962,7 +961,7 @@ def test_an_instance_folder_that_the_source_brings_is_a_warning(tmp_path: Path) 
 def test_an_app_that_asks_for_the_client_without_proxyfix_is_warned(tmp_path: Path, text: str) -> None:
     findings = at_start(tmp_path, "import views", views=text)
     assert one(findings) == ("client-address", WARNING, "views.py")
-    assert "ProxyFix" in findings[0].cure
+    assert "ProxyFix" in findings[0].fix
     fixed = "from werkzeug.middleware.proxy_fix import ProxyFix\napp.wsgi_app = ProxyFix(app.wsgi_app)"
     assert at_start(tmp_path, fixed, views=text) == []
 
@@ -1032,7 +1031,7 @@ def test_a_secret_of_another_environment_is_an_error(tmp_path: Path) -> None:
     inventory(tmp_path, "staging", key=KEY)
     findings = found(given, place)
     assert one(findings) == ("shared-secret", ERROR, "SECRET_KEY")
-    assert "inventories/staging" in findings[0].sentence
+    assert "inventories/staging" in findings[0].what
     assert KEY not in str(findings)
 
 
@@ -1041,7 +1040,7 @@ def test_a_secret_of_another_environment_under_another_name_is_an_error(tmp_path
     inventory(tmp_path, "staging", flask_app_env={"JWT_KEY": KEY})
     findings = found(given, place)
     assert one(findings) == ("shared-secret", ERROR, "SECRET_KEY")
-    assert "as JWT_KEY" in findings[0].sentence
+    assert "as JWT_KEY" in findings[0].what
 
 
 def test_the_password_of_a_database_of_another_environment_is_an_error(tmp_path: Path) -> None:
@@ -1106,7 +1105,7 @@ def test_a_database_of_another_environment_is_an_error(tmp_path: Path, mine: str
     inventory(tmp_path, "staging", database=other)
     findings = found(given, place)
     assert one(findings) == ("shared-database", ERROR, "DATABASE_URL")
-    assert "internal" not in findings[0].sentence
+    assert "internal" not in findings[0].what
 
 
 @pytest.mark.parametrize(("mine", "other"), DIFFERENT)
@@ -1217,7 +1216,7 @@ def test_a_value_that_can_not_be_had_here_is_told(tmp_path: Path, secret: str, s
     inventory(tmp_path, "staging", flask_app_secrets={"SECRET_KEY": secret}, **loop)
     findings = found(given, place)
     assert one(findings) == ("unreadable-inventory", WARNING, "inventories/staging")
-    assert said in findings[0].sentence
+    assert said in findings[0].what
 
 
 @pytest.mark.parametrize(
@@ -1252,8 +1251,8 @@ def test_an_inventory_whose_password_is_not_here_is_told_and_the_others_are_comp
     findings = {finding.id: finding for finding in found(given, place)}
     assert findings.keys() == {"unreadable-inventory", "shared-secret"}
     assert findings["unreadable-inventory"].subject == "inventories/staging"
-    assert "vault.yml can't be decrypted" in findings["unreadable-inventory"].sentence
-    assert "inventories/development" in findings["shared-secret"].sentence
+    assert "vault.yml can't be decrypted" in findings["unreadable-inventory"].what
+    assert "inventories/development" in findings["shared-secret"].what
 
 
 def test_a_file_that_is_no_yaml_is_told_without_its_text(tmp_path: Path) -> None:
@@ -1303,8 +1302,8 @@ def test_a_vault_in_plain_text_is_an_error(tmp_path: Path, name: str, content: d
     (place / name).write_text(yaml.safe_dump(content))
     findings = found(given, place)
     assert one(findings) == ("plain-text-vault", ERROR, f"inventories/production/{name}")
-    assert next(iter(content)) in findings[0].sentence
-    assert f"ansible-vault encrypt inventories/production/{name}" in findings[0].cure
+    assert next(iter(content)) in findings[0].what
+    assert f"ansible-vault encrypt inventories/production/{name}" in findings[0].fix
     assert KEY not in str(findings)
 
 
@@ -1349,15 +1348,15 @@ def test_a_secret_beside_the_vault_is_a_warning(tmp_path: Path) -> None:
     (place / "group_vars/flask_app/main.yml").write_text(yaml.safe_dump({"flask_app_secrets": kept}))
     findings = found(given, place)
     assert one(findings)[:2] == ("plain-text-secret", WARNING)
-    assert "SMTP_PASSWORD" in findings[0].sentence
-    assert "CACHE" not in findings[0].sentence
+    assert "SMTP_PASSWORD" in findings[0].what
+    assert "CACHE" not in findings[0].what
     assert "hunter22" not in str(findings)
 
 
 # Accepting, and telling
 
 
-FINDING = Finding("no-tls", WARNING, "flask_app_tls", "It is none.", "Set it.")
+FINDING = Reported("no-tls", WARNING, "flask_app_tls", "It is none.", "Set it.")
 
 
 @pytest.mark.parametrize("entry", ["no-tls", "no-tls:flask_app_tls"])
@@ -1373,7 +1372,7 @@ def test_an_accepted_finding_that_does_not_occur_is_a_warning(entry: str) -> Non
 
 
 def test_what_could_not_be_compared_is_not_accepted_in_vain() -> None:
-    unreadable = Finding("unreadable-inventory", WARNING, "inventories/staging", "x.", "y.")
+    unreadable = Reported("unreadable-inventory", WARNING, "inventories/staging", "x.", "y.")
     assert accept([unreadable], ["shared-secret:SECRET_KEY"]) == [unreadable]
     assert len(accept([FINDING], ["shared-secret:SECRET_KEY"])) == 2
 
@@ -1382,7 +1381,7 @@ def test_what_could_not_be_compared_is_not_accepted_in_vain() -> None:
 def test_what_the_deploy_refuses_anyway_can_not_be_accepted(name: str) -> None:
     kept, vain = accept([Finding(name, ERROR, "x", "s.", "c.")], [name], doctor.NEVER_ACCEPTED)
     assert not kept.accepted
-    assert "can't be accepted" in vain.sentence
+    assert "can't be accepted" in vain.what
 
 
 def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> None:
@@ -1420,8 +1419,8 @@ def test_a_secret_that_no_journal_can_mask_is_an_error_until_somebody_accepts_it
     given = with_secret("DOOR_PIN", value)
     findings = found(given)
     assert one(findings) == ("short-secret", ERROR, "DOOR_PIN")
-    assert "flask_app_env" in findings[0].cure
-    assert not any(line in findings[0].sentence.split("DOOR_PIN", 1)[1] for line in str(value).split() if len(line) > 1)
+    assert "flask_app_env" in findings[0].fix
+    assert not any(line in findings[0].what.split("DOOR_PIN", 1)[1] for line in str(value).split() if len(line) > 1)
     (accepted,) = found({**given, "flask_app_accepted_findings": ["short-secret:DOOR_PIN"]})
     assert accepted.accepted
 
@@ -1445,7 +1444,7 @@ def test_a_key_has_one_finding_and_not_two() -> None:
 
 
 def test_findings_of_several_hosts_are_told_as_one() -> None:
-    error = Finding("placeholder", ERROR, "API_TOKEN", "It is one.", "Mend it.")
+    error = Reported("placeholder", ERROR, "API_TOKEN", "It is one.", "Mend it.")
     vain = accept([], ["no-tls"])
     merged = together({"a": accept([FINDING], ["no-tls"]), "b": [error, *vain]})
     assert [(finding.id, finding.accepted, finding.hosts) for finding in merged] == [
@@ -1459,7 +1458,7 @@ def test_findings_of_several_hosts_are_told_as_one() -> None:
         "error placeholder:API_TOKEN",
         "  It is one. On b. Mend it.",
     ]
-    assert [Finding.of(finding.as_dict()) for finding in merged] == merged
+    assert [Reported.of(finding.as_dict()) for finding in merged] == merged
 
 
 def test_an_entry_that_is_in_vain_everywhere_is_told_once() -> None:

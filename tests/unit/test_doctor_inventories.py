@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import told
 
 from tests.unit.test_doctor import (
     KEY,
@@ -78,8 +79,8 @@ def test_a_vault_in_plain_text_in_the_inventory_file_is_an_error(tmp_path: Path,
     listing(place, name, where, "vault_api_token", "hunter22")
     findings = found(given, place)
     assert one(findings) == ("plain-text-vault", ERROR, f"inventories/production/{name}")
-    assert "vault_api_token" in findings[0].sentence
-    assert "ansible-vault encrypt " not in findings[0].cure
+    assert "vault_api_token" in findings[0].what
+    assert "ansible-vault encrypt " not in findings[0].fix
     assert "hunter22" not in str(findings)
     listing(place, name, where, "flask_app_gunicorn_workers", "3")
     assert found(given, place) == []
@@ -91,7 +92,7 @@ def test_a_secret_in_the_inventory_file_is_found_and_compared(tmp_path: Path, wh
     listing(place, "hosts.yml", where, "flask_app_secrets", '{SMTP_PASSWORD: hunter22, A: "{{ vault_a }}"}')
     findings = found(given, place)
     assert one(findings)[:2] == ("plain-text-secret", WARNING)
-    assert "SMTP_PASSWORD" in findings[0].sentence
+    assert "SMTP_PASSWORD" in findings[0].what
     listing(place, "hosts.yml", where, "other", "1")
     other = inventory(tmp_path, "staging", key=OTHER_KEY)
     assert found(given, place) == []
@@ -170,7 +171,7 @@ def test_a_secret_made_of_a_variable_in_plain_text_is_found(
         assert findings == []
         return
     assert one(findings) == ("plain-text-secret", WARNING, files[place_of_it])
-    assert f"{literal}, which is API in flask_app_secrets" in findings[0].sentence
+    assert f"{literal}, which is API in flask_app_secrets" in findings[0].what
     assert not [value for value in more.values() if str(value) in str(findings)]
 
 
@@ -195,9 +196,9 @@ def test_a_vault_of_another_environment_is_an_error(tmp_path: Path, inline: bool
     write("staging")
     findings = found(given, place)
     assert one(findings) == ("foreign-vault", ERROR, "inventories/production/group_vars/flask_app/more.yml")
-    assert "encrypted for staging" in findings[0].sentence
-    assert "script/secrets production" in findings[0].cure
-    assert ("encrypt_string" if inline else "rekey") in findings[0].cure
+    assert "encrypted for staging" in findings[0].what
+    assert "script/secrets production" in findings[0].fix
+    assert ("encrypt_string" if inline else "rekey") in findings[0].fix
     for own in ("production", "team", "default"):
         write(own)
         assert found(given, place) == []
@@ -249,7 +250,7 @@ def test_a_deploy_warns_of_an_inventory_whose_password_is_not_here_and_of_no_oth
     assert "Run this where its vault password is. (unreadable-inventory:inventories/staging)" in warnings[0]
     accepted = {**given, "flask_app_accepted_findings": ["unreadable-inventory"]}
     assert doctor.for_deploy(accepted, doctor.Place(place, None, opened)) == ([], [])
-    cures = {finding.subject: finding.cure for finding in found(given, place)}
+    cures = {finding.subject: finding.fix for finding in found(given, place)}
     assert {subject for subject, cure in cures.items() if "vault password" in cure} == {"inventories/staging"}
     assert "undefined" in cures["inventories/qa"]
     assert "by hand" in cures["inventories/development"]

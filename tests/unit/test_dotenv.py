@@ -12,8 +12,9 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.action.source import ActionModule
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, source
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported
 
 from tests.unit.test_doctor import app, found, one
 from tests.unit.test_source import NO_PYTHON, commit, git, put
@@ -40,10 +41,10 @@ SECRET = "hunter2-Zk3vQ9rTx7LwB2mY"
 def test_a_file_that_says_too_much_is_an_error(tmp_path: Path, name: str, text: str, named: str) -> None:
     findings = found(app(tmp_path, {name: f"{text}\n# settings\nTITLE=Shop\n"}))
     assert one(findings) == ("shipped-env-file", ERROR, name)
-    assert named in findings[0].sentence
-    assert "TITLE" not in findings[0].sentence
+    assert named in findings[0].what
+    assert "TITLE" not in findings[0].what
     for value in (SECRET, "postgres", "production", "development"):
-        assert value not in findings[0].sentence.replace(name, "").replace("POSTGRES", "")
+        assert value not in findings[0].what.replace(name, "").replace("POSTGRES", "")
     assert one(found(app(tmp_path, {}, environment="development")))[1] == WARNING
 
 
@@ -176,7 +177,7 @@ def test_settings_from_git_that_give_way_to_the_roles_are_a_warning_on_each_run(
 def test_an_acceptance_for_a_source_from_git_is_not_in_vain(tmp_path: Path, entry: str) -> None:
     from_git = {"flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
     given = {**app(tmp_path, {}), "flask_app_accepted_findings": [entry]}
-    vain: list[Finding] = found(given)
+    vain: list[Reported] = found(given)
     assert one(vain)[0] == "accepted-in-vain"
     assert found({**given, **from_git}) == []
 

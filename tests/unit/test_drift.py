@@ -22,10 +22,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import render
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
-from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Finding, Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Report, Wanted, drift
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate as _certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import OWNER, Site, Tls
@@ -233,9 +234,9 @@ def look(machine: Machine, **changes: Any) -> Report:
         assert repr(value)[1:-1] not in str(report)
     for finding in report.findings:
         assert finding.what.endswith("."), finding
-        assert finding.cure
+        assert finding.fix
         assert "\n" not in str(finding)
-    assert not machine.layout.lock.exists() or report.findings[0].kind == "lock"
+    assert not machine.layout.lock.exists() or report.findings[0].id == "lock"
     return report
 
 
@@ -273,7 +274,7 @@ def test_a_finding_is_one_line_with_what_to_type(machine: Machine) -> None:
 def test_a_host_without_the_app_is_told_so(tmp_path: Path, machine: Machine) -> None:
     other = Layout("other", tmp_path)
     (finding,) = drift(other, wanted(machine), "inventories/staging").findings
-    assert (finding.kind, finding.what) == ("host", "other was never deployed to this host.")
+    assert (finding.id, finding.what) == ("host", "other was never deployed to this host.")
 
 
 def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_none(
@@ -282,20 +283,20 @@ def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_
     assert "flask_app_state: absent" in only(machine, present=False).what
     machine.layout.environment_id.unlink()
     # What its removal would say: to deploy, as the inventory is, would only lead there.
-    assert f"echo staging > {machine.layout.environment_id}" in only(machine, present=False).cure
+    assert f"echo staging > {machine.layout.environment_id}" in only(machine, present=False).fix
     assert drift(Layout("other", tmp_path), wanted(machine, present=False)).findings == []
 
 
 def test_another_environment_is_found_and_the_rest_of_the_inventory_is_then_not_compared(machine: Machine) -> None:
     finding = only(machine, environment="production", variables={"FLASK_CONFIG": "production"})
-    assert finding.kind == "host"
+    assert finding.id == "host"
     assert "stamped staging for shop, and flask_app_environment is production" in finding.what
 
 
 def test_a_missing_key_is_found_and_the_environment_is_compared_all_the_same(machine: Machine) -> None:
     machine.layout.digest_key.unlink()
     machine.run_process(FLASK_CONFIG="development")
-    kinds = {finding.kind: finding.subject for finding in look(machine).findings}
+    kinds = {finding.id: finding.subject for finding in look(machine).findings}
     assert kinds == {"host": str(machine.layout.digest_key), "environment": "FLASK_CONFIG"}
 
 
@@ -312,9 +313,9 @@ def test_a_record_that_is_gone_is_found(machine: Machine) -> None:
 def test_a_run_at_work_is_named_first(machine: Machine) -> None:
     take(machine.layout, Owner("0123456789ab", "carol@desk", "here", 1, "1"), 60)
     finding = only(machine)
-    assert finding.kind == "lock"
+    assert finding.id == "lock"
     assert "carol@desk" in finding.what
-    assert finding.cure.endswith("playbooks/unlock.yml")
+    assert finding.fix.endswith("playbooks/unlock.yml")
 
 
 @pytest.mark.parametrize(
@@ -327,14 +328,14 @@ def test_a_run_at_work_is_named_first(machine: Machine) -> None:
 def test_what_a_killed_run_left_is_found(machine: Machine, name: str, word: str, cure: str) -> None:
     getattr(machine.layout, name).write_text(machine.live)
     finding = only(machine)
-    assert finding.kind == "unfinished"
+    assert finding.id == "unfinished"
     assert word in finding.what
-    assert finding.cure.endswith(cure)
+    assert finding.fix.endswith(cure)
 
 
 def test_a_rehearsal_that_was_killed_is_found(machine: Machine) -> None:
     link(machine.layout.candidate_socket, "/run/shop/x.sock")
-    assert only(machine).kind == "unfinished"
+    assert only(machine).id == "unfinished"
 
 
 # What is live
@@ -343,7 +344,7 @@ def test_a_rehearsal_that_was_killed_is_found(machine: Machine) -> None:
 def test_no_live_release_is_found(machine: Machine) -> None:
     machine.layout.live_socket.unlink()
     report = look(machine)
-    assert [finding.kind for finding in report.findings] == ["live", "superfluous"]
+    assert [finding.id for finding in report.findings] == ["live", "superfluous"]
     assert "no release is live" in report.lines("shop", "web1")[0]
 
 
@@ -351,7 +352,7 @@ def test_links_that_lead_to_two_releases_are_found(machine: Machine) -> None:
     old = create(machine.layout, OLD)
     link(machine.layout.live, f"releases/{old}")
     finding = only(machine)
-    assert finding.kind == "live"
+    assert finding.id == "live"
     assert machine.live in finding.what
     assert finding.subject == str(machine.layout.live)
 
@@ -373,7 +374,7 @@ def test_another_release_that_runs_or_is_enabled_is_found(machine: Machine, how:
     old = create(machine.layout, OLD)
     units = [machine.layout.service_unit(old)]
     machine._start(units) if how == "runs" else machine._enable(units)
-    assert (only(machine).kind, only(machine).subject) == ("superfluous", old)
+    assert (only(machine).id, only(machine).subject) == ("superfluous", old)
 
 
 # The units
@@ -383,8 +384,8 @@ def test_another_release_that_runs_or_is_enabled_is_found(machine: Machine, how:
 def test_a_unit_that_is_not_active_is_found(machine: Machine, state: str) -> None:
     machine.facts[machine.service] = {"ActiveState": state, "MainPID": "0"}
     finding = only(machine)
-    assert (finding.kind, finding.what) == ("unit", f"{machine.service} is {state}.")
-    assert f"systemctl start {machine.layout.socket_unit(machine.live)} {machine.service}" in finding.cure
+    assert (finding.id, finding.what) == ("unit", f"{machine.service} is {state}.")
+    assert f"systemctl start {machine.layout.socket_unit(machine.live)} {machine.service}" in finding.fix
 
 
 def test_a_unit_that_a_reboot_would_not_start_is_found(machine: Machine) -> None:
@@ -396,7 +397,7 @@ def test_units_that_systemd_has_not_read_again_are_found(machine: Machine) -> No
     machine.facts[machine.service] = {"NeedDaemonReload": "yes"}
     finding = only(machine)
     assert "systemd has not read them again" in finding.what
-    assert f"systemctl daemon-reload && systemctl restart {machine.service}" in finding.cure
+    assert f"systemctl daemon-reload && systemctl restart {machine.service}" in finding.fix
 
 
 def test_what_systemd_says_of_every_unit_is_said_of_none(machine: Machine) -> None:
@@ -417,8 +418,8 @@ def test_a_drop_in_by_hand_is_found_wherever_it_lies(machine: Machine, place: st
     path = machine.layout.root / place / f"{unit}.d/override.conf"
     write(path, "[Service]\nEnvironment=FLASK_CONFIG=development\n")
     finding = only(machine)
-    assert (finding.kind, finding.subject) == ("drop-in", str(path))
-    assert f"rm {path} && systemctl daemon-reload" in finding.cure
+    assert (finding.id, finding.subject) == ("drop-in", str(path))
+    assert f"rm {path} && systemctl daemon-reload" in finding.fix
 
 
 def test_a_drop_in_that_only_systemd_knows_is_found_and_one_of_all_services_is_the_hosts_own(machine: Machine) -> None:
@@ -445,7 +446,7 @@ EDITED: dict[str, Callable[[Machine], Path]] = {
 def test_a_file_that_was_edited_is_named_once(machine: Machine, name: str) -> None:
     path = EDITED[name](machine)
     finding = only(machine)
-    assert (finding.kind, finding.subject) == ("file", str(path))
+    assert (finding.id, finding.subject) == ("file", str(path))
     assert "was edited after the release was made" in finding.what
 
 
@@ -460,7 +461,7 @@ def test_a_comment_is_no_drift(machine: Machine) -> None:
 def test_an_edit_that_kept_the_files_time_is_found(machine: Machine) -> None:
     path = EDITED["drop-in"](machine)
     os.utime(path, (1, 1))
-    kinds = [finding.kind for finding in look(machine).findings]
+    kinds = [finding.id for finding in look(machine).findings]
     assert kinds == ["file", "inventory"]
 
 
@@ -468,7 +469,7 @@ def test_an_environment_file_that_was_edited_is_found_with_the_variables(machine
     path = machine.layout.environment_file(machine.live)
     values = {**PUBLIC, **SECRETS, "APP_REVISION": "r1", "APP_RELEASE": machine.live}
     path.write_text(render({**values, "FLASK_CONFIG": "development", "ODD": BY_HAND}))
-    found = [(finding.kind, finding.subject) for finding in look(machine).findings]
+    found = [(finding.id, finding.subject) for finding in look(machine).findings]
     assert found == [
         ("file", str(path)),
         ("environment", "FLASK_CONFIG"),
@@ -482,7 +483,7 @@ def test_an_environment_file_that_was_edited_is_found_with_the_variables(machine
 def test_an_environment_file_that_is_none_is_found(machine: Machine, body: str) -> None:
     path = machine.layout.environment_file(machine.live)
     path.write_text(body)
-    assert (only(machine).kind, only(machine).subject) == ("file", str(path))
+    assert (only(machine).id, only(machine).subject) == ("file", str(path))
 
 
 @pytest.mark.parametrize("name", ["environment file", "gunicorn.conf.py"])
@@ -490,14 +491,14 @@ def test_a_file_that_others_may_read_or_write_is_found(machine: Machine, name: s
     path = machine.home / name if "." in name else machine.layout.environment_file(machine.live)
     path.chmod(0o666)
     finding = only(machine)
-    assert (finding.kind, finding.subject) == ("host", str(path))
+    assert (finding.id, finding.subject) == ("host", str(path))
     assert f"mode {'0600' if 'environment' in name else '0644'}" in finding.what
 
 
 def test_a_manifest_that_was_edited_is_found(machine: Machine) -> None:
     path = machine.home / "release.json"
     write(path, path.read_text().replace('"r1"', '"r2"'))
-    kinds = {(finding.kind, finding.subject) for finding in look(machine).findings}
+    kinds = {(finding.id, finding.subject) for finding in look(machine).findings}
     assert ("file", str(path)) in kinds
 
 
@@ -506,7 +507,7 @@ def test_a_source_link_that_leads_elsewhere_is_found(machine: Machine) -> None:
     inventory = wanted(machine)
     link(path, f"../../sources/{'c3' * 32}")
     (finding,) = drift(machine.layout, inventory, edge=machine.edge.edge).findings
-    assert (finding.kind, finding.subject) == ("file", str(path))
+    assert (finding.id, finding.subject) == ("file", str(path))
 
 
 # The process
@@ -542,7 +543,7 @@ def test_a_release_that_lets_other_variables_in_has_them(machine: Machine) -> No
     drop_in = machine.layout.drop_in(machine.live)
     drop_in.write_text("[Service]\nMemoryMax=40%\nEnvironmentFile=-/etc/proxy.env\nEnvironment=WHO=%H\n")
     machine.run_process(HTTP_PROXY="http://proxy", WHO="web1")
-    assert [finding.kind for finding in look(machine).findings] == ["file"]
+    assert [finding.id for finding in look(machine).findings] == ["file"]
 
 
 def test_a_process_that_wrote_its_title_over_its_environment_is_not_guessed_at(machine: Machine) -> None:
@@ -563,7 +564,7 @@ def test_a_process_that_has_nothing_of_its_release_is_found(machine: Machine) ->
 def test_another_command_line_is_found_and_not_shown(machine: Machine) -> None:
     machine.run_process(argv=["/usr/bin/python3", "-m", "gunicorn", f"--password={BY_HAND}"])
     finding = only(machine)
-    assert (finding.kind, finding.subject) == ("process", f"process {PID}")
+    assert (finding.id, finding.subject) == ("process", f"process {PID}")
     assert "another command line" in finding.what
 
 
@@ -578,7 +579,7 @@ def test_another_interpreter_is_found_and_one_that_was_replaced(machine: Machine
 def test_a_file_that_was_edited_and_put_back_under_a_running_process_is_found(machine: Machine) -> None:
     os.utime(machine.home / "gunicorn.conf.py")
     finding = only(machine)
-    assert (finding.kind, finding.subject) == ("process", str(machine.home / "gunicorn.conf.py"))
+    assert (finding.id, finding.subject) == ("process", str(machine.home / "gunicorn.conf.py"))
 
 
 def test_a_process_that_has_just_ended_is_told_of_its_unit(machine: Machine) -> None:
@@ -660,21 +661,21 @@ class TestCredentials:
         write(self.loaded(machine, "SECRET_KEY"), value)
         finding = self.only(machine)
         directory = self.held(machine).parent
-        assert (finding.kind, finding.subject) == ("environment", "SECRET_KEY")
+        assert (finding.id, finding.subject) == ("environment", "SECRET_KEY")
         assert finding.what == f"SECRET_KEY has another value as credentials of the process {PID} than in {directory}."
-        assert finding.cure.startswith(f"On the host: systemctl daemon-reload && systemctl restart {machine.service}")
+        assert finding.fix.startswith(f"On the host: systemctl daemon-reload && systemctl restart {machine.service}")
 
     @pytest.mark.parametrize("names", [["SECRET_KEY"], ["DATABASE_URL", "SECRET_KEY"]])
     def test_a_credential_that_was_not_handed_over_is_found(self, machine: Machine, names: list[str]) -> None:
         for name in names:
             self.loaded(machine, name).unlink()
         finding = self.only(machine)
-        assert (finding.kind, finding.subject) == ("environment", ", ".join(names))
+        assert (finding.id, finding.subject) == ("environment", ", ".join(names))
         assert finding.what.endswith(f"in {self.held(machine).parent}, and no credentials of the process {PID}.")
 
     def test_a_credential_that_was_edited_is_found_with_its_name(self, machine: Machine) -> None:
         path = write(self.held(machine), BY_HAND)
-        found = [(finding.kind, finding.subject) for finding in self.look(machine).findings]
+        found = [(finding.id, finding.subject) for finding in self.look(machine).findings]
         assert found == [("file", str(path)), ("environment", "SECRET_KEY"), ("inventory", "SECRET_KEY")]
 
     def test_a_credential_that_is_gone_is_found_at_its_path(self, machine: Machine) -> None:
@@ -686,7 +687,7 @@ class TestCredentials:
     @pytest.mark.parametrize("name", ["SECRET_KEY~", "SECRET_KEY.bak"])
     def test_a_file_that_can_be_no_credential_is_found(self, machine: Machine, name: str) -> None:
         write(self.held(machine, name), BY_HAND)
-        found = [finding for finding in self.look(machine).findings if finding.kind == "file"]
+        found = [finding for finding in self.look(machine).findings if finding.id == "file"]
         assert any(name in finding.what for finding in found)
 
     @pytest.mark.parametrize("name", ["credential", "drop-in"])
@@ -694,7 +695,7 @@ class TestCredentials:
         path = self.held(machine) if name == "credential" else machine.layout.credentials_drop_in(machine.live)
         path.chmod(0o666)
         finding = self.only(machine)
-        assert (finding.kind, finding.subject) == ("host", str(path))
+        assert (finding.id, finding.subject) == ("host", str(path))
         assert ("0600" if name == "credential" else "0644") in finding.what
 
     @pytest.mark.parametrize("name", ["credential", "drop-in"])
@@ -723,43 +724,43 @@ class TestCredentials:
     def test_each_of_two_files_that_were_edited_is_named_once(self, machine: Machine) -> None:
         path = machine.layout.credentials_drop_in(machine.live)
         paths = [write(path, f"{path.read_text()}User=root\n"), write(self.held(machine), BY_HAND)]
-        found = [finding.subject for finding in self.look(machine).findings if finding.kind == "file"]
+        found = [finding.subject for finding in self.look(machine).findings if finding.id == "file"]
         assert found == [str(path) for path in paths]
 
     def test_a_drop_in_that_hands_nothing_over_is_named_once(self, machine: Machine) -> None:
         path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\n")
         os.utime(path, (1, 1))
         found = [finding for finding in self.look(machine).findings if finding.subject == str(path)]
-        assert [finding.kind for finding in found] == ["file"]
+        assert [finding.id for finding in found] == ["file"]
 
     def test_credentials_that_a_running_process_has_not_read_again_are_found(self, machine: Machine) -> None:
         os.utime(machine.layout.credentials_drop_in(machine.live))
         finding = self.only(machine)
-        assert (finding.kind, finding.subject) == ("process", str(machine.layout.credentials_drop_in(machine.live)))
+        assert (finding.id, finding.subject) == ("process", str(machine.layout.credentials_drop_in(machine.live)))
 
     def test_secrets_that_the_inventory_wants_as_variables_are_found(self, machine: Machine) -> None:
         finding = self.only(machine, credentials=[])
-        assert (finding.kind, finding.subject) == ("inventory", "flask_app_secrets_as")
+        assert (finding.id, finding.subject) == ("inventory", "flask_app_secrets_as")
         assert "asks for secrets as variables, and the live release gets them otherwise" in finding.what
 
     def test_another_secret_is_no_other_way_to_hand_them_over(self, machine: Machine) -> None:
         variables = {**PUBLIC, **SECRETS, "TOKEN": "hunter2"}
         more = self.only(machine, variables=variables, credentials=[*self.NAMES, "TOKEN"])
-        assert (more.kind, more.subject) == ("inventory", "TOKEN")
+        assert (more.id, more.subject) == ("inventory", "TOKEN")
         del variables["TOKEN"], variables["SECRET_KEY"]
         less = self.only(machine, variables=variables, credentials=["DATABASE_URL"])
-        assert (less.kind, less.subject) == ("inventory", "SECRET_KEY")
+        assert (less.id, less.subject) == ("inventory", "SECRET_KEY")
 
     def test_another_value_in_the_inventory_is_named(self, machine: Machine) -> None:
         finding = self.only(machine, variables={**PUBLIC, **SECRETS, "SECRET_KEY": BY_HAND})
-        assert (finding.kind, finding.subject) == ("inventory", "SECRET_KEY")
+        assert (finding.id, finding.subject) == ("inventory", "SECRET_KEY")
 
 
 def test_secrets_that_the_inventory_wants_as_credentials_are_found(machine: Machine) -> None:
     finding = only(machine, credentials=sorted(SECRETS))
-    assert (finding.kind, finding.subject) == ("inventory", "flask_app_secrets_as")
+    assert (finding.id, finding.subject) == ("inventory", "flask_app_secrets_as")
     assert "asks for secrets as credentials, and the live release gets them otherwise" in finding.what
-    assert finding.cure.startswith("Deploy: ")
+    assert finding.fix.startswith("Deploy: ")
 
 
 def test_credentials_that_systemd_has_for_a_release_without_any_are_its_own_affair(machine: Machine) -> None:
@@ -770,7 +771,7 @@ def test_credentials_that_systemd_has_for_a_release_without_any_are_its_own_affa
 def test_a_drop_in_by_hand_that_is_called_like_the_one_of_credentials_is_found(machine: Machine) -> None:
     path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\nUser=root\n")
     os.utime(path, (1, 1))
-    assert (only(machine).kind, only(machine).subject) == ("drop-in", str(path))
+    assert (only(machine).id, only(machine).subject) == ("drop-in", str(path))
 
 
 # Source and venv
@@ -779,7 +780,7 @@ def test_a_drop_in_by_hand_that_is_called_like_the_one_of_credentials_is_found(m
 def test_a_source_that_was_edited_is_found(machine: Machine) -> None:
     path = write(machine.home / "source/shop/views.py", "views = 'edited'\n").resolve()
     finding = only(machine)
-    assert (finding.kind, finding.subject) == ("source", str(path))
+    assert (finding.id, finding.subject) == ("source", str(path))
 
 
 def test_a_file_that_was_added_to_a_source_or_removed_is_found(machine: Machine) -> None:
@@ -812,7 +813,7 @@ def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machin
 
 def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
     machine.home.joinpath("source").resolve().rename(machine.layout.sources / "away")
-    assert only(machine).kind == "source"
+    assert only(machine).id == "source"
 
 
 def test_a_large_source_is_not_read(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -826,7 +827,7 @@ def test_a_venv_with_a_changed_a_missing_and_an_added_file_names_them(machine: M
     write(site / "flask/app.py", "class Flask: evil = True\n")
     (site.parents[2] / "bin/flask").unlink()
     write(site / "backdoor.pth", "import os\n")
-    found = [finding.what for finding in look(machine).findings if finding.kind == "venv"]
+    found = [finding.what for finding in look(machine).findings if finding.id == "venv"]
     assert found == [
         f"{site.parents[2] / 'bin'} was changed (something was removed).",
         f"{site} was changed (backdoor.pth).",
@@ -900,11 +901,11 @@ def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: M
 def test_a_venv_that_was_never_finished_or_has_lost_its_python_is_found(machine: Machine) -> None:
     venv = machine.layout.venvs / VENV
     link(venv / "bin/python", "/nowhere/python3")
-    found = [finding for finding in look(machine).findings if finding.kind == "venv"]
+    found = [finding for finding in look(machine).findings if finding.id == "venv"]
     assert [finding.what for finding in found] == [f"{venv / 'bin/python'} leads to no Python interpreter."]
-    assert found[0].cure.startswith("Deploy: ")
+    assert found[0].fix.startswith("Deploy: ")
     (venv / "greenlight.json").unlink()
-    assert "was never finished" in next(each for each in look(machine).findings if each.kind == "venv").what
+    assert "was never finished" in next(each for each in look(machine).findings if each.id == "venv").what
 
 
 def test_there_is_a_time_limit_for_a_venv_and_it_is_told(machine: Machine) -> None:
@@ -918,7 +919,7 @@ def test_there_is_a_time_limit_for_a_venv_and_it_is_told(machine: Machine) -> No
 def test_variables_that_the_inventory_has_otherwise_are_named(machine: Machine) -> None:
     variables = {**PUBLIC, **SECRETS, "SECRET_KEY": BY_HAND, "NEW": "new"}
     del variables["GREETING"]
-    found = [(finding.kind, finding.subject) for finding in look(machine, variables=variables).findings]
+    found = [(finding.id, finding.subject) for finding in look(machine, variables=variables).findings]
     assert found == [("inventory", "SECRET_KEY"), ("inventory", "NEW"), ("inventory", "GREETING")]
 
 
@@ -934,7 +935,7 @@ def test_variables_that_the_inventory_has_otherwise_are_named(machine: Machine) 
 )
 def test_settings_that_the_inventory_has_otherwise_are_named(machine: Machine, part: str, text: str, told: str) -> None:
     finding = only(machine, **{part: text})
-    assert finding.kind == "inventory"
+    assert finding.id == "inventory"
     assert told in finding.what
 
 
@@ -961,7 +962,7 @@ def test_a_site_that_was_edited_is_found_and_a_comment_is_not(machine: Machine) 
     path.write_text(f"# somebody else's Ansible\n{text}")
     assert look(machine).findings == []
     path.write_text(f"{text}# and\nserver {{ listen 81; }}\n")
-    assert (only(machine).kind, only(machine).subject) == ("nginx", str(path))
+    assert (only(machine).id, only(machine).subject) == ("nginx", str(path))
     path.unlink()
     assert "is missing" in only(machine).what
 
@@ -974,7 +975,7 @@ def test_a_site_that_is_no_text_is_found(machine: Machine) -> None:
 
 def test_another_tls_mode_is_found(machine: Machine) -> None:
     found = look(machine, site=replace(SITE, tls=Tls("self_signed"))).findings
-    assert [finding.kind for finding in found] == ["certificate"]
+    assert [finding.id for finding in found] == ["certificate"]
 
 
 def test_another_drop_in_of_nginx_is_found(machine: Machine) -> None:
@@ -983,7 +984,7 @@ def test_another_drop_in_of_nginx_is_found(machine: Machine) -> None:
 
 def test_a_change_of_nginx_that_was_never_confirmed_is_found(machine: Machine) -> None:
     write(machine.edge.tree.state / "shop.json", '{"begun": "x"}')
-    assert only(machine).kind == "unfinished"
+    assert only(machine).id == "unfinished"
 
 
 def test_an_nginx_that_does_not_run_or_come_back_is_found(machine: Machine) -> None:
@@ -1029,8 +1030,8 @@ class TestCertificate:
     def test_a_key_that_others_may_read_is_found(self, machine: Machine, site: Site) -> None:
         key = machine.layout.certificate / "privkey.pem"
         key.chmod(0o644)
-        assert only(machine, site=site).cure == f"On the host: chmod 0600 {key}"
+        assert only(machine, site=site).fix == f"On the host: chmod 0600 {key}"
 
     def test_none_where_the_inventory_asks_for_one_of_its_own_is_found(self, machine: Machine, site: Site) -> None:
         tls = Tls("provided", chain="chain", key="key")
-        assert only(machine, site=replace(site, tls=tls)).kind == "certificate"
+        assert only(machine, site=replace(site, tls=tls)).id == "certificate"

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import assigned, names_in
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import gunicorn
 
 from tests.unit.fakes import taken
@@ -28,7 +29,7 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(app: Path, **more: Any) -> list[Finding]:
+def found(app: Path, **more: Any) -> list[Reported]:
     more = {"source_directory": str(app), **more}
     given = values(**{f"flask_app_{name}": value for name, value in more.items()})
     return doctor.examine(given, doctor.Place(None, None, str)).findings
@@ -50,9 +51,9 @@ def found(app: Path, **more: Any) -> list[Finding]:
 def test_a_misspelt_name_is_an_error_with_the_one_that_was_meant(app: Path, name: str, meant: str) -> None:
     [finding] = found(app, gunicorn_settings={name: 1})
     assert (finding.id, finding.severity, finding.subject) == ("gunicorn-setting", ERROR, name)
-    assert "Gunicorn 23.0.0" in finding.sentence
-    assert (f"Did you mean {meant}?" in finding.cure) is bool(meant)
-    assert f"gunicorn-setting:{name} into flask_app_accepted_findings" in finding.cure
+    assert "Gunicorn 23.0.0" in finding.what
+    assert (f"Did you mean {meant}?" in finding.fix) is bool(meant)
+    assert f"gunicorn-setting:{name} into flask_app_accepted_findings" in finding.fix
 
 
 @pytest.mark.parametrize("name", ["max_requests", "forwarder_headers", "logconfig_json"])
@@ -98,9 +99,7 @@ def test_a_gunicorn_that_takes_no_path_is_an_error_where_there_is_one(
     (app / "requirements.txt").write_text(f"gunicorn=={version} --hash=sha256:00\n")
     findings = found(app, url_prefix=prefix)
     assert [(finding.id, finding.severity) for finding in findings] == [("gunicorn-version", ERROR)] * refused
-    assert ["flask_app_url_prefix" in each.sentence and version in each.sentence for each in findings] == [
-        True
-    ] * refused
+    assert ["flask_app_url_prefix" in each.what and version in each.what for each in findings] == [True] * refused
     given = values(flask_app_source_directory=str(app), flask_app_url_prefix=prefix)
     assert len(doctor.for_deploy(given, doctor.Place(None, None, str))[0]) == refused
 
@@ -153,7 +152,7 @@ def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(a
     given = {"gunicorn_settings": {"keepalive": 2}}
     [finding] = found(app, **given)
     assert (finding.id, finding.severity, finding.subject) == ("gunicorn-file", WARNING, "gunicorn.conf.py")
-    assert " workers, keepalive, daemon:" in finding.sentence
+    assert " workers, keepalive, daemon:" in finding.what
     place = doctor.Place(None, None, str)
     wanted = values(flask_app_source_directory=str(app), flask_app_gunicorn_settings={"keepalive": 2})
     assert doctor.for_deploy(wanted, place) == ([], [finding.warning()])
@@ -175,7 +174,7 @@ def test_a_file_may_be_a_link_to_another_of_the_source_and_to_none_outside(app: 
 def test_by_what_gunicorn_learns_of_a_path_is_the_roles_where_there_is_one(app: Path, prefix: str, named: int) -> None:
     (app / "gunicorn.conf.py").write_text("forwarder_headers = 'X'\nheader_map = 'refuse'\n")
     findings = found(app, url_prefix=prefix)
-    assert ["forwarder_headers, header_map" in each.sentence for each in findings] == [True] * named
+    assert ["forwarder_headers, header_map" in each.what for each in findings] == [True] * named
 
 
 @pytest.mark.parametrize(

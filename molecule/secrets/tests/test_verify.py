@@ -67,7 +67,7 @@ def test_the_environment_overridden_by_a_drop_in_is_found(restored: Server) -> N
     restored.write("/root/by-hand.env", "FLASK_CONFIG=development\n")
     restored.write(f"{directory}/override.conf", "[Service]\nEnvironmentFile=/root/by-hand.env\n", umask="022")
     restored.root(f"systemctl daemon-reload && systemctl restart {unit}")
-    found = {(each["kind"], each["subject"]) for each in findings(restored)}
+    found = {(each["id"], each["subject"]) for each in findings(restored)}
     assert found == {("drop-in", f"{directory}/override.conf"), ("environment", "FLASK_CONFIG")}
 
 
@@ -77,15 +77,15 @@ def test_an_environment_file_edited_by_hand_is_found_before_and_after_the_restar
     restored.root(f"echo \"ODD='{BY_HAND}'\" >> {path}")
     edited = {("file", path), ("inventory", "FLASK_CONFIG"), ("inventory", "ODD")}
     running = {("environment", "FLASK_CONFIG"), ("environment", "ODD")}
-    assert {(each["kind"], each["subject"]) for each in findings(restored)} == edited | running
+    assert {(each["id"], each["subject"]) for each in findings(restored)} == edited | running
     restored.root(f"systemctl restart {APP}@{restored.live}.service")
-    assert {(each["kind"], each["subject"]) for each in findings(restored)} == edited
+    assert {(each["id"], each["subject"]) for each in findings(restored)} == edited
 
 
 def test_what_systemd_was_told_for_all_services_is_found_in_the_process(restored: Server) -> None:
     restored.root(f"systemctl set-environment FLASK_DEBUG=1 && systemctl restart {APP}@{restored.live}.service")
     try:
-        assert [(each["kind"], each["subject"]) for each in findings(restored)] == [("environment", "FLASK_DEBUG")]
+        assert [(each["id"], each["subject"]) for each in findings(restored)] == [("environment", "FLASK_DEBUG")]
     finally:
         restored.root("systemctl unset-environment FLASK_DEBUG")
 
@@ -118,7 +118,7 @@ def test_an_edited_venv_is_found() -> None:
     # A copy of its own first: uv links the files of all venvs to its cache.
     server.root(f"cp -p {path} /root/kept.py && rm {path} && cp -p /root/kept.py {path} && echo '# edited' >> {path}")
     try:
-        assert [(each["kind"], each["subject"]) for each in findings(server)] == [("venv", path)]
+        assert [(each["id"], each["subject"]) for each in findings(server)] == [("venv", path)]
     finally:
         server.root(f"cp -p /root/kept.py {path} && rm /root/kept.py")
     assert findings(server) == []

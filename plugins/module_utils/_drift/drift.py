@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     read_facts,
     readable,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import unreadable
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate
@@ -87,30 +88,6 @@ DROP_INS = ("etc/systemd/system", "etc/systemd/system.control", "run/systemd/sys
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One drift.
-
-    Args:
-        kind: a word to sort by: host, lock, live, unit, superfluous, unfinished, file, drop-in, process, venv, source,
-            environment, inventory, nginx or certificate.
-        subject: the file, unit or variables that it is about.
-        what: a sentence that names it.
-        cure: what to type.
-    """
-
-    kind: str
-    subject: str
-    what: str
-    cure: str
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.what} {self.cure}".rstrip()
-
-
-@dataclass(frozen=True)
 class Wanted:
     """What the inventory says.
 
@@ -145,15 +122,24 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, subject: object, what: str, cure: str) -> None:
-        self.findings.append(Finding(kind, str(subject), what, cure))
+    def add(self, kind: str, subject: object, what: str, fix: str) -> None:
+        """Add a finding.
+
+        Args:
+            kind: its id: host, lock, live, unit, superfluous, unfinished, file, drop-in, process, venv, source,
+                environment, inventory, history, nginx or certificate.
+            subject: the file, unit or variables that it is about.
+            what: a sentence that names it.
+            fix: what to type.
+        """
+        self.findings.append(Finding(kind, ERROR, str(subject), what, fix))
 
     def lines(self, app: str, host: str) -> list[str]:
         """Tell it: a heading, a line for each finding, and a line for each thing that was not checked."""
         count = len(self.findings)
         drift = f"{count} {'finding' if count == 1 else 'findings'}" if count else "no drift"
         live = f"release {self.release} is live" if self.release else "no release is live"
-        found = [f"{number}. {finding}" for number, finding in enumerate(self.findings, start=1)]
+        found = [f"{number}. {finding.id}: {finding}" for number, finding in enumerate(self.findings, start=1)]
         return [
             f"{app} on {host}: {drift}, {live}.",
             *found,
@@ -167,7 +153,7 @@ class Look:
     Args:
         layout: where the app lives.
         wanted: what the inventory says.
-        inventory: the inventory as it is typed, for the cures.
+        inventory: the inventory as it is typed, for the fixes.
         edge: how users reach the app.
     """
 
@@ -194,10 +180,10 @@ class Look:
         if not self.wanted.present:
             if stamp is not None:
                 what = f"{layout.app} is on this host, and the inventory says flask_app_state: absent."
-                cure = self._deploy
+                fix = self._deploy
                 if unreadable_stamp and not is_rest_of_removal(layout):  # a removal would say so
-                    what, cure = f"{what} Its stamp can't be used: {unreadable_stamp.why}.", unreadable_stamp.cure
-                add("host", layout.environment_id, what, cure)
+                    what, fix = f"{what} Its stamp can't be used: {unreadable_stamp.why}.", unreadable_stamp.cure
+                add("host", layout.environment_id, what, fix)
             return self.report
         if stamp is None:
             add("host", layout.environment_id, f"{layout.app} was never deployed to this host.", self._deploy)
@@ -207,8 +193,8 @@ class Look:
         if damage:
             add("lock", damage.path, f"{damage.path} can't be used: {damage.why}.", self._deploy)
         if at_work:
-            cure = f"Look again when it has ended. If it is dead: {self._play} playbooks/unlock.yml"
-            add("lock", layout.lock, f"Another run is at work, and what follows may be its doing: {at_work}.", cure)
+            fix = f"Look again when it has ended. If it is dead: {self._play} playbooks/unlock.yml"
+            add("lock", layout.lock, f"Another run is at work, and what follows may be its doing: {at_work}.", fix)
         self._host(stamp)
         self._unfinished()
         self._history()
@@ -237,8 +223,8 @@ class Look:
         self._compared = bool(stamp) and not other
         if other:
             path = self.layout.environment_id
-            cure = f"If the host really changes sides, write {self.wanted.environment} into {path}."
-            self.report.add("host", path, f"{other} The host was not compared with it further.", cure)
+            fix = f"If the host really changes sides, write {self.wanted.environment} into {path}."
+            self.report.add("host", path, f"{other} The host was not compared with it further.", fix)
 
     def _unfinished(self) -> None:
         layout, add = self.layout, self.report.add
@@ -250,8 +236,8 @@ class Look:
             name = noted_release(layout.rollback)
             which = name or f"a release ({layout.rollback} doesn't say which)"
             what = f"A rollback to {which} was begun and not ended."
-            cure = f"End it: {self._play} playbooks/rollback.yml" if name else self._deploy
-            add("unfinished", layout.rollback, what, cure)
+            fix = f"End it: {self._play} playbooks/rollback.yml" if name else self._deploy
+            add("unfinished", layout.rollback, what, fix)
         if os.path.lexists(layout.candidate_socket):
             what = "A run ended while it asked a candidate through Nginx."
             add("unfinished", layout.candidate_socket, what, self._deploy)
@@ -323,11 +309,11 @@ class Look:
             facts = properties(unit)
             state = facts.get("ActiveState", "inactive")
             if state != "active":
-                cure = f"On the host: systemctl start {' '.join(names)} (why: journalctl -u {unit})"
-                add("unit", unit, f"{unit} is {state}.", cure)
+                fix = f"On the host: systemctl start {' '.join(names)} (why: journalctl -u {unit})"
+                add("unit", unit, f"{unit} is {state}.", fix)
             if not starts_at_boot(layout, unit):
-                cure = f"On the host: systemctl enable {' '.join(names)}"
-                add("unit", unit, f"{unit} is not enabled: a reboot would not start it.", cure)
+                fix = f"On the host: systemctl enable {' '.join(names)}"
+                add("unit", unit, f"{unit} is not enabled: a reboot would not start it.", fix)
             counts = facts.get("FragmentPath")
             if counts and Path(counts) != path:
                 add("unit", unit, f"{counts} counts in place of {path}.", self._again(live, f"rm {counts}"))
@@ -336,8 +322,8 @@ class Look:
                 add("unit", unit, what, self._again(live))
             for extra in self._extra_drop_ins(unit, facts):
                 what = f"{extra} changes {unit}, and it is no part of the release."
-                cure = f"{self._again(live, f'rm {extra}')}; what shall stay goes into flask_app_service_settings."
-                add("drop-in", extra, what, cure)
+                fix = f"{self._again(live, f'rm {extra}')}; what shall stay goes into flask_app_service_settings."
+                add("drop-in", extra, what, fix)
 
     def _again(self, live: str, first: str = "") -> str:
         """Name the commands that let systemd read the units again and start the process anew."""
@@ -476,16 +462,16 @@ class Look:
         fresh = f"Deploy a new revision of the code, which comes whole: {self._play} site.yml"
         locked = f"Lock again with a change, which makes another venv, and deploy: {self._play} site.yml"
         again = locked if is_complete(layout.venvs / venv) else self._deploy
-        for kind, checked, cure in (
+        for kind, checked, fix in (
             ("source", integrity.check_source(layout, source), fresh),
             ("venv", integrity.check_venv(layout.venvs / venv), again),
         ):
             for fault in checked.faults[:NAMED]:
-                self.report.add(kind, fault.split(" ")[0].rstrip(":"), f"{fault}.", cure)
+                self.report.add(kind, fault.split(" ")[0].rstrip(":"), f"{fault}.", fix)
             more = len(checked.faults) - NAMED
             if more > 0:
                 place = layout.sources / source if kind == "source" else layout.venvs / venv
-                self.report.add(kind, place, f"So were {more} more files of {place}.", cure)
+                self.report.add(kind, place, f"So were {more} more files of {place}.", fix)
             self.report.unchecked += [checked.unchecked] if checked.unchecked else []
 
     # The inventory
@@ -493,7 +479,7 @@ class Look:
     def _inventory(self, live: Release, made: Specification) -> None:
         """Name where the inventory would make another release of the same code."""
         wanted = self.wanted.with_code_of(live)
-        told = {finding.subject for finding in self.report.findings if finding.kind == "file"}
+        told = {finding.subject for finding in self.report.findings if finding.id == "file"}
         home = self.layout.release(live.id)
         service, socket = self.layout.unit_files(live.id)
         paths = (home / GUNICORN, self.layout.drop_in(live.id), service, socket, home / COMMAND, home / HOOKS)
@@ -534,11 +520,11 @@ class Look:
             if names:
                 self._variables("inventory", names, what, self._deploy)
 
-    def _variables(self, kind: str, names: Sequence[str], what: str, cure: str) -> None:
+    def _variables(self, kind: str, names: Sequence[str], what: str, fix: str) -> None:
         listed = ", ".join(names)
         if len(names) == 1:
             what = f" {what}".replace(" have other values ", " has another value ").replace(" are ", " is ").strip()
-        self.report.add(kind, listed, f"{listed} {what}.", cure)
+        self.report.add(kind, listed, f"{listed} {what}.", fix)
 
     # How users reach it
 
@@ -567,7 +553,7 @@ class Look:
         if not confirmed:
             add("unfinished", marker, "A change of Nginx was begun and never confirmed.", self._deploy)
         self._nginx_unit()
-        if site.tls.mode != "none" and not any(finding.kind == "certificate" for finding in self.report.findings):
+        if site.tls.mode != "none" and not any(finding.id == "certificate" for finding in self.report.findings):
             self._certificate(site)
 
     def _nginx_unit(self) -> None:
@@ -585,8 +571,8 @@ class Look:
         on_disk = certificate.encoded(link)
         if not certificate.is_pair(link):
             again = f"On the host: certbot renew --force-renewal --cert-name {self.layout.app}"
-            cure = again if site.tls.mode == "acme" else self._deploy
-            add("certificate", link, f"The certificate and the key in {link} can't be used together.", cure)
+            fix = again if site.tls.mode == "acme" else self._deploy
+            add("certificate", link, f"The certificate and the key in {link} can't be used together.", fix)
         served = certificate.served(site.tls.port, site.server_names[0])
         if site.tls.mode == "provided" and readable(link / certificate.CHAIN) != site.tls.chain:
             add("certificate", link, f"{link / certificate.CHAIN} is not the inventory's.", self._deploy)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, gunicorn_file
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import list_files
@@ -41,13 +42,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._source.startup i
 
 from . import dotenv as environment_files
 from .inputs import chosen, secret_problems, unit_variables
-from .report import (
-    ERROR,
-    UNREADABLE,
-    WARNING,
-    Finding,
-    accept,
-)
+from .report import UNREADABLE, Reported, accept
 from .settings import UNIT_SETTING
 
 #: What every deploy refuses by itself, accepted or not.
@@ -98,7 +93,7 @@ class Place:
 class Examination:
     """All findings, and what they rest on: see :class:`Comparison`."""
 
-    findings: list[Finding]
+    findings: list[Reported]
     compared: list[str]
     locked: list[str]
 
@@ -172,22 +167,22 @@ def signing_names(values: Mapping[str, Any]) -> list[str]:
 def secret_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Placeholders, keys that can be guessed, and values too short to be masked."""
     severity = _severity(values)
-    cure = "Put a random value there: openssl rand -hex 32."
+    fix = "Put a random value there: openssl rand -hex 32."
     for variable, given in _app_variables(values).items():
         wanted = secret_values.credentials(given, secret=variable == "flask_app_secrets")
         for name, value in wanted.items():
             signs = name in signing_names(values)
             if secret_values.is_placeholder(value):
                 what = f"{variable}: {name} is a placeholder that anybody can guess."
-                yield Finding("placeholder", severity, name, what, cure)
+                yield Finding("placeholder", severity, name, what, fix)
             elif signs and value and secret_values.is_short(value):
                 what = (
                     f"{variable}: {name} has {len(value)} characters; a key that signs needs"
                     f" {secret_values.KEY_CHARACTERS}, or {secret_values.KEY_BITS} random bits."
                 )
-                yield Finding("short-key", severity, name, what, cure)
+                yield Finding("short-key", severity, name, what, fix)
             elif signs and value and (why := secret_values.weakness(value)):
-                yield Finding("weak-key", severity, name, f"{variable}: {name} is easily guessed: {why}.", cure)
+                yield Finding("weak-key", severity, name, f"{variable}: {name} is easily guessed: {why}.", fix)
             elif variable == "flask_app_secrets" and secret_values.is_unmaskable(value):
                 what = (
                     f"{variable}: {name} has no line of {SHORTEST} characters: it is easily guessed, and no message"
@@ -222,8 +217,8 @@ def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             continue
         if everybody:
             what = f"flask_app_nginx_trusted_proxies holds {network}: every visitor may claim any address."
-            cure = "Name the networks of your proxies."
-            yield Finding("wildcard-hosts", ERROR, "flask_app_nginx_trusted_proxies", what, cure)
+            fix = "Name the networks of your proxies."
+            yield Finding("wildcard-hosts", ERROR, "flask_app_nginx_trusted_proxies", what, fix)
 
 
 def _server_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -239,8 +234,8 @@ def _server_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
             break
     if settings.get("raw_env"):
         what = f"flask_app_gunicorn_settings has raw_env {where}."
-        cure = "Move its variables to flask_app_env or flask_app_secrets."
-        yield Finding("gunicorn-by-hand", ERROR, "flask_app_gunicorn_settings", what, cure)
+        fix = "Move its variables to flask_app_env or flask_app_secrets."
+        yield Finding("gunicorn-by-hand", ERROR, "flask_app_gunicorn_settings", what, fix)
     texts = {
         "flask_app_service_settings": " \n ".join(map(str, _leaves(values["flask_app_service_settings"]))),
         "flask_app_release_command": values["flask_app_release_command"],
@@ -266,8 +261,8 @@ def _variable_findings(variable: str, name: str, value: Any, values: Mapping[str
     own = values["flask_app_environment_variable"]
     if name != own and name in _SELECTORS and _chooses(text, values["flask_app_environments"]) not in ("", environment):
         what = f"{variable} sets {name} to the configuration of another environment than {environment}."
-        cure = f"Remove it; let the app choose by {own}, or set flask_app_environment_variable."
-        yield Finding("other-environment", ERROR, name, what, cure)
+        fix = f"Remove it; let the app choose by {own}, or set flask_app_environment_variable."
+        yield Finding("other-environment", ERROR, name, what, fix)
     if name == "FLASK_ENV":
         what = f"{variable} sets FLASK_ENV in {environment}: Flask has ignored it since 2.3, before it switched DEBUG."
         yield Finding("flask-env", ERROR, name, what, f"Remove it; the app gets its environment as {own}.")
@@ -276,9 +271,9 @@ def _variable_findings(variable: str, name: str, value: Any, values: Mapping[str
         yield Finding("flask-debug", ERROR, name, f"{variable} sets {name} in {environment}: {why}.", "Remove it.")
     if name == "GUNICORN_CMD_ARGS" and text:
         what = f"{variable} sets GUNICORN_CMD_ARGS in {environment}: it outranks the settings of the role."
-        cure = "Move what it sets to flask_app_gunicorn_settings."
+        fix = "Move what it sets to flask_app_gunicorn_settings."
         kind = "development-server" if "--reload" in text else "gunicorn-by-hand"
-        yield Finding(kind, ERROR, name, what, cure)
+        yield Finding(kind, ERROR, name, what, fix)
     if _HOST_LISTS.search(name) and "*" in _listed(value):
         what = f"{variable}: {name} allows every host name, so anybody chooses what the app's links lead to."
         yield Finding("wildcard-hosts", ERROR, name, what, "Name the hosts, as in flask_app_server_names.")
@@ -309,8 +304,8 @@ def tls_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if mode == "none" and not values["flask_app_nginx_trusted_proxies"]:
         what = "flask_app_tls is none in production, and no proxy in front is trusted: passwords travel in the clear."
-        cure = "Set flask_app_tls to acme or provided, or name the proxies in flask_app_nginx_trusted_proxies."
-        yield Finding("no-tls", WARNING, "flask_app_tls", what, cure)
+        fix = "Set flask_app_tls to acme or provided, or name the proxies in flask_app_nginx_trusted_proxies."
+        yield Finding("no-tls", WARNING, "flask_app_tls", what, fix)
     if mode == "self_signed":
         what = "flask_app_tls is self_signed in production: browsers warn of it."
         yield Finding("self-signed", WARNING, "flask_app_tls", what, "Set it to acme or provided.")
@@ -331,8 +326,8 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     yield from environment_file_findings(values, dotenv.found(top, names))
     if any(name.startswith("instance/") for name in names):
         what = "the source brings a folder instance, so Flask's instance folder is read-only."
-        cure = "Let git ignore it (instance/ in .gitignore) if the app writes there: it then leads to /var/lib/<app>."
-        yield Finding("shipped-instance", WARNING, "instance", what, cure)
+        fix = "Let git ignore it (instance/ in .gitignore) if the app writes there: it then leads to /var/lib/<app>."
+        yield Finding("shipped-instance", WARNING, "instance", what, fix)
     seen = source.survey(top, names, signing_names(values))
     yield from _literal_findings(values, seen)
     yield from _startup_findings(
@@ -345,14 +340,14 @@ def source_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     for spot in seen.flags:
         if not spot.value and spot.setting not in good:
             what = f"the source sets {spot.setting} to False ({spot.path}:{spot.line})."
-            cure = "Set it to True outside development."
-            yield Finding("insecure-cookie", WARNING, spot.path, what, cure)
+            fix = "Set it to True outside development."
+            yield Finding("insecure-cookie", WARNING, spot.path, what, fix)
     lock = posixpath.normpath(values["flask_app_requirements"])
     if lock in names:
         for package in source.debug_packages(top, lock, chosen(values)):
             what = f"{values['flask_app_requirements']} installs {package} in {values['flask_app_environment']}."
-            cure = "Move it to the requirements of developers, and lock again."
-            yield Finding(DEBUG_TOOLBAR, ERROR, package, what, cure)
+            fix = "Move it to the requirements of developers, and lock again."
+            yield Finding(DEBUG_TOOLBAR, ERROR, package, what, fix)
 
 
 def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -369,9 +364,9 @@ def gunicorn_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         if gunicorn.unknown(name, version):
             near = gunicorn.meant(name)
             what = f"flask_app_gunicorn_settings has {name}, which Gunicorn {version} doesn't know and would ignore."
-            cure = f"Did you mean {near}?" if near and near != name else "Remove it, or lock a Gunicorn that knows it."
+            fix = f"Did you mean {near}?" if near and near != name else "Remove it, or lock a Gunicorn that knows it."
             accept = f"Where yours does, put gunicorn-setting:{name} into flask_app_accepted_findings."
-            yield Finding("gunicorn-setting", ERROR, name, what.replace("  ", " "), f"{cure} {accept}")
+            yield Finding("gunicorn-setting", ERROR, name, what.replace("  ", " "), f"{fix} {accept}")
 
 
 def gunicorn_file_findings(values: Mapping[str, Any], names: Iterable[str]) -> Iterator[Finding]:
@@ -379,8 +374,8 @@ def gunicorn_file_findings(values: Mapping[str, Any], names: Iterable[str]) -> I
     both = gunicorn.giving_way(names, values["flask_app_gunicorn_settings"], values["flask_app_url_prefix"])
     if both:
         what = f"{gunicorn_file.FILE} in the source sets {', '.join(both)}: the role's own settings win."
-        cure = "Use the role's variables for these; hooks and other settings of that file count."
-        yield Finding(GUNICORN_FILE, WARNING, gunicorn_file.FILE, what, cure)
+        fix = "Use the role's variables for these; hooks and other settings of that file count."
+        yield Finding(GUNICORN_FILE, WARNING, gunicorn_file.FILE, what, fix)
 
 
 def _startup_findings(values: Mapping[str, Any], sources: Sources) -> Iterator[Finding]:
@@ -389,18 +384,18 @@ def _startup_findings(values: Mapping[str, Any], sources: Sources) -> Iterator[F
     missing, others = sources.missing()
     if missing:
         choice = f", as in flask_app_wsgi: {_yaml(others[0])}" if others else ", as <module>:<name>"
-        cure = f"Set flask_app_wsgi to the app's module and name{choice}."
-        yield Finding("wsgi-app", ERROR, "flask_app_wsgi", f"flask_app_wsgi is {wsgi}, and {missing}.", cure)
+        fix = f"Set flask_app_wsgi to the app's module and name{choice}."
+        yield Finding("wsgi-app", ERROR, "flask_app_wsgi", f"flask_app_wsgi is {wsgi}, and {missing}.", fix)
     for server in sources.servers():
         where = f"{server.path}:{server.line}"
         if server.at_import:
             what = f"the source starts a server of its own when it is imported ({where}): Gunicorn never gets to serve."
-            cure = f'Remove that, or put it under if __name__ == "__main__". At home, start it with: {by_hand}'
-            yield Finding("server-at-import", ERROR, server.path, what, cure)
+            fix = f'Remove that, or put it under if __name__ == "__main__". At home, start it with: {by_hand}'
+            yield Finding("server-at-import", ERROR, server.path, what, fix)
         elif server.debug and _outside_development(values):
             what = f"the source starts a server with debug=True where the file is run by hand ({where})."
-            cure = f"Remove debug=True. At home, start it with: {by_hand}"
-            yield Finding("debug-server", WARNING, server.path, what, cure)
+            fix = f"Remove debug=True. At home, start it with: {by_hand}"
+            yield Finding("debug-server", WARNING, server.path, what, fix)
     spots = sources.client_addresses()
     for path in dict.fromkeys(spot.path for spot in spots):
         here = [spot for spot in spots if spot.path == path]
@@ -408,10 +403,10 @@ def _startup_findings(values: Mapping[str, Any], sources: Sources) -> Iterator[F
         what = (
             f"the source reads {where}, and has no ProxyFix: behind Nginx, no client has an address of its own there."
         )
-        cure = (
+        fix = (
             "Add app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1), of werkzeug.middleware.proxy_fix."
         )
-        yield Finding("client-address", WARNING, path, what, cure)
+        yield Finding("client-address", WARNING, path, what, fix)
 
 
 def _yaml(text: str) -> str:
@@ -435,8 +430,8 @@ def _literal_findings(values: Mapping[str, Any], seen: source.Survey) -> Iterato
             settings = " and ".join(dict.fromkeys(spot.setting for spot in ordered))
             what = f"the source has a literal {settings} ({where}): {why}."
             name = next((spot.setting for spot in ordered if spot.setting.isupper()), "SECRET_KEY")
-            cure = f'Read it without a fallback, as in os.environ["{name}"], and give it in flask_app_secrets.'
-            yield Finding(kind, severity, path, what, cure)
+            fix = f'Read it without a fallback, as in os.environ["{name}"], and give it in flask_app_secrets.'
+            yield Finding(kind, severity, path, what, fix)
 
 
 def _is_given(values: Mapping[str, Any], spot: Spot) -> bool:
@@ -471,8 +466,8 @@ def proof_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     asked = values["flask_app_inspect"] and values["flask_app_inspect_environment_keys"]
     if _outside_development(values) and not (told or asked):
         what = "no release has to prove its environment: neither the health answer nor the app itself is asked for it."
-        cure = "Give flask_app_health_fields an environment, or set flask_app_inspect: true with the config's key."
-        yield Finding(UNPROVED_ENVIRONMENT, ERROR, "flask_app_health_fields", what, cure)
+        fix = "Give flask_app_health_fields an environment, or set flask_app_inspect: true with the config's key."
+        yield Finding(UNPROVED_ENVIRONMENT, ERROR, "flask_app_health_fields", what, fix)
 
 
 def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Finding]:
@@ -491,13 +486,13 @@ def app_findings(values: Mapping[str, Any], says: Mapping[str, Any]) -> list[Fin
         ):
             if not good:
                 what = f"the app runs with {name} off: browsers send the cookie over plain HTTP, too."
-                cure = f"Set {name} to True outside development."
-                found.append(Finding("insecure-cookie", WARNING, name, what, cure))
+                fix = f"Set {name} to True outside development."
+                found.append(Finding("insecure-cookie", WARNING, name, what, fix))
         if says["preferred_url_scheme"] != "https":
             name = "PREFERRED_URL_SCHEME"
             what = f"the app runs with {name} {says['preferred_url_scheme']}: links made outside requests lead to HTTP."
-            cure = f"Set {name} to https outside development."
-            found.append(Finding("insecure-scheme", WARNING, name, what, cure))
+            fix = f"Set {name} to https outside development."
+            found.append(Finding("insecure-scheme", WARNING, name, what, fix))
     for name in says["debuggers"]:
         package = name.replace("_", "-")
         what = f"the app has imported {package} in {values['flask_app_environment']}."
@@ -562,19 +557,19 @@ def _plain_text_findings(
         shown = _shown(plain.path, place)
         if plain.vault:
             what = f"{shown} has {', '.join(plain.vault)} in plain text."
-            cure = f"Encrypt it (ansible-vault encrypt {shown}), and change the values if it was ever committed."
+            fix = f"Encrypt it (ansible-vault encrypt {shown}), and change the values if it was ever committed."
             if plain.lists_hosts:
-                cure = (
+                fix = (
                     "Move that into group_vars/flask_app/vault.yml beside it (ansible-vault edit), and change the"
                     " values if it was ever committed."
                 )
-            yield Finding("plain-text-vault", severity, shown, what, cure)
+            yield Finding("plain-text-vault", severity, shown, what, fix)
         parts = [f"{', '.join(plain.secrets)} of flask_app_secrets"] if plain.secrets else []
         parts += [f"{name}, which is {secret} in flask_app_secrets" for name, secret in sorted(plain.variables.items())]
         if parts:
             what = f"{shown} has {', and '.join(parts)}{',' if plain.variables else ''} in plain text."
-            cure = 'Put the value into vault.yml beside it, and "{{ vault_… }}" here.'
-            yield Finding("plain-text-secret", WARNING, shown, what, cure)
+            fix = 'Put the value into vault.yml beside it, and "{{ vault_… }}" here.'
+            yield Finding("plain-text-secret", WARNING, shown, what, fix)
 
 
 def _vault_findings(
@@ -594,11 +589,11 @@ def _vault_findings(
             if whole
             else f"ansible-vault encrypt_string --encrypt-vault-id {mine.name}"
         )
-        cure = (
+        fix = (
             f"Make secrets of its own: remove {'it' if whole else 'that value'}, then"
             f" script/secrets {mine.name}. If the values are its own already: {anew}"
         )
-        yield Finding("foreign-vault", ERROR, shown, what, cure)
+        yield Finding("foreign-vault", ERROR, shown, what, fix)
 
 
 def _shown(path: Path, place: Place) -> str:
@@ -624,13 +619,13 @@ def _compare(
     for name, other in secrets:
         same = "" if name == other else f", as {other}"
         what = f"{name} has the same value in {shown}{same}: who has the one has the other."
-        cure = "Give each environment a value of its own."
-        done.findings.append(Finding("shared-secret", ERROR, name, what, cure))
+        fix = "Give each environment a value of its own."
+        done.findings.append(Finding("shared-secret", ERROR, name, what, fix))
     for name, other in databases:
         same = "" if name == other else f", as {other}"
         what = f"{name} names the same database in {shown}{same}."
-        cure = "Give each environment a database of its own."
-        done.findings.append(Finding("shared-database", ERROR, name, what, cure))
+        fix = "Give each environment a database of its own."
+        done.findings.append(Finding("shared-database", ERROR, name, what, fix))
     if read:
         done.compared.append(shown)
     # What such a file would have defined is undefined for no other reason.
@@ -638,7 +633,7 @@ def _compare(
     if reasons:
         told = "; ".join(dict.fromkeys(str(error) for error in reasons))
         what = f"{shown} was not compared, or not all of it: {told}."
-        cure = " ".join(dict.fromkeys(error.cure for error in reasons))
-        done.findings.append(Finding(UNREADABLE, WARNING, shown, what, cure))
+        fix = " ".join(dict.fromkeys(error.cure for error in reasons))
+        done.findings.append(Finding(UNREADABLE, WARNING, shown, what, fix))
     if any(error.locked for error in reasons):
         done.locked.append(shown)

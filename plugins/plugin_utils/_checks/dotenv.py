@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value, is_example
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import named
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.judge import is_credential
-
-from .report import WARNING, Finding
 
 ID = "shipped-env-file"
 _PUBLIC = re.compile(r"(^|_)(PUBLIC|PUBLISHABLE)_", re.IGNORECASE)
@@ -37,16 +36,16 @@ def findings(
         if not unread:
             wrong += [each for each in selectors if each in given and given[each].is_set]
             wrong += [each for each in debug if each in given and given[each].is_set and not given[each].is_off]
-        cure = (
+        fix = (
             f"Leave it at home (git rm --cached {path}, and a line in .gitignore), and set what the app needs in"
             " flask_app_secrets and flask_app_env."
         )
         if wrong:
             what = f"the source has {path}, which sets {', '.join(dict.fromkeys(wrong))}."
-            yield Finding(ID, severity, path, what, cure)
+            yield Finding(ID, severity, path, what, fix)
         elif not unread and PurePosixPath(path).name.startswith("."):
             what = f"the source has {path}: Flask's commands and python-dotenv read it where a variable isn't set."
-            yield Finding(ID, WARNING, path, what, cure)
+            yield Finding(ID, WARNING, path, what, fix)
 
 
 def _is_secret(name: str, value: Value, unread: bool) -> bool:

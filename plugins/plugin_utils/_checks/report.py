@@ -5,62 +5,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 
-ERROR = "error"
-WARNING = "warning"
 IN_VAIN = "accepted-in-vain"
 UNREADABLE = "unreadable-inventory"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong; no text of it holds a secret's value.
+class Reported(Finding):
+    """A finding in the doctor's report.
 
     Args:
-        id: what kind of fault, a short slug.
-        severity: ``error`` or ``warning``.
-        subject: the variable, or the file.
-        sentence: what is wrong.
-        cure: what to do.
         accepted: whether ``flask_app_accepted_findings`` names it.
         hosts: where it was found, once the findings of several hosts are told as one.
     """
 
-    id: str
-    severity: str
-    subject: str
-    sentence: str
-    cure: str
     accepted: bool = False
     hosts: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "hosts": list(self.hosts)}
+        return {**super().as_dict(), "accepted": self.accepted, "hosts": list(self.hosts)}
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Finding:
-        return cls(**{**values, "hosts": tuple(values["hosts"])})
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        return super().of({**values, "hosts": tuple(values["hosts"])})
 
     def as_problem(self) -> Problem:
         """Return it as a reason not to deploy, with the entry that accepts it."""
         entry = json.dumps([f"{self.id}:{self.subject}"], ensure_ascii=False)
-        return Problem(self.sentence, f"{self.cure} Or accept it with flask_app_accepted_findings: {entry}")
+        return Problem(self.what, f"{self.fix} Or accept it with flask_app_accepted_findings: {entry}")
 
     def warning(self) -> str:
         """Tell it in one line, with the name by which it can be accepted."""
-        return printable(f"{self.sentence} {self.cure} ({self.id}:{self.subject})")
+        return printable(f"{self} ({self.id}:{self.subject})")
 
     def is_named_by(self, entry: str) -> bool:
         """Say whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, means this finding."""
         return entry in entries_for(self.id, self.subject)
 
 
-def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[str] = ()) -> list[Finding]:
+def reported(finding: Finding) -> Reported:
+    """Return a finding as the doctor's report has it."""
+    return Reported(**{each.name: getattr(finding, each.name) for each in fields(Finding)})
+
+
+def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[str] = ()) -> list[Reported]:
     """Mark what ``entries`` accept.
 
     Args:
@@ -71,13 +65,13 @@ def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[
     refused = set(never)
     return [
         replace(finding, accepted=finding.id not in refused and any(map(finding.is_named_by, entries)))
-        for finding in findings
+        for finding in map(reported, findings)
     ]
 
 
 def accept(
     findings: Iterable[Finding], entries: Sequence[str], never: Collection[str] = (), unseen: Collection[str] = ()
-) -> list[Finding]:
+) -> list[Reported]:
     """Mark what ``entries`` accept, as :func:`marked` does; an entry that accepts nothing is a finding too.
 
     Args:
@@ -99,7 +93,7 @@ def accept(
         if not may_be_there(entry) and not any(finding.accepted and finding.is_named_by(entry) for finding in found)
     ]
     return found + [
-        Finding(
+        Reported(
             IN_VAIN,
             WARNING,
             entry,
@@ -111,9 +105,9 @@ def accept(
     ]
 
 
-def together(of_hosts: Mapping[str, Iterable[Finding]]) -> list[Finding]:
+def together(of_hosts: Mapping[str, Iterable[Reported]]) -> list[Reported]:
     """Merge the findings of hosts: one that several have is there once, with their names; errors first."""
-    hosts: dict[Finding, list[str]] = {}
+    hosts: dict[Reported, list[str]] = {}
     for host, findings in of_hosts.items():
         for finding in findings:
             hosts.setdefault(finding, []).append(host)
@@ -127,7 +121,7 @@ def together(of_hosts: Mapping[str, Iterable[Finding]]) -> list[Finding]:
     return sorted(merged, key=lambda finding: (finding.accepted, finding.severity != ERROR))
 
 
-def counts(findings: Iterable[Finding]) -> dict[str, int]:
+def counts(findings: Iterable[Reported]) -> dict[str, int]:
     """Count ``errors`` and ``warnings`` that are not accepted, and those that are ``accepted``."""
     listed = list(findings)
     standing = [finding.severity for finding in listed if not finding.accepted]
@@ -139,9 +133,9 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def told(
-    findings: Sequence[Finding], app: str, environments: Sequence[str], hosts: Sequence[str], compared: Sequence[str]
+    findings: Sequence[Reported], app: str, environments: Sequence[str], hosts: Sequence[str], compared: Sequence[str]
 ) -> str:
-    """Render merged findings for people: a line that counts, each with its cure, and what secrets were compared."""
+    """Render merged findings for people: a line that counts, each with its fix, and what secrets were compared."""
     number = counts(findings)
     parts = [
         f"{count} {kind.removesuffix('s') if count == 1 and kind != 'accepted' else kind}"
@@ -153,7 +147,7 @@ def told(
         where = "" if set(finding.hosts) == set(hosts) else f" On {', '.join(finding.hosts)}."
         kind = f"accepted {finding.severity}" if finding.accepted else finding.severity
         lines.append(f"{kind} {finding.id}:{finding.subject}")
-        lines.append(f"  {finding.sentence}{where} {finding.cure}".rstrip())
+        lines.append(f"  {finding.what}{where} {finding.fix}".rstrip())
     lines.append(_compared(findings, compared))
     return printable("\n".join(lines))
 

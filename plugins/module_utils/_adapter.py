@@ -23,11 +23,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._steps import Cal
 VERBOSE = 3
 #: Where else the programs write that the steps run.
 _PLACES = ("/tmp", "/var/cache/greenlight", "/opt/greenlight")  # noqa: S108  # asked about, and not used
-
-
 #: What the module takes: the options of the step as JSON, because Ansible masks such a text whole, wherever it stands.
 #: It would mask each short value of a mapping in every message.
 SPEC = {"step": {"type": "str", "required": True}, "options": {"type": "str", "required": True, "no_log": True}}
+#: What each step takes beside its own options.
 APP = {"app": {"type": "str", "required": True}}
 
 

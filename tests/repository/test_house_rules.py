@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 import pytest
@@ -65,14 +66,6 @@ def uses_of(pattern: str) -> list[str]:
     return found
 
 
-def is_step(key: str) -> bool:
-    """Say whether a task's key is one of our steps that run under the lock."""
-    if not key.startswith("greenlight.flask."):
-        return False
-    name = key.removeprefix("greenlight.flask.")
-    return name in STEPS and "run" in options_of(name)
-
-
 def test_the_rules_see_the_role_and_the_playbooks() -> None:
     assert {"site.yml", "playbooks/deploy.yml"} <= {name for name, _ in plays()}
     assert "roles/flask_app/tasks/switch.yml" in {name for name, _ in tasks()}
@@ -98,11 +91,41 @@ def test_no_task_depends_on_what_this_run_changed() -> None:
     assert uses_of(r"\bis (not )?(ansible\.builtin\.)?changed\b|\.changed\b") == []
 
 
+#: What a block says once for all its steps.
+DEFAULTS = {
+    "group/greenlight.flask.steps": {"app": "{{ flask_app_name }}"},
+    "group/greenlight.flask.steps_under_lock": {"run": "{{ __flask_app_run }}"},
+}
+UNDER_LOCK = {name for name in STEPS if "run" in options_of(name)}
+
+
+def test_the_groups_of_steps_are_all_steps_and_those_that_need_the_lock() -> None:
+    groups = repository.load_yaml("meta/runtime.yml")["action_groups"]
+    assert {name: sorted(steps) for name, steps in groups.items()} == groups
+    assert {name: set(steps) for name, steps in groups.items()} == {"steps": STEPS, "steps_under_lock": UNDER_LOCK}
+
+
 def test_each_step_that_can_hold_the_lock_holds_it() -> None:
     """A step without its run would work on, whoever has taken over the lock."""
-    steps = [(name, key, arguments) for name, task in tasks() for key, arguments in task.items() if is_step(key)]
-    assert "greenlight.flask.switch" in {key for _, key, _ in steps}
-    assert [(name, key) for name, key, arguments in steps if arguments.get("run") != "{{ __flask_app_run }}"] == []
+    files = {PurePath(name).name for name in repository.matching("roles/flask_app/tasks/*.yml")}
+    inside: dict[str, set[str]] = {name: set() for name in files}
+    for path, task in tasks():
+        if path.startswith("roles/flask_app/"):
+            inside[PurePath(path).name] |= {str(task.get("ansible.builtin.import_tasks", "")), *task} & (
+                files | {f"greenlight.flask.{name}" for name in UNDER_LOCK}
+            )
+
+    def needs_lock(name: str) -> bool:
+        return any(needs_lock(each) if each in files else True for each in inside[name])
+
+    imported = set().union(*inside.values())
+    first = {name for name in files - imported if needs_lock(name)}
+    assert first == {"main.yml", "rollback.yml", "rotate.yml"}
+    for name in first:
+        outside = [task for task in repository.load_yaml(f"roles/flask_app/tasks/{name}") if "block" not in task]
+        assert [task for task in outside if "ansible.builtin.import_tasks" in task] == []
+        blocks = [task for task in repository.load_yaml(f"roles/flask_app/tasks/{name}") if "block" in task]
+        assert [block["module_defaults"] for block in blocks] == [DEFAULTS]
 
 
 def test_an_app_takes_its_name_after_the_packages_that_may_bring_it() -> None:

@@ -16,7 +16,7 @@ GALAXY = repository.tool("ansible-galaxy")
 PLAYBOOK = repository.tool("ansible-playbook")
 ALLOWED = re.compile(
     r"""
-    MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md | docs/[\w-]+\.md
+    MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md | docs/([\w-]+/)?[\w-]+\.md
     | meta/runtime\.yml
     | playbooks/(compare|deploy|doctor|maintenance|releases|rollback|rotate|unlock|verify)\.yml
     | plugins/(action|doc_fragments|filter|lookup|modules|(module|plugin)_utils(/_\w+)?)/\w+\.py

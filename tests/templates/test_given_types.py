@@ -65,7 +65,7 @@ BARE = {"run": "0a1b2c3d4e5f", "host": {**HOST, "packages_missing": ["nginx"], "
 MORE: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "maintenance": (("maintenance",), {"__flask_app_host": HOST}),
     "doctor": (("doctor", "compare"), {}),
-    "deploy": (("main",), {**DEPLOY, "__flask_app_preflight": BARE, "__flask_app_release": WAITING}),
+    "deploy": (("main",), {**DEPLOY, "__flask_app_opened": BARE, "__flask_app_release": WAITING}),
 }
 
 

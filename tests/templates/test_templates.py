@@ -1211,11 +1211,19 @@ HOST = {
 SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
 WAITING = {**SERVING, "serves": False}
 DEPLOY = {
-    "__flask_app_preflight": {**RUN, "host": HOST},
+    "__flask_app_opened": {**RUN, "host": HOST},
     "__flask_app_time": "20261121T094420Z",
     "__flask_app_source_from_directory": {"digest": "a1" * 32, "revision": "r1"},
     "__flask_app_venv": {"digest": "b2" * 32},
 }
+
+
+GROUPS: dict[str, list[str]] = LOADER.load_from_file(str(ROLE.parents[1] / "meta/runtime.yml"))["action_groups"]
+DEFAULTS: dict[str, dict[str, Any]] = next(
+    task["module_defaults"]
+    for task in LOADER.load_from_file(str(ROLE / "tasks/main.yml"), trusted_as_template=True)
+    if "block" in task
+)
 
 
 def block_vars(name: str) -> dict[str, Any]:
@@ -1225,10 +1233,10 @@ def block_vars(name: str) -> dict[str, Any]:
 
 
 #: The plays that make no new code of a release: what they know when the way of every release begins.
-ROLLBACK = {**block_vars("rollback"), "__flask_app_release": {**WAITING, **RUN}}
+ROLLBACK = {**block_vars("rollback"), "__flask_app_opened": {**WAITING, **RUN}}
 ROTATION = {
     **block_vars("rotate"),
-    "__flask_app_rotation": {**RUN, "live": True},
+    "__flask_app_opened": {**RUN, "live": True},
     "__flask_app_rotation_vault": {"said": "x"},
     "__flask_app_time": "x",
 }
@@ -1284,8 +1292,8 @@ def test_what_is_needed_before_the_first_step_is_defined_then(name: str) -> None
     "known",
     [
         DEPLOY,
-        {**DEPLOY, "__flask_app_rotation": {"run": "other"}, "__flask_app_release": {"run": "other"}},
-        {"__flask_app_rotation": {**RUN, "live": True}},
+        {**DEPLOY, "__flask_app_release": {"run": "other"}},
+        {"__flask_app_opened": {**RUN, "live": True}},
         {**ROTATION, "__flask_app_release": WAITING},
         ROLLBACK,
     ],
@@ -1314,11 +1322,11 @@ def test_the_first_host_of_the_play_that_has_this_app_is_the_one_for_all(
 
 def test_the_hosts_whose_traffic_was_moved_are_told() -> None:
     hosts = {
-        "web1": {"__flask_app_release": WAITING},
-        "web2": {"__flask_app_release": SERVING},
-        "web3": {"__flask_app_release": {"skipped": True}},
+        "web1": {"__flask_app_switch": {"previous": "r0"}},
+        "web2": {"__flask_app_switch": {"skipped": True}},
+        "web3": {"__flask_app_switch": {"failed": True}},
         "web4": {},
-        "web5": {"__flask_app_release": WAITING},
+        "web5": {"__flask_app_switch": {"previous": ""}},
     }
     assert value_of("__flask_app_switched", hosts=hosts) == ["web1", "web5"]
     assert value_of("__flask_app_switched", hosts=hosts, ansible_play_hosts=["web2", "web5"]) == ["web5"]
@@ -1343,6 +1351,14 @@ def test_a_hook_is_told_what_is_known_by_then(known: dict[str, Any], expected: d
     assert value_of("__flask_app_event", flask_app_deployer="alice", **known) == {**always, **nothing, **expected}
 
 
+def with_defaults(key: str, options: Any) -> Any:
+    """Return the options of one of our steps as the block of a deploy has them."""
+    name = key.removeprefix("greenlight.flask.")
+    groups = [group for group, names in GROUPS.items() if name in names and key != name]
+    more = {option: value for group in groups for option, value in DEFAULTS[f"group/greenlight.flask.{group}"].items()}
+    return {**more, **(options or {})} if groups else options
+
+
 def tasks_of(*names: str) -> list[dict[str, Any]]:
     """Return the tasks of files of the role, those in blocks and those that are imported too."""
     found: list[dict[str, Any]] = []
@@ -1354,7 +1370,7 @@ def tasks_of(*names: str) -> list[dict[str, Any]]:
             elif "block" in task:
                 add(task["block"])
             else:
-                found.append(task)
+                found.append({key: with_defaults(key, value) for key, value in task.items()})
 
     def load(name: str) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = LOADER.load_from_file(str(ROLE / "tasks" / name), trusted_as_template=True)
@@ -1395,7 +1411,7 @@ MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("failure", "unlock"),
         {**DEPLOY, "ansible_failed_result": {"msg": "x"}, "ansible_failed_task": {"name": "x"}},
     ),
-    "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_release": RUN}),
+    "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_opened": RUN}),
     "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
     "verify": (
         ("verify",),
@@ -1508,7 +1524,7 @@ def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() ->
 @pytest.mark.parametrize("removed", [False, True])
 def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_starts(removed: bool) -> None:
     host = {**HOST, "packages_missing": ["nginx"], "nginx_removed": removed}
-    known = {"__flask_app_preflight": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
+    known = {"__flask_app_opened": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
     (task,) = [task for task in tasks_of("platform") if "ansible.builtin.apt" in task]
     first = resolved(task, **known)
     assert first
@@ -1526,9 +1542,9 @@ def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_
 
 @pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])
 def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool], live: bool) -> None:
-    hosts = {f"web{number}": {"__flask_app_rotation": {"live": each}} for number, each in enumerate(lives)}
+    hosts = {f"web{number}": {"__flask_app_opened": {"live": each}} for number, each in enumerate(lives)}
     (task,) = [task for task in tasks_of("rotate") if "greenlight.flask.rotate_vault" in task]
-    found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_rotation={"live": lives[0]})
+    found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_opened={"live": lives[0]})
     assert found
     assert found["greenlight.flask.rotate_vault"]["live"] is live
 

@@ -13,8 +13,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import accou
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
-from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import units
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import Account
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.certificate import CHAIN, KEY, encoded, is_pair
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
@@ -99,7 +100,7 @@ def age(machine: EdgeMachine) -> None:
 def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """Verify the site."""
     host = Host(machine.layout)
-    for module in (systemd, _drift):
+    for module in (systemd, units):
         monkeypatch.setattr(module, "run", host.run)
     monkeypatch.setattr(host, "_is_enabled", lambda units: host._show(["nginx"]), raising=False)
     monkeypatch.setattr(state, "socket_group", os.getegid)

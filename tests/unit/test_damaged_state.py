@@ -30,10 +30,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._build import venv as _venv
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
-from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity, units
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Checked
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Report, Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import survey
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
@@ -450,7 +450,7 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(integrity, "check_venv", lambda *_: Checked())
     site = Site(Layout(APP, root))
     installed(root, monkeypatch.setattr, site)
-    for module in (survey, _venv, _drift):
+    for module in (survey, _venv, units):
         monkeypatch.setattr(module, "run", site.ask)
     account = root / "account"
 

@@ -24,10 +24,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.environment
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, entries
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import drift as _drift
-from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity
-from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Report, Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity, units
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Fault
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import NAMED, Report, Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate as _certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import OWNER, Site, Tls
@@ -158,7 +158,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     edge = played(tmp_path, monkeypatch)
     host = Machine(Layout("shop", tmp_path), edge)
     layout = host.layout
-    for module in (_systemd, _drift):
+    for module in (_systemd, units):
         monkeypatch.setattr(module, "run", host.run)
     monkeypatch.setattr(_state, "socket_group", os.getegid)
     claim(layout, "staging")
@@ -902,7 +902,7 @@ def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: M
     rows = "".join(f"gone{number}.py,sha256=x,1\n" for number in range(20))
     write(site / "flask-3.1.dist-info/RECORD", rows)
     found = look(machine).findings
-    assert len(found) == _drift.NAMED + 1
+    assert len(found) == NAMED + 1
     assert found[-1].what.startswith("So were 15 more files of")
 
 

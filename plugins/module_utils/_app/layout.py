@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where one app lives on a server (design, section 2). Every path is made here and nowhere else."""
+"""Where one app lives on a server (docs/explanation/protocol.md says why). Every path is made here and nowhere else."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import Wanted, drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, group
 

@@ -27,7 +27,6 @@ from .python import (
 #: Functions that serve an app until the process ends; and methods of what Flask-SocketIO and its like make.
 _SERVING = {"run_simple", "serve_forever"}
 _SERVING_AN_APP = {"serve", "run"}
-_A_SERVER = re.compile(r"\.run\(|run_simple|serve_forever|\bserve\(")
 #: Of a request: ``request.remote_addr``. Of WSGI: what it is made of.
 _REQUEST = re.compile(r"(.*_)?(request|req)")
 _ADDRESS = "REMOTE_ADDR"

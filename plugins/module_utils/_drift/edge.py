@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How users reach the app."""
+
+from __future__ import annotations
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read_facts, readable
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site
+
+from .look import Look, settings
+from .units import is_enabled, properties
+
+
+def edge_of(look: Look, site: Site) -> None:
+    edge, add = look.edge, look.report.add
+    if not edge.tree.installed:
+        add("nginx", edge.tree.nginx, "Nginx is not installed.", look.deploy)
+        return
+    fault = edge.fault_of_owner(site)
+    if fault:
+        add("nginx", edge.tree.etc, fault, look.deploy)
+    files, more = edge.pending(site)
+    for name, (before, after) in files.items():
+        if settings(before) != settings(after) or bool(before) != bool(after):
+            path = edge.tree.etc / name
+            state = "is missing" if not before else "should not be there" if not after else "differs"
+            add("nginx", path, f"{path} {state}: the inventory makes another site.", look.deploy)
+    for item in more:
+        kind = "certificate" if item.startswith("certificate") else "nginx"
+        add(kind, item.removeprefix("certificate: "), f"The inventory asks for another: {item}.", look.deploy)
+    marker = edge.tree.state / f"{look.layout.app}.json"
+    try:
+        confirmed = "confirmed" in (read_facts(marker) or {})
+    except Damaged:
+        confirmed = False
+    if not confirmed:
+        add("unfinished", marker, "A change of Nginx was begun and never confirmed.", look.deploy)
+    _nginx_unit(look)
+    if site.tls.mode != "none" and not any(finding.id == "certificate" for finding in look.report.findings):
+        _certificate(look, site)
+
+
+def _nginx_unit(look: Look) -> None:
+    facts = properties("nginx.service")
+    if facts.get("ActiveState") != "active":
+        what = f"nginx.service is {facts.get('ActiveState', 'inactive')}."
+        look.report.add("unit", "nginx.service", what, "On the host: nginx -t && systemctl start nginx")
+    if not is_enabled("nginx.service"):
+        what = "nginx.service is not enabled: a reboot would not start it."
+        look.report.add("unit", "nginx.service", what, "On the host: systemctl enable nginx")
+
+
+def _certificate(look: Look, site: Site) -> None:
+    link, add = look.layout.certificate, look.report.add
+    on_disk = certificate.encoded(link)
+    if not certificate.is_pair(link):
+        again = f"On the host: certbot renew --force-renewal --cert-name {look.layout.app}"
+        fix = again if site.tls.mode == "acme" else look.deploy
+        add("certificate", link, f"The certificate and the key in {link} can't be used together.", fix)
+    served = certificate.served(site.tls.port, site.server_names[0])
+    if site.tls.mode == "provided" and readable(link / certificate.CHAIN) != site.tls.chain:
+        add("certificate", link, f"{link / certificate.CHAIN} is not the inventory's.", look.deploy)
+    elif not served:
+        what = f"Nginx serves no certificate for {site.server_names[0]} on port {site.tls.port}."
+        add("certificate", link, what, "On the host: nginx -t && systemctl reload nginx")
+    elif served != on_disk:
+        what = f"Nginx serves another certificate than the one in {link}."
+        add("certificate", link, what, "On the host: nginx -t && systemctl reload nginx")
+    path = link / certificate.KEY
+    if path.exists() and path.stat().st_mode & 0o077:
+        add("certificate", path, f"Others than root may read {path}.", f"On the host: chmod 0600 {path}")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of the live release, held against the digest that it was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
+    EnvironmentValueError,
+    environment_texts,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    Damaged,
+    readable,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
+    key,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    MANIFEST,
+    Release,
+    Specification,
+    as_made,
+)
+
+from .look import Look, settings
+
+
+def files(look: Look, live: Release) -> Specification | None:
+    """Hold the release's files against the digest that it was made with; return what they say now."""
+    layout, add = look.layout, look.report.add
+    names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
+    handing_over = layout.credentials_drop_in(live.id)
+    # No part of the digest, for it is made of the names.
+    made_of_names = settings(credentials.drop_in(layout.app, names))
+    if names and settings(readable(handing_over) or "") != made_of_names:
+        add("file", handing_over, f"{handing_over} was edited after the release was made.", look.deploy)
+    _, files = look.releases.parts(live.id)
+    try:
+        made = as_made(layout, live)
+        environment_texts(made.variables)
+        host_key = key(layout)
+    except EnvironmentValueError as error:
+        place = layout.environment_files
+        add("file", place, f"A file of release {live.id} in {place} was edited: {error}", look.deploy)
+        return None
+    except Damaged as damage:
+        if damage.path == layout.digest_key:
+            return made  # told of the host
+        add("file", damage.path, f"{damage.path} can't be read: {damage.why}.", look.deploy)
+        return None
+    if made.digest(host_key) != live.digest:
+        _edited(look, live, [path for path in files if path != handing_over])
+    return made
+
+
+def _edited(look: Look, live: Release, files: Sequence[Path]) -> None:
+    """The manifest is written last, so what is newer was edited."""
+    manifest = look.layout.release(live.id) / MANIFEST
+    newer = [path for path in files if path.stat().st_mtime > manifest.stat().st_mtime]
+    for path in newer:
+        look.report.add("file", path, f"{path} was edited after the release was made.", look.deploy)
+    if not newer:
+        what = f"The files of release {live.id} and its {MANIFEST} don't belong together: one was edited."
+        look.report.add("file", manifest, what, look.deploy)

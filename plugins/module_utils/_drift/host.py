@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose the host is, what a run left unfinished, and the history."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import break_lock
+from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import damage as damage_of_lock
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import unreadable
+from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
+    lost_stamp,
+    other_environment,
+    stamped,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import (
+    faults,
+    is_rest_of_removal,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    noted_release,
+)
+
+from .look import NAMED, Look
+
+
+def stamp(look: Look) -> str | None:
+    """Return the environment that the host is stamped with, empty where that can't be known.
+
+    None says that there is nothing to compare: the app isn't to be here, or was never deployed here.
+    """
+    layout, add = look.layout, look.report.add
+    unusable = lost_stamp(layout, removal=not look.wanted.present)
+    try:
+        found = "" if unusable else stamped(layout)
+    except Damaged as error:  # told of the host
+        found, unusable = "", error
+    if look.wanted.present:
+        if found is None:
+            add("host", layout.environment_id, f"{layout.app} was never deployed to this host.", look.deploy)
+        return found
+    if found is not None:
+        what = f"{layout.app} is on this host, and the inventory says flask_app_state: absent."
+        fix = look.deploy
+        if unusable and not is_rest_of_removal(layout):  # a removal would say so
+            what, fix = f"{what} Its stamp can't be used: {unusable.why}.", unusable.cure
+        add("host", layout.environment_id, what, fix)
+    return None
+
+
+def lock(look: Look) -> None:
+    damage = damage_of_lock(look.layout)
+    if damage:
+        look.report.add("lock", damage.path, f"{damage.path} can't be used: {damage.why}.", look.deploy)
+        return
+    at_work = break_lock(look.layout, dry=True)
+    if at_work:
+        what = f"Another run is at work, and what follows may be its doing: {at_work}."
+        fix = f"Look again when it has ended. If it is dead: {look.play} playbooks/unlock.yml"
+        look.report.add("lock", look.layout.lock, what, fix)
+
+
+def environment(look: Look, stamp: str) -> None:
+    for fault in faults(look.layout, stamp):
+        look.report.add("host", fault.path, str(fault), fault.cure or look.deploy)
+    for missing in accounts.missing(look.layout.app):
+        look.report.add("host", missing, f"{missing} is missing.", look.deploy)
+    other = other_environment(look.layout, look.wanted.environment) if stamp else ""
+    look.compared = bool(stamp) and not other
+    if other:
+        path = look.layout.environment_id
+        fix = f"If the host really changes sides, write {look.wanted.environment} into {path}."
+        look.report.add("host", path, f"{other} The host was not compared with it further.", fix)
+
+
+def unfinished(look: Look) -> None:
+    layout, add = look.layout, look.report.add
+    if os.path.lexists(layout.trial):
+        name = noted_release(layout.trial) or f"a release ({layout.trial} doesn't say which)"
+        what = f"A run switched to {name} and ended before it asked at the front door."
+        add("unfinished", layout.trial, what, look.deploy)
+    if os.path.lexists(layout.rollback):
+        name = noted_release(layout.rollback)
+        which = name or f"a release ({layout.rollback} doesn't say which)"
+        what = f"A rollback to {which} was begun and not ended."
+        fix = f"End it: {look.play} playbooks/rollback.yml" if name else look.deploy
+        add("unfinished", layout.rollback, what, fix)
+    if os.path.lexists(layout.candidate_socket):
+        what = "A run ended while it asked a candidate through Nginx."
+        add("unfinished", layout.candidate_socket, what, look.deploy)
+
+
+def history(look: Look) -> None:
+    """Look at the ledger and at the releases that a rollback could go to."""
+    layout, add, releases = look.layout, look.report.add, look.releases
+    live = releases.live()
+    if live and not (layout.ledger.is_file() and layout.ledger.stat().st_size):
+        what = f"{layout.ledger} is missing or empty: the history before the next deploy is lost."
+        add("history", layout.ledger, what, look.deploy)
+    lines = unreadable(layout.ledger)
+    if lines:
+        numbers = ", ".join(map(str, lines[:NAMED])) + (", and more" if lines[NAMED:] else "")
+        what = f"{layout.ledger} has lines that can't be read, so they are skipped: {numbers}."
+        first = ";".join(f"{number}d" for number in lines[:NAMED])
+        add(
+            "history",
+            layout.ledger,
+            what,
+            f"Keep a copy if you need it, then on the host: sed -i '{first}' {layout.ledger}",
+        )
+    if os.path.lexists(layout.previous) and not releases.previous():
+        what = f"{layout.previous} leads to no release that could take the traffic."
+        add("history", layout.previous, what, look.deploy)
+    for name in releases.names():
+        for damage in releases.faults(name) if name != live else []:
+            what = f"Release {name} isn't whole, so no rollback can go to it; {damage.path}: {damage.why}."
+            add("history", damage.path, what, look.deploy)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the inventory would make another release of the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
+    environment_texts,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._release import process as processes
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    COMMAND,
+    GUNICORN,
+    HOOKS,
+    Release,
+    Specification,
+)
+
+from .look import Look, names_of, settings
+
+#: Part of a release -> the variables of the role that make it.
+PARTS = {
+    "gunicorn": "flask_app_gunicorn_* and flask_app_wsgi",
+    "drop_in": "flask_app_service_*",
+    "service": "the role's template of the unit",
+    "socket": "the role's template of the socket",
+    "command": "flask_app_release_command",
+    "hooks": "this version of the collection has another one",
+}
+
+
+def inventory(look: Look, live: Release, made: Specification) -> None:
+    """Name where the inventory would make another release of the same code."""
+    wanted = look.wanted.with_code_of(live)
+    told = {finding.subject for finding in look.report.findings if finding.id == "file"}
+    home = look.layout.release(live.id)
+    service, socket = look.layout.unit_files(live.id)
+    paths = (home / GUNICORN, look.layout.drop_in(live.id), service, socket, home / COMMAND, home / HOOKS)
+    try:
+        texts = environment_texts(wanted.variables)
+    except GreenlightError as error:
+        look.report.add("inventory", "flask_app_env", str(error), "Correct the inventory.")
+        texts = {}
+    if texts:
+        _variables(look, live, made, wanted, texts)
+    for part, path in zip(PARTS, paths, strict=True):
+        text = getattr(wanted, part)
+        # By digest, which knows what counts as equal.
+        if replace(made, **{part: text}).digest(b"") != made.digest(b"") and str(path) not in told:
+            names = names_of(set(settings(text)) ^ set(settings(getattr(made, part))))
+            which = f" ({', '.join(names)})" if names and part not in ("command", "hooks") else ""
+            what = f"{path} is not what the inventory makes{which}: {PARTS[part]}."
+            look.report.add("inventory", path, what, look.deploy)
+
+
+def _variables(look: Look, live: Release, made: Specification, wanted: Specification, texts: Mapping[str, str]) -> None:
+    path = look.layout.environment_file(live.id)
+    if wanted.release_variable != made.release_variable:
+        what = f"flask_app_release_variable is {wanted.release_variable}, and in the live release it is another."
+        look.report.add("inventory", wanted.release_variable, what, look.deploy)
+    both = texts.keys() & made.variables.keys()
+    if both & set(wanted.credentials) != both & set(made.credentials):
+        as_what = "credentials" if wanted.credentials else "variables"
+        what = f"flask_app_secrets_as asks for secrets as {as_what}, and the live release gets them otherwise."
+        look.report.add("inventory", "flask_app_secrets_as", what, look.deploy)
+    found = processes.compare(look.key(), texts, environment_texts(made.variables))
+    for names, what in (
+        (found.changed, f"have other values in the inventory than in {path}"),
+        (found.missing, f"are in the inventory, and not in {path}"),
+        (found.extra, f"are in {path}, and not in the inventory"),
+    ):
+        if names:
+            look.add_variables("inventory", names, what, look.deploy)

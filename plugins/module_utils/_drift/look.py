@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at a host: what is asked for, what was found, and what all checks need."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
+from ansible_collections.greenlight.flask.plugins.module_utils._release import stamp
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    Release,
+    Releases,
+    Specification,
+)
+
+#: Files of a source or a venv that are named; there may be thousands.
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the inventory says.
+
+    Args:
+        environment: name of the environment.
+        specification: the fields of a :class:`Specification` but variables, source, venv, revision and time.
+        variables: the process's environment without release and revision.
+        revision_variable: name under which the process gets its revision.
+        site: what Nginx is told.
+        present: whether the app is to be on the host.
+    """
+
+    environment: str
+    specification: Mapping[str, Any]
+    variables: Mapping[str, object]
+    revision_variable: str
+    site: Site | None = None
+    present: bool = True
+
+    def with_code_of(self, live: Release) -> Specification:
+        """Describe the release that the inventory would make of the live release's code."""
+        code = {name: str(live.manifest.get(name)) for name in ("source", "venv", "revision")}
+        variables = {**self.variables, self.revision_variable: code["revision"]}
+        return Specification(**{**self.specification, **code, "time": "", "variables": variables})
+
+
+@dataclass
+class Report:
+    """What was found on a host: the live release, the drift, and what could not be checked, and why."""
+
+    release: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, subject: object, what: str, fix: str) -> None:
+        """Add a finding.
+
+        Args:
+            kind: its id: host, lock, live, unit, superfluous, unfinished, file, drop-in, process, venv, source,
+                environment, inventory, history, nginx or certificate.
+            subject: the file, unit or variables that it is about.
+            what: a sentence that names it.
+            fix: what to type.
+        """
+        self.findings.append(Finding(kind, ERROR, str(subject), what, fix))
+
+    def lines(self, app: str, host: str) -> list[str]:
+        """Tell it: a heading, a line for each finding, and a line for each thing that was not checked."""
+        count = len(self.findings)
+        drift = f"{count} {'finding' if count == 1 else 'findings'}" if count else "no drift"
+        live = f"release {self.release} is live" if self.release else "no release is live"
+        found = [f"{number}. {finding.id}: {finding}" for number, finding in enumerate(self.findings, start=1)]
+        return [
+            f"{app} on {host}: {drift}, {live}.",
+            *found,
+            *(f"Not fully checked: {each}." for each in self.unchecked),
+        ]
+
+
+class Look:
+    """One look at a host.
+
+    Args:
+        layout: where the app lives.
+        wanted: what the inventory says.
+        inventory: the inventory as it is typed, for the fixes.
+        edge: how users reach the app.
+    """
+
+    def __init__(
+        self, layout: Layout, wanted: Wanted, inventory: str = "<inventory>", edge: Edge | None = None
+    ) -> None:
+        self.layout = layout
+        self.wanted = wanted
+        self.edge = edge or Edge(layout)
+        self.releases = Releases(layout)
+        self.report = Report()
+        #: False where the host can't be compared with this inventory.
+        self.compared = True
+        self.play = f"ansible-playbook -i {inventory}"
+        self.deploy = f"Deploy: {self.play} site.yml"
+
+    def again(self, live: str, first: str = "") -> str:
+        """Name the commands that let systemd read the units again and start the process anew."""
+        steps = [first, "systemctl daemon-reload", f"systemctl restart {self.layout.service_unit(live)}"]
+        return f"On the host: {' && '.join(step for step in steps if step)} (requests wait meanwhile)"
+
+    def key(self) -> bytes:
+        """Return what names a value without telling it."""
+        try:
+            return stamp.key(self.layout)
+        except GreenlightError:  # told of the file; for a comparison any will do
+            return secrets.token_bytes(stamp.KEY_BYTES)
+
+    def add_variables(self, kind: str, names: Sequence[str], what: str, fix: str) -> None:
+        listed = ", ".join(names)
+        if len(names) == 1:
+            what = f" {what}".replace(" have other values ", " has another value ").replace(" are ", " is ").strip()
+        self.report.add(kind, listed, f"{listed} {what}.", fix)
+
+
+def settings(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def names_of(settings: set[str]) -> list[str]:
+    """Return the names of settings, and nothing of a line that is none."""
+    found = (re.match(r"([A-Za-z_]\w*)\s*=", line) for line in settings)
+    return sorted({match.group(1) for match in found if match})

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The live release, its units, and others that run beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import release_of
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import starts_at_boot
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    leads,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release.state import (
+    is_socket,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    PROVED,
+    Release,
+)
+
+from .look import Look
+
+#: A unit that nobody edits. Since systemd 255 NeedDaemonReload= is "yes" for every unit after any "enable" without a
+#: reload (unit_file_state_outdated in its manager.h), which says nothing of one unit.
+REFERENCE = "systemd-journald.service"
+
+
+#: Where drop-ins lie that somebody made (systemd.unit(5)); ``.control`` is of systemctl set-property.
+DROP_INS = ("etc/systemd/system", "etc/systemd/system.control", "run/systemd/system", "run/systemd/system.control")
+
+
+def live_release(look: Look) -> Release | None:
+    layout, add = look.layout, look.report.add
+    live = look.releases.live()
+    if not live:
+        what = f"No release is live: {layout.live_socket} leads to the socket of none."
+        add("live", layout.live_socket, what, look.deploy)
+        return None
+    look.report.release = live
+    if not leads(layout.live_socket, str(layout.socket(live))):
+        what = f"{layout.live_socket} doesn't lead to {layout.socket(live)}."
+        add("live", layout.live_socket, what, look.deploy)
+    if not leads(layout.live, f"releases/{live}"):
+        what = f"The traffic goes to {live}, and {layout.live} doesn't lead to it."
+        add("live", layout.live, what, look.deploy)
+    if not is_socket(layout.socket(live)):
+        what = f"{layout.socket(live)} is gone or isn't a socket: nobody reaches the live release."
+        add("live", layout.socket(live), what, look.deploy)
+    found, faults_of_live = look.releases.look(live)
+    for damage in faults_of_live:
+        add("file", damage.path, f"The live release isn't whole; {damage.path}: {damage.why}.", look.deploy)
+    if found and found.bad:
+        add("live", live, "The live release was found bad.", look.deploy)
+    if found and not proof_of(layout, live):
+        proof = layout.release(live) / PROVED
+        add("live", proof, f"The live release has no proof: {proof} is missing or tells nothing.", look.deploy)
+    return found
+
+
+def superfluous_releases(look: Look) -> None:
+    for release in superfluous(look.layout):
+        what = f"Release {release} runs, or a reboot would start it, and it is not the live one."
+        look.report.add("superfluous", release, what, look.deploy)
+
+
+def units(look: Look, live: str) -> None:
+    layout, add = look.layout, look.report.add
+    names = (layout.socket_unit(live), layout.service_unit(live))
+    for unit, path in zip(names, reversed(layout.unit_files(live)), strict=True):
+        facts = properties(unit)
+        state = facts.get("ActiveState", "inactive")
+        if state != "active":
+            fix = f"On the host: systemctl start {' '.join(names)} (why: journalctl -u {unit})"
+            add("unit", unit, f"{unit} is {state}.", fix)
+        if not starts_at_boot(layout, unit):
+            fix = f"On the host: systemctl enable {' '.join(names)}"
+            add("unit", unit, f"{unit} is not enabled: a reboot would not start it.", fix)
+        counts = facts.get("FragmentPath")
+        if counts and Path(counts) != path:
+            add("unit", unit, f"{counts} counts in place of {path}.", look.again(live, f"rm {counts}"))
+        if facts.get("NeedDaemonReload") == "yes" and properties(REFERENCE).get("NeedDaemonReload") == "no":
+            what = f"Files of {unit} were changed and systemd has not read them again."
+            add("unit", unit, what, look.again(live))
+        for extra in _extra_drop_ins(look, unit, facts):
+            what = f"{extra} changes {unit}, and it is no part of the release."
+            fix = f"{look.again(live, f'rm {extra}')}; what shall stay goes into flask_app_service_settings."
+            add("drop-in", extra, what, fix)
+
+
+def _extra_drop_ins(look: Look, unit: str, facts: Mapping[str, str]) -> list[Path]:
+    """Return the unit's drop-ins that the release didn't bring; those of all services are the host's own."""
+    layout = look.layout
+    template = f"{layout.app}@{Path(unit).suffix}"
+    names = (unit, template)
+    places = [layout.root / top / f"{name}.d" for top in DROP_INS for name in names]
+    found = {path for place in places for path in place.glob("*.conf")}
+    found |= {Path(path) for path in facts.get("DropInPaths", "").split()}
+    release = release_of(unit)
+    own = set(layout.settings_files(release))
+    if not credentials.held(layout, release) and not credentials.named(layout, release):
+        own.discard(layout.credentials_drop_in(release))
+    return sorted(path for path in found - own if path.parent.name != f"{Path(unit).suffix[1:]}.d")
+
+
+def properties(unit: str) -> dict[str, str]:
+    """Ask systemd for what tells a unit that was changed by hand, and its process."""
+    names = ("ActiveState", "MainPID", "ExecMainStartTimestamp", "FragmentPath", "DropInPaths", "NeedDaemonReload")
+    asked = [f"--property={name}" for name in names]
+    done = run(["systemctl", "show", unit, "--timestamp=unix", *asked])
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def is_enabled(unit: str) -> bool:
+    """Ask the disk: systemd remembers what a unit's state was when it read it."""
+    return run(["systemctl", "is-enabled", "--quiet", unit]).code == 0

@@ -634,7 +634,7 @@ def _compare(
     if reasons:
         told = "; ".join(dict.fromkeys(str(error) for error in reasons))
         what = f"{shown} was not compared, or not all of it: {told}."
-        fix = " ".join(dict.fromkeys(error.cure for error in reasons))
+        fix = " ".join(dict.fromkeys(error.fix for error in reasons))
         done.findings.append(Finding(UNREADABLE, WARNING, shown, what, fix))
     if any(error.locked for error in reasons):
         done.locked.append(shown)

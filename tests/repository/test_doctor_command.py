@@ -80,7 +80,7 @@ def test_a_clone_without_secrets_is_told_how_to_make_them(clone: Path) -> None:
     (clone / "inventories/production/group_vars/flask_app/vault.yml").unlink()
     done = play(clone, "inventories/production")
     assert done.returncode != 0
-    assert "error input:flask_app_secrets" in done.stdout
+    assert "error unreadable-variable:flask_app_secrets" in done.stdout
     assert "script/secrets production" in done.stdout
 
 

@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.greenlight.flask.plugins.action import preflight
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     Reported,
     counts,
+    reported,
     together,
     told,
 )
@@ -27,12 +26,6 @@ SPEC = {
     "results": {"type": "list", "elements": "dict", "default": []},
     "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
 }
-
-#: What the preflight says too, and the doctor has findings of its own for.
-_TWICE = re.compile(
-    r"flask_app_secrets has no |flask_app_debug is true"
-    r"|flask_app_(env|secrets|service_settings|gunicorn_settings) sets \w+, which the role itself sets"
-)
 
 
 class ActionModule(preflight.ActionModule):
@@ -53,14 +46,16 @@ class ActionModule(preflight.ActionModule):
         compared: list[str] = []
         if values:
             more = self._of_right_ones(preflight._controller_problems(values))
-            problems += [problem for problem in more if not _TWICE.match(problem.what)]
-            seen = examine(values, self._place(known), plain(app.get("app_says")))
-            right = self._of_right_ones([finding.as_problem() for finding in seen.findings])
-            findings = [finding for finding in seen.findings if finding.as_problem() in right]
+            refused = {problem.id for problem in (*problems, *more)}
+            seen = examine(values, self._place(known), plain(app.get("app_says")), refused)
+            findings = self._of_right_ones(seen.findings)
             compared = seen.compared
+            # Some faults are found by both.
+            twice = {(finding.id, finding.subject) for finding in findings}
+            problems += [problem for problem in more if (problem.id, problem.subject) not in twice]
             if app and not app.get("app_says"):
                 findings.append(_unheard(str(app["why"])))
-        listed = [_input(problem) for problem in problems] + findings
+        listed = [*map(reported, problems), *findings]
         return {
             "app": str(values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
             "environment": str(values.get("flask_app_environment") or known.get("flask_app_environment") or "?"),
@@ -68,11 +63,6 @@ class ActionModule(preflight.ActionModule):
             "findings": [finding.as_dict() for finding in listed],
             "compared": compared,
         }
-
-
-def _input(problem: Problem) -> Reported:
-    subject = next((word.rstrip(":,;") for word in problem.what.split() if word.startswith("flask_app_")), "inventory")
-    return Reported("input", ERROR, subject, problem.what, problem.cure)
 
 
 def _unheard(why: str) -> Reported:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import SUFFIX
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs, settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import Place, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.edge_inputs import edge_problems
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute as run_step
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
@@ -31,6 +32,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables i
     with_types,
 )
 
+Found = TypeVar("Found", bound=Finding)
 _PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
 
@@ -64,7 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             result.update(host=host, run=self._run_id)
         return result
 
-    def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    def _validated(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """Return the role's variables in their declared types, and what is wrong with some of them.
 
         Each of these has a value that makes no trouble, so that all else can be checked.
@@ -89,14 +91,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += [problem for name, value in values.items() for problem in _form_problems(name, value, spec[name])]
         checked = {name: option for name, option in spec.items() if name not in unreadable}
         outcome = ArgumentSpecValidator(checked).validate(values)
-        problems += [_type_problem(text) for text in outcome.error_messages]
-        wrong = {name for name in checked if outcome.error_messages and not _is_right(name, spec, values)}
+        faults = {name: _faults(name, checked, values) for name in checked} if outcome.error_messages else {}
+        problems += _type_problems(faults, values)
+        wrong = {name for name in faults if faults[name]}
         self._wrong = frozenset({*unreadable, *wrong})
         right = {name: value for name, value in values.items() if name not in self._wrong}
         outcome = ArgumentSpecValidator({name: spec[name] for name in checked if name not in wrong}).validate(right)
         return {**{name: _harmless(spec[name]) for name in self._wrong}, **outcome.validated_parameters}, problems
 
-    def _readable_secrets(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], Problem]:
+    def _readable_secrets(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], Finding]:
         """Return the secrets, each that can't be read as a text without a fault, and why these can't be."""
         found, reasons = {}, []
         for name, value in known["flask_app_secrets"].items():
@@ -107,9 +110,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 reasons.append(f"{name}, {_reason(error)}")
         return found, inputs.unreadable_secrets("; ".join(reasons), str(known.get("flask_app_environment", "?")))
 
-    def _of_right_ones(self, problems: list[Problem]) -> list[Problem]:
+    def _of_right_ones(self, found: Iterable[Found]) -> list[Found]:
         """Leave out what is wrong with variables that have been reported already."""
-        return [problem for problem in problems if self._wrong.isdisjoint(re.findall(r"flask_app_\w+", problem.what))]
+        return [finding for finding in found if not finding.concerns(self._wrong)]
 
     def _place(self, known: Mapping[str, Any]) -> Place:
         """Return where the files are that the doctor reads, and what opens those that are encrypted."""
@@ -126,7 +129,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _ask_host(
         self, values: Mapping[str, Any], known: dict[str, Any], *, lock: bool
-    ) -> tuple[dict[str, Any], list[Problem]]:
+    ) -> tuple[dict[str, Any], list[Finding]]:
         environment = values["flask_app_environment"]
         derived = with_types(self._templar, known)
         arguments = {
@@ -158,12 +161,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             outcome = execute_with_lock(lambda more: execute({**stale, **more}), values["flask_app_deployer"])
             self._run_id = outcome.get("run", "")
         if outcome.get("failed"):
-            return {}, [Problem(str(outcome["msg"]), "")]
+            return {}, [Finding("failed-step", ERROR, str(known.get("inventory_hostname")), str(outcome["msg"]))]
         self._warnings = outcome.get("warnings", ())
-        return outcome["host"], [Problem(**found) for found in outcome["problems"]]
+        return outcome["host"], [Finding.of(found) for found in outcome["problems"]]
 
 
-def _written_problems(values: Mapping[str, Any]) -> list[Problem]:
+def _written_problems(values: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with values that reach a file."""
     return [
         *inputs.name_problems(values["flask_app_name"]),
@@ -174,7 +177,7 @@ def _written_problems(values: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
+def _controller_problems(values: Mapping[str, Any]) -> list[Finding]:
     environment = values["flask_app_environment"]
     variables = {name: values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
     old_keys = f"{values['flask_app_secret_key_variable']}_FALLBACKS"
@@ -212,21 +215,23 @@ def _controller_problems(values: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _form_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[Problem]:
+def _form_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[Finding]:
     """What Ansible's own check takes, and means something else than what was written."""
     if name in AS_GIVEN and isinstance(value, str):
         kind = "list" if option["type"] == "list" else "mapping"
-        return [Problem(f"{name} is a text.", f"Write it as a {kind} in YAML.")]
+        return [Finding("wrong-type", ERROR, name, f"{name} is a text.", f"Write it as a {kind} in YAML.")]
     if option["type"] == "str" and isinstance(value, float):
-        return [Problem(f"{name} is the number {value}, and YAML drops zeros at its end.", "Write it in quotes.")]
+        what = f"{name} is the number {value}, and YAML drops zeros at its end."
+        return [Finding("unquoted-number", ERROR, name, what, "Write it in quotes.")]
     return []
 
 
-def _untemplatable(name: str, error: AnsibleError, known: Mapping[str, Any]) -> Problem:
+def _untemplatable(name: str, error: AnsibleError, known: Mapping[str, Any]) -> Finding:
     """Tell which variable is undefined; of other errors only the kind, because the text may hold a value."""
     if name == "flask_app_secrets":
         return inputs.unreadable_secrets(_reason(error), str(known.get("flask_app_environment", "<environment>")))
-    return Problem(f"{name} can't be read: {_reason(error)}.", "Define it, or correct the template.")
+    what = f"{name} can't be read: {_reason(error)}."
+    return Finding("unreadable-variable", ERROR, name, what, "Define it, or correct the template.")
 
 
 def _undefined(error: AnsibleError) -> str:
@@ -245,9 +250,10 @@ def _needs_what_is_not_set(error: AnsibleError, spec: Mapping[str, Any], known: 
     return name not in known and bool(spec.get(name, {}).get("required"))
 
 
-def _is_right(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+def _faults(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Return what Ansible's own check says of a variable."""
     given = {name: values[name]} if name in values else {}
-    return not ArgumentSpecValidator({name: spec[name]}).validate(given).error_messages
+    return list(ArgumentSpecValidator({name: spec[name]}).validate(given).error_messages)
 
 
 def _harmless(option: Mapping[str, Any]) -> Any:
@@ -256,9 +262,17 @@ def _harmless(option: Mapping[str, Any]) -> Any:
     return option.get("default", empty.get(option.get("type", "str"), ""))
 
 
-def _type_problem(text: str) -> Problem:
-    missing = re.match(r"missing required arguments?: (.*)", text)
-    if missing:
-        place = "inventories/<environment>/group_vars/flask_app/main.yml"
-        return Problem(f"not set: {missing.group(1)}.", f"Set it in {place} (README, variables).")
-    return Problem(f"{text}.", "Correct the value.")
+def _type_problems(faults: Mapping[str, Sequence[str]], values: Mapping[str, Any]) -> list[Finding]:
+    """Return what Ansible's own check says: as one finding, what is not set; of each other variable, its faults."""
+    found = [
+        Finding("wrong-type", ERROR, name, f"{fault}.", "Correct the value.")
+        for name, texts in faults.items()
+        for fault in texts
+        if name in values
+    ]
+    missing = sorted(name for name, texts in faults.items() if texts and name not in values)
+    if not missing:
+        return found
+    what = f"not set: {', '.join(missing)}."
+    fix = "Set it in inventories/<environment>/group_vars/flask_app/main.yml (README, variables)."
+    return [Finding("missing-value", ERROR, missing[0], what, fix, variables=tuple(missing[1:])), *found]

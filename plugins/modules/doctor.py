@@ -67,7 +67,7 @@ host:
 findings:
   description:
     - What was found. Each has C(id), C(severity) (V(error) or V(warning)), C(subject) (the variable or file),
-      C(what), C(fix) and C(accepted).
+      C(what), C(fix), C(accepted) and C(hosts).
   returned: without O(results)
   type: list
   elements: dict

@@ -83,7 +83,7 @@ host:
   returned: always
   type: dict
 problems:
-  description: What stops a deploy; each has C(what) and C(cure).
+  description: What stops a deploy; each has C(id), C(severity), C(subject), C(what) and C(fix).
   returned: always
   type: list
   elements: dict

@@ -80,7 +80,7 @@ def test_a_clone_without_secrets_is_told_how_to_make_them(clone: Path) -> None:
     (clone / "inventories/production/group_vars/flask_app/vault.yml").unlink()
     done = play(clone, "inventories/production")
     assert done.returncode != 0
-    assert "error input:flask_app_secrets" in done.stdout
+    assert "error unreadable-variable:flask_app_secrets" in done.stdout
     assert "script/secrets production" in done.stdout
 
 
@@ -118,7 +118,7 @@ def test_a_misspelt_variable_and_a_wrong_one_are_errors_too(clone: Path) -> None
     done = play(clone, "inventories/staging", "-e", json.dumps(wrong))
     assert done.returncode != 0
     told = {(finding["id"], finding["subject"]) for finding in report(done)["findings"]}
-    assert told == {("input", "flask_app_keep_release"), ("input", "flask_app_keep_releases")}
+    assert told == {("unknown-variable", "flask_app_keep_release"), ("out-of-range", "flask_app_keep_releases")}
 
 
 def test_one_fault_is_told_once_for_all_hosts_and_can_be_accepted(clone: Path) -> None:

@@ -142,7 +142,7 @@ def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
     ("name", "line"),
     [
         ("module_utils/_app/lock.py", f"from .layout import Layout\nfrom {U}._base import http\nimport os"),
-        ("plugin_utils/_checks/doctor.py", f"from {U}._base.errors import Problem\nfrom .report import Finding"),
+        ("plugin_utils/_checks/doctor.py", f"from {U}._base.finding import Finding\nfrom .report import Reported"),
         ("plugin_utils/_task/base.py", "from ansible.errors import AnsibleError"),
     ],
 )

@@ -237,8 +237,9 @@ class RefusedError(Exception):
 
 
 def refusals(values: Mapping[str, Any]) -> str:
-    problems = [f"{problem.what} {problem.cure}" for problem in _controller_problems(values)]
-    return "\n".join([*problems, *(finding.what for finding in gunicorn_findings(values))])
+    return "\n".join(
+        [*map(str, _controller_problems(values)), *(finding.what for finding in gunicorn_findings(values))]
+    )
 
 
 # Where a value may be

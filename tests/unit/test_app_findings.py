@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import candidate, preflight
 from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, FIELDS, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import Seen
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, accept
@@ -253,12 +253,20 @@ def test_the_findings_read_no_variable_that_the_action_does_not_have() -> None:
 # The doctor's hosts
 
 
-def doctors(monkeypatch: pytest.MonkeyPatch, app: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the doctor finds, whose settings are in order, with the result of the task that asked the app."""
+def doctors(
+    monkeypatch: pytest.MonkeyPatch, app: dict[str, Any], *problems: Finding, **given: Any
+) -> list[dict[str, Any]]:
+    """Return what the doctor finds.
+
+    Args:
+        app: the result of the task that asked the app.
+        problems: what is wrong with the inputs.
+        given: of the role's variables, what isn't in order.
+    """
     action = made(doctor_action, {}, app=app)
-    monkeypatch.setattr(action, "_validated", lambda known: (values(), []))
+    monkeypatch.setattr(action, "_validated", lambda known: (values(**given), []))
     monkeypatch.setattr(action, "_place", lambda known: doctor.Place(None, None, opened))
-    monkeypatch.setattr(preflight, "_controller_problems", lambda given: [])
+    monkeypatch.setattr(preflight, "_controller_problems", lambda given: list(problems))
     found: list[dict[str, Any]] = action.run(task_vars={"inventory_hostname": "app1"})["findings"]
     return found
 
@@ -277,3 +285,38 @@ def test_an_app_that_the_doctor_could_not_ask_is_a_warning(monkeypatch: pytest.M
     (finding,) = doctors(monkeypatch, {"why": "shop has no live release on this host", "app_says": {}})
     assert (finding["id"], finding["severity"]) == ("unheard-app", WARNING)
     assert "could not be asked: shop has no live release on this host." in finding["what"]
+
+
+# What the preflight finds too
+
+
+def test_what_is_wrong_with_the_inputs_is_an_error_of_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Finding("out-of-range", ERROR, "flask_app_keep_releases", "It is 0.", "Use 1.")
+    (finding,) = doctors(monkeypatch, {}, problem)
+    assert Finding.of({name: finding[name] for name in FIELDS}) == problem
+    assert (finding["accepted"], finding["hosts"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "subject"),
+    [
+        ({"flask_app_debug": True}, "debug", "flask_app_debug"),
+        ({"flask_app_required_secrets": ["A", "B"]}, "missing-secret", "A, B"),
+        ({"flask_app_env": {"FLASK_CONFIG": "production"}}, "environment-by-hand", "FLASK_CONFIG"),
+    ],
+)
+def test_what_the_preflight_finds_too_is_told_once_whatever_its_words(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], kind: str, subject: str
+) -> None:
+    problem = Finding(kind, ERROR, subject, "In other words.")
+    other = replace(problem, subject="SECRET_KEY_FILE")
+    told = [(each["id"], each["subject"]) for each in doctors(monkeypatch, {}, problem, other, **given)]
+    assert sorted(told) == sorted([(kind, subject), (kind, other.subject)])
+
+
+def test_what_is_wrong_with_the_inputs_can_not_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Finding("out-of-range", ERROR, "flask_app_keep_releases", "It is 0.", "Use 1.")
+    refused, vain = doctors(monkeypatch, {}, problem, flask_app_accepted_findings=["out-of-range"])
+    assert (refused["id"], refused["accepted"]) == ("out-of-range", False)
+    assert (vain["id"], vain["subject"]) == ("accepted-in-vain", "out-of-range")
+    assert "can't be accepted" in vain["what"]

@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.command imp
     require,
     run,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 
 
 def test_a_program_leaves_its_code_and_its_output() -> None:
@@ -115,4 +115,3 @@ def test_a_required_program_that_fails_says_what_failed_and_its_last_lines() -> 
 def test_an_error_carries_its_sentence_and_its_facts() -> None:
     error = GreenlightError("it is wrong", answer="HTTP 500")
     assert (str(error), error.details) == ("it is wrong", {"answer": "HTTP 500"})
-    assert Problem("A.", "B.").as_dict() == {"what": "A.", "cure": "B."}

@@ -144,7 +144,7 @@ class Operator:
         try:
             looked = self.step(preflight, owner=OWNER, **WANTED)
             if looked["problems"]:
-                return Outcome([f"{problem['what']} {problem['cure']}" for problem in looked["problems"]])
+                return Outcome([f"{problem['what']} {problem['fix']}" for problem in looked["problems"]])
         except _StoppedError as error:
             return Outcome([str(error)])
         host = looked["host"]

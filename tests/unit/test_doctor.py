@@ -886,7 +886,7 @@ def test_a_server_by_hand_is_no_finding_in_development(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "cure"),
+    ("files", "fix"),
     [
         ({"app.py": "from flask import Flask\napp = Flask(__name__)\n"}, "flask_app_wsgi: app:app"),
         ({"shop/__init__.py": "def create_app(test_config=None):\n    pass\n"},
@@ -897,13 +897,13 @@ def test_a_server_by_hand_is_no_finding_in_development(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wsgi_module_that_is_not_there_is_an_error_with_the_one_that_is(
-    tmp_path: Path, files: dict[str, str], cure: str
+    tmp_path: Path, files: dict[str, str], fix: str
 ) -> None:
     given = app(tmp_path, files)
     (tmp_path / "wsgi.py").unlink()
     findings = found(given)
     assert one(findings) == ("wsgi-app", ERROR, "flask_app_wsgi")
-    assert cure in findings[0].fix
+    assert fix in findings[0].fix
 
 
 def test_a_wsgi_object_that_is_not_there_is_an_error_with_the_one_that_is(tmp_path: Path) -> None:
@@ -1394,7 +1394,7 @@ def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> No
     )
     problems, warnings = doctor.for_deploy(given, doctor.Place(None, None, opened))
     assert warnings == []
-    accepting = [problem.cure.rpartition("flask_app_accepted_findings: ")[2] for problem in problems]
+    accepting = [problem.fix.rpartition("flask_app_accepted_findings: ")[2] for problem in problems]
     assert accepting == ['["placeholder:SECRET_KEY"]', '["flask-env:FLASK_ENV"]']
 
 
@@ -1406,7 +1406,7 @@ def test_each_error_that_can_be_accepted_names_the_entry_that_accepts_it(tmp_pat
     given["flask_app_env"] = {"FLASK_ENV": "x", "ALLOWED_HOSTS": "*"}
     where = doctor.Place(place, None, opened)
     problems, _ = doctor.for_deploy(given, where)
-    entries = [json.loads(problem.cure.rpartition("flask_app_accepted_findings: ")[2])[0] for problem in problems]
+    entries = [json.loads(problem.fix.rpartition("flask_app_accepted_findings: ")[2])[0] for problem in problems]
     assert len(problems) >= 6
     assert doctor.for_deploy({**given, "flask_app_accepted_findings": entries}, where) == ([], [])
 

@@ -250,10 +250,10 @@ def test_a_deploy_warns_of_an_inventory_whose_password_is_not_here_and_of_no_oth
     assert "Run this where its vault password is. (unreadable-inventory:inventories/staging)" in warnings[0]
     accepted = {**given, "flask_app_accepted_findings": ["unreadable-inventory"]}
     assert doctor.for_deploy(accepted, doctor.Place(place, None, opened)) == ([], [])
-    cures = {finding.subject: finding.fix for finding in found(given, place)}
-    assert {subject for subject, cure in cures.items() if "vault password" in cure} == {"inventories/staging"}
-    assert "undefined" in cures["inventories/qa"]
-    assert "by hand" in cures["inventories/development"]
+    fixes = {finding.subject: finding.fix for finding in found(given, place)}
+    assert {subject for subject, fix in fixes.items() if "vault password" in fix} == {"inventories/staging"}
+    assert "undefined" in fixes["inventories/qa"]
+    assert "by hand" in fixes["inventories/development"]
 
 
 # Inventories that are files

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server has is read right, and each thing that stops a deploy is found, named, and cured by its cure."""
+"""What a server has is read right, and each thing that stops a deploy is found and named, with what to do."""
 
 from __future__ import annotations
 
 import json
 import os
 import pwd
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import syste
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base import command
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished, run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build import venv
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import survey as _host
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
@@ -84,11 +83,16 @@ def layout(tmp_path: Path, programs: Programs) -> Layout:
     return Layout(APP, tmp_path)
 
 
-def found(layout: Layout, wanted: Wanted = WANTED) -> list[str]:
-    """What stops the deploy, each as one text."""
+def found(layout: Layout, wanted: Wanted = WANTED) -> list[Finding]:
+    """Return what stops the deploy; each says what is wrong and what to do."""
     told = problems(layout, wanted, survey(layout, wanted))
-    assert all(problem.what.endswith((".", "?")) and problem.cure.endswith(".") for problem in told)
-    return [f"{problem.what} {problem.cure}" for problem in told]
+    assert all(problem.what.endswith((".", "?")) and problem.fix.endswith(".") for problem in told)
+    assert {problem.severity for problem in told} <= {ERROR}
+    return told
+
+
+def named(problem: Finding) -> tuple[str, str]:
+    return problem.id, problem.subject
 
 
 # The facts
@@ -240,36 +244,42 @@ def _stamped(environment: str) -> Fault:
     return fault
 
 
+UNREACHABLE = ("unreachable-python", "flask_app_python")
+TAKEN = ("name-in-use", "flask_app_name")
+
+
 @pytest.mark.parametrize(
-    ("fault", "expected"),
+    ("fault", "expected", "told"),
     [
-        (_without_systemd, r"systemd does not run here .* boots with systemd\."),
-        (_other_distribution, r"no apt-get: the role supports Debian 12 and 13\."),
-        (_running_systemd("251"), r"systemd 251 is too old: 252 is needed\. Upgrade the host"),
-        (_python(interpreter(3, 9, 2)), r"is Python 3\.9\.2, which is too old: 3\.11 is needed\. Set flask_app_python"),
-        (_python(interpreter(3, 13, 5, place="/root/.local/bin/python3")), r"flask_app_python is .*hides /root"),
-        (_python(interpreter(3, 13, 5, place="/home/deploy/.pyenv/bin/python3")), r"flask_app_python is .*hides /home"),
-        (_python("", 127), r"flask_app_python is /usr/bin/python3, and no Python interpreter runs there"),
-        (_python("garbage"), r"no Python interpreter runs there"),
-        (_python("5"), r"no Python interpreter runs there"),
-        (_listening("apache2"), r"flask_app_http_port is 80, where apache2 already listens\. .*choose another"),
-        (_listening("systemd"), r"where systemd already listens"),
-        (_listening("nginx", "caddy", "apache2"), r"where apache2, caddy already listens"),
-        (_there(f"etc/{APP}/config"), rf"flask_app_name is {APP}, .* already has \S*/etc/{APP}, not made by"),
-        (_there(f"srv/{APP}/index.html"), rf"already has \S*/srv/{APP}, .*Choose another flask_app_name"),
-        (_there(f"var/lib/{APP}/data"), rf"already has \S*/var/lib/{APP}, "),
-        (_there(f"srv/{APP}"), rf"already has \S*/srv/{APP}, "),
-        (_there(f"etc/systemd/system/{APP}@.service"), rf"already has \S*/{APP}@\.service, "),
-        (_there(f"usr/lib/systemd/system/{APP}.service"), rf"already has \S*/{APP}\.service, "),
-        (_stamped("production"), rf"production for {APP}, and flask_app_environment is staging: .*wrong inventory"),
+        (_without_systemd, ("no-systemd", "systemd"), "/run/systemd/system"),
+        (_other_distribution, ("unsupported-system", "apt-get"), "Debian 12 and 13"),
+        (_running_systemd("251"), ("old-systemd", "systemd"), "251"),
+        (_python(interpreter(3, 9, 2)), ("old-python", "flask_app_python"), "3.9.2"),
+        (_python(interpreter(3, 13, 5, place="/root/.local/bin/python3")), UNREACHABLE, "/root"),
+        (_python(interpreter(3, 13, 5, place="/home/deploy/.pyenv/bin/python3")), UNREACHABLE, "/home"),
+        (_python("", 127), ("no-python", "flask_app_python"), "/usr/bin/python3"),
+        (_python("garbage"), ("no-python", "flask_app_python"), "/usr/bin/python3"),
+        (_python("5"), ("no-python", "flask_app_python"), "/usr/bin/python3"),
+        (_listening("apache2"), ("port-in-use", "flask_app_http_port"), "apache2"),
+        (_listening("systemd"), ("port-in-use", "flask_app_http_port"), "systemd"),
+        (_listening("nginx", "caddy", "apache2"), ("port-in-use", "flask_app_http_port"), "apache2, caddy"),
+        (_there(f"etc/{APP}/config"), TAKEN, f"/etc/{APP}, "),
+        (_there(f"srv/{APP}/index.html"), TAKEN, f"/srv/{APP}, "),
+        (_there(f"var/lib/{APP}/data"), TAKEN, f"/var/lib/{APP}, "),
+        (_there(f"srv/{APP}"), TAKEN, f"/srv/{APP}, "),
+        (_there(f"etc/systemd/system/{APP}@.service"), TAKEN, f"/{APP}@.service, "),
+        (_there(f"usr/lib/systemd/system/{APP}.service"), TAKEN, f"/{APP}.service, "),
+        (_stamped("production"), ("wrong-environment", f"{{root}}/etc/{APP}/environment-id"), "production"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_the_one_problem_that_is_told(
-    layout: Layout, programs: Programs, fault: Fault, expected: str
+    layout: Layout, programs: Programs, fault: Fault, expected: tuple[str, str], told: str
 ) -> None:
     fault(layout, programs)
     (problem,) = found(layout)
-    assert re.search(expected, problem), problem
+    kind, subject = expected
+    assert named(problem) == (kind, subject.format(root=layout.root))
+    assert told in problem.what
 
 
 @pytest.mark.parametrize(
@@ -291,12 +301,13 @@ def test_what_is_no_fault_is_no_problem(layout: Layout, programs: Programs, stat
 
 
 def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_host, "setting_problems", lambda given: [Problem(f"{name}.", "No.") for name in given])
-    assert found(layout, replace(WANTED, service_settings={"Nise": ["5"]})) == ["Nise. No."]
+    unknown = Finding("unit-setting", ERROR, "Nise", "Nise.", "No.")
+    monkeypatch.setattr(_host, "setting_problems", lambda given: [unknown] if "Nise" in given else [])
+    assert found(layout, replace(WANTED, service_settings={"Nise": ["5"]})) == [unknown]
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"), [(None, "it is a directory"), (0o640, r"its mode is 0640"), (0o755, "it isn't Python")]
+    ("mode", "told"), [(None, "it is a directory"), (0o640, "its mode is 0640"), (0o755, "it isn't Python")]
 )
 def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
     layout: Layout, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mode: int | None, told: str
@@ -310,9 +321,10 @@ def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
         python.write_text("no program")
         python.chmod(mode)
     wrong, port = found(layout, replace(WANTED, python=str(python)))
-    assert f"flask_app_python is {python}, " in wrong
-    assert re.search(told, wrong), wrong
-    assert "flask_app_http_port" in port
+    assert named(wrong) == ("no-python", "flask_app_python")
+    assert str(python) in wrong.what
+    assert told in wrong.what
+    assert named(port) == ("port-in-use", "flask_app_http_port")
 
 
 def test_an_interpreter_is_where_it_says_it_is() -> None:
@@ -349,19 +361,19 @@ def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Progr
     ("free_mb", "free_inodes", "expected"),
     [
         (500, 500, []),
-        (501, 500, ["/srv has 500 MiB free; flask_app_free_space_mb asks for 501."]),
-        (500, 501, ["/srv has 500 inodes free; 501 are needed."]),
+        (501, 500, [("no-space", "/srv")]),
+        (500, 501, [("no-inodes", "/srv")]),
     ],
 )
 def test_too_little_room_is_told(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch, free_mb: int, free_inodes: int, expected: list[str]
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, free_mb: int, free_inodes: int, expected: list[tuple[str, str]]
 ) -> None:
     space = SimpleNamespace(f_bavail=500 * 256, f_frsize=4096, f_files=10**6, f_favail=500)
     monkeypatch.setattr(os, "statvfs", lambda place: space)
     wanted = replace(WANTED, free_mb=free_mb, free_inodes=free_inodes)
     told = found(layout, wanted)
-    assert len(told) == len(expected)
-    assert all(text.startswith(start) for text, start in zip(told, expected, strict=True))
+    assert list(map(named, told)) == expected
+    assert all("500 " in problem.what and "501" in problem.what for problem in told)
 
 
 def test_a_file_system_without_inodes_is_no_problem(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +389,8 @@ def test_an_account_of_the_same_name_is_told_unless_it_came_after_the_claim(
     with monkeypatch.context() as brief:
         brief.setattr(pwd, "getpwnam", lambda name: known)
         (problem,) = found(layout)
-    assert f"this host already has the account {APP}" in problem
+    assert named(problem) == ("name-in-use", "flask_app_name")
+    assert f"the account {APP}" in problem.what
     claim(layout, "staging")
     monkeypatch.setattr(pwd, "getpwnam", lambda name: known)
     assert found(layout) == []
@@ -387,7 +400,7 @@ def test_all_problems_are_told_at_once(layout: Layout, programs: Programs) -> No
     _without_systemd(layout, programs)
     _listening("apache2")(layout, programs)
     _python(interpreter(3, 9, 2))(layout, programs)
-    assert len(found(layout)) == 3
+    assert [problem.id for problem in found(layout)] == ["no-systemd", "old-python", "port-in-use"]
 
 
 def test_a_name_claimed_by_a_killed_run_is_still_ours(tmp_path: Path, programs: Programs) -> None:
@@ -402,23 +415,6 @@ def test_a_name_claimed_by_a_killed_run_is_still_ours(tmp_path: Path, programs: 
         if ended:
             break
     assert change > 10
-
-
-# How it is told
-
-
-def test_problems_are_numbered_under_a_headline() -> None:
-    told = describe([Problem("A is wrong.", "Mend A."), Problem("B is wrong.", "Mend B.")], "shop", "web1")
-    assert told.splitlines() == [
-        "shop can't be deployed to web1: 2 problems, nothing was changed.",
-        "1. A is wrong. Mend A.",
-        "2. B is wrong. Mend B.",
-    ]
-    assert describe([Problem("A.", "B.")], "shop", "web1").startswith("shop can't be deployed to web1: 1 problem,")
-
-
-def test_a_problem_without_a_cure_ends_with_its_text() -> None:
-    assert describe([Problem("A is wrong.", "")], "shop", "web1").splitlines()[1] == "1. A is wrong."
 
 
 def test_a_host_is_what_the_role_decides_by() -> None:

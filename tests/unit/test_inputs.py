@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each wrong input is told before anything is touched: the variable, the cure, and never a secret's value."""
+"""Each wrong input is told before anything is touched: the variable, the fix, and never a secret's value."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +19,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import preflight
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build import source as _source
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs, report
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
     merged,
     plain,
@@ -39,9 +39,16 @@ ENVIRONMENTS = ["development", "staging", "production"]
 LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 
 
-def one(problems: list[Problem]) -> tuple[str, str]:
+def one(problems: Sequence[Finding]) -> Finding:
+    """Return the one problem there is, which is about each variable that its text names."""
     (problem,) = problems
-    return problem.what, problem.cure
+    assert problem.what.isprintable()
+    assert {*re.findall(r"flask_app_\w+", problem.what)} <= {problem.subject, *problem.variables}
+    return problem
+
+
+def named(problem: Finding) -> tuple[str, str]:
+    return problem.id, problem.subject
 
 
 # Names
@@ -57,16 +64,15 @@ def one(problems: list[Problem]) -> tuple[str, str]:
     ],
 )
 def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
-    assert one(inputs.misspelt([name, "flask_app_name", "other"], SPEC)) == (
-        f"{name} is not a variable of this role.",
-        f"Did you mean {meant}?",
-    )
+    problem = one(inputs.misspelt([name, "flask_app_name", "other"], SPEC))
+    assert named(problem) == ("unknown-variable", name)
+    assert meant in problem.fix
 
 
 def test_a_variable_that_is_like_none_is_told_with_the_list() -> None:
-    what, cure = one(inputs.misspelt(["flask_app_xyzzy_plugh"], SPEC))
-    assert what == "flask_app_xyzzy_plugh is not a variable of this role."
-    assert "roles/flask_app/defaults/main.yml" in cure
+    problem = one(inputs.misspelt(["flask_app_xyzzy_plugh"], SPEC))
+    assert named(problem) == ("unknown-variable", "flask_app_xyzzy_plugh")
+    assert "roles/flask_app/defaults/main.yml" in problem.fix
 
 
 def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
@@ -78,23 +84,22 @@ def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
 
 def test_each_misspelt_variable_is_told_once_in_order() -> None:
     names = ["flask_app_zzz", "flask_app_nam", "flask_app_nam"]
-    assert [problem.what.split()[0] for problem in inputs.misspelt(names, SPEC)] == ["flask_app_nam", "flask_app_zzz"]
+    assert [problem.subject for problem in inputs.misspelt(names, SPEC)] == ["flask_app_nam", "flask_app_zzz"]
 
 
 @pytest.mark.parametrize("name", ["Shop", "my_shop", "1shop", "", "a/b", "..", "a" * 32, "shop\n"])
 def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
-    what, cure = one(inputs.name_problems(name))
-    assert what.startswith(f"flask_app_name is {name!r}; ")
-    assert "lower-case letters, digits and dashes" in cure
+    problem = one(inputs.name_problems(name))
+    assert named(problem) == ("malformed-name", "flask_app_name")
+    assert repr(name) in problem.what
+    assert "lower-case letters, digits and dashes" in problem.fix
 
 
 @pytest.mark.parametrize(
     "name", ["private", "staff", "greenlight", "greenlight-build", "nginx", "systemd", "dbus", "www-data", "games"]
 )
 def test_a_name_of_the_system_is_told_before_any_host_is_asked(name: str) -> None:
-    what, cure = one(inputs.name_problems(name))
-    assert what.startswith(f"flask_app_name is {name!r}, ")
-    assert "flask_app_name" in cure
+    assert named(one(inputs.name_problems(name))) == ("reserved-name", "flask_app_name")
 
 
 @pytest.mark.parametrize("name", ["shop", "my-shop", "s2", "private-shop", "greenlights", "blog", "redis"])
@@ -108,34 +113,36 @@ def test_a_plain_name_is_no_problem(name: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "hint"),
     [
-        ("stagging", "Did you mean staging? "),
-        ("prod", "Did you mean production? "),
-        ("dev", "Did you mean development? "),
+        ("stagging", "staging"),
+        ("prod", "production"),
+        ("dev", "development"),
         ("", ""),
-        ("Staging", "Did you mean"),
+        ("Staging", "staging"),
         ("x", ""),
     ],
 )
 def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, hint: str) -> None:
-    what, cure = one(inputs.environment_problems(environment, ENVIRONMENTS, False))
-    assert what == f"flask_app_environment is {environment!r}, which is none of development, staging, production."
-    assert cure.startswith(hint)
-    assert cure.endswith("A name of your own goes into flask_app_environments.")
+    problem = one(inputs.environment_problems(environment, ENVIRONMENTS, False))
+    assert named(problem) == ("unknown-environment", "flask_app_environment")
+    assert repr(environment) in problem.what
+    assert all(name in problem.what for name in ENVIRONMENTS)
+    assert [name for name in ENVIRONMENTS if name in problem.fix] == ([hint] if hint else [])
+    assert "flask_app_environments" in problem.fix
 
 
 @pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb"])
 def test_a_name_that_no_host_can_be_stamped_with_is_told(name: str) -> None:
-    what, _ = one(inputs.environment_problems("staging", [*ENVIRONMENTS, name], False))
-    assert "flask_app_environments" in what
-    assert what.isprintable()
-    assert len(what) < 150
+    problem = one(inputs.environment_problems("staging", [*ENVIRONMENTS, name], False))
+    assert named(problem) == ("malformed-environment", "flask_app_environments")
+    assert len(problem.what) < 150
 
 
 @pytest.mark.parametrize("environment", ["staging", "production", "qa"])
 def test_debug_outside_development_is_told(environment: str) -> None:
-    what, cure = one(inputs.environment_problems(environment, [*ENVIRONMENTS, "qa"], True))
-    assert what.startswith(f"flask_app_debug is true, and flask_app_environment is {environment}: ")
-    assert cure == "Remove flask_app_debug from this inventory."
+    problem = one(inputs.environment_problems(environment, [*ENVIRONMENTS, "qa"], True))
+    assert named(problem) == ("debug", "flask_app_debug")
+    assert environment in problem.what
+    assert "flask_app_debug" in problem.fix
 
 
 @pytest.mark.parametrize(
@@ -160,13 +167,13 @@ def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debu
 def test_all_missing_secrets_are_asked_for_once_with_each_way_out(
     secrets: Mapping[str, Any], missing: list[str]
 ) -> None:
-    what, cure = one(inputs.secret_problems(secrets, ["SECRET_KEY", "DATABASE_URL"], "staging"))
-    assert re.findall(r"\b[A-Z]+_[A-Z]+\b", what) == missing
-    assert "flask_app_required_secrets" in what
-    assert "inventories/staging/group_vars/flask_app/main.yml" in cure
-    assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in cure
+    problem = one(inputs.secret_problems(secrets, ["SECRET_KEY", "DATABASE_URL"], "staging"))
+    assert named(problem) == ("missing-secret", ", ".join(missing))
+    assert re.findall(r"\b[A-Z]+_[A-Z]+\b", problem.what) == missing
+    assert "inventories/staging/group_vars/flask_app/main.yml" in problem.fix
+    assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in problem.fix
     left = [name for name in ("SECRET_KEY", "DATABASE_URL") if name not in missing]
-    assert f"flask_app_required_secrets: {json.dumps(left)}" in cure
+    assert f"flask_app_required_secrets: {json.dumps(left)}" in problem.fix
 
 
 @pytest.mark.parametrize("secrets", [{"A": "x"}, {"A": "x", "B": ""}, {"A": 0}, {"A": False}, {"A": ["x"]}])
@@ -175,27 +182,28 @@ def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "cure"),
+    ("name", "value", "kind", "hint"),
     [
-        ("flask_app_http_port", 99999, "Use a number from 1 to 65535."),
-        ("flask_app_keep_releases", -3, "Use a number from 1 to 1000."),
-        ("flask_app_gunicorn_threads", 0, "Use a number from 1 to 10000."),
-        ("flask_app_start_seconds", 0, "Use a number from 1 to 3600."),
-        ("flask_app_release_command_seconds", 0, "Use a number from 1 to 86400."),
-        ("flask_app_release_command_seconds", 86401, "Use a number from 1 to 86400."),
-        ("flask_app_lock_seconds", 59, "Use a number from 60 to 86400."),
-        ("flask_app_lock_seconds", 86401, "Use a number from 60 to 86400."),
-        ("flask_app_service_memory_max", "lots", "Use a size such as 512M"),
-        ("flask_app_service_memory_max", "0%", "Use a size such as 512M"),
-        ("flask_app_health_path", "health", "Start it with a slash"),
-        ("flask_app_health_path", "/he alth", "Start it with a slash"),
+        ("flask_app_http_port", 99999, "out-of-range", "1 to 65535"),
+        ("flask_app_keep_releases", -3, "out-of-range", "1 to 1000"),
+        ("flask_app_gunicorn_threads", 0, "out-of-range", "1 to 10000"),
+        ("flask_app_start_seconds", 0, "out-of-range", "1 to 3600"),
+        ("flask_app_release_command_seconds", 0, "out-of-range", "1 to 86400"),
+        ("flask_app_release_command_seconds", 86401, "out-of-range", "1 to 86400"),
+        ("flask_app_lock_seconds", 59, "out-of-range", "60 to 86400"),
+        ("flask_app_lock_seconds", 86401, "out-of-range", "60 to 86400"),
+        ("flask_app_service_memory_max", "lots", "malformed-value", "512M"),
+        ("flask_app_service_memory_max", "0%", "malformed-value", "512M"),
+        ("flask_app_health_path", "health", "malformed-value", "slash"),
+        ("flask_app_health_path", "/he alth", "malformed-value", "slash"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: object, cure: str) -> None:
+def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: object, kind: str, hint: str) -> None:
     good = {"flask_app_service_memory_max": "40%", "flask_app_health_path": "/health"}
-    [problem] = inputs.value_problems({**good, name: value})
-    assert problem.what.startswith(f"{name} is ")
-    assert problem.cure.startswith(cure)
+    problem = one(inputs.value_problems({**good, name: value}))
+    assert named(problem) == (kind, name)
+    assert str(value) in problem.what
+    assert hint in problem.fix
 
 
 @pytest.mark.parametrize(("name", "bounds"), inputs.NUMBERS.items())
@@ -212,31 +220,33 @@ def test_a_memory_limit_that_systemd_reads_is_no_problem(memory: str) -> None:
 
 def test_unreadable_secrets_name_the_way_to_make_them() -> None:
     problem = inputs.unreadable_secrets("vault_flask_app_secret_key is undefined", "staging")
-    assert problem.what == "flask_app_secrets can't be read: vault_flask_app_secret_key is undefined."
-    assert "script/secrets staging" in problem.cure
-    assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in problem.cure
+    assert named(problem) == ("unreadable-variable", "flask_app_secrets")
+    assert "vault_flask_app_secret_key is undefined" in problem.what
+    assert "script/secrets staging" in problem.fix
+    assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in problem.fix
 
 
 @pytest.mark.parametrize(
-    ("env", "secrets", "told"),
+    ("env", "secrets", "kind", "subject", "told"),
     [
-        ({"FLASK_CONFIG": "x"}, {}, "flask_app_env sets FLASK_CONFIG, which the role itself sets. Remove it."),
-        ({}, {"FLASK_CONFIG": "x"}, "flask_app_secrets sets FLASK_CONFIG, which the role itself sets. Remove it."),
-        ({"A": "x"}, {"A": "y"}, "A is in flask_app_env and in flask_app_secrets. Keep one of them."),
-        ({"a-b": "x"}, {}, "flask_app_env: 'a-b' is not a name for an environment variable"),
-        ({"A": True}, {}, "flask_app_env: A is a bool, but a process gets text: write the exact text in quotes."),
-        ({}, {"A": ["hunter2"]}, "flask_app_secrets: A is a list, but"),
-        ({}, {"A": {"x": "hunter2"}}, "flask_app_secrets: A is a dict, but"),
-        ({}, {"A": "hunter2\0"}, "flask_app_secrets: A holds the character U+0000"),
-        ({}, {"A": "hunter2" * 20_000}, "flask_app_secrets: A is 140002 bytes long"),
+        ({"FLASK_CONFIG": "x"}, {}, "environment-by-hand", "FLASK_CONFIG", "flask_app_env"),
+        ({}, {"FLASK_CONFIG": "x"}, "environment-by-hand", "FLASK_CONFIG", "flask_app_secrets"),
+        ({"A": "x"}, {"A": "y"}, "variable-twice", "flask_app_secrets", "flask_app_env"),
+        ({"a-b": "x"}, {}, "unfit-variable", "flask_app_env", "'a-b'"),
+        ({"A": True}, {}, "unfit-variable", "flask_app_env", "A is a bool"),
+        ({}, {"A": ["hunter2"]}, "unfit-variable", "flask_app_secrets", "A is a list"),
+        ({}, {"A": {"x": "hunter2"}}, "unfit-variable", "flask_app_secrets", "A is a dict"),
+        ({}, {"A": "hunter2\0"}, "unfit-variable", "flask_app_secrets", "A holds the character U+0000"),
+        ({}, {"A": "hunter2" * 20_000}, "unfit-variable", "flask_app_secrets", "A is 140002 bytes long"),
     ],
 )
 def test_a_variable_that_a_process_can_not_get_is_told(
-    env: Mapping[str, Any], secrets: Mapping[str, Any], told: str
+    env: Mapping[str, Any], secrets: Mapping[str, Any], kind: str, subject: str, told: str
 ) -> None:
-    what, cure = one(inputs.variable_problems({"flask_app_env": env, "flask_app_secrets": secrets}, ["FLASK_CONFIG"]))
-    assert f"{what} {cure}".startswith(told)
-    assert "hunter2" not in what + cure
+    problem = one(inputs.variable_problems({"flask_app_env": env, "flask_app_secrets": secrets}, ["FLASK_CONFIG"]))
+    assert named(problem) == (kind, subject)
+    assert told in problem.what
+    assert "hunter2" not in str(problem)
 
 
 def test_good_variables_are_no_problem() -> None:
@@ -260,8 +270,9 @@ def test_good_variables_are_no_problem() -> None:
 def test_a_variable_of_the_role_in_settings_of_the_unit_is_told(
     service: dict[str, Any], gunicorn: dict[str, Any], owner: str
 ) -> None:
-    what, _ = one(inputs.unit_variable_problems(service, gunicorn, ["FLASK_CONFIG"]))
-    assert what == f"{owner} sets FLASK_CONFIG, which the role itself sets."
+    problem = one(inputs.unit_variable_problems(service, gunicorn, ["FLASK_CONFIG"]))
+    assert named(problem) == ("environment-by-hand", "FLASK_CONFIG")
+    assert owner in problem.what
 
 
 def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
@@ -286,7 +297,7 @@ def app(tmp_path: Path) -> Path:
 
 def source(
     app: Path, directory: str = ".", git_url: str = "", subdirectory: str = "", lock: str = "requirements.txt"
-) -> list[Problem]:
+) -> list[Finding]:
     return inputs.source_problems(str(app / directory) if directory else "", git_url, subdirectory, lock)
 
 
@@ -313,23 +324,26 @@ def test_a_lock_with_a_byte_order_mark_is_no_problem(app: Path) -> None:
     ("name", "command"), [("uv.lock", "uv lock"), ("backend/uv.lock", "uv lock"), ("a.txt", "uv pip compile")]
 )
 def test_a_missing_lock_is_told_with_the_command_that_makes_one_of_its_kind(app: Path, name: str, command: str) -> None:
-    what, cure = one(source(app, lock=name))
-    assert what.startswith(f"flask_app_requirements is {name}")
-    assert re.search(rf"{command}\b", cure)
-    assert ("--universal" in cure) == (command == "uv pip compile")
+    problem = one(source(app, lock=name))
+    assert named(problem) == ("missing-lock", "flask_app_requirements")
+    assert name in problem.what
+    assert re.search(rf"{command}\b", problem.fix)
+    assert ("--universal" in problem.fix) == (command == "uv pip compile")
 
 
 @pytest.mark.parametrize("name", ["../requirements.txt", "/etc/requirements.txt"])
 def test_a_lock_outside_of_the_source_is_told(app: Path, name: str) -> None:
-    what, _ = one(source(app, lock=name))
-    assert what.startswith(f"flask_app_requirements is {name}, which is not a file of the source")
+    problem = one(source(app, lock=name))
+    assert named(problem) == ("unreadable-lock", "flask_app_requirements")
+    assert name in problem.what
 
 
 def test_a_lock_that_is_no_text_is_told(app: Path) -> None:
     (app / "requirements.txt").write_bytes(b"gunicorn\xff\xfe")
-    what, _ = one(source(app))
-    assert "requirements.txt" in what
-    assert "UTF-8" in what
+    (problem,) = source(app)
+    assert named(problem) == ("unreadable-lock", "flask_app_requirements")
+    assert "requirements.txt" in problem.what
+    assert "UTF-8" in problem.what
 
 
 def test_what_is_chosen_of_the_lock_is_checked(app: Path) -> None:
@@ -340,20 +354,21 @@ def test_what_is_chosen_of_the_lock_is_checked(app: Path) -> None:
         "flask_app_install_project": True,
         "flask_app_installer": "uv",
     }
-    what, _ = one(inputs.source_problems(str(app), "", "", "requirements.txt", inputs.chosen(values)))
-    assert "flask_app_uv_extras" in what
+    (problem,) = inputs.source_problems(str(app), "", "", "requirements.txt", inputs.chosen(values))
+    assert problem.id == "unfit-lock"
+    assert "flask_app_uv_extras" in problem.what
     without = inputs.chosen({**values, "flask_app_uv_extras": []})
-    what, _ = one(inputs.source_problems(str(app), "", "", "requirements.txt", without))
-    assert "flask_app_install_project" in what
+    (problem,) = inputs.source_problems(str(app), "", "", "requirements.txt", without)
+    assert problem.id == "unfit-lock"
+    assert "flask_app_install_project" in problem.what
 
 
-@pytest.mark.parametrize(
-    ("directory", "git_url", "said"), [("", "", "are both empty"), (".", "https://example.org", "are both set")]
-)
+@pytest.mark.parametrize(("directory", "git_url", "said"), [("", "", "empty"), (".", "https://example.org", "set")])
 def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: str) -> None:
-    what, cure = one(source(app, directory, git_url))
-    assert what == f"flask_app_source_directory and flask_app_source_git_url {said}."
-    assert "Set the one" in cure
+    problem = one(source(app, directory, git_url))
+    assert named(problem) == ("source-choice", "flask_app_source_directory")
+    assert "flask_app_source_git_url" in problem.what
+    assert said in problem.what
 
 
 @pytest.mark.parametrize(
@@ -368,10 +383,10 @@ def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: s
     ],
 )
 def test_a_git_address_with_a_token_is_told_without_it(app: Path, url: str) -> None:
-    what, cure = one(source(app, directory="", git_url=url))
-    assert what.startswith("flask_app_source_git_url holds ")
-    assert "flask_app_source_git_key_file" in cure
-    assert "hunter22" not in what + cure
+    problem = one(source(app, directory="", git_url=url))
+    assert named(problem) == ("secret-in-url", "flask_app_source_git_url")
+    assert "flask_app_source_git_key_file" in problem.fix
+    assert "hunter22" not in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -386,36 +401,48 @@ def test_a_git_address_without_a_token_is_no_problem(app: Path, url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("break_it", "told", "cure_told"),
+    ("break_it", "kind", "subject", "told"),
     [
         (
             lambda app: app.rename(app.parent / "moved"),
-            "flask_app_source_directory: there is no directory ",
-            "Set it to",
+            "unfit-source",
+            "flask_app_source_directory",
+            "there is no directory",
         ),
         (
             lambda app: (app / "requirements.txt").unlink(),
-            "flask_app_requirements is requirements.txt; in ",
+            "missing-lock",
+            "flask_app_requirements",
             "uv pip compile",
         ),
-        (lambda app: (app / ".gitignore").write_text("*.txt\n"), "but .gitignore keeps it home", "uv pip compile"),
-        (lambda app: (app / "requirements.txt").write_text("flask\n"), "it is not a lock", ""),
+        (
+            lambda app: (app / ".gitignore").write_text("*.txt\n"),
+            "missing-lock",
+            "flask_app_requirements",
+            ".gitignore",
+        ),
+        (
+            lambda app: (app / "requirements.txt").write_text("flask\n"),
+            "unfit-lock",
+            "flask_app_requirements",
+            "requirements.txt",
+        ),
         (
             lambda app: (app / "requirements.txt").write_text(LOCK.replace("gunicorn", "flask")),
-            "gunicorn is not among",
-            "",
+            "unfit-lock",
+            "flask_app_requirements",
+            "gunicorn",
         ),
     ],
     ids=["no directory", "no lock", "ignored lock", "no hashes", "no gunicorn"],
 )
 def test_a_source_that_can_not_be_deployed_is_told(
-    app: Path, break_it: Callable[[Path], object], told: str, cure_told: str
+    app: Path, break_it: Callable[[Path], object], kind: str, subject: str, told: str
 ) -> None:
     break_it(app)
-    what, cure = one(source(app))
-    assert told in what
-    assert cure_told in cure
-    assert "flask_app_" in what or "requirements.txt" in what
+    (problem,) = source(app)
+    assert named(problem) == (kind, subject)
+    assert told in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -430,9 +457,12 @@ def test_a_source_that_can_not_be_deployed_is_told(
     ],
 )  # fmt: skip
 def test_an_address_that_git_must_not_be_given_is_refused_without_it(app: Path, url: str) -> None:
-    what, cure = one(source(app, directory="", git_url=url))
-    assert what.startswith("flask_app_source_git_url ")
-    assert url not in what + cure
+    problem = one(source(app, directory="", git_url=url))
+    assert named(problem) in {
+        ("malformed-value", "flask_app_source_git_url"),
+        ("secret-in-url", "flask_app_source_git_url"),
+    }
+    assert url not in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -454,9 +484,9 @@ def test_a_lock_that_leads_outside_is_refused_and_nothing_of_it_is_said(tmp_path
     (inner / "shop").mkdir()
     (inner / "up").symlink_to("shop/..")
     (inner / "requirements.txt").symlink_to(target.format(tmp=tmp_path))
-    what, cure = one(source(app, directory="app"))
-    assert "requirements.txt" in what
-    assert "hunter2" not in what + cure
+    (problem,) = source(app, directory="app")
+    assert "requirements.txt" in problem.what
+    assert "hunter2" not in str(problem)
 
 
 def test_a_lock_may_be_a_link_to_another_file_of_the_source(app: Path) -> None:
@@ -472,9 +502,10 @@ def test_a_subdirectory_that_leads_out_of_the_source_is_refused(tmp_path: Path, 
     (app / "elsewhere/requirements.txt").write_text("hunter2\n")
     (app / "app").mkdir()
     (app / "app/backend").symlink_to(target.format(tmp=tmp_path))
-    what, cure = one(source(app, directory="app", subdirectory="backend"))
-    assert "backend" in what
-    assert "hunter2" not in what + cure
+    problem = one(source(app, directory="app", subdirectory="backend"))
+    assert named(problem) == ("unfit-source", "flask_app_source_directory")
+    assert "backend" in problem.what
+    assert "hunter2" not in str(problem)
 
 
 @pytest.mark.parametrize("static", ["dist", "absent", "wsgi.py", "shop"])
@@ -484,10 +515,11 @@ def test_a_static_directory_that_is_not_shipped_is_named(app: Path, static: str)
     (app / "dist/app.css").touch()
     (app / "shop").mkdir()
     given = {**values(app), "flask_app_nginx_static": {"/static/": static}}
-    what, cure = one(preflight._controller_problems(given))
-    assert "flask_app_nginx_static" in what
-    assert static in what
-    assert ("flask_app_source_include" in cure) is (static in ("dist", "shop"))
+    (problem,) = preflight._controller_problems(given)
+    assert problem.id == "unfit-source"
+    assert "flask_app_nginx_static" in problem.what
+    assert static in problem.what
+    assert ("flask_app_source_include" in problem.fix) is (static in ("dist", "shop"))
     assert preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}) == [] or static != "dist"
     hook = app / "hook.yml"
     hook.touch()
@@ -496,8 +528,8 @@ def test_a_static_directory_that_is_not_shipped_is_named(app: Path, static: str)
 
 @pytest.mark.parametrize("pattern", ["", "/dist", "../dist", "dist/../..", ".", "dist/.", ".git", "a/.git/config"])
 def test_a_pattern_that_is_not_below_the_source_is_refused(app: Path, pattern: str) -> None:
-    what, _ = one(preflight._controller_problems({**values(app), "flask_app_source_include": ["wsgi.py", pattern]}))
-    assert what.startswith("flask_app_source_include ")
+    problem = one(preflight._controller_problems({**values(app), "flask_app_source_include": ["wsgi.py", pattern]}))
+    assert named(problem) == ("malformed-value", "flask_app_source_include")
 
 
 @pytest.mark.parametrize("ref", ["main", "feature/a-b", "v1.2.3", "HEAD", "refs/pull/1/head", "a" * 40, "é", "1.0+x"])
@@ -529,20 +561,20 @@ def test_names_of_commits_are_no_problem(app: Path, ref: str) -> None:
 )
 def test_what_a_program_would_take_for_an_option_is_refused(app: Path, name: str, value: Any) -> None:
     problems = preflight._controller_problems({**values(app), name: value})
-    assert any(problem.what.startswith(f"{name}") and problem.cure for problem in problems)
+    assert ("malformed-value", name) in {named(problem) for problem in problems if problem.fix}
 
 
 @pytest.mark.parametrize("name", ["flask_app_source_subdirectory", "flask_app_requirements"])
 @pytest.mark.parametrize("path", ["..", "../x", "a/../../x", "/etc/passwd", "a/.."])
 def test_a_path_of_the_source_has_no_step_up(app: Path, name: str, path: str) -> None:
     problems = preflight._controller_problems({**values(app), name: path})
-    assert any(problem.what.startswith(f"{name}:") for problem in problems)
+    assert ("malformed-value", name) in map(named, problems)
 
 
 def test_what_git_ignores_can_not_come_from_git(app: Path) -> None:
     given = {**values(app), "flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
-    what, _ = one(preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}))
-    assert what.startswith("flask_app_source_include ")
+    problem = one(preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}))
+    assert named(problem) == ("include-from-git", "flask_app_source_include")
 
 
 @pytest.mark.parametrize(
@@ -569,27 +601,30 @@ def test_another_server_name_is_told(name: Any) -> None:
     if name == 5.5:
         assert inputs.server_name_problems([name]) == []  # as text it is a host name
         return
-    what, cure = one(inputs.server_name_problems(["good.example.org", name]))
-    assert what == f"flask_app_server_names holds {name!r}."
-    assert cure == "Use plain host names in lower case."
+    problem = one(inputs.server_name_problems(["good.example.org", name]))
+    assert named(problem) == ("malformed-value", "flask_app_server_names")
+    assert repr(name) in problem.what
+    assert "good.example.org" not in problem.what
 
 
 def test_a_site_without_a_name_is_told() -> None:
-    what, cure = one(inputs.server_name_problems([]))
-    assert what == "flask_app_server_names is empty."
-    assert cure
+    problem = one(inputs.server_name_problems([]))
+    assert named(problem) == ("missing-value", "flask_app_server_names")
+    assert problem.fix
 
 
 def test_a_name_that_is_there_twice_is_told() -> None:
-    what, _ = one(inputs.server_name_problems(["a.example", "b.example", "a.example"]))
-    assert what == "flask_app_server_names holds 'a.example' twice."
+    problem = one(inputs.server_name_problems(["a.example", "b.example", "a.example"]))
+    assert named(problem) == ("named-twice", "flask_app_server_names")
+    assert "a.example" in problem.what
 
 
 @pytest.mark.parametrize(("successes", "probes"), [(0, 5), (6, 5), (-1, 5), (1, 0)])
 def test_a_proof_that_proves_nothing_or_can_not_be_had_is_told(successes: int, probes: int) -> None:
-    what, cure = one(inputs.proof_problems(successes, probes))
-    assert what.startswith(f"flask_app_probe_successes is {successes}, and flask_app_probes is {probes}: ")
-    assert cure
+    problem = one(inputs.proof_problems(successes, probes))
+    assert named(problem) == ("out-of-range", "flask_app_probe_successes")
+    assert problem.concerns(["flask_app_probes"])
+    assert problem.fix
 
 
 @pytest.mark.parametrize(("successes", "probes"), [(1, 1), (3, 5), (5, 5)])
@@ -618,11 +653,13 @@ def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.M
         "flask_app_hooks_after_switch": [f"{tmp_path}/absent.yml"],
     }
     found = inputs.hook_problems(hooks)
-    assert [problem.what for problem in found] == [
-        *(f"flask_app_hooks_before_build names {path}, and there is no such file." for path in wrong),
-        f"flask_app_hooks_after_switch names {tmp_path}/absent.yml, and there is no such file.",
+    assert {problem.id for problem in found} == {"missing-file"}
+    assert [problem.subject for problem in found] == [
+        *["flask_app_hooks_before_build"] * len(wrong),
+        "flask_app_hooks_after_switch",
     ]
-    assert {problem.cure for problem in found} == {'Use a whole path, such as "{{ inventory_dir }}/…".'}
+    assert all(path in problem.what for path, problem in zip(wrong, found, strict=False))
+    assert all("{{ inventory_dir }}/" in problem.fix for problem in found)
 
 
 @pytest.mark.parametrize("url", ["", "https://hooks.example.org/services/hunter2", "http://127.0.0.1:8080/hunter2?x=y"])
@@ -631,20 +668,19 @@ def test_a_notification_that_can_be_sent_is_no_problem(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "fault"),
+    "url",
     [
-        ("ftp://hooks.example.org/hunter2", "the URL is none of http and https"),
-        ("hooks.example.org/hunter2", "the URL is none of http and https"),
-        ("https:/hooks.example.org/hunter2", "the URL is malformed"),
-        ("https://hooks.example.org:hunter2/x", "the URL is malformed"),
-        ("https://hooks.example.org/hunter2 ", "the URL is malformed"),
+        "ftp://hooks.example.org/hunter2",
+        "hooks.example.org/hunter2",
+        "https:/hooks.example.org/hunter2",
+        "https://hooks.example.org:hunter2/x",
+        "https://hooks.example.org/hunter2 ",
     ],
 )
-def test_a_notification_that_can_not_be_sent_is_told_without_its_url(url: str, fault: str) -> None:
-    assert one(inputs.notification_problems(url)) == (
-        f"flask_app_notify_url: {fault}.",
-        "Use it as the service that made it shows it.",
-    )
+def test_a_notification_that_can_not_be_sent_is_told_without_its_url(url: str) -> None:
+    problem = one(inputs.notification_problems(url))
+    assert named(problem) == ("malformed-value", "flask_app_notify_url")
+    assert not re.search("hunter2|example.org", str(problem))
 
 
 # All of it, as the action asks
@@ -705,9 +741,10 @@ def test_good_inputs_are_no_problem(app: Path) -> None:
     ],
 )
 def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, value: Any) -> None:
-    what, cure = one(preflight._controller_problems({**values(app), name: value}))
-    assert re.search(r"flask_app_\w+", what)
-    assert not re.search("hunter2|None", what + cure)
+    (problem,) = preflight._controller_problems({**values(app), name: value})
+    assert problem.severity == ERROR
+    assert re.search(r"flask_app_\w+", problem.what)
+    assert not re.search("hunter2|None", str(problem))
 
 
 def test_a_build_may_have_variables_that_the_app_has_too(app: Path) -> None:
@@ -748,17 +785,15 @@ def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
 def test_a_variable_that_the_path_of_a_credential_stands_in_is_told(app: Path, name: str) -> None:
     given = {**values(app), "flask_app_env": {name: "/etc/key"}}
     assert preflight._controller_problems({**given, "flask_app_secrets_as": "environment"}) == []
-    assert one(preflight._controller_problems({**given, "flask_app_secrets_as": "credentials"})) == (
-        f"flask_app_env sets {name}, which the role itself sets.",
-        "Remove it.",
-    )
+    problem = one(preflight._controller_problems({**given, "flask_app_secrets_as": "credentials"}))
+    assert named(problem) == ("environment-by-hand", name)
 
 
 def test_the_path_of_old_keys_has_the_name_of_the_key(app: Path) -> None:
     given = {**values(app), "flask_app_secrets_as": "credentials", "flask_app_secret_key_variable": "TOKEN"}
     assert preflight._controller_problems({**given, "flask_app_env": {"SECRET_KEY_FALLBACKS_FILE": "/x"}}) == []
-    what, _ = one(preflight._controller_problems({**given, "flask_app_env": {"TOKEN_FALLBACKS_FILE": "/x"}}))
-    assert what.startswith("flask_app_env sets TOKEN_FALLBACKS_FILE, ")
+    problem = one(preflight._controller_problems({**given, "flask_app_env": {"TOKEN_FALLBACKS_FILE": "/x"}}))
+    assert named(problem) == ("environment-by-hand", "TOKEN_FALLBACKS_FILE")
 
 
 @pytest.mark.parametrize("as_what", ["environment", "credentials"])
@@ -770,20 +805,18 @@ def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_wha
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
-        ("flask_app_secrets", "'vault_flask_app_secret_key' is undefined",
-         "flask_app_secrets can't be read: vault_flask_app_secret_key is undefined. Make fresh secrets with"),
-        ("flask_app_env", "'region' is undefined",
-         "flask_app_env can't be read: region is undefined. Define it, or correct the template."),
-        ("flask_app_secrets", "hunter2 is no JSON",
-         "flask_app_secrets can't be read: its template fails (AnsibleError). Make fresh secrets with"),
-        ("flask_app_env", "hunter2: bad filter",
-         "flask_app_env can't be read: its template fails (AnsibleError). Define it, or"),
+        ("flask_app_secrets", "'vault_flask_app_secret_key' is undefined", "vault_flask_app_secret_key is undefined"),
+        ("flask_app_env", "'region' is undefined", "region is undefined"),
+        ("flask_app_secrets", "hunter2 is no JSON", "AnsibleError"),
+        ("flask_app_env", "hunter2: bad filter", "AnsibleError"),
     ],
-)  # fmt: skip
+)
 def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str, error: str, told: str) -> None:
     problem = preflight._untemplatable(name, AnsibleError(error), {"flask_app_environment": "staging"})
-    assert f"{problem.what} {problem.cure}".startswith(told)
-    assert "hunter2" not in problem.what + problem.cure
+    assert named(problem) == ("unreadable-variable", name)
+    assert told in problem.what
+    assert ("script/secrets" in problem.fix) is (name == "flask_app_secrets")
+    assert "hunter2" not in str(problem)
 
 
 def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
@@ -791,28 +824,36 @@ def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
     with pytest.raises(AnsibleUndefinedVariable) as undefined:
         templated(templar, {"flask_app_secrets": {"A": trust_as_template("{{ vault_a }}")}}, "flask_app_secrets")
     problem = preflight._untemplatable("flask_app_secrets", undefined.value, {})
-    assert problem.what == "flask_app_secrets can't be read: vault_a is undefined."
-    assert "inventories/<environment>/" in problem.cure
+    assert "vault_a is undefined" in problem.what
+    assert "inventories/<environment>/" in problem.fix
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("name", "value", "told"),
     [
-        ({}, "not set: flask_app_environment, flask_app_name, flask_app_server_names."),
-        ({"flask_app_http_port": "eighty"}, "argument 'flask_app_http_port' is of type str and we were unable"),
-        ({"flask_app_installer": "conda"}, "value of flask_app_installer must be one of: uv, pip, got: conda."),
-        ({"flask_app_secrets": "hunter2"}, "argument 'flask_app_secrets' is of type str and we were unable"),
-        ({"flask_app_secrets": ["hunter2"]}, "argument 'flask_app_secrets' is of type list and we were unable"),
+        ("flask_app_http_port", "eighty", "is of type str"),
+        ("flask_app_installer", "conda", "uv, pip"),
+        ("flask_app_secrets", "hunter2", "is of type str"),
+        ("flask_app_secrets", ["hunter2"], "is of type list"),
     ],
 )
-def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(given: dict[str, Any], told: str) -> None:
-    required = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_app_server_names": ["shop"]}
-    (text,) = ArgumentSpecValidator(SPEC).validate({**required, **given} if given else {}).error_messages
-    problem = preflight._type_problem(text)
-    assert problem.what.startswith(told)
-    assert problem.what.endswith(".")
-    assert problem.cure
-    assert "hunter2" not in problem.what
+def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(name: str, value: Any, told: str) -> None:
+    values = {name: value}
+    problem = one(preflight._type_problems({name: preflight._faults(name, SPEC, values)}, values))
+    assert named(problem) == ("wrong-type", name)
+    assert told in problem.what
+    assert problem.fix
+    assert "hunter2" not in str(problem)
+
+
+def test_what_is_not_set_is_told_as_one() -> None:
+    faults = {name: preflight._faults(name, SPEC, {}) for name in SPEC}
+    problem = one(preflight._type_problems(faults, {}))
+    assert named(problem) == ("missing-value", "flask_app_environment")
+    for name in ("flask_app_environment", "flask_app_name", "flask_app_server_names"):
+        assert name in problem.what
+        assert problem.concerns([name])
+    assert "inventories/<environment>/" in problem.fix
 
 
 # Values as the action reads them
@@ -845,7 +886,7 @@ def test_plain_values_stay_what_they_are(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "cure"),
+    ("name", "value", "hint"),
     [
         ("flask_app_secrets", "SECRET_KEY=hunter2", "mapping"),
         ("flask_app_env", "{}", "mapping"),
@@ -855,11 +896,11 @@ def test_plain_values_stay_what_they_are(value: Any) -> None:
         ("flask_app_revision", 1.50, "quotes"),
     ],
 )
-def test_a_value_that_would_mean_something_else_is_refused(name: str, value: Any, cure: str) -> None:
-    what, said = one(preflight._form_problems(name, value, SPEC[name]))
-    assert what.startswith(f"{name} is ")
-    assert cure in said
-    assert "hunter2" not in what + said
+def test_a_value_that_would_mean_something_else_is_refused(name: str, value: Any, hint: str) -> None:
+    problem = one(preflight._form_problems(name, value, SPEC[name]))
+    assert named(problem) == ("unquoted-number" if hint == "quotes" else "wrong-type", name)
+    assert hint in problem.fix
+    assert "hunter2" not in str(problem)
 
 
 def test_a_value_that_means_what_was_written_is_no_problem() -> None:
@@ -943,17 +984,24 @@ def test_what_is_not_a_mapping_is_an_error_without_its_value(value: Any) -> None
 # All of it at once
 
 
-Refusal = Callable[..., str]
+Refusal = Callable[..., list[Finding]]
 
 
 @pytest.fixture
 def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
     """Return what a deploy of an app is refused for, with the role's defaults, to a host whose disk is full."""
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    host: tuple[dict[str, Any], list[Problem]] = {}, [Problem("the disk is full.", "Make room.")]
+    host: tuple[dict[str, Any], list[Finding]] = {}, [FULL]
     monkeypatch.setattr(preflight.ActionModule, "_ask_host", lambda *_, lock: host)
+    told: list[Finding] = []
 
-    def refused(**given: Any) -> str:
+    def describe(findings: list[Finding], *of: str) -> str:
+        told[:] = findings
+        return report.describe(findings, *of)
+
+    monkeypatch.setattr(preflight, "describe", describe)
+
+    def refused(**given: Any) -> list[Finding]:
         known = {
             **{name: trust_as_template(value) if isinstance(value, str) else value for name, value in defaults.items()},
             "role_path": str(ROLE),
@@ -971,25 +1019,23 @@ def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         )
         result = action.run(task_vars=known)
         assert result["failed"]
-        return str(result["msg"])
+        assert all(str(finding) in result["msg"] for finding in told)
+        return told
 
     return refused
 
 
+FULL = Finding("no-space", ERROR, "/srv", "the disk is full.", "Make room.")
 NAMED = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_app_server_names": ["shop.example.org"]}
-
-
-def numbered(text: str) -> int:
-    return len(re.findall(r"^[0-9]+\. ", text, re.MULTILINE))
 
 
 def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Path, refusal: Refusal) -> None:
     (app / "config.py").write_text('API_TOKEN = "hunter2-9"\n')
-    text = refusal(**NAMED)
-    assert "SECRET_KEY" in text
-    assert "DATABASE_URL" in text
-    assert "the disk is full." in text
-    assert text.count("flask_app_secrets has no ") == 1
+    assert list(map(named, refusal(**NAMED))) == [
+        ("missing-secret", "SECRET_KEY, DATABASE_URL"),
+        ("literal-secret", "config.py"),
+        named(FULL),
+    ]
 
 
 def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal: Refusal) -> None:
@@ -998,38 +1044,42 @@ def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal
         "DATABASE_URL": trust_as_template("{{ vault_b }}"),
         "DOOR_PIN": "4711",
     }
-    text = refusal(**NAMED, flask_app_secrets=held, flask_app_keep_releases=0)
-    assert ("vault_a is undefined" in text, "vault_b is undefined" in text) == (True, True)
-    assert "short-secret:DOOR_PIN" in text
-    assert "flask_app_keep_releases is 0" in text
-    assert "the disk is full." in text
-    assert "flask_app_secrets has no " not in text
-    assert numbered(text) == 4
+    found = refusal(**NAMED, flask_app_secrets=held, flask_app_keep_releases=0)
+    assert list(map(named, found)) == [
+        ("unreadable-variable", "flask_app_secrets"),
+        ("out-of-range", "flask_app_keep_releases"),
+        ("short-secret", "DOOR_PIN"),
+        named(FULL),
+    ]
+    assert "vault_a is undefined" in found[0].what
+    assert "vault_b is undefined" in found[0].what
+    assert "short-secret:DOOR_PIN" in found[2].fix
 
 
 def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_too(refusal: Refusal) -> None:
-    text = refusal(**NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
-    assert "vault_all is undefined" in text
-    assert numbered(text) == 3
+    found = refusal(**NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
+    assert "vault_all is undefined" in found[0].what
+    assert [finding.id for finding in found] == ["unreadable-variable", "out-of-range", "no-space"]
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("given", "kind", "name"),
     [
-        ({"flask_app_gunicorn_threads": "many"}, "flask_app_gunicorn_threads"),
-        ({"flask_app_tls": "letsencrypt"}, "flask_app_tls"),
-        ({"flask_app_server_names": None}, "flask_app_server_names"),
-        ({"flask_app_name": None}, "flask_app_name"),
-        ({"flask_app_environment": None}, "flask_app_environment"),
-        ({"flask_app_env": trust_as_template("{{ nowhere }}")}, "flask_app_env"),
+        ({"flask_app_gunicorn_threads": "many"}, "wrong-type", "flask_app_gunicorn_threads"),
+        ({"flask_app_tls": "letsencrypt"}, "wrong-type", "flask_app_tls"),
+        ({"flask_app_server_names": None}, "missing-value", "flask_app_server_names"),
+        ({"flask_app_name": None}, "missing-value", "flask_app_name"),
+        ({"flask_app_environment": None}, "missing-value", "flask_app_environment"),
+        ({"flask_app_env": trust_as_template("{{ nowhere }}")}, "unreadable-variable", "flask_app_env"),
     ],
 )
 def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
-    refusal: Refusal, given: dict[str, Any], name: str
+    refusal: Refusal, given: dict[str, Any], kind: str, name: str
 ) -> None:
     secrets = {"SECRET_KEY": os.urandom(16).hex(), "DATABASE_URL": "sqlite:////x", "DOOR_PIN": "4711"}
-    text = refusal(**{**NAMED, "flask_app_secrets": secrets, "flask_app_keep_releases": 0, **given})
-    assert name in text
-    assert "flask_app_keep_releases is 0" in text
-    assert "short-secret:DOOR_PIN" in text
-    assert numbered(text) == 3
+    found = refusal(**{**NAMED, "flask_app_secrets": secrets, "flask_app_keep_releases": 0, **given})
+    assert list(map(named, found)) == [
+        (kind, name),
+        ("out-of-range", "flask_app_keep_releases"),
+        ("short-secret", "DOOR_PIN"),
+    ]

@@ -6,10 +6,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, describe
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, describe, told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +65,7 @@ def test_each_text_of_a_result_is_made_printable() -> None:
 def test_what_is_found_on_the_controller_is_made_printable() -> None:
     finding = Reported("a", WARNING, RED, RED, "Remove it.")
     for text in (
-        describe([Problem(RED, "Remove it.")], "shop", "web1"),
+        describe([finding], "shop", "web1"),
         finding.warning(),
         told([finding], "shop", ["staging"], ["web1"], []),
     ):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import settings
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.gunicorn import HOOKS
 
@@ -24,12 +25,16 @@ def values(**more: Any) -> dict[str, Any]:
     return {**DEFAULTS, "flask_app_name": "shop", **{f"flask_app_{name}": value for name, value in more.items()}}
 
 
-def problems(**more: Any) -> list[str]:
-    return [f"{problem.what} {problem.cure}" for problem in settings.setting_problems(values(**more))]
+def problems(**more: Any) -> list[Finding]:
+    return settings.setting_problems(values(**more))
 
 
-def of_unit(name: str, value: Any = "x") -> list[str]:
+def of_unit(name: str, value: Any = "x") -> list[Finding]:
     return problems(service_settings={name: value})
+
+
+def named(problem: Finding) -> tuple[str, str]:
+    return problem.id, problem.subject.removeprefix("flask_app_")
 
 
 def test_the_roles_defaults_are_no_problem() -> None:
@@ -61,16 +66,18 @@ OF_THE_ROLE = {
 @pytest.mark.parametrize("name", ["forwarder_headers", "header_map"])
 def test_by_what_gunicorn_learns_of_a_path_is_refused_where_there_is_one(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: "x"}, url_prefix="/shop")
-    assert f"flask_app_gunicorn_settings has {name}, " in problem
-    assert "flask_app_url_prefix" in problem
+    assert named(problem) == ("setting-of-the-role", "gunicorn_settings")
+    assert problem.concerns(["flask_app_url_prefix"])
+    assert name in problem.what
     assert problems(gunicorn_settings={name: "x"}) == []
 
 
 @pytest.mark.parametrize("name", OF_THE_ROLE)
 def test_a_setting_that_the_roles_promise_rests_on_is_refused_with_what_to_use(name: str) -> None:
     [problem] = of_unit(name)
-    assert f"flask_app_service_settings has {name}" in problem
-    assert OF_THE_ROLE[name] in problem
+    assert named(problem) == ("setting-of-the-role", "service_settings")
+    assert name in problem.what
+    assert OF_THE_ROLE[name] in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -96,20 +103,23 @@ LINES = [
 @pytest.mark.parametrize("listed", [False, True], ids=["", "in a list"])
 def test_a_value_that_becomes_a_line_of_the_unit_is_refused_by_its_name(line: str, listed: bool) -> None:
     [problem] = of_unit("MemoryHigh", ["1G", line] if listed else line)
-    assert "flask_app_service_settings: the value of MemoryHigh" in problem
-    assert "ExecStartPre" not in problem
+    assert named(problem) == ("control-character", "service_settings")
+    assert "MemoryHigh" in problem.what
+    assert "ExecStartPre" not in str(problem)
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A=b\nC", "[Unit]", "#A", "A\n", "-A", "Ä"], ids=ascii)
 def test_a_name_that_is_not_one_word_is_refused(name: str) -> None:
     [problem] = of_unit(name)
-    assert repr(name) in problem
+    assert named(problem) == ("malformed-value", "service_settings")
+    assert repr(name) in problem.what
 
 
 @pytest.mark.parametrize("value", [None, {"a": 1}, [None], [["a"]], date(2026, 1, 2)], ids=repr)
 def test_a_value_that_is_not_a_text_is_refused(value: Any) -> None:
     [problem] = of_unit("Nice", value)
-    assert "flask_app_service_settings: Nice" in problem
+    assert named(problem) == ("wrong-type", "service_settings")
+    assert "Nice" in problem.what
 
 
 @pytest.mark.parametrize("name", ["CacheDirectory", "LogsDirectory"])
@@ -129,7 +139,7 @@ def test_a_value_that_is_not_a_text_is_refused(value: Any) -> None:
     ],
 )
 def test_a_directory_that_systemd_gives_to_the_app_has_the_apps_name(name: str, value: Any, good: bool) -> None:
-    assert (of_unit(name, value) == []) is good
+    assert list(map(named, of_unit(name, value))) == [("foreign-directory", "service_settings")] * (not good)
 
 
 # Gunicorn
@@ -142,19 +152,22 @@ def test_a_directory_that_systemd_gives_to_the_app_has_the_apps_name(name: str, 
 )  # fmt: skip
 def test_a_setting_of_gunicorn_that_the_unit_rests_on_is_refused(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: "x"})
-    assert f"flask_app_gunicorn_settings has {name}, " in problem
+    assert named(problem) == ("setting-of-the-role", "gunicorn_settings")
+    assert name in problem.what
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
 def test_a_hook_belongs_into_the_file_of_the_source(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: "x"})
-    assert "gunicorn.conf.py" in problem
+    assert named(problem) == ("gunicorn-hook", "gunicorn_settings")
+    assert "gunicorn.conf.py" in problem.fix
 
 
 @pytest.mark.parametrize("name", ["a\nimport os", "a b", "", "A", "__builtins__", "import os;x", "é"], ids=ascii)
 def test_a_name_that_is_not_a_setting_of_gunicorn_is_refused(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: 1})
-    assert repr(name) in problem
+    assert named(problem) == ("malformed-value", "gunicorn_settings")
+    assert repr(name) in problem.what
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,8 @@ def test_a_name_that_is_not_a_setting_of_gunicorn_is_refused(name: str) -> None:
 )  # fmt: skip
 def test_a_value_that_python_would_read_as_another_is_refused(value: Any) -> None:
     [problem] = problems(gunicorn_settings={"max_requests": value})
-    assert "max_requests" in problem
+    assert named(problem) == ("wrong-type", "gunicorn_settings")
+    assert "max_requests" in problem.what
 
 
 @pytest.mark.parametrize(
@@ -182,8 +196,8 @@ def test_a_text_with_several_lines_is_refused_by_the_name_of_its_variable(name: 
     spec = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     value: Any = "a\nb" if spec[f"flask_app_{name}"]["type"] == "str" else ["a", "a\nb"]
     [problem] = problems(**{name: value})
-    assert f"flask_app_{name} " in problem
-    assert "\n" not in problem
+    assert named(problem) == ("control-character", name)
+    assert "\n" not in str(problem)
 
 
 @pytest.mark.parametrize("name", settings.SEVERAL_LINES)
@@ -195,7 +209,7 @@ def test_a_text_that_is_a_file_by_itself_has_as_many_lines_as_it_likes(name: str
 @pytest.mark.parametrize("name", ["A B", "1A", "", "A=b", "Ä"])
 def test_a_name_of_a_variable_that_a_process_can_not_have_is_refused(part: str, name: str) -> None:
     [problem] = problems(**{f"{part}_variable": name})
-    assert f"flask_app_{part}_variable" in problem
+    assert named(problem) == ("unfit-variable", f"{part}_variable")
 
 
 # What the host is asked

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app import unit_settings
 from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import setting_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
 
 KNOWN = """\
 [Unit]
@@ -51,16 +51,16 @@ class Systemd:
 
 def found(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, list[str]], complaints: dict[str, str], known: str = KNOWN
-) -> list[str]:
+) -> list[Finding]:
     monkeypatch.setattr(unit_settings, "run", Systemd(complaints, known).run)
-    return [f"{problem.what} {problem.cure}" for problem in setting_problems(settings)]
+    return setting_problems(settings)
 
 
 UNKNOWN = "Unknown key '{}' in section [Service], ignoring."
 
 
 @pytest.mark.parametrize(
-    ("name", "cure"),
+    ("name", "fix"),
     [
         ("LimitNOFILES", "Did you mean LimitNOFILE?"),
         ("memoryhigh", "Did you mean MemoryHigh?"),
@@ -69,20 +69,22 @@ UNKNOWN = "Unknown key '{}' in section [Service], ignoring."
     ],
 )
 def test_a_name_that_systemd_does_not_know_is_refused_with_the_one_that_was_meant(
-    monkeypatch: pytest.MonkeyPatch, name: str, cure: str
+    monkeypatch: pytest.MonkeyPatch, name: str, fix: str
 ) -> None:
     settings = {"Nice": ["5"], name: ["1"]}
     [problem] = found(monkeypatch, settings, {f"{name}=1": UNKNOWN.format(name)})
-    assert f"flask_app_service_settings has {name}, " in problem
-    assert cure in problem
-    assert f"unit-setting:{name} into flask_app_accepted_findings" in problem
+    assert (problem.id, problem.subject) == ("unit-setting", name)
+    assert "flask_app_service_settings" in problem.what
+    assert fix in problem.fix
+    assert f"unit-setting:{name} into flask_app_accepted_findings" in problem.fix
 
 
 def test_a_value_that_systemd_can_not_read_is_refused_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "Invalid memory limit '1GG', ignoring: Invalid argument"
     [problem] = found(monkeypatch, {"MemoryHigh": ["1G", "1GG"], "Nice": ["5"]}, {"MemoryHigh=1GG": words})
-    assert "MemoryHigh as it is: Invalid memory limit '1GG'" in problem
-    assert "ignoring" not in problem
+    assert (problem.id, problem.subject) == ("unit-setting", "MemoryHigh")
+    assert "Invalid memory limit '1GG'" in problem.what
+    assert "ignoring" not in str(problem)
 
 
 def test_each_setting_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +94,8 @@ def test_each_setting_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_where_the_names_can_not_be_had_systemds_words_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     [problem] = found(monkeypatch, {"Nise": ["1"]}, {"Nise=1": UNKNOWN.format("Nise")}, known="")
-    assert "Nise" in problem
-    assert "Unknown key" in problem
+    assert problem.subject == "Nise"
+    assert "Unknown key" in problem.what
 
 
 def test_what_systemd_takes_costs_one_question_and_nothing_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +126,6 @@ def test_systemd_itself_is_understood() -> None:
         "Environment": ["A=b 'C=d e'"],
         "After": ["redis.service"],
     }
-    problems = [f"{problem.what} {problem.cure}" for problem in setting_problems(settings)]
-    assert [re.findall(r"LimitNOFILES|MemoryHigh|After", problem)[0] for problem in problems] == [
-        "LimitNOFILES",
-        "MemoryHigh",
-        "After",
-    ]
-    assert "Did you mean LimitNOFILE?" in problems[0]
+    problems = setting_problems(settings)
+    assert [problem.subject for problem in problems] == ["LimitNOFILES", "MemoryHigh", "After"]
+    assert "LimitNOFILE?" in problems[0].fix

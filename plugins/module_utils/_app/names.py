@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, mount_points, read, shown
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 
 from . import accounts, systemd
 from .layout import Layout
@@ -99,22 +100,23 @@ def in_use(layout: Layout) -> list[str]:
     return [*found, *accounts.present(layout.app)]
 
 
-def reserved(name: str) -> Problem:
+def reserved(name: str) -> Finding:
     """The problem of a name out of :data:`RESERVED`."""
     what = f"flask_app_name is {name!r}, a name of Debian's base system, of systemd or of this role itself."
-    return Problem(what, "Choose another flask_app_name.")
+    return Finding("reserved-name", ERROR, "flask_app_name", what, "Choose another flask_app_name.")
 
 
-def problems(layout: Layout) -> list[Problem]:
+def problems(layout: Layout) -> list[Finding]:
     """Return what is wrong with the app's name on this host, which has no stamp of it."""
     if layout.made.exists() or layout.environment_id.exists():
         what = f"{layout.environment_id} says which environment this host is for {layout.app}; it is missing or empty."
-        return [Problem(what, "Write the environment's name into it.")]
+        return [Finding("lost-stamp", ERROR, str(layout.environment_id), what, "Write the environment's name into it.")]
     taken = in_use(layout)
     if not taken:
         return []
     what = f"flask_app_name is {layout.app}, and this host already has {', '.join(taken)}, not made by this role."
-    return [Problem(what, "Choose another flask_app_name, or remove what nobody needs.")]
+    fix = "Choose another flask_app_name, or remove what nobody needs."
+    return [Finding("name-in-use", ERROR, "flask_app_name", what, fix)]
 
 
 def record(layout: Layout) -> str:

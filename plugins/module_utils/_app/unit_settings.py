@@ -13,15 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 
+#: Id of the finding for a setting that systemd on the host doesn't take.
+UNIT_SETTING = "unit-setting"
 _HEAD = ["[Service]", "Type=oneshot", "ExecStart=/bin/true"]
 _SYSTEMD = "/usr/lib/systemd/systemd"
 #: One line for each complaint, whatever the shell of whoever deploys has set.
 _PLAIN = {"SYSTEMD_LOG_LEVEL": "warning", "SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_COLOR": "0"}
 
 
-def setting_problems(settings: Mapping[str, Sequence[str]]) -> list[Problem]:
+def setting_problems(settings: Mapping[str, Sequence[str]]) -> list[Finding]:
     """Return what systemd ignores, or takes for the last time, of ``settings``: name -> lines, each without a break."""
     if not settings:
         return []
@@ -40,22 +42,25 @@ def setting_problems(settings: Mapping[str, Sequence[str]]) -> list[Problem]:
     return [_problem(name, words, known) for name, words in complaints.items()]
 
 
-def _problem(name: str, words: str, known: Mapping[str, set[str]]) -> Problem:
-    accept = f"Or put unit-setting:{name} into flask_app_accepted_findings."
+def _problem(name: str, words: str, known: Mapping[str, set[str]]) -> Finding:
     service = known.get("Service", set())
     if not service or name in service:
         said = re.sub(r", ignoring\b( assignment)?|\.$", "", words)
         what = f"flask_app_service_settings: systemd on this host doesn't take {name} as it is: {said}."
-        return Problem(what, f"Correct the value. {accept}")
-    what = f"flask_app_service_settings has {name}, which systemd on this host doesn't know and would ignore."
-    near = difflib.get_close_matches(name, sorted(service), n=1, cutoff=0.7)
-    folded = {each.lower(): each for each in service}.get(name.lower())
-    sections = sorted(section for section, names in known.items() if name in names)
-    if folded or near:
-        return Problem(what, f"Did you mean {folded or near[0]}? {accept}")
-    if sections:
-        return Problem(what, f"Remove it: it belongs to the section {sections[0]}, and this is Service. {accept}")
-    return Problem(what, f"Remove it. {accept}")
+        fix = "Correct the value."
+    else:
+        what = f"flask_app_service_settings has {name}, which systemd on this host doesn't know and would ignore."
+        near = difflib.get_close_matches(name, sorted(service), n=1, cutoff=0.7)
+        folded = {each.lower(): each for each in service}.get(name.lower())
+        sections = sorted(section for section, names in known.items() if name in names)
+        if folded or near:
+            fix = f"Did you mean {folded or near[0]}?"
+        elif sections:
+            fix = f"Remove it: it belongs to the section {sections[0]}, and this is Service."
+        else:
+            fix = "Remove it."
+    accept = f"Or put {UNIT_SETTING}:{name} into flask_app_accepted_findings."
+    return Finding(UNIT_SETTING, ERROR, name, what, f"{fix} {accept}", variables=("flask_app_service_settings",))
 
 
 def _known() -> dict[str, set[str]]:

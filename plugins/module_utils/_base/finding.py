@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong, where, and what to type: the one form of it for preflight, doctor, removal and verify."""
+"""What is wrong, where, and what to type: one class for preflight, doctor, removal and verify."""
 
 from __future__ import annotations
 
@@ -47,3 +47,8 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.what} {self.fix}".rstrip()
+
+
+def entries_for(kind: str, subject: str) -> tuple[str, str]:
+    """The entries of flask_app_accepted_findings that mean a finding: all of its kind, or this one only."""
+    return kind, f"{kind}:{subject}"

@@ -23,7 +23,7 @@ def code(look: Look, live: Release) -> None:
         ("venv", integrity.check_venv(layout.venvs / venv), again),
     ):
         for fault in checked.faults[:NAMED]:
-            look.report.add(kind, fault.split(" ")[0].rstrip(":"), f"{fault}.", fix)
+            look.report.add(kind, fault.path, f"{fault.what}.", fix)
         more = len(checked.faults) - NAMED
         if more > 0:
             place = layout.sources / source if kind == "source" else layout.venvs / venv

@@ -20,7 +20,8 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.sandbox import ask_in_release
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import OUT_OF_TIME
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import GUNICORN, Releases, program

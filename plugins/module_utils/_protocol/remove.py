@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     UNFINISHED,
     Damaged,
@@ -38,6 +38,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     remove_unfinished,
     shown,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop as builds
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme, nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import (
@@ -82,7 +83,8 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     if stamp is None:
         lost = lost_stamp(layout, removal=True)
         if lost and not is_rest_of_removal(layout):
-            _refuse(layout, [Problem(f"{lost.path} can't be used: {lost.why}.", lost.cure)])
+            what = f"{lost.path} can't be used: {lost.why}."
+            _refuse(layout, [Finding("lost-stamp", ERROR, str(lost.path), what, lost.cure)])
         rest = layout.etc if lost else _rest(layout)
         found = [str(rest)] if rest.exists() or rest.is_symlink() else []
         if not dry:
@@ -124,40 +126,46 @@ def forget_lock(layout: Layout) -> None:
     remove(layout.lock.with_suffix(".guard"))
 
 
-def _refuse(layout: Layout, problems: Sequence[Problem]) -> None:
+def _refuse(layout: Layout, problems: Sequence[Finding]) -> None:
     if problems:
-        rows = [f"{number}. {problem.what} Fix: {problem.cure}" for number, problem in enumerate(problems, start=1)]
+        rows = [f"{number}. {problem.what} Fix: {problem.fix}" for number, problem in enumerate(problems, start=1)]
         raise GreenlightError("\n".join([f"{layout.app} can't be removed. Nothing was removed.", *rows]))
 
 
-def _obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: frozenset[str]) -> Iterator[Problem]:
+def _obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: frozenset[str]) -> Iterator[Finding]:
     """Find what would stop the removal on its way, or break what is somebody else's."""
     app, doomed = layout.app, [*_places(layout, made), layout.runtime_root, layout.etc, *_shared(layout)]
     mounted = [path for path in mount_points(layout.root) if any(place in (path, *path.parents) for place in doomed)]
     for path in map(shown, mounted):
         what = f"{path}: a file system of its own is mounted there, and its content would go with {app}."
-        yield Problem(what, f"Unmount it (umount {path}), and run again.")
+        yield Finding("mounted", ERROR, path, what, f"Unmount it (umount {path}), and run again.")
     for place in doomed:
         if place.is_dir() and os.statvfs(place).f_flag & os.ST_RDONLY:
-            yield Problem(f"{place} is on a file system that is read-only.", _cure(errno.EROFS, place))
+            what = f"{place} is on a file system that is read-only."
+            yield Finding("read-only", ERROR, str(place), what, _cure(errno.EROFS, place))
         locked = locked_down(place)
         if locked:
-            yield Problem(f"{locked} is protected from being removed (lsattr -d shows it).", _cure(errno.EPERM, place))
+            what = f"{locked} is protected from being removed (lsattr -d shows it)."
+            yield Finding("protected", ERROR, str(locked), what, _cure(errno.EPERM, place))
     for path, package in _packaged(layout, doomed):
-        yield Problem(f"{path} belongs to Debian's package {package}.", f"Remove that first: apt purge {package}")
+        what = f"{path} belongs to Debian's package {package}."
+        yield Finding("packaged", ERROR, path, what, f"Remove that first: apt purge {package}")
     yield from _site_problems(layout, tree, change)
     running = _processes(layout)
     if running:
         what = f"The account of {app} still runs something else than {app}: process {', '.join(running)}."
-        yield Problem(what, f"Stop it (systemctl status {running[0]} says what it is), and run again.")
+        fix = f"Stop it (systemctl status {running[0]} says what it is), and run again."
+        yield Finding("foreign-process", ERROR, app, what, fix)
     guests = accounts.others_in_group(app) if "group" in made else []
     if guests:
         what = f"The group {app} is the own group of {', '.join(guests)}, so it can't be removed."
-        yield Problem(what, f"Give that account another group: usermod --gid <group> {guests[0]}")
+        fix = f"Give that account another group: usermod --gid <group> {guests[0]}"
+        yield Finding("group-in-use", ERROR, app, what, fix)
     certbot = acme.Certbot(layout.root)
     if acme.forget(certbot, layout, dry=True) and not shutil.which("certbot"):
         what = f"certbot is not installed any more, and its certificate {app} goes with the app."
-        yield Problem(what, f"Install it (apt install certbot), or remove {certbot.settings(layout)}, and run again.")
+        fix = f"Install it (apt install certbot), or remove {certbot.settings(layout)}, and run again."
+        yield Finding("no-certbot", ERROR, "certbot", what, fix)
 
 
 def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
@@ -167,29 +175,31 @@ def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
     return [(path, packages) for packages, _, path in rows if path in paths]
 
 
-def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[Problem]:
+def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[Finding]:
     """Find what other sites use of the app's, and test Nginx's configuration without its site."""
     inside = apps_inside(tree, layout.app)
     if inside:
         what = f"{', '.join(inside)}: served in the site of {layout.app} (flask_app_nginx_site_of)."
-        return [Problem(what, "Remove what is served there first, or deploy it with a site of its own.")]
+        fix = "Remove what is served there first, or deploy it with a site of its own."
+        return [Finding("guest-in-site", ERROR, layout.app, what, fix)]
     if not tree.installed:
         return []
     used = _used_elsewhere(layout, tree, change)
     if used:
         what = f"Nginx still needs what goes with {layout.app}: {'; '.join(used)}."
-        return [Problem(what, "Remove it there, and run again.")]
+        return [Finding("used-by-nginx", ERROR, "nginx", what, "Remove it there, and run again.")]
     try:
         nginx.check(tree, change, [])
     except Damaged as damage:
-        return [Problem(f"{damage.path} can't be removed: {damage.why}.", damage.cure)]
+        what = f"{damage.path} can't be removed: {damage.why}."
+        return [Finding("damaged-site", ERROR, str(damage.path), what, damage.cure)]
     except GreenlightError as error:
         sound = _is_sound(tree)
         # A configuration that is broken anyway is in the way only where Nginx has to read it.
         if sound or (_is_open(layout, tree, change) and systemd.state("nginx.service").is_running):
             reasons = " ".join(str(error).splitlines()[1:])
             what = f"Without {layout.app}, Nginx refuses its configuration: {reasons}"
-            return [Problem(what, "Correct that file, and run again.")]
+            return [Finding("refused-by-nginx", ERROR, "nginx", what, "Correct that file, and run again.")]
     return []
 
 

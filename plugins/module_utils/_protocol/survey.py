@@ -17,9 +17,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import accou
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import setting_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem
 from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import file_system
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, kind, read
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import interpreter
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
@@ -140,7 +140,7 @@ def measures(root: Path) -> dict[str, Any]:
     }
 
 
-def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
+def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Finding]:
     """Return everything about the server that stops this deploy."""
     return [
         *setting_problems(wanted.service_settings),
@@ -154,52 +154,39 @@ def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
     ]
 
 
-def _platform_problems(root: Path, host: Host) -> list[Problem]:
+def _platform_problems(root: Path, host: Host) -> list[Finding]:
     found = []
     if not (root / "usr/bin/apt-get").exists():
-        found.append(Problem("This host has no apt-get: the role supports Debian 12 and 13.", "Use one of these."))
+        what = "This host has no apt-get: the role supports Debian 12 and 13."
+        found.append(Finding("unsupported-system", ERROR, "apt-get", what, "Use one of these."))
     if host.systemd == 0:
-        found.append(
-            Problem(
-                "systemd does not run here (there is no /run/systemd/system): it is what starts and keeps the app.",
-                "Use a host, virtual machine or container that boots with systemd.",
-            )
-        )
+        what = "systemd does not run here (there is no /run/systemd/system): it is what starts and keeps the app."
+        fix = "Use a host, virtual machine or container that boots with systemd."
+        found.append(Finding("no-systemd", ERROR, "systemd", what, fix))
     elif host.systemd < OLDEST_SYSTEMD:
-        found.append(
-            Problem(
-                f"systemd {host.systemd} is too old: {OLDEST_SYSTEMD} is needed.",
-                "Upgrade the host to Debian 12 or 13.",
-            )
-        )
+        what = f"systemd {host.systemd} is too old: {OLDEST_SYSTEMD} is needed."
+        found.append(Finding("old-systemd", ERROR, "systemd", what, "Upgrade the host to Debian 12 or 13."))
     return found
 
 
-def _python_problems(wanted: Wanted, host: Host) -> list[Problem]:
+def _python_problems(wanted: Wanted, host: Host) -> list[Finding]:
     if not host.python:
-        return [
-            Problem(
-                f"flask_app_python is {wanted.python}, and no Python interpreter runs there: {_unfit(wanted.python)}.",
-                "Install it, or set flask_app_python to one that is installed.",
-            )
-        ]
+        what = f"flask_app_python is {wanted.python}, and no Python interpreter runs there: {_unfit(wanted.python)}."
+        fix = "Install it, or set flask_app_python to one that is installed."
+        return [Finding("no-python", ERROR, "flask_app_python", what, fix)]
     minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=_numbers)
     if _numbers(host.python) < _numbers(minimum):
-        return [
-            Problem(
-                f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed.",
-                "Set flask_app_python to a newer interpreter of this host, or upgrade the host.",
-            )
-        ]
+        what = f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed."
+        fix = "Set flask_app_python to a newer interpreter of this host, or upgrade the host."
+        return [Finding("old-python", ERROR, "flask_app_python", what, fix)]
     place = unreachable(wanted.python, host.interpreter)
     if place:
-        return [
-            Problem(
-                f"flask_app_python is {wanted.python}, and the app's user can't reach it: {place}.",
-                "Install it where all users can run it and set flask_app_python to that, as in"
-                " /opt/python/cpython-3.13/bin/python3 (uv python install --install-dir /opt/python 3.13).",
-            )
-        ]
+        what = f"flask_app_python is {wanted.python}, and the app's user can't reach it: {place}."
+        fix = (
+            "Install it where all users can run it and set flask_app_python to that, as in"
+            " /opt/python/cpython-3.13/bin/python3 (uv python install --install-dir /opt/python 3.13)."
+        )
+        return [Finding("unreachable-python", ERROR, "flask_app_python", what, fix)]
     return []
 
 
@@ -246,35 +233,36 @@ def _closed(path: Path) -> bool:
         return False
 
 
-def _room_problems(root: Path, wanted: Wanted) -> list[Problem]:
+def _room_problems(root: Path, wanted: Wanted) -> list[Finding]:
     place = root / "srv" if (root / "srv").is_dir() else root
     space = os.statvfs(place)
     free_mb = space.f_bavail * space.f_frsize // 2**20
     found = []
     if free_mb < wanted.free_mb:
-        found.append(
-            Problem(
-                f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}."
-                f" Its file system: {file_system(place)}.",
-                "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb.",
-            )
+        what = (
+            f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}."
+            f" Its file system: {file_system(place)}."
         )
+        fix = "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb."
+        found.append(Finding("no-space", ERROR, "/srv", what, fix))
     if space.f_files and space.f_favail < wanted.free_inodes:
-        found.append(
-            Problem(
-                f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed."
-                f" Its file system: {file_system(place)}.",
-                "Remove files that nobody needs.",
-            )
+        what = (
+            f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed."
+            f" Its file system: {file_system(place)}."
         )
+        found.append(Finding("no-inodes", ERROR, "/srv", what, "Remove files that nobody needs."))
     return found
 
 
-def _state_problems(layout: Layout, wanted: Wanted) -> list[Problem]:
+def _state_problems(layout: Layout, wanted: Wanted) -> list[Finding]:
     """Return what somebody damaged of the app's own state, and a deploy can't repair."""
     if not _is_claimed(layout):
         return []
-    return [Problem(str(fault), fault.cure) for fault in faults(layout, wanted.environment) if not fault.repair]
+    return [
+        Finding("damaged-state", ERROR, str(fault.path), str(fault), fault.cure)
+        for fault in faults(layout, wanted.environment)
+        if not fault.repair
+    ]
 
 
 def _is_claimed(layout: Layout) -> bool:
@@ -292,26 +280,23 @@ def _stamp(layout: Layout) -> str:
         return ""
 
 
-def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Problem]:
+def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Finding]:
     # An empty wanted one was found unknown by the controller, which says so; the stamp is then not what is wrong.
     if "" in (host.environment, wanted.environment) or host.environment == wanted.environment:
         return []
-    return [
-        Problem(
-            other_environment(layout, wanted.environment),
-            f"If the host really changes sides, write {wanted.environment} into {layout.environment_id} on it.",
-        )
-    ]
+    what = other_environment(layout, wanted.environment)
+    fix = f"If the host really changes sides, write {wanted.environment} into {layout.environment_id} on it."
+    return [Finding("wrong-environment", ERROR, str(layout.environment_id), what, fix)]
 
 
-def _port_problems(wanted: Wanted) -> list[Problem]:
+def _port_problems(wanted: Wanted) -> list[Finding]:
     found = []
     for variable, port in wanted.ports.items():
         done = run(["ss", "-ltnpH", f"sport = :{port}"])
         owners = set(re.findall(r'\(\("([^"]+)",pid=', done.stdout)) - {"nginx"}
         if done.code == 0 and owners:
             what = f"{variable} is {port}, where {', '.join(sorted(owners))} already listens."
-            found.append(Problem(what, f"Stop it, or choose another {variable}."))
+            found.append(Finding("port-in-use", ERROR, variable, what, f"Stop it, or choose another {variable}."))
     return found
 
 

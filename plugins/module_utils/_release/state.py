@@ -200,7 +200,7 @@ def _take_name(layout: Layout, environment: str) -> None:
     reserved = layout.app in names.RESERVED
     found = [names.reserved(layout.app)] if reserved else names.problems(layout)
     if found:
-        text = " ".join(f"{problem.what} Fix: {problem.cure}" for problem in found)
+        text = " ".join(f"{problem.what} Fix: {problem.fix}" for problem in found)
         raise GreenlightError(f"{text} Nothing of the app was made.")
     unfinished = layout.etc.with_name(f"{UNFINISHED}{layout.app}")
     remove(unfinished)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import give_back
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, SITE, group
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import Wanted, problems, survey
@@ -42,7 +43,7 @@ def run(call: Call) -> dict[str, object]:
         try:
             edge.check(Site.of(call.options["site"]))
         except GreenlightError as error:
-            found.append(Problem(str(error), ""))
+            found.append(Finding("refused-by-nginx", ERROR, "nginx", str(error)))
     if found and call.options["owner"]:
         give_back(call.layout, call.options["owner"]["run"])
     return {"changed": False, "host": host.as_dict(), "problems": [problem.as_dict() for problem in found]}

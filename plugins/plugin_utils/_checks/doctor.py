@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import UNIT_SETTING
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import SHORTEST
 from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, gunicorn_file
@@ -43,10 +44,9 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._source.startup i
 from . import dotenv as environment_files
 from .inputs import chosen, secret_problems, unit_variables
 from .report import UNREADABLE, Reported, accept
-from .settings import UNIT_SETTING
 
 #: What every deploy refuses by itself, accepted or not.
-NEVER_ACCEPTED = ("input", "missing-secret", "debug", "environment-by-hand")
+NEVER_ACCEPTED = ("missing-secret", "debug", "environment-by-hand")
 #: What only the app itself can tell.
 OF_THE_APP = ("insecure-cookie", "insecure-scheme", DEBUG_TOOLBAR)
 #: What only a deploy finds, by what the workers report.
@@ -98,17 +98,24 @@ class Examination:
     locked: list[str]
 
 
-def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | None = None) -> Examination:
+def examine(
+    values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | None = None, refused: Iterable[str] = ()
+) -> Examination:
     """Return all findings, and with which inventories the secrets were compared.
 
     Args:
         values: the role's variables in their types.
         place: where the inventory is.
         says: what the app of the live release says of itself, None where it wasn't asked.
+        refused: ids of what is wrong with the inputs, which can't be accepted either.
     """
     comparison = inventory_findings(values, place)
     found = [
-        *required_findings(values),
+        *secret_problems(
+            _app_variables(values)["flask_app_secrets"],
+            values["flask_app_required_secrets"],
+            values["flask_app_environment"],
+        ),
         *secret_findings(values),
         *setting_findings(values),
         *tls_findings(values),
@@ -121,16 +128,17 @@ def examine(values: Mapping[str, Any], place: Place, says: Mapping[str, Any] | N
     unseen = [UNIT_SETTING, *OF_A_DEPLOY]  # the first is asked of systemd, by each deploy
     unseen += () if says else OF_THE_APP
     unseen += () if values.get("flask_app_source_directory") else OF_THE_SOURCE
-    accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], NEVER_ACCEPTED, unseen)
+    never = {*NEVER_ACCEPTED, *refused}
+    accepted = accept(list(dict.fromkeys(found)), values["flask_app_accepted_findings"], never, unseen)
     return Examination(accepted, comparison.compared, comparison.locked)
 
 
-def for_deploy(values: Mapping[str, Any], place: Place) -> tuple[list[Problem], list[str]]:
+def for_deploy(values: Mapping[str, Any], place: Place) -> tuple[list[Finding], list[str]]:
     """Return the errors that stop a deploy and that its preflight doesn't know already, and what it warns of."""
     seen = examine(values, place)
     standing = [finding for finding in seen.findings if not finding.accepted]
-    problems = [
-        finding.as_problem() for finding in standing if finding.severity == ERROR and finding.id not in NEVER_ACCEPTED
+    problems: list[Finding] = [
+        finding.refusal() for finding in standing if finding.severity == ERROR and finding.id not in NEVER_ACCEPTED
     ]
     return problems, [
         finding.warning()
@@ -150,14 +158,6 @@ def _outside_development(values: Mapping[str, Any]) -> bool:
 def _severity(values: Mapping[str, Any]) -> str:
     """Of what is dangerous where there are users, and common where there are none."""
     return ERROR if _outside_development(values) else WARNING
-
-
-def required_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Names that flask_app_required_secrets asks for."""
-    given, required = _app_variables(values)["flask_app_secrets"], values["flask_app_required_secrets"]
-    subject = ", ".join(name for name in required if given.get(name) in (None, ""))
-    for problem in secret_problems(given, required, values["flask_app_environment"]):
-        yield Finding("missing-secret", ERROR, subject, problem.what, problem.cure)
 
 
 def signing_names(values: Mapping[str, Any]) -> list[str]:
@@ -205,7 +205,8 @@ def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if values["flask_app_debug"]:
         what = f"flask_app_debug is true in {environment}: DEBUG shows code and secrets."
-        yield Finding("debug", ERROR, "flask_app_debug", what, "Remove flask_app_debug from this inventory.")
+        fix = "Remove flask_app_debug from this inventory."
+        yield Finding("debug", ERROR, "flask_app_debug", what, fix, variables=("flask_app_environment",))
     yield from _server_findings(values)
     for variable, given in {**_app_variables(values), **by_hand}.items():
         for name, value in given.items():
@@ -633,7 +634,7 @@ def _compare(
     if reasons:
         told = "; ".join(dict.fromkeys(str(error) for error in reasons))
         what = f"{shown} was not compared, or not all of it: {told}."
-        fix = " ".join(dict.fromkeys(error.cure for error in reasons))
+        fix = " ".join(dict.fromkeys(error.fix for error in reasons))
         done.findings.append(Finding(UNREADABLE, WARNING, shown, what, fix))
     if any(error.locked for error in reasons):
         done.locked.append(shown)

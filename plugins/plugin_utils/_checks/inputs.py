@@ -18,7 +18,8 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME, is_environment_name
 from ansible_collections.greenlight.flask.plugins.module_utils._app.names import RESERVED, reserved
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_text
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build import git
 from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import (
     AS_LOCKED,
@@ -43,42 +44,45 @@ _SHOWN = 60
 _SERVER_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 
 
-def misspelt(names: Iterable[str], known: Collection[str]) -> list[Problem]:
+def misspelt(names: Iterable[str], known: Collection[str]) -> list[Finding]:
     """A variable that looks like ours and is none of ours would otherwise be ignored in silence."""
     found = []
     for name in sorted(set(names)):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-            cure = (
-                f"Did you mean {near[0]}?" if near else "Remove it; roles/flask_app/defaults/main.yml lists them all."
-            )
-            found.append(Problem(f"{name} is not a variable of this role.", cure))
+            fix = f"Did you mean {near[0]}?" if near else "Remove it; roles/flask_app/defaults/main.yml lists them all."
+            found.append(Finding("unknown-variable", ERROR, name, f"{name} is not a variable of this role.", fix))
     return found
 
 
-def name_problems(name: str) -> list[Problem]:
+def name_problems(name: str) -> list[Finding]:
     if name in RESERVED or name.startswith("greenlight-"):
         return [reserved(name)]
     if APP_NAME.match(name):
         return []
     rule = "lower-case letters, digits and dashes, a letter first, at most 31 characters"
-    return [Problem(f"flask_app_name is {name!r}; it names an account, a unit and directories.", f"Use {rule}.")]
+    what = f"flask_app_name is {name!r}; it names an account, a unit and directories."
+    return [Finding("malformed-name", ERROR, "flask_app_name", what, f"Use {rule}.")]
 
 
-def environment_problems(environment: str, environments: Collection[str], debug: bool) -> list[Problem]:
+def environment_problems(environment: str, environments: Collection[str], debug: bool) -> list[Finding]:
     found = []
     if environment not in environments:
         near = [name for name in environments if environment and name.startswith(environment.lower())]
         near = near or difflib.get_close_matches(environment, environments, n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}? " if near else ""
+        what = f"flask_app_environment is {environment!r}, which is none of {', '.join(environments)}."
+        fix = f"{hint}A name of your own goes into flask_app_environments."
         found.append(
-            Problem(
-                f"flask_app_environment is {environment!r}, which is none of {', '.join(environments)}.",
-                f"{hint}A name of your own goes into flask_app_environments.",
+            Finding(
+                "unknown-environment", ERROR, "flask_app_environment", what, fix, variables=("flask_app_environments",)
             )
         )
     found += [
-        Problem(
+        Finding(
+            "malformed-environment",
+            ERROR,
+            "flask_app_environments",
             f"flask_app_environments has {name[:_SHOWN]!r}, which a host can't be stamped with.",
             "Use one word of at most 100 characters, such as pre-prod.",
         )
@@ -86,27 +90,32 @@ def environment_problems(environment: str, environments: Collection[str], debug:
         if not is_environment_name(name)
     ]
     if debug and environment != "development":
-        found.append(
-            Problem(
-                f"flask_app_debug is true, and flask_app_environment is {environment}: DEBUG shows code and secrets.",
-                "Remove flask_app_debug from this inventory.",
-            )
-        )
+        what = f"flask_app_debug is true, and flask_app_environment is {environment}: DEBUG shows code and secrets."
+        fix = "Remove flask_app_debug from this inventory."
+        found.append(Finding("debug", ERROR, "flask_app_debug", what, fix, variables=("flask_app_environment",)))
     return found
 
 
-def secret_problems(secrets: Mapping[str, Any], required: Collection[str], environment: str) -> list[Problem]:
+def secret_problems(secrets: Mapping[str, Any], required: Collection[str], environment: str) -> list[Finding]:
     """Ask once for all that is missing."""
     missing = [name for name in required if secrets.get(name) in (None, "")]
     if not missing:
         return []
     place = f"inventories/{environment}/group_vars/flask_app"
     left = json.dumps([name for name in required if name not in missing])
+    what = f"flask_app_secrets has no {', no '.join(missing)}, which flask_app_required_secrets asks for."
+    fix = (
+        f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml. If the app"
+        f" needs no such secret, set flask_app_required_secrets: {left} in main.yml."
+    )
     return [
-        Problem(
-            f"flask_app_secrets has no {', no '.join(missing)}, which flask_app_required_secrets asks for.",
-            f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml. If the app"
-            f" needs no such secret, set flask_app_required_secrets: {left} in main.yml.",
+        Finding(
+            "missing-secret",
+            ERROR,
+            ", ".join(missing),
+            what,
+            fix,
+            variables=("flask_app_secrets", "flask_app_required_secrets"),
         )
     ]
 
@@ -142,48 +151,54 @@ _MEMORY = re.compile(r"infinity\Z|[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|([1-9][0-9]?|1
 _HEALTH_PATH = re.compile(r"/[\w.~!&()*+,=:@/-]*(\?[\w.~!$&'()*+,;=:@/?%-]*)?\Z", re.ASCII)
 
 
-def value_problems(values: Mapping[str, Any]) -> list[Problem]:
+def value_problems(values: Mapping[str, Any]) -> list[Finding]:
     """Check numbers, sizes and paths that their types let through."""
     found = [
-        Problem(f"{name} is {values[name]}.", f"Use a number from {least} to {most}.")
+        Finding("out-of-range", ERROR, name, f"{name} is {values[name]}.", f"Use a number from {least} to {most}.")
         for name, (least, most) in NUMBERS.items()
         if values.get(name) is not None and not least <= values[name] <= most
     ]
     memory, path = values.get("flask_app_service_memory_max"), values.get("flask_app_health_path")
     if memory is not None and not _MEMORY.match(memory):
-        cure = "Use a size such as 512M or 2G, a share such as 40%, or infinity."
-        found.append(Problem(f"flask_app_service_memory_max is {memory!r}, which systemd can't read.", cure))
+        what = f"flask_app_service_memory_max is {memory!r}, which systemd can't read."
+        fix = "Use a size such as 512M or 2G, a share such as 40%, or infinity."
+        found.append(Finding("malformed-value", ERROR, "flask_app_service_memory_max", what, fix))
     if path and not _HEALTH_PATH.match(path):
-        cure = "Start it with a slash; use letters, digits and the signs of an address, without spaces."
-        found.append(Problem(f"flask_app_health_path is {path!r}.", cure))
+        what = f"flask_app_health_path is {path!r}."
+        fix = "Start it with a slash; use letters, digits and the signs of an address, without spaces."
+        found.append(Finding("malformed-value", ERROR, "flask_app_health_path", what, fix))
     return found
 
 
-def unreadable_secrets(reason: str, environment: str) -> Problem:
+def unreadable_secrets(reason: str, environment: str) -> Finding:
     """The problem of secrets whose templates can't be resolved, mostly because there is no vault file yet."""
-    return Problem(
-        f"flask_app_secrets can't be read: {reason}.",
+    what = f"flask_app_secrets can't be read: {reason}."
+    fix = (
         f"Make fresh secrets with script/secrets {environment}, or add what is missing with:"
         f" ansible-vault edit inventories/{environment}/group_vars/flask_app/vault.yml. If the app needs no such"
-        " secret, remove its name from flask_app_secrets and flask_app_required_secrets.",
+        " secret, remove its name from flask_app_secrets and flask_app_required_secrets."
     )
+    return Finding("unreadable-variable", ERROR, "flask_app_secrets", what, fix)
 
 
-def variable_problems(variables: Mapping[str, Mapping[str, Any]], reserved: Collection[str]) -> list[Problem]:
+def variable_problems(variables: Mapping[str, Mapping[str, Any]], reserved: Collection[str]) -> list[Finding]:
     """Check names and values of the process's environment; ``variables`` maps the role variable to its mapping."""
     found = []
     owners: dict[str, str] = {}
     for owner, values in variables.items():
         for name, value in values.items():
             if name in reserved:
-                found.append(Problem(f"{owner} sets {name}, which the role itself sets.", "Remove it."))
+                what = f"{owner} sets {name}, which the role itself sets."
+                found.append(Finding("environment-by-hand", ERROR, name, what, "Remove it.", variables=(owner,)))
             elif name in owners:
-                found.append(Problem(f"{name} is in {owners[name]} and in {owner}.", "Keep one of them."))
+                what = f"{name} is in {owners[name]} and in {owner}."
+                fix = "Keep one of them."
+                found.append(Finding("variable-twice", ERROR, owner, what, fix, variables=(owners[name],)))
             owners[name] = owner
             try:
                 environment_text(name, value)
             except GreenlightError as error:
-                found.append(Problem(f"{owner}: {error}", ""))
+                found.append(Finding("unfit-variable", ERROR, owner, f"{owner}: {error}"))
     return found
 
 
@@ -216,10 +231,17 @@ def _words(value: Any) -> list[str]:
 
 def unit_variable_problems(
     service: Mapping[str, Any], gunicorn: Mapping[str, Any], reserved: Collection[str]
-) -> list[Problem]:
+) -> list[Finding]:
     """The role's own variables, set where nobody looks for them."""
     return [
-        Problem(f"{owner} sets {name}, which the role itself sets.", "Remove it.")
+        Finding(
+            "environment-by-hand",
+            ERROR,
+            name,
+            f"{owner} sets {name}, which the role itself sets.",
+            "Remove it.",
+            variables=(owner,),
+        )
         for owner, values in unit_variables(service, gunicorn).items()
         for name in values
         if name in reserved
@@ -231,19 +253,19 @@ _URL_USER = re.compile(r"\s*https?://[^/?#]*@|\s*[a-z+]+://[^/?#:]*:[^/?#]*@", r
 _URL_TOKEN = re.compile(r"[?&;][^=&;#]*(token|secret|password|passwd|key|auth)[^=&;#]*=", re.IGNORECASE)
 
 
-def git_url_problems(url: str) -> list[Problem]:
+def git_url_problems(url: str) -> list[Finding]:
     """An address with a token in it would be shown, logged, and kept on the host; it is never shown here."""
     if not _URL_USER.match(url) and not _URL_TOKEN.search(url):
         if git.url_is_fit(url, local=True):
             return []
-        return [Problem("flask_app_source_git_url is not an address that git may be given.", f"Use {git.URLS}.")]
-    return [
-        Problem(
-            "flask_app_source_git_url holds a name, a password or a token.",
-            "Remove it: name the repository as in git@example.org:shop.git, and in flask_app_source_git_key_file a"
-            " deploy key on the host that may read it.",
-        )
-    ]
+        what = "flask_app_source_git_url is not an address that git may be given."
+        return [Finding("malformed-value", ERROR, "flask_app_source_git_url", what, f"Use {git.URLS}.")]
+    what = "flask_app_source_git_url holds a name, a password or a token."
+    fix = (
+        "Remove it: name the repository as in git@example.org:shop.git, and in flask_app_source_git_key_file a"
+        " deploy key on the host that may read it."
+    )
+    return [Finding("secret-in-url", ERROR, "flask_app_source_git_url", what, fix)]
 
 
 @dataclass(frozen=True)
@@ -269,13 +291,14 @@ def source_problems(
     choice: Choice = AS_LOCKED,
     *,
     shipped: Shipped = Shipped(),
-) -> list[Problem]:
+) -> list[Finding]:
     if bool(directory) == bool(git_url):
         said = "are both set" if directory else "are both empty"
+        what = f"flask_app_source_directory and flask_app_source_git_url {said}."
+        fix = "Set the one that says where the app's code comes from."
         return [
-            Problem(
-                f"flask_app_source_directory and flask_app_source_git_url {said}.",
-                "Set the one that says where the app's code comes from.",
+            Finding(
+                "source-choice", ERROR, "flask_app_source_directory", what, fix, variables=("flask_app_source_git_url",)
             )
         ]
     if git_url:
@@ -288,21 +311,26 @@ def source_problems(
         static = [place for place in map(str, shipped.static) if _BELOW.match(place)]
         taken = take(top, shipped.include, static, to_be_made=shipped.to_be_made)
     except RefusedError as error:
-        return [Problem(f"flask_app_source_directory: {error.what}.", error.cure)]
+        what = f"flask_app_source_directory: {error.what}."
+        return [Finding("unfit-source", ERROR, "flask_app_source_directory", what, error.cure)]
     except GreenlightError as error:
-        return [Problem(f"flask_app_source_directory: {error}.", "Set it to the directory of the app's code.")]
+        what = f"flask_app_source_directory: {error}."
+        fix = "Set it to the directory of the app's code."
+        return [Finding("unfit-source", ERROR, "flask_app_source_directory", what, fix)]
     return _lock_problems(top, requirements, [entry.path for entry in taken], choice)
 
 
-def _include_problems(include: Sequence[str], *, from_git: bool) -> list[Problem]:
+def _include_problems(include: Sequence[str], *, from_git: bool) -> list[Finding]:
     if include and from_git:
         what = "flask_app_source_include is set, and a source from git holds nothing that git ignores."
-        return [Problem(what, "Remove it, or deploy from a directory (flask_app_source_directory).")]
+        fix = "Remove it, or deploy from a directory (flask_app_source_directory)."
+        return [Finding("include-from-git", ERROR, "flask_app_source_include", what, fix)]
     unfit = [pattern for pattern in include if not pattern_is_fit(pattern)]
     if not unfit:
         return []
     what = f"flask_app_source_include has {', '.join(map(repr, unfit))}, which is not below the source."
-    return [Problem(what, "Name it as seen from the source's top, as in guestbook/static/dist.")]
+    fix = "Name it as seen from the source's top, as in guestbook/static/dist."
+    return [Finding("malformed-value", ERROR, "flask_app_source_include", what, fix)]
 
 
 def chosen(values: Mapping[str, Any]) -> Choice:
@@ -316,23 +344,24 @@ def chosen(values: Mapping[str, Any]) -> Choice:
     )
 
 
-def _lock_problems(top: Path, requirements: str, files: Collection[str], choice: Choice) -> list[Problem]:
+def _lock_problems(top: Path, requirements: str, files: Collection[str], choice: Choice) -> list[Finding]:
     try:
         name = within_source(requirements)
         if name not in files:
             why = "is there, but .gitignore keeps it home" if (top / name).exists() else "is not there"
-            cure = f"Make it with: {how_to_lock(name)}"
-            return [Problem(f"flask_app_requirements is {name}; in {top} it {why}.", cure)]
+            what = f"flask_app_requirements is {name}; in {top} it {why}."
+            fix = f"Make it with: {how_to_lock(name)}"
+            return [Finding("missing-lock", ERROR, "flask_app_requirements", what, fix)]
         text = decoded(read_bytes(top, name) or b"", name)
     except GreenlightError as error:
-        return [Problem(str(error), "")]
+        return [Finding("unreadable-lock", ERROR, "flask_app_requirements", str(error))]
     fault = lock_faults(text, name, choice) or project_faults(text, name, choice, top)
-    return [Problem(fault, "")] if fault else []
+    return [Finding("unfit-lock", ERROR, "flask_app_requirements", fault)] if fault else []
 
 
 #: A path relative to the source, without a step up.
 _BELOW = re.compile(r"(?![-/])(?!(.*/)?\.\.(/|\Z))[^\x00-\x1f\x7f]*\Z")
-#: What becomes a word of a command, or a path that a command gets: variable -> what it must look like, and the cure.
+#: What becomes a word of a command, or a path that a command gets: variable -> what it must look like, and the fix.
 _WORDS = {
     "flask_app_source_git_key_file": (re.compile(r"/[^\x00-\x1f\x7f]*\Z"), "Use a whole path on the host."),
     "flask_app_source_subdirectory": (_BELOW, "Name a directory as seen from the top of the source."),
@@ -342,37 +371,47 @@ _WORDS = {
 }
 
 
-def word_problems(values: Mapping[str, Any]) -> list[Problem]:
+def word_problems(values: Mapping[str, Any]) -> list[Finding]:
     """A word of a command that git, pip or another program would take for an option, or that leads elsewhere."""
     found = []
     if not git.ref_is_fit(values["flask_app_source_git_ref"]):
         what = f"flask_app_source_git_ref is {values['flask_app_source_git_ref']!r}."
-        found.append(Problem(what, "Name a branch, a tag or a commit."))
-    for name, (pattern, cure) in _WORDS.items():
+        fix = "Name a branch, a tag or a commit."
+        found.append(Finding("malformed-value", ERROR, "flask_app_source_git_ref", what, fix))
+    for name, (pattern, fix) in _WORDS.items():
         given = values[name] if isinstance(values[name], list) else [values[name] or ""]
         found += [
-            Problem(f"{name}: {word!r} can't be used.", cure) for word in given if word and not pattern.match(word)
+            Finding("malformed-value", ERROR, name, f"{name}: {word!r} can't be used.", fix)
+            for word in given
+            if word and not pattern.match(word)
         ]
     return found
 
 
-def server_name_problems(names: Iterable[str]) -> list[Problem]:
+def server_name_problems(names: Iterable[str]) -> list[Finding]:
     listed = list(names)
     if not listed:
-        return [Problem("flask_app_server_names is empty.", "Name the site as its visitors do.")]
+        what = "flask_app_server_names is empty."
+        return [Finding("missing-value", ERROR, "flask_app_server_names", what, "Name the site as its visitors do.")]
     wrong = [name for name in listed if not _SERVER_NAME.match(str(name))]
     if wrong:
-        cure = "Use plain host names in lower case."
-        return [Problem(f"flask_app_server_names holds {', '.join(map(repr, wrong))}.", cure)]
+        what = f"flask_app_server_names holds {', '.join(map(repr, wrong))}."
+        fix = "Use plain host names in lower case."
+        return [Finding("malformed-value", ERROR, "flask_app_server_names", what, fix)]
     twice = sorted({name for name in listed if listed.count(name) > 1})
-    return [Problem(f"flask_app_server_names holds {', '.join(map(repr, twice))} twice.", "Keep one.")] if twice else []
+    what = f"flask_app_server_names holds {', '.join(map(repr, twice))} twice."
+    return [Finding("named-twice", ERROR, "flask_app_server_names", what, "Keep one.")] if twice else []
 
 
-def hook_problems(hooks: Mapping[str, Collection[str]]) -> list[Problem]:
+def hook_problems(hooks: Mapping[str, Collection[str]]) -> list[Finding]:
     """Check that the task files are there; ``hooks`` maps the role variable to its paths."""
     return [
-        Problem(
-            f"{name} names {path}, and there is no such file.", 'Use a whole path, such as "{{ inventory_dir }}/…".'
+        Finding(
+            "missing-file",
+            ERROR,
+            name,
+            f"{name} names {path}, and there is no such file.",
+            'Use a whole path, such as "{{ inventory_dir }}/…".',
         )
         for name, paths in hooks.items()
         for path in paths
@@ -380,18 +419,17 @@ def hook_problems(hooks: Mapping[str, Collection[str]]) -> list[Problem]:
     ]
 
 
-def notification_problems(url: str) -> list[Problem]:
+def notification_problems(url: str) -> list[Finding]:
     """The URL itself is a secret and never shown."""
     fault = flaw(url) if url else ""
-    return [Problem(f"flask_app_notify_url: {fault}.", "Use it as the service that made it shows it.")] if fault else []
+    what = f"flask_app_notify_url: {fault}."
+    fix = "Use it as the service that made it shows it."
+    return [Finding("malformed-value", ERROR, "flask_app_notify_url", what, fix)] if fault else []
 
 
-def proof_problems(successes: int, probes: int) -> list[Problem]:
+def proof_problems(successes: int, probes: int) -> list[Finding]:
     if 1 <= successes <= probes:
         return []
-    return [
-        Problem(
-            f"flask_app_probe_successes is {successes}, and flask_app_probes is {probes}: that proves nothing.",
-            "Ask for at least one success, and for no more of them than there are probes.",
-        )
-    ]
+    what = f"flask_app_probe_successes is {successes}, and flask_app_probes is {probes}: that proves nothing."
+    fix = "Ask for at least one success, and for no more of them than there are probes."
+    return [Finding("out-of-range", ERROR, "flask_app_probe_successes", what, fix, variables=("flask_app_probes",))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A finding of the doctor, how one is accepted, and how findings of several hosts are told as one."""
+"""How findings are told: in the message that refuses a deploy, and in the doctor's report, where some are accepted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import Problem, entries_for
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding, entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 
 IN_VAIN = "accepted-in-vain"
@@ -35,10 +34,10 @@ class Reported(Finding):
     def of(cls, values: Mapping[str, Any]) -> Self:
         return super().of({**values, "hosts": tuple(values["hosts"])})
 
-    def as_problem(self) -> Problem:
+    def refusal(self) -> Self:
         """Return it as a reason not to deploy, with the entry that accepts it."""
         entry = json.dumps([f"{self.id}:{self.subject}"], ensure_ascii=False)
-        return Problem(self.what, f"{self.fix} Or accept it with flask_app_accepted_findings: {entry}")
+        return replace(self, fix=f"{self.fix} Or accept it with flask_app_accepted_findings: {entry}")
 
     def warning(self) -> str:
         """Tell it in one line, with the name by which it can be accepted."""
@@ -130,6 +129,14 @@ def counts(findings: Iterable[Reported]) -> dict[str, int]:
         "warnings": standing.count(WARNING),
         "accepted": len(listed) - len(standing),
     }
+
+
+def describe(findings: Sequence[Finding], app: str, host: str) -> str:
+    """Render what stops a deploy as the numbered message that ends the play."""
+    count = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
+    lines = [f"{app} can't be deployed to {host}: {count}, nothing was changed."]
+    lines += [f"{number}. {finding}" for number, finding in enumerate(findings, start=1)]
+    return printable("\n".join(lines))
 
 
 def told(

@@ -12,13 +12,13 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import UNIT_SETTING
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_text
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError, Problem, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import FILE
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.gunicorn import HOOKS, OF_A_PREFIX
 
-#: Id of the finding for a setting that systemd on the host doesn't take.
-UNIT_SETTING = "unit-setting"
 #: Texts that may have several lines: each is a file, or part of one, by itself.
 SEVERAL_LINES = (
     "flask_app_maintenance_page",
@@ -94,7 +94,7 @@ _OF_GUNICORN = {
 _NAMING = ("environment", "revision", "release", "secret_key")
 
 
-def setting_problems(values: Mapping[str, Any]) -> list[Problem]:
+def setting_problems(values: Mapping[str, Any]) -> list[Finding]:
     """Return everything; ``values`` are the role's variables in their types."""
     return [
         *_line_problems(values),
@@ -109,25 +109,26 @@ def several_lines(text: str) -> bool:
     return any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in text if each != "\t")
 
 
-def _line_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _line_problems(values: Mapping[str, Any]) -> Iterator[Finding]:
     for name, value in values.items():
         if name in SEVERAL_LINES or name.startswith("flask_app_secret"):  # its own check names each secret
             continue
         texts = value if isinstance(value, list) else [value]
         if any(isinstance(text, str) and several_lines(text) for text in texts):
-            yield Problem(f"{name} holds a line break or another control character.", "Write it on one line.")
+            what = f"{name} holds a line break or another control character."
+            yield Finding("control-character", ERROR, name, what, "Write it on one line.")
 
 
-def _name_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _name_problems(values: Mapping[str, Any]) -> Iterator[Finding]:
     for name in (f"flask_app_{part}_variable" for part in _NAMING):
         try:
             environment_text(values[name], "")
         except GreenlightError as error:
-            yield Problem(f"{name}: {error}", "")
+            yield Finding("unfit-variable", ERROR, name, f"{name}: {error}")
     try:
         environment_text("flask_app_revision", values.get("flask_app_revision") or "")
     except GreenlightError as error:
-        yield Problem(str(error), "")
+        yield Finding("unfit-variable", ERROR, "flask_app_revision", str(error))
 
 
 def unit_lines(value: Any) -> list[Any]:
@@ -135,36 +136,40 @@ def unit_lines(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def service_problems(settings: Mapping[str, Any], app: str) -> list[Problem]:
+def service_problems(settings: Mapping[str, Any], app: str) -> list[Finding]:
     """Return what is wrong with flask_app_service_settings, without asking systemd."""
     return [problem for name, value in settings.items() for problem in _unit_problems(name, value, app)]
 
 
-def _unit_problems(name: str, value: Any, app: str) -> Iterator[Problem]:
+def _unit_problems(name: str, value: Any, app: str) -> Iterator[Finding]:
     variable = "flask_app_service_settings"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
-        yield Problem(f"{variable} has the name {name!r}.", "Use one of systemd.exec(5) or systemd.service(5).")
+        what = f"{variable} has the name {name!r}."
+        yield Finding("malformed-value", ERROR, variable, what, "Use one of systemd.exec(5) or systemd.service(5).")
         return
-    for pattern, (why, cure) in _OF_THE_ROLE.items():
+    for pattern, (why, fix) in _OF_THE_ROLE.items():
         if re.fullmatch(pattern, name):
-            yield Problem(f"{variable} has {name}, but {why}.", cure)
+            yield Finding("setting-of-the-role", ERROR, variable, f"{variable} has {name}, but {why}.", fix)
             return
     lines = unit_lines(value)
     if not all(isinstance(line, (str, int, float)) for line in lines):
-        yield Problem(f"{variable}: {name} has a value that isn't a text, a number or a list of these.", "Correct it.")
+        what = f"{variable}: {name} has a value that isn't a text, a number or a list of these."
+        yield Finding("wrong-type", ERROR, variable, what, "Correct it.")
         return
     texts = list(map(str, lines))
     if any(several_lines(text) or text.endswith("\\") for text in texts):
         what = (
             f"{variable}: the value of {name} holds a control character such as a line break, or ends in a backslash."
         )
-        yield Problem(what, "Write it on one line. A list gives several lines, each with the name in front.")
+        fix = "Write it on one line. A list gives several lines, each with the name in front."
+        yield Finding("control-character", ERROR, variable, what, fix)
     elif name in _GIVEN_AWAY:
         own = re.compile(rf"{re.escape(app)}(/[\w.-]+)*")
         foreign = [word for text in texts for word in text.split() if not own.fullmatch(word) or ".." in word]
         if foreign:
             what = f"{variable}: {name} names {', '.join(foreign)}, and systemd gives that to the app's account."
-            yield Problem(what, f"Name {app}, or a directory below it.")
+            fix = f"Name {app}, or a directory below it."
+            yield Finding("foreign-directory", ERROR, variable, what, fix, variables=("flask_app_name",))
 
 
 def for_the_host(values: Mapping[str, Any], accepted: Collection[str]) -> dict[str, list[str]]:
@@ -179,21 +184,25 @@ def for_the_host(values: Mapping[str, Any], accepted: Collection[str]) -> dict[s
     }
 
 
-def _gunicorn_problems(settings: Mapping[str, Any], prefix: str) -> Iterator[Problem]:
+def _gunicorn_problems(settings: Mapping[str, Any], prefix: str) -> Iterator[Finding]:
     variable = "flask_app_gunicorn_settings"
     for name, value in settings.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            yield Problem(f"{variable} has the name {name!r}.", "Use the name of a setting of Gunicorn.")
+            what = f"{variable} has the name {name!r}."
+            yield Finding("malformed-value", ERROR, variable, what, "Use the name of a setting of Gunicorn.")
         elif name in _OF_GUNICORN:
-            yield Problem(f"{variable} has {name}, on which the role's own unit rests.", _OF_GUNICORN[name])
+            what = f"{variable} has {name}, on which the role's own unit rests."
+            yield Finding("setting-of-the-role", ERROR, variable, what, _OF_GUNICORN[name])
         elif name in OF_A_PREFIX and prefix:
             what = f"{variable} has {name}, by which Gunicorn learns of flask_app_url_prefix."
-            yield Problem(what, "Remove it: the role sets it.")
+            fix = "Remove it: the role sets it."
+            yield Finding("setting-of-the-role", ERROR, variable, what, fix, variables=("flask_app_url_prefix",))
         elif name in HOOKS:
-            yield Problem(f"{variable} has {name}, which is a function.", f"Put it into the source's {FILE}.")
+            what = f"{variable} has {name}, which is a function."
+            yield Finding("gunicorn-hook", ERROR, variable, what, f"Put it into the source's {FILE}.")
         elif not _is_data(value):
             what = f"{variable}: {name} has a value that can't be written as text, number, yes or no, list or mapping."
-            yield Problem(what, "Write a date or a large number in quotes.")
+            yield Finding("wrong-type", ERROR, variable, what, "Write a date or a large number in quotes.")
 
 
 def _is_data(value: Any) -> bool:

@@ -27,23 +27,24 @@ _TEMPLATE = re.compile(r"\{\{|\{%")
 _LOOKUPS = {"lookup", "query", "q"}
 SECRETS = "flask_app_secrets"
 #: What to do about what can't be read.
-AT_ITS_PASSWORD = "Run this where its vault password is."  # noqa: S105  # a sentence
+_AT_ITS_PASSWORD = "Run this where its vault password is."  # noqa: S105  # a sentence
 _MEND = "Mend the file."
 _DEFINE = "Define there what is undefined; secrets belong into its vault.yml."
 _BY_HAND = "Compare by hand what only Ansible can make there."
 
 
 class UnreadableError(Exception):
-    """A file or a value of an inventory can't be read. The text names it, and holds nothing of it."""
+    """A file or a value of an inventory can't be read. The text names it, and holds nothing of it.
 
-    def __init__(self, text: str, cure: str) -> None:
+    Args:
+        text: what can't be read, and why.
+        fix: what to do.
+        locked: whether nothing is wrong but that the vault's password is not on this machine.
+    """
+
+    def __init__(self, text: str, fix: str, *, locked: bool = False) -> None:
         super().__init__(text)
-        self.cure = cure
-
-    @property
-    def locked(self) -> bool:
-        """Say whether nothing is wrong but that the vault's password is not on this machine."""
-        return self.cure == AT_ITS_PASSWORD
+        self.fix, self.locked = fix, locked
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _opened(text: bytes, name: str, decrypt: Decrypt) -> str:
         return decrypt(text)
     except Exception:  # whatever it is, the value can't be had, and the text might quote something
         what = f"{name} can't be decrypted with the vault passwords of this machine"
-        raise UnreadableError(what, AT_ITS_PASSWORD) from None
+        raise UnreadableError(what, _AT_ITS_PASSWORD, locked=True) from None
 
 
 def variable_files(directory: Path, name: str) -> list[Path]:

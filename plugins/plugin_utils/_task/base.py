@@ -27,7 +27,7 @@ def refuse_misspelt(known: Mapping[str, Any]) -> None:
     """Fail where a variable is no variable of the role: it would be ignored in silence."""
     misspelt = inputs.misspelt(known, load_spec(known["role_path"]))
     if misspelt:
-        raise AnsibleActionFail(" ".join(f"{problem.what} {problem.cure}" for problem in misspelt))
+        raise AnsibleActionFail(" ".join(map(str, misspelt)))
 
 
 def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,9 +174,7 @@ STAGING = {
     [
         ({}, {}),
         ({"flask_app_environment": "production"}, {}),
-        ({"flask_app_environment": "development"}, {"workers": 1, "reload": True}),
-        ({"flask_app_environment": "development", "flask_app_gunicorn_reload": False}, {"workers": 1}),
-        ({"flask_app_gunicorn_reload": "yes"}, {"reload": True}),
+        ({"flask_app_environment": "development"}, {"workers": 1}),
         ({"flask_app_wsgi": "shop:create_app('x')"}, {"wsgi_app": "shop:create_app('x')"}),
         ({"flask_app_wsgi": 'shop:create_app("x")'}, {"wsgi_app": 'shop:create_app("x")'}),
         ({"flask_app_gunicorn_threads": 4}, {"threads": 4}),

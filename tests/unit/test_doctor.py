@@ -63,7 +63,6 @@ def values(environment: str = "production", **more: Any) -> dict[str, Any]:
         "flask_app_environment": environment,
         "flask_app_server_names": ["shop.example.org"],
         "flask_app_debug": development,
-        "flask_app_gunicorn_reload": development,
         "flask_app_required_secrets": ["SECRET_KEY"] if development else ["SECRET_KEY", "DATABASE_URL"],
         "flask_app_secrets": {"SECRET_KEY": KEY, "DATABASE_URL": "sqlite:////var/lib/shop/shop.db"},
         "flask_app_tls": "acme",
@@ -255,7 +254,6 @@ def test_keys_of_the_usual_generators_are_no_finding(generator: str) -> None:
     ("more", "expected"),
     [
         ({"flask_app_debug": True}, ("debug", ERROR, "flask_app_debug")),
-        ({"flask_app_gunicorn_reload": True}, ("development-server", ERROR, "flask_app_gunicorn_reload")),
         ({"flask_app_gunicorn_settings": {"reload": True}},
          ("development-server", ERROR, "flask_app_gunicorn_settings")),
         ({"flask_app_service_settings": {"ExecStart": ["", "/x/flask --app wsgi run --port 80"]}},
@@ -488,7 +486,11 @@ def test_a_password_or_token_in_the_source_is_found_with_its_line(tmp_path: Path
     assert one(findings) == ("literal-secret", ERROR, "shop/config.py")
     assert f"shop/config.py:{2 + line.count(chr(10))}" in findings[0].what
     assert "hunter2" not in findings[0].what + findings[0].fix
-    settings = {"flask_app_debug": True, "flask_app_gunicorn_reload": True, "flask_app_environment": "development"}
+    settings = {
+        "flask_app_debug": True,
+        "flask_app_gunicorn_settings": {"reload": True},
+        "flask_app_environment": "development",
+    }
     in_development = found(app(tmp_path, {}, **UNASKED, **settings))
     assert one(in_development) == ("literal-secret", WARNING, "shop/config.py")
 
@@ -737,7 +739,7 @@ def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: 
     given = app(tmp_path, {"config.py": f"class Config:\n    {flag} = False\n"})
     assert one(found(given)) == ("insecure-cookie", WARNING, "config.py")
     assert found({**given, **{name: values("development")[name] for name in (
-        "flask_app_environment", "flask_app_debug", "flask_app_gunicorn_reload")}}) == []  # fmt: skip
+        "flask_app_environment", "flask_app_debug")}}) == []  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -787,7 +789,7 @@ def test_a_debug_toolbar_among_the_packages_is_an_error_outside_development(
     given = app(tmp_path, {lock: text}, flask_app_requirements=lock)
     assert one(found(given)) == ("debug-toolbar", ERROR, "flask-debugtoolbar")
     assert found({**given, **{name: values("development")[name] for name in (
-        "flask_app_environment", "flask_app_debug", "flask_app_gunicorn_reload")}}) == []  # fmt: skip
+        "flask_app_environment", "flask_app_debug")}}) == []  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -224,9 +224,6 @@ def setting_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _server_findings(values: Mapping[str, Any]) -> Iterator[Finding]:
     where = f"in {values['flask_app_environment']}"
-    if values["flask_app_gunicorn_reload"]:
-        what = f"flask_app_gunicorn_reload is true {where}."
-        yield Finding("development-server", ERROR, "flask_app_gunicorn_reload", what, "Remove it from this inventory.")
     settings = values["flask_app_gunicorn_settings"]
     for name in ("reload", "reload_engine", "reload_extra_files"):
         if settings.get(name) and str(settings[name]).lower() != "false":

@@ -91,12 +91,10 @@ def test_a_runtime_directory_is_the_releases_own_and_outlives_what_ran_beside_it
     assert one_server.root(f"stat --format='%U %a' /run/second/{release}") == "second 700"
 
 
-def test_development_runs_one_worker_that_reloads(one_server: Server) -> None:
+def test_development_runs_one_worker(one_server: Server) -> None:
     release = Path(one_server.root("readlink /srv/second/live.sock")).stem
     main = one_server.root(f"systemctl show second@{release}.service --property=MainPID --value")
     assert len(one_server.root(f"cat /proc/{main}/task/{main}/children").split()) == 1
-    settings = one_server.root("cat /srv/second/live/gunicorn.conf.py")
-    assert "reload = True" in settings
 
 
 def test_the_venv_of_pip_is_complete_and_compiled(one_server: Server) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may import whom. ``python -m tests.repository.test_rooms`` prints the rooms and the arrows between them."""
+"""Imports between rooms. ``python -m tests.repository.test_rooms`` prints the rooms and the arrows between them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def files(look: Look, live: Release) -> Specification | None:
     made_of_names = settings(credentials.drop_in(layout.app, names))
     if names and settings(readable(handing_over) or "") != made_of_names:
         add("file", handing_over, f"{handing_over} was edited after the release was made.", look.deploy)
-    _, files = look.releases.parts(live.id)
+    _, paths = look.releases.parts(live.id)
     try:
         made = as_made(layout, live)
         environment_texts(made.variables)
@@ -52,7 +52,7 @@ def files(look: Look, live: Release) -> Specification | None:
         add("file", damage.path, f"{damage.path} can't be read: {damage.why}.", look.deploy)
         return None
     if made.digest(host_key) != live.digest:
-        _edited(look, live, [path for path in files if path != handing_over])
+        _edited(look, live, [path for path in paths if path != handing_over])
     return made
 
 

@@ -62,13 +62,13 @@ def lock(look: Look) -> None:
         look.report.add("lock", look.layout.lock, what, fix)
 
 
-def environment(look: Look, stamp: str) -> None:
-    for fault in faults(look.layout, stamp):
+def environment(look: Look, name: str) -> None:
+    for fault in faults(look.layout, name):
         look.report.add("host", fault.path, str(fault), fault.cure or look.deploy)
     for missing in accounts.missing(look.layout.app):
         look.report.add("host", missing, f"{missing} is missing.", look.deploy)
-    other = other_environment(look.layout, look.wanted.environment) if stamp else ""
-    look.compared = bool(stamp) and not other
+    other = other_environment(look.layout, look.wanted.environment) if name else ""
+    look.compared = bool(name) and not other
     if other:
         path = look.layout.environment_id
         fix = f"If the host really changes sides, write {look.wanted.environment} into {path}."

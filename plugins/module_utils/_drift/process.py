@@ -27,23 +27,23 @@ def process(look: Look, live: Release) -> None:
     layout = look.layout
     facts = properties(layout.service_unit(live.id))
     pid = int(facts.get("MainPID") or 0)
-    process = processes.look(layout.root, pid) if pid else None
-    if not process:
+    running = processes.look(layout.root, pid) if pid else None
+    if not running:
         return  # that it doesn't run is told of its unit
     again = look.again(live.id)
     name = f"process {pid}"
-    if not process.titled and process.argv != processes.command_line(layout, live.id):
+    if not running.titled and running.argv != processes.command_line(layout, live.id):
         what = f"The {name} was started with another command line than the unit of release {live.id} has."
         look.report.add("process", name, what, again)
     python = os.path.realpath(layout.release(live.id) / "venv/bin/python")
-    if process.program.endswith(processes.DELETED):
+    if running.program.endswith(processes.DELETED):
         what = f"The {name} runs a Python that was replaced on this host since it started."
         look.report.add("process", name, what, again)
-    elif process.program and process.program != python:
-        what = f"The {name} runs {process.program}, and the venv of release {live.id} has {python}."
+    elif running.program and running.program != python:
+        what = f"The {name} runs {running.program}, and the venv of release {live.id} has {python}."
         look.report.add("process", name, what, again)
     _credentials(look, live, name)
-    shown = _environment(look, live, process, name)
+    shown = _environment(look, live, running, name)
     _age(look, live, facts, name, shown=shown)
 
 

@@ -28,8 +28,6 @@ from .look import Look
 #: A unit that nobody edits. Since systemd 255 NeedDaemonReload= is "yes" for every unit after any "enable" without a
 #: reload (unit_file_state_outdated in its manager.h), which says nothing of one unit.
 REFERENCE = "systemd-journald.service"
-
-
 #: Where drop-ins lie that somebody made (systemd.unit(5)); ``.control`` is of systemctl set-property.
 DROP_INS = ("etc/systemd/system", "etc/systemd/system.control", "run/systemd/system", "run/systemd/system.control")
 

@@ -27,6 +27,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._task.owner impor
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
     AS_GIVEN,
     load_spec,
+    once,
     plain,
     templated,
     with_types,
@@ -148,7 +149,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             # Derived from the role's variables, so only to be asked for once their types are known to be right.
             "packages": derived("__flask_app_packages"),
             # Nginx tests it as root, so what may not be written isn't written for a test either.
-            "site": {"files": {}} if _written_problems(values) else derived("__flask_app_nginx"),
+            "site": {"files": {}} if _written_problems(values) else once(self._templar, known, "__flask_app_nginx"),
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:

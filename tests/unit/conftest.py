@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,14 @@ def _vaults_that_are_quick_to_open() -> Iterator[None]:
         VaultAES256._gen_key_initctr.cache_clear()
         yield
     VaultAES256._gen_key_initctr.cache_clear()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _temporary_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what a step that is played as killed leaves there among the tests' own directories, which pytest removes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import app_findings
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import of_the_app
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import with_types
 
@@ -24,7 +24,6 @@ class ActionModule(StepAction):
         outcome = super().run_step(arguments, known)
         if outcome.get("app_says"):
             values = dict(zip(_NEEDED, map(with_types(self._templar, known), _NEEDED), strict=True))
-            found = marked(app_findings(values, outcome["app_says"]), values["flask_app_accepted_findings"])
-            told = [finding.warning() for finding in found if not finding.accepted]
+            told = of_the_app(Case(values, says=outcome["app_says"]))
             outcome["warnings"] = [*outcome.get("warnings", ()), *told]
         return outcome

@@ -10,12 +10,10 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.greenlight.flask.plugins.action import preflight
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import examine
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     Reported,
     counts,
-    reported,
     together,
     told,
 )
@@ -41,33 +39,16 @@ class ActionModule(preflight.ActionModule):
         return result
 
     def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
-        values, problems = self._validated(known)
-        findings: list[Reported] = []
-        compared: list[str] = []
-        if values:
-            more = self._of_right_ones(preflight._controller_problems(values))
-            refused = {problem.id for problem in (*problems, *more)}
-            seen = examine(values, self._place(known), plain(app.get("app_says")), refused)
-            findings = self._of_right_ones(seen.findings)
-            compared = seen.compared
-            # Some faults are found by both.
-            twice = {(finding.id, finding.subject) for finding in findings}
-            problems += [problem for problem in more if (problem.id, problem.subject) not in twice]
-            if app and not app.get("app_says"):
-                findings.append(_unheard(str(app["why"])))
-        listed = [*map(reported, problems), *findings]
+        says = plain(app.get("app_says")) or {}
+        case = self._case(known, says=says, unheard=str(app["why"]) if app and not says else "")
+        seen = examine(case)
         return {
-            "app": str(values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
-            "environment": str(values.get("flask_app_environment") or known.get("flask_app_environment") or "?"),
+            "app": str(case.values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
+            "environment": str(case.values.get("flask_app_environment") or known.get("flask_app_environment") or "?"),
             "host": str(known["inventory_hostname"]),
-            "findings": [finding.as_dict() for finding in listed],
-            "compared": compared,
+            "findings": [finding.as_dict() for finding in seen.findings],
+            "compared": seen.compared,
         }
-
-
-def _unheard(why: str) -> Reported:
-    what = f"the app of the live release could not be asked: {why}."
-    return Reported("unheard-app", WARNING, "flask_app_doctor_hosts", what, "Mend that, or leave the hosts out.")
 
 
 def _tell(given: Mapping[str, Any]) -> dict[str, Any]:

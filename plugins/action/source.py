@@ -16,17 +16,14 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import directory_below
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import (
-    GUNICORN_FILE,
-    environment_file_findings,
-    gunicorn_file_findings,
-)
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import marked
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Shipped
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.code import environment_files
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.gunicorn import own_file
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute, failure
 
 #: Up to this size a source travels with the module, in one round trip instead of four.
@@ -73,16 +70,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             path: {name: Value(**value) for name, value in given.items()}
             for path, given in outcome.pop("environment_files", {}).items()
         }
-        found = [*environment_file_findings(about, files)]
-        found += gunicorn_file_findings(about, outcome.pop("gunicorn_file", []))
-        marks = marked(found, about["flask_app_accepted_findings"] or [])
-        standing = [finding for finding in marks if not finding.accepted]
-        warnings = [finding.warning() for finding in standing if finding.id == GUNICORN_FILE]
-        if warnings:
-            outcome["warnings"] = [*outcome.get("warnings", []), *warnings]
-        errors = [finding for finding in standing if finding.severity == ERROR]
-        if errors:
-            outcome.update(failed=True, msg="\n".join(finding.warning() for finding in errors))
+        fetched = Shipped(files, outcome.pop("gunicorn_file", []))
+        verdict = for_deploy(Case(about, fetched=fetched), asked=(environment_files, own_file))
+        if verdict.warnings:
+            outcome["warnings"] = [*outcome.get("warnings", []), *verdict.warnings]
+        if verdict.problems:
+            outcome.update(failed=True, msg=printable("\n".join(map(str, verdict.problems))))
         return outcome
 
     def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Findings are known by their ids: each is a slug, has one meaning, and is in the README where the doctor says it."""
+"""Findings are known by their ids: each is a slug, and what can be wrong on the controller is a rule with docs."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
-import pytest
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import NEVER_ACCEPTED
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
 
 from tests.repository import repository
 
-CHECKS = "plugins/plugin_utils/_checks"
-#: What a deploy refuses, accepted or not, and the doctor says too.
-INPUTS = [
-    *(f"{CHECKS}/{name}.py" for name in ("inputs", "edge_inputs", "settings")),
-    "plugins/module_utils/_app/names.py",
-    "plugins/action/preflight.py",
-]
-DOCTOR = [f"{CHECKS}/doctor.py", f"{CHECKS}/dotenv.py", f"{CHECKS}/report.py", "plugins/action/doctor.py"]
-#: What only a host shows, so the doctor never says it.
-OF_A_HOST = {"failed-step", "lost-stamp", "name-in-use"}
+RULES = registry.known()
 
 
 def ids(name: str) -> Iterator[str]:
@@ -33,20 +25,25 @@ def ids(name: str) -> Iterator[str]:
                     yield str(kind.value)
 
 
-def of(names: list[str]) -> set[str]:
-    return {each for name in names for each in ids(name)}
+def of(pattern: str) -> set[str]:
+    return {each for name in repository.matching(pattern) for each in ids(name)}
 
 
 def test_an_id_is_a_slug() -> None:
-    found = of(repository.matching("plugins/**/*.py"))
-    assert len(found) > 80
+    found = of("plugins/**/*.py") | RULES.keys()
+    assert len(found) > 110
     assert [each for each in found if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", each)] == []
 
 
-def test_what_is_wrong_with_an_input_is_no_finding_that_can_be_accepted() -> None:
-    assert of(INPUTS) & of(DOCTOR) <= {*NEVER_ACCEPTED}
+def test_what_is_found_on_the_controller_is_a_rule() -> None:
+    """What an action adds, the host has told it."""
+    assert of("plugins/plugin_utils/**/*.py") == set()
+    assert of("plugins/action/*.py") == {"failed-step"}
 
 
-@pytest.mark.parametrize("name", sorted((of(INPUTS) | of(DOCTOR)) - OF_A_HOST))
-def test_what_the_doctor_says_is_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in repository.text("README.md")
+def test_the_reference_is_made_from_the_rules() -> None:
+    done = subprocess.run(
+        [sys.executable, repository.ROOT / "script/findings-table"], capture_output=True, text=True, check=True
+    )
+    assert repository.text("docs/reference/findings.md") == done.stdout, "again: script/findings-table --write"
+    assert [name for name in RULES if f"`{name}`" not in done.stdout] == []

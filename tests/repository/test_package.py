@@ -19,7 +19,7 @@ ALLOWED = re.compile(
     MANIFEST\.json | FILES\.json | LICENSE | README\.md | CHANGELOG\.md | docs/([\w-]+/)?[\w-]+\.md
     | meta/runtime\.yml
     | playbooks/(compare|deploy|doctor|maintenance|releases|rollback|rotate|unlock|verify)\.yml
-    | plugins/(action|doc_fragments|filter|lookup|modules|(module|plugin)_utils(/_\w+)?)/\w+\.py
+    | plugins/(action|doc_fragments|filter|lookup|modules|(module|plugin)_utils(/_\w+(/rules)?)?)/\w+\.py
     | roles/flask_app/(defaults|meta|tasks|vars/main)/\w+\.yml
     | roles/flask_app/files/[\w.-]+
     | roles/flask_app/templates/(etc|srv)/[\w./@-]+\.j2

@@ -60,13 +60,13 @@ def place(name: str) -> tuple[str, str]:
 
 def imports(text: str, name: str) -> Iterator[tuple[int, str]]:
     """Yield what a file imports, as absolute names, each with the number of dots before it."""
-    package = f"{COLLECTION}{'.'.join(PurePath(name).parent.parts)}"
+    package = PurePath(name).parent.parts
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package if node.level == 1 else "?" * node.level
-            module = ".".join(filter(None, (base, node.module)))
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = f"{COLLECTION if above else ''}{'.'.join(filter(None, (*above, node.module)))}"
             yield from ((node.level, f"{module}.{alias.name}") for alias in node.names)
 
 
@@ -75,7 +75,7 @@ def faults(text: str, name: str) -> list[str]:
     found = []
     home, room = place(name)
     for level, target in imports(text, name):
-        if target.startswith((COLLECTION, "?")):
+        if target.startswith(COLLECTION):
             there, _, inside = target.removeprefix(f"{COLLECTION}plugins.").partition(".")
             other, *parts = inside.split(".")
             if f"plugins/{there}" == home and other == room:
@@ -128,10 +128,11 @@ U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
         ("module_utils/_app/lock.py", f"from {P}._task.base import execute"),
         ("module_utils/_protocol/prove.py", "from ansible.module_utils.basic import AnsibleModule"),
         ("module_utils/_protocol/prove.py", "import ansible"),
-        ("plugin_utils/_secrets/judge.py", f"from {P}._checks.inputs import misspelt"),
+        ("plugin_utils/_secrets/judge.py", f"from {P}._checks.report import told"),
         ("plugin_utils/_secrets/judge.py", f"from {P}._vault.file import VaultFile"),
-        ("plugin_utils/_checks/doctor.py", f"from {U}._protocol.switch import switch"),
-        ("plugin_utils/_checks/doctor.py", "from ansible.errors import AnsibleError"),
+        ("plugin_utils/_checks/examine.py", f"from {U}._protocol.switch import switch"),
+        ("plugin_utils/_checks/examine.py", "from ansible.errors import AnsibleError"),
+        ("plugin_utils/_checks/rules/tls.py", "from ..._task.base import execute"),
     ],
 )
 def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
@@ -142,7 +143,8 @@ def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
     ("name", "line"),
     [
         ("module_utils/_app/lock.py", f"from .layout import Layout\nfrom {U}._base import http\nimport os"),
-        ("plugin_utils/_checks/doctor.py", f"from {U}._base.finding import Finding\nfrom .report import Reported"),
+        ("plugin_utils/_checks/examine.py", f"from {U}._base.finding import Finding\nfrom .report import Reported"),
+        ("plugin_utils/_checks/rules/tls.py", "from ..case import Case\nfrom .values import MALFORMED_VALUE"),
         ("plugin_utils/_task/base.py", "from ansible.errors import AnsibleError"),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import AS_GIVEN, plain
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.reading import AS_GIVEN
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import plain
 
 from tests.support.steps import options_of
 from tests.templates.test_templates import (

@@ -20,12 +20,12 @@ import pytest
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.greenlight.flask.plugins.action.preflight import _controller_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import drop_in
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_texts, render
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.shared_site import DIGESTS, facts_in
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.doctor import gunicorn_findings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import gunicorn, source
 
 from tests.templates import test_templates as templates
 from tests.templates.test_templates import BASELINE, ROLE, ROLE_VARIABLES, unit
@@ -236,10 +236,14 @@ class RefusedError(Exception):
     """What a deploy's preflight says."""
 
 
+#: There is none here.
+_OF_A_SOURCE = {source.choice, source.git_url, source.include, source.directory}
+
+
 def refusals(values: Mapping[str, Any]) -> str:
-    return "\n".join(
-        [*map(str, _controller_problems(values)), *(finding.what for finding in gunicorn_findings(values))]
-    )
+    inputs = registry.findings(Case(values), lambda rule: not rule.acceptable, set(registry.checks()) - _OF_A_SOURCE)
+    ignored = registry.findings(Case(values), asked=[gunicorn.ignored])
+    return "\n".join([*map(str, inputs), *(finding.what for finding in ignored)])
 
 
 # Where a value may be
@@ -276,11 +280,6 @@ def replaced(content: Any, old: str, new: str) -> Any:
     if isinstance(content, dict):
         return {replaced(key, old, new): replaced(value, old, new) for key, value in content.items()}
     return content
-
-
-@pytest.fixture(autouse=True)
-def _without_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "source_problems", lambda *_, **__: [])
 
 
 def test_the_plain_values_are_taken() -> None:

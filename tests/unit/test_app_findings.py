@@ -3,26 +3,28 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.greenlight.flask.plugins.action import candidate, preflight
+from ansible_collections.greenlight.flask.plugins.action import candidate
 from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, FIELDS, WARNING, Finding
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import Seen
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, accept
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.app import configuration
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.environment import unproved
 
-from tests.unit.test_doctor import found, names, one, opened, values
+from tests.unit.cases import SAYS, of, values
+from tests.unit.test_doctor import found, names, one, opened
 
-SAYS = asdict(Seen("production", "ENVIRONMENT", session_cookie_secure=True, preferred_url_scheme="https"))
+OF_THE_APP = [rule.id for rule in configuration.rules]
 #: Faults of an app, and the finding that each is.
 FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
     ({"session_cookie_secure": False}, ("insecure-cookie", WARNING, "SESSION_COOKIE_SECURE")),
@@ -36,7 +38,7 @@ PROXIES = ["10.0.0.0/8"]
 
 
 def of_app(given: dict[str, Any], **change: Any) -> list[Finding]:
-    return doctor.app_findings(given, {**SAYS, **change})
+    return of("app", Case(given, says={**SAYS, **change}))
 
 
 # The app
@@ -84,7 +86,7 @@ def test_a_debugger_is_a_finding_also_where_there_is_no_https() -> None:
 
 
 def test_an_app_that_was_not_asked_is_no_finding() -> None:
-    assert doctor.app_findings(values(), {}) == []
+    assert of("app", Case(values())) == []
 
 
 # The proof
@@ -103,9 +105,9 @@ def test_a_release_that_need_not_prove_its_environment_is_an_error_outside_devel
     more = {**ASKED, **change, "flask_app_health_fields": fields}
     for environment in ("staging", "production", "qa"):
         expected = ("unproved-environment", ERROR, "flask_app_health_fields")
-        assert one(list(doctor.proof_findings(values(environment, **more)))) == expected
+        assert one(registry.findings(Case(values(environment, **more)), asked=[unproved])) == expected
         assert one(found(values(environment, **more))) == expected
-    assert list(doctor.proof_findings(values("development", **more))) == []
+    assert registry.findings(Case(values("development", **more)), asked=[unproved]) == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_a_release_that_need_not_prove_its_environment_is_an_error_outside_devel
     ],
 )
 def test_a_release_that_proves_its_environment_in_one_way_is_no_finding(more: dict[str, Any]) -> None:
-    assert list(doctor.proof_findings(values(**more))) == []
+    assert registry.findings(Case(values(**more)), asked=[unproved]) == []
 
 
 # What was not looked for
@@ -126,7 +128,7 @@ def test_a_release_that_proves_its_environment_in_one_way_is_no_finding(more: di
 
 def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[Reported]:
     given = values(flask_app_accepted_findings=list(accepted), **more)
-    return doctor.examine(given, doctor.Place(None, None, opened), says).findings
+    return examine(Case(given, place=Place(None, None, opened), says=says or {})).findings
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAULTS)
@@ -141,17 +143,17 @@ def test_a_finding_of_the_app_that_was_accepted_is_listed_as_such(
     assert (finding.id, finding.accepted) == (kind, False)
 
 
-@pytest.mark.parametrize("kind", doctor.OF_THE_APP)
+@pytest.mark.parametrize("kind", OF_THE_APP)
 @pytest.mark.parametrize("entry", ["{}", "{}:SUBJECT"])
 def test_what_only_the_app_can_tell_is_accepted_in_vain_only_where_the_app_was_asked(kind: str, entry: str) -> None:
     named = entry.format(kind)
     assert examined(None, named) == examined({}, named) == []
     (vain,) = examined(SAYS, named)
-    assert (vain.id, vain.subject) == ("accepted-in-vain", named)
+    assert (vain.id, vain.subject) == ("unused-acceptance", named)
 
 
 def test_what_anybody_can_see_is_accepted_in_vain_also_where_the_app_was_not_asked() -> None:
-    assert names(examined(None, "no-tls")) == {"accepted-in-vain"}
+    assert names(examined(None, "no-tls")) == {"unused-acceptance"}
 
 
 def test_only_what_was_not_looked_for_may_be_accepted_unseen() -> None:
@@ -160,7 +162,7 @@ def test_only_what_was_not_looked_for_may_be_accepted_unseen() -> None:
 
 
 def test_every_finding_of_the_app_is_one_of_those_that_only_the_app_tells() -> None:
-    assert {kind for _, (kind, _, _) in FAULTS} == set(doctor.OF_THE_APP)
+    assert {kind for _, (kind, _, _) in FAULTS} == set(OF_THE_APP)
 
 
 # The deploy's warnings
@@ -246,27 +248,30 @@ def test_a_candidate_whose_app_said_nothing_is_warned_of_nothing(
 
 
 def test_the_findings_read_no_variable_that_the_action_does_not_have() -> None:
-    read = inspect.getsource(doctor.app_findings) + inspect.getsource(doctor._outside_development)
-    assert {word for word in json.dumps(read).split('\\"') if word.startswith("flask_app_")} <= set(candidate._NEEDED)
+    class Asked(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getitem__(name)
+
+    read: set[str] = set()
+    says = {**SAYS, "session_cookie_secure": False, "preferred_url_scheme": "http", "debuggers": ["flask_debugtoolbar"]}
+    for environment in ("development", "staging", "production"):
+        of("app", Case(Asked(values(environment)), says=says))
+    assert read <= set(candidate._NEEDED)
 
 
 # The doctor's hosts
 
 
-def doctors(
-    monkeypatch: pytest.MonkeyPatch, app: dict[str, Any], *problems: Finding, **given: Any
-) -> list[dict[str, Any]]:
+def doctors(monkeypatch: pytest.MonkeyPatch, app: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
     """Return what the doctor finds.
 
     Args:
         app: the result of the task that asked the app.
-        problems: what is wrong with the inputs.
         given: of the role's variables, what isn't in order.
     """
     action = made(doctor_action, {}, app=app)
-    monkeypatch.setattr(action, "_validated", lambda known: (values(**given), []))
-    monkeypatch.setattr(action, "_place", lambda known: doctor.Place(None, None, opened))
-    monkeypatch.setattr(preflight, "_controller_problems", lambda given: list(problems))
+    monkeypatch.setattr(action, "_case", lambda known, **more: Case(values(**given), **more))
     found: list[dict[str, Any]] = action.run(task_vars={"inventory_hostname": "app1"})["findings"]
     return found
 
@@ -291,9 +296,12 @@ def test_an_app_that_the_doctor_could_not_ask_is_a_warning(monkeypatch: pytest.M
 
 
 def test_what_is_wrong_with_the_inputs_is_an_error_of_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Finding("out-of-range", ERROR, "flask_app_keep_releases", "It is 0.", "Use 1.")
-    (finding,) = doctors(monkeypatch, {}, problem)
-    assert Finding.of({name: finding[name] for name in FIELDS}) == problem
+    (finding,) = doctors(monkeypatch, {}, flask_app_keep_releases=0)
+    assert (finding["id"], finding["severity"], finding["subject"]) == (
+        "out-of-range",
+        ERROR,
+        "flask_app_keep_releases",
+    )
     assert (finding["accepted"], finding["hosts"]) == (False, [])
 
 
@@ -305,18 +313,14 @@ def test_what_is_wrong_with_the_inputs_is_an_error_of_the_doctor(monkeypatch: py
         ({"flask_app_env": {"FLASK_CONFIG": "production"}}, "environment-by-hand", "FLASK_CONFIG"),
     ],
 )
-def test_what_the_preflight_finds_too_is_told_once_whatever_its_words(
+def test_what_the_preflight_finds_too_is_told_once(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], kind: str, subject: str
 ) -> None:
-    problem = Finding(kind, ERROR, subject, "In other words.")
-    other = replace(problem, subject="SECRET_KEY_FILE")
-    told = [(each["id"], each["subject"]) for each in doctors(monkeypatch, {}, problem, other, **given)]
-    assert sorted(told) == sorted([(kind, subject), (kind, other.subject)])
+    assert [(each["id"], each["subject"]) for each in doctors(monkeypatch, {}, **given)] == [(kind, subject)]
 
 
 def test_what_is_wrong_with_the_inputs_can_not_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Finding("out-of-range", ERROR, "flask_app_keep_releases", "It is 0.", "Use 1.")
-    refused, vain = doctors(monkeypatch, {}, problem, flask_app_accepted_findings=["out-of-range"])
+    refused, unused = doctors(monkeypatch, {}, flask_app_keep_releases=0, flask_app_accepted_findings=["out-of-range"])
     assert (refused["id"], refused["accepted"]) == ("out-of-range", False)
-    assert (vain["id"], vain["subject"]) == ("accepted-in-vain", "out-of-range")
-    assert "can't be accepted" in vain["what"]
+    assert (unused["id"], unused["subject"]) == ("unused-acceptance", "out-of-range")
+    assert "can't be accepted" in unused["what"]

@@ -18,7 +18,9 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     Reported,
     accept,
@@ -30,48 +32,33 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import f
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import python
 
-from tests.unit.fakes import taken
+from tests.unit.cases import KEY, LOCK, for_deploy, values, without_git
 
-ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
-DEFAULTS: dict[str, Any] = {
-    name: value
-    for name, value in yaml.safe_load((ROLE / "defaults/main.yml").read_text()).items()
-    if not (isinstance(value, str) and "{{" in value)
-}
-KEY = "Zk3vQ9rTx7LwB2mYc8NdE5pHs1GfJa6U"
 OTHER_KEY = "q8WnE4tRb6YzU1oPd3SfG7hJk5LxCv9M"
-LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 PASSWORD = VaultLib([("x", VaultSecret(b"one"))])
 OTHER_PASSWORD = VaultLib([("x", VaultSecret(b"two"))])
 
 
+NEVER_ACCEPTED = [rule.id for rule in registry.known().values() if not rule.acceptable]
+OF_INPUTS = {*NEVER_ACCEPTED} - {"missing-secret", "debug", "environment-by-hand", "unused-acceptance"}
+
+
 @pytest.fixture(autouse=True)
 def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "list_files", taken)
+    without_git(monkeypatch)
 
 
 def opened(text: bytes) -> str:
     return str(PASSWORD.decrypt(text).decode())
 
 
-def values(environment: str = "production", **more: Any) -> dict[str, Any]:
-    """The role's variables in their types, all in order."""
-    development = environment == "development"
-    return {
-        **DEFAULTS,
-        "flask_app_name": "shop",
-        "flask_app_environment": environment,
-        "flask_app_server_names": ["shop.example.org"],
-        "flask_app_debug": development,
-        "flask_app_required_secrets": ["SECRET_KEY"] if development else ["SECRET_KEY", "DATABASE_URL"],
-        "flask_app_secrets": {"SECRET_KEY": KEY, "DATABASE_URL": "sqlite:////var/lib/shop/shop.db"},
-        "flask_app_tls": "acme",
-        **more,
-    }
-
-
 def found(given: Mapping[str, Any], inventory: Path | None = None, playbook: Path | None = None) -> list[Reported]:
-    return doctor.examine(given, doctor.Place(inventory, playbook, opened)).findings
+    return of_the_doctor(Case(given, place=Place(inventory, playbook, opened)))
+
+
+def of_the_doctor(case: Case) -> list[Reported]:
+    """Return the doctor's findings, without what is the fault of an input: tests/unit/test_inputs.py has those."""
+    return [finding for finding in examine(case).findings if finding.id not in OF_INPUTS]
 
 
 def one(findings: Sequence[Finding]) -> tuple[str, str, str]:
@@ -1251,9 +1238,9 @@ def test_an_inventory_whose_password_is_not_here_is_told_and_the_others_are_comp
     (other / "group_vars/flask_app/vault.yml").write_text(vault({"vault_flask_app_secret_key": KEY}, OTHER_PASSWORD))
     inventory(tmp_path, "development", key=KEY)
     findings = {finding.id: finding for finding in found(given, place)}
-    assert findings.keys() == {"unreadable-inventory", "shared-secret"}
-    assert findings["unreadable-inventory"].subject == "inventories/staging"
-    assert "vault.yml can't be decrypted" in findings["unreadable-inventory"].what
+    assert findings.keys() == {"locked-inventory", "shared-secret"}
+    assert findings["locked-inventory"].subject == "inventories/staging"
+    assert "vault.yml can't be decrypted" in findings["locked-inventory"].what
     assert "inventories/development" in findings["shared-secret"].what
 
 
@@ -1370,7 +1357,7 @@ def test_a_finding_that_is_accepted_is_listed_as_such(entry: str) -> None:
 def test_an_accepted_finding_that_does_not_occur_is_a_warning(entry: str) -> None:
     kept, vain = accept([FINDING], [entry])
     assert not kept.accepted
-    assert (vain.id, vain.severity, vain.subject) == ("accepted-in-vain", WARNING, entry)
+    assert (vain.id, vain.severity, vain.subject) == ("unused-acceptance", WARNING, entry)
 
 
 def test_what_could_not_be_compared_is_not_accepted_in_vain() -> None:
@@ -1379,9 +1366,9 @@ def test_what_could_not_be_compared_is_not_accepted_in_vain() -> None:
     assert len(accept([FINDING], ["shared-secret:SECRET_KEY"])) == 2
 
 
-@pytest.mark.parametrize("name", doctor.NEVER_ACCEPTED)
+@pytest.mark.parametrize("name", NEVER_ACCEPTED)
 def test_what_the_deploy_refuses_anyway_can_not_be_accepted(name: str) -> None:
-    kept, vain = accept([Finding(name, ERROR, "x", "s.", "c.")], [name], doctor.NEVER_ACCEPTED)
+    kept, vain = accept([Finding(name, ERROR, "x", "s.", "c.")], [name], NEVER_ACCEPTED)
     assert not kept.accepted
     assert "can't be accepted" in vain.what
 
@@ -1394,10 +1381,17 @@ def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> No
         flask_app_env={"FLASK_ENV": "x", "FLASK_CONFIG": "x", "FLASK_DEBUG": "1"},
         flask_app_accepted_findings=["flask-debug", "self-signed"],
     )
-    problems, warnings = doctor.for_deploy(given, doctor.Place(None, None, opened))
+    problems, warnings = for_deploy(given, Place(None, None, opened))
     assert warnings == []
+    found = [(problem.id, problem.subject) for problem in problems]
+    assert len(found) == len(set(found))
     accepting = [problem.fix.rpartition("flask_app_accepted_findings: ")[2] for problem in problems]
-    assert accepting == ['["placeholder:SECRET_KEY"]', '["flask-env:FLASK_ENV"]']
+    assert {*accepting} >= {'["placeholder:SECRET_KEY"]', '["flask-env:FLASK_ENV"]'}
+    assert {kind for kind, _ in found} - {"placeholder", "flask-env"} == {
+        "debug",
+        "missing-secret",
+        "environment-by-hand",
+    }
 
 
 def test_each_error_that_can_be_accepted_names_the_entry_that_accepts_it(tmp_path: Path) -> None:
@@ -1406,11 +1400,11 @@ def test_each_error_that_can_be_accepted_names_the_entry_that_accepts_it(tmp_pat
     given |= app(tmp_path / "app", {"config.py": 'API_TOKEN = "hunter2-9"\n'})
     given["flask_app_secrets"] = {"SECRET_KEY": KEY, "DATABASE_URL": SQLITE, "DOOR_PIN": "4711", "API_KEY": "changeme"}
     given["flask_app_env"] = {"FLASK_ENV": "x", "ALLOWED_HOSTS": "*"}
-    where = doctor.Place(place, None, opened)
-    problems, _ = doctor.for_deploy(given, where)
+    where = Place(place, None, opened)
+    problems, _ = for_deploy(given, where)
     entries = [json.loads(problem.fix.rpartition("flask_app_accepted_findings: ")[2])[0] for problem in problems]
     assert len(problems) >= 6
-    assert doctor.for_deploy({**given, "flask_app_accepted_findings": entries}, where) == ([], [])
+    assert for_deploy({**given, "flask_app_accepted_findings": entries}, where) == ([], [])
 
 
 # Too short to be masked
@@ -1465,7 +1459,7 @@ def test_findings_of_several_hosts_are_told_as_one() -> None:
 
 def test_an_entry_that_is_in_vain_everywhere_is_told_once() -> None:
     merged = together({"a": accept([], ["no-tls"]), "b": accept([], ["no-tls"])})
-    assert [(finding.id, finding.hosts) for finding in merged] == [("accepted-in-vain", ("a", "b"))]
+    assert [(finding.id, finding.hosts) for finding in merged] == [("unused-acceptance", ("a", "b"))]
 
 
 def test_no_finding_is_told_too() -> None:

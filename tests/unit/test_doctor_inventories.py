@@ -12,11 +12,12 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import Examination, examine
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import told
 
+from tests.unit.cases import KEY, for_deploy, values
 from tests.unit.test_doctor import (
-    KEY,
     MAIN,
     OTHER_KEY,
     OTHER_PASSWORD,
@@ -28,7 +29,6 @@ from tests.unit.test_doctor import (
     one,
     opened,
     production,
-    values,
     vault,
 )
 
@@ -214,8 +214,8 @@ def test_the_vault_of_another_inventory_of_the_same_environment_is_no_finding(tm
 # What was compared
 
 
-def examined(given: Mapping[str, Any], place: Path, *groups: str, file: Path | None = None) -> doctor.Examination:
-    return doctor.examine(given, doctor.Place(place, None, opened, file, groups))
+def examined(given: Mapping[str, Any], place: Path, *groups: str, file: Path | None = None) -> Examination:
+    return examine(Case(given, place=Place(place, None, opened, file, groups)))
 
 
 def test_it_is_told_with_which_inventories_the_secrets_were_compared(tmp_path: Path) -> None:
@@ -243,13 +243,13 @@ def test_a_deploy_warns_of_an_inventory_whose_password_is_not_here_and_of_no_oth
     absent = inventory(tmp_path, "qa")
     (absent / "group_vars/flask_app/vault.yml").unlink()
     inventory(tmp_path, "development", flask_app_secrets={"A": "{{ lookup('env', 'A') }}"})
-    problems, warnings = doctor.for_deploy(given, doctor.Place(place, None, opened))
+    problems, warnings = for_deploy(given, Place(place, None, opened))
     assert problems == []
     assert len(warnings) == 1
     assert "inventories/staging was not compared" in warnings[0]
-    assert "Run this where its vault password is. (unreadable-inventory:inventories/staging)" in warnings[0]
-    accepted = {**given, "flask_app_accepted_findings": ["unreadable-inventory"]}
-    assert doctor.for_deploy(accepted, doctor.Place(place, None, opened)) == ([], [])
+    assert "Run this where its vault password is. (locked-inventory:inventories/staging)" in warnings[0]
+    accepted = {**given, "flask_app_accepted_findings": ["locked-inventory"]}
+    assert for_deploy(accepted, Place(place, None, opened)) == ([], [])
     fixes = {finding.subject: finding.fix for finding in found(given, place)}
     assert {subject for subject, fix in fixes.items() if "vault password" in fix} == {"inventories/staging"}
     assert "undefined" in fixes["inventories/qa"]

@@ -178,7 +178,7 @@ def test_an_acceptance_for_a_source_from_git_is_not_in_vain(tmp_path: Path, entr
     from_git = {"flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
     given = {**app(tmp_path, {}), "flask_app_accepted_findings": [entry]}
     vain: list[Reported] = found(given)
-    assert one(vain)[0] == "accepted-in-vain"
+    assert one(vain)[0] == "unused-acceptance"
     assert found({**given, **from_git}) == []
 
 

@@ -12,46 +12,27 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.edge_inputs import DEFAULT_HEADERS, edge_problems
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.nginx import DEFAULT_HEADERS
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support import certificates
+from tests.unit import cases
+from tests.unit.cases import SPEC
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 NAMES = ["shop.example.org", "www.shop.example.org"]
 HMAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-GOOD: dict[str, Any] = {
-    "flask_app_server_names": NAMES,
-    "flask_app_http_port": 80,
-    "flask_app_https_port": 443,
-    "flask_app_tls": "none",
-    "flask_app_tls_certificate": "",
-    "flask_app_tls_key": "",
-    "flask_app_acme_directory": "https://acme-v02.api.letsencrypt.org/directory",
-    "flask_app_acme_email": "",
-    "flask_app_acme_eab_kid": "",
-    "flask_app_acme_eab_hmac_key": "",
-    "flask_app_nginx_headers": {},
-    "flask_app_nginx_static": {},
-    "flask_app_nginx_trusted_proxies": [],
-    "flask_app_nginx_client_header": "X-Forwarded-For",
-    "flask_app_name": "shop",
-    "flask_app_url_prefix": "",
-    "flask_app_nginx_inside": "",
-    "flask_app_nginx_site_of": "",
-    "flask_app_nginx_health_networks": ["127.0.0.0/8", "::1"],
-    "flask_app_nginx_http3": False,
-    "flask_app_nginx_hsts_seconds": 0,
-    "flask_app_nginx_hsts_subdomains": False,
-    "flask_app_nginx_hsts_preload": False,
-    "flask_app_source_subdirectory": "",
-}
 
 
-def problems(**changed: object) -> list[Finding]:
-    known = {f"flask_app_{name}" for name in changed}
-    assert known <= {*GOOD, "flask_app_source_directory"}
-    return edge_problems({**GOOD, **{f"flask_app_{name}": value for name, value in changed.items()}})
+def problems(**changed: Any) -> list[Finding]:
+    """Return what is wrong with the site where these variables aren't in order."""
+    given = {f"flask_app_{name}": value for name, value in changed.items()}
+    assert given.keys() <= SPEC.keys()
+    case = Case(cases.values(**{"flask_app_server_names": NAMES, "flask_app_tls": "none", **given}))
+    found = [*cases.of("nginx", case), *cases.of("tls", case), *cases.of("acme", case)]
+    return [each for each in found if not registry.known()[each.id].acceptable]
 
 
 def one(found: list[Finding]) -> Finding:

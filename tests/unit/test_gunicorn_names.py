@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import assigned, names_in
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import doctor
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import case
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import gunicorn
 
-from tests.unit.fakes import taken
-from tests.unit.test_doctor import values
+from tests.unit.cases import for_deploy, values, without_git
+from tests.unit.test_doctor import of_the_doctor
 
 
 @pytest.fixture(autouse=True)
 def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "list_files", taken)
+    without_git(monkeypatch)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def app(tmp_path: Path) -> Path:
 def found(app: Path, **more: Any) -> list[Reported]:
     more = {"source_directory": str(app), **more}
     given = values(**{f"flask_app_{name}": value for name, value in more.items()})
-    return doctor.examine(given, doctor.Place(None, None, str)).findings
+    return of_the_doctor(Case(given))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_gunicorn_that_takes_no_path_is_an_error_where_there_is_one(
     assert [(finding.id, finding.severity) for finding in findings] == [("gunicorn-version", ERROR)] * refused
     assert ["flask_app_url_prefix" in each.what and version in each.what for each in findings] == [True] * refused
     given = values(flask_app_source_directory=str(app), flask_app_url_prefix=prefix)
-    assert len(doctor.for_deploy(given, doctor.Place(None, None, str))[0]) == refused
+    assert len(for_deploy(given)[0]) == refused
 
 
 def test_without_a_lock_here_no_gunicorn_is_too_old(app: Path) -> None:
@@ -153,10 +154,10 @@ def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(a
     [finding] = found(app, **given)
     assert (finding.id, finding.severity, finding.subject) == ("gunicorn-file", WARNING, "gunicorn.conf.py")
     assert " workers, keepalive, daemon:" in finding.what
-    place = doctor.Place(None, None, str)
+    place = Place()
     wanted = values(flask_app_source_directory=str(app), flask_app_gunicorn_settings={"keepalive": 2})
-    assert doctor.for_deploy(wanted, place) == ([], [finding.warning()])
-    assert doctor.for_deploy({**wanted, "flask_app_accepted_findings": ["gunicorn-file"]}, place) == ([], [])
+    assert for_deploy(wanted, place) == ([], [finding.warning()])
+    assert for_deploy({**wanted, "flask_app_accepted_findings": ["gunicorn-file"]}, place) == ([], [])
 
 
 def test_a_file_may_be_a_link_to_another_of_the_source_and_to_none_outside(app: Path, tmp_path: Path) -> None:
@@ -187,5 +188,5 @@ def test_hooks_other_settings_and_what_only_gunicorn_can_judge_are_not_a_finding
 
 def test_a_file_that_is_not_part_of_the_source_does_not_count(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (app / "gunicorn.conf.py").write_text("workers = 5\n")
-    monkeypatch.setattr(doctor, "list_files", lambda *_: ["requirements.txt", "wsgi.py"])
+    monkeypatch.setattr(case, "list_files", lambda *_: ["requirements.txt", "wsgi.py"])
     assert found(app) == []

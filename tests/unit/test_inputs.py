@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible import constants
 from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -21,22 +20,29 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import preflight
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
-from ansible_collections.greenlight.flask.plugins.module_utils._build import source as _source
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs, report
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry, report
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Reading
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rule import Check
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import environment as environment_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import nginx as nginx_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import reading as reading_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import secrets as secret_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import source as source_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import values as value_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import variables as variable_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task import reading as task_reading
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
     merged,
-    once,
     plain,
     templated,
     with_types,
 )
 
-from tests.unit.fakes import taken
+from tests.unit import cases
+from tests.unit.cases import SPEC
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
-SPEC: dict[str, Any] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
-    "options"
-]
 ENVIRONMENTS = ["development", "staging", "production"]
 LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 
@@ -53,6 +59,31 @@ def named(problem: Finding) -> tuple[str, str]:
     return problem.id, problem.subject
 
 
+def found(*asked: Check, **changed: Any) -> list[Finding]:
+    """Return what these functions find where a variable isn't in order; names are without ``flask_app_``."""
+    return registry.findings(
+        Case(cases.values(**{f"flask_app_{name}": value for name, value in changed.items()})), asked=asked
+    )
+
+
+def found_reading(asked: Check, **how: Any) -> list[Finding]:
+    """Return what a function finds where variables were read in this way."""
+    return registry.findings(Case({}, Reading(**{"known": SPEC, **how})), asked=[asked])
+
+
+def of_values(given: Mapping[str, Any]) -> list[Finding]:
+    return registry.findings(Case(given), asked=[value_rules.numbers, value_rules.forms])
+
+
+def of_process(**changed: Any) -> list[Finding]:
+    return found(variable_rules.of_the_app, variable_rules.of_the_build, environment_rules.by_hand, **changed)
+
+
+def refusals(given: Mapping[str, Any]) -> list[Finding]:
+    """Return what nobody can accept."""
+    return [each for each in registry.findings(Case(given)) if not registry.known()[each.id].acceptable]
+
+
 # Names
 
 
@@ -66,32 +97,38 @@ def named(problem: Finding) -> tuple[str, str]:
     ],
 )
 def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
-    problem = one(inputs.misspelt([name, "flask_app_name", "other"], SPEC))
+    problem = one(found_reading(reading_rules.unknown, names=[name, "flask_app_name", "other"]))
     assert named(problem) == ("unknown-variable", name)
     assert meant in problem.fix
 
 
 def test_a_variable_that_is_like_none_is_told_with_the_list() -> None:
-    problem = one(inputs.misspelt(["flask_app_xyzzy_plugh"], SPEC))
+    problem = one(found_reading(reading_rules.unknown, names=["flask_app_xyzzy_plugh"]))
     assert named(problem) == ("unknown-variable", "flask_app_xyzzy_plugh")
     assert "roles/flask_app/defaults/main.yml" in problem.fix
 
 
 def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
     assert (
-        inputs.misspelt([*SPEC, "vault_flask_app_secret_key", "__flask_app_host", "flask_apps", "ansible_host"], SPEC)
+        found_reading(
+            reading_rules.unknown,
+            names=[*SPEC, "vault_flask_app_secret_key", "__flask_app_host", "flask_apps", "ansible_host"],
+        )
         == []
     )
 
 
 def test_each_misspelt_variable_is_told_once_in_order() -> None:
     names = ["flask_app_zzz", "flask_app_nam", "flask_app_nam"]
-    assert [problem.subject for problem in inputs.misspelt(names, SPEC)] == ["flask_app_nam", "flask_app_zzz"]
+    assert [problem.subject for problem in found_reading(reading_rules.unknown, names=names)] == [
+        "flask_app_nam",
+        "flask_app_zzz",
+    ]
 
 
 @pytest.mark.parametrize("name", ["Shop", "my_shop", "1shop", "", "a/b", "..", "a" * 32, "shop\n"])
 def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
-    problem = one(inputs.name_problems(name))
+    problem = one(found(environment_rules.name, name=name))
     assert named(problem) == ("malformed-name", "flask_app_name")
     assert repr(name) in problem.what
     assert "lower-case letters, digits and dashes" in problem.fix
@@ -101,12 +138,12 @@ def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
     "name", ["private", "staff", "greenlight", "greenlight-build", "nginx", "systemd", "dbus", "www-data", "games"]
 )
 def test_a_name_of_the_system_is_told_before_any_host_is_asked(name: str) -> None:
-    assert named(one(inputs.name_problems(name))) == ("reserved-name", "flask_app_name")
+    assert named(one(found(environment_rules.name, name=name))) == ("reserved-name", "flask_app_name")
 
 
 @pytest.mark.parametrize("name", ["shop", "my-shop", "s2", "private-shop", "greenlights", "blog", "redis"])
 def test_a_plain_name_is_no_problem(name: str) -> None:
-    assert inputs.name_problems(name) == []
+    assert found(environment_rules.name, name=name) == []
 
 
 # Environment and DEBUG
@@ -124,7 +161,7 @@ def test_a_plain_name_is_no_problem(name: str) -> None:
     ],
 )
 def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, hint: str) -> None:
-    problem = one(inputs.environment_problems(environment, ENVIRONMENTS, False))
+    problem = one(found(environment_rules.environment, environment=environment))
     assert named(problem) == ("unknown-environment", "flask_app_environment")
     assert repr(environment) in problem.what
     assert all(name in problem.what for name in ENVIRONMENTS)
@@ -134,14 +171,16 @@ def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, 
 
 @pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb"])
 def test_a_name_that_no_host_can_be_stamped_with_is_told(name: str) -> None:
-    problem = one(inputs.environment_problems("staging", [*ENVIRONMENTS, name], False))
+    problem = one(found(environment_rules.environment, environment="staging", environments=[*ENVIRONMENTS, name]))
     assert named(problem) == ("malformed-environment", "flask_app_environments")
     assert len(problem.what) < 150
 
 
 @pytest.mark.parametrize("environment", ["staging", "production", "qa"])
 def test_debug_outside_development_is_told(environment: str) -> None:
-    problem = one(inputs.environment_problems(environment, [*ENVIRONMENTS, "qa"], True))
+    problem = one(
+        found(environment_rules.environment, environment=environment, environments=[*ENVIRONMENTS, "qa"], debug=True)
+    )
     assert named(problem) == ("debug", "flask_app_debug")
     assert environment in problem.what
     assert "flask_app_debug" in problem.fix
@@ -151,7 +190,7 @@ def test_debug_outside_development_is_told(environment: str) -> None:
     ("environment", "debug"), [("development", True), ("development", False), ("staging", False), ("production", False)]
 )
 def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debug: bool) -> None:
-    assert inputs.environment_problems(environment, ENVIRONMENTS, debug) == []
+    assert found(environment_rules.environment, environment=environment, debug=debug) == []
 
 
 # Secrets and variables
@@ -169,7 +208,7 @@ def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debu
 def test_all_missing_secrets_are_asked_for_once_with_each_way_out(
     secrets: Mapping[str, Any], missing: list[str]
 ) -> None:
-    problem = one(inputs.secret_problems(secrets, ["SECRET_KEY", "DATABASE_URL"], "staging"))
+    problem = one(found(secret_rules.missing, secrets=secrets, environment="staging"))
     assert named(problem) == ("missing-secret", ", ".join(missing))
     assert re.findall(r"\b[A-Z]+_[A-Z]+\b", problem.what) == missing
     assert "inventories/staging/group_vars/flask_app/main.yml" in problem.fix
@@ -180,7 +219,7 @@ def test_all_missing_secrets_are_asked_for_once_with_each_way_out(
 
 @pytest.mark.parametrize("secrets", [{"A": "x"}, {"A": "x", "B": ""}, {"A": 0}, {"A": False}, {"A": ["x"]}])
 def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any]) -> None:
-    assert inputs.secret_problems(secrets, ["A"], "staging") == []
+    assert found(secret_rules.missing, secrets=secrets, required_secrets=["A"]) == []
 
 
 @pytest.mark.parametrize(
@@ -202,26 +241,30 @@ def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any
 )
 def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: object, kind: str, hint: str) -> None:
     good = {"flask_app_service_memory_max": "40%", "flask_app_health_path": "/health"}
-    problem = one(inputs.value_problems({**good, name: value}))
+    problem = one(of_values({**good, name: value}))
     assert named(problem) == (kind, name)
     assert str(value) in problem.what
     assert hint in problem.fix
 
 
-@pytest.mark.parametrize(("name", "bounds"), inputs.NUMBERS.items())
+@pytest.mark.parametrize(("name", "bounds"), value_rules.NUMBERS.items())
 def test_a_number_from_its_least_to_its_most_is_no_problem(name: str, bounds: tuple[int, int]) -> None:
     least, most = bounds
-    assert [len(inputs.value_problems({name: number})) for number in (least - 1, least, most, most + 1)] == [1, 0, 0, 1]
+    assert [len(of_values({name: number})) for number in (least - 1, least, most, most + 1)] == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("memory", ["40%", "100%", "512M", "1.5G", "2147483648", "infinity"])
 def test_a_memory_limit_that_systemd_reads_is_no_problem(memory: str) -> None:
     values = {"flask_app_service_memory_max": memory, "flask_app_health_path": "/", "flask_app_http_port": 8080}
-    assert inputs.value_problems(values) == []
+    assert of_values(values) == []
 
 
 def test_unreadable_secrets_name_the_way_to_make_them() -> None:
-    problem = inputs.unreadable_secrets("vault_flask_app_secret_key is undefined", "staging")
+    [problem] = found_reading(
+        reading_rules.unreadable,
+        unreadable={"flask_app_secrets": "vault_flask_app_secret_key is undefined"},
+        given={"flask_app_environment": "staging"},
+    )
     assert named(problem) == ("unreadable-variable", "flask_app_secrets")
     assert "vault_flask_app_secret_key is undefined" in problem.what
     assert "script/secrets staging" in problem.fix
@@ -245,18 +288,14 @@ def test_unreadable_secrets_name_the_way_to_make_them() -> None:
 def test_a_variable_that_a_process_can_not_get_is_told(
     env: Mapping[str, Any], secrets: Mapping[str, Any], kind: str, subject: str, told: str
 ) -> None:
-    problem = one(inputs.variable_problems({"flask_app_env": env, "flask_app_secrets": secrets}, ["FLASK_CONFIG"]))
+    problem = one(of_process(env=env, secrets=secrets))
     assert named(problem) == (kind, subject)
     assert told in problem.what
     assert "hunter2" not in str(problem)
 
 
 def test_good_variables_are_no_problem() -> None:
-    variables: dict[str, dict[str, Any]] = {
-        "flask_app_env": {"A": "x", "PORT": 8080},
-        "flask_app_secrets": {"B": "it's \n x", "C": ""},
-    }
-    assert inputs.variable_problems(variables, ["FLASK_CONFIG"]) == []
+    assert of_process(env={"A": "x", "PORT": 8080}, secrets={"B": "it's \n x", "C": ""}) == []
 
 
 @pytest.mark.parametrize(
@@ -272,14 +311,14 @@ def test_good_variables_are_no_problem() -> None:
 def test_a_variable_of_the_role_in_settings_of_the_unit_is_told(
     service: dict[str, Any], gunicorn: dict[str, Any], owner: str
 ) -> None:
-    problem = one(inputs.unit_variable_problems(service, gunicorn, ["FLASK_CONFIG"]))
+    problem = one(of_process(service_settings=service, gunicorn_settings=gunicorn))
     assert named(problem) == ("environment-by-hand", "FLASK_CONFIG")
     assert owner in problem.what
 
 
 def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
     service = {"Environment": ["A=FLASK_CONFIG=x", ""], "LimitNOFILE": 1024, "PassEnvironment": "LANG"}
-    assert inputs.unit_variable_problems(service, {"raw_env": ["B=c"], "threads": 2}, ["FLASK_CONFIG"]) == []
+    assert of_process(service_settings=service, gunicorn_settings={"raw_env": ["B=c"], "threads": 2}) == []
 
 
 # Source
@@ -287,7 +326,7 @@ def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
 
 @pytest.fixture(autouse=True)
 def _files_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_source, "list_files", taken)
+    cases.without_git(monkeypatch)
 
 
 @pytest.fixture
@@ -300,7 +339,17 @@ def app(tmp_path: Path) -> Path:
 def source(
     app: Path, directory: str = ".", git_url: str = "", subdirectory: str = "", lock: str = "requirements.txt"
 ) -> list[Finding]:
-    return inputs.source_problems(str(app / directory) if directory else "", git_url, subdirectory, lock)
+    return of_source(
+        str(app / directory) if directory else "",
+        source_git_url=git_url,
+        source_subdirectory=subdirectory,
+        requirements=lock,
+    )
+
+
+def of_source(directory: str, **changed: Any) -> list[Finding]:
+    asked = (source_rules.choice, source_rules.git_url, source_rules.include, source_rules.directory)
+    return found(*asked, **{"source_git_url": "", **changed}, source_directory=directory)
 
 
 def test_a_good_source_is_no_problem(app: Path) -> None:
@@ -349,18 +398,10 @@ def test_a_lock_that_is_no_text_is_told(app: Path) -> None:
 
 
 def test_what_is_chosen_of_the_lock_is_checked(app: Path) -> None:
-    values = {
-        "flask_app_uv_extras": ["web"],
-        "flask_app_uv_groups": [],
-        "flask_app_uv_package": "",
-        "flask_app_install_project": True,
-        "flask_app_installer": "uv",
-    }
-    (problem,) = inputs.source_problems(str(app), "", "", "requirements.txt", inputs.chosen(values))
+    (problem,) = of_source(str(app), uv_extras=["web"], install_project=True)
     assert problem.id == "unfit-lock"
     assert "flask_app_uv_extras" in problem.what
-    without = inputs.chosen({**values, "flask_app_uv_extras": []})
-    (problem,) = inputs.source_problems(str(app), "", "", "requirements.txt", without)
+    (problem,) = of_source(str(app), install_project=True)
     assert problem.id == "unfit-lock"
     assert "flask_app_install_project" in problem.what
 
@@ -517,26 +558,26 @@ def test_a_static_directory_that_is_not_shipped_is_named(app: Path, static: str)
     (app / "dist/app.css").touch()
     (app / "shop").mkdir()
     given = {**values(app), "flask_app_nginx_static": {"/static/": static}}
-    (problem,) = preflight._controller_problems(given)
+    (problem,) = refusals(given)
     assert problem.id == "unfit-source"
     assert "flask_app_nginx_static" in problem.what
     assert static in problem.what
     assert ("flask_app_source_include" in problem.fix) is (static in ("dist", "shop"))
-    assert preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}) == [] or static != "dist"
+    assert refusals({**given, "flask_app_source_include": ["dist"]}) == [] or static != "dist"
     hook = app / "hook.yml"
     hook.touch()
-    assert preflight._controller_problems({**given, "flask_app_hooks_before_build": [str(hook)]}) == []
+    assert refusals({**given, "flask_app_hooks_before_build": [str(hook)]}) == []
 
 
 @pytest.mark.parametrize("pattern", ["", "/dist", "../dist", "dist/../..", ".", "dist/.", ".git", "a/.git/config"])
 def test_a_pattern_that_is_not_below_the_source_is_refused(app: Path, pattern: str) -> None:
-    problem = one(preflight._controller_problems({**values(app), "flask_app_source_include": ["wsgi.py", pattern]}))
+    problem = one(refusals({**values(app), "flask_app_source_include": ["wsgi.py", pattern]}))
     assert named(problem) == ("malformed-value", "flask_app_source_include")
 
 
 @pytest.mark.parametrize("ref", ["main", "feature/a-b", "v1.2.3", "HEAD", "refs/pull/1/head", "a" * 40, "é", "1.0+x"])
 def test_names_of_commits_are_no_problem(app: Path, ref: str) -> None:
-    assert preflight._controller_problems({**values(app), "flask_app_source_git_ref": ref}) == []
+    assert refusals({**values(app), "flask_app_source_git_ref": ref}) == []
 
 
 @pytest.mark.parametrize(
@@ -562,20 +603,20 @@ def test_names_of_commits_are_no_problem(app: Path, ref: str) -> None:
     ],
 )
 def test_what_a_program_would_take_for_an_option_is_refused(app: Path, name: str, value: Any) -> None:
-    problems = preflight._controller_problems({**values(app), name: value})
+    problems = refusals({**values(app), name: value})
     assert ("malformed-value", name) in {named(problem) for problem in problems if problem.fix}
 
 
 @pytest.mark.parametrize("name", ["flask_app_source_subdirectory", "flask_app_requirements"])
 @pytest.mark.parametrize("path", ["..", "../x", "a/../../x", "/etc/passwd", "a/.."])
 def test_a_path_of_the_source_has_no_step_up(app: Path, name: str, path: str) -> None:
-    problems = preflight._controller_problems({**values(app), name: path})
+    problems = refusals({**values(app), name: path})
     assert ("malformed-value", name) in map(named, problems)
 
 
 def test_what_git_ignores_can_not_come_from_git(app: Path) -> None:
     given = {**values(app), "flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
-    problem = one(preflight._controller_problems({**given, "flask_app_source_include": ["dist"]}))
+    problem = one(refusals({**given, "flask_app_source_include": ["dist"]}))
     assert named(problem) == ("include-from-git", "flask_app_source_include")
 
 
@@ -590,7 +631,7 @@ def test_what_git_ignores_can_not_come_from_git(app: Path) -> None:
     ],
 )
 def test_plain_server_names_are_no_problem(names: list[str]) -> None:
-    assert inputs.server_name_problems(names) == []
+    assert found(nginx_rules.server_names, server_names=names) == []
 
 
 @pytest.mark.parametrize(
@@ -601,29 +642,29 @@ def test_plain_server_names_are_no_problem(names: list[str]) -> None:
 )  # fmt: skip
 def test_another_server_name_is_told(name: Any) -> None:
     if name == 5.5:
-        assert inputs.server_name_problems([name]) == []  # as text it is a host name
+        assert found(nginx_rules.server_names, server_names=[name]) == []  # as text it is a host name
         return
-    problem = one(inputs.server_name_problems(["good.example.org", name]))
+    problem = one(found(nginx_rules.server_names, server_names=["good.example.org", name]))
     assert named(problem) == ("malformed-value", "flask_app_server_names")
     assert repr(name) in problem.what
     assert "good.example.org" not in problem.what
 
 
 def test_a_site_without_a_name_is_told() -> None:
-    problem = one(inputs.server_name_problems([]))
+    problem = one(found(nginx_rules.server_names, server_names=[]))
     assert named(problem) == ("missing-value", "flask_app_server_names")
     assert problem.fix
 
 
 def test_a_name_that_is_there_twice_is_told() -> None:
-    problem = one(inputs.server_name_problems(["a.example", "b.example", "a.example"]))
+    problem = one(found(nginx_rules.server_names, server_names=["a.example", "b.example", "a.example"]))
     assert named(problem) == ("named-twice", "flask_app_server_names")
     assert "a.example" in problem.what
 
 
 @pytest.mark.parametrize(("successes", "probes"), [(0, 5), (6, 5), (-1, 5), (1, 0)])
 def test_a_proof_that_proves_nothing_or_can_not_be_had_is_told(successes: int, probes: int) -> None:
-    problem = one(inputs.proof_problems(successes, probes))
+    problem = one(found(value_rules.proofs, probe_successes=successes, probes=probes))
     assert named(problem) == ("out-of-range", "flask_app_probe_successes")
     assert problem.concerns(["flask_app_probes"])
     assert problem.fix
@@ -631,7 +672,7 @@ def test_a_proof_that_proves_nothing_or_can_not_be_had_is_told(successes: int, p
 
 @pytest.mark.parametrize(("successes", "probes"), [(1, 1), (3, 5), (5, 5)])
 def test_a_proof_that_can_be_had_is_no_problem(successes: int, probes: int) -> None:
-    assert inputs.proof_problems(successes, probes) == []
+    assert found(value_rules.proofs, probe_successes=successes, probes=probes) == []
 
 
 # Hooks and notification
@@ -642,7 +683,7 @@ def test_a_hook_that_is_a_file_with_its_whole_path_is_no_problem(tmp_path: Path)
     hook.write_text("[]\n")
     (tmp_path / "link.yml").symlink_to(hook)
     hooks = {"flask_app_hooks_before_build": [str(hook), str(tmp_path / "link.yml")], "flask_app_hooks_on_failure": []}
-    assert inputs.hook_problems(hooks) == []
+    assert registry.findings(Case(hooks), asked=[value_rules.hooks]) == []
 
 
 def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -654,7 +695,7 @@ def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.M
         "flask_app_hooks_before_build": [f"{tmp_path}/hook.yml", *wrong],
         "flask_app_hooks_after_switch": [f"{tmp_path}/absent.yml"],
     }
-    found = inputs.hook_problems(hooks)
+    found = registry.findings(Case(hooks), asked=[value_rules.hooks])
     assert {problem.id for problem in found} == {"missing-file"}
     assert [problem.subject for problem in found] == [
         *["flask_app_hooks_before_build"] * len(wrong),
@@ -666,7 +707,7 @@ def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("url", ["", "https://hooks.example.org/services/hunter2", "http://127.0.0.1:8080/hunter2?x=y"])
 def test_a_notification_that_can_be_sent_is_no_problem(url: str) -> None:
-    assert inputs.notification_problems(url) == []
+    assert found(value_rules.notification, notify_url=url) == []
 
 
 @pytest.mark.parametrize(
@@ -680,7 +721,7 @@ def test_a_notification_that_can_be_sent_is_no_problem(url: str) -> None:
     ],
 )
 def test_a_notification_that_can_not_be_sent_is_told_without_its_url(url: str) -> None:
-    problem = one(inputs.notification_problems(url))
+    problem = one(found(value_rules.notification, notify_url=url))
     assert named(problem) == ("malformed-value", "flask_app_notify_url")
     assert not re.search("hunter2|example.org", str(problem))
 
@@ -706,7 +747,7 @@ def values(app: Path) -> dict[str, Any]:
 
 
 def test_good_inputs_are_no_problem(app: Path) -> None:
-    assert preflight._controller_problems(values(app)) == []
+    assert refusals(values(app)) == []
 
 
 @pytest.mark.parametrize(
@@ -743,7 +784,7 @@ def test_good_inputs_are_no_problem(app: Path) -> None:
     ],
 )
 def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, value: Any) -> None:
-    (problem,) = preflight._controller_problems({**values(app), name: value})
+    (problem,) = refusals({**values(app), name: value})
     assert problem.severity == ERROR
     assert re.search(r"flask_app_\w+", problem.what)
     assert not re.search("hunter2|None", str(problem))
@@ -751,7 +792,7 @@ def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, 
 
 def test_a_build_may_have_variables_that_the_app_has_too(app: Path) -> None:
     given = {"flask_app_build_environment": {"FLASK_CONFIG": "", "A": 1}, "flask_app_env": {"A": "x"}}
-    assert preflight._controller_problems({**values(app), **given}) == []
+    assert refusals({**values(app), **given}) == []
 
 
 @pytest.mark.parametrize(
@@ -778,7 +819,8 @@ def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
         return {"host": {}, "problems": []}
 
     monkeypatch.setattr(action, "_execute_module", execute)
-    action._ask_host({**values(app), **changed}, known, lock=False)
+    case = Case({**values(app), **changed})
+    action._ask_host(case, known, lock=False, site=not for_deploy(case).guarded)
     [arguments] = asked
     assert bool(arguments["site"]["files"]) is tested
 
@@ -786,22 +828,22 @@ def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
 def test_a_variable_that_the_path_of_a_credential_stands_in_is_told(app: Path, name: str) -> None:
     given = {**values(app), "flask_app_env": {name: "/etc/key"}}
-    assert preflight._controller_problems({**given, "flask_app_secrets_as": "environment"}) == []
-    problem = one(preflight._controller_problems({**given, "flask_app_secrets_as": "credentials"}))
+    assert refusals({**given, "flask_app_secrets_as": "environment"}) == []
+    problem = one(refusals({**given, "flask_app_secrets_as": "credentials"}))
     assert named(problem) == ("environment-by-hand", name)
 
 
 def test_the_path_of_old_keys_has_the_name_of_the_key(app: Path) -> None:
     given = {**values(app), "flask_app_secrets_as": "credentials", "flask_app_secret_key_variable": "TOKEN"}
-    assert preflight._controller_problems({**given, "flask_app_env": {"SECRET_KEY_FALLBACKS_FILE": "/x"}}) == []
-    problem = one(preflight._controller_problems({**given, "flask_app_env": {"TOKEN_FALLBACKS_FILE": "/x"}}))
+    assert refusals({**given, "flask_app_env": {"SECRET_KEY_FALLBACKS_FILE": "/x"}}) == []
+    problem = one(refusals({**given, "flask_app_env": {"TOKEN_FALLBACKS_FILE": "/x"}}))
     assert named(problem) == ("environment-by-hand", "TOKEN_FALLBACKS_FILE")
 
 
 @pytest.mark.parametrize("as_what", ["environment", "credentials"])
 def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_what: str) -> None:
     given = {**values(app), "flask_app_secrets_as": as_what, "flask_app_env": {"LOG_FILE": "x", "FILE_SECRET_KEY": "x"}}
-    assert preflight._controller_problems(given) == []
+    assert refusals(given) == []
 
 
 @pytest.mark.parametrize(
@@ -814,7 +856,9 @@ def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_wha
     ],
 )
 def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str, error: str, told: str) -> None:
-    problem = preflight._untemplatable(name, AnsibleError(error), {"flask_app_environment": "staging"})
+    reason = task_reading._reason(AnsibleError(error))
+    given = {"flask_app_environment": "staging"}
+    (problem,) = found_reading(reading_rules.unreadable, unreadable={name: reason}, given=given)
     assert named(problem) == ("unreadable-variable", name)
     assert told in problem.what
     assert ("script/secrets" in problem.fix) is (name == "flask_app_secrets")
@@ -822,12 +866,9 @@ def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str,
 
 
 def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
-    templar = Templar(loader=DataLoader(), variables={})
-    with pytest.raises(AnsibleUndefinedVariable) as undefined:
-        templated(templar, {"flask_app_secrets": {"A": trust_as_template("{{ vault_a }}")}}, "flask_app_secrets")
-    problem = preflight._untemplatable("flask_app_secrets", undefined.value, {})
+    (problem,) = cases.of("reading", cases.as_read({**cases.values(), "flask_app_secrets": {"A": "{{ vault_a }}"}}))
     assert "vault_a is undefined" in problem.what
-    assert "inventories/<environment>/" in problem.fix
+    assert "inventories/production/" in problem.fix
 
 
 @pytest.mark.parametrize(
@@ -835,13 +876,15 @@ def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
     [
         ("flask_app_http_port", "eighty", "is of type str"),
         ("flask_app_installer", "conda", "uv, pip"),
-        ("flask_app_secrets", "hunter2", "is of type str"),
+        ("flask_app_secrets", "hunter2", "is a text"),
         ("flask_app_secrets", ["hunter2"], "is of type list"),
     ],
 )
 def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(name: str, value: Any, told: str) -> None:
     values = {name: value}
-    problem = one(preflight._type_problems({name: preflight._faults(name, SPEC, values)}, values))
+    problem = one(
+        found_reading(reading_rules.types, given=values, faults={name: task_reading._faults(name, SPEC, values)})
+    )
     assert named(problem) == ("wrong-type", name)
     assert told in problem.what
     assert problem.fix
@@ -849,8 +892,8 @@ def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(name
 
 
 def test_what_is_not_set_is_told_as_one() -> None:
-    faults = {name: preflight._faults(name, SPEC, {}) for name in SPEC}
-    problem = one(preflight._type_problems(faults, {}))
+    faults = {name: task_reading._faults(name, SPEC, {}) for name in SPEC}
+    problem = one(found_reading(reading_rules.types, faults=faults))
     assert named(problem) == ("missing-value", "flask_app_environment")
     for name in ("flask_app_environment", "flask_app_name", "flask_app_server_names"):
         assert name in problem.what
@@ -899,7 +942,7 @@ def test_plain_values_stay_what_they_are(value: Any) -> None:
     ],
 )
 def test_a_value_that_would_mean_something_else_is_refused(name: str, value: Any, hint: str) -> None:
-    problem = one(preflight._form_problems(name, value, SPEC[name]))
+    problem = one(found_reading(reading_rules.types, given={name: value}))
     assert named(problem) == ("unquoted-number" if hint == "quotes" else "wrong-type", name)
     assert hint in problem.fix
     assert "hunter2" not in str(problem)
@@ -907,7 +950,7 @@ def test_a_value_that_would_mean_something_else_is_refused(name: str, value: Any
 
 def test_a_value_that_means_what_was_written_is_no_problem() -> None:
     for name, value in (("flask_app_revision", 7), ("flask_app_http_port", "80"), ("flask_app_secrets", {})):
-        assert preflight._form_problems(name, value, SPEC[name]) == []
+        assert found_reading(reading_rules.types, given={name: value}) == []
 
 
 def typed(**known: Any) -> Any:
@@ -994,7 +1037,7 @@ def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
     """Return what a deploy of an app is refused for, with the role's defaults, to a host whose disk is full."""
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     host: tuple[dict[str, Any], list[Finding]] = {}, [FULL]
-    monkeypatch.setattr(preflight.ActionModule, "_ask_host", lambda *_, lock: host)
+    monkeypatch.setattr(preflight.ActionModule, "_ask_host", lambda *_, **__: host)
     told: list[Finding] = []
 
     def describe(findings: list[Finding], *of: str) -> str:
@@ -1085,47 +1128,3 @@ def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
         ("out-of-range", "flask_app_keep_releases"),
         ("short-secret", "DOOR_PIN"),
     ]
-
-
-@pytest.fixture
-def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Return what asks for a variable as each task of a run does, and gives how often it has been resolved so far."""
-    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    counter = tmp_path / "counter"
-    counter.write_text("0")
-
-    def count() -> str:
-        counter.write_text(str(int(counter.read_text()) + 1))
-        return counter.read_text()
-
-    def ask(**known: Any) -> Any:
-        variables = {"inventory_hostname": "a", "number": trust_as_template("{{ count() }}"), "count": count, **known}
-        return once(Templar(loader=DataLoader(), variables=variables), variables, "number")
-
-    return ask
-
-
-def test_what_takes_long_is_resolved_once_for_all_tasks_of_a_run(counted: Callable[..., Any]) -> None:
-    assert [counted(flask_app_probes="7"), counted(flask_app_probes="7"), counted(flask_app_probes=7)] == ["1"] * 3
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"flask_app_probes": 8},
-        {"flask_app_public_scheme": "https"},
-        {"flask_app_server_names": [trust_as_template("{{ site }}.example")]},
-        {"site": "b"},
-        {"inventory_hostname": "b"},
-    ],
-)
-def test_what_was_resolved_counts_only_for_the_same_variables_of_the_same_host(
-    counted: Callable[..., Any], changed: dict[str, Any]
-) -> None:
-    known = {"flask_app_server_names": [trust_as_template("{{ site }}")], "site": "a"}
-    assert [counted(**known), counted(**{**known, **changed}), counted(**known)] == ["1", "2", "1"]
-
-
-def test_what_was_resolved_is_for_its_user_only(counted: Callable[..., Any], tmp_path: Path) -> None:
-    counted()
-    assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.json")] == [0o600]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.greenlight.flask.plugins.action import preflight, source
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.outcome import PLACES, described, question
 
@@ -248,14 +248,12 @@ def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatc
         "flask_app_tls": "none"
     }
     monkeypatch.setattr(preflight, "with_types", lambda *_: lambda name: {})
-    monkeypatch.setattr(preflight, "once", lambda *_: {})
-    monkeypatch.setattr(preflight, "_written_problems", lambda values: [])
-    monkeypatch.setattr(settings, "for_the_host", lambda *_: {})
+    monkeypatch.setattr(preflight, "for_the_host", lambda *_: {})
     monkeypatch.setattr(action, "_templar", None, raising=False)
     monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
     monkeypatch.setattr(action, "_execute_module", lambda **_: dict(outcome))
     monkeypatch.setattr(action, "_low_level_execute_command", lambda command: {"stdout": DF})
-    host, (problem,) = action._ask_host(values, {}, lock=False)
+    host, (problem,) = action._ask_host(Case(values), {}, lock=False, site=True)
     assert host == {}
     assert not re.search(r"None|Traceback", str(problem))
     assert ("12 inodes free" in problem.what) == ("rc" in outcome)

@@ -4,29 +4,27 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import settings
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import gunicorn, service
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import values as value_rules
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules import variables as variable_rules
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.gunicorn import HOOKS
 
-ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
-DEFAULTS: dict[str, Any] = {
-    name: value
-    for name, value in yaml.safe_load((ROLE / "defaults/main.yml").read_text()).items()
-    if not (isinstance(value, str) and "{{" in value)
-}
+from tests.unit import cases
 
 
-def values(**more: Any) -> dict[str, Any]:
-    return {**DEFAULTS, "flask_app_name": "shop", **{f"flask_app_{name}": value for name, value in more.items()}}
+def case(**more: Any) -> Case:
+    return Case(cases.values(**{f"flask_app_{name}": value for name, value in more.items()}))
 
 
 def problems(**more: Any) -> list[Finding]:
-    return settings.setting_problems(values(**more))
+    asked = (value_rules.lines, variable_rules.names, service.settings, gunicorn.settings)
+    return registry.findings(case(**more), asked=asked)
 
 
 def of_unit(name: str, value: Any = "x") -> list[Finding]:
@@ -193,14 +191,13 @@ def test_a_value_of_data_is_no_problem(value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["wsgi", "revision", "python", "environment", "hooks_before_build", "packages"])
 def test_a_text_with_several_lines_is_refused_by_the_name_of_its_variable(name: str) -> None:
-    spec = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-    value: Any = "a\nb" if spec[f"flask_app_{name}"]["type"] == "str" else ["a", "a\nb"]
+    value: Any = "a\nb" if cases.SPEC[f"flask_app_{name}"]["type"] == "str" else ["a", "a\nb"]
     [problem] = problems(**{name: value})
     assert named(problem) == ("control-character", name)
     assert "\n" not in str(problem)
 
 
-@pytest.mark.parametrize("name", settings.SEVERAL_LINES)
+@pytest.mark.parametrize("name", value_rules.SEVERAL_LINES)
 def test_a_text_that_is_a_file_by_itself_has_as_many_lines_as_it_likes(name: str) -> None:
     assert problems(**{name.removeprefix("flask_app_"): "a\nb\n"}) == []
 
@@ -217,7 +214,7 @@ def test_a_name_of_a_variable_that_a_process_can_not_have_is_refused(part: str, 
 
 def test_systemd_is_asked_of_the_lines_that_the_unit_gets() -> None:
     given = {"Nice": 5, "PrivateTmp": True, "ReadWritePaths": ["", "/x"], "IPAddressDeny": []}
-    assert settings.for_the_host(values(service_settings=given), []) == {
+    assert service.for_the_host(case(service_settings=given)) == {
         "Nice": ["5"],
         "PrivateTmp": ["True"],
         "ReadWritePaths": ["", "/x"],
@@ -227,10 +224,10 @@ def test_systemd_is_asked_of_the_lines_that_the_unit_gets() -> None:
 
 @pytest.mark.parametrize("entry", ["unit-setting", "unit-setting:Nise"])
 def test_systemd_is_not_asked_of_what_somebody_has_accepted(entry: str) -> None:
-    given = values(service_settings={"Nise": 5})
-    assert settings.for_the_host(given, ["no-tls"]) == {"Nise": ["5"]}
-    assert settings.for_the_host(given, [entry]) == {}
+    given = {"Nise": 5}
+    assert service.for_the_host(case(service_settings=given, accepted_findings=["no-tls"])) == {"Nise": ["5"]}
+    assert service.for_the_host(case(service_settings=given, accepted_findings=[entry])) == {}
 
 
 def test_systemd_is_not_asked_of_what_may_not_be_written() -> None:
-    assert settings.for_the_host(values(service_settings={"Nice": "5\nExecStart=x", "UMask": "077"}), []) == {}
+    assert service.for_the_host(case(service_settings={"Nice": "5\nExecStart=x", "UMask": "077"})) == {}

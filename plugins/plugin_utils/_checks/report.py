@@ -11,8 +11,11 @@ from typing import Any, Self
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding, entries_for
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 
-IN_VAIN = "accepted-in-vain"
-UNREADABLE = "unreadable-inventory"
+from .rules.doctor import UNUSED_ACCEPTANCE
+from .rules.inventories import LOCKED_INVENTORY, UNREADABLE_INVENTORY
+
+#: Of inventories that weren't compared.
+_NOT_COMPARED = (LOCKED_INVENTORY.id, UNREADABLE_INVENTORY.id)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def accept(
         unseen: ids of what was not looked for, and may well be there.
     """
     found = marked(findings, entries, never)
-    unknown = any(finding.id == UNREADABLE for finding in found)
+    unknown = any(finding.id in _NOT_COMPARED for finding in found)
 
     def may_be_there(entry: str) -> bool:
         kind = entry.split(":", maxsplit=1)[0]
@@ -93,12 +96,12 @@ def accept(
     ]
     return found + [
         Reported(
-            IN_VAIN,
+            UNUSED_ACCEPTANCE.id,
             WARNING,
             entry,
             f"flask_app_accepted_findings holds {entry}, "
             + ("which can't be accepted." if entry.split(":")[0] in never else "and nothing of that name was found."),
-            "Remove it.",
+            UNUSED_ACCEPTANCE.fix,
         )
         for entry in vain
     ]
@@ -114,8 +117,8 @@ def together(of_hosts: Mapping[str, Iterable[Reported]]) -> list[Reported]:
     merged = [
         replace(finding, hosts=tuple(names))
         for finding, names in hosts.items()
-        # What is in vain on one host may be there for another.
-        if finding.id != IN_VAIN or not any(other.is_named_by(finding.subject) for other in useful)
+        # What nothing on one host needs, another may.
+        if finding.id != UNUSED_ACCEPTANCE.id or not any(other.is_named_by(finding.subject) for other in useful)
     ]
     return sorted(merged, key=lambda finding: (finding.accepted, finding.severity != ERROR))
 
@@ -162,6 +165,6 @@ def told(
 def _compared(findings: Iterable[Finding], names: Sequence[str]) -> str:
     if names:
         return f"secrets: compared with {', '.join(names)}"
-    if any(finding.id == UNREADABLE for finding in findings):
+    if any(finding.id in _NOT_COMPARED for finding in findings):
         return "secrets: no inventory beside it could be compared"
     return "secrets: no inventory of another environment stands beside it: no secret was compared"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import inputs
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.reading import misspelt
 
 from .outcome import (
     PLACES,
@@ -25,9 +25,9 @@ from .variables import load_spec, merged, plain
 
 def refuse_misspelt(known: Mapping[str, Any]) -> None:
     """Fail where a variable is no variable of the role: it would be ignored in silence."""
-    misspelt = inputs.misspelt(known, load_spec(known["role_path"]))
-    if misspelt:
-        raise AnsibleActionFail(" ".join(map(str, misspelt)))
+    found = list(misspelt(known, load_spec(known["role_path"])))
+    if found:
+        raise AnsibleActionFail(" ".join(map(str, found)))
 
 
 def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

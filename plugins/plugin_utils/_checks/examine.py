@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the rules: those that stop a deploy, all of them for the doctor, some for a task that learns more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+
+from . import registry
+from .case import Case
+from .report import Reported, accept, marked
+from .rule import APP, DEPLOY, HOST, SOURCE, Check
+from .rules.app import configuration
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All findings, and the inventories whose secrets were compared."""
+
+    findings: list[Reported]
+    compared: list[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a deploy does about findings.
+
+    Args:
+        problems: the errors that stop it, each acceptable one with the entry that accepts it.
+        warnings: lines to print.
+        guarded: whether some of the errors keep values from any file.
+    """
+
+    problems: list[Finding]
+    warnings: list[str]
+    guarded: bool
+
+
+def examine(case: Case) -> Examination:
+    """Return all that any rule finds."""
+    there = {SOURCE: bool(case.values.get("flask_app_source_directory")), APP: bool(case.says)}
+    there |= dict.fromkeys((HOST, DEPLOY), False)
+    rules = registry.known().values()
+    unseen = [rule.id for rule in rules if not all(there[need] for need in rule.needs)]
+    found = accept(registry.findings(case), case["accepted_findings"], _never(), unseen)
+    return Examination(found, case.compared)
+
+
+def for_deploy(case: Case, asked: Iterable[Check] | None = None) -> Verdict:
+    """Return what stops a deploy or warns it.
+
+    Args:
+        case: what is examined.
+        asked: functions of rules, if not all.
+    """
+    rules = registry.known()
+    found = registry.findings(case, lambda rule: rule.stops_deploys or rule.told, asked)
+    standing = _standing(found, case)
+    # What nobody can accept comes first.
+    errors = sorted(
+        (each for each in standing if each.severity == ERROR), key=lambda finding: rules[finding.id].acceptable
+    )
+    return Verdict(
+        [each.refusal() if rules[each.id].acceptable else each for each in errors],
+        [each.warning() for each in standing if each.severity != ERROR and rules[each.id].told],
+        any(rules[each.id].guards for each in errors),
+    )
+
+
+def of_the_app(case: Case) -> list[str]:
+    """Return a line for each thing that the app says of itself and that nobody has accepted."""
+    return [each.warning() for each in _standing(registry.findings(case, asked=[configuration]), case)]
+
+
+def _standing(found: Iterable[Finding], case: Case) -> list[Reported]:
+    return [each for each in marked(found, case["accepted_findings"] or [], _never()) if not each.accepted]
+
+
+def _never() -> set[str]:
+    """Return the ids of what can't be accepted."""
+    return {rule.id for rule in registry.known().values() if not rule.acceptable}

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All rules, found by looking into the files of ``rules``, and what asks them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
+
+from . import rules
+from .case import Case
+from .rule import Check, Found, Rule
+
+#: The file of rules for how variables were read.
+READING = "reading"
+
+
+def _every(_rule: Rule) -> bool:
+    return True
+
+
+@cache
+def families() -> dict[str, tuple[list[Rule], list[Check]]]:
+    """Return the rules and the functions of each file; all else rests on how variables were read, and comes first."""
+    found = {}
+    names = [module.name for module in pkgutil.iter_modules(rules.__path__)]
+    for name in sorted(names, key=lambda each: (each != READING, each)):
+        there = vars(importlib.import_module(f"{rules.__name__}.{name}")).values()
+        own = [value for value in there if isinstance(value, Rule)]
+        found[name] = (own, [value for value in there if callable(value) and hasattr(value, "rules")])
+    return found
+
+
+@cache
+def known() -> dict[str, Rule]:
+    """Return all rules by their ids.
+
+    Raises:
+        ValueError: two have the same id, or a function finds what no file declares.
+    """
+    declared = [rule for own, _ in families().values() for rule in own]
+    by_id = {rule.id: rule for rule in declared}
+    if len(by_id) != len({id(rule) for rule in declared}):
+        raise ValueError("two rules have the same id")
+    return by_id
+
+
+def checks(wanted: Callable[[Rule], bool] = _every) -> Iterator[Check]:
+    """Yield the functions that look for one of the wanted rules, each once."""
+    seen = set()
+    for _, own in families().values():
+        for check in own:
+            if check not in seen and any(map(wanted, check.rules)):
+                seen.add(check)
+                yield check
+
+
+def findings(
+    case: Case, wanted: Callable[[Rule], bool] = _every, asked: Iterable[Check] | None = None
+) -> list[Finding]:
+    """Return what the wanted rules find in a case, each thing once.
+
+    What is wrong with a variable that can't be read, or isn't of its type, is left out: only that is reported.
+
+    Args:
+        case: what is examined.
+        wanted: says whether a rule counts.
+        asked: functions, if not all that look for one of the wanted rules.
+    """
+    _, of_reading = families()[READING]
+    found = []
+    for check in checks(wanted) if asked is None else asked:
+        here = (_finding(each, case) for each in check(case) if wanted(each.rule))
+        found += [each for each in here if check in of_reading or not each.concerns(case.reading.wrong)]
+    return list(dict.fromkeys(found))
+
+
+def _finding(found: Found, case: Case) -> Finding:
+    severity = found.rule.is_at(found.severity, case)
+    return Finding(found.rule.id, severity, found.subject, found.what, found.fix, found.variables)

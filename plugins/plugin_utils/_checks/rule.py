@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rule: one thing that can be wrong, as data, and the functions that look for it.
+
+A file of the directory ``rules`` declares rules and looks for them::
+
+    NO_TLS = Rule(
+        "no-tls",
+        "Production is served in plain HTTP, and no proxy in front of it is trusted.",
+        severity=WARNING,
+        fix="Set flask_app_tls to acme or provided.",
+        acceptable=True,
+        bad=Example({"flask_app_tls": "none"}),
+        good=Example({"flask_app_tls": "acme"}),
+    )
+
+    @finds(NO_TLS)
+    def plain_http(case: Case) -> Iterator[Found]:
+        if ...:
+            yield NO_TLS("flask_app_tls", "flask_app_tls is none in production.")
+
+That is all: a deploy and the doctor ask it, docs/reference/findings.md has it, and its examples are tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
+
+from .case import Case
+
+#: What is dangerous where there are users, and common where there are none.
+OUTSIDE_DEVELOPMENT = "error, warning in development"
+#: The function that finds it says how bad it is.
+EITHER = "error or warning"
+
+#: What a rule may need to look at, beside the role's variables: the app's source here, the live app, the host, or the
+#: workers of a new release.
+SOURCE, APP, HOST, DEPLOY = "source", "app", "host", "deploy"
+
+
+@dataclass(frozen=True)
+class Example:
+    """An inventory that has the fault, or the same without it.
+
+    Args:
+        variables: of the role, over those of a small app in production.
+        source: path to content, of files in the app's source.
+        says: what the app says of itself, over what an app in order does.
+        inventory: path to content, of files beside the inventory ``production`` and in it.
+    """
+
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    says: Mapping[str, Any] = field(default_factory=dict)
+    inventory: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong.
+
+    Args:
+        id: a slug such as ``weak-key``; users, code and tests know it by this.
+        docs: one sentence for the reference: what is wrong, and why it matters.
+        severity: ``error``, ``warning``, :data:`OUTSIDE_DEVELOPMENT` or :data:`EITHER`.
+        fix: what to do or to type, where it is the same for all that is found.
+        acceptable: whether flask_app_accepted_findings may name it. Any other error stops each deploy.
+        told: whether a deploy prints its warnings; else only the doctor does.
+        needs: what must be there to look for it.
+        guards: whether its errors keep a value from any file on the host, even from one that is only tested.
+        bad: has the fault.
+        good: has it not.
+    """
+
+    id: str
+    docs: str
+    severity: str = ERROR
+    fix: str = ""
+    acceptable: bool = False
+    told: bool = False
+    needs: tuple[str, ...] = ()
+    guards: bool = False
+    bad: Example | None = None
+    good: Example | None = None
+
+    def __call__(
+        self, subject: str, what: str, fix: str = "", *, severity: str = "", variables: tuple[str, ...] = ()
+    ) -> Found:
+        """Return that it was found.
+
+        Args:
+            subject: the variable, file or key that it is about.
+            what: a sentence, without a secret's value.
+            fix: what to do, where it isn't the rule's.
+            severity: where the rule leaves it open.
+            variables: others of the role that it rests on.
+        """
+        return Found(self, subject, what, fix or self.fix, severity or self.severity, variables)
+
+    @property
+    def stops_deploys(self) -> bool:
+        """Whether it may be an error."""
+        return self.severity != WARNING
+
+    def is_at(self, severity: str, case: Case) -> str:
+        """Return ``error`` or ``warning`` for a finding of this severity in this case."""
+        if severity == OUTSIDE_DEVELOPMENT:
+            return ERROR if case.outside_development else WARNING
+        return severity
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a function finds; :func:`.registry.findings` makes a finding of it."""
+
+    rule: Rule
+    subject: str
+    what: str
+    fix: str
+    severity: str
+    variables: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.fix}".rstrip()
+
+
+class Check(Protocol):
+    """A function that looks for what some rules say; ``rules`` are all that it may find."""
+
+    rules: tuple[Rule, ...]
+
+    def __call__(self, case: Case) -> Iterable[Found]: ...
+
+
+def finds(*rules: Rule) -> Callable[[Callable[[Case], Iterator[Found]]], Check]:
+    """Mark a function as what looks for these rules."""
+
+    def mark(function: Callable[[Case], Iterator[Found]]) -> Check:
+        function.rules = rules  # type: ignore[attr-defined]
+        return function  # type: ignore[return-value]
+
+    return mark

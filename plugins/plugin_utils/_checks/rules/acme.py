@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates of an ACME server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from ..case import Case
+from ..rule import Example, Found, Rule, finds
+from .values import MALFORMED_VALUE
+
+ACME_PORT = Rule(
+    "acme-port",
+    "flask_app_tls is acme, and the site's port for HTTP is not 80, where an ACME server asks.",
+    fix="An ACME server asks on port 80: use it, or another flask_app_tls.",
+    guards=True,
+    bad=Example({"flask_app_http_port": 8080}),
+    good=Example({"flask_app_http_port": 80}),
+)
+NAME_WITHOUT_DOMAIN = Rule(
+    "name-without-domain",
+    "A name of the site has no domain, so no ACME server issues a certificate for it.",
+    fix="Use a name with a domain, or flask_app_tls: self_signed.",
+    guards=True,
+    bad=Example({"flask_app_server_names": ["shop"]}),
+    good=Example({"flask_app_server_names": ["shop.example.org"]}),
+)
+HALF_ACCOUNT = Rule(
+    "half-account",
+    "Of the two variables for an account with an ACME server's operator only one is set.",
+    fix="Set both, as the ACME server's operator gave them, or neither.",
+    guards=True,
+    bad=Example({"flask_app_acme_eab_kid": "kid-1"}),
+    good=Example({"flask_app_acme_eab_kid": "kid-1", "flask_app_acme_eab_hmac_key": "zWNDZM6eQGHWpSRTPal5eIUYFTu7Eaj"}),
+)
+
+
+def is_used(case: Case) -> bool:
+    """Say whether the site has a certificate of an ACME server; in the site of another app it is that app's."""
+    return bool(case["tls"] == "acme" and not case["nginx_site_of"])
+
+
+@finds(MALFORMED_VALUE, ACME_PORT, NAME_WITHOUT_DOMAIN)
+def server(case: Case) -> Iterator[Found]:
+    if not is_used(case):
+        return
+    directory = case["acme_directory"]
+    if not _is_https(directory):
+        what = f"flask_app_acme_directory is {directory!r}, which is no https:// URL."
+        fix = "Use the URL of the server's directory, such as https://acme-v02.api.letsencrypt.org/directory."
+        yield MALFORMED_VALUE("flask_app_acme_directory", what, fix)
+    if case["http_port"] != 80:  # noqa: PLR2004  # RFC 8555, section 8.3
+        what = f"flask_app_tls is acme, and flask_app_http_port is {case['http_port']}."
+        yield ACME_PORT("flask_app_http_port", what, variables=("flask_app_tls",))
+    local = [name for name in case["server_names"] if "." not in name]
+    if local:
+        what = f"flask_app_server_names holds {', '.join(local)}, for which no ACME server issues a certificate."
+        yield NAME_WITHOUT_DOMAIN("flask_app_server_names", what, variables=("flask_app_tls",))
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # as of https://[acme
+        return False
+    return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", url)
+
+
+@finds(HALF_ACCOUNT, MALFORMED_VALUE)
+def account(case: Case) -> Iterator[Found]:
+    if not is_used(case):
+        return
+    if bool(case["acme_eab_kid"]) != bool(case["acme_eab_hmac_key"]):
+        what = "of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key only one is set."
+        yield HALF_ACCOUNT("flask_app_acme_eab_kid", what, variables=("flask_app_acme_eab_hmac_key",))
+    for name in ("flask_app_acme_eab_kid", "flask_app_acme_eab_hmac_key"):  # values in a file of options for certbot
+        if not re.fullmatch(r"[\w.~:/+=@-]*", case.values[name], re.ASCII):
+            what = f"{name} holds another character than letters, digits and . _ ~ : / + = @ -."
+            yield MALFORMED_VALUE(name, what, "Use it as the ACME server's operator gave it.")
+    email = case["acme_email"]
+    if email and not re.match(r"[^-@\s][^@\s]*@[^@\s]+\.[^@\s]+\Z", email):
+        fix = "Use an address such as ops@example.org."
+        yield MALFORMED_VALUE("flask_app_acme_email", f"flask_app_acme_email is {email!r}.", fix)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an app says of itself, as far as its contract lets it pass; and what only its workers show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING
+from ansible_collections.greenlight.flask.plugins.module_utils._proof import inspection
+
+from ..case import Case
+from ..rule import APP, DEPLOY, Example, Found, Rule, finds
+
+INSECURE_COOKIE = Rule(
+    "insecure-cookie",
+    "SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off: browsers send the cookie over plain HTTP, too.",
+    severity=WARNING,
+    acceptable=True,
+    needs=(APP,),
+    bad=Example(says={"session_cookie_secure": False}),
+    good=Example(says={"session_cookie_secure": True}),
+)
+INSECURE_SCHEME = Rule(
+    "insecure-scheme",
+    "PREFERRED_URL_SCHEME is not https: links made outside requests lead to HTTP.",
+    severity=WARNING,
+    fix="Set PREFERRED_URL_SCHEME to https outside development.",
+    acceptable=True,
+    needs=(APP,),
+    bad=Example(says={"preferred_url_scheme": "http"}),
+    good=Example(says={"preferred_url_scheme": "https"}),
+)
+DEBUG_TOOLBAR = Rule(
+    inspection.DEBUG_TOOLBAR,
+    "A debug toolbar is among the packages, or imported by the app, outside development.",
+    acceptable=True,
+    needs=(APP,),
+    bad=Example(says={"debuggers": ["flask_debugtoolbar"]}),
+    good=Example(says={"debuggers": []}),
+)
+OTHER_KEY = Rule(
+    inspection.OTHER_KEY,
+    "app.secret_key is another key than the one that flask_app_secret_key_variable gives; found by a deploy.",
+    acceptable=True,
+    needs=(DEPLOY,),
+)
+OTHER_DATABASE = Rule(
+    inspection.OTHER_DATABASE,
+    "The database in app.config is another one than the variables name; found by a deploy.",
+    acceptable=True,
+    needs=(DEPLOY,),
+)
+UNHEARD_APP = Rule(
+    "unheard-app",
+    "The app of the live release could not be asked by the doctor.",
+    severity=WARNING,
+    fix="Mend that, or leave the hosts out.",
+    acceptable=True,
+    needs=(APP,),
+)
+
+
+@finds(INSECURE_COOKIE, INSECURE_SCHEME, DEBUG_TOOLBAR)
+def configuration(case: Case) -> Iterator[Found]:
+    """A site without encryption needs cookies that work without it; in production it is encrypted somewhere."""
+    says = case.says
+    if not says or not case.outside_development:
+        return
+    encrypted = case["tls"] != "none" or case["nginx_trusted_proxies"]
+    if encrypted or case["environment"] == "production":
+        for name, good in (
+            ("SESSION_COOKIE_SECURE", says["session_cookie_secure"]),
+            ("REMEMBER_COOKIE_SECURE", says["remember_cookie_secure"]),
+        ):
+            if not good:
+                what = f"the app runs with {name} off: browsers send the cookie over plain HTTP, too."
+                yield INSECURE_COOKIE(name, what, f"Set {name} to True outside development.")
+        scheme = says["preferred_url_scheme"]
+        if scheme != "https":
+            what = f"the app runs with PREFERRED_URL_SCHEME {scheme}: links made outside requests lead to HTTP."
+            yield INSECURE_SCHEME("PREFERRED_URL_SCHEME", what)
+    for name in says["debuggers"]:
+        package = name.replace("_", "-")
+        what = f"the app has imported {package} in {case['environment']}."
+        yield DEBUG_TOOLBAR(package, what, "Import it in development only.")
+
+
+@finds(UNHEARD_APP)
+def unheard(case: Case) -> Iterator[Found]:
+    if case.unheard:
+        what = f"the app of the live release could not be asked: {case.unheard}."
+        yield UNHEARD_APP("flask_app_doctor_hosts", what)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets in plain text, vaults of other environments, and what two environments have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
+from ansible_collections.greenlight.flask.plugins.plugin_utils._inventory import reader
+from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import fingerprints
+
+from ..case import Case
+from ..rule import EITHER, Example, Found, Rule, finds
+
+_KEY = "Zk3vQ9rTx7LwB2mYc8NdE5pHs1GfJa6U"
+_HERE, _THERE = "production/group_vars/flask_app", "staging/group_vars/flask_app"
+_STAGING = {
+    "staging/hosts.yml": "flask_app: {hosts: {staging1: }}\n",
+    f"{_THERE}/main.yml": "flask_app_name: shop\nflask_app_environment: staging\n",
+}
+_VAULT = "$ANSIBLE_VAULT;1.2;AES256;{}\n6162\n"
+
+
+def _secrets(**values: str) -> str:
+    return f"flask_app_name: shop\nflask_app_environment: staging\nflask_app_secrets: {values}\n"
+
+
+PLAIN_TEXT_VAULT = Rule(
+    "plain-text-vault",
+    "A file vault.yml or a variable vault_… is not encrypted, also in hosts.yml; in another inventory it is a warning.",
+    severity=EITHER,
+    acceptable=True,
+    bad=Example(inventory={f"{_HERE}/vault.yml": f"vault_secret_key: {_KEY}\n"}),
+    good=Example(inventory={f"{_HERE}/main.yml": "flask_app_keep_releases: 3\n"}),
+)
+PLAIN_TEXT_SECRET = Rule(
+    "plain-text-secret",
+    "A secret stands in plain text in the file of the other variables.",
+    severity=WARNING,
+    fix='Put the value into vault.yml beside it, and "{{ vault_… }}" here.',
+    acceptable=True,
+    bad=Example(inventory={f"{_HERE}/main.yml": f"flask_app_secrets: {{SECRET_KEY: {_KEY}}}\n"}),
+    good=Example(inventory={f"{_HERE}/main.yml": 'flask_app_secrets: {SECRET_KEY: "{{ vault_secret_key }}"}\n'}),
+)
+FOREIGN_VAULT = Rule(
+    "foreign-vault",
+    "A vault, or an encrypted value, has the id of another environment: who has that one's password can read it.",
+    acceptable=True,
+    bad=Example(inventory={**_STAGING, f"{_HERE}/vault.yml": _VAULT.format("staging")}),
+    good=Example(inventory={**_STAGING, f"{_HERE}/vault.yml": _VAULT.format("production")}),
+)
+SHARED_SECRET = Rule(
+    "shared-secret",
+    "A secret has the same value in another environment: who has the one has the other.",
+    fix="Give each environment a value of its own.",
+    acceptable=True,
+    bad=Example(inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY)}),
+    good=Example(inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY[::-1])}),
+)
+SHARED_DATABASE = Rule(
+    "shared-database",
+    "A variable names the same database, or the same schema of it, on the same server in another environment.",
+    fix="Give each environment a database of its own.",
+    acceptable=True,
+    bad=Example(
+        {"flask_app_secrets": {"SECRET_KEY": _KEY, "DATABASE_URL": "postgresql://shop@db.example.org/shop"}},
+        inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(DATABASE_URL="postgresql://shop@db.example.org/shop")},
+    ),
+    good=Example(
+        {"flask_app_secrets": {"SECRET_KEY": _KEY, "DATABASE_URL": "postgresql://shop@db.example.org/shop"}},
+        inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(DATABASE_URL="postgresql://shop@db.example.org/staging")},
+    ),
+)
+UNREADABLE_INVENTORY = Rule(
+    "unreadable-inventory",
+    "Another inventory was not compared, or not all of it.",
+    severity=WARNING,
+    acceptable=True,
+    bad=Example(inventory={**_STAGING, f"{_THERE}/more.yml": "a: [\n"}),
+    good=Example(inventory={**_STAGING}),
+)
+LOCKED_INVENTORY = Rule(
+    "locked-inventory",
+    "Another inventory was not compared, or not all of it, for want of the password of its vault.",
+    severity=WARNING,
+    acceptable=True,
+    told=True,
+    bad=Example(inventory={**_STAGING, f"{_THERE}/vault.yml": _VAULT.format("staging")}),
+    good=Example(inventory={**_STAGING}),
+)
+
+
+@finds(PLAIN_TEXT_VAULT, PLAIN_TEXT_SECRET)
+def plain_text(case: Case) -> Iterator[Found]:
+    mine, place = case.inventory, case.place
+    if not mine:
+        return
+    # A directory of playbooks may hold inventories of all environments.
+    shared = reader.blocks(reader.Inventory(place.playbook), lists_hosts=False) if place.playbook else []
+    groups = [(ERROR, reader.plain_text([*reader.blocks(mine), *shared], []))]
+    groups += [(WARNING, reader.plain_text(reader.blocks(other), shared)) for other in case.beside]
+    seen: set[Path] = set()
+    for severity, plain in ((severity, plain) for severity, found in groups for plain in found):
+        if plain.path.resolve() not in seen:
+            seen.add(plain.path.resolve())
+            yield from _in_plain_text(plain, place.shown(plain.path), severity)
+
+
+def _in_plain_text(plain: reader.Plain, shown: str, severity: str) -> Iterator[Found]:
+    if plain.vault:
+        what = f"{shown} has {', '.join(plain.vault)} in plain text."
+        fix = f"Encrypt it (ansible-vault encrypt {shown}), and change the values if it was ever committed."
+        if plain.lists_hosts:
+            fix = (
+                "Move that into group_vars/flask_app/vault.yml beside it (ansible-vault edit), and change the"
+                " values if it was ever committed."
+            )
+        yield PLAIN_TEXT_VAULT(shown, what, fix, severity=severity)
+    parts = [f"{', '.join(plain.secrets)} of flask_app_secrets"] if plain.secrets else []
+    parts += [f"{name}, which is {secret} in flask_app_secrets" for name, secret in sorted(plain.variables.items())]
+    if parts:
+        what = f"{shown} has {', and '.join(parts)}{',' if plain.variables else ''} in plain text."
+        yield PLAIN_TEXT_SECRET(shown, what)
+
+
+@finds(FOREIGN_VAULT)
+def vaults(case: Case) -> Iterator[Found]:
+    """Vaults whose id is the name of another environment's inventory: copied from there, or encrypted by mistake."""
+    mine = case.inventory
+    if not mine:
+        return
+    strangers = [other for other, _ in case.strangers]
+    foreign = {other.name for other in strangers} - {mine.name}
+    theirs = {path for other in strangers for path in (*other.variable_files(), *other.files())}
+    for path, vault_id, whole in reader.vault_ids(mine):
+        if vault_id not in foreign or path in theirs:
+            continue
+        shown = case.place.shown(path)
+        part = "is" if whole else "has a value that is"
+        what = f"{shown} {part} encrypted for {vault_id}: who has its vault password can read this one's secrets."
+        anew = (
+            f"ansible-vault rekey --new-vault-id {mine.name}@script/vault-password-client {shown}"
+            if whole
+            else f"ansible-vault encrypt_string --encrypt-vault-id {mine.name}"
+        )
+        fix = (
+            f"Make secrets of its own: remove {'it' if whole else 'that value'}, then"
+            f" script/secrets {mine.name}. If the values are its own already: {anew}"
+        )
+        yield FOREIGN_VAULT(shown, what, fix)
+
+
+@finds(SHARED_SECRET, SHARED_DATABASE, UNREADABLE_INVENTORY, LOCKED_INVENTORY)
+def compared(case: Case) -> Iterator[Found]:
+    """What the inventories of other environments have in common with this one, and what of them can't be read."""
+    key = fingerprints.new_key()
+    given = case.app_variables
+    mine = fingerprints.fingerprints(given["flask_app_env"], given["flask_app_secrets"], key)
+    for other, views in case.strangers:
+        shown = case.place.shown(other.path)
+        theirs, reasons = [], []
+        for view in views:
+            env, why = view.variables.mapping("flask_app_env")
+            secret, more = view.variables.mapping("flask_app_secrets")
+            reasons += [*why, *more]
+            theirs.append(fingerprints.fingerprints(env, secret, key))
+        secrets, databases = fingerprints.in_common(mine, fingerprints.united(theirs))
+        for name, same in secrets:
+            also = "" if name == same else f", as {same}"
+            what = f"{name} has the same value in {shown}{also}: who has the one has the other."
+            yield SHARED_SECRET(name, what)
+        for name, same in databases:
+            also = "" if name == same else f", as {same}"
+            yield SHARED_DATABASE(name, f"{name} names the same database in {shown}{also}.")
+        # What such a file would have defined is undefined for no other reason.
+        yield from _unread(shown, [error for view in views for error in view.unreadable] or reasons)
+
+
+def _unread(shown: str, reasons: Iterable[reader.UnreadableError]) -> Iterator[Found]:
+    listed = list(reasons)
+    if listed:
+        told = "; ".join(dict.fromkeys(map(str, listed)))
+        fix = " ".join(dict.fromkeys(error.fix for error in listed))
+        rule = LOCKED_INVENTORY if any(error.locked for error in listed) else UNREADABLE_INVENTORY
+        yield rule(shown, f"{shown} was not compared, or not all of it: {told}.", fix)

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The site in Nginx: names, ports, headers, static files, proxies, paths."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME
+
+from ..case import Case
+from ..process import all_variables
+from ..rule import Example, Found, Rule, finds
+from .reading import MISSING_VALUE, WRONG_TYPE
+from .values import MALFORMED_VALUE
+
+_HEADERS = "flask_app_nginx_headers"
+
+NAMED_TWICE = Rule(
+    "named-twice",
+    "A name of the site, or a header, is there twice.",
+    fix="Keep one.",
+    guards=True,
+    bad=Example({"flask_app_server_names": ["shop.example.org", "shop.example.org"]}),
+    good=Example({"flask_app_server_names": ["shop.example.org", "www.shop.example.org"]}),
+)
+SAME_PORT = Rule(
+    "same-port",
+    "HTTP and HTTPS have the same port.",
+    fix="Choose two ports.",
+    guards=True,
+    bad=Example({"flask_app_https_port": 80}),
+    good=Example({"flask_app_https_port": 443}),
+)
+HTTP3_WITHOUT_TLS = Rule(
+    "http3-without-tls",
+    "flask_app_nginx_http3 is true without TLS.",
+    fix="HTTP/3 is always encrypted.",
+    guards=True,
+    bad=Example({"flask_app_nginx_http3": True, "flask_app_tls": "none"}),
+    good=Example({"flask_app_nginx_http3": True, "flask_app_tls": "acme"}),
+)
+HSTS_PRELOAD = Rule(
+    "hsts-preload",
+    "flask_app_nginx_hsts_preload is true without what the browsers' list asks for.",
+    guards=True,
+    bad=Example({"flask_app_nginx_hsts_preload": True}),
+    good=Example(
+        {
+            "flask_app_nginx_hsts_preload": True,
+            "flask_app_nginx_hsts_subdomains": True,
+            "flask_app_nginx_hsts_seconds": 63072000,
+        }
+    ),
+)
+HEADER_SPELLING = Rule(
+    "header-spelling",
+    "A header of the role's is spelt in another way, so it would be sent twice.",
+    guards=True,
+    bad=Example({_HEADERS: {"x-frame-options": "DENY"}}),
+    good=Example({_HEADERS: {"X-Frame-Options": "DENY"}}),
+)
+HEADER_OF_THE_ROLE = Rule(
+    "header-of-the-role",
+    "A header has a variable of its own, or Nginx writes it for each request.",
+    guards=True,
+    bad=Example({_HEADERS: {"Strict-Transport-Security": "max-age=300"}}),
+    good=Example({"flask_app_nginx_hsts_seconds": 300}),
+)
+UNUSABLE_HEADER = Rule(
+    "unusable-header",
+    "Nginx can't read an address from the header Forwarded.",
+    fix="Name a header that holds addresses only, as X-Forwarded-For does.",
+    guards=True,
+    bad=Example({"flask_app_nginx_client_header": "Forwarded", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}),
+    good=Example(
+        {"flask_app_nginx_client_header": "CF-Connecting-IP", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+    ),
+)
+UNTRUSTED_HEADER = Rule(
+    "untrusted-header",
+    "A header is to say who the client is, and no proxy is trusted to send it.",
+    fix="Name the networks of the proxies that send it: nobody else is believed.",
+    guards=True,
+    bad=Example({"flask_app_nginx_client_header": "CF-Connecting-IP"}),
+    good=Example(
+        {"flask_app_nginx_client_header": "CF-Connecting-IP", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
+    ),
+)
+SITE_WITHOUT_PATH = Rule(
+    "site-without-path",
+    "The app is served in the site of another one, and has no path of its own there.",
+    guards=True,
+    bad=Example({"flask_app_nginx_site_of": "portal"}),
+    good=Example({"flask_app_nginx_site_of": "portal", "flask_app_url_prefix": "/shop"}),
+)
+IDLE_DIRECTIVE = Rule(
+    "idle-directive",
+    "flask_app_nginx_inside has a directive that does nothing for an app in the site of another.",
+    guards=True,
+    bad=Example(
+        {
+            "flask_app_nginx_site_of": "portal",
+            "flask_app_url_prefix": "/shop",
+            "flask_app_nginx_inside": "return 404;",
+        }
+    ),
+    good=Example(
+        {
+            "flask_app_nginx_site_of": "portal",
+            "flask_app_url_prefix": "/shop",
+            "flask_app_nginx_inside": "client_max_body_size 20m;",
+        }
+    ),
+)
+WILDCARD_HOSTS = Rule(
+    "wildcard-hosts",
+    "ALLOWED_HOSTS or TRUSTED_HOSTS has *, or everybody is a trusted proxy.",
+    acceptable=True,
+    bad=Example({"flask_app_env": {"ALLOWED_HOSTS": "*"}}),
+    good=Example({"flask_app_env": {"ALLOWED_HOSTS": "shop.example.org"}}),
+)
+
+_SERVER_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+#: RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[A-Za-z0-9-]+\Z")
+#: As in the role's vars/main/nginx.yml (a test holds the two against each other).
+DEFAULT_HEADERS = (
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "Referrer-Policy",
+    "Cross-Origin-Opener-Policy",
+    "Permissions-Policy",
+)
+#: Headers that have a variable of their own, or that Nginx writes for each request.
+_OWN = {
+    "strict-transport-security": "Set flask_app_nginx_hsts_seconds instead.",
+    "cache-control": "The app says how its pages are cached, the role how static files are.",
+    "x-request-id": "The role sends it.",
+    "retry-after": "The role sends it while no release answers.",
+}
+#: What hstspreload.org asks for.
+PRELOAD_SECONDS = 31536000
+#: Segments as RFC 3986 lets them be, without the dots that lead elsewhere or hide a name.
+_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\Z")
+#: What Nginx runs for the location that a request ends in, and never for the one around that (ngx_http_rewrite_module).
+_REWRITES = ("break", "if", "return", "rewrite", "set")
+_NO_DIRECTIVE = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:^|(?<=[\s;{}]))#[^\n]*|\$\{\w+\}""", re.DOTALL | re.MULTILINE
+)
+_HOST_LISTS = re.compile(r"(^|_)(ALLOWED_HOSTS|TRUSTED_HOSTS)\Z")
+
+
+@finds(MISSING_VALUE, MALFORMED_VALUE, NAMED_TWICE)
+def server_names(case: Case) -> Iterator[Found]:
+    variable, listed = "flask_app_server_names", list(case["server_names"])
+    if not listed:
+        yield MISSING_VALUE(variable, f"{variable} is empty.", "Name the site as its visitors do.")
+    elif wrong := [name for name in listed if not _SERVER_NAME.match(str(name))]:
+        what = f"{variable} holds {', '.join(map(repr, wrong))}."
+        yield MALFORMED_VALUE(variable, what, "Use plain host names in lower case.")
+    elif twice := sorted({name for name in listed if listed.count(name) > 1}):
+        yield NAMED_TWICE(variable, f"{variable} holds {', '.join(map(repr, twice))} twice.")
+
+
+@finds(SAME_PORT, HTTP3_WITHOUT_TLS)
+def ports(case: Case) -> Iterator[Found]:
+    if case["tls"] != "none" and case["http_port"] == case["https_port"]:
+        what = "flask_app_http_port and flask_app_https_port are the same."
+        yield SAME_PORT("flask_app_http_port", what, variables=("flask_app_https_port",))
+    if case["nginx_http3"] and case["tls"] == "none":
+        what = "flask_app_nginx_http3 is true, and flask_app_tls is none."
+        yield HTTP3_WITHOUT_TLS("flask_app_nginx_http3", what, variables=("flask_app_tls",))
+
+
+@finds(HEADER_SPELLING, NAMED_TWICE, HEADER_OF_THE_ROLE, MALFORMED_VALUE, WRONG_TYPE)
+def headers(case: Case) -> Iterator[Found]:
+    spellings = Counter(str(name).lower() for name in case["nginx_headers"])
+    for name, value in case["nginx_headers"].items():
+        text = "" if value is None else str(value)
+        lower = str(name).lower()
+        known = {default.lower(): default for default in DEFAULT_HEADERS}.get(lower, name)
+        if known != name:
+            yield HEADER_SPELLING(_HEADERS, f"{_HEADERS} has {name}.", f"Write it {known}, as the role does.")
+        if spellings[lower] > 1:
+            yield NAMED_TWICE(_HEADERS, f"{_HEADERS} has {name} in two spellings.")
+        withdrawn = lower == "strict-transport-security" and text.strip() == "max-age=0"
+        if lower in _OWN and not withdrawn:
+            yield HEADER_OF_THE_ROLE(_HEADERS, f"{_HEADERS} has {name}.", _OWN[lower])
+        if not _TOKEN.match(str(name)):
+            yield MALFORMED_VALUE(_HEADERS, f"{_HEADERS} has the name {name!r}.", "Use letters, digits and dashes.")
+        if not isinstance(value, (str, int, float, type(None))):
+            yield WRONG_TYPE(_HEADERS, f"{_HEADERS}: the value of {name} isn't a text.", "Write it as one.")
+        elif re.search(r"[\x00-\x1f\x7f$\\]", text):
+            what = f"{_HEADERS}: the value of {name} holds a line break, a $ or a backslash."
+            yield MALFORMED_VALUE(_HEADERS, what, "Nginx can't send it; write it without.")
+
+
+@finds(MALFORMED_VALUE)
+def static(case: Case) -> Iterator[Found]:
+    """Their form; whether the source has them :func:`.source.take` says."""
+    variable = "flask_app_nginx_static"
+    for prefix, directory in case["nginx_static"].items():
+        path = PurePosixPath(str(directory))
+        if not re.match(r"/([A-Za-z0-9._~-]+/)+\Z", str(prefix)):
+            what = f"{variable} has the path {prefix!r}."
+            yield MALFORMED_VALUE(variable, what, "Start and end it with a slash, as in /static/.")
+        below = path.parts and ".." not in path.parts and not path.is_absolute()
+        if not below or not re.match(r"[A-Za-z0-9._/-]+\Z", str(directory)):
+            what = f"{variable}: {directory!r} is no directory below the source."
+            yield MALFORMED_VALUE(variable, what, "Name it as seen from the source's top, as in guestbook/static.")
+
+
+@finds(MALFORMED_VALUE)
+def networks(case: Case) -> Iterator[Found]:
+    for variable in ("flask_app_nginx_trusted_proxies", "flask_app_nginx_health_networks"):
+        for network in case.values[variable]:
+            try:
+                zone = "%" in ipaddress.ip_network(network).exploded  # what follows it may be any text
+            except ValueError as error:
+                what = f"{variable} holds {network!r}: {error}."
+                yield MALFORMED_VALUE(variable, what, "Use an address or a network, as in 10.0.0.0/8.")
+            else:
+                if zone:
+                    yield MALFORMED_VALUE(
+                        variable, f"{variable} holds {network!r}.", "Write it without the % and the zone."
+                    )
+
+
+@finds(MALFORMED_VALUE, UNUSABLE_HEADER, UNTRUSTED_HEADER)
+def client_header(case: Case) -> Iterator[Found]:
+    variable, header = "flask_app_nginx_client_header", case["nginx_client_header"]
+    if not _TOKEN.match(header):
+        fix = "Name one header, as in CF-Connecting-IP: letters, digits and dashes."
+        yield MALFORMED_VALUE(variable, f"{variable} is {header!r}.", fix)
+    elif header.lower() == "forwarded":
+        yield UNUSABLE_HEADER(variable, f"{variable} is Forwarded, which Nginx can't read an address from.")
+    elif header.lower() != "x-forwarded-for" and not case["nginx_trusted_proxies"]:
+        what = f"{variable} is {header}, and flask_app_nginx_trusted_proxies is empty."
+        yield UNTRUSTED_HEADER(variable, what, variables=("flask_app_nginx_trusted_proxies",))
+
+
+@finds(MALFORMED_VALUE, SITE_WITHOUT_PATH)
+def prefix(case: Case) -> Iterator[Found]:
+    path, owner = case["url_prefix"], case["nginx_site_of"]
+    if path and not _PREFIX.match(path):
+        fix = "Start it with a slash and end it without one, as in /shop."
+        yield MALFORMED_VALUE("flask_app_url_prefix", f"flask_app_url_prefix is {path!r}.", fix)
+    if owner and (not APP_NAME.match(owner) or owner == case["name"]):
+        fix = "Use the flask_app_name of another app of the same hosts, or leave it empty."
+        yield MALFORMED_VALUE("flask_app_nginx_site_of", f"flask_app_nginx_site_of is {owner!r}.", fix)
+    if owner and not path:
+        what = f"flask_app_nginx_site_of is {owner}, and flask_app_url_prefix is empty."
+        fix = "Name the path below which this app is served in that site, as in /shop."
+        yield SITE_WITHOUT_PATH("flask_app_nginx_site_of", what, fix, variables=("flask_app_url_prefix",))
+
+
+@finds(IDLE_DIRECTIVE)
+def inside(case: Case) -> Iterator[Found]:
+    """What does nothing in the location around an app's own ones."""
+    owner, depth, found = case["nginx_site_of"], 0, dict[str, None]()
+    bare = _NO_DIRECTIVE.sub(lambda match: "" if match[0].startswith("#") else "x", case["nginx_inside"])
+    for part in re.findall(r"[{};]|[^{};]+", bare):
+        if part in "{}":
+            depth += 1 if part == "{" else -1
+        elif depth == 0 and part.split() and part.split()[0] in _REWRITES:
+            found[part.split()[0]] = None
+    if owner and found:
+        what = f"flask_app_nginx_inside has {', '.join(found)}, which does nothing for an app in the site of another."
+        fix = f"Put it into a location of its own below the path, or into flask_app_nginx_inside of {owner}."
+        yield IDLE_DIRECTIVE("flask_app_nginx_inside", what, fix, variables=("flask_app_nginx_site_of",))
+
+
+@finds(HSTS_PRELOAD)
+def hsts(case: Case) -> Iterator[Found]:
+    enough = case["nginx_hsts_subdomains"] and case["nginx_hsts_seconds"] >= PRELOAD_SECONDS
+    if case["nginx_hsts_preload"] and not enough:
+        what = "flask_app_nginx_hsts_preload is true without what the browsers' list asks for."
+        fix = (
+            f"Set flask_app_nginx_hsts_subdomains: true and flask_app_nginx_hsts_seconds to {PRELOAD_SECONDS} or more."
+        )
+        others = ("flask_app_nginx_hsts_subdomains", "flask_app_nginx_hsts_seconds")
+        yield HSTS_PRELOAD("flask_app_nginx_hsts_preload", what, fix, variables=others)
+
+
+@finds(WILDCARD_HOSTS)
+def wildcards(case: Case) -> Iterator[Found]:
+    if not case.outside_development:
+        return
+    for variable, given in all_variables(case).items():
+        for name, value in given.items():
+            if _HOST_LISTS.search(name) and "*" in _listed(value):
+                what = f"{variable}: {name} allows every host name, so anybody chooses what the app's links lead to."
+                yield WILDCARD_HOSTS(name, what, "Name the hosts, as in flask_app_server_names.")
+    for network in case["nginx_trusted_proxies"]:
+        try:
+            everybody = ipaddress.ip_network(network, strict=False).prefixlen == 0
+        except ValueError:  # malformed, which is another rule
+            continue
+        if everybody:
+            what = f"flask_app_nginx_trusted_proxies holds {network}: every visitor may claim any address."
+            yield WILDCARD_HOSTS("flask_app_nginx_trusted_proxies", what, "Name the networks of your proxies.")
+
+
+def _listed(value: Any) -> list[str]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = re.split(r"[,;\s]+", value)
+    return [str(item).strip(" '\"[]()") for item in value] if isinstance(value, list) else [str(value)]

@@ -13,13 +13,16 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import f
 from ..case import Case
 from ..rule import EITHER, Example, Found, Rule, finds
 
-_KEY = "Zk3vQ9rTx7LwB2mYc8NdE5pHs1GfJa6U"
+_KEY = "Zk3v.Q9rT.x7Lw.B2mY.c8Nd.E5pH.s1Gf.Ja6U"
 _HERE, _THERE = "production/group_vars/flask_app", "staging/group_vars/flask_app"
 _STAGING = {
     "staging/hosts.yml": "flask_app: {hosts: {staging1: }}\n",
     f"{_THERE}/main.yml": "flask_app_name: shop\nflask_app_environment: staging\n",
 }
 _VAULT = "$ANSIBLE_VAULT;1.2;AES256;{}\n6162\n"
+
+
+_OURS = {"flask_app_secrets": {"SECRET_KEY": _KEY, "DATABASE_URL": "sqlite:////var/lib/shop/shop.db"}}
 
 
 def _secrets(**values: str) -> str:
@@ -55,8 +58,8 @@ SHARED_SECRET = Rule(
     "A secret has the same value in another environment: who has the one has the other.",
     fix="Give each environment a value of its own.",
     acceptable=True,
-    bad=Example(inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY)}),
-    good=Example(inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY[::-1])}),
+    bad=Example(_OURS, inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY)}),
+    good=Example(_OURS, inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY[::-1])}),
 )
 SHARED_DATABASE = Rule(
     "shared-database",

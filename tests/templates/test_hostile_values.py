@@ -154,9 +154,9 @@ def environment(values: Mapping[str, Any]) -> dict[str, Any]:
 #: Each file -> what it is read with.
 READERS: dict[str, Callable[[str], Any]] = {
     "__flask_app_specification.gunicorn": python,
-    "__flask_app_specification.drop_in": units,
-    "__flask_app_specification.service": units,
-    "__flask_app_specification.socket": units,
+    "__flask_app_specification.processes.web.drop_in": units,
+    "__flask_app_specification.processes.web.service": units,
+    "__flask_app_specification.processes.web.socket": units,
     "__flask_app_nginx.drop_in": units,
     "__flask_app_nginx.main": words,
     "__flask_app_maintenance_page": lambda text: Page(text).parts,

@@ -77,7 +77,8 @@ def render(name: str, **overrides: Any) -> Any:
 
 #: Each rendered file of a deploy, by name -> the role's variable.
 FILES = {
-    **{part: f"__flask_app_specification.{part}" for part in ("gunicorn", "drop_in", "service", "socket")},
+    "gunicorn": "__flask_app_specification.gunicorn",
+    **{part: f"__flask_app_specification.processes.web.{part}" for part in ("drop_in", "service", "socket")},
     "site": "__flask_app_nginx_files[__flask_app_nginx_site]",
     "default site": "__flask_app_nginx_files[__flask_app_nginx_default_site]",
     "settings": "__flask_app_nginx_files[__flask_app_nginx_hashes]",
@@ -1426,7 +1427,7 @@ HOOKED = {
 }
 
 
-SPECIFIED = ["gunicorn", "drop_in", "service", "socket", "environment", "secret_names"]
+SPECIFIED = ["gunicorn", "processes", "environment", "secret_names"]
 
 
 @pytest.mark.parametrize("name", [*(f"__flask_app_specification.{part}" for part in SPECIFIED), "__flask_app_nginx"])

@@ -34,7 +34,9 @@ SECRETS = {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql:
 
 
 def specification(time: str = "20261121T094420Z", **changes: object) -> Specification:
-    """A release as the role describes it; ``changes`` are by field."""
+    """A release as the role describes it; ``changes`` are by field, or by part of the web process."""
+    parts = {"drop_in": "[Service]\nMemoryMax=40%\n", "service": "[Service]\nType=notify\n", "socket": "[Socket]\n"}
+    parts |= {part: str(changes.pop(part)) for part in parts if part in changes}
     fields: dict[str, object] = {
         "time": time,
         "source": "a1" * 32,
@@ -47,9 +49,7 @@ def specification(time: str = "20261121T094420Z", **changes: object) -> Specific
         "command": "",
         "reversible": True,
         "gunicorn": "workers = 2\n",
-        "drop_in": "[Service]\nMemoryMax=40%\n",
-        "service": "[Service]\nType=notify\n",
-        "socket": "[Socket]\n",
+        "processes": {"web": parts},
     }
     return Specification(**{**fields, **changes})  # type: ignore[arg-type]
 

@@ -340,7 +340,7 @@ def test_secrets_are_what_a_killed_destruction_leaves_last(tmp_path: Path) -> No
         layout = Layout("shop", tmp_path / f"{change}")
         create(layout, TIME, credentials=NAMES)
         ended = not killed(change, lambda layout=layout: Releases(layout).destroy(ID))  # type: ignore[misc]
-        service, socket = layout.unit_files(ID)
+        service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
         files = (layout.release(ID), layout.drop_in(ID).parent, service, socket)
         left = [path.exists() for path in (*files, layout.credentials(ID), layout.environment_file(ID))]
         assert left == sorted(left), f"change {change}: what goes first is gone first"

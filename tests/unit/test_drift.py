@@ -19,6 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import accou
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, take
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import render
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
@@ -202,6 +203,9 @@ def wanted(machine: Machine, **changes: Any) -> Wanted:
     for name, value in changes.items():
         if name in known or name == "present":
             known[name] = value
+        elif name in WEB.parts:
+            processes = {"web": {**made.processes["web"], name: value}}
+            known["specification"]["processes"] = processes  # type: ignore[index]
         else:
             known["specification"][name] = value  # type: ignore[index]
     return Wanted(**known)  # type: ignore[arg-type]
@@ -444,8 +448,8 @@ EDITED: dict[str, Callable[[Machine], Path]] = {
     "gunicorn.conf.py": lambda machine: write(machine.home / "gunicorn.conf.py", "workers = 9\n"),
     "release-command": lambda machine: write(machine.home / "release-command", "rm -rf /\n"),
     "drop-in": lambda machine: write(machine.layout.drop_in(machine.live), "[Service]\nMemoryMax=99%\n"),
-    "unit": lambda machine: write(machine.layout.unit_files(machine.live)[0], SERVICE + "User=root\n"),
-    "socket": lambda machine: write(machine.layout.unit_files(machine.live)[1], "[Socket]\nSocketMode=0666\n"),
+    "unit": lambda machine: write(machine.layout.part(machine.live, "service"), SERVICE + "User=root\n"),
+    "socket": lambda machine: write(machine.layout.part(machine.live, "socket"), "[Socket]\nSocketMode=0666\n"),
 }
 
 

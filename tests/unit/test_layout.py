@@ -11,7 +11,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 
 RELEASE, OTHER = "20261121T094420Z-1a2b3c4d", "20261121T094421Z-1a2b3c4d"
 #: What is the machine's and not an app's, and the one list that names other places once more.
-LEFT_OUT = {"app", "root", "units", "settings_files"}
+LEFT_OUT = {"app", "root", "units", "settings_files", "unit", "part", "drop_in", "units_of", "unit_globs", "unit_name"}
 
 
 def places(layout: Layout, release: str = "") -> list[str]:
@@ -21,7 +21,7 @@ def places(layout: Layout, release: str = "") -> list[str]:
         value = getattr(layout, name)
         if not name.startswith("_") and inspect.ismethod(value) is bool(release):
             whole = value(release) if release else value
-            found += whole if isinstance(whole, tuple) else [whole]
+            found += whole.values() if isinstance(whole, dict) else [whole]
     return [str(place) for place in found]
 
 

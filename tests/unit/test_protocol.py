@@ -1361,7 +1361,7 @@ def test_a_release_whose_units_are_gone_is_retired_all_the_same(host: Host, layo
     switch(layout, new)
     ask_at_the_front_door(host, new)
     (host.active / layout.service_unit(old)).unlink()
-    for unit in layout.unit_files(old):
+    for unit in (layout.part(old, "service"), layout.part(old, "socket")):
         if part == "units" or unit.name.endswith(part):
             unit.unlink()
     assert set(retire(layout, BOUNDS)) == {old}

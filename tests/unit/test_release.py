@@ -191,7 +191,7 @@ def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(t
 ])  # fmt: skip
 def test_a_release_that_a_hand_has_changed_is_not_intact(layout: Layout, hand: str) -> None:
     create(layout, FIRST)
-    service, socket = layout.unit_files(ID)
+    service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
     places = {"comment": service, "unit": service, "socket": socket, "drop-in": layout.drop_in(ID)}
     places |= {"gunicorn": layout.release(ID) / "gunicorn.conf.py", "variable": layout.environment_file(ID)}
     places |= {"command": layout.release(ID) / "release-command"}
@@ -228,7 +228,7 @@ def test_what_follows_a_separator_in_a_value_is_not_taken_for_a_comment(separato
 @pytest.mark.parametrize("missing", ["manifest", "environment", "service", "socket", "drop-in"])
 def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
     create(layout, FIRST)
-    service, socket = layout.unit_files(ID)
+    service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
     parts = {
         "manifest": layout.release(ID) / "release.json",
         "environment": layout.environment_file(ID),
@@ -318,9 +318,7 @@ def test_every_field_of_a_release_is_known_to_these_tests() -> None:
         "release_variable",
         "command",
         "gunicorn",
-        "drop_in",
-        "service",
-        "socket",
+        "processes",
         "credentials",
         "hooks",
     }

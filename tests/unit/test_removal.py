@@ -238,8 +238,8 @@ def test_what_builds_have_left_goes_and_the_cache_of_another_app_stays(machine: 
 def test_what_was_removed_is_told_and_a_second_time_there_is_nothing(machine: Machine) -> None:
     layout, release = machine.layout, f"{NEW}-a1a1a1a1"
     told = removed(machine)
-    for path in (layout.srv, layout.state, layout.etc, layout.socket(release), *layout.unit_files(release)):
-        assert str(path) in told
+    for path in (layout.srv, layout.state, layout.etc, layout.socket(release), *layout.parts(release).values()):
+        assert {str(path), str(path.parent)} & {*told}
     assert f"{machine.tree.etc}/sites-enabled/shop.conf" in told
     assert told[-2:] == ["passwd shop", "group shop"]
     machine.calls.clear()

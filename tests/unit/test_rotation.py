@@ -163,7 +163,7 @@ PECULIAR: dict[str, object] = {
 
 def texts(layout: Layout, release: str) -> Sequence[object]:
     home = layout.release(release)
-    files = [home / "gunicorn.conf.py", home / "release-command", layout.drop_in(release), *layout.unit_files(release)]
+    files = [home / "gunicorn.conf.py", home / "release-command", *layout.parts(release).values()]
     return [
         *[(path.read_bytes(), path.stat().st_mode & 0o7777) for path in files],
         *[os.readlink(home / name) for name in ("source", "venv")],

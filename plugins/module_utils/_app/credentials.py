@@ -15,6 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import make_directory, readable, write
 
 from .layout import Layout
+from .processes import PROCESSES
 
 #: What is put behind a secret's name for the variable with the path of its file.
 SUFFIX = "_FILE"
@@ -47,8 +48,9 @@ def hold(layout: Layout, release: str, values: Mapping[str, str]) -> None:
     make_directory(layout.credentials(release), 0o700)
     for name, value in values.items():
         write(layout.credentials(release) / name, value, 0o600)
-    make_directory(layout.credentials_drop_in(release).parent)
-    write(layout.credentials_drop_in(release), drop_in(layout.app, values))
+    for process in PROCESSES:
+        make_directory(layout.credentials_drop_in(release, process).parent)
+        write(layout.credentials_drop_in(release, process), drop_in(layout.app, values))
 
 
 def drop_in(app: str, names: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from .processes import DROP_IN, PROCESSES, WEB, Process
+
 #: Also a Linux account, a unit name and a directory below /etc, so: the strictest of the three (useradd(8)).
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 #: ``<UTC time>-<short digest>``, as in ``20261121T094420Z-1a2b3c4d``.
@@ -185,24 +187,53 @@ class Layout:
     def units(self) -> Path:
         return self.root / "etc/systemd/system"
 
+    def unit(self, release: str, kind: str, process: Process = WEB) -> str:
+        """The name of a unit; a release shares no template with another."""
+        return f"{self.app}{process.infix}@{release}.{kind}"
+
     def service_unit(self, release: str) -> str:
-        return f"{self.app}@{release}.service"
+        """The service that serves requests."""
+        return self.unit(release, "service")
 
     def socket_unit(self, release: str) -> str:
-        return f"{self.app}@{release}.socket"
+        """The socket that takes requests."""
+        return self.unit(release, "socket")
 
-    def unit_files(self, release: str) -> tuple[Path, Path]:
-        """The service's and the socket's unit file of one release, which shares no template with another."""
-        return self.units / self.service_unit(release), self.units / self.socket_unit(release)
+    @cached_property
+    def unit_globs(self) -> list[str]:
+        """What the names of all units of all releases match, as a shell understands it."""
+        return [f"{self.app}{process.infix}@*" for process in PROCESSES]
+
+    @cached_property
+    def unit_name(self) -> str:
+        """The same as a regular expression; its one group is the release."""
+        names = "|".join(re.escape(f"{self.app}{process.infix}") for process in PROCESSES)
+        kinds = "|".join(sorted({kind for process in PROCESSES for kind in process.units}))
+        return rf"(?:{names})@([^./]+)\.(?:{kinds})"
+
+    def units_of(self, release: str) -> list[str]:
+        """All units of a release, in the order in which they start."""
+        return [self.unit(release, kind, process) for process in PROCESSES for kind in process.units]
+
+    def part(self, release: str, part: str, process: Process = WEB) -> Path:
+        """The file of a process's unit, or of its drop-in."""
+        if part == DROP_IN:
+            return self.units / f"{self.unit(release, 'service', process)}.d" / "release.conf"
+        return self.units / self.unit(release, part, process)
+
+    def parts(self, release: str) -> dict[tuple[str, str], Path]:
+        """The files of all processes of a release, by the process's name and the part's."""
+        return {
+            (process.name, part): self.part(release, part, process) for process in PROCESSES for part in process.parts
+        }
 
     def drop_in(self, release: str) -> Path:
-        return self.units / f"{self.service_unit(release)}.d" / "release.conf"
+        return self.part(release, DROP_IN)
 
-    def credentials_drop_in(self, release: str) -> Path:
-        """Names the release's credentials; there only where it has some."""
-        return self.drop_in(release).with_name("credentials.conf")
+    def credentials_drop_in(self, release: str, process: Process = WEB) -> Path:
+        """Names the release's credentials for a process; there only where it has some."""
+        return self.part(release, DROP_IN, process).with_name("credentials.conf")
 
     def settings_files(self, release: str) -> tuple[Path, ...]:
         """The files with the service's settings, in the order in which systemd reads them (systemd.unit(5))."""
-        service, _ = self.unit_files(release)
-        return service, self.credentials_drop_in(release), self.drop_in(release)
+        return self.part(release, "service"), self.credentials_drop_in(release), self.drop_in(release)

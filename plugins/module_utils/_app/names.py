@@ -173,7 +173,7 @@ def _shared_sites(layout: Layout) -> Iterator[Path]:
 def _units(layout: Layout) -> Iterator[Path]:
     """Unit files, drop-in directories and links of the app's name, and of all instances of it."""
     for place in UNIT_DIRECTORIES:
-        for pattern in (f"{layout.app}.*", f"{layout.app}@*"):
+        for pattern in (f"{layout.app}.*", *layout.unit_globs):
             for directory in ("", "*.wants/", "*.requires/"):
                 yield from sorted((layout.root / place).glob(directory + pattern))
 

@@ -103,7 +103,8 @@ def stop(units: Sequence[str], seconds: float) -> None:
 def enabled(layout: Layout) -> set[str]:
     """Return the releases with an enabled unit: those that a reboot would start."""
     wants = (layout.units / f"{target}.wants" for target in ("multi-user.target", "sockets.target"))
-    return _releases_of(layout, (entry.name for directory in wants for entry in directory.glob(f"{layout.app}@*")))
+    found = (entry.name for directory in wants for glob in layout.unit_globs for entry in directory.glob(glob))
+    return _releases_of(layout, found)
 
 
 def starts_at_boot(layout: Layout, unit: str) -> bool:
@@ -135,7 +136,7 @@ def disable(layout: Layout, units: Sequence[str]) -> None:
 
 def loaded(layout: Layout) -> set[str]:
     """Return the releases with a unit in systemd's memory that is running, starting, stopping or failed."""
-    patterns = (layout.service_unit("*"), layout.socket_unit("*"))
+    patterns = layout.units_of("*")
     done = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", *patterns])
     rows = (line.split() for line in done.stdout.splitlines())  # unit, load, active, sub, description
     return _releases_of(layout, (row[0] for row in rows if row[2:] and row[2] != "inactive"))
@@ -191,6 +192,6 @@ def wait_until_queue_is_empty(path: Path, seconds: float) -> float:
 
 
 def _releases_of(layout: Layout, units: Iterable[str]) -> set[str]:
-    pattern = re.compile(rf"{re.escape(layout.app)}@(.+)\.(service|socket)\Z")
-    names = (match.group(1) for match in map(pattern.match, units) if match)
+    pattern = re.compile(layout.unit_name)
+    names = (match.group(1) for match in map(pattern.fullmatch, units) if match)
     return {name for name in names if RELEASE_ID.match(name)}

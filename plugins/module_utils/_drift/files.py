@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     EnvironmentValueError,
     environment_texts,
@@ -32,11 +33,12 @@ def files(look: Look, live: Release) -> Specification | None:
     """Hold the release's files against the digest that it was made with; return what they say now."""
     layout, add = look.layout, look.report.add
     names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
-    handing_over = layout.credentials_drop_in(live.id)
-    # No part of the digest, for it is made of the names.
+    handing_over = [layout.credentials_drop_in(live.id, process) for process in PROCESSES]
+    # No part of the digest, for they are made of the names.
     made_of_names = settings(credentials.drop_in(layout.app, names))
-    if names and settings(readable(handing_over) or "") != made_of_names:
-        add("file", handing_over, f"{handing_over} was edited after the release was made.", look.deploy)
+    for path in handing_over if names else ():
+        if settings(readable(path) or "") != made_of_names:
+            add("file", path, f"{path} was edited after the release was made.", look.deploy)
     _, paths = look.releases.parts(live.id)
     try:
         made = as_made(layout, live)
@@ -52,7 +54,7 @@ def files(look: Look, live: Release) -> Specification | None:
         add("file", damage.path, f"{damage.path} can't be read: {damage.why}.", look.deploy)
         return None
     if made.digest(host_key) != live.digest:
-        _edited(look, live, [path for path in paths if path != handing_over])
+        _edited(look, live, [path for path in paths if path not in handing_over])
     return made
 
 

@@ -22,23 +22,22 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from .look import Look, names_of, settings
 
 #: Part of a release -> the variables of the role that make it.
-PARTS = {
-    "gunicorn": "flask_app_gunicorn_* and flask_app_wsgi",
+#: Part of a specification to what makes it: files of the release, and parts of its processes.
+_FILES = {
+    "gunicorn": (GUNICORN, "flask_app_gunicorn_* and flask_app_wsgi"),
+    "command": (COMMAND, "flask_app_release_command"),
+    "hooks": (HOOKS, "this version of the collection has another one"),
+}
+_PARTS = {
     "drop_in": "flask_app_service_*",
     "service": "the role's template of the unit",
     "socket": "the role's template of the socket",
-    "command": "flask_app_release_command",
-    "hooks": "this version of the collection has another one",
 }
 
 
 def inventory(look: Look, live: Release, made: Specification) -> None:
     """Name where the inventory would make another release of the same code."""
     wanted = look.wanted.with_code_of(live)
-    told = {finding.subject for finding in look.report.findings if finding.id == "file"}
-    home = look.layout.release(live.id)
-    service, socket = look.layout.unit_files(live.id)
-    paths = (home / GUNICORN, look.layout.drop_in(live.id), service, socket, home / COMMAND, home / HOOKS)
     try:
         texts = environment_texts(wanted.variables)
     except GreenlightError as error:
@@ -46,14 +45,27 @@ def inventory(look: Look, live: Release, made: Specification) -> None:
         texts = {}
     if texts:
         _variables(look, live, made, wanted, texts)
-    for part, path in zip(PARTS, paths, strict=True):
-        text = getattr(wanted, part)
+    _texts(look, live, made, wanted)
+
+
+def _texts(look: Look, live: Release, made: Specification, wanted: Specification) -> None:
+    """Name the files of the release and of its units that the inventory makes otherwise."""
+    told = {finding.subject for finding in look.report.findings if finding.id == "file"}
+    home, paths = look.layout.release(live.id), look.layout.parts(live.id)
+    others = [
+        (home / name, getattr(made, part), getattr(wanted, part), replace(made, **{part: getattr(wanted, part)}), why)
+        for part, (name, why) in _FILES.items()
+    ]
+    others += [
+        (paths[process, part], made.parts[process, part], text, made.with_part(process, part, text), _PARTS[part])
+        for (process, part), text in wanted.parts.items()
+    ]
+    for path, before, text, other, why in others:
         # By digest, which knows what counts as equal.
-        if replace(made, **{part: text}).digest(b"") != made.digest(b"") and str(path) not in told:
-            names = names_of(set(settings(text)) ^ set(settings(getattr(made, part))))
-            which = f" ({', '.join(names)})" if names and part not in ("command", "hooks") else ""
-            what = f"{path} is not what the inventory makes{which}: {PARTS[part]}."
-            look.report.add("inventory", path, what, look.deploy)
+        if other.digest(b"") != made.digest(b"") and str(path) not in told:
+            names = names_of(set(settings(text)) ^ set(settings(before)))
+            which = f" ({', '.join(names)})" if names and path.name not in (COMMAND, HOOKS) else ""
+            look.report.add("inventory", path, f"{path} is not what the inventory makes{which}: {why}.", look.deploy)
 
 
 def _variables(look: Look, live: Release, made: Specification, wanted: Specification, texts: Mapping[str, str]) -> None:

@@ -61,7 +61,7 @@ def _credentials(look: Look, live: Release, name: str) -> None:
             look.add_variables("environment", names, what, look.again(live.id))
 
 
-def _environment(look: Look, live: Release, process: processes.Process, name: str) -> bool:
+def _environment(look: Look, live: Release, process: processes.Running, name: str) -> bool:
     """Compare the process's variables with its release's; say whether the kernel shows them."""
     path = look.layout.environment_file(live.id)
     try:

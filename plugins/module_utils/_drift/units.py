@@ -68,8 +68,9 @@ def superfluous_releases(look: Look) -> None:
 
 def units(look: Look, live: str) -> None:
     layout, add = look.layout, look.report.add
-    names = (layout.socket_unit(live), layout.service_unit(live))
-    for unit, path in zip(names, reversed(layout.unit_files(live)), strict=True):
+    names = layout.units_of(live)
+    for unit in names:
+        path = layout.units / unit
         facts = properties(unit)
         state = facts.get("ActiveState", "inactive")
         if state != "active":
@@ -93,7 +94,7 @@ def units(look: Look, live: str) -> None:
 def _extra_drop_ins(look: Look, unit: str, facts: Mapping[str, str]) -> list[Path]:
     """Return the unit's drop-ins that the release didn't bring; those of all services are the host's own."""
     layout = look.layout
-    template = f"{layout.app}@{Path(unit).suffix}"
+    template = f"{unit.partition('@')[0]}@{Path(unit).suffix}"
     names = (unit, template)
     places = [layout.root / top / f"{name}.d" for top in DROP_INS for name in names]
     found = {path for place in places for path in place.glob("*.conf")}

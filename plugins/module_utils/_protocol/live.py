@@ -16,7 +16,7 @@ def serves(layout: Layout, release: str) -> bool:
 
     A proof that can't be read is none: nobody knows by which page it was proved, and by whom.
     """
-    units = (layout.socket_unit(release), layout.service_unit(release))
+    units = layout.units_of(release)
     found = Releases(layout).get(release)
     return (
         bool(found and proof_of(layout, release))

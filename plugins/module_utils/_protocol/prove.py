@@ -89,17 +89,17 @@ def prove_candidate(
 
 def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:
     """Start a release; return how often systemd had started it before, and what says whether it runs since."""
-    socket, service = layout.socket_unit(release), layout.service_unit(release)
+    units, service = layout.units_of(release), layout.service_unit(release)
     systemd.reload_units()
     if release in systemd.loaded(layout):
         # To systemd, a socket is active also when somebody has removed it: only a new start makes it again.
         reachable = is_socket(layout.socket(release))
         if not (reachable and systemd.state(service).is_active):
-            systemd.stop([socket, service], bounds.stop_seconds)
+            systemd.stop(units, bounds.stop_seconds)
         if not reachable:
             remove(layout.socket(release))
     restarts = systemd.state(service).restarts
-    started = systemd.start([socket, service], patience.start_seconds)
+    started = systemd.start(units, patience.start_seconds)
     return restarts, lambda: started and systemd.runs_since(service, restarts)
 
 
@@ -145,7 +145,7 @@ def _refused(
     live = Releases(layout).live()
     if live == release:
         return GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
-    systemd.stop([layout.socket_unit(release), service], bounds.stop_seconds)
+    systemd.stop(layout.units_of(release), bounds.stop_seconds)
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
     return GreenlightError("\n".join([headline, traffic, kept, *condemn(layout, release, "refused", report)]), **report)

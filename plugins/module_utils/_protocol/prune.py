@@ -56,7 +56,7 @@ def prune(layout: Layout, keep: int) -> list[str]:
     places = [layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv, layout.etc]
     places.append(layout.units)
     for release in releases.all():
-        places += [layout.release(release.id), layout.drop_in(release.id).parent]
+        places += [layout.release(release.id), *{path.parent for path in layout.parts(release.id).values()}]
     for directory in places:
         remove_unfinished(directory)
     return doomed

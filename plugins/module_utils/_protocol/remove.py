@@ -304,10 +304,11 @@ def _unit_paths(layout: Layout) -> list[Path]:
 
     Of releases only: a unit of the app's name that somebody else made, such as that of a worker, stays.
     """
-    name = re.compile(rf"{re.escape(layout.app)}@([^.]+)\.(service|socket)(\.d)?\Z")
+    name = re.compile(rf"{layout.unit_name}(\.d)?\Z")
     found: list[Path] = []
-    for pattern in (f"*.wants/{layout.app}@*", f"*.requires/{layout.app}@*", f"{layout.app}@*"):
-        matches = ((path, name.match(path.name)) for path in sorted(layout.units.glob(pattern)))
+    for directory in ("*.wants/", "*.requires/", ""):
+        paths = sorted(path for glob in layout.unit_globs for path in layout.units.glob(directory + glob))
+        matches = ((path, name.match(path.name)) for path in paths)
         found += [path for path, match in matches if match and RELEASE_ID.match(match.group(1))]
     return found
 
@@ -320,9 +321,8 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
             _take(path)
     for release in sorted(systemd.loaded(layout) | {release_of(path.name) for path in paths}):
         systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
-        units = [layout.socket_unit(release), layout.service_unit(release)]
         # systemd knows no unit that is neither there as a file nor at work, and stopping one would be an error.
-        known = [unit for unit in units if systemd.state(unit).active != "inactive"]
+        known = [unit for unit in layout.units_of(release) if systemd.state(unit).active != "inactive"]
         if known:
             systemd.stop(known, bounds.stop_seconds)
     for path in paths:
@@ -335,7 +335,7 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
 
 def _has_units(layout: Layout) -> bool:
     """Say whether anything is at work as an instance of the app's name, be it ours or not."""
-    done = run(["systemctl", "list-units", "--plain", "--no-legend", "--full", f"{layout.app}@*"])
+    done = run(["systemctl", "list-units", "--plain", "--no-legend", "--full", *layout.unit_globs])
     return bool(done.stdout.strip())
 
 
@@ -382,7 +382,7 @@ def _refuse_processes(layout: Layout) -> None:
 def _processes(layout: Layout) -> list[str]:
     """Return the processes of the app's account that are no part of a release's unit."""
     uid = accounts.number("passwd", layout.app)
-    unit = re.compile(rf"/{layout.app}@([^/]+)\.service(/|$)", re.MULTILINE)
+    unit = re.compile(rf"/{layout.unit_name}(/|$)", re.MULTILINE)
     found = []
     for path in sorted((layout.root / "proc").glob("[0-9]*/status")) if uid is not None else []:
         uids = re.search(r"^Uid:\t(.*)$", _told_by_kernel(path), re.MULTILINE)

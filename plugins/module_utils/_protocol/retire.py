@@ -35,8 +35,8 @@ def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
 def stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     """Let ``release`` serve what it has accepted, then stop it and keep it from starting again; return the seconds."""
     began = time.monotonic()
-    socket, service = layout.socket_unit(release), layout.service_unit(release)
+    units = layout.units_of(release)
     systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
-    systemd.disable(layout, [socket, service])
-    systemd.stop([socket, service], bounds.stop_seconds)
+    systemd.disable(layout, units)
+    systemd.stop(units, bounds.stop_seconds)
     return round(time.monotonic() - began, 2)

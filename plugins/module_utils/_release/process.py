@@ -43,7 +43,7 @@ DELETED = " (deleted)"
 
 
 @dataclass(frozen=True)
-class Process:
+class Running:
     """A process.
 
     Args:
@@ -84,7 +84,7 @@ class Difference:
     extra: list[str]
 
 
-def look(root: Path, pid: int) -> Process | None:
+def look(root: Path, pid: int) -> Running | None:
     """Read a process; None where there is none, as when it has just ended."""
     place = root / "proc" / str(pid)
     try:
@@ -97,7 +97,7 @@ def look(root: Path, pid: int) -> Process | None:
         program = str((place / "exe").readlink())
     except OSError:
         program = ""
-    return Process(argv, program, environment)
+    return Running(argv, program, environment)
 
 
 def declared(layout: Layout, release: str) -> Declared:
@@ -140,7 +140,7 @@ def compare(key: bytes, wanted: Mapping[str, str | None], got: Mapping[str, str]
     )
 
 
-def compare_process(key: bytes, wanted: Declared, process: Process) -> Difference | None:
+def compare_process(key: bytes, wanted: Declared, process: Running) -> Difference | None:
     """Compare a process's environment with its release's; None where the kernel doesn't show it any more."""
     if process.titled and not wanted.values.keys() & process.environment.keys():
         return None

@@ -13,11 +13,12 @@ import os
 import pkgutil
 import stat
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import RELEASE_ID, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     environment_texts,
     keyed_digest,
@@ -81,8 +82,7 @@ class Specification:
         reversible: whether older code bears what the command does. Says nothing of the release itself, so it is no part
             of the digest.
         gunicorn: text of gunicorn.conf.py.
-        drop_in: text of the unit drop-in of this instance.
-        service, socket: texts of the unit files; the same for all releases made by one version of the role.
+        processes: name of each process to the texts of its parts, see :class:`~.processes.Process`.
         credentials: names of the variables that the process gets as credentials of systemd instead.
         hooks: text of the program that the Gunicorn settings run.
     """
@@ -98,9 +98,7 @@ class Specification:
     command: str
     reversible: bool
     gunicorn: str
-    drop_in: str
-    service: str
-    socket: str
+    processes: Mapping[str, Mapping[str, str]]
     credentials: Sequence[str] = ()
     hooks: str = field(default_factory=program)
 
@@ -108,6 +106,15 @@ class Specification:
     def files(self) -> dict[str, str]:
         """The files in the release's directory, by name; all may read them."""
         return {GUNICORN: self.gunicorn, COMMAND: self.command, HOOKS: self.hooks}
+
+    @property
+    def parts(self) -> dict[tuple[str, str], str]:
+        """The texts of the units and drop-ins, by the process's name and the part's."""
+        return {(each.name, part): self.processes[each.name][part] for each in PROCESSES for part in each.parts}
+
+    def with_part(self, process: str, part: str, text: str) -> Specification:
+        """Return it with another text of a unit or a drop-in."""
+        return replace(self, processes={**self.processes, process: {**self.processes[process], part: text}})
 
     def digest(self, key: bytes) -> str:
         """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
@@ -121,10 +128,8 @@ class Specification:
             "environment": keyed_digest(key, environment_texts(self.variables)),
             "release_variable": self.release_variable,
             "command": self.command,
-            **{
-                name: _without_comments(getattr(self, name))
-                for name in ("gunicorn", "drop_in", "service", "socket", "hooks")
-            },
+            **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "hooks")},
+            **{".".join(part): _without_comments(text) for part, text in self.parts.items()},
         }
         if self.credentials:
             parts["credentials"] = ",".join(sorted(self.credentials))
@@ -227,21 +232,15 @@ class Releases:
     def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
         """Return the directories and files that make a release, with their modes; no links, no marks."""
         layout, home = self.layout, self.layout.release(release)
-        directories = {home: 0o755, layout.drop_in(release).parent: 0o755}
-        public = (
-            home / MANIFEST,
-            home / GUNICORN,
-            home / COMMAND,
-            home / HOOKS,
-            layout.drop_in(release),
-            *layout.unit_files(release),
-        )
+        units = layout.parts(release).values()
+        directories = dict.fromkeys((home, *(path.parent for path in units if path.parent != layout.units)), 0o755)
+        public = (home / MANIFEST, home / GUNICORN, home / COMMAND, home / HOOKS, *units)
         files = {layout.environment_file(release): 0o600, **dict.fromkeys(public, 0o644)}
         names = credentials.held(layout, release).keys() | credentials.named(layout, release)
         if names:
             directories[layout.credentials(release)] = 0o700
             files |= {layout.credentials(release) / name: 0o600 for name in sorted(names)}
-            files[layout.credentials_drop_in(release)] = 0o644
+            files |= {layout.credentials_drop_in(release, each): 0o644 for each in PROCESSES}
         return directories, files
 
     def live(self) -> str:
@@ -269,21 +268,22 @@ class Releases:
             return False
         layout = self.layout
         variables, kept = specification.texts(release.id)
-        service, socket = layout.unit_files(release.id)
+        paths = layout.parts(release.id)
         # To the byte: a line of a secret may begin like a comment.
         secret = {
             layout.environment_file(release.id): render(variables),
             **{layout.credentials(release.id) / name: value for name, value in kept.items()},
         }
         public = {
-            layout.drop_in(release.id): specification.drop_in,
-            service: specification.service,
-            socket: specification.socket,
+            **{paths[part]: text for part, text in specification.parts.items()},
             **{layout.release(release.id) / name: text for name, text in specification.files.items()},
         }
         if kept:
-            public[layout.credentials_drop_in(release.id)] = credentials.drop_in(layout.app, kept)
-        added = set(layout.drop_in(release.id).parent.glob("*.conf")) - public.keys()  # as "systemctl edit" does
+            handed_over = credentials.drop_in(layout.app, kept)
+            public |= {layout.credentials_drop_in(release.id, each): handed_over for each in PROCESSES}
+        drop_ins = {path.parent for path in paths.values()} - {layout.units}
+        # As "systemctl edit" makes them.
+        added = {path for place in drop_ins for path in place.glob("*.conf")} - public.keys()
         return (
             not added
             and credentials.held(layout, release.id).keys() == kept.keys()
@@ -330,10 +330,11 @@ class Releases:
         make_directory(layout.environment_files, 0o700)
         write(layout.environment_file(name), render(variables), 0o600)
         credentials.hold(layout, name, kept)
-        make_directory(layout.drop_in(name).parent)
-        write(layout.drop_in(name), specification.drop_in)
-        for path, text in zip(layout.unit_files(name), (specification.service, specification.socket), strict=True):
-            write(path, text)
+        paths = layout.parts(name)
+        for part, text in specification.parts.items():
+            if paths[part].parent != layout.units:
+                make_directory(paths[part].parent)
+            write(paths[part], text)
         unfinished = layout.releases / f"{UNFINISHED}{name}"
         make_directory(layout.releases)
         remove(unfinished)
@@ -373,7 +374,8 @@ class Releases:
             doomed.rename(layout.releases / f"{UNFINISHED}{release}")
             remove(layout.releases / f"{UNFINISHED}{release}")
         secrets = (layout.credentials(release), layout.environment_file(release))
-        for path in (layout.drop_in(release).parent, *layout.unit_files(release), *secrets):
+        units = (path if path.parent == layout.units else path.parent for path in layout.parts(release).values())
+        for path in (*units, *secrets):
             remove(path)
 
 
@@ -386,7 +388,7 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         home = layout.release(live.id)
         values = releases.variables(live.id)
         values.pop(specification.release_variable, None)
-        paths = [*(home / name for name in specification.files), layout.drop_in(live.id), *layout.unit_files(live.id)]
+        paths = [*(home / name for name in specification.files), *layout.parts(live.id).values()]
         texts = [readable(path) or "" for path in paths]
         before = _description(live.manifest, values, values, credentials.held(layout, live.id), texts)
     after = _description(
@@ -394,7 +396,7 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         environment_texts(specification.variables),
         values if live else {},
         specification.credentials,
-        [*specification.files.values(), specification.drop_in, specification.service, specification.socket],
+        [*specification.files.values(), *specification.parts.values()],
     )
     return {
         "before_header": f"live release {releases.live()}" if releases.live() else "no live release",
@@ -497,7 +499,7 @@ def as_made(layout: Layout, release: Release) -> Specification:
     variable = str(manifest.get("release_variable"))
     variables = Releases(layout).variables(release.id)
     variables.pop(variable, None)
-    service, socket = layout.unit_files(release.id)
+    paths = layout.parts(release.id)
     return Specification(
         time="",
         source=str(manifest.get("source")),
@@ -510,9 +512,7 @@ def as_made(layout: Layout, release: Release) -> Specification:
         command=read(home / COMMAND) or "",
         reversible=release.reversible,
         gunicorn=read(home / GUNICORN) or "",
-        drop_in=read(layout.drop_in(release.id)) or "",
-        service=read(service) or "",
-        socket=read(socket) or "",
+        processes={each.name: {part: read(paths[each.name, part]) or "" for part in each.parts} for each in PROCESSES},
         credentials=sorted(credentials.held(layout, release.id)),
         hooks=read(home / HOOKS) or "",
     )

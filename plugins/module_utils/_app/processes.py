@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release runs: the kinds of processes, and the systemd units of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The part of a process that is no unit: settings of its service for one release.
+DROP_IN = "drop_in"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A kind of process. Each release has units of its own for it.
+
+    Args:
+        name: as in a release's specification, such as ``web``.
+        units: suffixes of its units, in the order in which they start: a socket before the service that it wakes.
+        infix: what its units have between the app's name and the release's id.
+    """
+
+    name: str
+    units: tuple[str, ...]
+    infix: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What a release has of it in files, in the order in which they are written."""
+        return (DROP_IN, *reversed(self.units))
+
+
+#: Serves requests: its socket is the release's, which the switch gives the traffic.
+WEB = Process("web", ("socket", "service"))
+#: All that a release may have.
+PROCESSES = (WEB,)

@@ -167,7 +167,7 @@ def test_credentials_are_masked_as_other_secrets_are(layout: Layout) -> None:
     old = ["hunter2-old-and-secret", "hunter2-older\n"]
     secrets = {**SECRETS, "SECRET_KEY_FALLBACKS": json.dumps(old)}
     made(layout, variables={"FLASK_CONFIG": "staging", **secrets}, secret_names=[*secrets], credentials=[*secrets])
-    found = Releases(layout).secrets(ID)
+    found = Releases(layout).secret_values(ID)
     assert sorted(found) == sorted([*secrets.values(), *old])
     assert mask(f"said {SECRETS['SECRET_KEY']} and {old[0]}", found) == "said ******** and ********"
 

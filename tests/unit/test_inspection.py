@@ -19,6 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import OUT_OF_TIME, Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
     DEVELOPMENT,
@@ -31,7 +32,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
     unproved,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import program
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, program
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import inspect as step
 
@@ -49,7 +50,7 @@ def about(
     variables: Mapping[str, str] = SECRETS,
 ) -> list[str]:
     """Return what fails where workers report this, without what was expected."""
-    found = disagreements([Seen.of(each, []) for each in seen], question, contract, variables)
+    found = disagreements([Seen.of(each, Secrets()) for each in seen], question, contract, variables)
     assert not [secret for secret in (*SECRETS.values(), "pass-w0rd") if secret in str([*map(str, found)])]
     return [failure.assertion for failure in found]
 
@@ -255,7 +256,7 @@ def test_why_nobody_proves_it_is_said() -> None:
 @pytest.mark.parametrize("wrong", [None, 7, "text", [], {}, [7], [{"setting": 7}], "x" * 10_000])
 @pytest.mark.parametrize("field", list(report()))
 def test_no_type_in_a_report_is_believed(field: str, wrong: object) -> None:
-    seen = Seen.of({**report(), field: wrong}, [])
+    seen = Seen.of({**report(), field: wrong}, Secrets())
     assert disagreements([seen], QUESTION, CONTRACT, SECRETS) is not None
     shown = json.dumps(seen.as_result())
     assert len(shown) < 2000
@@ -289,7 +290,7 @@ def says(**more: object) -> Finished:
 
 
 def asked(layout: Layout, release: str) -> Seen:
-    return inspect(layout, release, ["ENVIRONMENT", "APP_ENV"], 7)
+    return inspect(layout, release, ["ENVIRONMENT", "APP_ENV"], Releases(layout).secrets(release), 7)
 
 
 def refused(layout: Layout, release: str) -> tuple[str, str]:
@@ -301,7 +302,7 @@ def refused(layout: Layout, release: str) -> tuple[str, str]:
 
 def test_an_app_is_asked_by_its_own_python_in_its_releases_sandbox(host: Host, layout: Layout, release: str) -> None:
     host.ended = says()
-    assert asked(layout, release) == Seen.of(SEEN, [])
+    assert asked(layout, release) == Seen.of(SEEN, Secrets())
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     home = layout.release(release)
     python = [str(home / "venv/bin/python"), "-P", "-", str(home / "gunicorn.conf.py")]
@@ -386,7 +387,7 @@ def test_the_app_of_the_live_release_is_heard(host: Host, layout: Layout, releas
     link(layout.live_socket, str(layout.socket(release)))
     host.ended = says()
     told = {"changed": False, "release": release}
-    assert heard(layout) == {**told, "why": "", "app_says": Seen.of(SEEN, []).as_result()}
+    assert heard(layout) == {**told, "why": "", "app_says": Seen.of(SEEN, Secrets()).as_result()}
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     assert words[-1] == "ENVIRONMENT"
     assert "--property=RuntimeMaxSec=7" in words
@@ -394,7 +395,7 @@ def test_the_app_of_the_live_release_is_heard(host: Host, layout: Layout, releas
     why = "importing the app once more, beside Gunicorn, failed"
     assert heard(layout) == {**told, "why": why, "app_says": {}}
     host.told(release, [{"no_app": "function"}, report(environment="qa")])
-    assert heard(layout)["app_says"] == Seen.of(report(environment="qa"), []).as_result()
+    assert heard(layout)["app_says"] == Seen.of(report(environment="qa"), Secrets()).as_result()
 
 
 def test_without_a_live_release_no_app_is_heard(host: Host, layout: Layout, release: str) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import html
 import json
+import pickle
 import random
 import re
 import shlex
@@ -21,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.masking imp
     MASK,
     PART,
     SHORTEST,
+    Secrets,
     mask,
     url_parts,
 )
@@ -397,3 +400,15 @@ def test_a_text_that_is_searched_in_stretches_has_no_gaps() -> None:
     text = f"{secret}some words;" * 8000
     assert len(text) > 256 * 1024
     assert mask(text, [secret]) == f"{MASK}some words;" * 8000
+
+
+@pytest.mark.parametrize("show", [str, repr, "{}".format, "{0!r:>40}".format, lambda value: str([value]), ascii])
+def test_secrets_show_nothing_of_themselves(show: Callable[[object], str]) -> None:
+    assert "hunter2" not in show(Secrets(["hunter2-and-more"]))
+    assert Secrets(["hunter2-and-more"]).mask("it is hunter2-and-more") == f"it is {MASK}"
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, copy.copy, json.dumps])
+def test_secrets_are_not_written_down(write: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError):
+        write(Secrets(["hunter2-and-more"]))

@@ -387,6 +387,22 @@ def test_the_mark_of_a_proved_release_holds_no_secret(host: Host, layout: Layout
     assert "hunter2" not in (layout.release(release) / PROVED).read_text()
 
 
+def test_the_secrets_are_read_once_a_step(host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = create(layout, NEW)
+    host.journal = f"password {SECRETS['SECRET_KEY']}\n"
+    read = Releases.secret_values
+    calls: list[str] = []
+    monkeypatch.setattr(Releases, "secret_values", lambda self, name: calls.append(name) or read(self, name))  # type: ignore[func-returns-value]
+    with pytest.raises(GreenlightError):
+        prove(host, release, healthy(release, env="production"))
+    assert calls == [release]
+    release = prove(host, create(layout, OLD))
+    switch(layout, release)
+    calls.clear()
+    ask_at_the_front_door(host, release)
+    assert calls == [release]
+
+
 def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_traffic(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

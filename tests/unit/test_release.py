@@ -396,15 +396,15 @@ def test_previous_is_whole_good_and_not_live(layout: Layout, case: str, expected
 def test_secrets_are_the_values_of_the_secret_names(layout: Layout) -> None:
     secrets = {"SECRET_KEY": "two\r\nlines 'quoted'", "TOKEN": "x\ry"}
     create(layout, FIRST, variables={"PUBLIC": "public", **secrets}, secret_names=["SECRET_KEY", "TOKEN", "ABSENT"])
-    assert sorted(Releases(layout).secrets(ID)) == sorted(secrets.values())
-    assert Releases(layout).secrets("20200101T000000Z-00000000") == []
+    assert sorted(Releases(layout).secret_values(ID)) == sorted(secrets.values())
+    assert Releases(layout).secret_values("20200101T000000Z-00000000") == []
 
 
 def test_each_key_of_a_list_of_old_keys_is_a_secret_of_its_own(layout: Layout) -> None:
     old = ["hunter2-old-and-secret", 'hunter2 "older"\n and é']
     variables = {"SECRET_KEY": "hunter2-new", "SECRET_KEY_FALLBACKS": json.dumps(old), "PUBLIC": '["public"]'}
     create(layout, FIRST, variables=variables, secret_names=["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
-    secrets = Releases(layout).secrets(ID)
+    secrets = Releases(layout).secret_values(ID)
     assert sorted(secrets) == sorted(["hunter2-new", json.dumps(old), *old])
     said = mask(f"tried {old[0]!r}, {json.dumps(old[1])} and {old}", secrets)
     assert said == "tried '********', \"********\" and ['********', '********']"
@@ -413,7 +413,7 @@ def test_each_key_of_a_list_of_old_keys_is_a_secret_of_its_own(layout: Layout) -
 @pytest.mark.parametrize("value", ["[hunter2", "hunter2", '"hunter2"', '{"hunter2": "x"}', "[1, null, [2]]", "17", ""])
 def test_a_secret_that_is_no_list_of_keys_is_one_secret(layout: Layout, value: str) -> None:
     create(layout, FIRST, variables={"TOKEN": value}, secret_names=["TOKEN"])
-    assert Releases(layout).secrets(ID) == [value]
+    assert Releases(layout).secret_values(ID) == [value]
 
 
 # The diff

@@ -204,7 +204,7 @@ def test_the_keys_of_a_rotated_release_are_secrets(layout: Layout, named: list[s
     live(layout, create(layout, LIVE, secret_names=named))
     made = rotated(layout, ROTATION, keys(THIRD, SECOND, FIRST), "alice")
     assert made.secret_names == {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL"}
-    assert {FIRST, SECOND, THIRD, SECRETS["DATABASE_URL"]} <= set(Releases(layout).secrets(made.id))
+    assert {FIRST, SECOND, THIRD, SECRETS["DATABASE_URL"]} <= set(Releases(layout).secret_values(made.id))
     live(layout, made.id)
     finished = rotated(layout, TIMES[6], keys(THIRD), "alice")
     assert finished.manifest["secret_names"] == ["DATABASE_URL", "SECRET_KEY"]
@@ -285,7 +285,7 @@ def test_rotated_keys_are_credentials_where_the_key_was_one(layout: Layout) -> N
     assert held(layout, made.id) == new
     assert handed_over(layout, made.id) == sorted(new)
     assert variables(layout, made.id) == {"FLASK_CONFIG": "staging", "APP_RELEASE": made.id}
-    assert {FIRST, SECOND} <= set(Releases(layout).secrets(made.id))
+    assert {FIRST, SECOND} <= set(Releases(layout).secret_values(made.id))
     live(layout, made.id)
     assert is_live(layout, keys(SECOND, FIRST))
     finished = rotated(layout, TIMES[6], keys(SECOND), "alice")

@@ -10,6 +10,8 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 MASK = "********"
@@ -45,22 +47,47 @@ _ESCAPED = re.compile(
 )
 
 
+class Secrets:
+    """Values that nobody is to read. It masks a text; printed, it shows nothing of them, and it can't be written down.
+
+    Args:
+        values: the secrets; :data:`SHORTEST` says which are too short to be masked.
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._values = frozenset(values)
+
+    @cached_property
+    def _forms(self) -> _Forms:
+        forms = _Forms()
+        for value in self._values:
+            forms.add(value)
+        return forms
+
+    def mask(self, text: str) -> str:
+        """Return ``text`` with every form of every value, and the parts of long ones, replaced by :data:`MASK`."""
+        hidden = bytearray(len(text))
+        _hide(text, self._forms, hidden)
+        # The forms have their escapes in lower case, and other programs write %C3, \u00E9 or a mixture.
+        lower = _ESCAPED.sub(lambda match: match[0].lower(), text)
+        if lower != text:
+            _hide(lower, self._forms.with_escapes(), hidden)
+        shown, end = [], 0
+        for match in re.finditer(rb"\x01+", hidden):
+            shown += [text[end : match.start()], MASK]
+            end = match.end()
+        return "".join([*shown, text[end:]])
+
+    def __repr__(self) -> str:
+        return f"<{len(self._values)} secrets>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not written down")
+
+
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with every form of every secret, and the parts of long ones, replaced by :data:`MASK`."""
-    forms = _Forms()
-    for secret in set(secrets):
-        forms.add(secret)
-    hidden = bytearray(len(text))
-    _hide(text, forms, hidden)
-    # The forms have their escapes in lower case, and other programs write %C3, \u00E9 or a mixture.
-    lower = _ESCAPED.sub(lambda match: match[0].lower(), text)
-    if lower != text:
-        _hide(lower, forms.with_escapes(), hidden)
-    shown, end = [], 0
-    for match in re.finditer(rb"\x01+", hidden):
-        shown += [text[end : match.start()], MASK]
-        end = match.end()
-    return "".join([*shown, text[end:]])
+    """Return ``text`` as :meth:`Secrets.mask` does, for one text only."""
+    return Secrets(secrets).mask(text)
 
 
 def _hide(text: str, forms: _Forms, hidden: bytearray) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record, told_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, Releases
 
@@ -16,15 +16,14 @@ from .contract import Proof
 from .hints import hints
 
 
-def evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
+def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets) -> dict[str, object]:
     """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal ends with."""
-    secret_values = Releases(layout).secrets(release)
     unit = layout.service_unit(release)
-    journal = mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES)), secret_values).splitlines()
+    journal = secrets.mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES))).splitlines()
     answer = proof.answer
     # Masked before it is cut: half a secret is no longer found, and still tells half of it.
-    failures = [replace(failure, got=mask(failure.got, secret_values)) for failure in proof.failures]
-    body = mask(answer.body, secret_values) if answer else ""
+    failures = [replace(failure, got=secrets.mask(failure.got)) for failure in proof.failures]
+    body = secrets.mask(answer.body) if answer else ""
     return {
         "failures": "; ".join(map(str, failures)),
         "answer": f"HTTP {answer.status} {body.strip()[:500]}" if answer else "none",
@@ -33,9 +32,9 @@ def evidence(layout: Layout, release: str, proof: Proof) -> dict[str, object]:
     }
 
 
-def masked(layout: Layout, release: str, answer: Answer) -> Answer:
+def masked(answer: Answer, secrets: Secrets) -> Answer:
     """An answer as it may be shown: an app may repeat a secret even where it is well."""
-    return replace(answer, body=mask(answer.body, Releases(layout).secrets(release)))
+    return replace(answer, body=secrets.mask(answer.body))
 
 
 def with_hints(headline: str, report: dict[str, object]) -> str:

@@ -22,7 +22,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.sandbox impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import OUT_OF_TIME
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import entries_for
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import GUNICORN, Releases, program
 
@@ -108,7 +108,7 @@ class Seen:
     debuggers: Sequence[str] = ()
 
     @classmethod
-    def of(cls, report: Mapping[str, Any], secrets: Sequence[str]) -> Seen:
+    def of(cls, report: Mapping[str, Any], secrets: Secrets) -> Seen:
         """Make it of a report, of which no type is believed, with no secret in its texts."""
         seen: dict[str, Any] = {}
         for each in fields(cls):
@@ -117,7 +117,7 @@ class Seen:
                 seen[each.name] = value is True
             elif isinstance(each.default, str):
                 # Masked before it is cut: half a secret is no longer found, and still tells half of it.
-                seen[each.name] = mask(str(value), secrets)[:LONGEST]
+                seen[each.name] = secrets.mask(str(value))[:LONGEST]
             else:
                 seen[each.name] = value if isinstance(value, list) else []
         seen["debuggers"] = [name for name in seen["debuggers"] if name in inspector.DEBUGGERS]
@@ -170,6 +170,7 @@ def hear(
     contract: Contract,
     page: Collection[str],
     *,
+    secrets: Secrets,
     seconds: float,
     alive: Callable[[], bool] = lambda: True,
     imported: Collection[str] | None = None,
@@ -178,13 +179,14 @@ def hear(
 
     Args:
         page: which of ``environment`` and ``debug`` the health page has proved.
+        secrets: of the release.
         seconds: for the reports of all workers, or for importing the app.
         alive: whether the release still runs.
         imported: what was proved by importing the app once more, when this release was the candidate; None: import it
             now, where Gunicorn can't report.
     """
     proved_by: dict[str, list[str]] = {name: [PAGE] if name in page else [] for name in _ASSERTED}
-    asked = _ask(layout, release, question, seconds, alive, anew=imported is None)
+    asked = _ask(layout, release, question, secrets, seconds=seconds, alive=alive, anew=imported is None)
     for name, who in proved_by.items():
         if asked.seen and (name == "debug" or all(each.environment for each in asked.seen)):
             who.append(asked.who)
@@ -196,21 +198,27 @@ def hear(
 
 
 def _ask(
-    layout: Layout, release: str, question: Question, seconds: float, alive: Callable[[], bool], *, anew: bool
+    layout: Layout,
+    release: str,
+    question: Question,
+    secrets: Secrets,
+    *,
+    seconds: float,
+    alive: Callable[[], bool],
+    anew: bool,
 ) -> _Witnesses:
     if not question.ask:
         return _Witnesses(silence="flask_app_inspect is false, so no worker is asked")
     found = workers.wait(layout, release, seconds, alive)
     if not found.told:
-        return _import(layout, release, question, seconds) if anew else _Witnesses()
-    secrets = Releases(layout).secrets(release)
+        return _import(layout, release, question, secrets, seconds) if anew else _Witnesses()
     asked = _Witnesses(seen=[Seen.of(report, secrets) for report in found.of_apps])
     asked.who = "1 worker" if len(asked.seen) == 1 else f"{len(asked.seen)} workers"
     if not found.complete:
         got = f"{len(found.told)} within {seconds:g} seconds"
         asked.failures.append(Failure("workers that report", str(found.workers), got))
     if found.without_app:
-        kinds = sorted({mask(kind, secrets)[:LONGEST] for kind in found.without_app})
+        kinds = sorted({secrets.mask(kind)[:LONGEST] for kind in found.without_app})
         asked.silence = f"in the WSGI object, a {' or a '.join(kinds)}, no Flask app was found"
         if asked.seen:
             got = f"{len(asked.seen)}; of {len(found.without_app)}: {asked.silence}"
@@ -218,9 +226,9 @@ def _ask(
     return asked
 
 
-def _import(layout: Layout, release: str, question: Question, seconds: float) -> _Witnesses:
+def _import(layout: Layout, release: str, question: Question, secrets: Secrets, seconds: float) -> _Witnesses:
     try:
-        return _Witnesses(INSPECTION, [inspect(layout, release, question.environment_keys, seconds)])
+        return _Witnesses(INSPECTION, [inspect(layout, release, question.environment_keys, secrets, seconds)])
     except GreenlightError as error:
         return _Witnesses(silence=f"no worker reports it, and {error}", journal=str(error.details.get("journal", "")))
 
@@ -233,7 +241,7 @@ def of_live(layout: Layout, release: str, keys: Sequence[str], seconds: float) -
     """
     secrets = Releases(layout).secrets(release)
     told = workers.reports(layout, release).of_apps
-    return Seen.of(told[0], secrets) if told else inspect(layout, release, keys, seconds)
+    return Seen.of(told[0], secrets) if told else inspect(layout, release, keys, secrets, seconds)
 
 
 def disagreements(
@@ -373,7 +381,7 @@ def _kind(engine: str) -> str:
     return inspector.SAME.get(engine, engine)
 
 
-def inspect(layout: Layout, release: str, keys: Sequence[str], seconds: float) -> Seen:
+def inspect(layout: Layout, release: str, keys: Sequence[str], secrets: Secrets, seconds: float) -> Seen:
     """Import the app of ``release`` as its own process does, for at most ``seconds``, and ask it.
 
     Raises:
@@ -390,12 +398,11 @@ def inspect(layout: Layout, release: str, keys: Sequence[str], seconds: float) -
         answer = json.loads(done.stdout) if done.code == 0 else None
     except ValueError:
         answer = None
-    secrets = Releases(layout).secrets(release)
     if not isinstance(answer, dict):
         # Systemd, which ends it in time, is quiet and says no more than that it failed.
         late = done.code == OUT_OF_TIME or time.monotonic() - began >= seconds
         why = f"took longer than {seconds:g} seconds" if late else "failed"
-        said = mask("\n".join(done.stderr.splitlines()[-LINES:]), secrets)
+        said = secrets.mask("\n".join(done.stderr.splitlines()[-LINES:]))
         raise GreenlightError(f"importing the app once more, beside Gunicorn, {why}", journal=said)
     if "no_app" in answer:
         raise GreenlightError(f"in the WSGI object, a {answer['no_app']}, no Flask app was found")

@@ -13,6 +13,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, discard, link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
     condemn,
@@ -71,13 +72,15 @@ def check_front_door(
     proof = prove(
         lambda seconds, worth: http.get(target, seconds, worth), contract, patience, alive=alive, started=True
     )
-    heard = _heard(layout, proof, proved, question, contract, seconds=patience.start_seconds, alive=alive)
+    secrets = Releases(layout).secrets(release)
+    seconds = patience.start_seconds
+    heard = _heard(layout, proof, proved, question, contract, secrets=secrets, seconds=seconds, alive=alive)
     if proof.kept and proof.answer and not heard.failures:
         if not dry:
             _passed(layout, release)
-        answer = masked(layout, release, proof.answer)
+        answer = masked(proof.answer, secrets)
         return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
-    report = evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]))
+    report = evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]), secrets)
     text = with_hints(f"the front door {target} does not lead to release {release}: {report['failures']}", report)
     if on_trial:
         text += "\n" + "\n".join(_switch_back(layout, release, report, bounds))
@@ -100,6 +103,7 @@ def _heard(
     question: Question,
     contract: Contract,
     *,
+    secrets: Secrets,
     seconds: float,
     alive: Callable[[], bool],
 ) -> Heard:
@@ -112,7 +116,17 @@ def _heard(
         return Heard()
     imported = [name for name, who in proved.get("proved_by", {}).items() if INSPECTION in who]
     said = contract.said(proof.answer)
-    return hear(layout, contract.release, question, contract, said, seconds=seconds, alive=alive, imported=imported)
+    return hear(
+        layout,
+        contract.release,
+        question,
+        contract,
+        said,
+        secrets=secrets,
+        seconds=seconds,
+        alive=alive,
+        imported=imported,
+    )
 
 
 def _passed(layout: Layout, release: str) -> None:

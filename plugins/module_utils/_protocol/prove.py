@@ -14,6 +14,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, link, remove
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
     condemn,
@@ -52,10 +53,11 @@ def prove_candidate(
     Raises:
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
     """
-    damage = Releases(layout).fault(release)
+    releases = Releases(layout)
+    damage = releases.fault(release)
     if damage:
         raise GreenlightError(f"release {release} isn't whole: {damage}")
-    word = rehearsal_word(layout) if url else ""
+    word, secrets = rehearsal_word(layout) if url else "", releases.secrets(release)
     restarts, alive = _start(layout, release, patience, bounds)
 
     def ask(target: Target, contract: Contract, *, again: bool = False) -> Proof:
@@ -64,7 +66,8 @@ def prove_candidate(
         )
 
     def listen(said: Sequence[str]) -> Heard:
-        return hear(layout, release, question, contract, said, seconds=patience.start_seconds, alive=alive)
+        seconds = patience.start_seconds
+        return hear(layout, release, question, contract, said, secrets=secrets, seconds=seconds, alive=alive)
 
     where = page.behind_nginx(str(layout.socket(release)))
     proof = ask(where, contract)
@@ -83,8 +86,8 @@ def prove_candidate(
         where = page.through_nginx(url, REHEARSAL, word)
         proof = _rehearsed(layout, release, proof, lambda: ask(where, contract, again=True))
     if not proof.kept:
-        raise _refused(layout, release, proof, where, journal=heard.journal, bounds=bounds)
-    return _marked(layout, release, proof, heard, path=page.path, restarts=restarts)
+        raise _refused(layout, release, proof, where, secrets, journal=heard.journal, bounds=bounds)
+    return _marked(layout, release, proof, heard, secrets, path=page.path, restarts=restarts)
 
 
 def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:
@@ -119,8 +122,10 @@ def _named(proof: Proof) -> Proof:
     return replace(proof, failures=[replace(failure, fix=failure.fix or fix) for failure in proof.failures])
 
 
-def _marked(layout: Layout, release: str, proof: Proof, heard: Heard, *, path: str, restarts: int) -> Proved:
-    answer = masked(layout, release, proof.answer) if proof.answer else None
+def _marked(
+    layout: Layout, release: str, proof: Proof, heard: Heard, secrets: Secrets, *, path: str, restarts: int
+) -> Proved:
+    answer = masked(proof.answer, secrets) if proof.answer else None
     fact = {
         "health": answer.body if answer else "",
         "path": path,
@@ -134,11 +139,11 @@ def _marked(layout: Layout, release: str, proof: Proof, heard: Heard, *, path: s
 
 
 def _refused(
-    layout: Layout, release: str, proof: Proof, where: Target, *, journal: str, bounds: Bounds
+    layout: Layout, release: str, proof: Proof, where: Target, secrets: Secrets, *, journal: str, bounds: Bounds
 ) -> GreenlightError:
     """Stop a candidate that was not proved and mark it bad; return the error that says why."""
     service = layout.service_unit(release)
-    report = evidence(layout, release, proof)
+    report = evidence(layout, release, proof, secrets)
     report["journal"] = journal or report["journal"]
     report["hints"] = hints(journal.splitlines(), layout.app) or report["hints"]
     headline = with_hints(f"release {release} was not proved on {where}: {report['failures']}", report)

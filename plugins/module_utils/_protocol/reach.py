@@ -17,7 +17,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Watch
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import INTERVAL_SECONDS, Failure
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
@@ -131,7 +130,7 @@ class Reach:
             if not failure:
                 return answer, None
         if failure:
-            failure = replace(failure, got=mask(failure.got, Releases(self.layout).secrets(live)))
+            failure = replace(failure, got=Releases(self.layout).secrets(live).mask(failure.got))
         return None, failure
 
 

@@ -13,7 +13,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.sandbox impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read_facts
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import COMMAND, COMMANDED, Releases
@@ -48,7 +47,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     # The file and not its text: nothing in it is for systemd to expand.
     ended = run_in_release(layout, release, unit, ["/bin/sh", "-e", home / COMMAND], seconds)
     took = round(time.monotonic() - began, 2)
-    output = mask("\n".join(ended.journal), releases.secrets(release))
+    output = releases.secrets(release).mask("\n".join(ended.journal))
     if not ended.well:
         said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()

@@ -95,12 +95,12 @@ def outdated(layout: Layout) -> list[str]:
     """
     releases = Releases(layout)
     live = _live(layout)
-    known = set(releases.secrets(live.id))
+    known = set(releases.secret_values(live.id))
     names = {path.stem for path in layout.environment_files.glob("*.env")}
     return sorted(
         name
         for name in names - {live.id}
-        if releases.get(name) is None or any(value not in known for value in _single(releases.secrets(name)))
+        if releases.get(name) is None or any(value not in known for value in _single(releases.secret_values(name)))
     )
 
 

@@ -41,6 +41,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     remove,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 
 from . import inspector
 
@@ -304,8 +305,12 @@ class Releases:
         """
         return {**environment_of(self.layout, release), **credentials.held(self.layout, release)}
 
-    def secrets(self, release: str) -> list[str]:
-        """Return the secret values of a release, for masking."""
+    def secrets(self, release: str) -> Secrets:
+        """Return what masks the secret values of a release; a step reads it once and hands it on."""
+        return Secrets(self.secret_values(release))
+
+    def secret_values(self, release: str) -> list[str]:
+        """Return the secret values of a release."""
         found = self.get(release)
         try:
             variables = self.variables(release)

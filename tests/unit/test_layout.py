@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME, RELEASE_ID, Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES, WEB
 
 RELEASE, OTHER = "20261121T094420Z-1a2b3c4d", "20261121T094421Z-1a2b3c4d"
 #: What is the machine's and not an app's, and the one list that names other places once more.
@@ -76,3 +77,8 @@ def test_what_hosts_that_were_deployed_before_have_stays_where_it_is() -> None:
     in_etc, in_srv = ["digest.key", "environment-id"], ["ledger.jsonl", "live", "live.sock"]
     assert kept == [*(layout.etc / name for name in in_etc), *(layout.srv / name for name in in_srv)]
     assert (layout.etc, layout.srv) == (Path("/root/etc/shop"), Path("/root/srv/shop"))
+
+
+def test_no_app_has_a_name_that_makes_its_units_those_of_another_apps_process() -> None:
+    assert [process for process in PROCESSES if process is not WEB and APP_NAME.match(f"shop{process.infix}")] == []
+    assert [process.infix for process in PROCESSES if process is WEB] == [""]

@@ -309,6 +309,13 @@ def test_the_digest_tells_nothing_without_the_hosts_key() -> None:
     assert specification().digest(KEY) != specification().digest(b"other")
 
 
+def test_the_digest_of_what_hosts_have_stays_what_it_was() -> None:
+    """Another one would be another release on each host, with nothing changed."""
+    assert (
+        specification(hooks="").digest(b"k" * 32) == "592bf30f077c15690eb47c001ab284d4b422ff573f5adf9557beec00206fbab2"
+    )
+
+
 def test_every_field_of_a_release_is_known_to_these_tests() -> None:
     in_digest = {
         "source",

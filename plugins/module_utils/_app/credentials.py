@@ -29,8 +29,9 @@ def held(layout: Layout, release: str) -> dict[str, str]:
 
 
 def named(layout: Layout, release: str) -> set[str]:
-    """Return the names of the credentials that a release's drop-in hands over."""
-    return set(re.findall(r"^LoadCredential=(\w+):", readable(layout.credentials_drop_in(release)) or "", re.MULTILINE))
+    """Return the names of the credentials that a release's drop-ins hand over."""
+    texts = (readable(layout.credentials_drop_in(release, process)) or "" for process in PROCESSES)
+    return {name for text in texts for name in re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE)}
 
 
 def loaded(layout: Layout, unit: str) -> dict[str, str]:

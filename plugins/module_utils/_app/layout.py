@@ -234,6 +234,10 @@ class Layout:
         """Names the release's credentials for a process; there only where it has some."""
         return self.part(release, DROP_IN, process).with_name("credentials.conf")
 
-    def settings_files(self, release: str) -> tuple[Path, ...]:
+    def settings_files(self, release: str, process: Process = WEB) -> tuple[Path, ...]:
         """The files with the service's settings, in the order in which systemd reads them (systemd.unit(5))."""
-        return self.part(release, "service"), self.credentials_drop_in(release), self.drop_in(release)
+        return (
+            self.part(release, "service", process),
+            self.credentials_drop_in(release, process),
+            self.part(release, DROP_IN, process),
+        )

@@ -182,7 +182,7 @@ def _at_work(layout: Layout) -> Iterator[Path]:
     """What runs under the app's name, though its unit file may be gone."""
     slices = layout.root / "sys/fs/cgroup/system.slice"
     yield from sorted(slices.glob(f"{layout.app}.*"))
-    yield slices / systemd.slice_of(layout)
+    yield from (slices / name for name in systemd.slices_of(layout))
 
 
 def _is_there(path: Path) -> bool:

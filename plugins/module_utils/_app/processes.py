@@ -16,7 +16,8 @@ class Process:
     Args:
         name: as in a release's specification, such as ``web``.
         units: suffixes of its units, in the order in which they start: a socket before the service that it wakes.
-        infix: what its units have between the app's name and the release's id.
+        infix: what its units have between the app's name and the ``@`` before the release's id. It begins with a
+            character that no name of an app has, such as ``_``, or another app's units would be taken for this one's.
     """
 
     name: str

@@ -142,10 +142,10 @@ def loaded(layout: Layout) -> set[str]:
     return _releases_of(layout, (row[0] for row in rows if row[2:] and row[2] != "inactive"))
 
 
-def slice_of(layout: Layout) -> str:
-    """Return the slice that systemd makes for the instances of the app's name (systemd.slice(5))."""
-    escaped = layout.app.replace("-", r"\x2d")
-    return f"system-{escaped}.slice"
+def slices_of(layout: Layout) -> list[str]:
+    """Return the slices that systemd makes for the instances of the app's units (systemd.slice(5))."""
+    names = [glob.partition("@")[0].replace("-", r"\x2d") for glob in layout.unit_globs]
+    return [f"system-{name}.slice" for name in names]
 
 
 def memory_events(unit: str, root: Path = Path("/")) -> list[str]:

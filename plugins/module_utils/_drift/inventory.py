@@ -21,7 +21,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 from .look import Look, names_of, settings
 
-#: Part of a release -> the variables of the role that make it.
 #: Part of a specification to what makes it: files of the release, and parts of its processes.
 _FILES = {
     "gunicorn": (GUNICORN, "flask_app_gunicorn_* and flask_app_wsgi"),
@@ -56,7 +55,8 @@ def _texts(look: Look, live: Release, made: Specification, wanted: Specification
         (home / name, getattr(made, part), getattr(wanted, part), replace(made, **{part: getattr(wanted, part)}), why)
         for part, (name, why) in _FILES.items()
     ]
-    others += [
+    # The units beside the settings of what they start.
+    others[1:1] = [
         (paths[process, part], made.parts[process, part], text, made.with_part(process, part, text), _PARTS[part])
         for (process, part), text in wanted.parts.items()
     ]

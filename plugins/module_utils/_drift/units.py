@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import release_of
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import starts_at_boot
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
@@ -100,9 +101,9 @@ def _extra_drop_ins(look: Look, unit: str, facts: Mapping[str, str]) -> list[Pat
     found = {path for place in places for path in place.glob("*.conf")}
     found |= {Path(path) for path in facts.get("DropInPaths", "").split()}
     release = release_of(unit)
-    own = set(layout.settings_files(release))
+    own = {path for process in PROCESSES for path in layout.settings_files(release, process)}
     if not credentials.held(layout, release) and not credentials.named(layout, release):
-        own.discard(layout.credentials_drop_in(release))
+        own -= {layout.credentials_drop_in(release, process) for process in PROCESSES}
     return sorted(path for path in found - own if path.parent.name != f"{Path(unit).suffix[1:]}.d")
 
 

@@ -33,7 +33,8 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     doomed += _entries_except(layout.releases, kept)
     parts = {path.name for name in kept for path in (layout.environment_file(name), layout.credentials(name))}
     doomed += _entries_except(layout.environment_files, parts)
-    units = [path for path in layout.units.glob(f"{layout.app}@*") if RELEASE_ID.match(release_of(path.name))]
+    there = [path for glob in layout.unit_globs for path in layout.units.glob(glob)]
+    units = [path for path in there if RELEASE_ID.match(release_of(path.name))]
     doomed += sorted(path for path in units if release_of(path.name) not in kept)
     doomed += _entries_except(layout.sources, used) + _entries_except(layout.venvs, used)
     return [str(path) for path in doomed]
@@ -56,8 +57,8 @@ def prune(layout: Layout, keep: int) -> list[str]:
     places = [layout.sources, layout.venvs, layout.releases, layout.environment_files, layout.srv, layout.etc]
     places.append(layout.units)
     for release in releases.all():
-        places += [layout.release(release.id), *{path.parent for path in layout.parts(release.id).values()}]
-    for directory in places:
+        places += [layout.release(release.id), *(path.parent for path in layout.parts(release.id).values())]
+    for directory in dict.fromkeys(places):
         remove_unfinished(directory)
     return doomed
 

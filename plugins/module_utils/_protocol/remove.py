@@ -330,7 +330,7 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
     systemd.reload_units()
     if not _has_units(layout):
         # systemd makes it for the instances of a template and doesn't stop it by itself.
-        run(["systemctl", "stop", systemd.slice_of(layout)])
+        run(["systemctl", "stop", *systemd.slices_of(layout)])
 
 
 def _has_units(layout: Layout) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import RELEASE_ID, Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES, WEB
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     environment_texts,
     keyed_digest,
@@ -130,7 +130,11 @@ class Specification:
             "release_variable": self.release_variable,
             "command": self.command,
             **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "hooks")},
-            **{".".join(part): _without_comments(text) for part, text in self.parts.items()},
+            # Those of web have no prefix, as on hosts whose releases were made when there was no other.
+            **{
+                part if process == WEB.name else f"{process}.{part}": _without_comments(text)
+                for (process, part), text in self.parts.items()
+            },
         }
         if self.credentials:
             parts["credentials"] = ",".join(sorted(self.credentials))

@@ -32,7 +32,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import f
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge as secret_values
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import python
 
-from tests.unit.cases import KEY, LOCK, for_deploy, values, without_git
+from tests.unit.cases import KEY, LOCK, as_read, for_deploy, values, without_git
 
 OTHER_KEY = "q8WnE4tRb6YzU1oPd3SfG7hJk5LxCv9M"
 PASSWORD = VaultLib([("x", VaultSecret(b"one"))])
@@ -1460,6 +1460,18 @@ def test_findings_of_several_hosts_are_told_as_one() -> None:
 def test_an_entry_that_is_in_vain_everywhere_is_told_once() -> None:
     merged = together({"a": accept([], ["no-tls"]), "b": accept([], ["no-tls"])})
     assert [(finding.id, finding.hosts) for finding in merged] == [("unused-acceptance", ("a", "b"))]
+
+
+def test_an_entry_for_what_can_not_be_looked_at_is_not_called_unused() -> None:
+    seen = as_read({**values(), "flask_app_tls": "{{ nope }}", "flask_app_accepted_findings": ["no-tls"]})
+    assert names(examine(seen).findings) == {"unreadable-variable"}
+
+
+def test_literals_of_one_file_are_one_finding_in_development(tmp_path: Path) -> None:
+    text = 'MAIL_PASSWORD = "hunter2-9"\nAPI_TOKEN = "hunter2-8"\n'
+    given = app(tmp_path, {"config.py": text}) | values("development", flask_app_env={"MAIL_PASSWORD": "x"})
+    given["flask_app_source_directory"], given["flask_app_source_git_url"] = str(tmp_path), ""
+    assert one(found(given)) == ("literal-secret", WARNING, "config.py")
 
 
 def test_no_finding_is_told_too() -> None:

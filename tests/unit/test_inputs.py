@@ -803,6 +803,13 @@ def test_a_build_may_have_variables_that_the_app_has_too(app: Path) -> None:
         ({"flask_app_health_path": "/x;}"}, False),
         ({"flask_app_server_names": ["a;}"]}, False),
         ({"flask_app_nginx_headers": {"X-A": "$host"}}, False),
+        ({"flask_app_nginx_headers": {"X-A": ["$host"]}}, False),
+        ({"flask_app_server_names": []}, False),
+        ({"flask_app_tls": "provided", "flask_app_tls_certificate": "", "flask_app_tls_key": ""}, False),
+        ({"flask_app_source_git_ref": "--x"}, True),
+        ({"flask_app_env": {"A-B": "x"}}, True),
+        ({"flask_app_probes": 1}, True),
+        ({"flask_app_notify_url": "no url"}, True),
     ],
 )
 def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
@@ -1128,3 +1135,17 @@ def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
         ("out-of-range", "flask_app_keep_releases"),
         ("short-secret", "DOOR_PIN"),
     ]
+
+
+def test_a_version_that_is_a_number_and_none_of_the_choices_is_told_as_both() -> None:
+    seen = cases.as_read({**cases.values(), "flask_app_tls": 1.3})
+    assert sorted(map(named, cases.of("reading", seen))) == [
+        ("unquoted-number", "flask_app_tls"),
+        ("wrong-type", "flask_app_tls"),
+    ]
+
+
+def test_the_variable_of_old_keys_that_the_role_itself_sets_is_told() -> None:
+    given = {"release_variable": "SECRET_KEY_FALLBACKS", "secret_key_fallbacks": ["x" * 40]}
+    problem = one(of_process(**given))
+    assert named(problem) == ("environment-by-hand", "SECRET_KEY_FALLBACKS")

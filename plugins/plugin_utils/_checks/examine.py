@@ -43,9 +43,11 @@ def examine(case: Case) -> Examination:
     there = {SOURCE: bool(case.values.get("flask_app_source_directory")), APP: bool(case.says)}
     there |= dict.fromkeys((HOST, DEPLOY), False)
     rules = registry.known().values()
+    found, left_out = registry.looked(case)
     unseen = [rule.id for rule in rules if not all(there[need] for need in rule.needs)]
-    found = accept(registry.findings(case), case["accepted_findings"], _never(), unseen)
-    return Examination(found, case.compared)
+    unseen += [finding.id for finding in left_out]
+    listed = list(dict.fromkeys(finding for _, finding in found))
+    return Examination(accept(listed, case["accepted_findings"], _never(), unseen), case.compared)
 
 
 def for_deploy(case: Case, asked: Iterable[Check] | None = None) -> Verdict:
@@ -56,8 +58,8 @@ def for_deploy(case: Case, asked: Iterable[Check] | None = None) -> Verdict:
         asked: functions of rules, if not all.
     """
     rules = registry.known()
-    found = registry.findings(case, lambda rule: rule.stops_deploys or rule.told, asked)
-    standing = _standing(found, case)
+    found, _ = registry.looked(case, lambda rule: rule.stops_deploys or rule.told, asked)
+    standing = _standing(dict.fromkeys(finding for _, finding in found), case)
     # What nobody can accept comes first.
     errors = sorted(
         (each for each in standing if each.severity == ERROR), key=lambda finding: rules[finding.id].acceptable
@@ -65,7 +67,7 @@ def for_deploy(case: Case, asked: Iterable[Check] | None = None) -> Verdict:
     return Verdict(
         [each.refusal() if rules[each.id].acceptable else each for each in errors],
         [each.warning() for each in standing if each.severity != ERROR and rules[each.id].told],
-        any(rules[each.id].guards for each in errors),
+        any(check.guards and finding.severity == ERROR for check, finding in found),
     )
 
 

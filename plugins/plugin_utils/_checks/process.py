@@ -17,13 +17,17 @@ def reserved_names(case: Case) -> list[str]:
     names = [case[f"{name}_variable"] for name in ("environment", "revision", "release")]
     if case["secrets_as"] == "credentials":
         # Old keys too, which a rotation adds by itself.
-        names += [f"{name}{SUFFIX}" for name in (*case.app_variables["flask_app_secrets"], old_keys(case))]
+        names += [f"{name}{SUFFIX}" for name in (*case.app_variables["flask_app_secrets"], _old_keys(case))]
     return names
 
 
-def old_keys(case: Case) -> str:
-    """Return the variable that has the old keys during a rotation."""
+def _old_keys(case: Case) -> str:
     return f"{case['secret_key_variable']}_FALLBACKS"
+
+
+def old_keys(case: Case) -> dict[str, str]:
+    """Return the variable that has the old keys during a rotation, without its value; empty where there is none."""
+    return {_old_keys(case): ""} if case["secret_key_fallbacks"] else {}
 
 
 def all_variables(case: Case) -> dict[str, Mapping[str, Any]]:

@@ -61,9 +61,17 @@ def checks(wanted: Callable[[Rule], bool] = _every) -> Iterator[Check]:
 def findings(
     case: Case, wanted: Callable[[Rule], bool] = _every, asked: Iterable[Check] | None = None
 ) -> list[Finding]:
-    """Return what the wanted rules find in a case, each thing once.
+    """Return what the wanted rules find in a case, each thing once; see :func:`looked`."""
+    found, _ = looked(case, wanted, asked)
+    return list(dict.fromkeys(finding for _, finding in found))
 
-    What is wrong with a variable that can't be read, or isn't of its type, is left out: only that is reported.
+
+def looked(
+    case: Case, wanted: Callable[[Rule], bool] = _every, asked: Iterable[Check] | None = None
+) -> tuple[list[tuple[Check, Finding]], list[Finding]]:
+    """Return what the wanted rules find, each with the function that found it; and what is left out of that.
+
+    Of a variable that can't be read, or isn't of its type, only that is reported.
 
     Args:
         case: what is examined.
@@ -71,11 +79,14 @@ def findings(
         asked: functions, if not all that look for one of the wanted rules.
     """
     _, of_reading = families()[READING]
-    found = []
+    found, left_out = [], []
     for check in checks(wanted) if asked is None else asked:
-        here = (_finding(each, case) for each in check(case) if wanted(each.rule))
-        found += [each for each in here if check in of_reading or not each.concerns(case.reading.wrong)]
-    return list(dict.fromkeys(found))
+        for finding in (_finding(each, case) for each in check(case) if wanted(each.rule)):
+            if check in of_reading or not finding.concerns(case.reading.wrong):
+                found.append((check, finding))
+            else:
+                left_out.append(finding)
+    return found, left_out
 
 
 def _finding(found: Found, case: Case) -> Finding:

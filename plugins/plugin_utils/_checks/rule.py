@@ -70,7 +70,6 @@ class Rule:
         acceptable: whether flask_app_accepted_findings may name it. Any other error stops each deploy.
         told: whether a deploy prints its warnings; else only the doctor does.
         needs: what must be there to look for it.
-        guards: whether its errors keep a value from any file on the host, even from one that is only tested.
         bad: has the fault.
         good: has it not.
     """
@@ -82,7 +81,6 @@ class Rule:
     acceptable: bool = False
     told: bool = False
     needs: tuple[str, ...] = ()
-    guards: bool = False
     bad: Example | None = None
     good: Example | None = None
 
@@ -128,18 +126,24 @@ class Found:
 
 
 class Check(Protocol):
-    """A function that looks for what some rules say; ``rules`` are all that it may find."""
+    """A function that looks for what some rules say.
+
+    Args:
+        rules: all that it may find.
+        guards: whether its errors keep values from any file on the host, even from one that is only tested.
+    """
 
     rules: tuple[Rule, ...]
+    guards: bool
 
     def __call__(self, case: Case) -> Iterable[Found]: ...
 
 
-def finds(*rules: Rule) -> Callable[[Callable[[Case], Iterator[Found]]], Check]:
-    """Mark a function as what looks for these rules."""
+def finds(*rules: Rule, guards: bool = False) -> Callable[[Callable[[Case], Iterator[Found]]], Check]:
+    """Mark a function as what looks for these rules; see :class:`Check`."""
 
     def mark(function: Callable[[Case], Iterator[Found]]) -> Check:
-        function.rules = rules  # type: ignore[attr-defined]
+        function.rules, function.guards = rules, guards  # type: ignore[attr-defined]
         return function  # type: ignore[return-value]
 
     return mark

@@ -15,7 +15,6 @@ ACME_PORT = Rule(
     "acme-port",
     "flask_app_tls is acme, and the site's port for HTTP is not 80, where an ACME server asks.",
     fix="An ACME server asks on port 80: use it, or another flask_app_tls.",
-    guards=True,
     bad=Example({"flask_app_http_port": 8080}),
     good=Example({"flask_app_http_port": 80}),
 )
@@ -23,7 +22,6 @@ NAME_WITHOUT_DOMAIN = Rule(
     "name-without-domain",
     "A name of the site has no domain, so no ACME server issues a certificate for it.",
     fix="Use a name with a domain, or flask_app_tls: self_signed.",
-    guards=True,
     bad=Example({"flask_app_server_names": ["shop"]}),
     good=Example({"flask_app_server_names": ["shop.example.org"]}),
 )
@@ -31,7 +29,6 @@ HALF_ACCOUNT = Rule(
     "half-account",
     "Of the two variables for an account with an ACME server's operator only one is set.",
     fix="Set both, as the ACME server's operator gave them, or neither.",
-    guards=True,
     bad=Example({"flask_app_acme_eab_kid": "kid-1"}),
     good=Example({"flask_app_acme_eab_kid": "kid-1", "flask_app_acme_eab_hmac_key": "zWNDZM6eQGHWpSRTPal5eIUYFTu7Eaj"}),
 )
@@ -42,7 +39,7 @@ def is_used(case: Case) -> bool:
     return bool(case["tls"] == "acme" and not case["nginx_site_of"])
 
 
-@finds(MALFORMED_VALUE, ACME_PORT, NAME_WITHOUT_DOMAIN)
+@finds(MALFORMED_VALUE, ACME_PORT, NAME_WITHOUT_DOMAIN, guards=True)
 def server(case: Case) -> Iterator[Found]:
     if not is_used(case):
         return
@@ -68,7 +65,7 @@ def _is_https(url: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", url)
 
 
-@finds(HALF_ACCOUNT, MALFORMED_VALUE)
+@finds(HALF_ACCOUNT, MALFORMED_VALUE, guards=True)
 def account(case: Case) -> Iterator[Found]:
     if not is_used(case):
         return

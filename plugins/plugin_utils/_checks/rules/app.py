@@ -13,7 +13,7 @@ from ..rule import APP, DEPLOY, Example, Found, Rule, finds
 
 INSECURE_COOKIE = Rule(
     "insecure-cookie",
-    "SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off: browsers send the cookie over plain HTTP, too.",
+    "Outside development, SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off: browsers send the cookie over HTTP.",
     severity=WARNING,
     acceptable=True,
     needs=(APP,),
@@ -22,7 +22,7 @@ INSECURE_COOKIE = Rule(
 )
 INSECURE_SCHEME = Rule(
     "insecure-scheme",
-    "PREFERRED_URL_SCHEME is not https: links made outside requests lead to HTTP.",
+    "PREFERRED_URL_SCHEME is not https outside development: links made outside requests lead to HTTP.",
     severity=WARNING,
     fix="Set PREFERRED_URL_SCHEME to https outside development.",
     acceptable=True,

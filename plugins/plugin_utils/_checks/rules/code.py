@@ -170,7 +170,8 @@ def literals(case: Case) -> Iterator[Found]:
     for rule, spots, why in kinds:
         places: dict[tuple[str, str], list[Spot]] = {}
         for spot in spots:
-            severity = WARNING if _is_given(case, spot) or _is_proved(case, spot) else OUTSIDE_DEVELOPMENT
+            known = _is_given(case, spot) or _is_proved(case, spot)
+            severity = WARNING if known else rule.is_at(OUTSIDE_DEVELOPMENT, case)
             places.setdefault((spot.path, severity), []).append(spot)
         for (path, severity), here in places.items():
             where = ", ".join(f"{path}:{line}" for line in sorted({spot.line for spot in here}))

@@ -18,20 +18,18 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
 )
 
 from ..case import Case
-from ..process import all_variables, reserved_names
+from ..process import all_variables, old_keys, reserved_names
 from ..rule import DEPLOY, Example, Found, Rule, finds
 
 MALFORMED_NAME = Rule(
     "malformed-name",
     "flask_app_name can't be the name of an account, a unit and directories.",
-    guards=True,
     bad=Example({"flask_app_name": "My Shop"}),
     good=Example({"flask_app_name": "my-shop"}),
 )
 RESERVED_NAME = Rule(
     "reserved-name",
     "flask_app_name belongs to the system, or to the role.",
-    guards=True,
     bad=Example({"flask_app_name": "nginx"}),
     good=Example({"flask_app_name": "shop"}),
 )
@@ -57,14 +55,14 @@ DEBUG = Rule(
 )
 OTHER_ENVIRONMENT = Rule(
     "other-environment",
-    "A variable such as APP_SETTINGS chooses the configuration of another environment.",
+    "A variable such as APP_SETTINGS chooses, outside development, the configuration of another environment.",
     acceptable=True,
     bad=Example({"flask_app_env": {"APP_SETTINGS": "config.DevelopmentConfig"}}),
     good=Example({"flask_app_env": {"APP_SETTINGS": "config.ProductionConfig"}}),
 )
 FLASK_ENV = Rule(
     "flask-env",
-    "FLASK_ENV is set: Flask has ignored it since 2.3, and switched DEBUG by it before.",
+    "FLASK_ENV is set outside development: Flask has ignored it since 2.3, and switched DEBUG by it before.",
     acceptable=True,
     bad=Example({"flask_app_env": {"FLASK_ENV": "production"}}),
     good=Example({"flask_app_env": {"GREETING": "Hello"}}),
@@ -86,7 +84,7 @@ ENVIRONMENT_BY_HAND = Rule(
 )
 UNPROVED_ENVIRONMENT = Rule(
     _UNPROVED_ENVIRONMENT,
-    "Neither the health page nor the workers say which environment a release runs in.",
+    "Outside development, neither the health page nor the workers say which environment a release runs in.",
     acceptable=True,
     needs=(DEPLOY,),
     bad=Example({"flask_app_health_fields": {}, "flask_app_inspect": False}),
@@ -111,7 +109,7 @@ DEBUG_VARIABLES = {"FLASK_DEBUG": _OFF} | dict.fromkeys(
 )
 
 
-@finds(MALFORMED_NAME, RESERVED_NAME)
+@finds(MALFORMED_NAME, RESERVED_NAME, guards=True)
 def name(case: Case) -> Iterator[Found]:
     given = case["name"]
     if given in RESERVED or given.startswith("greenlight-"):
@@ -146,7 +144,7 @@ def environment(case: Case) -> Iterator[Found]:
 def by_hand(case: Case) -> Iterator[Found]:
     """The role's own variables, among those of the process and where nobody looks for them."""
     names = reserved_names(case)
-    for owner, given in all_variables(case).items():
+    for owner, given in {**all_variables(case), "flask_app_secret_key_fallbacks": old_keys(case)}.items():
         for each in given:
             if each in names:
                 what = f"{owner} sets {each}, which the role itself sets."

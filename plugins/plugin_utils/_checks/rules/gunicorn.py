@@ -27,7 +27,6 @@ GUNICORN_HOOK = Rule(
     "gunicorn-hook",
     "A hook of Gunicorn is a function, which no variable can hold.",
     fix=f"Put it into the source's {FILE}.",
-    guards=True,
     bad=Example({_VARIABLE: {"post_fork": "shop.connect"}}),
     good=Example({_VARIABLE: {"max_requests": 1000}}),
 )
@@ -40,7 +39,7 @@ GUNICORN_SETTING = Rule(
 )
 GUNICORN_VERSION = Rule(
     "gunicorn-version",
-    "The locked Gunicorn is older than 23.0, and ignores flask_app_url_prefix.",
+    "The locked Gunicorn is 22.0, which ignores flask_app_url_prefix.",
     fix="Lock Gunicorn 23.0 or later.",
     acceptable=True,
     bad=Example({"flask_app_url_prefix": "/shop"}, source={"requirements.txt": _LOCK.format("22.0.0")}),
@@ -59,7 +58,7 @@ GUNICORN_FILE = Rule(
 )
 GUNICORN_BY_HAND = Rule(
     "gunicorn-by-hand",
-    "GUNICORN_CMD_ARGS, or raw_env in flask_app_gunicorn_settings, is set: they outrank the role, or escape its looks.",
+    "GUNICORN_CMD_ARGS, or raw_env in flask_app_gunicorn_settings, is set outside development: it outranks the role.",
     acceptable=True,
     bad=Example({"flask_app_env": {"GUNICORN_CMD_ARGS": "--workers 9"}}),
     good=Example({_VARIABLE: {"max_requests": 1000}}),
@@ -89,7 +88,7 @@ _OF_THE_ROLE = {
 _DEVELOPMENT_SERVER = re.compile(r"\bflask\b[^;&|\n]*\brun\b|\bpython[\d.]*\s+-m\s+flask\b[^;&|\n]*\brun\b|--reload\b")
 
 
-@finds(MALFORMED_VALUE, SETTING_OF_THE_ROLE, GUNICORN_HOOK, WRONG_TYPE)
+@finds(MALFORMED_VALUE, SETTING_OF_THE_ROLE, GUNICORN_HOOK, WRONG_TYPE, guards=True)
 def settings(case: Case) -> Iterator[Found]:
     for name, value in case["gunicorn_settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):

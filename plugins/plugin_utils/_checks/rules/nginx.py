@@ -25,7 +25,6 @@ NAMED_TWICE = Rule(
     "named-twice",
     "A name of the site, or a header, is there twice.",
     fix="Keep one.",
-    guards=True,
     bad=Example({"flask_app_server_names": ["shop.example.org", "shop.example.org"]}),
     good=Example({"flask_app_server_names": ["shop.example.org", "www.shop.example.org"]}),
 )
@@ -33,7 +32,6 @@ SAME_PORT = Rule(
     "same-port",
     "HTTP and HTTPS have the same port.",
     fix="Choose two ports.",
-    guards=True,
     bad=Example({"flask_app_https_port": 80}),
     good=Example({"flask_app_https_port": 443}),
 )
@@ -41,14 +39,12 @@ HTTP3_WITHOUT_TLS = Rule(
     "http3-without-tls",
     "flask_app_nginx_http3 is true without TLS.",
     fix="HTTP/3 is always encrypted.",
-    guards=True,
     bad=Example({"flask_app_nginx_http3": True, "flask_app_tls": "none"}),
     good=Example({"flask_app_nginx_http3": True, "flask_app_tls": "acme"}),
 )
 HSTS_PRELOAD = Rule(
     "hsts-preload",
     "flask_app_nginx_hsts_preload is true without what the browsers' list asks for.",
-    guards=True,
     bad=Example({"flask_app_nginx_hsts_preload": True}),
     good=Example(
         {
@@ -61,14 +57,12 @@ HSTS_PRELOAD = Rule(
 HEADER_SPELLING = Rule(
     "header-spelling",
     "A header of the role's is spelt in another way, so it would be sent twice.",
-    guards=True,
     bad=Example({_HEADERS: {"x-frame-options": "DENY"}}),
     good=Example({_HEADERS: {"X-Frame-Options": "DENY"}}),
 )
 HEADER_OF_THE_ROLE = Rule(
     "header-of-the-role",
     "A header has a variable of its own, or Nginx writes it for each request.",
-    guards=True,
     bad=Example({_HEADERS: {"Strict-Transport-Security": "max-age=300"}}),
     good=Example({"flask_app_nginx_hsts_seconds": 300}),
 )
@@ -76,7 +70,6 @@ UNUSABLE_HEADER = Rule(
     "unusable-header",
     "Nginx can't read an address from the header Forwarded.",
     fix="Name a header that holds addresses only, as X-Forwarded-For does.",
-    guards=True,
     bad=Example({"flask_app_nginx_client_header": "Forwarded", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}),
     good=Example(
         {"flask_app_nginx_client_header": "CF-Connecting-IP", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
@@ -86,7 +79,6 @@ UNTRUSTED_HEADER = Rule(
     "untrusted-header",
     "A header is to say who the client is, and no proxy is trusted to send it.",
     fix="Name the networks of the proxies that send it: nobody else is believed.",
-    guards=True,
     bad=Example({"flask_app_nginx_client_header": "CF-Connecting-IP"}),
     good=Example(
         {"flask_app_nginx_client_header": "CF-Connecting-IP", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
@@ -95,14 +87,12 @@ UNTRUSTED_HEADER = Rule(
 SITE_WITHOUT_PATH = Rule(
     "site-without-path",
     "The app is served in the site of another one, and has no path of its own there.",
-    guards=True,
     bad=Example({"flask_app_nginx_site_of": "portal"}),
     good=Example({"flask_app_nginx_site_of": "portal", "flask_app_url_prefix": "/shop"}),
 )
 IDLE_DIRECTIVE = Rule(
     "idle-directive",
     "flask_app_nginx_inside has a directive that does nothing for an app in the site of another.",
-    guards=True,
     bad=Example(
         {
             "flask_app_nginx_site_of": "portal",
@@ -120,7 +110,7 @@ IDLE_DIRECTIVE = Rule(
 )
 WILDCARD_HOSTS = Rule(
     "wildcard-hosts",
-    "ALLOWED_HOSTS or TRUSTED_HOSTS has *, or everybody is a trusted proxy.",
+    "Outside development, ALLOWED_HOSTS or TRUSTED_HOSTS has *, or everybody is a trusted proxy.",
     acceptable=True,
     bad=Example({"flask_app_env": {"ALLOWED_HOSTS": "*"}}),
     good=Example({"flask_app_env": {"ALLOWED_HOSTS": "shop.example.org"}}),
@@ -156,7 +146,7 @@ _NO_DIRECTIVE = re.compile(
 _HOST_LISTS = re.compile(r"(^|_)(ALLOWED_HOSTS|TRUSTED_HOSTS)\Z")
 
 
-@finds(MISSING_VALUE, MALFORMED_VALUE, NAMED_TWICE)
+@finds(MISSING_VALUE, MALFORMED_VALUE, NAMED_TWICE, guards=True)
 def server_names(case: Case) -> Iterator[Found]:
     variable, listed = "flask_app_server_names", list(case["server_names"])
     if not listed:
@@ -168,7 +158,7 @@ def server_names(case: Case) -> Iterator[Found]:
         yield NAMED_TWICE(variable, f"{variable} holds {', '.join(map(repr, twice))} twice.")
 
 
-@finds(SAME_PORT, HTTP3_WITHOUT_TLS)
+@finds(SAME_PORT, HTTP3_WITHOUT_TLS, guards=True)
 def ports(case: Case) -> Iterator[Found]:
     if case["tls"] != "none" and case["http_port"] == case["https_port"]:
         what = "flask_app_http_port and flask_app_https_port are the same."
@@ -178,7 +168,7 @@ def ports(case: Case) -> Iterator[Found]:
         yield HTTP3_WITHOUT_TLS("flask_app_nginx_http3", what, variables=("flask_app_tls",))
 
 
-@finds(HEADER_SPELLING, NAMED_TWICE, HEADER_OF_THE_ROLE, MALFORMED_VALUE, WRONG_TYPE)
+@finds(HEADER_SPELLING, NAMED_TWICE, HEADER_OF_THE_ROLE, MALFORMED_VALUE, WRONG_TYPE, guards=True)
 def headers(case: Case) -> Iterator[Found]:
     spellings = Counter(str(name).lower() for name in case["nginx_headers"])
     for name, value in case["nginx_headers"].items():
@@ -201,7 +191,7 @@ def headers(case: Case) -> Iterator[Found]:
             yield MALFORMED_VALUE(_HEADERS, what, "Nginx can't send it; write it without.")
 
 
-@finds(MALFORMED_VALUE)
+@finds(MALFORMED_VALUE, guards=True)
 def static(case: Case) -> Iterator[Found]:
     """Their form; whether the source has them :func:`.source.take` says."""
     variable = "flask_app_nginx_static"
@@ -216,7 +206,7 @@ def static(case: Case) -> Iterator[Found]:
             yield MALFORMED_VALUE(variable, what, "Name it as seen from the source's top, as in guestbook/static.")
 
 
-@finds(MALFORMED_VALUE)
+@finds(MALFORMED_VALUE, guards=True)
 def networks(case: Case) -> Iterator[Found]:
     for variable in ("flask_app_nginx_trusted_proxies", "flask_app_nginx_health_networks"):
         for network in case.values[variable]:
@@ -232,7 +222,7 @@ def networks(case: Case) -> Iterator[Found]:
                     )
 
 
-@finds(MALFORMED_VALUE, UNUSABLE_HEADER, UNTRUSTED_HEADER)
+@finds(MALFORMED_VALUE, UNUSABLE_HEADER, UNTRUSTED_HEADER, guards=True)
 def client_header(case: Case) -> Iterator[Found]:
     variable, header = "flask_app_nginx_client_header", case["nginx_client_header"]
     if not _TOKEN.match(header):
@@ -245,7 +235,7 @@ def client_header(case: Case) -> Iterator[Found]:
         yield UNTRUSTED_HEADER(variable, what, variables=("flask_app_nginx_trusted_proxies",))
 
 
-@finds(MALFORMED_VALUE, SITE_WITHOUT_PATH)
+@finds(MALFORMED_VALUE, SITE_WITHOUT_PATH, guards=True)
 def prefix(case: Case) -> Iterator[Found]:
     path, owner = case["url_prefix"], case["nginx_site_of"]
     if path and not _PREFIX.match(path):
@@ -260,7 +250,7 @@ def prefix(case: Case) -> Iterator[Found]:
         yield SITE_WITHOUT_PATH("flask_app_nginx_site_of", what, fix, variables=("flask_app_url_prefix",))
 
 
-@finds(IDLE_DIRECTIVE)
+@finds(IDLE_DIRECTIVE, guards=True)
 def inside(case: Case) -> Iterator[Found]:
     """What does nothing in the location around an app's own ones."""
     owner, depth, found = case["nginx_site_of"], 0, dict[str, None]()
@@ -276,7 +266,7 @@ def inside(case: Case) -> Iterator[Found]:
         yield IDLE_DIRECTIVE("flask_app_nginx_inside", what, fix, variables=("flask_app_nginx_site_of",))
 
 
-@finds(HSTS_PRELOAD)
+@finds(HSTS_PRELOAD, guards=True)
 def hsts(case: Case) -> Iterator[Found]:
     enough = case["nginx_hsts_subdomains"] and case["nginx_hsts_seconds"] >= PRELOAD_SECONDS
     if case["nginx_hsts_preload"] and not enough:

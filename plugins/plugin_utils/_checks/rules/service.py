@@ -21,14 +21,12 @@ _VARIABLE = "flask_app_service_settings"
 SETTING_OF_THE_ROLE = Rule(
     "setting-of-the-role",
     "A setting of systemd or Gunicorn is one that the role's promise rests on.",
-    guards=True,
     bad=Example({_VARIABLE: {"User": "root"}}),
     good=Example({_VARIABLE: {"LimitNOFILE": 4096}}),
 )
 FOREIGN_DIRECTORY = Rule(
     "foreign-directory",
     "CacheDirectory or LogsDirectory names a directory that isn't the app's, and systemd would give it to the app.",
-    guards=True,
     bad=Example({_VARIABLE: {"CacheDirectory": "nginx"}}),
     good=Example({_VARIABLE: {"CacheDirectory": "shop"}}),
 )
@@ -88,7 +86,7 @@ _OF_THE_ROLE = {
 _GIVEN_AWAY = ("CacheDirectory", "LogsDirectory")
 
 
-@finds(MALFORMED_VALUE, SETTING_OF_THE_ROLE, WRONG_TYPE, CONTROL_CHARACTER, FOREIGN_DIRECTORY)
+@finds(MALFORMED_VALUE, SETTING_OF_THE_ROLE, WRONG_TYPE, CONTROL_CHARACTER, FOREIGN_DIRECTORY, guards=True)
 def settings(case: Case) -> Iterator[Found]:
     """Without asking systemd."""
     for name, value in case["service_settings"].items():

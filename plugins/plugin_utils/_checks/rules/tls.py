@@ -51,7 +51,6 @@ KEY_IN_CERTIFICATE = Rule(
     "key-in-certificate",
     "The certificate's text holds a private key, and every user of the host may read that file.",
     fix="Put the key into flask_app_tls_key alone.",
-    guards=True,
     bad=_provided("<certificate of shop.example.org> <its key>"),
     good=_GOOD,
 )
@@ -59,7 +58,6 @@ UNREADABLE_CERTIFICATE = Rule(
     "unreadable-certificate",
     "flask_app_tls_certificate holds no certificate in PEM that can be read.",
     fix=_PEM,
-    guards=True,
     bad=_provided("/etc/ssl/site.pem"),
     good=_GOOD,
 )
@@ -67,7 +65,6 @@ ENCRYPTED_KEY = Rule(
     "encrypted-key",
     "The certificate's key is protected by a passphrase, which nobody types when Nginx starts.",
     fix="Remove it: openssl pkey -in KEY -out NEW",
-    guards=True,
     bad=_provided("<certificate of shop.example.org>", "<its key with a passphrase>"),
     good=_GOOD,
 )
@@ -75,14 +72,12 @@ UNREADABLE_KEY = Rule(
     "unreadable-key",
     "flask_app_tls_key holds no private key in PEM that can be read.",
     fix=_PEM,
-    guards=True,
     bad=_provided("<certificate of shop.example.org>", "/etc/ssl/site.key"),
     good=_GOOD,
 )
 MISMATCHED_KEY = Rule(
     "mismatched-key",
     "The key is that of another certificate.",
-    guards=True,
     bad=_provided("<certificate of shop.example.org>", "<another key>"),
     good=_GOOD,
 )
@@ -90,7 +85,6 @@ EXPIRED_CERTIFICATE = Rule(
     "expired-certificate",
     "The certificate is no longer valid.",
     fix="Renew it.",
-    guards=True,
     bad=_provided("<certificate that ended yesterday>"),
     good=_GOOD,
 )
@@ -98,7 +92,6 @@ FUTURE_CERTIFICATE = Rule(
     "future-certificate",
     "The certificate is not valid yet.",
     fix="Wait, or set the clock.",
-    guards=True,
     bad=_provided("<certificate that begins tomorrow>"),
     good=_GOOD,
 )
@@ -106,7 +99,6 @@ UNCOVERED_NAME = Rule(
     "uncovered-name",
     "The certificate does not hold all of flask_app_server_names.",
     fix="Take one for all of flask_app_server_names.",
-    guards=True,
     bad=_provided("<certificate of example.com>"),
     good=_GOOD,
 )
@@ -114,7 +106,6 @@ CERTIFICATE_ORDER = Rule(
     "certificate-order",
     "The certificates are not in order, each signed by the next.",
     fix="Put the site's own first, then the one that signed it, and so on.",
-    guards=True,
     bad=_provided("<certificate of shop.example.org> <certificate of another authority>"),
     good=_GOOD,
 )
@@ -142,6 +133,7 @@ def mode(case: Case) -> Iterator[Found]:
     FUTURE_CERTIFICATE,
     UNCOVERED_NAME,
     CERTIFICATE_ORDER,
+    guards=True,
 )
 def provided(case: Case) -> Iterator[Found]:
     """Certificate and key are readable, belong together, hold now, and hold the names."""

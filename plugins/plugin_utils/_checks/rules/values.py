@@ -17,14 +17,12 @@ from ..rule import Example, Found, Rule, finds
 OUT_OF_RANGE = Rule(
     "out-of-range",
     "A number is too small or too large to make sense.",
-    guards=True,
     bad=Example({"flask_app_http_port": 65536}),
     good=Example({"flask_app_http_port": 8080}),
 )
 MALFORMED_VALUE = Rule(
     "malformed-value",
     "A value has not the form that its reader asks for: a path, an address, a name of a header, a size.",
-    guards=True,
     bad=Example({"flask_app_health_path": "health"}),
     good=Example({"flask_app_health_path": "/health"}),
 )
@@ -32,7 +30,6 @@ CONTROL_CHARACTER = Rule(
     "control-character",
     "A value that is one line in a file holds a line break or another control character.",
     fix="Write it on one line.",
-    guards=True,
     bad=Example({"flask_app_wsgi": "wsgi:app\nuser = 'root'"}),
     good=Example({"flask_app_wsgi": "wsgi:app"}),
 )
@@ -100,7 +97,7 @@ def several_lines(text: str) -> bool:
     return any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in text if each != "\t")
 
 
-@finds(OUT_OF_RANGE)
+@finds(OUT_OF_RANGE, guards=True)
 def numbers(case: Case) -> Iterator[Found]:
     for name, (least, most) in NUMBERS.items():
         value = case.values.get(name)
@@ -117,7 +114,7 @@ def proofs(case: Case) -> Iterator[Found]:
         yield OUT_OF_RANGE("flask_app_probe_successes", what, fix, variables=("flask_app_probes",))
 
 
-@finds(MALFORMED_VALUE)
+@finds(MALFORMED_VALUE, guards=True)
 def forms(case: Case) -> Iterator[Found]:
     memory, path = case.values.get("flask_app_service_memory_max"), case.values.get("flask_app_health_path")
     if memory is not None and not _MEMORY.match(memory):
@@ -153,7 +150,7 @@ def notification(case: Case) -> Iterator[Found]:
         yield MALFORMED_VALUE("flask_app_notify_url", f"flask_app_notify_url: {fault}.", fix)
 
 
-@finds(CONTROL_CHARACTER)
+@finds(CONTROL_CHARACTER, guards=True)
 def lines(case: Case) -> Iterator[Found]:
     for name, value in case.values.items():
         if name in SEVERAL_LINES or name.startswith("flask_app_secret"):  # a rule of its own names each secret

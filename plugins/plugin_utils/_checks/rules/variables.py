@@ -23,7 +23,6 @@ VARIABLE_TWICE = Rule(
 UNFIT_VARIABLE = Rule(
     "unfit-variable",
     "A name or a value can't be in a process's environment.",
-    guards=True,
     bad=Example({"flask_app_env": {"MAIL-HOST": "mail.example.org"}}),
     good=Example({"flask_app_env": {"MAIL_HOST": "mail.example.org"}}),
 )
@@ -33,8 +32,7 @@ _NAMING = ("environment", "revision", "release", "secret_key")
 
 @finds(VARIABLE_TWICE, UNFIT_VARIABLE)
 def of_the_app(case: Case) -> Iterator[Found]:
-    fallbacks = {old_keys(case): ""} if case["secret_key_fallbacks"] else {}
-    given = {**case.app_variables, "flask_app_secret_key_fallbacks": fallbacks}
+    given = {**case.app_variables, "flask_app_secret_key_fallbacks": old_keys(case)}
     yield from _faults(given, taken=reserved_names(case))
 
 
@@ -58,7 +56,7 @@ def _faults(variables: Mapping[str, Mapping[str, Any]], taken: list[str] | None 
                 yield UNFIT_VARIABLE(owner, f"{owner}: {error}")
 
 
-@finds(UNFIT_VARIABLE)
+@finds(UNFIT_VARIABLE, guards=True)
 def names(case: Case) -> Iterator[Found]:
     for name in (f"flask_app_{part}_variable" for part in _NAMING):
         try:

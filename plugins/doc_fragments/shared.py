@@ -91,16 +91,16 @@ options:
           - Path of the page to ask for where C(path) answers 404 and the workers prove the environment and DEBUG.
           - Empty means none.
         type: str
-        default: ""
+        required: true
       scheme:
         description: What visitors use.
         type: str
         choices: [http, https]
-        default: http
+        required: true
       prefix:
         description: Path of the site below which the app is served. Empty means all of it.
         type: str
-        default: ""
+        required: true
 """
 
     CONTRACT = r"""
@@ -129,17 +129,17 @@ options:
       status:
         description: HTTP status of the health answer.
         type: int
-        default: 200
+        required: true
       fields:
         description:
           - Which key of the JSON answer holds environment, debug, revision and release.
           - The answer may not contradict. What it has no key for, the workers must prove.
         type: dict
-        default: {}
+        required: true
       subset:
         description: Further JSON that the answer must contain.
         type: dict
-        default: {}
+        required: true
 """
 
     QUESTION = r"""
@@ -147,30 +147,31 @@ options:
   question:
     description: What the workers report of the app that they have loaded, and how much of it somebody accepts.
     type: dict
+    required: true
     suboptions:
       ask:
         description: Whether they are asked.
         type: bool
-        default: true
+        required: true
       environment_keys:
         description:
           - Keys of C(app.config); the first that is there names the environment.
         type: list
         elements: str
-        default: []
+        required: true
       secret_key_variable:
         description: Name of the environment variable whose value C(app.secret_key) must be.
         type: str
-        default: SECRET_KEY
+        required: true
       command_elsewhere:
         description: Whether the release command ran on another host for this one, whose database must then be the same.
         type: bool
-        default: false
+        required: true
       accepted:
         description: Findings that were accepted, as their id, or id and subject with a colon between.
         type: list
         elements: str
-        default: []
+        required: true
 """
 
     SITE = r"""
@@ -248,27 +249,28 @@ options:
   patience:
     description: How long and how often to ask.
     type: dict
+    required: true
     suboptions:
       start_seconds:
         description: Seconds until the first answer.
         type: float
-        default: 60
+        required: true
       probe_seconds:
         description: Seconds for one answer.
         type: float
-        default: 5
+        required: true
       successes:
         description: How many probes must keep the contract.
         type: int
-        default: 3
+        required: true
       probes:
         description: Of how many.
         type: int
-        default: 5
+        required: true
       interval_seconds:
         description: Seconds between a good answer and the next probe.
         type: float
-        default: 0
+        required: true
 """
 
     BOUNDS = r"""
@@ -276,15 +278,16 @@ options:
   bounds:
     description: How long stopping a release may take.
     type: dict
+    required: true
     suboptions:
       stop_seconds:
         description: Seconds that systemd gives a release to finish its requests.
         type: float
-        default: 45
+        required: true
       drain_seconds:
         description: Seconds that the queue of a retiring socket may take to empty.
         type: float
-        default: 30
+        required: true
 """
 
     CHECK_MODE = r"""

@@ -48,37 +48,37 @@ SITE = {
 PAGE = {
     "host": {"type": "str", "required": True},
     "path": {"type": "str", "required": True},
-    "other_path": {"type": "str", "default": ""},
-    "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
-    "prefix": {"type": "str", "default": ""},
+    "other_path": {"type": "str", "required": True},
+    "scheme": {"type": "str", "choices": ["http", "https"], "required": True},
+    "prefix": {"type": "str", "required": True},
 }
 CONTRACT = {
     "environment": {"type": "str", "required": True},
     "debug": {"type": "bool", "required": True},
     "revision": {"type": "str", "required": True},
     "release": {"type": "str", "required": True},
-    "status": {"type": "int", "default": 200},
-    "fields": {"type": "dict", "default": {}},
-    "subset": {"type": "dict", "default": {}},
+    "status": {"type": "int", "required": True},
+    "fields": {"type": "dict", "required": True},
+    "subset": {"type": "dict", "required": True},
 }
 #: What the workers are asked.
 QUESTION = {
-    "ask": {"type": "bool", "default": True},
-    "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
-    "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
-    "command_elsewhere": {"type": "bool", "default": False},
-    "accepted": {"type": "list", "elements": "str", "default": []},
+    "ask": {"type": "bool", "required": True},
+    "environment_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+    "secret_key_variable": {"type": "str", "required": True, "no_log": False},
+    "command_elsewhere": {"type": "bool", "required": True},
+    "accepted": {"type": "list", "elements": "str", "required": True},
 }
 PATIENCE = {
-    "start_seconds": {"type": "float", "default": 60},
-    "probe_seconds": {"type": "float", "default": 5},
-    "successes": {"type": "int", "default": 3},
-    "probes": {"type": "int", "default": 5},
-    "interval_seconds": {"type": "float", "default": 0},
+    "start_seconds": {"type": "float", "required": True},
+    "probe_seconds": {"type": "float", "required": True},
+    "successes": {"type": "int", "required": True},
+    "probes": {"type": "int", "required": True},
+    "interval_seconds": {"type": "float", "required": True},
 }
 BOUNDS = {
-    "stop_seconds": {"type": "float", "default": 45},
-    "drain_seconds": {"type": "float", "default": 30},
+    "stop_seconds": {"type": "float", "required": True},
+    "drain_seconds": {"type": "float", "required": True},
 }
 
 
@@ -87,11 +87,16 @@ def group(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "dict", "options": dict(spec), "apply_defaults": True}
 
 
+def whole(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """An option that takes a group of values, all of which must be given: their defaults are the role's."""
+    return {"type": "dict", "options": dict(spec), "required": True}
+
+
 #: What a release is proved by, on its own socket and at the front door.
 PROOF = {
-    "page": {**group(PAGE), "required": True},
-    "contract": {**group(CONTRACT), "required": True},
-    "patience": group(PATIENCE),
-    "bounds": group(BOUNDS),
-    "question": group(QUESTION),
+    "page": whole(PAGE),
+    "contract": whole(CONTRACT),
+    "patience": whole(PATIENCE),
+    "bounds": whole(BOUNDS),
+    "question": whole(QUESTION),
 }

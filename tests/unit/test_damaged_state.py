@@ -189,23 +189,22 @@ class Operator:
             outcome.release = story()
         except _StoppedError as error:
             outcome.said.append(str(error))
-            stopped = self.run(retire, run=OWNER["run"])
+            stopped = self.run(retire, run=OWNER["run"], bounds=BOUNDS)
             outcome.said += [stopped["msg"]] if stopped.get("failed") else []
         self.step(unlock, of=OWNER["run"], done=bool(outcome))
         return outcome
 
     def activate(self, name: str, *, serves: bool) -> None:
-        contract = {"environment": "staging", "debug": False, "revision": "r1", "release": name, "fields": FACTS}
-        page = {"host": "shop.example.org", "path": "/health", "other_path": "/"}
-        question = {"ask": not self.site.has_page}
-        asked = {"page": page, "contract": contract, "patience": PATIENCE, "question": question}
+        contract = {**CONTRACT, "release": name}
+        question = {**QUESTION, "ask": not self.site.has_page}
+        asked = {"page": PAGE, "contract": contract, "patience": PATIENCE, "question": question, "bounds": BOUNDS}
         if not serves:
             self.step(candidate, run=OWNER["run"], release=name, **asked)
             self.step(switch, run=OWNER["run"], release=name)
         self.step(front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
 
     def tidy(self) -> None:
-        self.step(retire, run=OWNER["run"])
+        self.step(retire, run=OWNER["run"], bounds=BOUNDS)
         self.step(prune, run=OWNER["run"], keep=5)
 
     def step(self, step: Any, **options: Any) -> dict[str, Any]:
@@ -231,8 +230,23 @@ SPECIFICATION = specification(
 FIELDS = {
     name: getattr(SPECIFICATION, name) for name in SPECIFICATION.__dataclass_fields__ if name not in ("variables",)
 } | {"credentials": ["DATABASE_URL"]}
-FACTS = {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"}
-PATIENCE = {"start_seconds": 0.02, "probe_seconds": 0.02, "successes": 1, "probes": 1}
+CONTRACT = {
+    "environment": "staging",
+    "debug": False,
+    "revision": "r1",
+    "status": 200,
+    "fields": {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"},
+    "subset": {},
+}
+PAGE = {"host": "shop.example.org", "path": "/health", "other_path": "/", "scheme": "http", "prefix": ""}
+QUESTION = {
+    "environment_keys": [],
+    "secret_key_variable": "SECRET_KEY",
+    "command_elsewhere": False,
+    "accepted": [],
+}
+PATIENCE = {"start_seconds": 0.02, "probe_seconds": 0.02, "successes": 1, "probes": 1, "interval_seconds": 0}
+BOUNDS = {"stop_seconds": 45, "drain_seconds": 30}
 WANTED = {
     "environment": "staging",
     "python": "/usr/bin/python3",

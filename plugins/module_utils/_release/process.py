@@ -76,7 +76,7 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """Names of the variables that two environments don't share."""
 
     changed: list[str]
@@ -129,24 +129,24 @@ def command_line(layout: Layout, release: str) -> list[str]:
     return shlex.split(found.replace("%i", release))
 
 
-def compare(key: bytes, wanted: Mapping[str, str | None], got: Mapping[str, str]) -> Difference:
+def compare(key: bytes, wanted: Mapping[str, str | None], got: Mapping[str, str]) -> Mismatch:
     """Compare by keyed hash; a wanted value of None is equal to any."""
     known = {name: _fingerprint(key, name, value) for name, value in wanted.items() if value is not None}
     seen = {name: _fingerprint(key, name, value) for name, value in got.items()}
-    return Difference(
+    return Mismatch(
         changed=sorted(name for name in known.keys() & seen.keys() if known[name] != seen[name]),
         missing=sorted(wanted.keys() - seen.keys()),
         extra=sorted(seen.keys() - wanted.keys()),
     )
 
 
-def compare_process(key: bytes, wanted: Declared, process: Running) -> Difference | None:
+def compare_process(key: bytes, wanted: Declared, process: Running) -> Mismatch | None:
     """Compare a process's environment with its release's; None where the kernel doesn't show it any more."""
     if process.titled and not wanted.values.keys() & process.environment.keys():
         return None
     found = compare(key, wanted.values, process.environment)
     extra = [] if wanted.more else [name for name in found.extra if not OF_SYSTEMD.match(name)]
-    return Difference(found.changed, found.missing, extra)
+    return Mismatch(found.changed, found.missing, extra)
 
 
 def _fingerprint(key: bytes, name: str, value: str) -> str:

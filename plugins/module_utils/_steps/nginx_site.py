@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, group
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, group, whole
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.reach import Reach
 
@@ -16,8 +16,8 @@ OPTIONS: dict[str, Any] = {
     **RUN,
     "site": {**group(SITE), "required": True},
     "url": {"type": "str", "required": True},
-    "page": {**group(PAGE), "required": True},
-    "patience": group(PATIENCE),
+    "page": whole(PAGE),
+    "patience": whole(PATIENCE),
     "packages_missing": {"type": "list", "elements": "str", "default": []},
     "variables": {"type": "dict", "default": {}},
 }

@@ -313,7 +313,8 @@ def test_a_removal_holds_the_guard_until_the_app_is_gone(
         return ["/srv/shop"]
 
     monkeypatch.setattr(remove, "remove_app", remove_app)
-    told = result_of("remove", monkeypatch, capsys, layout=layout, environment="staging", **TAKING)
+    options = {"environment": "staging", "bounds": {"stop_seconds": 1, "drain_seconds": 1}, **TAKING}
+    told = result_of("remove", monkeypatch, capsys, layout=layout, **options)
     assert told["removed"] == ["/srv/shop"]
     assert list(layout.lock.parent.iterdir()) == []
 

@@ -12,7 +12,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.processes im
 
 RELEASE, OTHER = "20261121T094420Z-1a2b3c4d", "20261121T094421Z-1a2b3c4d"
 #: What is the machine's and not an app's, and the one list that names other places once more.
-LEFT_OUT = {"app", "root", "units", "settings_files", "unit", "part", "drop_in", "units_of", "unit_globs", "unit_name"}
+LEFT_OUT = {"app", "root", "processes", "units", "settings_files", "unit", "part", "drop_in"}
+LEFT_OUT |= {"units_of", "unit_globs", "unit_name"}
 
 
 def places(layout: Layout, release: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     EnvironmentValueError,
     parse,
@@ -18,7 +19,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import mask
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prune
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases, changes
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    BAD,
+    PROVED,
+    Releases,
+    as_made,
+    changes,
+)
 
 from tests.unit.fakes import KEY, SECRETS, create, specification
 from tests.unit.killing import killed
@@ -76,6 +83,7 @@ def test_the_manifest_names_all_and_holds_no_secret(layout: Layout) -> None:
         "secret_names": ["DATABASE_URL", "SECRET_KEY"],
         "release_variable": "APP_RELEASE",
         "reversible": True,
+        "processes": ["web"],
         "by": "tester",
     }
 
@@ -331,6 +339,56 @@ def test_every_field_of_a_release_is_known_to_these_tests() -> None:
     }
     elsewhere = {"time", "secret_names", "environment", "reversible"}  # the environment's name is one of the variables
     assert {field.name for field in dataclasses.fields(specification())} == in_digest | elsewhere
+
+
+# Another process than web
+
+
+WORKER = Process("worker", ("service",), infix="_worker")
+TEXTS = {"drop_in": "[Service]\nMemoryMax=20%\n", "service": "[Service]\nType=exec\n"}
+
+
+@pytest.fixture
+def wider(tmp_path: Path) -> Layout:
+    """An app whose releases may have a worker."""
+    return Layout("shop", tmp_path / "wider", processes=(WEB, WORKER))
+
+
+def with_worker(layout: Layout, time: str) -> str:
+    return create(
+        layout, time, processes={**specification(time).processes, "worker": TEXTS}, credentials=["SECRET_KEY"]
+    )
+
+
+def test_a_release_has_the_processes_that_it_was_made_with(wider: Layout) -> None:
+    old, new = create(wider, FIRST), with_worker(wider, SECOND)
+    releases = Releases(wider)
+    assert [releases.get(name) is not None for name in (old, new)] == [True, True]
+    assert releases.units(old) == [f"shop@{old}.socket", f"shop@{old}.service"]
+    assert releases.units(new) == [f"shop@{new}.socket", f"shop@{new}.service", f"shop_worker@{new}.service"]
+    assert wider.part(new, "service", WORKER).read_text() == TEXTS["service"]
+    assert "SECRET_KEY" in wider.credentials_drop_in(new, WORKER).read_text()
+    assert mode(wider.part(new, "drop_in", WORKER).parent) == 0o755
+
+
+def test_each_file_of_each_process_makes_a_release(wider: Layout) -> None:
+    release = with_worker(wider, FIRST)
+    found = Releases(wider).get(release)
+    processes = {**specification().processes, "worker": TEXTS}
+    wanted = specification(FIRST, processes=processes, credentials=["SECRET_KEY"])
+    assert found
+    assert Releases(wider).is_intact(found, wanted)
+    assert not Releases(wider).is_intact(found, specification(FIRST, credentials=["SECRET_KEY"]))
+    assert as_made(wider, found).digest(KEY) == found.digest
+    wider.part(release, "service", WORKER).write_text("[Service]\nUser=root\n")
+    assert not Releases(wider).is_intact(found, wanted)
+    wider.part(release, "service", WORKER).unlink()
+    assert [damage.path for damage in Releases(wider).faults(release)] == [wider.part(release, "service", WORKER)]
+
+
+def test_nothing_of_any_process_is_left_of_a_release_that_goes(wider: Layout) -> None:
+    Releases(wider).destroy(with_worker(wider, FIRST))
+    assert [path for path in wider.units.rglob("*") if "shop" in path.name] == []
 
 
 # What there is

@@ -15,7 +15,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import make_directory, readable, write
 
 from .layout import Layout
-from .processes import PROCESSES
 
 #: What is put behind a secret's name for the variable with the path of its file.
 SUFFIX = "_FILE"
@@ -30,7 +29,7 @@ def held(layout: Layout, release: str) -> dict[str, str]:
 
 def named(layout: Layout, release: str) -> set[str]:
     """Return the names of the credentials that a release's drop-ins hand over."""
-    texts = (readable(layout.credentials_drop_in(release, process)) or "" for process in PROCESSES)
+    texts = (readable(layout.credentials_drop_in(release, process)) or "" for process in layout.processes)
     return {name for text in texts for name in re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE)}
 
 
@@ -49,7 +48,7 @@ def hold(layout: Layout, release: str, values: Mapping[str, str]) -> None:
     make_directory(layout.credentials(release), 0o700)
     for name, value in values.items():
         write(layout.credentials(release) / name, value, 0o600)
-    for process in PROCESSES:
+    for process in layout.processes:
         make_directory(layout.credentials_drop_in(release, process).parent)
         write(layout.credentials_drop_in(release, process), drop_in(layout.app, values))
 

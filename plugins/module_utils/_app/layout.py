@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,10 +36,12 @@ class Layout:
     Args:
         app: the app's name; matches :data:`APP_NAME`.
         root: ``/`` on a server; a temporary directory in tests.
+        processes: all that a release of the app may have.
     """
 
     app: str
     root: Path = Path("/")
+    processes: tuple[Process, ...] = PROCESSES
 
     @cached_property
     def etc(self) -> Path:
@@ -202,18 +205,19 @@ class Layout:
     @cached_property
     def unit_globs(self) -> list[str]:
         """What the names of all units of all releases match, as a shell understands it."""
-        return [f"{self.app}{process.infix}@*" for process in PROCESSES]
+        return [f"{self.app}{process.infix}@*" for process in self.processes]
 
     @cached_property
     def unit_name(self) -> str:
         """The same as a regular expression; its one group is the release."""
-        names = "|".join(re.escape(f"{self.app}{process.infix}") for process in PROCESSES)
-        kinds = "|".join(sorted({kind for process in PROCESSES for kind in process.units}))
+        names = "|".join(re.escape(f"{self.app}{process.infix}") for process in self.processes)
+        kinds = "|".join(sorted({kind for process in self.processes for kind in process.units}))
         return rf"(?:{names})@([^./]+)\.(?:{kinds})"
 
-    def units_of(self, release: str) -> list[str]:
-        """All units of a release, in the order in which they start."""
-        return [self.unit(release, kind, process) for process in PROCESSES for kind in process.units]
+    def units_of(self, release: str, processes: Sequence[Process] | None = None) -> list[str]:
+        """The units of these processes of a release, or of all that it may have, in the order in which they start."""
+        wanted = self.processes if processes is None else processes
+        return [self.unit(release, kind, process) for process in wanted for kind in process.units]
 
     def part(self, release: str, part: str, process: Process = WEB) -> Path:
         """The file of a process's unit, or of its drop-in."""
@@ -221,11 +225,10 @@ class Layout:
             return self.units / f"{self.unit(release, 'service', process)}.d" / "release.conf"
         return self.units / self.unit(release, part, process)
 
-    def parts(self, release: str) -> dict[tuple[str, str], Path]:
-        """The files of all processes of a release, by the process's name and the part's."""
-        return {
-            (process.name, part): self.part(release, part, process) for process in PROCESSES for part in process.parts
-        }
+    def parts(self, release: str, processes: Sequence[Process] | None = None) -> dict[tuple[str, str], Path]:
+        """The files of these processes of a release, or of all that it may have: by names of process and part."""
+        wanted = self.processes if processes is None else processes
+        return {(process.name, part): self.part(release, part, process) for process in wanted for part in process.parts}
 
     def drop_in(self, release: str) -> Path:
         return self.part(release, DROP_IN)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     EnvironmentValueError,
     environment_texts,
@@ -33,7 +32,7 @@ def files(look: Look, live: Release) -> Specification | None:
     """Hold the release's files against the digest that it was made with; return what they say now."""
     layout, add = look.layout, look.report.add
     names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
-    handing_over = [layout.credentials_drop_in(live.id, process) for process in PROCESSES]
+    handing_over = [layout.credentials_drop_in(live.id, process) for process in look.releases.processes(live.id)]
     # No part of the digest, for they are made of the names.
     made_of_names = settings(credentials.drop_in(layout.app, names))
     for path in handing_over if names else ():

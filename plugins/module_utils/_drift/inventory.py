@@ -57,8 +57,8 @@ def _texts(look: Look, live: Release, made: Specification, wanted: Specification
     ]
     # The units beside the settings of what they start.
     others[1:1] = [
-        (paths[process, part], made.parts[process, part], text, made.with_part(process, part, text), _PARTS[part])
-        for (process, part), text in wanted.parts.items()
+        (paths[each], made.parts.get(each, ""), text, made.with_part(*each, text), _PARTS[each[1]])
+        for each, text in wanted.parts.items()
     ]
     for path, before, text, other, why in others:
         # By digest, which knows what counts as equal.

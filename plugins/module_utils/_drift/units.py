@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import release_of
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import starts_at_boot
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
@@ -69,7 +68,7 @@ def superfluous_releases(look: Look) -> None:
 
 def units(look: Look, live: str) -> None:
     layout, add = look.layout, look.report.add
-    names = layout.units_of(live)
+    names = look.releases.units(live)
     for unit in names:
         path = layout.units / unit
         facts = properties(unit)
@@ -101,9 +100,9 @@ def _extra_drop_ins(look: Look, unit: str, facts: Mapping[str, str]) -> list[Pat
     found = {path for place in places for path in place.glob("*.conf")}
     found |= {Path(path) for path in facts.get("DropInPaths", "").split()}
     release = release_of(unit)
-    own = {path for process in PROCESSES for path in layout.settings_files(release, process)}
+    own = {path for process in layout.processes for path in layout.settings_files(release, process)}
     if not credentials.held(layout, release) and not credentials.named(layout, release):
-        own -= {layout.credentials_drop_in(release, process) for process in PROCESSES}
+        own -= {layout.credentials_drop_in(release, process) for process in layout.processes}
     return sorted(path for path in found - own if path.parent.name != f"{Path(unit).suffix[1:]}.d")
 
 

@@ -16,8 +16,8 @@ def serves(layout: Layout, release: str) -> bool:
 
     A proof that can't be read is none: nobody knows by which page it was proved, and by whom.
     """
-    units = layout.units_of(release)
-    found = Releases(layout).get(release)
+    releases = Releases(layout)
+    units, found = releases.units(release), releases.get(release)
     return (
         bool(found and proof_of(layout, release))
         and leads(layout.live_socket, str(layout.socket(release)))

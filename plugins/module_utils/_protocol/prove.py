@@ -92,7 +92,7 @@ def prove_candidate(
 
 def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:
     """Start a release; return how often systemd had started it before, and what says whether it runs since."""
-    units, service = layout.units_of(release), layout.service_unit(release)
+    units, service = Releases(layout).units(release), layout.service_unit(release)
     systemd.reload_units()
     if release in systemd.loaded(layout):
         # To systemd, a socket is active also when somebody has removed it: only a new start makes it again.
@@ -150,7 +150,7 @@ def _refused(
     live = Releases(layout).live()
     if live == release:
         return GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
-    systemd.stop(layout.units_of(release), bounds.stop_seconds)
+    systemd.stop(Releases(layout).units(release), bounds.stop_seconds)
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
     return GreenlightError("\n".join([headline, traffic, kept, *condemn(layout, release, "refused", report)]), **report)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import RELEASE_ID, Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES, WEB
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     environment_texts,
     keyed_digest,
@@ -111,11 +111,11 @@ class Specification:
     @property
     def parts(self) -> dict[tuple[str, str], str]:
         """The texts of the units and drop-ins, by the process's name and the part's."""
-        return {(each.name, part): self.processes[each.name][part] for each in PROCESSES for part in each.parts}
+        return {(process, part): text for process, parts in self.processes.items() for part, text in parts.items()}
 
     def with_part(self, process: str, part: str, text: str) -> Specification:
         """Return it with another text of a unit or a drop-in."""
-        return replace(self, processes={**self.processes, process: {**self.processes[process], part: text}})
+        return replace(self, processes={**self.processes, process: {**self.processes.get(process, {}), part: text}})
 
     def digest(self, key: bytes) -> str:
         """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
@@ -234,10 +234,27 @@ class Releases:
             return None, list(damage.values())
         return Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD)), []
 
+    def processes(self, release: str) -> list[Process]:
+        """Return what a release runs, as its manifest says; one that was made when there was only web says nothing.
+
+        Of one whose manifest can't be read it is all that a release may have.
+        """
+        try:
+            said = (read_facts(self.layout.release(release) / MANIFEST) or {}).get("processes", [WEB.name])
+        except Damaged:
+            said = None
+        known = list(self.layout.processes)
+        return [process for process in known if process.name in said] if isinstance(said, list) else known
+
+    def units(self, release: str) -> list[str]:
+        """Return the units of a release, in the order in which they start."""
+        return self.layout.units_of(release, self.processes(release))
+
     def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
         """Return the directories and files that make a release, with their modes; no links, no marks."""
         layout, home = self.layout, self.layout.release(release)
-        units = layout.parts(release).values()
+        processes = self.processes(release)
+        units = layout.parts(release, processes).values()
         directories = dict.fromkeys((home, *(path.parent for path in units if path.parent != layout.units)), 0o755)
         public = (home / MANIFEST, home / GUNICORN, home / COMMAND, home / HOOKS, *units)
         files = {layout.environment_file(release): 0o600, **dict.fromkeys(public, 0o644)}
@@ -245,7 +262,7 @@ class Releases:
         if names:
             directories[layout.credentials(release)] = 0o700
             files |= {layout.credentials(release) / name: 0o600 for name in sorted(names)}
-            files |= {layout.credentials_drop_in(release, each): 0o644 for each in PROCESSES}
+            files |= {layout.credentials_drop_in(release, each): 0o644 for each in processes}
         return directories, files
 
     def live(self) -> str:
@@ -269,7 +286,10 @@ class Releases:
 
         One that is only now declared to be not undoable isn't either: what it says of itself never changes.
         """
+        processes = self.processes(release.id)
         if release.reversible and not specification.undoable:
+            return False
+        if {process.name for process in processes} != specification.processes.keys():
             return False
         layout = self.layout
         variables, kept = specification.texts(release.id)
@@ -285,7 +305,7 @@ class Releases:
         }
         if kept:
             handed_over = credentials.drop_in(layout.app, kept)
-            public |= {layout.credentials_drop_in(release.id, each): handed_over for each in PROCESSES}
+            public |= {layout.credentials_drop_in(release.id, each): handed_over for each in processes}
         drop_ins = {path.parent for path in paths.values()} - {layout.units}
         # As "systemctl edit" makes them.
         added = {path for place in drop_ins for path in place.glob("*.conf")} - public.keys()
@@ -362,6 +382,7 @@ class Releases:
             "secret_names": sorted(specification.secret_names),
             "release_variable": specification.release_variable,
             "reversible": specification.undoable,
+            "processes": sorted(specification.processes),
             "by": by,
         }
         write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -397,7 +418,8 @@ def changes(releases: Releases, specification: Specification) -> dict[str, str]:
         home = layout.release(live.id)
         values = releases.variables(live.id)
         values.pop(specification.release_variable, None)
-        paths = [*(home / name for name in specification.files), *layout.parts(live.id).values()]
+        units = layout.parts(live.id, releases.processes(live.id)).values()
+        paths = [*(home / name for name in specification.files), *units]
         texts = [readable(path) or "" for path in paths]
         before = _description(live.manifest, values, values, credentials.held(layout, live.id), texts)
     after = _description(
@@ -521,7 +543,10 @@ def as_made(layout: Layout, release: Release) -> Specification:
         command=read(home / COMMAND) or "",
         reversible=release.reversible,
         gunicorn=read(home / GUNICORN) or "",
-        processes={each.name: {part: read(paths[each.name, part]) or "" for part in each.parts} for each in PROCESSES},
+        processes={
+            each.name: {part: read(paths[each.name, part]) or "" for part in each.parts}
+            for each in Releases(layout).processes(release.id)
+        },
         credentials=sorted(credentials.held(layout, release.id)),
         hooks=read(home / HOOKS) or "",
     )

@@ -146,12 +146,19 @@ class Case:
         return list(dict.fromkeys([self["secret_key_variable"], *_SIGNING]))
 
     @cached_property
-    def source(self) -> Source | None:
-        """The source; None where it isn't here, or can't be listed, which rules of its own report."""
+    def _top(self) -> Path | None:
+        """The directory of the source; None where it isn't here, or leads elsewhere."""
         directory = self.values.get("flask_app_source_directory")
         try:
-            top = directory_below(Path(directory), self["source_subdirectory"]) if directory else None
-            return Source(top, list_files(top, self["source_include"])) if top else None
+            return directory_below(Path(directory), self["source_subdirectory"]) if directory else None
+        except GreenlightError:
+            return None
+
+    @cached_property
+    def source(self) -> Source | None:
+        """The source; None where it isn't here, or can't be listed, which rules of its own report."""
+        try:
+            return Source(self._top, list_files(self._top, self["source_include"])) if self._top else None
         except GreenlightError:
             return None
 
@@ -192,10 +199,8 @@ class Case:
     @cached_property
     def gunicorn_version(self) -> str:
         """The locked Gunicorn, empty where that isn't known here."""
-        directory = self.values.get("flask_app_source_directory")
         try:
-            top = directory_below(Path(directory), self["source_subdirectory"]) if directory else None
-            return source_files.versions(top, self["requirements"]).get("gunicorn", "") if top else ""
+            return source_files.versions(self._top, self["requirements"]).get("gunicorn", "") if self._top else ""
         except GreenlightError:
             return ""
 

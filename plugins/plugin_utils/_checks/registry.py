@@ -39,7 +39,7 @@ def known() -> dict[str, Rule]:
     """Return all rules by their ids.
 
     Raises:
-        ValueError: two have the same id, or a function finds what no file declares.
+        ValueError: two have the same id.
     """
     declared = [rule for own, _ in families().values() for rule in own]
     by_id = {rule.id: rule for rule in declared}

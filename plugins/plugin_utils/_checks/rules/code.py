@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value, is_example
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import named
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import OTHER_DATABASE, OTHER_KEY
@@ -267,4 +267,4 @@ def packages(case: Case) -> Iterator[Found]:
         for package in source.debug_packages(case.source.top, lock, case.choice):
             what = f"{case['requirements']} installs {package} in {case['environment']}."
             fix = "Move it to the requirements of developers, and lock again."
-            yield DEBUG_TOOLBAR(package, what, fix, severity=ERROR)
+            yield DEBUG_TOOLBAR(package, what, fix)

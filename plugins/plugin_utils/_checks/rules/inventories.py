@@ -39,7 +39,7 @@ PLAIN_TEXT_VAULT = Rule(
 )
 PLAIN_TEXT_SECRET = Rule(
     "plain-text-secret",
-    "A secret stands in plain text in the file of the other variables.",
+    "A secret is in plain text in the file of the other variables.",
     severity=WARNING,
     fix='Put the value into vault.yml beside it, and "{{ vault_… }}" here.',
     acceptable=True,

@@ -55,6 +55,7 @@ def run(layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run a step with this body and these options to its end; returns what it printed for Ansible."""
     monkeypatch.setattr(_adapter, "Layout", functools.partial(Layout, root=layout.root))
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(_lock, "MOMENT_SECONDS", 0)
 
     def run(body: Body, **options: Any) -> dict[str, Any]:
         monkeypatch.setattr(_adapter, "load", lambda name: SimpleNamespace(OPTIONS=OPTIONS, run=body))

@@ -81,6 +81,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the lock, but where a test wants it."""
+    monkeypatch.setattr(_lock, "MOMENT_SECONDS", 0)
+
+
 def at_the_first_wait(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen in place of the time between two looks at the guard."""
     monkeypatch.setattr(time, "sleep", lambda seconds: happens())
@@ -493,6 +499,14 @@ def test_a_lock_is_not_given_back_under_a_step(layout: Layout, monkeypatch: pyte
         give_back(layout, ANN.run)
     assert [found[:10] for found in seen] == ["ann@laptop"]
     assert whose(layout) == ""
+
+
+def test_a_run_waits_a_moment_for_whoever_gives_the_lock_back(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lock, "MOMENT_SECONDS", 2)
+    take(layout, ANN, STALE)
+    with at_work(layout, ANN.run, lambda: break_lock(layout)) as step:
+        at_the_first_wait(monkeypatch, step.end)
+        assert take(layout, BOB, STALE) == ""
 
 
 def test_a_lock_can_be_broken_while_a_step_hangs(layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,8 @@ from .layout import Layout
 
 #: Seconds to wait for the last step of a run that is known to be dead.
 WAIT_SECONDS = 60
+#: Seconds to wait for anybody else: who takes the lock or gives it back is done in milliseconds, a step may take long.
+MOMENT_SECONDS = 2
 #: What a record holds.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "run": str, "by": str, "place": str, "pid": int, "started": str, "since": str, "step": (int, float),
@@ -76,7 +78,7 @@ def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str 
     Raises:
         Locked: another run holds it.
     """
-    with _guard(layout, WAIT_SECONDS if instead_of else 0):
+    with _guard(layout, WAIT_SECONDS if instead_of else MOMENT_SECONDS):
         record = _record(layout)
         held, found = _owner(record), _damaged_record(layout)
         note = ""

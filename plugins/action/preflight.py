@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.ser
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute as run_step
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.reading import read
-from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import with_types
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import once, with_types
 
 _PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
@@ -97,7 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "service_settings": for_the_host(case),
             # Derived from the role's variables, so only to be asked for once their types are known to be right.
             "packages": derived("__flask_app_packages"),
-            "site": derived("__flask_app_nginx") if site else {"files": {}},
+            "site": once(self._templar, known, "__flask_app_nginx") if site else {"files": {}},
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import with_types
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import once, with_types
 
 DOCUMENTATION = r"""
 ---
@@ -26,6 +26,12 @@ options:
   _terms:
     description: Names of variables.
     required: true
+  once:
+    description:
+      - Whether the value is kept for the other tasks of the run on this host, as long as the role's variables stay the
+        same; for what takes long to resolve and is not made of the app's secrets.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -44,6 +50,9 @@ _raw:
 
 class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: Sequence[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
-        del kwargs
-        resolve = with_types(self._templar, variables or {})
+        self.set_options(var_options=variables, direct=kwargs)
+        known = variables or {}
+        if self.get_option("once"):
+            return [once(self._templar, known, name) for name in terms]
+        resolve = with_types(self._templar, known)
         return [resolve(name) for name in terms]

@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 host:
-  description: C(cpus), C(memory_mb), C(ipv6) and the version of C(nginx), as M(greenlight.flask.preflight) has them.
+  description: C(cpus) and C(memory_mb), as M(greenlight.flask.preflight) has them.
   returned: always
   type: dict
 """

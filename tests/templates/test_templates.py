@@ -21,6 +21,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.host_lines import Abilities
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.shared_site import COMPARED, facts_in
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import HASHES
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Patience
@@ -42,7 +43,7 @@ BASELINE: dict[str, Any] = {
         "SECRET_KEY": "hunter2-long-and-secret",
         "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop",
     },
-    "__flask_app_host": {"cpus": 2, "memory_mb": 2048, "ipv6": True, "nginx": "1.26.3"},
+    "__flask_app_host": {"cpus": 2, "memory_mb": 2048},
     "__flask_app_source": {"digest": "a1" * 32, "revision": "r1"},
     "__flask_app_venv": {"digest": "b2" * 32},
     "__flask_app_release": {"release": RELEASE},
@@ -61,6 +62,9 @@ ROLE_VARIABLES = {
 
 
 RENDERED: dict[str, Any] = {}
+
+#: Hosts that Nginx's files are for.
+NEW, OLD = Abilities(ipv6=True, nginx="1.26.3"), Abilities(ipv6=False, nginx="1.22.1")
 
 
 def render(name: str, **overrides: Any) -> Any:
@@ -86,7 +90,15 @@ FILES = {
 
 
 def text_of(name: str, **overrides: Any) -> str:
-    return str(render(FILES[name], **overrides))
+    """Return a rendered file as ``host`` of the overrides keeps it."""
+    host: Abilities = overrides.pop("host", NEW)
+    return host.kept(str(render(FILES[name], **overrides)))
+
+
+def nginx_files(**overrides: Any) -> dict[str, str]:
+    """Return Nginx's files as ``host`` of the overrides keeps them."""
+    host: Abilities = overrides.pop("host", NEW)
+    return {name: host.kept(str(text)) for name, text in render("__flask_app_nginx_files", **overrides).items()}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -249,7 +261,7 @@ def test_each_kind_of_value_reaches_gunicorn_as_it_was_written(number: int) -> N
 def test_workers_follow_processors_and_memory(
     cpus: int, memory_mb: int, overrides: dict[str, Any], workers: int
 ) -> None:
-    host = {"cpus": cpus, "memory_mb": memory_mb, "ipv6": False}
+    host = {"cpus": cpus, "memory_mb": memory_mb}
     assert int(render("__flask_app_workers", __flask_app_host=host, **overrides)) == workers
 
 
@@ -527,9 +539,7 @@ def directives(text: str, name: str) -> list[str]:
     [
         ({}, ["80", "[::]:80"], "shop.example.org"),
         ({"flask_app_http_port": 8080}, ["8080", "[::]:8080"], "shop.example.org"),
-        ({"__flask_app_host": {"ipv6": False}}, ["80"], "shop.example.org"),
-        ({"__flask_app_host": {}}, ["80"], "shop.example.org"),
-        ({"without": ["__flask_app_host"]}, ["80"], "shop.example.org"),
+        ({"host": OLD}, ["80"], "shop.example.org"),
         (
             {"flask_app_server_names": ["a.example", "www.a.example", "b.example"]},
             ["80", "[::]:80"],
@@ -722,7 +732,7 @@ def test_a_site_below_a_path_has_nothing_of_the_app_elsewhere() -> None:
 
 
 def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> None:
-    files = {**render("__flask_app_nginx_files", **INSIDE)}
+    files = nginx_files(**INSIDE)
     parts = {kind: str(files.pop(f"sites-shared/main/{kind}/shop.conf")) for kind in ("http", "server", "settings")}
     assert list(files) == [HASHES]
     for text in parts.values():
@@ -743,7 +753,7 @@ def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> No
 def test_an_app_in_the_site_of_another_believes_the_proxies_that_this_one_does() -> None:
     """Whom the server believes, each of its apps does; each by a map of its own."""
     site = text_of("site", **MAIN)
-    parts = {name: str(text) for name, text in render("__flask_app_nginx_files", **INSIDE).items()}
+    parts = nginx_files(**INSIDE)
     assert directives(site, "set_real_ip_from") == ["10.0.0.0/8"]
     for app, text in (("main", site), ("shop", "\n".join(parts.values()))):
         (listed,) = re.findall(
@@ -940,7 +950,7 @@ def test_the_header_of_an_answer_fits_with_a_session_in_it(overrides: dict[str, 
     [
         ({}, ["80 default_server", "[::]:80 default_server"]),
         ({"flask_app_http_port": 8080}, ["8080 default_server", "[::]:8080 default_server"]),
-        ({"__flask_app_host": {"ipv6": False}}, ["80 default_server"]),
+        ({"host": OLD}, ["80 default_server"]),
     ],
 )
 def test_a_name_that_no_site_has_gets_no_answer(overrides: dict[str, Any], listen: list[str]) -> None:
@@ -1013,14 +1023,14 @@ LONG_AND_MANY = [".".join(["a" * 61] * 4), *(f"customer-{number}.example.org" fo
     "overrides",
     [
         {},
-        {"__flask_app_host": {"ipv6": False}},
+        {"host": OLD},
         {"flask_app_server_names": ["a.b", "c"]},
         {"flask_app_server_names": LONG_AND_MANY},
         BELOW,
     ],
 )
 def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:
-    sites = render("__flask_app_nginx_files", flask_app_http_port=18080, **overrides)
+    sites = nginx_files(flask_app_http_port=18080, **overrides)
     (tmp_path / "nginx.conf").write_text(
         f"pid {tmp_path}/pid;\nerror_log stderr;\ninclude /etc/nginx/modules-enabled/*.conf;\nevents {{ }}\nhttp {{\n"
         + "    access_log off;\n"
@@ -1042,10 +1052,10 @@ def test_nginx_itself_takes_several_apps_under_one_name(tmp_path: Path, prefix: 
     static = {"/static/": "static"}
     settings = {"flask_app_http_port": 18080, "flask_app_nginx_static": static, "flask_app_nginx_rate_limit": 5}
     settings |= {"flask_app_nginx_trusted_proxies": ["10.0.0.0/8"], "flask_app_nginx_inside": "client_body_timeout 7s;"}
-    files = render("__flask_app_nginx_files", **settings, flask_app_name="main", flask_app_url_prefix=prefix)
+    files = nginx_files(**settings, flask_app_name="main", flask_app_url_prefix=prefix)
     for app in ("shop", "shop-logged"):
         site = {"flask_app_name": app, "flask_app_url_prefix": f"/{app}", "flask_app_nginx_site_of": "main"}
-        files |= render("__flask_app_nginx_files", **settings, **site)
+        files |= nginx_files(**settings, **site)
     (tmp_path / "log").mkdir()
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -1203,7 +1213,7 @@ INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith(
 #: What the first steps of each play register.
 RUN = {"run": "0a1b2c3d4e5f"}
 HOST = {
-    "cpus": 2, "memory_mb": 2048, "ipv6": True, "packages_missing": [], "package_module_ready": True, "sources": [],
+    "cpus": 2, "memory_mb": 2048, "packages_missing": [], "package_module_ready": True, "sources": [],
     "nginx_removed": False,
     "venvs": [], "interpreter": "python3.11", "claimed": True, "leftovers": [],
 }  # fmt: skip

@@ -1190,22 +1190,22 @@ def test_without_openssl_only_a_site_without_tls_is_tested(
 # The module's options
 
 
-def test_a_site_is_made_of_options_and_secrets() -> None:
+def test_a_site_is_made_of_options_and_secrets(tmp_path: Path) -> None:
     options = {
         "files": {SITE: "x"},
         "server_names": NAMES,
         "tls": {"mode": "acme", "port": 8443, "directory": "https://a/", "email": "ops@example.org"},
     }
     secrets = {"certificate": "chain", "key": "key", "eab_kid": "kid", "eab_hmac_key": "hmac"}
-    made = Site.of(options, secrets)
+    made = Site.of(options, tmp_path, secrets)
     assert made.tls == Tls("acme", 8443, "chain", "key", Account("https://a/", "ops@example.org", "kid", "hmac"))
     assert made.server_names == NAMES
-    assert Site.of(options).tls == Tls("acme", 8443, account=Account("https://a/", "ops@example.org"))
+    assert Site.of(options, tmp_path).tls == Tls("acme", 8443, account=Account("https://a/", "ops@example.org"))
 
 
 @pytest.mark.parametrize("mode", ["none", "acme"])
-def test_in_the_site_of_another_the_certificate_is_that_ones(mode: str) -> None:
+def test_in_the_site_of_another_the_certificate_is_that_ones(mode: str, tmp_path: Path) -> None:
     tls = {"mode": mode, "port": 443, "directory": "", "email": ""}
-    made = Site.of({"files": {}, "inside": "blog", "server_names": NAMES, "tls": tls})
+    made = Site.of({"files": {}, "inside": "blog", "server_names": NAMES, "tls": tls}, tmp_path)
     assert (made.tls.mode, made.own_names) == ("none", [])
-    assert Site.of({"files": {}, "inside": "", "server_names": NAMES, "tls": tls}).own_names == NAMES
+    assert Site.of({"files": {}, "inside": "", "server_names": NAMES, "tls": tls}, tmp_path).own_names == NAMES

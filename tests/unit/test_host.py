@@ -105,7 +105,7 @@ def test_a_fresh_host_is_surveyed(layout: Layout) -> None:
     assert host.python == "3.13.5"
     assert host.cpus == len(os.sched_getaffinity(0))
     assert (host.packages_missing, host.package_module_ready) == ([], True)
-    assert (host.environment, host.sources, host.ipv6) == ("", [], False)
+    assert (host.environment, host.sources) == ("", [])
     assert (host.claimed, host.leftovers, host.nginx_removed) == (False, [], False)
 
 
@@ -136,9 +136,8 @@ def test_a_claimed_host_is_surveyed(layout: Layout, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(accounts, "number", lambda part, name: 998)
     for name in ("b" * 64, "a" * 64):
         (layout.sources / name).mkdir()
-    (layout.root / "proc/net/if_inet6").touch()
     host = survey(layout, WANTED)
-    assert (host.environment, host.claimed, host.ipv6) == ("staging", True, True)
+    assert (host.environment, host.claimed) == ("staging", True)
     assert host.sources == ["a" * 64, "b" * 64]
     assert len(host.leftovers) == 2
 
@@ -419,4 +418,4 @@ def test_a_name_claimed_by_a_killed_run_is_still_ours(tmp_path: Path, programs: 
 
 def test_a_host_is_what_the_role_decides_by() -> None:
     names = set(Host.__dataclass_fields__)
-    assert {"cpus", "memory_mb", "packages_missing", "package_module_ready", "ipv6", "sources"} <= names
+    assert {"cpus", "memory_mb", "packages_missing", "package_module_ready", "sources"} <= names

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -34,6 +35,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules imp
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task import reading as task_reading
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
     merged,
+    once,
     plain,
     templated,
     with_types,
@@ -1149,3 +1151,47 @@ def test_the_variable_of_old_keys_that_the_role_itself_sets_is_told() -> None:
     given = {"release_variable": "SECRET_KEY_FALLBACKS", "secret_key_fallbacks": ["x" * 40]}
     problem = one(of_process(**given))
     assert named(problem) == ("environment-by-hand", "SECRET_KEY_FALLBACKS")
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return what asks for a variable as each task of a run does, and gives how often it has been resolved so far."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+
+    def count() -> str:
+        counter.write_text(str(int(counter.read_text()) + 1))
+        return counter.read_text()
+
+    def ask(**known: Any) -> Any:
+        variables = {"inventory_hostname": "a", "number": trust_as_template("{{ count() }}"), "count": count, **known}
+        return once(Templar(loader=DataLoader(), variables=variables), variables, "number")
+
+    return ask
+
+
+def test_what_takes_long_is_resolved_once_for_all_tasks_of_a_run(counted: Callable[..., Any]) -> None:
+    assert [counted(flask_app_probes="7"), counted(flask_app_probes="7"), counted(flask_app_probes=7)] == ["1"] * 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"flask_app_probes": 8},
+        {"flask_app_public_scheme": "https"},
+        {"flask_app_server_names": [trust_as_template("{{ site }}.example")]},
+        {"site": "b"},
+        {"inventory_hostname": "b"},
+    ],
+)
+def test_what_was_resolved_counts_only_for_the_same_variables_of_the_same_host(
+    counted: Callable[..., Any], changed: dict[str, Any]
+) -> None:
+    known = {"flask_app_server_names": [trust_as_template("{{ site }}")], "site": "a"}
+    assert [counted(**known), counted(**{**known, **changed}), counted(**known)] == ["1", "2", "1"]
+
+
+def test_what_was_resolved_is_for_its_user_only(counted: Callable[..., Any], tmp_path: Path) -> None:
+    counted()
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.json")] == [0o600]

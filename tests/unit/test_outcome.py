@@ -248,6 +248,7 @@ def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatc
         "flask_app_tls": "none"
     }
     monkeypatch.setattr(preflight, "with_types", lambda *_: lambda name: {})
+    monkeypatch.setattr(preflight, "once", lambda *_: {})
     monkeypatch.setattr(preflight, "for_the_host", lambda *_: {})
     monkeypatch.setattr(action, "_templar", None, raising=False)
     monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)

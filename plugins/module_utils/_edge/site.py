@@ -29,6 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 )
 
 from . import acme, certificate, nginx, shared_site
+from .host_lines import Abilities
 from .nginx_unit import confine
 
 NGINX_CONF = "nginx.conf"
@@ -89,14 +90,19 @@ class Site:
     tls: Tls = field(default_factory=lambda: Tls("none"))
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Site:
-        """Make it of a module's options (:data:`~._options.SITE`) and the private parts."""
+    def of(cls, options: Mapping[str, Any], root: Path, secrets: Mapping[str, str] | None = None) -> Site:
+        """Make it of a module's options (:data:`~._options.SITE`) and the private parts, for the host at ``root``."""
         private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
         given = options["tls"]
         account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
         mode = "none" if options.get("inside") else given["mode"]
         tls = Tls(mode, given["port"], private["certificate"], private["key"], account)
-        return cls(**{**options, "tls": tls})
+        kept = Abilities.of(root).kept
+        files = {
+            part: {name: kept(text) for name, text in options.get(part, {}).items()}
+            for part in ("files", "interim_files")
+        }
+        return cls(**{**options, **files, "tls": tls})
 
     @property
     def own_names(self) -> Sequence[str]:

@@ -37,8 +37,6 @@ from .prune import prunable
 OLDEST_SYSTEMD = 252
 #: The first that knows the option -P, with which the unit starts Gunicorn.
 OLDEST_PYTHON = "3.11"
-#: Debian release -> the Nginx that its package brings.
-DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,6 @@ class Host:
         packages_missing: which of the wanted Debian packages are not installed.
         nginx_removed: whether the host has sites, and no Nginx that is installed whole.
         package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
-        ipv6: whether the kernel speaks IPv6.
-        nginx: version of Nginx as ``1.26.3``; of the one that this Debian release has, where none is installed yet.
         environment: the stamp of an earlier deploy of this app, empty where there is none.
         sources: digests of the sources that are there.
         venvs: digests of the venvs that are there and whole.
@@ -71,8 +67,6 @@ class Host:
     packages_missing: list[str]
     nginx_removed: bool
     package_module_ready: bool
-    ipv6: bool
-    nginx: str
     environment: str
     sources: list[str]
     venvs: list[str]
@@ -135,8 +129,6 @@ def measures(root: Path) -> dict[str, Any]:
     return {
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mb": _memory_mb(root),
-        "ipv6": (root / "proc/net/if_inet6").exists(),
-        "nginx": _nginx_version(root),
     }
 
 
@@ -318,12 +310,6 @@ def _systemd_version(root: Path) -> int:
         return 0
     match = re.match(r"systemd (\d+)", run(["systemctl", "--version"]).stdout)
     return int(match.group(1)) if match else 0
-
-
-def _nginx_version(root: Path) -> str:
-    match = re.search(r"nginx/([0-9.]+)", run(["/usr/sbin/nginx", "-v"]).stderr)
-    release = re.search(r'^VERSION_ID="?(\d+)', read(root / "etc/os-release") or "", re.MULTILINE)
-    return match.group(1) if match else DEBIAN_NGINX.get(release.group(1) if release else "", "")
 
 
 def _installed(packages: Sequence[str]) -> set[str]:

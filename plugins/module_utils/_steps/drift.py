@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def run(call: Call) -> dict[str, object]:
-    site = Site.of(call.options["site"], call.options["secrets"])
+    site = Site.of(call.options["site"], call.layout.root, call.options["secrets"])
     wanted = Wanted(**call.options["wanted"], variables=call.options["variables"], site=site)
     report = drift(call.layout, wanted, call.options["inventory"])
     return {

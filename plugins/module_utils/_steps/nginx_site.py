@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {
 
 def run(call: Call) -> dict[str, object]:
     edge = Edge(call.layout)
-    site = Site.of(call.options["site"], call.options["variables"])
+    site = Site.of(call.options["site"], call.layout.root, call.options["variables"])
     files, more = edge.pending(site)
     diff = [
         {"before_header": f"/etc/nginx/{name}", "before": before, "after_header": f"/etc/nginx/{name}", "after": after}

@@ -41,7 +41,7 @@ def run(call: Call) -> dict[str, object]:
     # With a package missing, Nginx or a module of it may be the one; a damaged part of the site is made anew before it.
     if edge.tree.installed and not host.packages_missing and not breaks_site(call.layout):
         try:
-            edge.check(Site.of(call.options["site"]))
+            edge.check(Site.of(call.options["site"], call.layout.root))
         except GreenlightError as error:
             found.append(Finding("refused-by-nginx", ERROR, "nginx", str(error)))
     if found and call.options["owner"]:

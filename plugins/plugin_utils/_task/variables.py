@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
@@ -59,6 +62,34 @@ def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str]
     return resolve
 
 
+def once(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
+    """Resolve a variable as :func:`with_types` does, once for each host and run; for what takes long.
+
+    Each task has a process of its own, so the value is kept in a file of the run's own temporary directory, which only
+    its user can read. It is kept for what the role's variables are: a task that sets one of them gets another value.
+    Secrets are not among these, so nothing that is made of them can be asked for here.
+    """
+    texts = {each: _text(templar, task_vars, each) for each in _texts() if each in task_vars}
+    known = [str(task_vars.get("inventory_hostname")), name, {**texts, **typed(templar, task_vars)}]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+    kept = Path(constants.DEFAULT_LOCAL_TMP, f"greenlight-{digest}.json")
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    value = with_types(templar, task_vars)(name)
+    unfinished = kept.with_suffix(".part")
+    unfinished.touch(0o600)
+    unfinished.write_text(json.dumps(value), encoding="utf-8")
+    unfinished.replace(kept)
+    return value
+
+
+def _text(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
+    try:
+        return templated(templar, task_vars, name)
+    except AnsibleError:
+        return None
+
+
 def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
     """Return the role's variables that aren't texts, in the types that its argument specification declares.
 
@@ -105,14 +136,29 @@ _LAST: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
 
 
 @cache
+def _options() -> dict[str, dict[str, Any]]:
+    """Return the options of all entries of the role, but those that may hold secrets of the app."""
+    return {
+        name: option
+        for entry in _entries(ROLE).values()
+        for name, option in entry["options"].items()
+        if name not in AS_GIVEN
+    }
+
+
+@cache
 def _kinds() -> dict[str, dict[str, str]]:
     """Return type and type of the elements of each variable of the role that isn't a text."""
-    options = {name: option for entry in _entries(ROLE).values() for name, option in entry["options"].items()}
     return {
         name: {part: option[part] for part in ("type", "elements") if part in option}
-        for name, option in options.items()
-        if option["type"] != "str" and name not in AS_GIVEN
+        for name, option in _options().items()
+        if option["type"] != "str"
     }
+
+
+@cache
+def _texts() -> list[str]:
+    return [name for name, option in _options().items() if option["type"] == "str"]
 
 
 @cache

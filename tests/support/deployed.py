@@ -7,6 +7,7 @@ A pytest plugin: the conftest.py of each Molecule scenario names it.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import http.client
@@ -27,6 +28,8 @@ from typing import Any
 import pytest
 import testinfra
 import yaml
+
+from tests.support.player import Player
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Each scenario has separate servers, so that two scenarios can run side by side.
@@ -234,18 +237,17 @@ def play_command(
     return [*command, *(["--extra-vars", json.dumps(variables)] if variables else [])]
 
 
+@functools.cache
+def player() -> Player:
+    """What runs this session's plays, but those that are watched or killed while they run."""
+    made = Player(play_environment(), ROOT)
+    atexit.register(made.end)
+    return made
+
+
 def run_play(*options: str, **more: Any) -> Played:
     """Run the command that :func:`play_command` makes."""
-    done = subprocess.run(
-        play_command(*options, **more),
-        cwd=ROOT,
-        env=play_environment(),
-        capture_output=True,
-        text=True,
-        timeout=PLAY_SECONDS,
-        check=False,
-    )
-    return Played(done.returncode, done.stdout + done.stderr)
+    return Played(*player().play(play_command(*options, **more)[1:], PLAY_SECONDS))
 
 
 def run_until(line: str, then: Callable[[subprocess.Popen[str]], None], *options: str, **more: Any) -> Played:

@@ -15,7 +15,8 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import sandbox as _sandbox
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout, release_of
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base import command as _command
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
@@ -31,6 +32,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 KEY = b"k" * 32
 WORD = "0123456789abcdef" * 2
 SECRETS = {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop"}
+
+#: A process that takes work by itself, and what a release has of it.
+WORKER = Process("worker", ("service",), infix="_worker")
+WORKER_TEXTS = {"drop_in": "[Service]\nMemoryMax=20%\n", "service": "[Service]\nType=exec\n"}
 
 
 def specification(time: str = "20261121T094420Z", **changes: object) -> Specification:
@@ -239,8 +244,8 @@ class Host:
             if unit in self.running():
                 continue  # systemd looks at nothing then, as it doesn't at a socket's path
             (self.failed / unit if unit in self.failing else self.active / unit).touch()
-            release, _, kind = unit.partition("@")[2].partition(".")
-            if kind == "service" and unit not in self.failing:
+            release = release_of(unit)
+            if unit == self.layout.service_unit(release) and unit not in self.failing:
                 self.told(release, self.reports)
             if unit.endswith(".socket") and unit not in self.failing:
                 self._listen(self._path(unit))
@@ -262,8 +267,8 @@ class Host:
             return Finished(5, "", f"Failed to stop {units[0]}: Unit {units[0]} not loaded.")
         for unit in units:
             (self.active / unit).unlink(missing_ok=True)
-            release, _, kind = unit.partition("@")[2].partition(".")
-            if kind == "service":
+            release = release_of(unit)
+            if unit == self.layout.service_unit(release):
                 shutil.rmtree(self.layout.runtime(release), ignore_errors=True)
             if unit.endswith(".socket"):
                 with contextlib.suppress(OSError):

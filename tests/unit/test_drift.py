@@ -38,7 +38,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.history 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
 from tests.unit.edge_machine import EdgeMachine, played
-from tests.unit.fakes import KEY, SECRETS, Host, below, create, specification
+from tests.unit.fakes import KEY, SECRETS, WORKER, WORKER_TEXTS, Host, below, create, specification
 
 OLD, NEW = "20261121T094420Z", "20261121T094421Z"
 PID = 4711
@@ -111,8 +111,10 @@ class Machine(Host):
         }
         return {**ADDED, **units, **PUBLIC, **SECRETS, "APP_REVISION": "r1", "APP_RELEASE": self.live}
 
-    def run_process(self, *, without: tuple[str, ...] = (), argv: list[str] | None = None, **changed: str) -> None:
-        place = self.layout.root / f"proc/{PID}"
+    def run_process(
+        self, *, pid: int = PID, without: tuple[str, ...] = (), argv: list[str] | None = None, **changed: str
+    ) -> None:
+        place = self.layout.root / f"proc/{pid}"
         place.mkdir(parents=True, exist_ok=True)
         home = f"/srv/shop/releases/{self.live}"
         words = argv or [f"{home}/venv/bin/python", "-m", "gunicorn", "--config", f"{home}/gunicorn.conf.py"]
@@ -156,8 +158,13 @@ def make_venv(layout: Layout) -> Path:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A host on which all is well."""
-    edge = played(tmp_path, monkeypatch)
-    host = Machine(Layout("shop", tmp_path), edge)
+    return well(tmp_path, monkeypatch)
+
+
+def well(root: Path, monkeypatch: pytest.MonkeyPatch, **more: dict[str, str]) -> Machine:
+    """Return a host on which all is well, with the parts of more processes than web."""
+    edge = played(root, monkeypatch)
+    host = Machine(Layout("shop", root, processes=(WEB, WORKER) if more else (WEB,)), edge)
     layout = host.layout
     for module in (_systemd, units):
         monkeypatch.setattr(module, "run", host.run)
@@ -169,20 +176,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     make_venv(layout)
     variables = {**PUBLIC, **SECRETS, "APP_REVISION": "r1"}
     gunicorn = "# of Ansible\nworkers = 2\ntimeout = 30\n"
-    host.live = create(layout, NEW, variables=variables, source=source, service=SERVICE, gunicorn=gunicorn)
+    processes = {"web": {**specification().processes["web"], "service": SERVICE}, **more}
+    host.live = create(layout, NEW, variables=variables, source=source, processes=processes, gunicorn=gunicorn)
     Releases(layout).mark(host.live, PROVED, {"path": "/health"})
     record(layout, "live", host.live)
     link(layout.live_socket, str(layout.socket(host.live)))
     link(layout.live, f"releases/{host.live}")
-    host._start([layout.socket_unit(host.live), host.service])
-    host._enable([layout.socket_unit(host.live), host.service])
+    host._start(Releases(layout).units(host.live))
+    host._enable(Releases(layout).units(host.live))
     with monkeypatch.context() as brief:  # how a site is published has other tests
         brief.setattr(_nginx, "run", lambda argv, **_: Finished(0, "", ""))
         brief.setattr(_nginx, "_load", lambda: None)
         edge.edge.publish(SITE)
     host.run_process()
     hour_ago = time.time() - 3600
-    for _, path in below(tmp_path):
+    for _, path in below(root):
         os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
     return host
 
@@ -261,6 +269,27 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def test_each_process_of_the_live_release_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["/srv/shop/releases/%i/venv/bin/python", "-m", "queue"]
+    service = f"{SERVICE.rpartition('ExecStart=')[0]}ExecStart={' '.join(command)}\n"
+    machine = well(tmp_path, monkeypatch, worker={**WORKER_TEXTS, "service": service})
+    layout, live = machine.layout, machine.live
+    unit = layout.service_unit(live, WORKER)
+    argv = [word.replace("%i", live) for word in command]
+    machine.facts[unit] = {"MainPID": "4712", "DropInPaths": str(layout.part(live, "drop_in", WORKER))}
+    machine.run_process(pid=4712, argv=argv)
+    web = {**specification().processes["web"], "service": SERVICE}
+    inventory = {"processes": {"web": web, "worker": {**WORKER_TEXTS, "service": service}}}
+    assert look(machine, **inventory).findings == []
+    machine.run_process(pid=4712, argv=[*argv, "--fast"], GREETING=BY_HAND)
+    found = look(machine, **inventory).findings
+    assert [named(each) for each in found] == [("process", "process 4712"), ("environment", "GREETING")]
+    assert all(f"systemctl restart {unit}" in each.fix for each in found)
+    (machine.active / unit).unlink()
+    machine.facts[unit] = {"ActiveState": "failed", "MainPID": "0"}
+    assert named(only(machine, **inventory)) == ("unit", unit)
 
 
 def test_a_host_on_which_all_is_well_has_no_drift(machine: Machine) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     EnvironmentValueError,
     parse,
@@ -27,7 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     changes,
 )
 
-from tests.unit.fakes import KEY, SECRETS, create, specification
+from tests.unit.fakes import KEY, SECRETS, WORKER, WORKER_TEXTS, create, specification
 from tests.unit.killing import killed
 
 FIRST = "20261121T094420Z"
@@ -344,10 +344,6 @@ def test_every_field_of_a_release_is_known_to_these_tests() -> None:
 # Another process than web
 
 
-WORKER = Process("worker", ("service",), infix="_worker")
-TEXTS = {"drop_in": "[Service]\nMemoryMax=20%\n", "service": "[Service]\nType=exec\n"}
-
-
 @pytest.fixture
 def wider(tmp_path: Path) -> Layout:
     """An app whose releases may have a worker."""
@@ -356,7 +352,7 @@ def wider(tmp_path: Path) -> Layout:
 
 def with_worker(layout: Layout, time: str) -> str:
     return create(
-        layout, time, processes={**specification(time).processes, "worker": TEXTS}, credentials=["SECRET_KEY"]
+        layout, time, processes={**specification(time).processes, "worker": WORKER_TEXTS}, credentials=["SECRET_KEY"]
     )
 
 
@@ -366,7 +362,7 @@ def test_a_release_has_the_processes_that_it_was_made_with(wider: Layout) -> Non
     assert [releases.get(name) is not None for name in (old, new)] == [True, True]
     assert releases.units(old) == [f"shop@{old}.socket", f"shop@{old}.service"]
     assert releases.units(new) == [f"shop@{new}.socket", f"shop@{new}.service", f"shop_worker@{new}.service"]
-    assert wider.part(new, "service", WORKER).read_text() == TEXTS["service"]
+    assert wider.part(new, "service", WORKER).read_text() == WORKER_TEXTS["service"]
     assert "SECRET_KEY" in wider.credentials_drop_in(new, WORKER).read_text()
     assert mode(wider.part(new, "drop_in", WORKER).parent) == 0o755
 
@@ -374,7 +370,7 @@ def test_a_release_has_the_processes_that_it_was_made_with(wider: Layout) -> Non
 def test_each_file_of_each_process_makes_a_release(wider: Layout) -> None:
     release = with_worker(wider, FIRST)
     found = Releases(wider).get(release)
-    processes = {**specification().processes, "worker": TEXTS}
+    processes = {**specification().processes, "worker": WORKER_TEXTS}
     wanted = specification(FIRST, processes=processes, credentials=["SECRET_KEY"])
     assert found
     assert Releases(wider).is_intact(found, wanted)

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import sandb
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd as _systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, held, take
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base import command
 from ansible_collections.greenlight.flask.plugins.module_utils._base import files as _files
@@ -35,7 +37,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.remove import forget_lock, remove_app
 
-from tests.unit.fakes import Host, contents, copied, create
+from tests.unit.fakes import WORKER, Host, contents, copied, create
 from tests.unit.killing import killed
 
 OLD, NEW = (f"20261121T09442{second}Z" for second in range(2))
@@ -755,8 +757,10 @@ def test_of_cache_and_logs_goes_what_belongs_to_the_apps_account(machine: Machin
     assert (directory / "file").exists() is not ours
 
 
-def test_a_directory_in_run_that_is_a_releases_goes_with_it(machine: Machine) -> None:
-    (machine.layout.runtime_root / f"{NEW}-a1a1a1a1/scratch").mkdir(parents=True)
+@pytest.mark.parametrize("process", [WEB, WORKER])
+def test_a_directory_in_run_that_is_a_releases_goes_with_it(machine: Machine, process: Process) -> None:
+    machine.layout = replace(machine.layout, processes=(WEB, WORKER))
+    (machine.layout.runtime(f"{NEW}-a1a1a1a1", process) / "scratch").mkdir(parents=True)
     removed(machine)
     assert not machine.layout.runtime_root.exists()
 

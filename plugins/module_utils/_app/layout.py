@@ -182,9 +182,9 @@ class Layout:
     def socket(self, release: str) -> Path:
         return self.runtime_root / f"{release}.sock"
 
-    def runtime(self, release: str) -> Path:
-        """The directory that systemd makes for each start of a release, for what ends with it (RuntimeDirectory=)."""
-        return self.runtime_root / release
+    def runtime(self, release: str, process: Process = WEB) -> Path:
+        """The directory that systemd makes for each start of a process, for what ends with it (RuntimeDirectory=)."""
+        return self.runtime_root / f"{release}{process.infix}"
 
     @cached_property
     def units(self) -> Path:
@@ -194,9 +194,9 @@ class Layout:
         """The name of a unit; a release shares no template with another."""
         return f"{self.app}{process.infix}@{release}.{kind}"
 
-    def service_unit(self, release: str) -> str:
-        """The service that serves requests."""
-        return self.unit(release, "service")
+    def service_unit(self, release: str, process: Process = WEB) -> str:
+        """The service of a process."""
+        return self.unit(release, "service", process)
 
     def socket_unit(self, release: str) -> str:
         """The socket that takes requests."""

@@ -18,11 +18,14 @@ class Process:
         units: suffixes of its units, in the order in which they start: a socket before the service that it wakes.
         infix: what its units have between the app's name and the ``@`` before the release's id. It begins with a
             character that no name of an app has, such as ``_``, or another app's units would be taken for this one's.
+        takes_requests: whether it serves what the switch moves, so that it runs while its release is proved. Any other
+            takes work by itself: it starts when its release has passed at the front door, and is the first to stop.
     """
 
     name: str
     units: tuple[str, ...]
     infix: str = ""
+    takes_requests: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -31,6 +34,6 @@ class Process:
 
 
 #: Serves requests: its socket is the release's, which the switch gives the traffic.
-WEB = Process("web", ("socket", "service"))
+WEB = Process("web", ("socket", "service"), takes_requests=True)
 #: All that a release may have.
 PROCESSES = (WEB,)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
@@ -107,10 +108,12 @@ class Look:
         self.play = f"ansible-playbook -i {inventory}"
         self.deploy = f"Deploy: {self.play} site.yml"
 
-    def again(self, live: str, first: str = "") -> str:
-        """Name the commands that let systemd read the units again and start the process anew."""
-        steps = [first, "systemctl daemon-reload", f"systemctl restart {self.layout.service_unit(live)}"]
-        return f"On the host: {' && '.join(step for step in steps if step)} (requests wait meanwhile)"
+    def again(self, live: str, first: str = "", processes: Sequence[Process] = (WEB,)) -> str:
+        """Name the commands that let systemd read the units again and start the processes anew."""
+        services = " ".join(self.layout.service_unit(live, process) for process in processes)
+        steps = [first, "systemctl daemon-reload", f"systemctl restart {services}"]
+        waits = " (requests wait meanwhile)" if any(process.takes_requests for process in processes) else ""
+        return f"On the host: {' && '.join(step for step in steps if step)}{waits}"
 
     def key(self) -> bytes:
         """Return what names a value without telling it."""

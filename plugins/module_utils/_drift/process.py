@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process of the live release."""
+"""The processes of the live release."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     Damaged,
 )
@@ -23,74 +25,104 @@ from .units import properties
 CLOCK_SECONDS = 1
 
 
-def process(look: Look, live: Release) -> None:
-    layout = look.layout
-    facts = properties(layout.service_unit(live.id))
-    pid = int(facts.get("MainPID") or 0)
-    running = processes.look(layout.root, pid) if pid else None
-    if not running:
-        return  # that it doesn't run is told of its unit
-    again = look.again(live.id)
-    name = f"process {pid}"
-    if not running.titled and running.argv != processes.command_line(layout, live.id):
-        what = f"The {name} was started with another command line than the unit of release {live.id} has."
-        look.report.add("process", name, what, again)
-    python = os.path.realpath(layout.release(live.id) / "venv/bin/python")
-    if running.program.endswith(processes.DELETED):
-        what = f"The {name} runs a Python that was replaced on this host since it started."
-        look.report.add("process", name, what, again)
-    elif running.program and running.program != python:
-        what = f"The {name} runs {running.program}, and the venv of release {live.id} has {python}."
-        look.report.add("process", name, what, again)
-    _credentials(look, live, name)
-    shown = _environment(look, live, running, name)
-    _age(look, live, facts, name, shown=shown)
+@dataclass(frozen=True)
+class Compared:
+    """A process of the live release that runs.
 
+    Args:
+        look: at the host.
+        live: the release.
+        kind: of process.
+        facts: of its service, see :func:`~.units.properties`.
+        running: what the kernel shows of it.
+    """
 
-def _credentials(look: Look, live: Release, name: str) -> None:
-    """Compare what systemd has handed over with the release's files."""
-    path = look.layout.credentials(live.id)
-    held = credentials.held(look.layout, live.id)
-    loaded = credentials.loaded(look.layout, look.layout.service_unit(live.id)) if held else {}
-    found = processes.compare(look.key(), held, loaded)
-    for names, what in (
-        (found.changed, f"have other values as credentials of the {name} than in {path}"),
-        (found.missing, f"are in {path}, and no credentials of the {name}"),
-    ):
+    look: Look
+    live: Release
+    kind: Process
+    facts: Mapping[str, str]
+    running: processes.Running
+
+    @property
+    def name(self) -> str:
+        return f"process {self.facts['MainPID']}"
+
+    @property
+    def service(self) -> str:
+        return self.look.layout.service_unit(self.live.id, self.kind)
+
+    def report(self, subject: object, what: str) -> None:
+        self.look.report.add("process", subject, what, self.again)
+
+    def report_variables(self, names: Sequence[str], what: str) -> None:
         if names:
-            look.add_variables("environment", names, what, look.again(live.id))
+            self.look.add_variables("environment", names, what, self.again)
+
+    @property
+    def again(self) -> str:
+        return self.look.again(self.live.id, processes=[self.kind])
 
 
-def _environment(look: Look, live: Release, process: processes.Running, name: str) -> bool:
+def process(look: Look, live: Release) -> None:
+    for kind in look.releases.processes(live.id):
+        facts = properties(look.layout.service_unit(live.id, kind))
+        pid = int(facts.get("MainPID") or 0)
+        running = processes.look(look.layout.root, pid) if pid else None
+        if running:  # that it doesn't run is told of its unit
+            compared = Compared(look, live, kind, facts, running)
+            _program(compared)
+            _credentials(compared)
+            _age(compared, shown=_environment(compared))
+
+
+def _program(of: Compared) -> None:
+    layout, running = of.look.layout, of.running
+    if not running.titled and running.argv != processes.command_line(layout, of.live.id, of.kind):
+        what = f"The {of.name} was started with another command line than the unit of release {of.live.id} has."
+        of.report(of.name, what)
+    python = os.path.realpath(layout.release(of.live.id) / "venv/bin/python")
+    if running.program.endswith(processes.DELETED):
+        of.report(of.name, f"The {of.name} runs a Python that was replaced on this host since it started.")
+    elif running.program and running.program != python:
+        what = f"The {of.name} runs {running.program}, and the venv of release {of.live.id} has {python}."
+        of.report(of.name, what)
+
+
+def _credentials(of: Compared) -> None:
+    """Compare what systemd has handed over with the release's files."""
+    layout = of.look.layout
+    path = layout.credentials(of.live.id)
+    held = credentials.held(layout, of.live.id)
+    found = processes.compare(of.look.key(), held, credentials.loaded(layout, of.service) if held else {})
+    of.report_variables(found.changed, f"have other values as credentials of the {of.name} than in {path}")
+    of.report_variables(found.missing, f"are in {path}, and no credentials of the {of.name}")
+
+
+def _environment(of: Compared) -> bool:
     """Compare the process's variables with its release's; say whether the kernel shows them."""
-    path = look.layout.environment_file(live.id)
+    path = of.look.layout.environment_file(of.live.id)
     try:
-        declared = processes.declared(look.layout, live.id)
+        declared = processes.declared(of.look.layout, of.live.id, of.kind)
     except Damaged:
         return True  # told of the file
-    found = processes.compare_process(look.key(), declared, process)
+    found = processes.compare_process(of.look.key(), declared, of.running)
     if not found:
-        what = f"the environment of {name}, which has written its title over it (setproctitle)"
-        look.report.unchecked.append(what)
+        what = f"the environment of {of.name}, which has written its title over it (setproctitle)"
+        of.look.report.unchecked.append(what)
         return False
-    for names, what in (
-        (found.changed, f"have other values in the {name} than in {path} and the unit"),
-        (found.missing, f"are in {path} or the unit, and not in the {name}"),
-        (found.extra, f"are in the {name}, and neither in {path} nor in the unit"),
-    ):
-        if names:
-            look.add_variables("environment", names, what, look.again(live.id))
+    of.report_variables(found.changed, f"have other values in the {of.name} than in {path} and the unit")
+    of.report_variables(found.missing, f"are in {path} or the unit, and not in the {of.name}")
+    of.report_variables(found.extra, f"are in the {of.name}, and neither in {path} nor in the unit")
     return True
 
 
-def _age(look: Look, live: Release, facts: Mapping[str, str], name: str, *, shown: bool) -> None:
+def _age(of: Compared, *, shown: bool) -> None:
     """Name what was written after the process has read it."""
-    started = facts.get("ExecMainStartTimestamp", "").removeprefix("@")
-    home = look.layout.release(live.id)
-    paths = [home / GUNICORN, *look.layout.settings_files(live.id)]
-    paths += [] if shown else [look.layout.environment_file(live.id)]
-    told = {finding.subject for finding in look.report.findings}
+    layout, started = of.look.layout, of.facts.get("ExecMainStartTimestamp", "").removeprefix("@")
+    paths = [layout.release(of.live.id) / GUNICORN] if of.kind.takes_requests else []
+    paths += layout.settings_files(of.live.id, of.kind)
+    paths += [] if shown else [layout.environment_file(of.live.id)]
+    told = {finding.subject for finding in of.look.report.findings}
     for path in paths if started.isdigit() else []:
         if path.exists() and path.stat().st_mtime > int(started) + CLOCK_SECONDS and str(path) not in told:
-            what = f"{path} was written after the {name} had started."
-            look.report.add("process", path, what, look.again(live.id))
+            of.report(path, f"{path} was written after the {of.name} had started.")

@@ -68,8 +68,9 @@ def superfluous_releases(look: Look) -> None:
 
 def units(look: Look, live: str) -> None:
     layout, add = look.layout, look.report.add
-    names = look.releases.units(live)
-    for unit in names:
+    processes = look.releases.processes(live)
+    names = layout.units_of(live, processes)
+    for process, unit in [(each, unit) for each in processes for unit in layout.units_of(live, [each])]:
         path = layout.units / unit
         facts = properties(unit)
         state = facts.get("ActiveState", "inactive")
@@ -81,13 +82,13 @@ def units(look: Look, live: str) -> None:
             add("unit", unit, f"{unit} is not enabled: a reboot would not start it.", fix)
         counts = facts.get("FragmentPath")
         if counts and Path(counts) != path:
-            add("unit", unit, f"{counts} counts in place of {path}.", look.again(live, f"rm {counts}"))
+            add("unit", unit, f"{counts} counts in place of {path}.", look.again(live, f"rm {counts}", [process]))
         if facts.get("NeedDaemonReload") == "yes" and properties(REFERENCE).get("NeedDaemonReload") == "no":
             what = f"Files of {unit} were changed and systemd has not read them again."
-            add("unit", unit, what, look.again(live))
+            add("unit", unit, what, look.again(live, processes=[process]))
         for extra in _extra_drop_ins(look, unit, facts):
             what = f"{extra} changes {unit}, and it is no part of the release."
-            fix = f"{look.again(live, f'rm {extra}')}; what shall stay goes into flask_app_service_settings."
+            fix = f"{look.again(live, f'rm {extra}', [process])}; what shall stay goes into flask_app_service_settings."
             add("drop-in", extra, what, fix)
 
 

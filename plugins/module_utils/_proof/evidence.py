@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record, told_live
@@ -16,9 +17,9 @@ from .contract import Proof
 from .hints import hints
 
 
-def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets) -> dict[str, object]:
-    """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal ends with."""
-    unit = layout.service_unit(release)
+def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets, process: Process = WEB) -> dict[str, object]:
+    """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal of a process ends with."""
+    unit = layout.service_unit(release, process)
     journal = secrets.mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES))).splitlines()
     answer = proof.answer
     # Masked before it is cut: half a secret is no longer found, and still tells half of it.

@@ -9,12 +9,19 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, discard, link
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import (
+    Contract,
+    Failure,
+    Patience,
+    Proof,
+    prove,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
     condemn,
     evidence,
@@ -35,6 +42,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
 from .retire import stop_release
+from .work import start_work
 
 
 def check_front_door(
@@ -75,13 +83,18 @@ def check_front_door(
     secrets = Releases(layout).secrets(release)
     seconds = patience.start_seconds
     heard = _heard(layout, proof, proved, question, contract, secrets=secrets, seconds=seconds, alive=alive)
-    if proof.kept and proof.answer and not heard.failures:
+    passes = proof.kept and proof.answer and not heard.failures
+    idle = start_work(layout, release, seconds) if passes and not dry else None
+    if passes and proof.answer and not idle:
         if not dry:
             _passed(layout, release)
         answer = masked(proof.answer, secrets)
         return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
-    report = evidence(layout, release, replace(proof, failures=[*proof.failures, *heard.failures]), secrets)
-    text = with_hints(f"the front door {target} does not lead to release {release}: {report['failures']}", report)
+    failures, what = [*proof.failures, *heard.failures], f"the front door {target} does not lead to release {release}"
+    if idle:
+        failures, what = [Failure(f"process {idle.name}", "running", "not running")], f"release {release} does no work"
+    report = evidence(layout, release, replace(proof, failures=failures), secrets, idle or WEB)
+    text = with_hints(f"{what}: {report['failures']}", report)
     if on_trial:
         text += "\n" + "\n".join(_switch_back(layout, release, report, bounds))
     raise GreenlightError(text, **report)

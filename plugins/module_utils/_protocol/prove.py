@@ -92,7 +92,8 @@ def prove_candidate(
 
 def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:
     """Start a release; return how often systemd had started it before, and what says whether it runs since."""
-    units, service = Releases(layout).units(release), layout.service_unit(release)
+    serving = Releases(layout).takers(release, of_requests=True)
+    units, service = layout.units_of(release, serving), layout.service_unit(release)
     systemd.reload_units()
     if release in systemd.loaded(layout):
         # To systemd, a socket is active also when somebody has removed it: only a new start makes it again.

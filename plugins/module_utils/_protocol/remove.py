@@ -346,7 +346,8 @@ def _places(layout: Layout, made: frozenset[str]) -> list[Path]:
     belongs to the app's account.
     """
     entries = sorted(layout.runtime_root.iterdir()) if layout.runtime_root.is_dir() else []
-    of_releases = [path for path in entries if RELEASE_ID.match(path.name.removesuffix(".sock"))]
+    ends = [".sock", *(process.infix for process in layout.processes)]
+    of_releases = [path for path in entries if any(RELEASE_ID.match(path.name.removesuffix(end)) for end in ends)]
     directory = [layout.runtime_root] if layout.runtime_root.is_dir() and entries == of_releases else []
     uid = accounts.number("passwd", layout.app)
     own = [path for path in (layout.cache, layout.logs) if path.is_dir() and path.lstat().st_uid == uid]

@@ -33,10 +33,15 @@ def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
 
 
 def stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
-    """Let ``release`` serve what it has accepted, then stop it and keep it from starting again; return the seconds."""
+    """Let ``release`` end its work, then serve what it has accepted; keep it from starting again; return the seconds.
+
+    What takes work by itself takes no more while requests are still served.
+    """
     began = time.monotonic()
-    units = layout.units_of(release)
+    working = layout.units_of(release, [each for each in layout.processes if not each.takes_requests])
+    if working:
+        systemd.stop(working, bounds.stop_seconds)
     systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
-    systemd.disable(layout, units)
-    systemd.stop(units, bounds.stop_seconds)
+    systemd.disable(layout, layout.units_of(release))
+    systemd.stop(layout.units_of(release), bounds.stop_seconds)
     return round(time.monotonic() - began, 2)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import keyed_digest
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import readable
 
@@ -100,8 +101,8 @@ def look(root: Path, pid: int) -> Running | None:
     return Running(argv, program, environment)
 
 
-def declared(layout: Layout, release: str) -> Declared:
-    """Read from the unit, its drop-ins and the environment file what the process of ``release`` is to have.
+def declared(layout: Layout, release: str, process: Process = WEB) -> Declared:
+    """Read from the unit, its drop-ins and the environment file what a process of ``release`` is to have.
 
     Raises:
         Damaged: the environment file can't be read as one.
@@ -109,7 +110,7 @@ def declared(layout: Layout, release: str) -> Declared:
     values: dict[str, str | None] = {}
     more = False
     own = str(layout.environment_file(release))
-    for name, value in _service_settings(layout, release):
+    for name, value in _service_settings(layout, release, process):
         if name == "Environment":
             values.update(_assignments(value, release))
             if not value:
@@ -121,10 +122,10 @@ def declared(layout: Layout, release: str) -> Declared:
     return Declared(values, more)
 
 
-def command_line(layout: Layout, release: str) -> list[str]:
-    """The words that the release's unit starts its process with (ExecStart=)."""
+def command_line(layout: Layout, release: str, process: Process = WEB) -> list[str]:
+    """The words that the unit of a release starts its process with (ExecStart=)."""
     found = ""
-    for name, value in _service_settings(layout, release):
+    for name, value in _service_settings(layout, release, process):
         found = value if name == "ExecStart" else found
     return shlex.split(found.replace("%i", release))
 
@@ -158,9 +159,9 @@ def _words(path: Path) -> list[str]:
     return [os.fsdecode(word) for word in path.read_bytes().split(b"\0") if word]
 
 
-def _service_settings(layout: Layout, release: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings of the Service section of the release's unit and drop-ins, in systemd's order."""
-    for path in layout.settings_files(release):
+def _service_settings(layout: Layout, release: str, process: Process) -> Iterator[tuple[str, str]]:
+    """Yield the settings of the Service section of a process's unit and drop-ins, in systemd's order."""
+    for path in layout.settings_files(release, process):
         section = ""
         for line in (readable(path) or "").splitlines():
             if line.startswith("["):

@@ -250,6 +250,10 @@ class Releases:
         """Return the units of a release, in the order in which they start."""
         return self.layout.units_of(release, self.processes(release))
 
+    def takers(self, release: str, *, of_requests: bool) -> list[Process]:
+        """Return the processes of a release that take requests, or those that take work by themselves."""
+        return [process for process in self.processes(release) if process.takes_requests == of_requests]
+
     def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
         """Return the directories and files that make a release, with their modes; no links, no marks."""
         layout, home = self.layout, self.layout.release(release)

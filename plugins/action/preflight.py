@@ -97,7 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "service_settings": for_the_host(case),
             # Derived from the role's variables, so only to be asked for once their types are known to be right.
             "packages": derived("__flask_app_packages"),
-            "site": once(self._templar, known, "__flask_app_nginx") if site else {"files": {}},
+            "site": once(self._templar, known, "__flask_app_nginx") if site else None,
         }
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:

@@ -66,9 +66,8 @@ options:
     type: str
     default: ""
   stale_seconds:
-    description: Seconds after which a run that made no step counts as dead.
+    description: Seconds after which a run that made no step counts as dead. Required with O(owner).
     type: float
-    default: 1800
 """
 
     PAGE = r"""
@@ -188,60 +187,61 @@ options:
       interim_files:
         description: In place of some of them while the certificate isn't there yet.
         type: dict
-        default: {}
+        required: true
       inside:
         description:
           - The app of this host in whose site this one is served; names and certificate are then that one's.
           - Empty means that it has a site of its own.
         type: str
-        default: ""
+        required: true
       facts:
         description: Variables that hold for a whole site, by name. An app that is served inside must have the owner's.
         type: dict
-        default: {}
+        required: true
       server_names:
         description: Names that no other site may have, and that the certificate must hold.
         type: list
         elements: str
-        default: []
+        required: true
       logs:
         description: Names of log files below C(/var/log/nginx), made so that others can't read them.
         type: list
         elements: str
-        default: []
+        required: true
       main:
         description: Content of C(nginx.conf), for Debian's own as long as nobody has changed that. Empty means none.
         type: str
-        default: ""
+        required: true
       drop_in:
         description: Content of a drop-in of Nginx's unit. Empty means none.
         type: str
-        default: ""
+        required: true
       replace_stock_default_site:
         description: Remove Debian's default site, if it is enabled and unchanged.
         type: bool
-        default: false
+        required: true
       tls:
         description: Where the certificate comes from.
         type: dict
+        required: true
         suboptions:
           mode:
             description: No TLS, a certificate made on the host, the user's own, or one from an ACME server.
             type: str
             choices: [none, self_signed, provided, acme]
-            default: none
+            required: true
           port:
             description: TCP port on which it is served.
             type: int
-            default: 443
+            required: true
           directory:
             description: URL of the ACME server's directory.
             type: str
-            default: ""
+            required: true
           email:
             description: Where the ACME server may write to.
             type: str
-            default: ""
+            required: true
 """
 
     PATIENCE = r"""

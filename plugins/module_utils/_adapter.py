@@ -17,6 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import refusal, with_room
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
+from ansible_collections.greenlight.flask.plugins.module_utils._options import REQUIRED_BY
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, Step, load
 
 #: From this verbosity on (-vvv) an unexpected error also says where it came from.
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _checked(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
-    checked = ArgumentSpecValidator({**APP, **step.OPTIONS}).validate(given)
+    checked = ArgumentSpecValidator({**APP, **step.OPTIONS}, required_by=REQUIRED_BY).validate(given)
     if checked.error_messages:
         raise GreenlightError("; ".join(checked.error_messages))
     options: dict[str, Any] = checked.validated_parameters

@@ -23,26 +23,28 @@ LOCK = {
         },
     },
     "instead_of": {"type": "str", "default": ""},
-    "stale_seconds": {"type": "float", "default": 1800},
+    "stale_seconds": {"type": "float"},
 }
+#: What must be given with another option.
+REQUIRED_BY = {"owner": ("stale_seconds",)}
 TLS = {
-    "mode": {"type": "str", "choices": ["none", "self_signed", "provided", "acme"], "default": "none"},
-    "port": {"type": "int", "default": 443},
-    "directory": {"type": "str", "default": ""},
-    "email": {"type": "str", "default": ""},
+    "mode": {"type": "str", "choices": ["none", "self_signed", "provided", "acme"], "required": True},
+    "port": {"type": "int", "required": True},
+    "directory": {"type": "str", "required": True},
+    "email": {"type": "str", "required": True},
 }
 #: What Nginx serves, and with which certificate.
 SITE = {
     "files": {"type": "dict", "required": True},
-    "interim_files": {"type": "dict", "default": {}},
-    "inside": {"type": "str", "default": ""},
-    "facts": {"type": "dict", "default": {}},
-    "server_names": {"type": "list", "elements": "str", "default": []},
-    "logs": {"type": "list", "elements": "str", "default": []},
-    "main": {"type": "str", "default": ""},
-    "drop_in": {"type": "str", "default": ""},
-    "replace_stock_default_site": {"type": "bool", "default": False},
-    "tls": {"type": "dict", "options": TLS, "apply_defaults": True},
+    "interim_files": {"type": "dict", "required": True},
+    "inside": {"type": "str", "required": True},
+    "facts": {"type": "dict", "required": True},
+    "server_names": {"type": "list", "elements": "str", "required": True},
+    "logs": {"type": "list", "elements": "str", "required": True},
+    "main": {"type": "str", "required": True},
+    "drop_in": {"type": "str", "required": True},
+    "replace_stock_default_site": {"type": "bool", "required": True},
+    "tls": {"type": "dict", "options": TLS, "required": True},
 }
 #: The page to request, and the site that it belongs to.
 PAGE = {
@@ -80,11 +82,6 @@ BOUNDS = {
     "stop_seconds": {"type": "float", "required": True},
     "drain_seconds": {"type": "float", "required": True},
 }
-
-
-def group(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """An option that takes a group of values, each with its own type and default."""
-    return {"type": "dict", "options": dict(spec), "apply_defaults": True}
 
 
 def whole(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,11 +20,11 @@ options:
   host:
     description: The host as the inventory calls it.
     type: str
-    default: this host
+    required: true
   inventory:
     description: The inventory as it is typed, for the commands that mend.
     type: str
-    default: <inventory>
+    required: true
   wanted:
     description: What the inventory says.
     type: dict
@@ -37,7 +37,7 @@ options:
       present:
         description: Whether the app is to be on the host.
         type: bool
-        default: true
+        required: true
       specification:
         description: Everything but the environment that makes a release, see M(greenlight.flask.make_release).
         type: dict
@@ -70,8 +70,11 @@ EXAMPLES = r"""
 - name: Compare the host with the inventory
   greenlight.flask.drift:
     app: guestbook
+    host: web1
+    inventory: inventories/staging
     wanted:
       environment: staging
+      present: true
       specification: "{{ __flask_app_specification }}"
       revision_variable: APP_REVISION
     variables: {FLASK_CONFIG: staging}

@@ -20,11 +20,11 @@ options:
     description: Keys of C(app.config); the first that is there names the environment.
     type: list
     elements: str
-    default: []
+    required: true
   seconds:
     description: Seconds that it may take.
     type: float
-    default: 60
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.check_mode
@@ -39,6 +39,7 @@ EXAMPLES = r"""
   greenlight.flask.inspect:
     app: guestbook
     environment_keys: [ENVIRONMENT]
+    seconds: 60
   register: inspected
 """
 

@@ -29,7 +29,7 @@ options:
   by:
     description: Who deploys.
     type: str
-    default: unknown
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
@@ -46,6 +46,7 @@ EXAMPLES = r"""
     app: guestbook
     variables_from: [flask_app_env, flask_app_secrets]
     specification: "{{ __flask_app_specification }}"
+    by: alice
 """
 
 RETURN = r"""

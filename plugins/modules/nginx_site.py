@@ -52,15 +52,22 @@ EXAMPLES = r"""
     site:
       files:
         sites-enabled/guestbook.conf: "{{ lookup('ansible.builtin.template', 'guestbook.conf.j2') }}"
+      interim_files: {}
+      inside: ""
+      facts: {}
       server_names: [guestbook.example.org]
+      logs: [guestbook.access.log, guestbook.error.log]
+      main: ""
+      drop_in: ""
+      replace_stock_default_site: true
       tls:
         mode: acme
+        port: 443
         directory: https://acme-v02.api.letsencrypt.org/directory
+        email: ops@example.org
     url: https://127.0.0.1:443
-    page:
-      host: guestbook.example.org
-      path: /health
-      scheme: https
+    page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}
+    patience: {start_seconds: 60, probe_seconds: 5, successes: 3, probes: 3, interval_seconds: 0}
 """
 
 RETURN = r"""

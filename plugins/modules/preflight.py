@@ -40,22 +40,20 @@ options:
     description: MiB that must be free where C(/srv) is.
     type: int
     required: true
-  free_inodes:
-    description: Inodes that must be free where C(/srv) is.
-    type: int
-    default: 20000
   keep_releases:
     description: How many good releases stay on the host.
     type: int
-    default: 5
+    required: true
   service_settings:
     description: Settings of the unit that the inventory adds, with the lines of each. systemd is asked of them.
     type: dict
-    default: {}
+    required: true
+  site:
+    description: What Nginx is to serve, as M(greenlight.flask.nginx_site) takes it. Without it, Nginx tests nothing.
+    type: dict
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
-  - greenlight.flask.shared.site
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:

@@ -23,7 +23,7 @@ options:
   seconds:
     description: Seconds that it may take.
     type: float
-    default: 600
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
@@ -39,6 +39,7 @@ EXAMPLES = r"""
   greenlight.flask.release_command:
     app: guestbook
     release: 20261121T094420Z-1a2b3c4d
+    seconds: 600
 """
 
 RETURN = r"""

@@ -39,6 +39,7 @@ EXAMPLES = r"""
   greenlight.flask.remove:
     app: guestbook
     environment: staging
+    bounds: {stop_seconds: 40, drain_seconds: 10}
 """
 
 RETURN = r"""

@@ -29,6 +29,7 @@ EXAMPLES = r"""
 - name: Retire
   greenlight.flask.retire:
     app: guestbook
+    bounds: {stop_seconds: 40, drain_seconds: 10}
 """
 
 RETURN = r"""

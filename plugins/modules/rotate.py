@@ -31,7 +31,7 @@ options:
   by:
     description: Who rotates.
     type: str
-    default: unknown
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
@@ -49,6 +49,7 @@ EXAMPLES = r"""
     variable: SECRET_KEY
     variables_from: [flask_app_secrets]
     time: 20261121T094420Z
+    by: alice
 """
 
 RETURN = r"""

@@ -42,9 +42,9 @@ options:
     type: str
     default: ""
   git_ref:
-    description: Branch, tag or whole id of a commit.
+    description: Branch, tag or whole id of a commit. Required with O(git_url).
     type: str
-    default: HEAD
+    default: ""
   git_key_file:
     description: A private key on the host that may read the repository and its submodules.
     type: str

@@ -62,7 +62,7 @@ options:
     description: What installs the packages.
     type: str
     choices: [uv, pip]
-    default: uv
+    required: true
   variables:
     description:
       - Extra variables for downloads, such as an index or a proxy. Name variables of the inventory in
@@ -91,6 +91,7 @@ EXAMPLES = r"""
     source: "{{ source.digest }}"
     requirements: requirements.txt
     python: /usr/bin/python3
+    installer: uv
     directory: examples/guestbook
     interpreter: "{{ host.interpreter }}"
     present: "{{ host.venvs }}"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -99,10 +99,16 @@ DEFAULTS = {
 UNDER_LOCK = {name for name in STEPS if "run" in options_of(name)}
 
 
-def test_the_groups_of_steps_are_all_steps_and_those_that_need_the_lock() -> None:
-    groups = repository.load_yaml("meta/runtime.yml")["action_groups"]
-    assert {name: sorted(steps) for name, steps in groups.items()} == groups
-    assert {name: set(steps) for name, steps in groups.items()} == {"steps": STEPS, "steps_under_lock": UNDER_LOCK}
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_a_step_has_defaults_only_for_what_is_not_given(name: str) -> None:
+    """What a variable of the role says has its default there."""
+
+    def defaults(options: Mapping[str, Any]) -> Iterator[object]:
+        for option in options.values():
+            yield option.get("default")
+            yield from defaults(option.get("options", {}))
+
+    assert [value for value in defaults(options_of(name)) if value] == []
 
 
 def test_each_step_that_can_hold_the_lock_holds_it() -> None:

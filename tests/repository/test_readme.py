@@ -125,15 +125,6 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Variables
 
 
-def test_the_table_of_variables_is_what_its_generator_prints() -> None:
-    script = ROOT / "script/variables-table"
-    begin, end = (re.escape(marker) for marker in ("<!-- variables: script/variables-table --write -->", "<!-- end"))
-    [shown] = re.findall(rf"{begin}\n(.*?){end}", README, re.DOTALL)
-    done = repository.run(repository.tool("python"), script, directory=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert shown == done.stdout, "again: script/variables-table --write"
-
-
 def test_the_generated_table_has_a_row_for_each_variable() -> None:
     assert re.findall(r"^\| `(\w+)` \| \w+", section("Variables"), re.MULTILINE) == list(SPEC)
 

@@ -38,7 +38,7 @@ OPTIONS = {**LOCK, **RUN}
 STALE = 1800
 ANN = Owner(run="a11a", by="ann@laptop", place="here", pid=4711, started="100")
 BOB = Owner(run="b0bb", by="bob@desk", place="there", pid=42, started="7")
-TAKING = {"owner": asdict(ANN)}
+TAKING: dict[str, Any] = {"owner": asdict(ANN), "stale_seconds": STALE}
 STEP = {"run": ANN.run}
 
 Body = Callable[[Call], dict[str, Any]]
@@ -181,16 +181,21 @@ def test_a_lock_that_was_taken_over_is_a_warning(
     run: Run, layout: Layout, warned: list[str], more: dict[str, Any]
 ) -> None:
     take(layout, BOB, STALE)
-    told = run(lambda call: {"seen": whose(layout)}, **TAKING, **more)
+    told = run(lambda call: {"seen": whose(layout)}, **{**TAKING, **more})
     assert told["seen"] == "ann@laptop"
     (warning,) = warned
     assert warning.startswith("Took over the lock of a run that is dead: bob@desk, since ")
 
 
-@pytest.mark.parametrize("more", [{"instead_of": "c0c0"}, {"stale_seconds": 60}, {}], ids=["other", "young", "default"])
+@pytest.mark.parametrize("more", [{"instead_of": "c0c0"}, {"stale_seconds": 60}], ids=["other", "young"])
 def test_a_lock_is_not_taken_over_for_nothing(run: Run, layout: Layout, more: dict[str, Any]) -> None:
     take(layout, BOB, STALE)
-    assert run(never, **TAKING, **more)["locked"] == asdict(BOB)
+    assert run(never, **{**TAKING, **more})["locked"] == asdict(BOB)
+
+
+def test_no_lock_is_taken_by_a_run_that_does_not_say_when_another_one_is_dead(run: Run, layout: Layout) -> None:
+    assert "stale_seconds" in run(never, owner=asdict(ANN))["msg"]
+    assert whose(layout) == ""
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full"), ZeroDivisionError()], ids=repr)
@@ -205,7 +210,7 @@ def test_a_step_that_breaks_gives_the_lock_back(
     layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(_adapter, "load", lambda name: SimpleNamespace(OPTIONS=OPTIONS, run=fails(error)))
-    with pytest.raises(type(error)) as raised, patch_module_args(arguments("some", owner=asdict(ANN))):
+    with pytest.raises(type(error)) as raised, patch_module_args(arguments("some", **TAKING)):
         _adapter.main()
     assert raised.value is error
     assert whose(layout) == ""

@@ -60,6 +60,7 @@ APP = "shop"
 OLDER, OLD, FAILED, NEW = (f"20261121T09442{second}Z" for second in range(4))
 VARIABLES = {"FLASK_CONFIG": "staging", "APP_REVISION": "r1", **SECRETS}
 OWNER = {"run": "0123456789ab", "by": "carol@desk", "place": "here", "pid": 1, "started": "1"}
+TAKING: dict[str, Any] = {"owner": OWNER, "stale_seconds": 1800}
 NOBODY = 65534
 #: Within which a play ends, also where what it reads is a pipe that nobody writes to.
 SECONDS = 20
@@ -142,7 +143,7 @@ class Operator:
 
     def deploy(self, time: str) -> Outcome:
         try:
-            looked = self.step(preflight, owner=OWNER, **WANTED)
+            looked = self.step(preflight, **TAKING, **WANTED)
             if looked["problems"]:
                 return Outcome([f"{problem['what']} {problem['fix']}" for problem in looked["problems"]])
         except _StoppedError as error:
@@ -161,11 +162,12 @@ class Operator:
             made = self.step(
                 make_release,
                 run=OWNER["run"],
+                by=OWNER["by"],
                 specification={**FIELDS, "time": time},
                 variables=VARIABLES,
             )
             if not made["serves"]:
-                self.step(release_command, run=OWNER["run"], release=made["release"])
+                self.step(release_command, run=OWNER["run"], release=made["release"], seconds=600)
             self.activate(made["release"], serves=made["serves"])
             if not made["serves"] or host["leftovers"]:
                 self.tidy()
@@ -175,7 +177,7 @@ class Operator:
 
     def roll_back(self) -> Outcome:
         def story() -> str:
-            target = self.step(find_rollback, owner=OWNER, environment="staging")["release"]
+            target = self.step(find_rollback, **TAKING, environment="staging")["release"]
             self.activate(target, serves=False)
             self.tidy()
             return str(target)
@@ -254,8 +256,8 @@ WANTED = {
     "packages": [],
     "ports": {},
     "free_mb": 0,
-    "free_inodes": 0,
-    "site": {"files": {}},
+    "keep_releases": 5,
+    "service_settings": {},
 }
 
 
@@ -483,24 +485,26 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(SECONDS)
-    if not kept.exists():
-        for directory in ("usr/bin", "run/systemd/system", "srv", "proc"):
-            (root / directory).mkdir(parents=True)
-        (root / "usr/bin/apt-get").touch()
-        for time in (OLDER, OLD):
-            changes = {"gunicorn": f"# {time}\nworkers = {time[-2]}\n"}
+    try:
+        if not kept.exists():
+            for directory in ("usr/bin", "run/systemd/system", "srv", "proc"):
+                (root / directory).mkdir(parents=True)
+            (root / "usr/bin/apt-get").touch()
+            for time in (OLDER, OLD):
+                changes = {"gunicorn": f"# {time}\nworkers = {time[-2]}\n"}
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setitem(FIELDS, "gunicorn", changes["gunicorn"] if time == OLDER else FIELDS["gunicorn"])
+                    outcome = operator.deploy(time)
+                    assert outcome, outcome.said
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(FIELDS, "gunicorn", changes["gunicorn"] if time == OLDER else FIELDS["gunicorn"])
-                outcome = operator.deploy(time)
-                assert outcome, outcome.said
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(FIELDS, "source", "c3" * 32)
-            assert not operator.deploy(FAILED)
-        assert operator.verify().findings == []
-        subprocess.run(["cp", "-a", root, kept], check=True)
-    yield operator
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+                patch.setitem(FIELDS, "source", "c3" * 32)
+                assert not operator.deploy(FAILED)
+            assert operator.verify().findings == []
+            subprocess.run(["cp", "-a", root, kept], check=True)
+        yield operator
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     shutil.rmtree(root)
 
 

@@ -39,8 +39,8 @@ WANTED = Wanted(
     packages=["nginx", "git"],
     ports={"flask_app_http_port": 80},
     free_mb=1,
-    free_inodes=1,
     keep_releases=5,
+    service_settings={},
 )
 
 
@@ -369,7 +369,8 @@ def test_too_little_room_is_told(
 ) -> None:
     space = SimpleNamespace(f_bavail=500 * 256, f_frsize=4096, f_files=10**6, f_favail=500)
     monkeypatch.setattr(os, "statvfs", lambda place: space)
-    wanted = replace(WANTED, free_mb=free_mb, free_inodes=free_inodes)
+    monkeypatch.setattr(_host, "FREE_INODES", free_inodes)
+    wanted = replace(WANTED, free_mb=free_mb)
     told = found(layout, wanted)
     assert list(map(named, told)) == expected
     assert all("500 " in problem.what and "501" in problem.what for problem in told)
@@ -378,7 +379,8 @@ def test_too_little_room_is_told(
 def test_a_file_system_without_inodes_is_no_problem(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     space = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda place: space)
-    assert found(layout, replace(WANTED, free_inodes=1000)) == []
+    monkeypatch.setattr(_host, "FREE_INODES", 1000)
+    assert found(layout, WANTED) == []
 
 
 def test_an_account_of_the_same_name_is_told_unless_it_came_after_the_claim(

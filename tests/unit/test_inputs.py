@@ -831,7 +831,7 @@ def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
     case = Case({**values(app), **changed})
     action._ask_host(case, known, lock=False, site=not for_deploy(case).guarded)
     [arguments] = asked
-    assert bool(arguments["site"]["files"]) is tested
+    assert bool(arguments["site"]) is tested
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])

@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from .prune import prunable
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
 OLDEST_SYSTEMD = 252
+#: Inodes that must be free where /srv is: a venv has some ten thousand files.
+FREE_INODES = 20_000
 #: The first that knows the option -P, with which the unit starts Gunicorn.
 OLDEST_PYTHON = "3.11"
 
@@ -88,7 +90,6 @@ class Wanted:
         packages: Debian packages.
         ports: TCP ports of the site, by the variable that sets each.
         free_mb: MiB that must be free where /srv is.
-        free_inodes: inodes, likewise.
         keep_releases: how many good releases stay.
         service_settings: settings that the inventory adds to the unit: name -> lines.
     """
@@ -99,9 +100,8 @@ class Wanted:
     packages: Sequence[str]
     ports: Mapping[str, int]
     free_mb: int
-    free_inodes: int
     keep_releases: int
-    service_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    service_settings: Mapping[str, Sequence[str]]
 
 
 def survey(layout: Layout, wanted: Wanted) -> Host:
@@ -237,10 +237,9 @@ def _room_problems(root: Path, wanted: Wanted) -> list[Finding]:
         )
         fix = "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb."
         found.append(Finding("no-space", ERROR, "/srv", what, fix))
-    if space.f_files and space.f_favail < wanted.free_inodes:
+    if space.f_files and space.f_favail < FREE_INODES:
         what = (
-            f"/srv has {space.f_favail} inodes free; {wanted.free_inodes} are needed."
-            f" Its file system: {file_system(place)}."
+            f"/srv has {space.f_favail} inodes free; {FREE_INODES} are needed. Its file system: {file_system(place)}."
         )
         found.append(Finding("no-inodes", ERROR, "/srv", what, "Remove files that nobody needs."))
     return found

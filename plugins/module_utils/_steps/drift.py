@@ -8,22 +8,22 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site
-from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, group
+from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, whole
 
 from . import Call
 
 WANTED = {
     "environment": {"type": "str", "required": True},
-    "present": {"type": "bool", "default": True},
+    "present": {"type": "bool", "required": True},
     "specification": {"type": "dict", "required": True},
     "revision_variable": {"type": "str", "required": True},
 }
 OPTIONS: dict[str, Any] = {
-    "host": {"type": "str", "default": "this host"},
-    "inventory": {"type": "str", "default": "<inventory>"},
+    "host": {"type": "str", "required": True},
+    "inventory": {"type": "str", "required": True},
     "wanted": {"type": "dict", "options": WANTED, "required": True},
     "variables": {"type": "dict", "default": {}},
-    "site": {**group(SITE), "required": True},
+    "site": whole(SITE),
     "secrets": {"type": "dict", "default": {}},
 }
 

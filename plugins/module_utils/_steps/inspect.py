@@ -12,8 +12,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from . import Call
 
 OPTIONS: dict[str, Any] = {
-    "environment_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
-    "seconds": {"type": "float", "default": 60},
+    "environment_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+    "seconds": {"type": "float", "required": True},
 }
 
 

@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {
     **RUN,
     "specification": {"type": "dict", "required": True},
     "variables": {"type": "dict", "required": True},
-    "by": {"type": "str", "default": "unknown"},
+    "by": {"type": "str", "required": True},
 }
 
 

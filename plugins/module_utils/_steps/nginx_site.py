@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, group, whole
+from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, whole
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.reach import Reach
 
@@ -14,7 +14,7 @@ from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,
-    "site": {**group(SITE), "required": True},
+    "site": whole(SITE),
     "url": {"type": "str", "required": True},
     "page": whole(PAGE),
     "patience": whole(PATIENCE),

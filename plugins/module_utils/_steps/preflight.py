@@ -9,7 +9,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, SITE, group
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import Wanted, problems, survey
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import breaks_site
 
@@ -22,14 +22,13 @@ WANTED = {
     "packages": {"type": "list", "elements": "str", "required": True},
     "ports": {"type": "dict", "required": True},
     "free_mb": {"type": "int", "required": True},
-    "free_inodes": {"type": "int", "default": 20000},
-    "keep_releases": {"type": "int", "default": 5},
-    "service_settings": {"type": "dict", "default": {}},
+    "keep_releases": {"type": "int", "required": True},
+    "service_settings": {"type": "dict", "required": True},
 }
 OPTIONS: dict[str, Any] = {
     **WANTED,
     **LOCK,
-    "site": {**group(SITE), "required": True},
+    "site": {"type": "dict"},
 }
 
 
@@ -38,10 +37,11 @@ def run(call: Call) -> dict[str, object]:
     host = survey(call.layout, wanted)
     found = problems(call.layout, wanted, host)
     edge = Edge(call.layout)
+    site = call.options["site"]
     # With a package missing, Nginx or a module of it may be the one; a damaged part of the site is made anew before it.
-    if edge.tree.installed and not host.packages_missing and not breaks_site(call.layout):
+    if site and edge.tree.installed and not host.packages_missing and not breaks_site(call.layout):
         try:
-            edge.check(Site.of(call.options["site"], call.layout.root))
+            edge.check(Site.of(site, call.layout.root))
         except GreenlightError as error:
             found.append(Finding("refused-by-nginx", ERROR, "nginx", str(error)))
     if found and call.options["owner"]:

@@ -13,7 +13,7 @@ from . import Call
 OPTIONS: dict[str, Any] = {
     **RUN,
     "release": {"type": "str", "required": True},
-    "seconds": {"type": "float", "default": 600},
+    "seconds": {"type": "float", "required": True},
 }
 
 

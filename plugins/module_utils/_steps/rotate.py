@@ -17,7 +17,7 @@ OPTIONS: dict[str, Any] = {
     "variable": {"type": "str", "required": True},
     "keys": {"type": "dict", "required": True, "no_log": False},
     "time": {"type": "str", "required": True},
-    "by": {"type": "str", "default": "unknown"},
+    "by": {"type": "str", "required": True},
 }
 
 

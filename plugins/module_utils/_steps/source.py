@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
     "present": {"type": "list", "elements": "str", "default": []},
     "include": {"type": "list", "elements": "str", "default": []},
     "git_url": {"type": "str", "default": ""},
-    "git_ref": {"type": "str", "default": "HEAD"},
+    "git_ref": {"type": "str", "default": ""},
     "git_key_file": {"type": "str", "default": "", "no_log": False},
     "subdirectory": {"type": "str", "default": ""},
     "static": {"type": "list", "elements": "str", "default": []},

@@ -34,7 +34,7 @@ OPTIONS: dict[str, Any] = {
     "requirements": {"type": "str", "required": True},
     **CHOICE,
     "python": {"type": "str", "required": True},
-    "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
+    "installer": {"type": "str", "choices": ["uv", "pip"], "required": True},
     "variables": {"type": "dict", "required": True},
     "uv_requirements": {"type": "str", "required": True},
 }

@@ -126,6 +126,7 @@ def test_another_server_issues_a_new_one_at_once(machine: EdgeMachine) -> None:
 # What is there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "server", "days", "expected"),
     [
@@ -195,6 +196,7 @@ def test_a_certbot_that_hangs_is_told(machine: EdgeMachine, monkeypatch: pytest.
 # Renewal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("days", "before", "hourly"),
     [

@@ -211,6 +211,7 @@ def test_a_name_longer_than_a_common_name_may_be_is_held_all_the_same(layout: La
     assert found.names == {name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("days", "reused"),
     [(365, True), (certificate.RENEW_DAYS + 1, True), (certificate.RENEW_DAYS - 1, False), (0.5, False), (-1, False)],
@@ -225,6 +226,7 @@ def test_it_is_made_anew_long_before_it_ends(layout: Layout, days: float, reused
     assert (layout.tls / OLD).exists()  # it may be the one that is served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "reused"),
     [
@@ -244,6 +246,7 @@ def test_it_is_made_anew_for_other_names(layout: Layout, names: list[str], reuse
     assert found.names == frozenset(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES[1:])
 def test_it_is_made_anew_where_it_can_not_be_read(layout: Layout, kind: str) -> None:
     put(layout.tls / OLD, *NAMES, ends_days=300)
@@ -377,6 +380,7 @@ def everything(layout: Layout) -> dict[str, str]:
     return {str(path): path.read_text() for path in layout.tls.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["self_signed", "provided", "healed"])
 def test_a_run_killed_at_any_instant_is_ended_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -192,6 +192,7 @@ def test_a_pair_of_an_acme_server_that_does_not_fit_is_issued_anew_while_the_sit
     assert machine.edge.publish(wanted) is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "hollow"])
 def test_a_new_word_for_the_rehearsal_is_read_by_nginx(
     machine: EdgeMachine, pair: tuple[str, str], damage: str

@@ -624,6 +624,7 @@ def pageless(operator: Operator) -> Operator:
     return operator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", ["operator", "pageless"])
 def test_sockets_that_systemd_believes_in_are_made_again(app: str, request: pytest.FixtureRequest) -> None:
     """With all of /run/shop go the reports of the workers, too. The same inventory makes the same release reachable."""
@@ -638,6 +639,7 @@ def test_sockets_that_systemd_believes_in_are_made_again(app: str, request: pyte
     assert operator.verify().findings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage for name, damage in CELLS if name == "proved" and damage not in TAKEN])
 def test_a_proof_that_can_not_be_read_is_made_again_by_the_page_that_there_is(pageless: Operator, damage: str) -> None:
     path = damaged(pageless.site, "proved", damage)
@@ -675,6 +677,7 @@ def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
     assert not stamp.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), [("stamp", "missing"), *(("etc", way) for way in ("missing", "file"))])
 def test_the_command_that_writes_a_lost_stamp_works_as_it_is_said(operator: Operator, name: str, damage: str) -> None:
     layout = operator.site.layout
@@ -688,6 +691,7 @@ def test_the_command_that_writes_a_lost_stamp_works_as_it_is_said(operator: Oper
     assert operator.verify().findings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["etc", "etc/releases", "srv", "srv/sources", "srv/venvs", "srv/releases"])
 def test_nothing_is_removed_through_a_link(operator: Operator, name: str) -> None:
     """Another app may have its own there."""

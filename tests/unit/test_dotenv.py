@@ -22,6 +22,7 @@ from tests.unit.test_source import NO_PYTHON, commit, git, put
 SECRET = "hunter2-Zk3vQ9rTx7LwB2mY"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -48,6 +49,7 @@ def test_a_file_that_says_too_much_is_an_error(tmp_path: Path, name: str, text: 
     assert one(found(app(tmp_path, {}, environment="development")))[1] == WARNING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["TITLE=Shop", "", "FLASK_APP=wsgi", "FLASK_DEBUG=0", "SECRET_KEY=", "API_TOKEN=${API_TOKEN}",
              'SECRET_KEY="encrypted:BDqDBibm4wsYqMpCjTQ6BsDHmMad"', "API_TOKEN=ENC[AES256_GCM,data:x]",
@@ -58,6 +60,7 @@ def test_another_file_is_a_warning(tmp_path: Path, text: str) -> None:
     assert found(app(tmp_path / "other", {"prod.env": text})) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [".env.example", ".env.sample", ".env.template", ".env.dist", "example.env", "tests/.env"]
 )

@@ -204,6 +204,7 @@ def test_nginx_that_serves_an_older_certificate_is_told_to_read_it(machine: Edge
 # Nginx refuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "old", "new"),
     [
@@ -275,6 +276,7 @@ def test_what_was_served_is_served_until_the_new_one_is_there(machine: EdgeMachi
     assert not link.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", MODES[:3])
 def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMachine, site: Sites, old: str) -> None:
     publish(machine, site(old))
@@ -320,6 +322,7 @@ def test_names_that_have_no_certificate_are_not_served_when_the_server_refuses(
     assert publish(machine, site("acme")) is False
 
 
+@pytest.mark.slow
 def test_a_first_deploy_that_the_server_refuses_leaves_nginx_as_it_was(machine: EdgeMachine, site: Sites) -> None:
     """Debian's site is a link, and only as a link may it give way again."""
     debians_site(machine)
@@ -351,6 +354,7 @@ def test_what_was_served_and_has_ended_gives_way_to_one_made_here(machine: EdgeM
     assert target(machine) == "acme"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", [True, False])
 def test_one_more_name_is_served_as_soon_as_it_is_issued(machine: EdgeMachine, site: Sites, hook: bool) -> None:
     """The lineage's path stays the same; without its hook certbot tells nobody."""
@@ -606,6 +610,7 @@ def test_an_unused_default_server_goes_with_the_change_and_comes_back_with_it(
 ROOM = f"{OWNER}\nserver_names_hash_bucket_size 512;\nvariables_hash_max_size 4096;\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "text", "left"),
     [
@@ -760,6 +765,7 @@ OTHERWISE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "mine", "value"), OTHERWISE, ids=lambda given: "-".join(given) if given else "")
 def test_what_holds_for_a_whole_site_is_the_owners(
     machine: EdgeMachine, site: Sites, theirs: dict[str, Any], mine: dict[str, Any], value: str
@@ -925,6 +931,7 @@ def saying(made: Site, *lines: str) -> Site:
                                 for name, text in made.files.items()})  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modes", [("none", "none"), ("self_signed", "provided"), ("provided", "acme")])
 @pytest.mark.parametrize("fault", ["closed", "below /shop", "somebody else"])
 def test_a_site_that_no_longer_leads_to_the_live_release_is_taken_back(

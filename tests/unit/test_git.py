@@ -142,6 +142,7 @@ def test_a_server_that_gives_no_single_commit_gives_all(
     assert holds(fetch(remote, first), first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["lock", "config", "packs", "empty", "file"])
 def test_a_damaged_cache_is_made_anew(repository: Path, remote: Remote, damage: str) -> None:
     store = fetch(remote, git(repository, "rev-parse", "HEAD"))

@@ -132,6 +132,7 @@ def test_a_huge_body_is_cut(ask: Ask) -> None:
     assert len(answer.body) == MAXIMUM_BODY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "reason"),
     [

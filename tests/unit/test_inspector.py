@@ -389,6 +389,7 @@ def test_an_app_that_would_keep_the_process_is_answered_for_at_once(app: Path, k
     assert answered(done)["environment"] == "production"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wsgi", "said"),
     [

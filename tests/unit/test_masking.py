@@ -207,6 +207,7 @@ def masked_each(texts: Iterable[str], secret: str) -> list[str]:
     return masked.split(BETWEEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_quoting_saves_a_secret(name: str) -> None:
     secret = SECRETS[name]
@@ -306,6 +307,7 @@ PIECES: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", PIECES)
 @pytest.mark.parametrize("written", [str, json.dumps, repr, quote])
 @pytest.mark.parametrize("secret", LONGER.values(), ids=LONGER)
@@ -323,6 +325,7 @@ def test_a_blank_that_a_line_break_took_along_hides_nothing() -> None:
         assert masked.replace(MASK, "").split() == ["it", "is", "<"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [24, 40, 64, 76, 100])
 @pytest.mark.parametrize("written", [str, json.dumps, lambda key: base64.b64encode(key.encode()).decode()])
 def test_a_key_in_lines_of_any_length_is_masked(width: int, written: Callable[[str], str]) -> None:

@@ -103,6 +103,7 @@ def refused(layout: Layout) -> str:
 # Whose a name is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [file, empty_directory, broken_link])
 @pytest.mark.parametrize("place", TAKEN)
 def test_a_name_that_somebody_has_is_not_taken(layout: Layout, place: str, make: Callable[[Path], None]) -> None:

@@ -331,6 +331,7 @@ def test_a_change_that_the_check_refuses_touches_nothing(machine: Machine) -> No
     assert machine.told("reload") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -497,6 +498,7 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(
 SHARED = {"nginx.conf": "events { }\n", DEFAULT: "server { listen 80; }\n"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 2])
 @pytest.mark.parametrize("meanwhile", ["", "another app", "another app, with the same", "by hand"])
 def test_what_apps_share_is_put_back_only_while_it_is_as_the_killed_change_left_it(

@@ -506,6 +506,7 @@ def test_an_app_that_is_not_to_be_asked_is_not_asked(host: Host, layout: Layout)
     assert (proved.seen, proved.proved_by["debug"]) == (None, [PAGE_SAYS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "about"),
     [

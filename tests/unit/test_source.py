@@ -576,6 +576,7 @@ def make_links(app: Path, links: Mapping[str, str]) -> None:
         (app / name).symlink_to(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ESCAPES)
 @pytest.mark.parametrize("way", ["directory", "git"])
 def test_a_tree_that_leads_outside_is_refused_by_name(app: Path, outside: Path, case: str, way: str) -> None:
@@ -625,6 +626,7 @@ steps = st.lists(st.sampled_from(["a", "b", "c", ".", "..", "..", ""]), min_size
 places = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.dictionaries(places, steps, min_size=1, max_size=6))
 def test_a_tree_is_refused_where_the_kernel_leaves_it_and_only_there(tmp_path: Path, links: dict[str, str]) -> None:
@@ -694,6 +696,7 @@ CRAFTED: dict[str, Callable[[str, str], list[tuple[str, str, str]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CRAFTED)
 def test_a_tree_that_git_would_not_make_is_refused_and_writes_nothing_outside(
     repository: tuple[Path, str], outside: Path, tmp_path: Path, case: str
@@ -841,6 +844,7 @@ def test_submodules_come_from_git_as_from_a_directory(server: str, tmp_path: Pat
         assert (tmp_path / "sources" / git_digest(wanted, inside) / file).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url",
     ["file://{here}/served/inner", "{here}/served/inner", "ext::touch {here}/run", "--upload-pack=touch {here}/run",

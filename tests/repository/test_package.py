@@ -97,6 +97,7 @@ def test_the_version_is_that_of_the_newest_entry_in_the_changelog() -> None:
     assert newest.group(1) == version
 
 
+@pytest.mark.slow
 def test_the_installed_playbook_works_from_an_empty_directory(package: Path, tmp_path: Path) -> None:
     collections, empty = tmp_path / "collections", tmp_path / "empty"
     empty.mkdir()

@@ -191,6 +191,7 @@ def test_a_play_shown_can_be_loaded(command: str, elsewhere: Path) -> None:
     assert expected in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("playbook", ["greenlight.flask.deploy", "deploy.yml"])
 def test_a_playbook_elsewhere_runs_the_installed_role(playbook: str, elsewhere: Path) -> None:
     """As far as its preflight, which misses only what the reader would have beside it: a vault, an app, a host."""

@@ -17,16 +17,9 @@ from functools import cache
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import (
-    CORE,
-    LONG,
-    MASK,
-    PART,
-    SHORTEST,
-    Secrets,
-    mask,
-    url_parts,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.forms import LONG, PART, SHORTEST
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK, Secrets, mask, url_parts
+from ansible_collections.greenlight.flask.plugins.module_utils._base.spellings import CORE
 from hypothesis import given
 from hypothesis import strategies as st
 

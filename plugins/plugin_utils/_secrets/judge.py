@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import SHORTEST
+from ansible_collections.greenlight.flask.plugins.module_utils._base.forms import SHORTEST
 
 #: What OWASP ASVS 5.0 asks for in 11.2.3. Flask advises twice that: ``python -c 'import secrets;
 #: print(secrets.token_hex())'`` (https://flask.palletsprojects.com/en/stable/config/#SECRET_KEY).

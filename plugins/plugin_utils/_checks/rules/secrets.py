@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import SHORTEST
+from ansible_collections.greenlight.flask.plugins.module_utils._base.forms import SHORTEST
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge
 
 from ..case import Case

@@ -38,6 +38,7 @@ EXAMPLES = r"""
 - name: Look whether the keys are live
   greenlight.flask.compare_keys:
     app: guestbook
+    stale_seconds: 1800
     environment: staging
     variable: SECRET_KEY
     variables_from: [flask_app_secrets]

@@ -38,6 +38,7 @@ EXAMPLES = r"""
 - name: Find the previous release
   greenlight.flask.find_rollback:
     app: guestbook
+    stale_seconds: 1800
     environment: staging
 """
 

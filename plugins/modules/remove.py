@@ -38,6 +38,7 @@ EXAMPLES = r"""
 - name: Remove the guestbook
   greenlight.flask.remove:
     app: guestbook
+    stale_seconds: 1800
     environment: staging
     bounds: {stop_seconds: 40, drain_seconds: 10}
 """

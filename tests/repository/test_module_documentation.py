@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.greenlight.flask.plugins.module_utils._options import REQUIRED_BY
 
 from tests.repository import repository
 from tests.support.steps import MODULE, NAMES, STEPS, options_of
@@ -74,6 +75,8 @@ def test_the_examples_of_a_module_use_its_options_and_its_full_name(name: str) -
             given = given - {"variables_from"} | {"variables"}
         # An action of its own may make an option from others, which the collection documents in its sentences.
         action = repository.ROOT / f"plugins/action/{name}.py"
+        if action.resolve().stem == "opening_step":  # which says who takes the lock
+            required |= {*REQUIRED_BY["owner"]}
         has_its_own = action.exists() and action.resolve().stem not in ("step", "opening_step")
         assert has_its_own or required <= given <= {*takes, "by"}, (required - given, given - takes.keys())
         assert list(lacking(task[f"greenlight.flask.{name}"], takes)) == []

@@ -55,13 +55,13 @@ class Player:
     """The process, from its first play on, as its user sees it.
 
     Args:
-        environment: of all plays.
+        environment: of all plays, as it is when this is made.
         directory: in which they run.
     """
 
     def __init__(self, environment: dict[str, str], directory: Path) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "tests.support.player"]
+        command = [sys.executable, "-P", __file__]  # -P: a play finds no module beside this file
         self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=directory, env=environment)
         theirs.close()
 
@@ -118,11 +118,15 @@ def _import() -> None:
     from ansible.cli import playbook  # noqa: F401  # not before this is that process
     from ansible.executor import task_queue_manager  # noqa: F401
     from ansible.plugins import loader
+    from ansible.utils import display
 
     loader.init_plugin_loader()
     for path in sorted((Path(__file__).resolve().parents[2] / "plugins/action").glob("*.py")):
         loader.action_loader.get(f"greenlight.flask.{path.stem}", class_only=True)
     loader.lookup_loader.get("greenlight.flask.typed", class_only=True)
+    said = display.Display()
+    if said._warns or said._deprecations or said._errors:
+        sys.exit("what is imported before the plays warns of something, which no play would show")
     for module in filter(None, map(str.strip, PLUGINS.splitlines())):
         importlib.import_module(f"ansible.plugins.{module}")
 

@@ -1199,12 +1199,13 @@ def test_without_openssl_only_a_site_without_tls_is_tested(
 
 def test_a_site_is_made_of_options_and_secrets(tmp_path: Path) -> None:
     options = {
-        "files": {SITE: "x"},
+        "files": {SITE: "x\ny #:greenlight if ipv6\n", "sites-enabled/old.conf": None},
         "server_names": NAMES,
         "tls": {"mode": "acme", "port": 8443, "directory": "https://a/", "email": "ops@example.org"},
     }
     secrets = {"certificate": "chain", "key": "key", "eab_kid": "kid", "eab_hmac_key": "hmac"}
     made = Site.of(options, tmp_path, secrets)
+    assert made.files == {SITE: "x\n", "sites-enabled/old.conf": None}
     assert made.tls == Tls("acme", 8443, "chain", "key", Account("https://a/", "ops@example.org", "kid", "hmac"))
     assert made.server_names == NAMES
     assert Site.of(options, tmp_path).tls == Tls("acme", 8443, account=Account("https://a/", "ops@example.org"))

@@ -12,10 +12,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.host_lines 
 
 TEXT = """\
 listen 80;
-    listen [::]:80; #: if ipv6
-    listen 443 ssl http2; #: if nginx < 1.25.1
-    listen [::]:443 ssl; #: if ipv6 and nginx >= 1.25.1
-    http2 on;   #: if nginx >= 1.25.1
+    listen [::]:80; #:greenlight if ipv6
+    listen 443 ssl http2; #:greenlight if nginx < 1.25.1
+    listen [::]:443 ssl; #:greenlight if ipv6 and nginx >= 1.25.1
+    http2 on;   #:greenlight if nginx >= 1.25.1
 """
 
 
@@ -37,11 +37,12 @@ def test_a_host_has_the_lines_whose_condition_holds(host: Abilities, kept: list[
     "line",
     [
         "location / { } # if ipv6",
-        'add_header X "#: if ipv6";',
-        "proxy_pass http://a; #: if nginx",
-        "x; #: if nginx > 1.2",
-        "x; #: if ipv6 or nginx < 1",
-        "\u2028#: if",
+        "deny all; #: if ipv6",
+        'add_header X "#:greenlight if ipv6";',
+        "proxy_pass http://a; #:greenlight if nginx",
+        "x; #:greenlight if nginx > 1.2",
+        "x; #:greenlight if ipv6 or nginx < 1",
+        "\u2028#:greenlight if",
         "x;",
     ],
 )

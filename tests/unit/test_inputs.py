@@ -1192,6 +1192,25 @@ def test_what_was_resolved_counts_only_for_the_same_variables_of_the_same_host(
     assert [counted(**known), counted(**{**known, **changed}), counted(**known)] == ["1", "2", "1"]
 
 
+def test_what_only_typed_variables_can_resolve_counts_too(counted: Callable[..., Any]) -> None:
+    """After -e each value is a text, and a template may add a number to it."""
+    known = {
+        "flask_app_http_port": "8080",
+        "flask_app_nginx_before": trust_as_template("{{ flask_app_http_port + 1 }} {{ tag }}"),
+    }
+    assert [counted(**known, tag="a"), counted(**known, tag="b"), counted(**known, tag="a")] == ["1", "2", "1"]
+
+
+def test_where_a_variable_can_not_be_resolved_nothing_is_kept(counted: Callable[..., Any]) -> None:
+    known = {"flask_app_nginx_before": trust_as_template("{{ nothing }}")}
+    assert [counted(**known), counted(**known)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["flask_app_tls_key", "flask_app_notify_url"])
+def test_a_secret_is_not_resolved_for_what_does_not_need_it(counted: Callable[..., Any], name: str) -> None:
+    assert [counted(**{name: trust_as_template("{{ nothing }}")}) for _ in range(2)] == ["1", "1"]
+
+
 def test_what_was_resolved_is_for_its_user_only(counted: Callable[..., Any], tmp_path: Path) -> None:
     counted()
     assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.json")] == [0o600]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
@@ -24,6 +24,7 @@ from tests.unit.killing import killed
 from tests.unit.test_protocol import BOUNDS, NEW, OLD, PAGE, PATIENCE, PUBLIC, contract, healthy
 
 OTHER = "e5" * 32
+BEAT = Process("beat", ("service",), infix="_beat")
 
 
 @pytest.fixture
@@ -31,17 +32,18 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return playing(tmp_path, monkeypatch)
 
 
-def playing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Return a host whose releases may have a worker."""
-    return installed(root, monkeypatch.setattr, Host(Layout("shop", root, processes=(WEB, WORKER))))
+def playing(root: Path, monkeypatch: pytest.MonkeyPatch, *more: Process) -> Host:
+    """Return a host whose releases have a worker."""
+    return installed(root, monkeypatch.setattr, Host(Layout("shop", root, processes=(WEB, WORKER, *more))))
 
 
-def create_both(layout: Layout, time: str, **changes: object) -> str:
-    """Make a release with a worker, unless it is there."""
+def create_all(layout: Layout, time: str, **changes: object) -> str:
+    """Make a release with all processes, unless it is there."""
     release = f"{time}-{specification(**changes).source[:8]}"  # type: ignore[arg-type]
     if Releases(layout).get(release):
         return release
-    return create(layout, time, processes={**specification().processes, "worker": WORKER_TEXTS}, **changes)
+    more = {process.name: WORKER_TEXTS for process in layout.processes if process != WEB}
+    return create(layout, time, processes={**specification().processes, **more}, **changes)
 
 
 def web(release: str) -> set[str]:
@@ -63,7 +65,7 @@ def passed(host: Host, release: str, **more: Any) -> None:
 
 
 def deployed(host: Host, time: str, **changes: object) -> str:
-    release = create_both(host.layout, time, **changes)
+    release = create_all(host.layout, time, **changes)
     if not serves(host.layout, release):
         switch(host.layout, proved(host, release))
     host.answers[release] = host.front_door = healthy(release)
@@ -73,7 +75,7 @@ def deployed(host: Host, time: str, **changes: object) -> str:
 
 
 def test_a_candidate_takes_no_work(host: Host) -> None:
-    release = proved(host, create_both(host.layout, NEW))
+    release = proved(host, create_all(host.layout, NEW))
     assert host.running() == web(release)
     switch(host.layout, release)
     assert (host.running(), host.enabled()) == (web(release), web(release))  # nor after a reboot
@@ -81,7 +83,7 @@ def test_a_candidate_takes_no_work(host: Host) -> None:
 
 
 def test_a_release_takes_work_once_it_has_passed_at_the_front_door(host: Host) -> None:
-    release = proved(host, create_both(host.layout, NEW))
+    release = proved(host, create_all(host.layout, NEW))
     switch(host.layout, release)
     passed(host, release, dry=True)
     assert host.running() == web(release)
@@ -95,7 +97,7 @@ def test_a_release_takes_work_once_it_has_passed_at_the_front_door(host: Host) -
 
 def test_a_release_that_fails_at_the_front_door_takes_no_work(host: Host) -> None:
     old = deployed(host, OLD)
-    new = proved(host, create_both(host.layout, NEW, source=OTHER))
+    new = proved(host, create_all(host.layout, NEW, source=OTHER))
     switch(host.layout, new)
     host.front_door = Answer(500, "broken", 0.01)
     with pytest.raises(GreenlightError):
@@ -107,7 +109,7 @@ def test_a_release_that_fails_at_the_front_door_takes_no_work(host: Host) -> Non
 def test_where_a_worker_does_not_run_its_release_goes_back_whole(host: Host) -> None:
     old = deployed(host, OLD)
     before = state(host.layout, host)
-    new = proved(host, create_both(host.layout, NEW, source=OTHER))
+    new = proved(host, create_all(host.layout, NEW, source=OTHER))
     switch(host.layout, new)
     host.failing = {worker(new)}
     host.journal = "no such queue\n"
@@ -140,10 +142,37 @@ def test_a_release_that_is_retired_takes_no_more_work_while_it_ends_its_requests
     old = deployed(host, OLD)
     host.calls.clear()
     new = deployed(host, NEW, source=OTHER)
-    asked = [call for call in host.calls if call[0] == "ss" or call[1] in ("start", "stop")]
-    order = [call[-1] for call in asked if call[0] == "ss" or old in call[-1] or worker(new) in call[-1]]
-    assert order[:3] == [worker(new), worker(old), "-xlH"]
+    asked = [call for call in host.calls if call[0] == "ss" or call[1] in ("start", "stop", "disable")]
+    order = [(call[1], call[-1]) for call in asked if call[0] == "ss" or "worker" in call[-1]]
+    assert order[:4] == [("start", worker(new)), ("disable", worker(old)), ("stop", worker(old)), ("-xlH", "-xlH")]
     assert host.running() == host.enabled() == {*web(new), worker(new)}
+
+
+@pytest.mark.slow
+def test_a_release_that_goes_back_killed_at_any_instant_leaves_no_work_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of its workers doesn't start; the first one is at work by then."""
+    before = playing(tmp_path / "0", monkeypatch, BEAT)
+    old = deployed(before, OLD)
+    new = proved(before, create_all(before.layout, NEW, source=OTHER))
+    switch(before.layout, new)
+    for change in itertools.count(1):
+        copied(before.layout.root, tmp_path / f"{change}")
+        host = playing(tmp_path / f"{change}", monkeypatch, BEAT)
+        host.failing, host.front_door = {host.layout.service_unit(new, BEAT)}, healthy(new)
+
+        def ask(host: Host = host) -> None:
+            with pytest.raises(GreenlightError):
+                passed(host, new)
+
+        ended = not killed(change, ask)
+        if Releases(host.layout).live() == old:
+            assert worker(new) not in {*host.running(), *host.enabled()}, f"change {change}"
+        assert worker(old) in host.running()
+        if ended:
+            break
+    assert change > 5
 
 
 @pytest.mark.slow

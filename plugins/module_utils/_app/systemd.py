@@ -91,6 +91,11 @@ def start(units: Sequence[str], seconds: float) -> bool:
     return run(["systemctl", "start", *units], seconds=seconds + GRACE_SECONDS).code == 0
 
 
+def ask_to_stop(units: Sequence[str]) -> None:
+    """Let systemd stop ``units``, and wait for none."""
+    run(["systemctl", "stop", "--no-block", *units])
+
+
 def stop(units: Sequence[str], seconds: float) -> None:
     """Stop ``units`` in order and forget that one of them had failed. One that systemd doesn't know is stopped."""
     for unit in units:

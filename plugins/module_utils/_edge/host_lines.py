@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lines of Nginx's files that are for some hosts only: the role writes one text for all, each host keeps its lines.
 
-A line that ends in ``#: if CONDITION`` stays, without that end, where the condition holds. A condition is ``ipv6``,
-``nginx >= VERSION`` or ``nginx < VERSION``; several are joined by ``and``.
+A line that ends in ``#:greenlight if CONDITION`` stays, without that end, where the condition holds. A condition is
+``ipv6``, ``nginx >= VERSION`` or ``nginx < VERSION``; several are joined by ``and``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
 
 _CONDITION = r"(?:ipv6|nginx (?:>=|<) [0-9.]+)"
-_MARKED = re.compile(rf"^(.*?) *#: if ({_CONDITION}(?: and {_CONDITION})*)\n", re.MULTILINE)
+_MARKED = re.compile(rf"^(.*?) *#:greenlight if ({_CONDITION}(?: and {_CONDITION})*)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)

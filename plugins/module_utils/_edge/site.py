@@ -99,7 +99,7 @@ class Site:
         tls = Tls(mode, given["port"], private["certificate"], private["key"], account)
         kept = Abilities.of(root).kept
         files = {
-            part: {name: kept(text) for name, text in options.get(part, {}).items()}
+            part: {name: text and kept(text) for name, text in options.get(part, {}).items()}
             for part in ("files", "interim_files")
         }
         return cls(**{**options, **files, "tls": tls})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove the live release as a user reaches it, and take the traffic back where that fails."""
+"""Prove the live release as a user reaches it, let it take work, and take the traffic back where that fails."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
 from .retire import stop_release
-from .work import start_work
+from .work import refuse_work, start_work
 
 
 def check_front_door(
@@ -60,7 +60,8 @@ def check_front_door(
 
     A release that was switched to and not yet asked is on trial, also when the run that switched was killed before it
     asked: if it fails, the traffic goes back to the release that had it before. One that passed earlier stays, for
-    what is wrong now is not the deploy's doing. With ``dry`` nothing is written or moved.
+    what is wrong now is not the deploy's doing. Only one that passes takes work: its processes for that start, and one
+    that doesn't is a failure of its release. With ``dry`` nothing is written, moved or started.
 
     Raises:
         GreenlightError: the contract is broken at the front door.
@@ -156,6 +157,7 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
     """
     releases = Releases(layout)
     previous = releases.previous()
+    refuse_work(layout, release)  # before anything says that the release was taken back
     if previous and systemd.state(layout.socket_unit(previous)).is_active:
         link(layout.live_socket, str(layout.socket(previous)))
         link(layout.live, f"releases/{previous}")

@@ -56,6 +56,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp im
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import is_rest_of_removal
 
+from .work import end_work
+
 #: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
 #: with them, once they are empty.
 SHARED = ("opt/greenlight/uv-*", "var/cache/greenlight/uv", "var/cache/private/greenlight/uv")
@@ -320,6 +322,7 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
         if path.parent != layout.units:
             _take(path)
     for release in sorted(systemd.loaded(layout) | {release_of(path.name) for path in paths}):
+        end_work(layout, release, bounds)
         systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
         # systemd knows no unit that is neither there as a file nor at work, and stopping one would be an error.
         known = [unit for unit in layout.units_of(release) if systemd.state(unit).active != "inactive"]

@@ -13,6 +13,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.history 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
 from .live import superfluous
+from .work import end_work
 
 
 def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
@@ -38,9 +39,7 @@ def stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
     What takes work by itself takes no more while requests are still served.
     """
     began = time.monotonic()
-    working = layout.units_of(release, [each for each in layout.processes if not each.takes_requests])
-    if working:
-        systemd.stop(working, bounds.stop_seconds)
+    end_work(layout, release, bounds)
     systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
     systemd.disable(layout, layout.units_of(release))
     systemd.stop(layout.units_of(release), bounds.stop_seconds)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start what takes work by itself, such as a worker of a queue."""
+"""Start and end what takes work by itself, such as a worker of a queue."""
 
 from __future__ import annotations
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import Process
+from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 
 
@@ -20,8 +21,29 @@ def start_work(layout: Layout, release: str, seconds: float) -> Process | None:
     """
     for process in Releases(layout).takers(release, of_requests=False):
         units = layout.units_of(release, [process])
-        systemd.enable(layout, units)
         runs = all(systemd.state(unit).is_active for unit in units)
         if not (runs or systemd.start(units, seconds)):
             return process
+        systemd.enable(layout, units)
     return None
+
+
+def refuse_work(layout: Layout, release: str) -> None:
+    """Let what takes work by itself take no more, nor after a boot; wait for nothing."""
+    units = _units(layout, release)
+    if units:
+        systemd.disable(layout, units)
+        systemd.ask_to_stop(units)
+
+
+def end_work(layout: Layout, release: str, bounds: Bounds) -> None:
+    """Let what takes work by itself end what it has, and take no more, nor after a boot."""
+    units = _units(layout, release)
+    if units:
+        systemd.disable(layout, units)
+        systemd.stop(units, bounds.stop_seconds)
+
+
+def _units(layout: Layout, release: str) -> list[str]:
+    """Of all that a release may have: what is there decides, not what it says of itself."""
+    return layout.units_of(release, [process for process in layout.processes if not process.takes_requests])

@@ -18,7 +18,8 @@ A file of the directory ``rules`` declares rules and looks for them::
         if ...:
             yield NO_TLS("flask_app_tls", "flask_app_tls is none in production.")
 
-That is all: a deploy and the doctor ask it, docs/reference/findings.md has it, and its examples are tests.
+That is all: the doctor asks it, and a deploy if it can be an error or is ``told``; docs/reference/findings.md has it,
+and its examples are tests.
 """
 
 from __future__ import annotations

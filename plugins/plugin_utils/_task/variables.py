@@ -55,8 +55,9 @@ def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str]
     def resolve(name: str) -> Any:
         if not name.isidentifier():  # or a template would be made of whatever it is
             raise AnsibleError(f"{name!r} is not the name of a variable.")
-        if name in _kinds() and name in task_vars and _is_literal(templar, task_vars[name]):
-            return _converted({name: plain(task_vars[name])})[name]  # others' types can make no difference
+        if name in _options() and name in task_vars and _is_literal(templar, task_vars[name]):
+            value = plain(task_vars[name])  # others' types can make no difference
+            return _converted({name: value})[name] if name in _kinds() else value
         return plain(typing().template(trust_as_template(f"{{{{ {name} }}}}")))
 
     return resolve
@@ -67,27 +68,24 @@ def once(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
 
     Each task has a process of its own, so the value is kept in a file of the run's own temporary directory, which only
     its user can read. It is kept for what the role's variables are: a task that sets one of them gets another value.
-    Secrets are not among these, so nothing that is made of them can be asked for here.
+    Those that only hold secrets are not among these, so nothing that is made of them can be asked for here.
     """
-    texts = {each: _text(templar, task_vars, each) for each in _texts() if each in task_vars}
+    resolve = with_types(templar, task_vars)
+    try:
+        texts = {each: resolve(each) for each in _texts() if each in task_vars}
+    except AnsibleError:  # nobody knows then what the value depends on
+        return resolve(name)
     known = [str(task_vars.get("inventory_hostname")), name, {**texts, **typed(templar, task_vars)}]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
     kept = Path(constants.DEFAULT_LOCAL_TMP, f"greenlight-{digest}.json")
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
-    value = with_types(templar, task_vars)(name)
+    value = resolve(name)
     unfinished = kept.with_suffix(".part")
     unfinished.touch(0o600)
     unfinished.write_text(json.dumps(value), encoding="utf-8")
     unfinished.replace(kept)
     return value
-
-
-def _text(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
-    try:
-        return templated(templar, task_vars, name)
-    except AnsibleError:
-        return None
 
 
 def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,9 +154,19 @@ def _kinds() -> dict[str, dict[str, str]]:
     }
 
 
+#: Texts that hold a secret and nothing else, or may have one in them.
+_PRIVATE = (
+    "flask_app_tls_key",
+    "flask_app_acme_eab_kid",
+    "flask_app_acme_eab_hmac_key",
+    "flask_app_notify_url",
+    "flask_app_source_git_url",
+)
+
+
 @cache
 def _texts() -> list[str]:
-    return [name for name, option in _options().items() if option["type"] == "str"]
+    return [name for name, option in _options().items() if option["type"] == "str" and name not in _PRIVATE]
 
 
 @cache

@@ -183,38 +183,13 @@ class Workshop:
             StepFailed: a step failed.
             GreenlightError: the sandbox could not be made, or there was not time enough.
         """
-        settings = [
-            *_SETTINGS,
-            f"User={made_up_user(self.app)}",
-            f"TemporaryFileSystem={self.hidden}:ro",
-            f"BindPaths={self.tree}:{self.target}",
-            f"BindPaths={self.place / 'scratch'}:{self.scratch}",
-            *(f"BindReadOnlyPaths={path}:{seen}" for path, seen in (reads or {}).items()),
-            f"InaccessiblePaths=-/etc/{self.app}",
-            *_resolver(),
-            f"RuntimeMaxSec={seconds:g}",
-        ]
-        settings += [line.replace("<app>", self.app) for line in (_NETWORK if network else _NO_NETWORK)]
+        settings = [*self._settings(reads or {}, network=network), f"RuntimeMaxSec={seconds:g}"]
         options = ["--wait", "--collect", "--pipe", "--quiet", f"--unit={build_unit(self.app)}"]
         options += [f"--description=Build of Flask app {self.app}", *(f"--property={line}" for line in settings)]
-        inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
-        places = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch), "LC_ALL": "C.UTF-8"}
-        plan = {
-            "environment": {**inherited, **places, **(environment or {})},
-            "steps": [
-                {
-                    "what": step.what,
-                    "argv": [str(word) for word in step.argv],
-                    "directory": str(step.directory or self.scratch),
-                    "may_fail": step.may_fail,
-                }
-                for step in steps
-            ],
-        }
         done = run(
             ["systemd-run", *options, self.python, "-I", "-c", _program()],
             seconds=seconds + systemd.GRACE_SECONDS,
-            given=json.dumps(plan),
+            given=json.dumps(self._plan(steps, environment or {})),
         )
         begun, _, answer = done.stdout.partition("\n")
         if begun != builder.BEGUN:
@@ -230,6 +205,37 @@ class Workshop:
         if failed:
             raise StepFailed(failed, code, said)
         return said
+
+    def _settings(self, reads: Mapping[Path, Path], *, network: bool) -> list[str]:
+        """The sandbox, as settings of a unit (systemd.exec(5))."""
+        return [
+            *_SETTINGS,
+            f"User={made_up_user(self.app)}",
+            f"TemporaryFileSystem={self.hidden}:ro",
+            f"BindPaths={self.tree}:{self.target}",
+            f"BindPaths={self.place / 'scratch'}:{self.scratch}",
+            *(f"BindReadOnlyPaths={path}:{seen}" for path, seen in reads.items()),
+            f"InaccessiblePaths=-/etc/{self.app}",
+            *_resolver(),
+            *(line.replace("<app>", self.app) for line in (_NETWORK if network else _NO_NETWORK)),
+        ]
+
+    def _plan(self, steps: Sequence[Step], environment: Mapping[str, str]) -> dict[str, object]:
+        """What the builder is told; by its standard input, because others can read the command line."""
+        inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
+        places = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch), "LC_ALL": "C.UTF-8"}
+        return {
+            "environment": {**inherited, **places, **environment},
+            "steps": [
+                {
+                    "what": step.what,
+                    "argv": [str(word) for word in step.argv],
+                    "directory": str(step.directory or self.scratch),
+                    "may_fail": step.may_fail,
+                }
+                for step in steps
+            ],
+        }
 
     def finish(self, outside: str = "", leads_out: Collection[str] = ()) -> None:
         """Make what was built ours, see :func:`hand_over.hand_over`."""

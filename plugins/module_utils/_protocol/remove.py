@@ -83,15 +83,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
     stamp = stamped(layout)
     if stamp is None:
-        lost = lost_stamp(layout, removal=True)
-        if lost and not is_rest_of_removal(layout):
-            what = f"{lost.path} can't be used: {lost.why}."
-            _refuse(layout, [Finding("lost-stamp", ERROR, str(lost.path), what, lost.cure)])
-        rest = layout.etc if lost else _rest(layout)
-        found = [str(rest)] if rest.exists() or rest.is_symlink() else []
-        if not dry:
-            _take(rest)
-        return found
+        return _remove_rest(layout, dry=dry)
     other = other_environment(layout, environment)
     if other:
         raise GreenlightError(
@@ -119,6 +111,19 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
             if accounts.number(part, name) is not None:
                 accounts.remove(part, name)
         _give_up_name(layout)
+    return found
+
+
+def _remove_rest(layout: Layout, *, dry: bool) -> list[str]:
+    """Remove what is left of an app that was removed but for its stamp's directory; of another one nothing."""
+    lost = lost_stamp(layout, removal=True)
+    if lost and not is_rest_of_removal(layout):
+        what = f"{lost.path} can't be used: {lost.why}."
+        _refuse(layout, [Finding("lost-stamp", ERROR, str(lost.path), what, lost.cure)])
+    rest = layout.etc if lost else _rest(layout)
+    found = [str(rest)] if rest.exists() or rest.is_symlink() else []
+    if not dry:
+        _take(rest)
     return found
 
 

@@ -496,7 +496,7 @@ def parse(arguments: list[str] | None) -> Options:
     if given.rounds < 1 or given.first_deploy < 0:
         parser.error("--rounds is at least 1 and --first-deploy at least 0")
     if given.site and not given.url:
-        parser.error("--site says whom to ask for at --url, which is missing")
+        parser.error("--site names a site at --url, which is missing")
     try:
         site = Site.of(given.url, given.site) if given.url else None
     except BenchmarkError as exc:

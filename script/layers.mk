@@ -5,9 +5,9 @@
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/script/podman:$(PATH)
 
-lint := ansible-lint mypy shellcheck ruff yamllint
+lint := ansible-lint mypy shellcheck ruff yamllint codespell
 # The long ones first, so that none is left alone at the end.
-fast := unit ansible-lint repository tools templates mypy example shellcheck ruff yamllint
+fast := unit ansible-lint repository tools templates mypy example shellcheck ruff yamllint codespell
 # What needs no servers either, and takes longer than anybody waits while writing: the tests that are marked slow.
 long := cases commands
 scenarios := default faults secrets edge
@@ -28,6 +28,9 @@ ruff:
 
 yamllint:
 	@script/layer $@ yamllint --strict .
+
+codespell:
+	@script/layer $@ codespell
 
 # Shell scripts by their first line, and what they source.
 shellcheck:

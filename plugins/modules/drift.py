@@ -22,7 +22,7 @@ options:
     type: str
     required: true
   inventory:
-    description: The inventory as it is typed, for the commands that mend.
+    description: The inventory as it is typed, for the commands in fixes.
     type: str
     required: true
   wanted:

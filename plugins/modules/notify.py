@@ -20,7 +20,7 @@ description:
     programs. Slack documents C(attachments) for fields, but these are shown below each message, a mistake in one of
     them loses the message, and their values are texts.
   - >-
-    A receiver that refuses unknown names, as Google Chat does, can be told without O(facts); the body is then
+    A receiver that refuses unknown names, as Google Chat does, can be notified without O(facts); the body is then
     C({"text": message}).
   - Redirects are not followed, because a redirected POST arrives without its body. A user and password in the URL are
     sent as basic authentication. Proxies are those of the controller's environment.

@@ -11,7 +11,7 @@ short_description: Remove an app from a host, all of it and nothing else
 description:
   - Takes the lock on the app, and removes that too.
   - The site goes first, then the units after their accepted requests, then releases, data and account, and at last the
-    stamp that says whose the name is. A removal that was killed is mended by the next one.
+    stamp that says whose the name is. The next removal ends one that was killed.
   - Without a stamp it does nothing, because what has this name then is not ours.
   - Takes only what is recorded as made by the role. Fails with all that would stop the removal, before anything is
     removed, and in check mode too.

@@ -38,7 +38,7 @@ def flaw(url: object) -> str:
         return "the URL is malformed"
     if parts.scheme not in ("http", "https"):
         return "the URL is none of http and https"
-    # What else is taken for a host is a path with a wrong slash, and would be told as the host.
+    # What else is taken for a host is a path with a wrong slash, and would be reported as the host.
     if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host):
         return "the URL is malformed"
     return ""

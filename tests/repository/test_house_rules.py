@@ -187,3 +187,34 @@ def test_a_document_names_only_files_that_exist(name: str) -> None:
     missing = [path for path in ours if not (repository.ROOT / path.rstrip("/")).exists()]
     base = (repository.ROOT / name).parent
     assert [path for path in missing if not (base / path).exists()] == []
+
+
+#: Words that we don't use, and what we say instead; see "Words" in CONTRIBUTING.md.
+UNUSED = {
+    "bears": "supports, works with",
+    "lest": "or",
+    "mend": "fix, repair",
+    "mended": "fixed, repaired",
+    "mends": "fixes, repairs",
+    "whom": "another sentence",
+    "is told of": "gets, knows",
+    "are told of": "get, know",
+}
+#: What others wrote, and what has to name these words.
+OF_OTHERS = ("LICENSE", "CONTRIBUTING.md", "tests/repository/test_house_rules.py", "tests/support/observatory/")
+
+
+def test_we_write_plain_english() -> None:
+    """In names too, where words are joined by underscores."""
+    pattern = re.compile(
+        rf"(?<![A-Za-z])({'|'.join(word.replace(' ', '[ _]') for word in UNUSED)})(?![A-Za-z])", re.IGNORECASE
+    )
+    names = [
+        name for name in repository.tracked() if (repository.ROOT / name).is_file() and not name.startswith(OF_OTHERS)
+    ]
+    found = [
+        f"{name}: {match[0]} (write: {UNUSED[match[0].lower().replace('_', ' ')]})"
+        for name in names
+        for match in pattern.finditer((repository.ROOT / name).read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found == []

@@ -547,9 +547,7 @@ def directives(text: str, name: str) -> list[str]:
         ),
     ],
 )
-def test_the_site_listens_where_and_for_whom_it_should(
-    overrides: dict[str, Any], listen: list[str], names: str
-) -> None:
+def test_the_site_listens_on_its_ports_for_its_names(overrides: dict[str, Any], listen: list[str], names: str) -> None:
     text = text_of("site", **overrides)
     assert directives(text, "listen") == listen
     assert directives(text, "server_name") == [names]
@@ -751,7 +749,7 @@ def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> No
 
 
 def test_an_app_in_the_site_of_another_believes_the_proxies_that_this_one_does() -> None:
-    """Whom the server believes, each of its apps does; each by a map of its own."""
+    """Each app believes the proxies that the server believes, each by a map of its own."""
     site = text_of("site", **MAIN)
     parts = nginx_files(**INSIDE)
     assert directives(site, "set_real_ip_from") == ["10.0.0.0/8"]

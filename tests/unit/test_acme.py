@@ -101,7 +101,7 @@ def test_without_an_external_account_the_file_is_empty(machine: EdgeMachine) -> 
     assert machine.noted("options-mode") == "600\n"
 
 
-def test_certbot_trusts_whom_the_host_trusts_whatever_a_login_sets(
+def test_certbot_trusts_what_the_host_trusts_whatever_a_login_sets(
     machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/home/ada/mine.pem")

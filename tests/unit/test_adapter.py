@@ -88,7 +88,7 @@ def never(call: Call) -> dict[str, Any]:
 
 
 def whose(layout: Layout) -> str:
-    """By whom the lock is held."""
+    """Who holds the lock."""
     return break_lock(layout, dry=True).partition(",")[0]
 
 
@@ -114,7 +114,7 @@ def test_a_step_ends_with_its_result(run: Run, layout: Layout) -> None:
     ],
     ids=repr,
 )
-def test_what_an_operator_can_mend_is_a_message(
+def test_what_an_operator_can_fix_is_a_message(
     run: Run, layout: Layout, options: dict[str, Any], error: Exception, words: list[str]
 ) -> None:
     if options is STEP:

@@ -319,7 +319,7 @@ def test_another_one_has_a_place_of_its_own(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES, "another's key"])
-def test_one_that_somebody_damaged_is_mended(layout: Layout, kind: str) -> None:
+def test_one_that_somebody_damaged_is_repaired(layout: Layout, kind: str) -> None:
     chain, key = pair()
     directory = provided(layout, chain, key)
     if kind == "another's key":

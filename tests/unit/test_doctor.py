@@ -1440,7 +1440,7 @@ def test_a_key_has_one_finding_and_not_two() -> None:
 
 
 def test_findings_of_several_hosts_are_told_as_one() -> None:
-    error = Reported("placeholder", ERROR, "API_TOKEN", "It is one.", "Mend it.")
+    error = Reported("placeholder", ERROR, "API_TOKEN", "It is one.", "Fix it.")
     vain = accept([], ["no-tls"])
     merged = together({"a": accept([FINDING], ["no-tls"]), "b": [error, *vain]})
     assert [(finding.id, finding.accepted, finding.hosts) for finding in merged] == [
@@ -1452,7 +1452,7 @@ def test_findings_of_several_hosts_are_told_as_one() -> None:
     assert text.splitlines()[:3] == [
         "shop, production: 1 error, 1 accepted; nothing was changed.",
         "error placeholder:API_TOKEN",
-        "  It is one. On b. Mend it.",
+        "  It is one. On b. Fix it.",
     ]
     assert [Reported.of(finding.as_dict()) for finding in merged] == merged
 

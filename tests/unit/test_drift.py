@@ -622,7 +622,7 @@ def test_a_file_that_was_edited_and_put_back_under_a_running_process_is_found(ma
     assert named(finding) == ("process", str(machine.home / "gunicorn.conf.py"))
 
 
-def test_a_process_that_has_just_ended_is_told_of_its_unit(machine: Machine) -> None:
+def test_a_process_that_has_just_ended_is_a_finding_of_its_unit(machine: Machine) -> None:
     machine.facts[machine.service] = {"MainPID": "4712"}
     assert look(machine).findings == []
 

@@ -819,7 +819,7 @@ def test_a_site_that_does_not_say_what_it_is_is_to_be_deployed_first(
 
 
 def test_a_path_belongs_to_one_app_of_a_site(machine: EdgeMachine, site: Sites) -> None:
-    """Whoever comes second is told of the first, also the owner; Nginx would name the file that it reads later."""
+    """The message to the second one names the first, to the owner too; Nginx would name the file that it reads last."""
     owner(machine, flask_app_url_prefix="/blog")
     place = machine.tree.etc / "sites-shared/blog/server/docs.conf"
     place.parent.mkdir(parents=True)

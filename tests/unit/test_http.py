@@ -235,5 +235,5 @@ def test_a_server_without_tls_is_no_answer_over_https() -> None:
         (Target("http://127.0.0.1:80", "shop", "/health"), "http://127.0.0.1:80/health (Host: shop)"),
     ],
 )
-def test_a_target_says_whom_it_asks(target: Target, text: str) -> None:
+def test_a_target_says_where_it_asks(target: Target, text: str) -> None:
     assert str(target) == text

@@ -180,7 +180,7 @@ def test_a_refusal_names_the_file_where_it_really_is(machine: Machine) -> None:
 
 def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "bad")
-    with pytest.raises(GreenlightError, match=r"(?s)in a file that is not this app's: mend that first.*other\.conf:1"):
+    with pytest.raises(GreenlightError, match=r"(?s)in a file that is not this app's: fix that first.*other\.conf:1"):
         check(machine.tree, CHANGE, NAMES)
 
 

@@ -85,7 +85,7 @@ def test_a_host_without_room_that_can_not_be_asked_what_is_free_is_told_all_the_
     ],
     ids=repr,
 )
-def test_a_module_that_says_nothing_of_its_failure_is_told_of_in_a_sentence(outcome: dict[str, Any]) -> None:
+def test_a_module_that_says_nothing_of_its_failure_is_reported_in_a_sentence(outcome: dict[str, Any]) -> None:
     assert message(outcome)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Claim, prove, switch, retire, prune: each step mends what it finds, killed at any instant or not."""
+"""Claim, prove, switch, retire, prune: each step repairs what it finds, killed at any instant or not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, REHEARSAL, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import (
+    IRREVERSIBLE,
+    check_front_door,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable, prune
@@ -177,7 +180,7 @@ def test_a_claim_in_check_mode_touches_nothing(layout: Layout) -> None:
     assert sorted(layout.root.rglob("*")) == before
 
 
-def test_a_claim_mends_a_mode_and_nothing_else(layout: Layout) -> None:
+def test_a_claim_repairs_a_mode_and_nothing_else(layout: Layout) -> None:
     claim(layout, "staging")
     before = key(layout)
     layout.environment_files.chmod(0o755)
@@ -1478,7 +1481,7 @@ def test_rollback_is_not_refused_for_the_command_of_the_release_it_goes_to(host:
     assert irreversible_since(layout, migration) == ""
 
 
-def test_a_release_whose_command_ran_and_that_got_no_traffic_yet_bears_its_own_command(
+def test_a_release_whose_command_ran_and_that_got_no_traffic_yet_works_with_its_own_command(
     host: Host, layout: Layout
 ) -> None:
     deployed(host, OLD)
@@ -1506,7 +1509,7 @@ def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Hos
         find_rollback(layout, old)
 
 
-def test_a_release_that_was_live_again_since_the_command_bears_it(host: Host, layout: Layout) -> None:
+def test_a_release_that_was_live_again_since_the_command_works_with_it(host: Host, layout: Layout) -> None:
     old = deployed(host, OLDER)
     migrated(host, OLD)
     assert gone_back(host, force=True) == old
@@ -1536,8 +1539,7 @@ def test_who_gets_traffic_back_after_a_command_that_can_not_be_undone_is_to_be_l
     host.front_door = None
     with pytest.raises(GreenlightError) as failed:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
-    said = "The release command of the failed one can't be undone: look whether the earlier one bears it."
-    assert (said in str(failed.value)) is (not reversible and not first)
+    assert (IRREVERSIBLE in str(failed.value)) is (not reversible and not first)
 
 
 def test_rollback_forward_again_is_not_refused_for_a_command_that_ran_before(host: Host, layout: Layout) -> None:
@@ -1589,7 +1591,7 @@ def test_the_ledger_tells_what_was_refused_and_why(host: Host, layout: Layout) -
     assert Releases(layout).live() == old
 
 
-def test_the_ledger_tells_from_whom_the_traffic_was_taken_and_who_has_it_again(host: Host, layout: Layout) -> None:
+def test_the_ledger_says_which_release_lost_the_traffic_and_which_has_it_again(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)

@@ -109,7 +109,7 @@ def test_a_command_that_fails_is_told_with_its_last_words_and_what_to_do(
         "no route to ********",
         "keys ['********']",
         traffic,
-        f"Mend it and deploy again. All it said: journalctl -u shop-release-command-{release}.service",
+        f"Fix it and deploy again. All it said: journalctl -u shop-release-command-{release}.service",
     ]
     assert not marked(layout, release)
     (told,) = entries(layout.ledger)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release command: where, when and as whom it runs, and what a rollback across it needs."""
+"""The release command: where and when it runs, and as which user, and what a rollback across it needs."""
 
 from __future__ import annotations
 

@@ -371,15 +371,15 @@ def in_its_hands(result: Result) -> int:
     return lost.count if lost and all(each.request in ("post", "upload") for each in lost.examples) else 0
 
 
-@pytest.mark.parametrize("whom", ["worker", "master"])
-def test_live_process_killed_with_sigkill(trial: Trial, whom: str) -> None:
-    trial.fault = f"live {whom} killed with SIGKILL"
+@pytest.mark.parametrize("victim", ["worker", "master"])
+def test_live_process_killed_with_sigkill(trial: Trial, victim: str) -> None:
+    trial.fault = f"live {victim} killed with SIGKILL"
     with trial.users():
         for _ in range(2):
             for server in all_servers():
                 unit = f"{APP}@{server.live}.service"
                 main = f"$(systemctl show {unit} --property=MainPID --value)"
-                server.root(f"kill -KILL {main if whom == 'master' else f'$(pgrep -P {main} | head -n 1)'}")
+                server.root(f"kill -KILL {main if victim == 'master' else f'$(pgrep -P {main} | head -n 1)'}")
             time.sleep(6)
     trial.expect(live="old", may_fail=in_its_hands)
 

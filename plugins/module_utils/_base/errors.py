@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class GreenlightError(Exception):
-    """Something the operator can mend. The text says what is wrong, where, and what to do; it holds no secret.
+    """Something the operator can fix. The text says what is wrong, where, and what to do; it holds no secret.
 
     Args:
         message: the sentence for the operator.

@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Target:
-    """Whom to ask.
+    """Where to ask.
 
     Args:
         address: path of a unix socket (starts with ``/``), or a URL ``http://address:port`` / ``https://…``.

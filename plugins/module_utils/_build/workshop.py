@@ -221,7 +221,7 @@ class Workshop:
         ]
 
     def _plan(self, steps: Sequence[Step], environment: Mapping[str, str]) -> dict[str, object]:
-        """What the builder is told; by its standard input, because others can read the command line."""
+        """What the builder gets; by its standard input, because others can read the command line."""
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
         places = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch), "LC_ALL": "C.UTF-8"}
         return {

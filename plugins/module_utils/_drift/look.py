@@ -34,7 +34,7 @@ class Wanted:
         specification: the fields of a :class:`Specification` but variables, source, venv, revision and time.
         variables: the process's environment without release and revision.
         revision_variable: name under which the process gets its revision.
-        site: what Nginx is told.
+        site: what Nginx must serve.
         present: whether the app is to be on the host.
     """
 

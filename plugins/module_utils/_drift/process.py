@@ -68,7 +68,7 @@ def process(look: Look, live: Release) -> None:
         facts = properties(look.layout.service_unit(live.id, kind))
         pid = int(facts.get("MainPID") or 0)
         running = processes.look(look.layout.root, pid) if pid else None
-        if running:  # that it doesn't run is told of its unit
+        if running:  # the finding of its unit says that it doesn't run
             compared = Compared(look, live, kind, facts, running)
             _program(compared)
             _credentials(compared)

@@ -26,7 +26,7 @@ CERTBOT_SECONDS = 300
 SHORT_DAYS = 45
 #: Below this many the timer, which may be 24 hours late, must tick each hour.
 HOURLY_DAYS = 10
-#: Whom Python trusts. The timer trusts whom the host trusts, so the first time must, too, whatever a login sets.
+#: Which authorities Python trusts. The timer has the host's, so the first request must, whatever a login sets.
 _TRUST = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 HOOK = """\
 #!/bin/sh
@@ -51,7 +51,7 @@ RandomizedDelaySec=10min
 
 @dataclass(frozen=True)
 class Account:
-    """Whom to ask, and as whom.
+    """Which server to ask, and with which account.
 
     Args:
         directory: URL of the ACME server's directory.

@@ -3,7 +3,7 @@
 
 Staged: a copy of the whole tree with the change in it is tested by Nginx itself. Swapped: each file is replaced whole.
 Reloaded: and new workers are seen. If anything fails, the tree is as it was. A marker says that a swap was begun and
-not yet confirmed, so that a run that died in between is mended by the next one.
+not yet confirmed, so that the next run repairs what a killed one has left.
 """
 
 from __future__ import annotations
@@ -431,7 +431,7 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
         reasons = [line for line in text.splitlines() if "[emerg]" in line] or text.splitlines()
         ours = any(name in line for name in mine for line in reasons)
         named = any(re.search(r"""(?:^|[\s"'])/\w""", line) for line in reasons)
-        owner = " The fault is in a file that is not this app's: mend that first." if named and not ours else ""
+        owner = " The fault is in a file that is not this app's: fix that first." if named and not ours else ""
         small = re.search(r"you should increase (?:either )?(\w+)", text)
         if small:
             owner = f" A file of this host sets {small[1]} too low: grep -rn {small[1]} /etc/nginx shows which."

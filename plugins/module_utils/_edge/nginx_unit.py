@@ -57,7 +57,7 @@ def _try(drop_in: str, tree: Tree) -> None:
 
 def _refusal() -> str:
     return (
-        "Nginx does not work within the sandbox of flask_app_nginx_harden, so it was left as it is. Mend what it says,"
+        "Nginx does not work within the sandbox of flask_app_nginx_harden, so it was left as it is. Fix what it says,"
         " or set flask_app_nginx_harden: false."
     )
 

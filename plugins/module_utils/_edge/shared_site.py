@@ -2,7 +2,7 @@
 """What the apps of one site have in common: the owner's site says it, and each other app is compared with that.
 
 Nginx looks at some settings once for a whole server, such as its ports, and at some before it knows which app is asked,
-such as the proxies that are trusted. An app in the site of another that has other values would be told wrong things.
+such as the proxies that are trusted. An app in the site of another that has other values would get wrong ones.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Site:
-    """What Nginx is told.
+    """What Nginx must serve.
 
     Args:
         files: path below ``/etc/nginx`` -> content, None: the file goes.
@@ -219,10 +219,10 @@ class Edge:
             return f"{this}, whose site doesn't say what holds for all apps in it ({path}). Fix: {first}."
         found = list(shared_site.differences(owner, site.facts, theirs))
         if found:
-            whats, cures = zip(*found, strict=True)
+            sentences, fixes = zip(*found, strict=True)
             return (
-                f"{this}, whose site on this host has other values: {'; '.join(whats)}. Fix: set what {owner} has"
-                f" ({'; '.join(cures)}), or, if {owner} is to have the values of this app, {first}."
+                f"{this}, whose site on this host has other values: {'; '.join(sentences)}. Fix: set what {owner} has"
+                f" ({'; '.join(fixes)}), or, if {owner} is to have the values of this app, {first}."
             )
         return ""
 

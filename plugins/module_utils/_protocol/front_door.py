@@ -44,6 +44,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from .retire import stop_release
 from .work import refuse_work, start_work
 
+IRREVERSIBLE = "The failed release ran a release command that can't be undone."
+
 
 def check_front_door(
     layout: Layout,
@@ -170,7 +172,7 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
         said = ["No earlier release runs: the site answers 503."]
     found = releases.get(release)
     if previous and found and not found.reversible:
-        said.append("The release command of the failed one can't be undone: look whether the earlier one bears it.")
+        said.append(f"{IRREVERSIBLE} Check that the earlier release still works with what it did.")
     said += condemn(layout, release, "taken back", report, previous=previous)
     discard(layout.rollback)
     discard(layout.trial)

@@ -14,7 +14,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 def serves(layout: Layout, release: str) -> bool:
     """Say whether ``release`` is live in every sense: proved, linked, running, open, and started again by a reboot.
 
-    A proof that can't be read is none: nobody knows by which page it was proved, and by whom.
+    A proof that can't be read is none: nobody knows which page and which workers proved it.
     """
     releases = Releases(layout)
     units, found = releases.units(release), releases.get(release)

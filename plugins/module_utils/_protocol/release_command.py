@@ -54,7 +54,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
         lines = [f"the release command of {release} failed ({ended.how}):", output]
         lines += [*hints(output.splitlines(), layout.app), traffic]
-        lines.append(f"Mend it and deploy again. All it said: journalctl -u {unit}")
+        lines.append(f"Fix it and deploy again. All it said: journalctl -u {unit}")
         raise GreenlightError("\n".join([*lines, *said]))
     releases.mark(release, COMMANDED, {"seconds": took})
     _tell(layout, release)

@@ -19,7 +19,7 @@ def overview(layout: Layout) -> list[dict[str, str]]:
     """Return the kept releases, newest first.
 
     Of each: ``release``, ``revision``, ``environment``, ``when`` it went live or was refused last (UTC, empty where
-    neither happened), ``by`` whom it was made, ``result`` (good, bad, or unproved), ``now`` (live, previous, or empty).
+    neither happened), ``by`` (who made it), ``result`` (good, bad, or unproved), ``now`` (live, previous, or empty).
     """
     releases = Releases(layout)
     now = {releases.previous(): "previous", releases.live(): "live"}

@@ -80,8 +80,8 @@ class Specification:
         secret_names: which of the variables are masked in messages.
         release_variable: name under which the process gets the release's id.
         command: shell commands to run once for the group before the release takes traffic; empty for none.
-        reversible: whether older code bears what the command does. Says nothing of the release itself, so it is no part
-            of the digest.
+        reversible: whether older code works with what the command does. Says nothing of the release itself, so it
+            is not part of the digest.
         gunicorn: text of gunicorn.conf.py.
         processes: name of each process to the texts of its parts, see :class:`~.processes.Process`.
         credentials: names of the variables that the process gets as credentials of systemd instead.
@@ -148,7 +148,7 @@ class Specification:
 
     @property
     def undoable(self) -> bool:
-        """Whether older code bears what this release does to its data."""
+        """Whether older code works with what this release does to its data."""
         return self.reversible or not self.command
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How findings are told: in the message that refuses a deploy, and in the doctor's report, where some are accepted."""
+"""How findings are reported: by a deploy that is refused, and by the doctor, where some are accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reported(Finding):
 
     Args:
         accepted: whether ``flask_app_accepted_findings`` names it.
-        hosts: where it was found, once the findings of several hosts are told as one.
+        hosts: where it was found, once the findings of several hosts are reported as one.
     """
 
     accepted: bool = False

@@ -28,7 +28,7 @@ _LOOKUPS = {"lookup", "query", "q"}
 SECRETS = "flask_app_secrets"
 #: What to do about what can't be read.
 _AT_ITS_PASSWORD = "Run this where its vault password is."  # noqa: S105  # a sentence
-_MEND = "Mend the file."
+_FIX = "Fix the file."
 _DEFINE = "Define there what is undefined; secrets belong into its vault.yml."
 _BY_HAND = "Compare by hand what only Ansible can make there."
 
@@ -84,9 +84,9 @@ def load(path: Path, decrypt: Decrypt) -> dict[str, Any]:
         text = _opened(raw, path.name, decrypt) if raw.startswith(HEADER.encode()) else raw.decode()
         found = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with two more tags
     except (OSError, ValueError, yaml.YAMLError) as error:  # their texts may quote the file
-        raise UnreadableError(f"{path.name} is no plain YAML ({type(error).__name__})", _MEND) from None
+        raise UnreadableError(f"{path.name} is no plain YAML ({type(error).__name__})", _FIX) from None
     if found is not None and not isinstance(found, dict):
-        raise UnreadableError(f"{path.name} holds no variables", _MEND)
+        raise UnreadableError(f"{path.name} holds no variables", _FIX)
     return found or {}
 
 
@@ -141,7 +141,7 @@ class Variables:
         if name not in self.raw:
             raise UnreadableError(f"{name} is undefined", _DEFINE)
         if name in self._resolving:
-            raise UnreadableError(f"{name} needs itself", _MEND)
+            raise UnreadableError(f"{name} needs itself", _FIX)
         self._resolving.append(name)
         try:
             return self.resolved(self.raw[name], name)

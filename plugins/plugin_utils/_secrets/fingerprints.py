@@ -139,7 +139,7 @@ def secret_texts(values: Mapping[str, Any], are_secrets: bool) -> Iterator[tuple
 
 
 def passwords(value: str) -> list[str]:
-    """Return the passwords inside an address, or inside the words in which libpq and ODBC are told one."""
+    """Return the passwords inside an address, or inside the words in which libpq and ODBC get one."""
     if "://" not in value:
         words = _words(value)
         return [word for name, word in words.items() if name in ("password", "pwd", "passwd") and len(words) > 1]
@@ -217,7 +217,7 @@ def is_open(name: str, value: str) -> bool:
 def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str, str]]]:
     """Return by variable the databases that lie on another machine: host and port, name, and schema.
 
-    One on the machine itself, such as a file of SQLite, is another one on each host. Where no port is told, there is
+    One on the machine itself, such as a file of SQLite, is another one on each host. Where no port is given, there is
     a place for each that it may mean.
     """
     given = texts(values)

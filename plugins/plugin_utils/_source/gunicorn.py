@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Gunicorn can be told: the names of its settings, and which of them the role sets.
+"""What can be set for Gunicorn: the names of its settings, and which of them the role sets.
 
 Gunicorn ignores a name that it doesn't know. The names are in a table and aren't asked of the locked Gunicorn, which is
 on no machine before the venv is built; a finding for a name of a newer Gunicorn can be accepted.
@@ -78,7 +78,7 @@ def unknown(name: str, version: str) -> bool:
 def takes_prefix(version: str) -> bool:
     """Say whether Gunicorn ``version`` takes the path of an app from Nginx; an empty version isn't known.
 
-    22.0 takes no header with an underscore, and can't be told to; older ones take each.
+    22.0 takes no header with an underscore, and no setting changes that; older ones take each.
     """
     return not version or not _numbers(SETTINGS["header_map"]) <= _numbers(version) < _numbers(
         SETTINGS["forwarder_headers"]

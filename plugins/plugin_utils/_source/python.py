@@ -376,7 +376,7 @@ def _constants(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def only_developers(test: ast.expr) -> bool | None:
-    """Say for whom an ``if`` is: True if its body, False if its ``else`` is for developers only, None if neither."""
+    """Say what of an ``if`` is for developers only: True for its body, False for its ``else``, None for neither."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         known = only_developers(test.operand)
         return None if known is None else not known

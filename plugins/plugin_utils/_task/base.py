@@ -111,7 +111,7 @@ class StepAction(ActionBase):  # type: ignore[misc]
 
 
 class OpeningAction(StepAction):
-    """Let the step take the lock for this run, started by whom the option ``by`` names.
+    """Let the step take the lock for this run, which the person in the option ``by`` has started.
 
     A first step too: a variable of the role that is misspelt would be ignored in silence.
     """

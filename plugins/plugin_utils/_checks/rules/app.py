@@ -54,7 +54,7 @@ UNHEARD_APP = Rule(
     "unheard-app",
     "The app of the live release could not be asked by the doctor.",
     severity=WARNING,
-    fix="Mend that, or leave the hosts out.",
+    fix="Fix that, or leave the hosts out.",
     acceptable=True,
     needs=(APP,),
 )

@@ -264,7 +264,7 @@ options:
         type: int
         required: true
       probes:
-        description: Of how many.
+        description: Maximum number of probes; C(successes) of them must pass.
         type: int
         required: true
       interval_seconds:

@@ -36,7 +36,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Ask at the front door
+- name: Verify the live site through Nginx
   greenlight.flask.front_door:
     app: guestbook
     url: http://127.0.0.1:80

@@ -87,7 +87,7 @@ def test_hosts_of_another_environment_are_refused_with_what_to_do(inventories: P
         assert f"deployed to {name}: 1 problem, nothing was changed." in done.prose
         assert connect(name).ask().json["env"] == "staging"
     assert f"stamped staging for {APP}, and flask_app_environment is production: the wrong inventory" in done.prose
-    assert f"If the host really changes sides, write production into {STAMP} on it." in done.prose
+    assert f"If you mean to move this host to another environment, write production into {STAMP} on it." in done.prose
 
 
 def test_a_host_changes_sides_when_its_stamp_does(inventories: Path, one_server: Server) -> None:

@@ -71,7 +71,7 @@ def environment(look: Look, name: str) -> None:
     look.compared = bool(name) and not other
     if other:
         path = look.layout.environment_id
-        fix = f"If the host really changes sides, write {look.wanted.environment} into {path}."
+        fix = f"If you mean to move this host to another environment, write {look.wanted.environment} into {path}."
         look.report.add("host", path, f"{other} The host was not compared with it further.", fix)
 
 

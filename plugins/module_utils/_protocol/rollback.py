@@ -15,7 +15,7 @@ def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry:
 
     Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times
     and names are never asked. A rollback that was begun and not ended goes on to the release it was begun for, even if
-    that has the traffic already: from there, "the one before" would be the one that was fled.
+    that has the traffic already: otherwise, "previous" would be the release that is rolled back.
 
     Args:
         force: also go back across a release command that can't be undone.

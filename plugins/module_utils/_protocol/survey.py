@@ -276,7 +276,8 @@ def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Finding]
     if "" in (host.environment, wanted.environment) or host.environment == wanted.environment:
         return []
     what = other_environment(layout, wanted.environment)
-    fix = f"If the host really changes sides, write {wanted.environment} into {layout.environment_id} on it."
+    place = layout.environment_id
+    fix = f"If you mean to move this host to another environment, write {wanted.environment} into {place} on it."
     return [Finding("wrong-environment", ERROR, str(layout.environment_id), what, fix)]
 
 

@@ -334,7 +334,7 @@ class Benchmark:
         answered = change.result()
         if answered is None:
             raise BenchmarkError(f"After the rollback {site} is still {before}: is it the site of {self.options.host}?")
-        # The drain comes after the first answer, so it is no part of these seconds.
+        # The drain comes after the first answer, so it is not part of these seconds.
         return Run(answered - started, self.ledger().get("live"))
 
     def ledger(self) -> dict[str, float]:
@@ -362,7 +362,7 @@ class Benchmark:
             return self.options.reset
         servers = json.loads(self._run([sys.executable, "script/demo-servers"])[1])
         if self.options.host not in [server["name"] for server in servers]:
-            raise BenchmarkError(f"{self.options.host} is no throwaway server: say with --reset how to empty it.")
+            raise BenchmarkError(f"{self.options.host} is not a throwaway server: say with --reset how to empty it.")
         container = shlex.quote(f"greenlight-demo-{self.options.host}")
         playbook = shlex.quote(str(self.programs / "ansible-playbook"))
         remove = f"script/podman/podman rm --force --volumes {container}"

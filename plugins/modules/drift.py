@@ -11,7 +11,7 @@ short_description: Compare a host with the inventory, and its live process with 
 description:
   - Reads only, takes no lock, and never fails because of what it finds.
   - Values of variables are compared by keyed hash; names are returned, values never.
-  - A revision that was not deployed yet is no drift. Source, venv and revision of the live release are taken as they
+  - A revision that was not deployed yet is not drift. Source, venv and revision of the live release are taken as they
     are.
 version_added: "0.1.0"
 author:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: host_step
 short_description: Run one step of a deploy on a host
 description:
-  - What the tasks of this collection run on a host, such as M(greenlight.flask.switch). It is no task by itself.
+  - What the tasks of this collection run on a host, such as M(greenlight.flask.switch). It is not a task by itself.
   - All steps are one module, because Ansible packs a module anew in each run, which costs more than most steps.
 version_added: "0.1.0"
 author:

@@ -66,7 +66,7 @@ def sslyze(name: str, address: str, port: int = 443, ca: Path = ROOTS) -> dict[s
         done = run(VENV / "bin/sslyze", *options, f"{name}:{port}{{{address}}}")
         assert output.exists(), done.stdout + done.stderr
         found = json.loads(output.read_text())
-    # A server that it can't reach is no failure to it.
+    # A server that it can't reach is not a failure to it.
     [scan] = found["server_scan_results"] or [{"connectivity_status": "unknown"}]
     assert scan["connectivity_status"] == "COMPLETED", done.stdout + done.stderr
     _, _, text = done.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")

@@ -91,7 +91,7 @@ def _shell(text: str, quoted: str) -> str:
 
 
 def _c_escape(text: str) -> str:
-    """As systemd writes it: octal for what is no ASCII."""
+    """As systemd writes it: octal for what isn't ASCII."""
     known = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}
     return "".join(
         known.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}")

@@ -393,7 +393,7 @@ SAME_SECRETS = [
 def test_a_secret_of_another_environment_is_found_in_every_form(
     tmp_path: Path, name: str, mine: object, other: object
 ) -> None:
-    name = "SHARED_BROKER" if name == "DB" else name  # a name that ends in DB is no secret
+    name = "SHARED_BROKER" if name == "DB" else name  # a name that ends in DB is not a secret
     given, place = production(tmp_path)
     secret = {name: "{{ vault_it }}", "SECRET_KEY": "{{ vault_flask_app_secret_key }}"}
     staging = inventory(tmp_path, "staging", flask_app_secrets=secret)

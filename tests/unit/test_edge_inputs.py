@@ -126,8 +126,8 @@ def test_a_certificate_that_can_not_be_read_is_told(own: Own, kind: str) -> None
     chain = {
         "path": "/etc/ssl/certs/shop.example.org.pem",
         "cut": own.chain[:300],
-        "nonsense": begin("CERTIFICATE", "this is no certificate at all"),
-        "key": begin("PUBLIC KEY", "this is no certificate at all"),
+        "nonsense": begin("CERTIFICATE", "this is not a certificate at all"),
+        "key": begin("PUBLIC KEY", "this is not a certificate at all"),
         "umlaut": "Zertifikat für shop.example.org",
     }[kind]
     problem = one(provided(chain, own.key))
@@ -140,7 +140,7 @@ def test_a_key_that_can_not_be_read_is_told(own: Own, kind: str) -> None:
     key = {
         "path": "/etc/ssl/private/shop.example.org.pem",
         "cut": own.key[:100],
-        "nonsense": begin("PRIVATE KEY", "this is no key at all, whatever it says"),
+        "nonsense": begin("PRIVATE KEY", "this is not a key at all, whatever it says"),
         "certificate": own.chain,
     }[kind]
     assert named(one(provided(own.chain, key))) == ("unreadable-key", "tls_key")

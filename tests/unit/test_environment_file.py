@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.environment
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-#: Planes whose last two code points are no characters; with U+FDD0 to U+FDEF all that Unicode has.
+#: Planes whose last two code points are not characters; with U+FDD0 to U+FDEF all that Unicode has.
 NONCHARACTERS = [chr(plane * 0x10000 + low) for plane in range(17) for low in (0xFFFE, 0xFFFF)]
 NONCHARACTERS += [chr(point) for point in range(0xFDD0, 0xFDF0)]
 

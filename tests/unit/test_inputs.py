@@ -860,7 +860,7 @@ def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_wha
     [
         ("flask_app_secrets", "'vault_flask_app_secret_key' is undefined", "vault_flask_app_secret_key is undefined"),
         ("flask_app_env", "'region' is undefined", "region is undefined"),
-        ("flask_app_secrets", "hunter2 is no JSON", "AnsibleError"),
+        ("flask_app_secrets", "hunter2 is not JSON", "AnsibleError"),
         ("flask_app_env", "hunter2: bad filter", "AnsibleError"),
     ],
 )

@@ -278,7 +278,7 @@ OTHERWISE = [
     f'{NAME}: "{KEY} \U0001f600"\n',
     f"{NAME}: {OLDER}\nother: 1\n{NAME}: {KEY}\n",
 ]
-#: Files that are no plain YAML or no mapping.
+#: Files that are not plain YAML, or not a mapping.
 NO_YAML = [f"{NAME}: {KEY}\nother: !include x\n", f"{NAME}: {KEY}\n  bad: [{KEY}\n", f"- {KEY}\n", f"{KEY}\n", ""]
 
 

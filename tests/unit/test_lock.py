@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Of all runs one at most is at work on an app, it says so to the others, and a dead one is no hindrance for long."""
+"""Of all runs one at most is at work on an app, it says so to the others, and a dead one doesn't hinder for long."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_the_lines_of_a_value_are_masked_alone() -> None:
 
 @pytest.mark.parametrize("short", ["", "a", "true", "12345"])
 def test_a_short_value_is_left(short: str) -> None:
-    text = "it is true that 12345 a's are no secret"
+    text = "it is true that 12345 a's are not secret"
     assert mask(text, [short]) == text
 
 
@@ -181,7 +181,7 @@ def left(text: str, secret: str) -> list[str]:
 @pytest.mark.parametrize("name", [*SHORT, *LONG_ONES])
 def test_no_form_that_is_hunted_survives(name: str) -> None:
     secret = {**SHORT, **LONG_ONES}[name]
-    hunted = secret.partition("KEY-----\n")[2] or secret  # the first line of a key is no secret
+    hunted = secret.partition("KEY-----\n")[2] or secret  # the first line of a key is not a secret
     written = {form.decode(errors="ignore"): kind for form, kind in forms(hunted).items()}
     assert len(written) > 10
     masked = mask("\n".join(f"before {form} behind" for form in written), [secret])

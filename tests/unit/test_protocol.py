@@ -1400,7 +1400,7 @@ def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: L
 
 
 def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, layout: Layout) -> None:
-    # The newest by name was live first: names are no measure, a clock may have been set back.
+    # The newest by name was live first: names don't tell, a clock may have been set back.
     newest, oldest, live = go_live(host, NEW), go_live(host, OLDER), go_live(host, OLD)
     for release in (newest, oldest, live):
         append(layout.ledger, {"event": "live", "release": release})

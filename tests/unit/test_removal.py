@@ -801,7 +801,7 @@ def test_what_apps_share_goes_with_the_last_one(machine: Machine, monkeypatch: p
 
 @pytest.mark.parametrize("app", ["", ".", "..", "../srv", "shop/../nginx", "Shop"])
 def test_what_is_no_name_of_an_app_is_refused(machine: Machine, app: str) -> None:
-    with pytest.raises(GreenlightError, match="is no name of an app; nothing was removed"):
+    with pytest.raises(GreenlightError, match="is not a name of an app; nothing was removed"):
         remove_app(Layout(app, machine.layout.root), "staging", machine.tree, BOUNDS)
 
 

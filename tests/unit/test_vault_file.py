@@ -265,7 +265,7 @@ def test_a_file_in_plain_text_is_refused(vault: Vault) -> None:
 def test_bytes_that_are_no_text_are_refused_without_being_shown(vault: Vault) -> None:
     encrypted = VaultLib().encrypt(b"hunter2: \xff\xfe", PASSWORDS["staging"], vault_id="staging")
     vault.file.path.write_bytes(encrypted)
-    with pytest.raises(GreenlightError, match="no text in UTF-8") as refused:
+    with pytest.raises(GreenlightError, match="not text in UTF-8") as refused:
         vault.file.put(NAME, NEW)
     assert refused.value.__suppress_context__
 

@@ -46,7 +46,7 @@ def test_migrate_says_in_one_sentence_that_the_database_is_away_and_not_where_it
 ) -> None:
     secret = tmp_path / "never-in-a-log"
     secret.mkdir()
-    (secret / "text.db").write_text("This is no database." * 100, encoding="utf-8")
+    (secret / "text.db").write_text("This is not a database." * 100, encoding="utf-8")
     environ.setenv("DATABASE_URL", f"sqlite:///{secret}/{file}")
     done = migrate()
     assert (done.returncode, done.stdout) == (1, "")

@@ -94,7 +94,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_env": {"BROKEN": "a\u0000b"}},
         ["BROKEN", "U+0000"],
     ),
-    "a name that is no account's": (
+    "a name that is not an account's": (
         {"flask_app_name": "My App"},
         ["flask_app_name is 'My App'", "lower-case"],
     ),
@@ -130,7 +130,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"flask_app_python": "/usr/bin", "flask_app_free_space_mb": 999_999_999},
         ["flask_app_python is /usr/bin, ", "it is a directory", "flask_app_free_space_mb"],
     ),
-    "a file that is no program in place of a Python": (
+    "a file that is not a program in place of a Python": (
         {"flask_app_python": "/etc/hostname"},
         ["flask_app_python is /etc/hostname, ", "its mode is 0644"],
     ),

@@ -64,7 +64,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         [f"flask_app_tls_certificate does not hold {SITE}; it holds other.example"],
     ),
     "mode that does not exist": ({"flask_app_tls": "letsencrypt"}, ["flask_app_tls", "acme", "letsencrypt"]),
-    "ACME server that is no URL": (acme("letsencrypt"), ["flask_app_acme_directory is 'letsencrypt'", "https://"]),
+    "ACME server that is not a URL": (acme("letsencrypt"), ["flask_app_acme_directory is 'letsencrypt'", "https://"]),
     "half an external account": (acme(flask_app_acme_eab_kid="kid-1"), ["only one is set"]),
     "body size as text": (
         {"flask_app_nginx_body_size_mb": "large"},
@@ -85,7 +85,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "static files from outside the source": (
         {"flask_app_nginx_static": {"/static/": "../../etc"}},
-        ["'../../etc' is no directory below the source"],
+        ["'../../etc' is not a directory below the source"],
     ),
     "preload without subdomains": ({"flask_app_nginx_hsts_preload": True}, ["flask_app_nginx_hsts_subdomains: true"]),
 }

@@ -192,7 +192,7 @@ def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server
 
 
 def test_no_client_breaks_the_format_of_the_log(server: Server) -> None:
-    """Bytes that are no text, a control character above ASCII, and one that turns a line around."""
+    """Bytes that are not text, a control character above ASCII, and one that turns a line around."""
     for more in ("\udcff", "\udc9b31m", "\x9b31m", "\u202e", "\x1b[2J", "\x7f"):
         server.curl("/", "--http1.1", "--header", f"User-Agent: agent{more}", "--header", f"Referer: http://x/{more}")
         line = log(server)[-1]

@@ -42,7 +42,7 @@ BATCH_VALUES, BATCH_BYTES = 1_000, 500_000
 
 Form = Callable[[Mapping[str, str]], str]
 
-#: Planes whose last two code points are no characters; with U+FDD0 to U+FDEF all that Unicode has, and all refused.
+#: Planes whose last two code points are not characters; with U+FDD0 to U+FDEF all that Unicode has, and all refused.
 NONCHARACTERS = [chr(plane * 0x10000 + low) for plane in range(17) for low in (0xFFFE, 0xFFFF)]
 NONCHARACTERS += [chr(point) for point in range(0xFDD0, 0xFDF0)]
 #: What means something in a file of systemd, to a shell, or to who reads lines.

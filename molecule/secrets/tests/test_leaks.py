@@ -173,7 +173,7 @@ class Run:
         variant: the app's source, one of tests/support/variants.py; empty for none.
         secret: variables with secrets in them, over those of all plays.
         options: of the command.
-        variables: further variables, which are no secrets.
+        variables: further variables, which are not secrets.
     """
 
     says: tuple[str, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The part of a process that is no unit: settings of its service for one release.
+#: The part of a process that is not a unit: settings of its service for one release.
 DROP_IN = "drop_in"
 
 

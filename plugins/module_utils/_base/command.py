@@ -17,7 +17,7 @@ OUT_OF_TIME = 124
 NOT_RUNNABLE = 126
 NOT_INSTALLED = 127
 #: What the system says of a path at which there is no file, and of one that it can't run (execve(2)). Others, such as
-#: a lack of memory, are no fault of the program.
+#: a lack of memory, are not the program's fault.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _NO_PROGRAM = (
     errno.EACCES,
@@ -58,7 +58,7 @@ def run(
 ) -> Finished:
     """Run ``argv`` for at most ``seconds`` with ``environment`` laid over our own; never raises for a bad exit.
 
-    ``given`` is its standard input. ``errors`` says what becomes of output that is no UTF-8; file names need
+    ``given`` is its standard input. ``errors`` says what becomes of output that is not UTF-8; file names need
     ``surrogateescape``.
     """
     merged = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}

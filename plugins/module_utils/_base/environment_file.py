@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MAXIMUM_BYTES = 131_071
 #: Together: a quarter of the stack's limit (execve(2)), which systemd leaves at 8 MiB, less what the rest may need.
 MAXIMUM_ALL_BYTES = 2**21 - 2**17
-#: Unicode's code points that are no characters (utf8.c of systemd refuses them).
+#: Unicode's code points that are not characters (utf8.c of systemd refuses them).
 SURROGATES = range(0xD800, 0xE000)
 NONCHARACTERS = range(0xFDD0, 0xFDF0)
 PLANE_ENDS = (0xFFFE, 0xFFFF)

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from .spellings import CORE, MARKS, as_bytes, encoded, quoted
 
-#: Shorter values are not masked: they would turn every message to stars, and are no secrets (the preflight says so).
+#: Shorter values are not masked: they would turn every message to stars, and are not secrets (the preflight says so).
 SHORTEST = 6
 #: A value from so many characters on is masked in parts too, from PART on: journald breaks long lines (LineMax=),
 #: programs wrap and cut them.

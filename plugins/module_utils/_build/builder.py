@@ -19,7 +19,7 @@ from typing import Any
 BEGUN = "begun"
 #: Characters of a step's output that are kept, from its end.
 KEPT = 20000
-#: A step with this first word is no program: it sorts the lines of a requirements file.
+#: A step with this first word is not a program: it sorts the lines of a requirements file.
 SORT = "sort-requirements"
 
 

@@ -81,7 +81,7 @@ def _is_uv(name: str) -> bool:
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Return the text of a lock. A byte order mark, as editors and shells of Windows write it, is no part of it.
+    """Return the text of a lock. A byte order mark, as editors and shells of Windows write it, is not part of it.
 
     Raises:
         GreenlightError: it is not a text.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Drift: where a host is not what the inventory says, or a process not what its release says. Reads only.
 
-What was not deployed yet, a new revision of the code with its lock, is no drift: source, venv and revision of the live
+What was not deployed yet, a new revision of the code with its lock, is not drift: source, venv and revision of the live
 release are taken as they are.
 """
 

@@ -154,7 +154,7 @@ def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], l
         # What is read later is by way of no link: the app can change what is behind the one to its instance folder.
         inside = _resolved(path.parent) / path.name
         if not inside.is_relative_to(_resolved(venv)) or inside.is_symlink():
-            faults.append(Fault(record, f"{record} names {shown(path)}, which is no file of the venv"))
+            faults.append(Fault(record, f"{record} names {shown(path)}, which is not a file of the venv"))
         # The RECORD itself and bytecode have no digest.
         elif algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
             rows.append((inside, algorithm, expected.rstrip("=")))

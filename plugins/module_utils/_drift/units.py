@@ -87,7 +87,7 @@ def units(look: Look, live: str) -> None:
             what = f"Files of {unit} were changed and systemd has not read them again."
             add("unit", unit, what, look.again(live, processes=[process]))
         for extra in _extra_drop_ins(look, unit, facts):
-            what = f"{extra} changes {unit}, and it is no part of the release."
+            what = f"{extra} changes {unit}, and it is not part of the release."
             fix = f"{look.again(live, f'rm {extra}', [process])}; what shall stay goes into flask_app_service_settings."
             add("drop-in", extra, what, fix)
 

@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 
 from .nginx import Tree, stock_default_site
 
-#: What of a unit is no part of its sandbox.
+#: What of a unit is not part of its sandbox.
 _NO_SANDBOX = ("Exec", "Restart", "Timeout")
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-#: More than so many are no hint any more.
+#: More than so many don't help any more.
 MOST = 3
 #: Shared library -> Debian's package. Both names where Debian 12 and 13 have different ones.
 LIBRARIES = {

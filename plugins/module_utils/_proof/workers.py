@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 
-#: Bytes of a report that are read. One that is cut is no JSON, and doesn't count.
+#: Bytes of a report that are read. One that is cut is not JSON, and doesn't count.
 MAXIMUM_BYTES = 64 * 1024
 #: Seconds for the first report once the app has answered: its worker has reported before it took the request.
 FIRST_SECONDS = 2.0

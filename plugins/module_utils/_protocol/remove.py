@@ -80,7 +80,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
             such as a file system that is mounted in one of the app's directories.
     """
     if not APP_NAME.match(layout.app):
-        raise GreenlightError(f"flask_app_name is {layout.app!r}, which is no name of an app; nothing was removed.")
+        raise GreenlightError(f"flask_app_name is {layout.app!r}, which is not a name of an app; nothing was removed.")
     stamp = stamped(layout)
     if stamp is None:
         return _remove_rest(layout, dry=dry)
@@ -389,7 +389,7 @@ def _refuse_processes(layout: Layout) -> None:
 
 
 def _processes(layout: Layout) -> list[str]:
-    """Return the processes of the app's account that are no part of a release's unit."""
+    """Return the processes of the app's account that are not part of a release's unit."""
     uid = accounts.number("passwd", layout.app)
     unit = re.compile(rf"/{layout.unit_name}(/|$)", re.MULTILINE)
     found = []

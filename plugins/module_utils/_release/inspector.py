@@ -87,7 +87,7 @@ def find(thing: Any) -> Any:
         seen = next((each for each in inner if each is not None), None)
         if seen is None:
             break
-    # By its true type: a proxy such as current_app is no second app, and a dead one can't be asked.
+    # By its true type: a proxy such as current_app is not a second app, and a dead one can't be asked.
     apps = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
     return apps[0] if len(apps) == 1 else None
 
@@ -130,7 +130,7 @@ def is_path(value: Any) -> bool:
 def address(value: Any) -> str:
     """Return what tells one database from another: kind, host, port, name and schema, or an empty text.
 
-    Who signs in, and by which driver, is no part of it.
+    Who signs in, and by which driver, is not part of it.
     """
     kind, url = engine(value), _main(value)
     kind = SAME.get(kind, kind)

@@ -194,7 +194,7 @@ def _take_name(layout: Layout, environment: str) -> None:
     """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
     if not is_environment_name(environment):
         raise GreenlightError(
-            "flask_app_environment is no word that a host can be stamped with. Fix: use one word of at most 100"
+            "flask_app_environment is not a word that a host can be stamped with. Fix: use one word of at most 100"
             " characters. Nothing of the app was made."
         )
     reserved = layout.app in names.RESERVED

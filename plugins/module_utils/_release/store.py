@@ -466,7 +466,7 @@ def listed(value: str) -> list[str]:
 
 
 def _without_comments(text: str) -> str:
-    # Not splitlines(), which ends a line at U+2028 and its like: what follows one inside a value is no comment.
+    # Not splitlines(), which ends a line at U+2028 and its like: what follows one inside a value is not a comment.
     return "\n".join(line for line in text.removesuffix("\n").split("\n") if not line.startswith("#"))
 
 

@@ -55,7 +55,7 @@ class Encrypted:
 
 
 class Unsafe(str):
-    """A text behind ``!unsafe``, which is no template."""
+    """A text behind ``!unsafe``, which is not a template."""
 
     __slots__ = ()
 
@@ -77,14 +77,14 @@ def load(path: Path, decrypt: Decrypt) -> dict[str, Any]:
     """Return the variables of a file, values behind ``!vault`` undisturbed.
 
     Raises:
-        UnreadableError: it can't be decrypted, or is no mapping in YAML.
+        UnreadableError: it can't be decrypted, or is not a mapping in YAML.
     """
     try:
         raw = path.read_bytes()
         text = _opened(raw, path.name, decrypt) if raw.startswith(HEADER.encode()) else raw.decode()
         found = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with two more tags
     except (OSError, ValueError, yaml.YAMLError) as error:  # their texts may quote the file
-        raise UnreadableError(f"{path.name} is no plain YAML ({type(error).__name__})", _FIX) from None
+        raise UnreadableError(f"{path.name} is not plain YAML ({type(error).__name__})", _FIX) from None
     if found is not None and not isinstance(found, dict):
         raise UnreadableError(f"{path.name} holds no variables", _FIX)
     return found or {}

@@ -18,7 +18,7 @@ from .judge import (
     password_in,
 )
 
-#: Shorter ones are equal by chance, or are no secrets.
+#: Shorter ones are equal by chance, or are not secrets.
 _SHORTEST = 6
 #: Of digits alone, where the name says that it is a secret; where it doesn't.
 _SHORTEST_NUMBER, _SHORTEST_OTHER_NUMBER = 8, 16
@@ -182,7 +182,7 @@ def _is_token(text: str) -> bool:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Say whether a value that is no address can be a secret, rather than a path or a number."""
+    """Say whether a value that is not an address can be a secret, rather than a path or a number."""
     if len(value) < _SHORTEST:
         return False
     if value.isdecimal():

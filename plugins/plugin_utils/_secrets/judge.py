@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which values are no secrets: those that stand in a tutorial, that are too short, or that follow a pattern."""
+"""Which values are not secrets: those that stand in a tutorial, that are too short, or that follow a pattern."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY_CHARACTERS = 32
 #: Fewer different characters than a random key of that length ever has.
 DIFFERENT_CHARACTERS = 6
 
-#: Names whose values are no credentials, although they may stand among the secrets.
+#: Names whose values are not credentials, although they may stand among the secrets.
 _PUBLIC_NAME = re.compile(
     r"(^|_)(USER|USERNAME|LOGIN|ID|HOST|HOSTNAME|PORT|SERVER|SCHEME|REGION|BUCKET|EMAIL|SENDER|FROM|DOMAIN|NAME|DB"
     r"|DATABASE|MODE|LEVEL|ENV|ENVIRONMENT|CONFIG|SENTRY_DSN)\Z",
@@ -121,7 +121,7 @@ _HEX_WORDS = re.compile(r"deadbeef|cafebabe|deadc0de|badc0ffee|feedface|baadf00d
 
 
 def is_public(name: str) -> bool:
-    """Say whether the values of this name are no credentials, such as a user's or a host's name."""
+    """Say whether the values of this name are not credentials, such as a user's or a host's name."""
     return bool(_PUBLIC_NAME.search(name)) and not _CREDENTIAL_NAME.search(name)
 
 

@@ -31,7 +31,7 @@ from .python import (
 
 #: Packages that show an app's inside to whoever asks, normalised as in PEP 503.
 DEBUG_PACKAGES = tuple(name.replace("_", "-") for name in DEBUGGERS)
-#: Larger ones are no source that somebody wrote.
+#: Nobody writes larger ones by hand.
 _BYTES = 2**20
 _ELSEWHERE = re.compile(r"(^|/)(tests?|testing|docs?|examples?|node_modules|\.[^/]+)/")
 _TEST_FILE = re.compile(

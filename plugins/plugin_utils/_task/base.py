@@ -24,7 +24,7 @@ from .variables import load_spec, merged, plain
 
 
 def refuse_misspelt(known: Mapping[str, Any]) -> None:
-    """Fail where a variable is no variable of the role: it would be ignored in silence."""
+    """Fail where a variable is not a variable of the role: it would be ignored in silence."""
     found = list(misspelt(known, load_spec(known["role_path"])))
     if found:
         raise AnsibleActionFail(" ".join(map(str, found)))

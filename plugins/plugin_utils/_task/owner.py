@@ -58,7 +58,7 @@ def execute_with_lock(execute: Callable[[dict[str, Any]], dict[str, Any]], by: s
 def _place() -> str:
     """The boot and the process namespace of this machine, in which a process id means one process."""
     parts = [platform.node()]
-    with suppress(OSError):  # a controller that is no Linux: its name must do
+    with suppress(OSError):  # a controller that is not Linux: its name must do
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

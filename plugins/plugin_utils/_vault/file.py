@@ -71,7 +71,7 @@ class VaultFile:
         try:
             return Opened(text.decode(), used, None if vault_id == "default" else vault_id)
         except UnicodeDecodeError:  # it would quote the bytes
-            raise GreenlightError(f"{self.path} holds something that is no text in UTF-8") from None
+            raise GreenlightError(f"{self.path} holds something that is not text in UTF-8") from None
 
     def values(self) -> Mapping[str, Any]:
         return parsed(self.open().text, self.path)
@@ -102,12 +102,12 @@ def parsed(text: str, path: Path) -> Mapping[str, Any]:
     """Return the variables of a decrypted text.
 
     Raises:
-        GreenlightError: it is no mapping in plain YAML. The error names the file and quotes nothing.
+        GreenlightError: it is not a mapping in plain YAML. The error names the file and quotes nothing.
     """
     try:
         found = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with one more tag
     except (yaml.YAMLError, ValueError):  # its text would quote the file
-        raise GreenlightError(f"{path} holds something that is no plain YAML") from None
+        raise GreenlightError(f"{path} holds something that is not plain YAML") from None
     if found is None:
         return {}
     if not isinstance(found, Mapping):
@@ -133,7 +133,7 @@ def value_span(text: str, name: str) -> tuple[int, int] | None:
     """Return where the value of a variable begins and ends, or None where the text has no such variable.
 
     Raises:
-        ValueError: the text has it twice, is written as one value in braces, or is no YAML.
+        ValueError: the text has it twice, is written as one value in braces, or is not YAML.
     """
     try:
         root = yaml.compose(text, _Loader)

@@ -60,7 +60,7 @@ class KeyVault:
         if not isinstance(values.get(self.name), str) or "{{" in values[self.name]:  # it is kept elsewhere
             return None
         if not isinstance(fallbacks, list):
-            raise GreenlightError(f"{self.fallbacks_name} in {self.path} is no list; make it one")
+            raise GreenlightError(f"{self.fallbacks_name} in {self.path} is not a list; make it one")
         return {"key": values[self.name], "fallbacks": fallbacks}
 
     def start(self) -> None:

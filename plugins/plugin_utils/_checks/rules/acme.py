@@ -45,7 +45,7 @@ def server(case: Case) -> Iterator[Found]:
         return
     directory = case["acme_directory"]
     if not _is_https(directory):
-        what = f"flask_app_acme_directory is {directory!r}, which is no https:// URL."
+        what = f"flask_app_acme_directory is {directory!r}, which is not an https:// URL."
         fix = "Use the URL of the server's directory, such as https://acme-v02.api.letsencrypt.org/directory."
         yield MALFORMED_VALUE("flask_app_acme_directory", what, fix)
     if case["http_port"] != 80:  # noqa: PLR2004  # RFC 8555, section 8.3

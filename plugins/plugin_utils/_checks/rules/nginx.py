@@ -202,7 +202,7 @@ def static(case: Case) -> Iterator[Found]:
             yield MALFORMED_VALUE(variable, what, "Start and end it with a slash, as in /static/.")
         below = path.parts and ".." not in path.parts and not path.is_absolute()
         if not below or not re.match(r"[A-Za-z0-9._/-]+\Z", str(directory)):
-            what = f"{variable}: {directory!r} is no directory below the source."
+            what = f"{variable}: {directory!r} is not a directory below the source."
             yield MALFORMED_VALUE(variable, what, "Name it as seen from the source's top, as in guestbook/static.")
 
 

@@ -70,7 +70,7 @@ def mode(path: Path) -> int:
 def test_every_credential_is_held_byte_for_byte(values: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as root:
         layout = Layout("shop", Path(root))
-        hold(layout, ID, values)
+        hold(layout, ID, values, layout.processes)
         assert held(layout, ID) == values
         for name, value in values.items():
             assert (layout.credentials(ID) / name).read_bytes() == value.encode()
@@ -94,7 +94,7 @@ def test_only_root_reads_credentials_and_everybody_their_names(layout: Layout, u
 
 def test_a_directory_that_others_may_read_is_closed_before_anything_is_in_it(layout: Layout) -> None:
     layout.credentials(ID).mkdir(parents=True, mode=0o755)
-    hold(layout, ID, SECRETS)
+    hold(layout, ID, SECRETS, layout.processes)
     assert mode(layout.credentials(ID)) == 0o700
 
 
@@ -354,6 +354,6 @@ def test_secrets_are_what_a_killed_destruction_leaves_last(tmp_path: Path) -> No
 
 
 def test_credentials_that_are_too_large_together_are_refused_before_systemd_does(layout: Layout) -> None:
-    hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(10)})
+    hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(10)}, layout.processes)
     with pytest.raises(GreenlightError, match="1100000 bytes together"):
-        hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(11)})
+        hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(11)}, layout.processes)

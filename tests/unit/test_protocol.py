@@ -44,7 +44,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune i
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import find_rollback
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
-from ansible_collections.greenlight.flask.plugins.module_utils._release import history
+from ansible_collections.greenlight.flask.plugins.module_utils._release import history, store
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
     key,
@@ -390,20 +390,26 @@ def test_the_mark_of_a_proved_release_holds_no_secret(host: Host, layout: Layout
     assert "hunter2" not in (layout.release(release) / PROVED).read_text()
 
 
-def test_the_secrets_are_read_once_a_step(host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_release_was_given_is_read_once_a_step(
+    host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = store.environment_of
+    reads: list[str] = []
+    monkeypatch.setattr(store, "environment_of", lambda layout, name: reads.append(name) or read(layout, name))  # type: ignore[func-returns-value]
+    host.journal, host.reports = f"password {SECRETS['SECRET_KEY']}\n", [report()]
     release = create(layout, NEW)
-    host.journal = f"password {SECRETS['SECRET_KEY']}\n"
-    read = Releases.secret_values
-    calls: list[str] = []
-    monkeypatch.setattr(Releases, "secret_values", lambda self, name: calls.append(name) or read(self, name))  # type: ignore[func-returns-value]
     with pytest.raises(GreenlightError):
         prove(host, release, healthy(release, env="production"))
-    assert calls == [release]
-    release = prove(host, create(layout, OLD))
+    assert reads == [release]
+    release = create(layout, OLD)
+    reads.clear()
+    host.answers[release] = host.front_door = healthy(release)
+    prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS, question=QUESTION)
+    assert reads == [release]
     switch(layout, release)
-    calls.clear()
-    ask_at_the_front_door(host, release)
-    assert calls == [release]
+    reads.clear()
+    check_front_door(layout, contract(release), PATIENCE, PAGE, BOUNDS, url=PUBLIC, question=QUESTION)
+    assert reads == [release]
 
 
 def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_traffic(

@@ -367,6 +367,13 @@ def test_a_release_has_the_processes_that_it_was_made_with(wider: Layout) -> Non
     assert mode(wider.part(new, "drop_in", WORKER).parent) == 0o755
 
 
+def test_a_release_without_a_worker_is_whole_where_others_have_one(wider: Layout) -> None:
+    made = create(wider, FIRST, credentials=["SECRET_KEY"])
+    found = Releases(wider).get(made)
+    assert found and Releases(wider).is_intact(found, specification(FIRST, credentials=["SECRET_KEY"]))
+    assert not wider.credentials_drop_in(made, WORKER).parent.exists()
+
+
 def test_each_file_of_each_process_makes_a_release(wider: Layout) -> None:
     release = with_worker(wider, FIRST)
     found = Releases(wider).get(release)

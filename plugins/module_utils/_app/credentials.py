@@ -8,13 +8,14 @@ directory (systemd.unit(5)). So no secret is in the process's environment, which
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import make_directory, readable, write
 
 from .layout import Layout
+from .processes import Process
 
 #: What is put behind a secret's name for the variable with the path of its file.
 SUFFIX = "_FILE"
@@ -38,8 +39,8 @@ def loaded(layout: Layout, unit: str) -> dict[str, str]:
     return _texts(layout.root / place(unit).lstrip("/"))
 
 
-def hold(layout: Layout, release: str, values: Mapping[str, str]) -> None:
-    """Write the credentials of a release, and the drop-in that hands them over."""
+def hold(layout: Layout, release: str, values: Mapping[str, str], processes: Sequence[Process]) -> None:
+    """Write the credentials of a release, and the drop-ins that hand them over to its processes."""
     if not values:
         return
     size = sum(len(value.encode()) for value in values.values())
@@ -48,7 +49,7 @@ def hold(layout: Layout, release: str, values: Mapping[str, str]) -> None:
     make_directory(layout.credentials(release), 0o700)
     for name, value in values.items():
         write(layout.credentials(release) / name, value, 0o600)
-    for process in layout.processes:
+    for process in processes:
         make_directory(layout.credentials_drop_in(release, process).parent)
         write(layout.credentials_drop_in(release, process), drop_in(layout.app, values))
 

@@ -107,8 +107,7 @@ def stop(units: Sequence[str], seconds: float) -> None:
 
 def enabled(layout: Layout) -> set[str]:
     """Return the releases with an enabled unit: those that a reboot would start."""
-    wants = (layout.units / f"{target}.wants" for target in ("multi-user.target", "sockets.target"))
-    found = (entry.name for directory in wants for glob in layout.unit_globs for entry in directory.glob(glob))
+    found = (path.name for glob in layout.unit_globs for path in layout.units.glob(f"*.wants/{glob}"))
     return _releases_of(layout, found)
 
 

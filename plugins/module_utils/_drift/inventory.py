@@ -30,7 +30,6 @@ _FILES = {
 _PARTS = {
     "drop_in": "flask_app_service_*",
     "service": "the role's template of the unit",
-    "socket": "the role's template of the socket",
 }
 
 
@@ -57,7 +56,13 @@ def _texts(look: Look, live: Release, made: Specification, wanted: Specification
     ]
     # The units beside the settings of what they start.
     others[1:1] = [
-        (paths[each], made.parts.get(each, ""), text, made.with_part(*each, text), _PARTS[each[1]])
+        (
+            paths[each],
+            made.parts.get(each, ""),
+            text,
+            made.with_part(*each, text),
+            _PARTS.get(each[1], f"the role's template of the {each[1]}"),
+        )
         for each, text in wanted.parts.items()
     ]
     for path, before, text, other, why in others:

@@ -163,6 +163,19 @@ class _Witnesses:
     journal: str = ""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the inventory has given a release, read once.
+
+    Args:
+        variables: all of its variables.
+        secrets: what masks those that are secret.
+    """
+
+    variables: Mapping[str, str] = field(repr=False)
+    secrets: Secrets
+
+
 def hear(
     layout: Layout,
     release: str,
@@ -170,7 +183,7 @@ def hear(
     contract: Contract,
     page: Collection[str],
     *,
-    secrets: Secrets,
+    known: Known,
     seconds: float,
     alive: Callable[[], bool] = lambda: True,
     imported: Collection[str] | None = None,
@@ -179,20 +192,20 @@ def hear(
 
     Args:
         page: which of ``environment`` and ``debug`` the health page has proved.
-        secrets: of the release.
+        known: of the release.
         seconds: for the reports of all workers, or for importing the app.
         alive: whether the release still runs.
         imported: what was proved by importing the app once more, when this release was the candidate; None: import it
             now, where Gunicorn can't report.
     """
     proved_by: dict[str, list[str]] = {name: [PAGE] if name in page else [] for name in _ASSERTED}
-    asked = _ask(layout, release, question, secrets, seconds=seconds, alive=alive, anew=imported is None)
+    asked = _ask(layout, release, question, known.secrets, seconds=seconds, alive=alive, anew=imported is None)
     for name, who in proved_by.items():
         if asked.seen and (name == "debug" or all(each.environment for each in asked.seen)):
             who.append(asked.who)
         elif not asked.seen and name in (imported or ()):
             who.append(INSPECTION)
-    found = [*asked.failures, *disagreements(asked.seen, question, contract, Releases(layout).variables(release))]
+    found = [*asked.failures, *disagreements(asked.seen, question, contract, known.variables)]
     found = found or unproved(proved_by, question, contract, asked.silence)
     return Heard(found, proved_by, asked.seen[0] if asked.seen else None, asked.journal)
 

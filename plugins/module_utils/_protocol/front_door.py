@@ -14,7 +14,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, discard, link
-from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import (
     Contract,
     Failure,
@@ -32,6 +31,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
     INSPECTION,
     UNASKED,
     Heard,
+    Known,
     Question,
     hear,
 )
@@ -83,9 +83,14 @@ def check_front_door(
     proof = prove(
         lambda seconds, worth: http.get(target, seconds, worth), contract, patience, alive=alive, started=True
     )
-    secrets = Releases(layout).secrets(release)
-    seconds = patience.start_seconds
-    heard = _heard(layout, proof, proved, question, contract, secrets=secrets, seconds=seconds, alive=alive)
+    releases, seconds = Releases(layout), patience.start_seconds
+    found = releases.get(release)
+    secrets = found.secrets if found else releases.secrets(release)
+
+    def known() -> Known:
+        return Known(found.variables if found else releases.variables(release), secrets)
+
+    heard = _heard(layout, proof, proved, question, contract, known=known, seconds=seconds, alive=alive)
     passes = proof.kept and proof.answer and not heard.failures
     idle = start_work(layout, release, seconds) if passes and not dry else None
     if passes and proof.answer and not idle:
@@ -119,7 +124,7 @@ def _heard(
     question: Question,
     contract: Contract,
     *,
-    secrets: Secrets,
+    known: Callable[[], Known],
     seconds: float,
     alive: Callable[[], bool],
 ) -> Heard:
@@ -127,6 +132,7 @@ def _heard(
 
     Args:
         proved: what was written down when the release was proved.
+        known: reads what the inventory has given it, which raises Damaged where it can't be read.
     """
     if not (proof.kept and proof.answer):
         return Heard()
@@ -138,7 +144,7 @@ def _heard(
         question,
         contract,
         said,
-        secrets=secrets,
+        known=known(),
         seconds=seconds,
         alive=alive,
         imported=imported,

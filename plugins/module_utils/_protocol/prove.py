@@ -23,7 +23,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence i
     with_hints,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import UNASKED, Heard, Question, hear
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
+    UNASKED,
+    Heard,
+    Known,
+    Question,
+    hear,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import is_socket, rehearsal_word
@@ -54,10 +60,10 @@ def prove_candidate(
         GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
     """
     releases = Releases(layout)
-    damage = releases.fault(release)
-    if damage:
-        raise GreenlightError(f"release {release} isn't whole: {damage}")
-    word, secrets = rehearsal_word(layout) if url else "", releases.secrets(release)
+    found, damage = releases.look(release)
+    if not found:
+        raise GreenlightError(f"release {release} isn't whole: {damage[0]}")
+    word, secrets, variables = rehearsal_word(layout) if url else "", found.secrets, found.variables
     restarts, alive = _start(layout, release, patience, bounds)
 
     def ask(target: Target, contract: Contract, *, again: bool = False) -> Proof:
@@ -66,8 +72,8 @@ def prove_candidate(
         )
 
     def listen(said: Sequence[str]) -> Heard:
-        seconds = patience.start_seconds
-        return hear(layout, release, question, contract, said, secrets=secrets, seconds=seconds, alive=alive)
+        known, seconds = Known(variables, secrets), patience.start_seconds
+        return hear(layout, release, question, contract, said, known=known, seconds=seconds, alive=alive)
 
     where = page.behind_nginx(str(layout.socket(release)))
     proof = ask(where, contract)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Watch
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import INTERVAL_SECONDS, Failure
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
@@ -105,6 +107,11 @@ class Reach:
         """The page that the live release was proved by: the next one may have another."""
         return self.page.at(str(proof_of(self.layout, live).get("path") or self.page.path))
 
+    @cached_property
+    def _secrets(self) -> Secrets:
+        releases = Releases(self.layout)
+        return releases.secrets(releases.live())
+
     def _word(self) -> str:
         try:
             return rehearsal_word(self.layout)
@@ -130,7 +137,7 @@ class Reach:
             if not failure:
                 return answer, None
         if failure:
-            failure = replace(failure, got=Releases(self.layout).secrets(live).mask(failure.got))
+            failure = replace(failure, got=self._secrets.mask(failure.got))
         return None, failure
 
 

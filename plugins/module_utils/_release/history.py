@@ -18,8 +18,7 @@ from .store import PROVED, Releases
 
 def record(layout: Layout, event: str, release: str, **facts: object) -> None:
     """Append an event to the ledger, with what the release's manifest and proof say of it."""
-    found = Releases(layout).get(release)
-    manifest = found.manifest if found else {}
+    manifest = Releases(layout).manifest(release)
     known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
     known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
     if manifest.get("reversible") is False:

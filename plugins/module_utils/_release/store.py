@@ -12,7 +12,7 @@ import json
 import os
 import pkgutil
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,12 +158,18 @@ class Specification:
 
 @dataclass(frozen=True)
 class Release:
-    """A release that is there and whole; ``manifest`` is its release.json."""
+    """A release that is there and whole.
+
+    Args:
+        manifest: its release.json.
+        variables: all that its processes get from the inventory, and its id.
+    """
 
     id: str
     manifest: Mapping[str, object]
     proved: bool
     bad: bool
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str:
@@ -176,9 +182,24 @@ class Release:
         return {str(name) for name in names} if isinstance(names, list) else set()
 
     @property
+    def secrets(self) -> Secrets:
+        """What masks its secret values."""
+        return Secrets(self.secret_values)
+
+    @property
+    def secret_values(self) -> list[str]:
+        return _with_listed(value for name, value in self.variables.items() if name in self.secret_names)
+
+    @property
     def reversible(self) -> bool:
         """Whether its release command can be undone."""
         return self.manifest.get("reversible") is not False
+
+
+def _with_listed(secrets: Iterable[str]) -> list[str]:
+    """A list of old keys is one value, and each of its keys a secret of its own."""
+    values = list(secrets)
+    return [*values, *(item for value in values for item in listed(value))]
 
 
 class Releases:
@@ -213,6 +234,7 @@ class Releases:
             return None, [Damaged(self.layout.releases, "it has no release of that name", DEPLOY)]
         home, environment = self.layout.release(release), self.layout.environment_file(release)
         damage: dict[Path, Damaged] = {}
+        variables: dict[str, str] = {}
         directories, files = self.parts(release)
         for parts, wanted, is_one in ((directories, "a directory", stat.S_ISDIR), (files, "a file", stat.S_ISREG)):
             for path in parts:
@@ -226,13 +248,21 @@ class Releases:
                 if not leads(home / name, _shared(name, str(manifest[name]))):
                     why = f"it doesn't lead to the {name} that the release was made of"
                     damage[home / name] = Damaged(home / name, why, DEPLOY)
-            if self.variables(release).get(str(manifest["release_variable"])) != release:
+            variables = self.variables(release)
+            if variables.get(str(manifest["release_variable"])) != release:
                 damage.setdefault(environment, Damaged(environment, "it was edited", DEPLOY))
         except Damaged as error:
             damage.setdefault(error.path, error)
         if damage:
             return None, list(damage.values())
-        return Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD)), []
+        return Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD), variables), []
+
+    def manifest(self, release: str) -> Mapping[str, object]:
+        """Return what a release's release.json says, whole or not; nothing where that can't be read."""
+        try:
+            return _manifest(self.layout.release(release) / MANIFEST, release)
+        except Damaged:
+            return {}
 
     def processes(self, release: str) -> list[Process]:
         """Return what a release runs, as its manifest says; one that was made when there was only web says nothing.
@@ -334,20 +364,18 @@ class Releases:
         return {**environment_of(self.layout, release), **credentials.held(self.layout, release)}
 
     def secrets(self, release: str) -> Secrets:
-        """Return what masks the secret values of a release; a step reads it once and hands it on."""
+        """Return what masks the secret values of a release, be it whole or not."""
         return Secrets(self.secret_values(release))
 
     def secret_values(self, release: str) -> list[str]:
-        """Return the secret values of a release."""
+        """Return the secret values of a release; of one that isn't whole nobody knows which are secret."""
         found = self.get(release)
+        if found:
+            return found.secret_values
         try:
-            variables = self.variables(release)
+            return _with_listed(self.variables(release).values())
         except Damaged:
             return []
-        # Of one that isn't whole nobody knows which are secret.
-        secrets = [value for name, value in variables.items() if not found or name in found.secret_names]
-        # A list of old keys is one value, and each of its keys a secret of its own.
-        return [*secrets, *(item for value in secrets for item in listed(value))]
 
     def create(self, specification: Specification, key: bytes, by: str) -> Release:
         """Make the release whole under its id: environment file, drop-in and units first, the directory last.
@@ -362,7 +390,8 @@ class Releases:
         variables, kept = specification.texts(name)
         make_directory(layout.environment_files, 0o700)
         write(layout.environment_file(name), render(variables), 0o600)
-        credentials.hold(layout, name, kept)
+        processes = [process for process in layout.processes if process.name in specification.processes]
+        credentials.hold(layout, name, kept, processes)
         paths = layout.parts(name)
         for part, text in specification.parts.items():
             if paths[part].parent != layout.units:
@@ -391,7 +420,7 @@ class Releases:
         }
         write(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         unfinished.rename(layout.release(name))
-        return Release(name, manifest, proved=False, bad=False)
+        return Release(name, manifest, proved=False, bad=False, variables={**variables, **kept})
 
     def mark(self, release: str, mark: str, fact: Mapping[str, object]) -> None:
         """Write one of the marks :data:`PROVED` and :data:`BAD` with the fact that earned it."""

@@ -1139,13 +1139,14 @@ def test_without_a_directory_for_logs_none_is_made(machine: EdgeMachine, site: S
 # Before anything is done
 
 
-def words(mode: str, machine: EdgeMachine) -> list[str]:
-    own = f"certificate: {machine.layout.tls}/"
+def places(mode: str, machine: EdgeMachine) -> list[str]:
+    """Where the certificates that a mode brings come from: how each path begins, or the server's directory."""
+    own = f"{machine.layout.tls}/"
     return {
         "none": [],
         "self_signed": [f"{own}self-signed-"],
         "provided": [f"{own}provided-"],
-        "acme": [f"{own}self-signed-", f"certificate from {ACCOUNT.directory}"],
+        "acme": [f"{own}self-signed-", f"from {ACCOUNT.directory}"],
     }[mode]
 
 
@@ -1155,8 +1156,11 @@ def test_what_would_change_is_told_and_nothing_is_touched(machine: EdgeMachine, 
     before = machine.files()
     files, more = machine.edge.pending(wanted)
     assert files == {SITE: ("", wanted.files[SITE])}
-    expected = [*words(mode, machine), str(machine.edge.drop_in)]
-    assert [text[: len(start)] for text, start in zip(more, expected, strict=True)] == expected
+    *certificates, drop_in = more
+    assert (drop_in.kind, drop_in.what) == ("drop-in", str(machine.edge.drop_in))
+    assert {each.kind for each in certificates} <= {"certificate"}
+    expected = places(mode, machine)
+    assert [each.what[: len(start)] for each, start in zip(certificates, expected, strict=True)] == expected
     assert machine.files() == before
     assert machine.calls() == []
     publish(machine, wanted)
@@ -1169,8 +1173,9 @@ def test_a_change_of_mode_is_told(machine: EdgeMachine, site: Sites, old: str, n
     before = machine.files()
     files, more = machine.edge.pending(site(new))
     assert list(files) == [SITE]
-    assert [text[:20] for text in more if "lineage" not in text] == [text[:20] for text in words(new, machine)[-1:]]
-    assert any("lineage" in text for text in more) is (old == "acme")
+    (certificate,) = (each.what for each in more if each.kind == "certificate")
+    assert certificate.startswith(places(new, machine)[-1])
+    assert any(each.kind == "lineage" for each in more) is (old == "acme")
     assert machine.files() == before
 
 

@@ -26,8 +26,8 @@ def edge_of(look: Look, site: Site) -> None:
             state = "is missing" if not before else "should not be there" if not after else "differs"
             add("nginx", path, f"{path} {state}: the inventory makes another site.", look.deploy)
     for item in more:
-        kind = "certificate" if item.startswith("certificate") else "nginx"
-        add(kind, item.removeprefix("certificate: "), f"The inventory asks for another: {item}.", look.deploy)
+        kind = "certificate" if item.kind == "certificate" else "nginx"
+        add(kind, item.what, f"The inventory asks for another {item.kind}: {item.what}.", look.deploy)
     marker = edge.tree.state / f"{look.layout.app}.json"
     try:
         confirmed = "confirmed" in (read_facts(marker) or {})

@@ -110,6 +110,22 @@ class Site:
         return [] if self.inside else self.server_names
 
 
+@dataclass(frozen=True)
+class Pending:
+    """What a deploy would change beside Nginx's files.
+
+    Args:
+        kind: ``certificate``, ``drop-in`` of Nginx's unit, or certbot's ``lineage``.
+        what: its path or name.
+    """
+
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
 def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str]:
     """Return the default servers, shared by apps, on whose port no site listens any more, if ``app`` has ``files``."""
     directory = tree.etc / "sites-enabled"
@@ -260,19 +276,19 @@ class Edge:
                 pointer = nginx.Pointer(self.layout.certificate, Path(scratch))
             nginx.check(self.tree, self.change(site), site.own_names, pointer)
 
-    def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[str]]:
-        """Return the files that would differ (before and after), and what else would change, in words."""
+    def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[Pending]]:
+        """Return the files that would differ (before and after), and what else would change."""
         more = []
         waiting = site.tls.mode == "acme" and not self._issued(site)
         target = None if waiting and self._keeps(site) else self._certificate(site, dry=True)
         if target and not nginx.Pointer(self.layout.certificate, target).moved:
-            more.append(f"certificate: {target}")
+            more.append(Pending("certificate", str(target)))
         if waiting:
-            more.append(f"certificate from {site.tls.account.directory}")
+            more.append(Pending("certificate", f"from {site.tls.account.directory}"))
         if site.drop_in and readable(self.drop_in) != site.drop_in:
-            more.append(str(self.drop_in))
+            more.append(Pending("drop-in", str(self.drop_in)))
         if site.tls.mode != "acme" and acme.forget(self.certbot, self.layout, dry=True):
-            more.append(f"certbot's lineage {self.layout.app} goes")
+            more.append(Pending("lineage", f"{self.layout.app}, which certbot forgets"))
         return nginx.pending(self.tree, self.change(site)), more
 
     def publish(self, site: Site, watch: nginx.Watch | None = None) -> bool:

@@ -38,4 +38,4 @@ def run(call: Call) -> dict[str, object]:
     else:
         page, seconds = Page(**call.options["page"]), call.options["patience"]["probe_seconds"]
         changed = edge.publish(site, Reach(edge.layout, page, call.options["url"], seconds).watch)
-    return {"changed": changed, "files": sorted(files), "more": more, "diff": diff}
+    return {"changed": changed, "files": sorted(files), "more": [str(each) for each in more], "diff": diff}

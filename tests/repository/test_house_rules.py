@@ -196,6 +196,8 @@ UNUSED = {
     "mend": "fix, repair",
     "mended": "fixed, repaired",
     "mends": "fixes, repairs",
+    "stand in": "are in",
+    "stands in": "is in",
     "whom": "another sentence",
     "is told of": "gets, knows",
     "are told of": "get, know",

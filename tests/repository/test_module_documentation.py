@@ -113,7 +113,7 @@ def test_a_filter_documents_what_it_takes_and_gives(name: str, shown_filters: di
     filters = module.FilterModule().filters()
     assert list(filters) == [name]
     first, *others = inspect.signature(filters[name]).parameters.values()
-    # What stands before the bar is called _input, whatever the function calls it.
+    # What is before the bar is called _input, whatever the function calls it.
     takes = {"_input": first, **{parameter.name: parameter for parameter in others}}
     needed = {option: parameter.default is inspect.Parameter.empty for option, parameter in takes.items()}
     document = shown_filters[name]["doc"]

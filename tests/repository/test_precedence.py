@@ -172,7 +172,7 @@ def test_a_real_run_has_the_shipped_values(in_a_run: Variables, host: str, envir
     assert [in_a_run[host][name] for name in SHIPPED] == ["guestbook", environment, threads]
 
 
-def test_no_variable_stands_in_the_shared_file_and_in_one_of_an_environment() -> None:
+def test_no_variable_is_in_the_shared_file_and_in_one_of_an_environment() -> None:
     shared = repository.load_yaml(SHARED).keys()
     for environment in ENVIRONMENTS:
         own = repository.load_yaml(f"inventories/{environment}/group_vars/flask_app/main.yml").keys()

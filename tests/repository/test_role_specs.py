@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A role's variables stand in two files, for users and for the preflight; the two must say the same."""
+"""A role's variables are in two files, for users and for the preflight; the two must say the same."""
 
 from __future__ import annotations
 

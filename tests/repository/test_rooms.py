@@ -34,7 +34,7 @@ FLOORS = {
         ("_task",),
     ],
 }
-#: Two rooms that stand on different floors, and still don't know each other.
+#: Two rooms that are on different floors, and still don't know each other.
 STRANGERS = {("_release", "_edge"), ("_proof", "_edge")}
 #: Which of the host's rooms the controller may use: nothing that changes a host.
 SHARED = {"_base", "_app", "_build", "_release", "_edge", "_proof"}
@@ -43,7 +43,7 @@ KNOW_ANSIBLE = {"_adapter", "_task", "_vault", "_notification"}
 
 
 def below(home: str, room: str) -> set[str]:
-    """Return the rooms that a room stands on."""
+    """Return the rooms that a room is on."""
     found: set[str] = set()
     for floor in FLOORS[home]:
         if room in floor:

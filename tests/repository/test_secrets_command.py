@@ -61,7 +61,7 @@ def staging(clone: Clone) -> Clone:
 
 
 def mapped(clone: Clone, environment: str, name: str, value: str) -> None:
-    """Add a name to flask_app_secrets, which stands at the end of main.yml."""
+    """Add a name to flask_app_secrets, which is at the end of main.yml."""
     with clone.main(environment).open("a", encoding="utf-8") as stream:
         stream.write(f"  {name}: {value}\n")
 

@@ -34,7 +34,7 @@ LONGEST = 160
 CORE = 16
 
 _CORES = re.compile(rf"[A-Za-z0-9]{{{CORE},}}")
-#: They hold nothing of a key, and stand in every other key as well.
+#: They hold nothing of a key, and are in every other key as well.
 _PEM = re.compile(r"-----(BEGIN|END) [A-Z ]+-----")
 
 #: Prints the file's name, a NUL and the pattern, for each place in it where one stands.
@@ -48,7 +48,7 @@ def forms(secret: str) -> dict[bytes, str]:
     """Return what a secret may look like, each with the name of the form.
 
     That is all of it, each of its lines and each of its cores, quoted and encoded in all ways; a form that has a line
-    break is left out, for its lines are there. Where a secret stands in a text that was encoded as a whole, its ends
+    break is left out, for its lines are there. Where a secret is in a text that was encoded as a whole, its ends
     share characters with what is beside it, so of base64 there are the three alignments without their ends.
     """
     found: dict[bytes, str] = {}
@@ -257,7 +257,7 @@ class Hunter:
 def changed_files(top: Path, since: float, *, left_out: Collection[Path] = (), hidden: bool = False) -> Iterator[Path]:
     """Yield the files that were made or changed at or after ``since``, and that everybody can read.
 
-    With ``hidden`` also those that only their owner can read, or that stand in a directory where only the owner may go.
+    With ``hidden`` also those that only their owner can read, or that are in a directory where only the owner may go.
     """
     for directory, names, files in os.walk(top):
         here = Path(directory)
@@ -367,7 +367,7 @@ main </dev/null | sort --unique
 
 
 def server_script(app: str) -> str:
-    """Return the shell commands that search a server, as root, for what stands in the two files of patterns.
+    """Return the shell commands that search a server, as root, for what is in the two files of patterns.
 
     What an app itself prints is in the journal of its own units, and that is nobody's leak: in these, only secrets are
     looked for that no app was made to print.

@@ -36,7 +36,7 @@ class Fault:
 
 
 def swap(old: str, new: str) -> Edit:
-    """Replace text that must stand in the file exactly once."""
+    """Replace text that must be in the file exactly once."""
 
     def edit(text: str) -> str:
         if text.count(old) != 1:

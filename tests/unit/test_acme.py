@@ -236,7 +236,7 @@ def test_the_settings_keep_all_else_when_a_life_becomes_shorter(machine: EdgeMac
 
 
 def test_a_longer_life_is_left_to_certbots_own_rule_again(machine: EdgeMachine) -> None:
-    """Certbot keeps what stands in the settings: 90 days would be renewed three days before the end."""
+    """Certbot keeps what is in the settings: 90 days would be renewed three days before the end."""
     machine.next_certificate(*NAMES, days=6)
     obtained(machine)
     keep_renewed(machine.certbot, machine.layout)

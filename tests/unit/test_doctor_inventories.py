@@ -232,7 +232,7 @@ def test_it_is_told_with_which_inventories_the_secrets_were_compared(tmp_path: P
     assert told([], "shop", ["x"], ["a"], seen.compared).splitlines()[-1] == (
         "secrets: compared with inventories/development, inventories/staging"
     )
-    assert told([], "shop", ["x"], ["a"], []).splitlines()[-1].endswith("stands beside it: no secret was compared")
+    assert told([], "shop", ["x"], ["a"], []).splitlines()[-1].endswith("beside it, so no secret was compared")
     assert told(seen.findings, "shop", ["x"], ["a"], []).splitlines()[-1].endswith("beside it could be compared")
 
 

@@ -835,7 +835,7 @@ def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
-def test_a_variable_that_the_path_of_a_credential_stands_in_is_told(app: Path, name: str) -> None:
+def test_a_variable_with_the_path_of_a_credential_is_reported(app: Path, name: str) -> None:
     given = {**values(app), "flask_app_env": {name: "/etc/key"}}
     assert refusals({**given, "flask_app_secrets_as": "environment"}) == []
     problem = one(refusals({**given, "flask_app_secrets_as": "credentials"}))

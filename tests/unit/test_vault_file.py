@@ -110,7 +110,7 @@ def test_a_changed_value_is_read_back_exactly_and_other_lines_stay_byte_for_byte
 
 
 @given(before=st.lists(st.sampled_from(OTHERS), unique=True), value=VALUES, end=st.sampled_from(["", "\n", "\n\n\n"]))
-def test_a_value_that_is_added_stands_in_a_line_of_its_own_at_the_end(before: list[str], value: str, end: str) -> None:
+def test_a_value_that_is_added_has_a_line_of_its_own_at_the_end(before: list[str], value: str, end: str) -> None:
     text = "\n".join(before) + end
     changed = with_value(text, NAME, scalar(value))
     assert changed is not None

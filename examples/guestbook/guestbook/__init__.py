@@ -25,7 +25,7 @@ def create_app(config_name: str | None = None) -> Flask:
     app.register_blueprint(pages)
     app.cli.add_command(migrate)
 
-    # One proxy, Nginx, stands in front. Not x_port: the host it passes on already carries the port.
+    # One proxy, Nginx, is in front. Not x_port: the host it passes on already carries the port.
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
 
     @app.after_request

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SELECTOR = "FLASK_CONFIG"
-#: What may stand in a file instead, named by the variable with _FILE behind its name, as systemd's credentials do.
+#: What may be in a file instead, named by the variable with _FILE behind its name, as systemd's credentials do.
 SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")
 
 

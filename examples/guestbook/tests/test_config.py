@@ -111,7 +111,7 @@ def test_one_line_at_startup_names_the_environment_and_no_secret(
     assert "never-in-a-log" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_secrets_may_stand_in_files(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_secrets_may_be_in_files(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in config.SECRETS:
         environ.delenv(name, raising=False)
         environ.setenv(f"{name}_FILE", str(tmp_path / name))

@@ -140,7 +140,7 @@ def test_workers_that_start_at_once_share_one_new_table(tmp_path: Path) -> None:
 
 
 def test_losing_the_race_for_the_table_is_no_error(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
-    """Elsewhere two CREATE TABLE IF NOT EXISTS may collide; SQLite without the clause stands in for it."""
+    """Elsewhere two CREATE TABLE IF NOT EXISTS may collide; SQLite without the clause takes its place."""
     url = f"sqlite:///{tmp_path}/new.db"
     Store(url).prepare()
     environ.setattr("guestbook.store.CreateTable", lambda table, if_not_exists: CreateTable(table))

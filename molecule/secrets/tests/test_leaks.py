@@ -67,7 +67,7 @@ TOLD, TOLD_LONG = variants.TOLD, variants.TOLD_LONG
 
 
 def part() -> str:
-    """What can't stand anywhere by chance, and is the same in every quoting."""
+    """What can't be anywhere by chance, and is the same in every quoting."""
     return token_hex(10)
 
 

@@ -2,7 +2,7 @@
 """Certificates from an ACME server (RFC 8555), by Debian's certbot, which renews them by its own timer.
 
 Nginx answers the challenge from a directory (HTTP-01, webroot): nothing is stopped, none of our files is edited.
-The lineage, certbot(1)'s word, has the app's name; its settings stand in ``/etc/letsencrypt/renewal/<app>.conf``.
+The lineage, certbot(1)'s word, has the app's name; its settings are in ``/etc/letsencrypt/renewal/<app>.conf``.
 """
 
 from __future__ import annotations

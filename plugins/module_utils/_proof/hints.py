@@ -123,7 +123,7 @@ _FEW_LINES = r"[^\n]*\n(?:[^\n]*\n){0,4}?"
 _NOT_PERMITTED = r"PermissionError: \[Errno 1\] Operation not permitted"
 _STATE = "/var/lib/{app}"
 
-#: The first row that fits comes first, so what is rather the cause of another stands before it.
+#: The first row that fits comes first, so what is rather the cause of another is before it.
 _TABLE = (
     # Memory. A worker that fights for memory, or is killed for it, looks like one that hangs.
     _row(

@@ -52,7 +52,7 @@ def attempted(write_down: Callable[[], None]) -> list[str]:
 
 
 def told_live(layout: Layout) -> list[str]:
-    """The releases that went live, as the ledger tells it, oldest first; one that came back stands there again."""
+    """The releases that went live, as the ledger tells it, oldest first; one that came back is there again."""
     return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
 
 

@@ -71,7 +71,7 @@ DEBUGGERS = (
 _WRAPPED = ("__self__", "app", "wsgi_app", "application", "wrapped", "_app", "__wrapped__")
 #: A chain of middleware that is longer goes round.
 _DEPTH = 20
-#: What else stands before "://" may be part of a password.
+#: What else is before "://" may be part of a password.
 _SCHEME = re.compile(r"([A-Za-z][\w.-]*)(\+[\w+.-]*)?\Z", re.ASCII)
 
 

@@ -2,7 +2,7 @@
 """Releases on a host: what there is, which one is live, and the making of a new one.
 
 A release is immutable: source, venv, environment file, Gunicorn settings and unit settings under one id. What is
-learnt of it later (proved, bad) stands in files of their own beside its manifest.
+learnt of it later (proved, bad) is in files of their own beside its manifest.
 """
 
 from __future__ import annotations
@@ -524,7 +524,7 @@ def _manifest(path: Path, release: str) -> dict[str, object]:
 
 
 def environment_of(layout: Layout, release: str) -> dict[str, str]:
-    """Return what stands in the environment file of a release.
+    """Return what is in the environment file of a release.
 
     Raises:
         Damaged: it can't be read as one.

@@ -36,7 +36,7 @@ def all_variables(case: Case) -> dict[str, Mapping[str, Any]]:
 
 
 def _by_setting(case: Case) -> dict[str, dict[str, str]]:
-    """Return the process's variables that stand in settings of systemd and Gunicorn, by the role variable.
+    """Return the process's variables that are in settings of systemd and Gunicorn, by the role variable.
 
     ``PassEnvironment`` and ``UnsetEnvironment`` give only names; the value is then unknown, and or none.
     """

@@ -167,4 +167,4 @@ def _compared(findings: Iterable[Finding], names: Sequence[str]) -> str:
         return f"secrets: compared with {', '.join(names)}"
     if any(finding.id in _NOT_COMPARED for finding in findings):
         return "secrets: no inventory beside it could be compared"
-    return "secrets: no inventory of another environment stands beside it: no secret was compared"
+    return "secrets: there is no inventory of another environment beside it, so no secret was compared"

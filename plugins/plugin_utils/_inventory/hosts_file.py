@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An inventory's own files: which groups and hosts they name, and the variables that stand in them."""
+"""An inventory's own files: which groups and hosts they name, and the variables that are in them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Listed:
     """What the files of an inventory say.
 
     Args:
-        groups: name of each group to the variables that stand with it.
+        groups: name of each group to the variables that are with it.
         parents: group to the groups it is a child of.
         hosts: name of each host to the groups that name it.
-        host_variables: host to the variables that stand with it.
+        host_variables: host to the variables that are with it.
     """
 
     groups: dict[str, dict[str, Any]] = field(default_factory=lambda: {ALL: {}})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventories that stand beside each other, read without Ansible: no host, lookup or script of theirs is asked."""
+"""The inventories that are beside each other, read without Ansible: no host, lookup or script of theirs is asked."""
 
 from __future__ import annotations
 
@@ -425,7 +425,7 @@ def beside(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
     return found + [one for path in files if names(one := Inventory(place, path, mine.playbook))]
 
 
-# What stands in plain text
+# What is in plain text
 
 
 @dataclass
@@ -447,12 +447,12 @@ class Plain:
     lists_hosts: bool = False
 
 
-#: A file, variables that stand together in it, and whether it lists hosts.
+#: A file, variables that are together in it, and whether it lists hosts.
 Block = tuple[Path, Mapping[str, Any], bool]
 
 
 def blocks(inventory: Inventory, lists_hosts: bool = True) -> list[Block]:
-    """Return the variables that stand in the files of an inventory, those of whole encrypted files apart."""
+    """Return the variables that are in the files of an inventory, those of whole encrypted files apart."""
     found: list[Block] = []
     for path in inventory.variable_files():
         if not path.read_bytes().startswith(HEADER.encode()):
@@ -471,7 +471,7 @@ def plain_text(own: list[Block], others: list[Block]) -> list[Plain]:
 
     Args:
         own: where to look.
-        others: what stands elsewhere and may say of which variables flask_app_secrets is made.
+        others: what is elsewhere and may say of which variables flask_app_secrets is made.
     """
     mappings, needed = _secrets_are_made_of([*own, *others])
     found: dict[Path, Plain] = {}

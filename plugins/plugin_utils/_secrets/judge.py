@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which values are not secrets: those that stand in a tutorial, that are too short, or that follow a pattern."""
+"""Which values are not secrets: those that are in a tutorial, that are too short, or that follow a pattern."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY_CHARACTERS = 32
 #: Fewer different characters than a random key of that length ever has.
 DIFFERENT_CHARACTERS = 6
 
-#: Names whose values are not credentials, although they may stand among the secrets.
+#: Names whose values are not credentials, although they may be among the secrets.
 _PUBLIC_NAME = re.compile(
     r"(^|_)(USER|USERNAME|LOGIN|ID|HOST|HOSTNAME|PORT|SERVER|SCHEME|REGION|BUCKET|EMAIL|SENDER|FROM|DOMAIN|NAME|DB"
     r"|DATABASE|MODE|LEVEL|ENV|ENVIRONMENT|CONFIG|SENTRY_DSN)\Z",
@@ -29,7 +29,7 @@ _PUBLIC_NAME = re.compile(
 )
 _CREDENTIAL_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASS|PASSWORD|PASSWD|PWD|SALT|CREDENTIALS?)\Z", re.IGNORECASE)
 
-#: Keys that documentation and well-known tutorials print, as they stand there.
+#: Keys that documentation and well-known tutorials print, as they are there.
 _PUBLISHED = {
     "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",  # Flask's documentation
     '_5#y2l"f4q8z\\n\\xec]/',

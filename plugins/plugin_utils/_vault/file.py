@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An encrypted file of variables: read it, and change one value in it while all else stays as it is.
 
-What is in it is decrypted and encrypted in memory; the plain text never stands on a disk.
+What is in it is decrypted and encrypted in memory; the plain text is never on a disk.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def value_span(text: str, name: str) -> tuple[int, int] | None:
         if isinstance(key, yaml.ScalarNode) and key.value == name
     ]
     if len(spans) > 1:
-        raise ValueError("it stands there twice")
+        raise ValueError("it is there twice")
     if not spans:
         return None
     [(start, end)] = spans
@@ -166,7 +166,7 @@ def with_value(text: str, name: str, written: str) -> str | None:
         line_end = "\r\n" if "\r\n" in text else "\n"
         return f"{text}{line_end if text and not text.endswith(line_end) else ''}{name}: {written}{line_end}"
     start, end = span
-    gap = " " if start == end else ""  # nothing stands there yet, not even the space behind the colon
+    gap = " " if start == end else ""  # nothing is there yet, not even the space behind the colon
     return f"{text[:start]}{gap}{written}{text[end:]}"
 
 

@@ -100,7 +100,7 @@ class KeyVault:
 
 
 def _with_line(text: str, name: str, value: str) -> str | None:
-    """Replace a value that stands on the line of its name, or add a line; None where that can't be done."""
+    """Replace a value that is on the line of its name, or add a line; None where that can't be done."""
     try:
         span = value_span(text, name)
     except ValueError:

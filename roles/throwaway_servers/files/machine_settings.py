@@ -169,7 +169,7 @@ def main() -> None:
     environment |= {name: os.environ[name] for name in PLAIN_VARIABLES if os.environ.get(name)}
     if bundle:
         environment |= dict.fromkeys(CA_VARIABLES, CA_BUNDLE_ON_SERVER)
-    # One line each in /etc/environment: what can't stand on one line can't be handed in.
+    # One line each in /etc/environment: what can't be on one line can't be handed in.
     environment = {name: value for name, value in sorted(environment.items()) if not re.search(r"[\n\"]", value)}
     options = apt_options()
     options_on_server = [from_inside(line) for line in options]

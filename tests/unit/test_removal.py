@@ -33,7 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build import wor
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import HASHES
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import remove
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import obstacles, remove
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.remove import forget_lock, remove_app
 
@@ -128,7 +128,7 @@ Patch = Callable[[object, str, object], None]
 def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
     """The host below ``root``, as the programs show it."""
     machine = Machine(Layout(app, root))
-    for module in (command, _systemd, _sandbox, _nginx, remove):
+    for module in (command, _systemd, _sandbox, _nginx, obstacles, remove):
         patch(module, "run", machine.run)
     patch(workshop, "systemd", _systemd)  # in place of the sandbox that other tests have
     patch(_accounts, "number", machine.number)
@@ -774,26 +774,21 @@ def test_a_name_is_free_after_the_removal(machine: Machine) -> None:
 # With the last app
 
 
-def test_what_apps_share_goes_with_the_last_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_apps_share_goes_with_the_last_one(machine: Machine) -> None:
     root = machine.layout.root
     for name in ("opt/greenlight/uv-0.9.11/bin/uv", "var/cache/greenlight/uv/wheel", "opt/greenlight/theirs"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-    monkeypatch.setattr(remove, "SHARED_ACCOUNTS", ("builder",))
-    for part in ("passwd", "group"):
-        (machine.accounts / part / "builder").touch()
     other = root / "etc/shop-two/environment-id"
     other.parent.mkdir()
     other.touch()
     told = removed(machine, dry=True)
-    assert not [each for each in told if "greenlight/uv" in each or "builder" in each]
+    assert not [each for each in told if "greenlight/uv" in each]
     other.unlink()
     told = removed(machine)
     assert [each for each in told if "opt/greenlight/uv" in each]
-    assert {"passwd builder", "group builder"} <= set(told)
     assert not (root / "var/cache/greenlight").exists()
     assert os.listdir(root / "opt/greenlight") == ["theirs"]
-    assert not (machine.accounts / "passwd/builder").exists()
 
 
 # The name

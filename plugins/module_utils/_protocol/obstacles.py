@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What would stop a removal on its way, or break what is somebody else's: found before anything is touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, systemd
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
+from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
+    Damaged,
+    locked_down,
+    mount_points,
+    shown,
+)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme, nginx
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import apps_inside
+
+from .removal import cure, doomed_places, doomed_shared, foreign_processes, is_open
+
+
+def obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: frozenset[str]) -> Iterator[Finding]:
+    """Find what would stop the removal on its way, or break what is somebody else's."""
+    app, doomed = layout.app, [*doomed_places(layout, made), layout.runtime_root, layout.etc, *doomed_shared(layout)]
+    mounted = [path for path in mount_points(layout.root) if any(place in (path, *path.parents) for place in doomed)]
+    for path in map(shown, mounted):
+        what = f"{path}: a file system of its own is mounted there, and its content would go with {app}."
+        yield Finding("mounted", ERROR, path, what, f"Unmount it (umount {path}), and run again.")
+    for place in doomed:
+        if place.is_dir() and os.statvfs(place).f_flag & os.ST_RDONLY:
+            what = f"{place} is on a file system that is read-only."
+            yield Finding("read-only", ERROR, str(place), what, cure(errno.EROFS, place))
+        locked = locked_down(place)
+        if locked:
+            what = f"{locked} is protected from being removed (lsattr -d shows it)."
+            yield Finding("protected", ERROR, str(locked), what, cure(errno.EPERM, place))
+    for path, package in _packaged(layout, doomed):
+        what = f"{path} belongs to Debian's package {package}."
+        yield Finding("packaged", ERROR, path, what, f"Remove that first: apt purge {package}")
+    yield from _site_problems(layout, tree, change)
+    running = foreign_processes(layout)
+    if running:
+        what = f"The account of {app} still runs something else than {app}: process {', '.join(running)}."
+        fix = f"Stop it (systemctl status {running[0]} says what it is), and run again."
+        yield Finding("foreign-process", ERROR, app, what, fix)
+    guests = accounts.others_in_group(app) if "group" in made else []
+    if guests:
+        what = f"The group {app} is the own group of {', '.join(guests)}, so it can't be removed."
+        fix = f"Give that account another group: usermod --gid <group> {guests[0]}"
+        yield Finding("group-in-use", ERROR, app, what, fix)
+    certbot = acme.Certbot(layout.root)
+    if acme.forget(certbot, layout, dry=True) and not shutil.which("certbot"):
+        what = f"certbot is not installed any more, and its certificate {app} goes with the app."
+        fix = f"Install it (apt install certbot), or remove {certbot.settings(layout)}, and run again."
+        yield Finding("no-certbot", ERROR, "certbot", what, fix)
+
+
+def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return which paths came with a package, as one of the app's name does that was installed after the app."""
+    paths = [f"/{path.relative_to(layout.root)}" for path in doomed]
+    rows = [line.partition(": ") for line in run(["dpkg-query", "--search", *paths]).stdout.splitlines()]
+    return [(path, packages) for packages, _, path in rows if path in paths]
+
+
+def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[Finding]:
+    """Find what other sites use of the app's, and test Nginx's configuration without its site."""
+    inside = apps_inside(tree, layout.app)
+    if inside:
+        what = f"{', '.join(inside)}: served in the site of {layout.app} (flask_app_nginx_site_of)."
+        fix = "Remove what is served there first, or deploy it with a site of its own."
+        return [Finding("guest-in-site", ERROR, layout.app, what, fix)]
+    if not tree.installed:
+        return []
+    used = _used_elsewhere(layout, tree, change)
+    if used:
+        what = f"Nginx still needs what goes with {layout.app}: {'; '.join(used)}."
+        return [Finding("used-by-nginx", ERROR, "nginx", what, "Remove it there, and run again.")]
+    try:
+        nginx.check(tree, change, [])
+    except Damaged as damage:
+        what = f"{damage.path} can't be removed: {damage.why}."
+        return [Finding("damaged-site", ERROR, str(damage.path), what, damage.cure)]
+    except GreenlightError as error:
+        sound = _is_sound(tree)
+        # A configuration that is broken anyway is in the way only where Nginx has to read it.
+        if sound or (is_open(layout, tree, change) and systemd.state("nginx.service").is_running):
+            reasons = " ".join(str(error).splitlines()[1:])
+            what = f"Without {layout.app}, Nginx refuses its configuration: {reasons}"
+            return [Finding("refused-by-nginx", ERROR, "nginx", what, "Correct that file, and run again.")]
+    return []
+
+
+def _used_elsewhere(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> list[str]:
+    """Return where other sites name the app's upstreams, variables or paths, each with file and line.
+
+    Nginx's own test doesn't see all of them: it looks up in the DNS a name that isn't an upstream, and a path that it
+    serves may be missing.
+    """
+    files = nginx.files(tree)
+    own = "\n".join(files.pop(tree.etc / name, "") for name in change)
+    defined = re.findall(r"^\s*(?:upstream|log_format)\s+(\S+)", own, re.MULTILINE)
+    upstreams = {f"{layout.app}_live", f"{layout.app}_candidate", *defined}
+    variables = set(re.findall(r"^\s*(?:map|geo)\s[^;{]*\$(\w+)\s*\{", own, re.MULTILINE))
+    certbot = acme.Certbot(layout.root)
+    places = [layout.etc, layout.srv, layout.state, layout.runtime_root]
+    places += [certbot.lineage(layout)] if acme.is_ours(certbot, layout) else []
+    patterns = [rf"(?<![\w.-]){re.escape(name)}(?![\w.-])" for name in sorted(upstreams)]
+    patterns += [rf"\$\{{?{name}\b" for name in sorted(variables)]
+    patterns += [rf"(?<![\w.-]){re.escape(str(place))}(?=[/;\s])" for place in places]
+    wanted, comment = re.compile("|".join(patterns)), re.compile(r"(^|\s)#.*")
+    found = []
+    for path, text in files.items():
+        for number, line in enumerate(text.splitlines()):  # the first is the rest of the heading
+            match = wanted.search(comment.sub("", line))
+            if match:
+                found.append(f"{match.group()} in {shown(path)}:{number}")
+    return found
+
+
+def _is_sound(tree: nginx.Tree) -> bool:
+    try:
+        nginx.check(tree, {}, [])
+    except GreenlightError:
+        return False
+    return True

@@ -399,7 +399,7 @@ def test_an_app_that_would_keep_the_process_is_answered_for_at_once(app: Path, k
         ("sys.exit(0)", "SystemExit: 0"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("application = Flask()", "has no attribute 'app'"),
-        ("this is not Python", "SyntaxError"),
+        ("this is no Python", "SyntaxError"),
         ("app = Flask()\ndel app.config", "has no attribute 'config'"),
     ],
 )

@@ -9,14 +9,9 @@ from dataclasses import dataclass
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import credentials
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import Process
-from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
-    Damaged,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._release import process as processes
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
-    GUNICORN,
-    Release,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import GUNICORN, Release
 
 from .look import Look
 from .units import properties

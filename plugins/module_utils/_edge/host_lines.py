@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._base.versions import numbers
 
 #: Debian release -> the Nginx that its package brings.
 DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
@@ -50,14 +51,10 @@ class Abilities:
         if condition == "ipv6":
             return self.ipv6
         _, comparison, version = condition.split()
-        return (_numbers(self.nginx) >= _numbers(version)) == (comparison == ">=")
+        return (numbers(self.nginx) >= numbers(version)) == (comparison == ">=")
 
 
 def _nginx_version(root: Path) -> str:
     match = re.search(r"nginx/([0-9.]+)", run(["/usr/sbin/nginx", "-v"]).stderr)
     release = re.search(r'^VERSION_ID="?(\d+)', read(root / "etc/os-release") or "", re.MULTILINE)
     return match.group(1) if match else DEBIAN_NGINX.get(release.group(1) if release else "", "")
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]

@@ -53,8 +53,8 @@ def doomed_shared(layout: Layout) -> list[Path]:
 
 
 def doomed_accounts(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:
-    found = [(part, layout.app) for part in accounts.PARTS if part in made]
-    return [(part, name) for part, name in found if accounts.number(part, name) is not None]
+    app = layout.app
+    return [(part, app) for part in accounts.PARTS if part in made and accounts.number(part, app) is not None]
 
 
 def is_open(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> bool:

@@ -14,11 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, names, systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import (
-    APP_NAME,
-    Layout,
-    release_of,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import APP_NAME, Layout, release_of
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
@@ -31,9 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop as builds
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme, nginx
-from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import (
-    remove_empty,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import remove_empty
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
     lost_stamp,
     other_environment,

@@ -20,6 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.command imp
 from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import file_system
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, kind, read
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.versions import numbers
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import interpreter
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
@@ -166,8 +167,8 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Finding]:
         what = f"flask_app_python is {wanted.python}, and no Python interpreter runs there: {_unfit(wanted.python)}."
         fix = "Install it, or set flask_app_python to one that is installed."
         return [Finding("no-python", ERROR, "flask_app_python", what, fix)]
-    minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=_numbers)
-    if _numbers(host.python) < _numbers(minimum):
+    minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=numbers)
+    if numbers(host.python) < numbers(minimum):
         what = f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed."
         fix = "Set flask_app_python to a newer interpreter of this host, or upgrade the host."
         return [Finding("old-python", ERROR, "flask_app_python", what, fix)]
@@ -322,7 +323,3 @@ def _has_sites(root: Path) -> bool:
     """Say whether Nginx has something to serve beside Debian's own default site."""
     places = [root / "etc/nginx" / name for name in ("sites-enabled", "conf.d")]
     return any(path.name != "default" for place in places for path in place.glob("[!.]*"))
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from ansible_collections.greenlight.flask.plugins.module_utils._base.versions import numbers
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 
 #: Functions that Gunicorn calls.
@@ -70,9 +71,9 @@ def unknown(name: str, version: str) -> bool:
     """Say whether Gunicorn ``version`` ignores this name; with an empty version, whether each one does."""
     if name not in SETTINGS:
         return True
-    mine = _numbers(version)
+    mine = numbers(version)
     until = _UNTIL.get(name)
-    return bool(mine) and (mine < _numbers(SETTINGS[name]) or (until is not None and mine >= _numbers(until)))
+    return bool(mine) and (mine < numbers(SETTINGS[name]) or (until is not None and mine >= numbers(until)))
 
 
 def takes_prefix(version: str) -> bool:
@@ -80,7 +81,7 @@ def takes_prefix(version: str) -> bool:
 
     22.0 takes no header with an underscore, and no setting changes that; older ones take each.
     """
-    return not version or not _numbers(SETTINGS["header_map"]) <= _numbers(version) < _numbers(
+    return not version or not numbers(SETTINGS["header_map"]) <= numbers(version) < numbers(
         SETTINGS["forwarder_headers"]
     )
 
@@ -106,7 +107,3 @@ def giving_way(names: Iterable[str], settings: Collection[str], prefix: str) -> 
     """
     ours = OF_THE_ROLE | NEVER_TAKEN | {*settings} | (OF_A_PREFIX if prefix else frozenset())
     return [name for name in names if name in SETTINGS and name in ours]
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]

@@ -27,7 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.finding imp
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import integrity, units
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
-from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Fault
+from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Damage
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import NAMED, Report, Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate as _certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
@@ -848,7 +848,7 @@ def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machin
     checked = integrity.check_source(machine.layout, "c3" * 32)
     assert (checked.faults, "it came from git" in checked.unchecked) == ([], True)
     os.utime(path, (time.time() + 60, time.time() + 60))
-    assert integrity.check_source(machine.layout, "c3" * 32).faults == [Fault(path, f"{path} was changed")]
+    assert integrity.check_source(machine.layout, "c3" * 32).faults == [Damage(path, f"{path} was changed")]
 
 
 def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
@@ -893,10 +893,10 @@ def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Mach
     script.write_text("#!/bin/sh\nexec other\n")
     assert integrity.check_venv(venv) == integrity.Checked()
     script.write_text("#!/bin/sh\nexec a third\n")
-    assert integrity.check_venv(venv) == integrity.Checked([Fault(script, f"{script} was changed")])
+    assert integrity.check_venv(venv) == integrity.Checked([Damage(script, f"{script} was changed")])
     script.unlink()
     write(venv / "greenlight.json", "{}\n")
-    assert integrity.check_venv(venv) == integrity.Checked([Fault(script, f"{script} is missing")])
+    assert integrity.check_venv(venv) == integrity.Checked([Damage(script, f"{script} is missing")])
 
 
 @pytest.mark.parametrize("name", ["../../../../../outside", "{root}/outside", "linked/outside", "link"])
@@ -923,7 +923,7 @@ def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_chang
     link(machine.layout.state / "back", str(site))
     write(site / "flask_too-1.0.dist-info/RECORD", "../../../var/back/gone.py,sha256=x,21\n")
     write(venv / "greenlight.json", "{}\n")
-    assert integrity.check_venv(venv).faults == [Fault(site / "gone.py", f"{site / 'gone.py'} is missing")]
+    assert integrity.check_venv(venv).faults == [Damage(site / "gone.py", f"{site / 'gone.py'} is missing")]
 
 
 @pytest.mark.parametrize("content", [b"\xff\n", b"\n", b'"' + b"x" * 2**18])

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     Damaged,
     HeldElsewhere,
@@ -29,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     read_facts,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, Refused, refused
 
 from .layout import Layout
 
@@ -61,11 +61,16 @@ class Owner:
     started: str
 
 
-class Locked(GreenlightError):  # noqa: N818  # expected, and no fault
+class Locked(Refused):
     """Another run holds the lock; the detail ``locked`` is its :class:`Owner` as a dictionary."""
 
-    def __init__(self, message: str, owner: Owner) -> None:
-        super().__init__(message, locked=asdict(owner))
+    def __init__(self, app: str, owner: Owner, record: Mapping[str, Any]) -> None:
+        what = f"Another run is at work on {app} here: {_told(record)}."
+        fix = (
+            "Wait for its end. If you know that it is dead, break its lock with: ansible-playbook -i <inventory>"
+            " playbooks/unlock.yml"
+        )
+        super().__init__(Finding("locked", ERROR, app, what, fix), details={"locked": asdict(owner)})
 
 
 def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str = "") -> str:
@@ -84,7 +89,7 @@ def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str 
         note = ""
         if held and held.run != owner.run:
             if held.run != instead_of and _age(record) < stale_seconds:
-                raise _locked(layout, record, held)
+                raise Locked(layout.app, held, record)
             note = f"Took over the lock of a run that is dead: {_told(record)}."
         elif not held and found:
             # If a run had it, its next step finds another's lock and stops.
@@ -99,16 +104,15 @@ def held(layout: Layout, run: str) -> Iterator[None]:
     """Do one step of ``run``, under the guard.
 
     Raises:
-        GreenlightError: the lock is not this run's any more.
+        Refused: the lock is not this run's any more.
     """
     with _guard(layout, WAIT_SECONDS):
         record = _record(layout)
         if record.get("run") != run:
             now = f"it belongs to {_told(record)}" if record else "it is gone, as after a reboot of this host"
             now = f"it was damaged ({found.why})" if (found := _damaged_record(layout)) else now
-            raise GreenlightError(
-                f"this run has lost its lock on {layout.app}: {now}. Nothing more was changed; run the play again."
-            )
+            what = f"This run has lost its lock on {layout.app}: {now}. Nothing more was changed."
+            raise refused("lock-lost", layout.app, what, "Run the play again.")
         _write(layout, record)
         try:
             yield
@@ -173,14 +177,6 @@ def _damaged_record(layout: Layout) -> Damaged | None:
     return None if record is None or _is_whole(record) else Damaged(layout.lock, "it was edited")
 
 
-def _locked(layout: Layout, record: Mapping[str, Any], owner: Owner) -> Locked:
-    return Locked(
-        f"another run is at work on {layout.app} here: {_told(record)}. Wait for its end. If you know that it is dead,"
-        " break its lock with: ansible-playbook -i <inventory> playbooks/unlock.yml",
-        owner,
-    )
-
-
 def _told(record: Mapping[str, Any]) -> str:
     ago = f"{_age(record):.0f} seconds ago"
     return f"{record.get('by')}, since {record.get('since')}, last step {ago} (process {record.get('pid')})"
@@ -197,12 +193,13 @@ def _guard(layout: Layout, seconds: float) -> Iterator[None]:
         raise _busy(layout) from None
 
 
-def _busy(layout: Layout) -> GreenlightError:
+def _busy(layout: Layout) -> Refused:
     record = _record(layout)
     owner = _owner(record)
     if owner:
-        return _locked(layout, record, owner)
-    return GreenlightError(f"a step of another run is still at work on {layout.app}; wait for its end and run again.")
+        return Locked(layout.app, owner, record)
+    what = f"A step of another run is still at work on {layout.app}."
+    return refused("step-at-work", layout.app, what, "Wait for its end, and run again.")
 
 
 def _record(layout: Layout) -> dict[str, Any]:

@@ -15,3 +15,7 @@ class GreenlightError(Exception):
     def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
         self.details = details
+
+    def closed_by(self, line: str) -> GreenlightError:
+        """Return it with one more line at its end."""
+        return GreenlightError(f"{self}\n{line}", **self.details)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import GreenlightError
+from .finding import ERROR, Finding, Refused
 from .printable import on_one_line
 
 #: Start of the names of unfinished files and directories; anything called so is safe to remove.
@@ -50,18 +50,18 @@ _KINDS = {
 }
 
 
-class Damaged(GreenlightError):  # noqa: N818  # expected, and no fault of ours
+class Damaged(Refused):
     """A file or directory of ours on the host isn't what it must be.
 
     Args:
         path: where it is.
         why: what is wrong with it, as in "it is a directory, not a file".
-        cure: what to do.
+        fix: what to do.
     """
 
-    def __init__(self, path: Path, why: str, cure: str = AWAY) -> None:
-        super().__init__(f"{path} can't be used: {why}. {cure}")
-        self.path, self.why, self.cure = path, why, cure
+    def __init__(self, path: Path, why: str, fix: str = AWAY) -> None:
+        super().__init__(Finding("damaged-state", ERROR, str(path), f"{path} can't be used: {why}.", fix))
+        self.path, self.why, self.fix = path, why, fix
 
 
 def kind(mode: int) -> str:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong, where, and what to type: one class for preflight, doctor, removal and verify."""
+"""What is wrong, where, and what to type: one class for preflight, doctor, removal, verify and each refused step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+from .errors import GreenlightError
 
 ERROR = "error"
 WARNING = "warning"
@@ -45,8 +47,57 @@ class Finding:
         """Say whether it is about one of these variables of the role."""
         return not {self.subject, *self.variables}.isdisjoint(names)
 
+    def lines(self, mark: str = "") -> list[str]:
+        """Render it for people: id and subject behind ``mark``, by default the severity; below, what and fix."""
+        fix = [f"Fix: {self.fix}"] if self.fix else []
+        head = f"{mark or self.severity} {self.id}:{self.subject}"
+        return [head, *(f"  {line}" for text in (self.what, *fix) for line in text.splitlines())]
+
     def __str__(self) -> str:
-        return f"{self.what} {self.fix}".rstrip()
+        return f"{self.what} Fix: {self.fix}" if self.fix else self.what
+
+
+def numbered(findings: Iterable[Finding]) -> list[str]:
+    """Render several, each with its number."""
+    return [line for number, each in enumerate(findings, start=1) for line in each.lines(f"{number}.")]
+
+
+class Refused(GreenlightError):  # noqa: N818  # it is the operator's, and no fault of ours
+    """A step that goes no further, because of what it found.
+
+    Args:
+        findings: at least one.
+        heading: a sentence before them; one finding may do without.
+        closing: lines after them, such as what serves now.
+        details: see :class:`GreenlightError`.
+    """
+
+    def __init__(
+        self,
+        *findings: Finding,
+        heading: str = "",
+        closing: Sequence[str] = (),
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        listed = [heading, *numbered(findings)] if heading else [line for each in findings for line in each.lines()]
+        super().__init__("\n".join([*listed, *closing]), **(details or {}))
+        self.findings, self.heading, self.closing = findings, heading, closing
+
+    def closed_by(self, line: str) -> Refused:
+        return Refused(*self.findings, heading=self.heading, closing=[*self.closing, line], details=self.details)
+
+
+def refused(
+    kind: str,
+    subject: object,
+    what: str,
+    fix: str = "",
+    *,
+    closing: Sequence[str] = (),
+    details: Mapping[str, object] | None = None,
+) -> Refused:
+    """Return the error for the one thing that ends a step; ``kind`` is the finding's id. See the two classes."""
+    return Refused(Finding(kind, ERROR, str(subject), what, fix), closing=closing, details=details)
 
 
 def entries_for(kind: str, subject: str) -> tuple[str, str]:

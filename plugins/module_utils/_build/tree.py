@@ -35,7 +35,7 @@ class RefusedError(GreenlightError):
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(f"{what}. {cure}")
-        self.what, self.cure = what, cure
+        self.what, self.fix = what, cure
 
 
 class OutsideError(GreenlightError):

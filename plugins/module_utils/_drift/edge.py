@@ -18,7 +18,7 @@ def edge_of(look: Look, site: Site) -> None:
         return
     fault = edge.fault_of_owner(site)
     if fault:
-        add("nginx", edge.tree.etc, fault, look.deploy)
+        add("nginx", edge.tree.etc, fault.what, f"{fault.fix} {look.deploy}")
     files, more = edge.pending(site)
     for name, (before, after) in files.items():
         if settings(before) != settings(after) or bool(before) != bool(after):

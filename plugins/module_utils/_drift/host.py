@@ -45,7 +45,7 @@ def stamp(look: Look) -> str | None:
         what = f"{layout.app} is on this host, and the inventory says flask_app_state: absent."
         fix = look.deploy
         if unusable and not is_rest_of_removal(layout):  # a removal would say so
-            what, fix = f"{what} Its stamp can't be used: {unusable.why}.", unusable.cure
+            what, fix = f"{what} Its stamp can't be used: {unusable.why}.", unusable.fix
         add("host", layout.environment_id, what, fix)
     return None
 
@@ -64,7 +64,7 @@ def lock(look: Look) -> None:
 
 def environment(look: Look, name: str) -> None:
     for fault in faults(look.layout, name):
-        look.report.add("host", fault.path, str(fault), fault.cure or look.deploy)
+        look.report.add("host", fault.path, fault.finding.what, fault.fix or look.deploy)
     for missing in accounts.missing(look.layout.app):
         look.report.add("host", missing, f"{missing} is missing.", look.deploy)
     other = other_environment(look.layout, look.wanted.environment) if name else ""

@@ -28,7 +28,7 @@ _CACHE = "__pycache__"
 
 
 @dataclass(frozen=True)
-class Fault:
+class Damage:
     """What is wrong with a file, in words that name it."""
 
     path: Path
@@ -44,7 +44,7 @@ class Checked:
         unchecked: what could not be checked, and why; empty where all was.
     """
 
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Damage] = field(default_factory=list)
     unchecked: str = ""
 
 
@@ -56,10 +56,10 @@ def check_venv(venv: Path, seconds: float = SECONDS) -> Checked:
     """
     marker = venv / MARKER
     if not marker.is_file():
-        return Checked([Fault(marker, f"{marker} is missing: the venv was never finished")])
+        return Checked([Damage(marker, f"{marker} is missing: the venv was never finished")])
     python = venv / "bin/python"
     if not python.exists():
-        return Checked([Fault(python, f"{python} leads to no Python interpreter")])
+        return Checked([Damage(python, f"{python} leads to no Python interpreter")])
     deadline = time.monotonic() + seconds
     faults = list(_additions(venv, marker.stat().st_mtime))
     packages = [path for site in _sites(venv) for path in sorted(site.glob("*.dist-info"))]
@@ -87,7 +87,7 @@ def check_source(layout: Layout, name: str) -> Checked:
     """
     source = layout.sources / name
     if not source.is_dir():
-        return Checked([Fault(source, f"{source} is missing")])
+        return Checked([Damage(source, f"{source} is missing")])
     walked = [path for path in _walk(source) if not is_provided(layout, path)]
     files = sorted(str(path.relative_to(source)) for path in walked if not path.is_dir() or path.is_symlink())
     if sum((source / each).lstat().st_size for each in files) > BYTES:
@@ -96,13 +96,13 @@ def check_source(layout: Layout, name: str) -> Checked:
         if digest(source, entries(source, files)) == name:
             return Checked()
     except GreenlightError as error:
-        return Checked([Fault(source, f"{source}: {error}")])
+        return Checked([Damage(source, f"{source}: {error}")])
     made = _first_use(layout, name)
     newer = sorted(str(path) for path in (source, *walked) if path.lstat().st_mtime > made)
     # A directory's time changes with its entries; where one of these tells the same, it says it better.
     telling = [path for path in newer if not any(other.startswith(f"{path}/") for other in newer)]
     if telling:
-        return Checked([Fault(Path(path), f"{path} was changed") for path in telling])
+        return Checked([Damage(Path(path), f"{path} was changed") for path in telling])
     return Checked(unchecked=f"{source}: it came from git or with bytecode, so only the times of its files were")
 
 
@@ -127,17 +127,17 @@ def _sites(venv: Path) -> list[Path]:
     return sorted(venv.glob("lib/python3*/site-packages"))
 
 
-def _additions(venv: Path, finished: float) -> Iterator[Fault]:
+def _additions(venv: Path, finished: float) -> Iterator[Damage]:
     """Yield what was put beside the packages, or taken away, since the venv was finished."""
     for place in (venv / "bin", *_sites(venv)):
         if place.is_dir() and place.stat().st_mtime > finished:
             newer = sorted(path.name for path in place.iterdir() if path.lstat().st_mtime > finished)
             added = [name for name in newer if name != _CACHE]
             if added or not newer:
-                yield Fault(place, f"{place} was changed ({', '.join(added) or 'something was removed'})")
+                yield Damage(place, f"{place} was changed ({', '.join(added) or 'something was removed'})")
 
 
-def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], list[Fault]]:
+def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], list[Damage]]:
     """Return the files of an installed package, each with algorithm and digest, as its RECORD has them; and its faults.
 
     The RECORD comes with the package: what it names outside the venv isn't looked at.
@@ -147,14 +147,14 @@ def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], l
     try:
         written = list(csv.reader((readable(record) or "").splitlines()))
     except csv.Error:
-        return [], [Fault(record, f"{record} isn't what an installer writes")]
+        return [], [Damage(record, f"{record} isn't what an installer writes")]
     for row in filter(None, written):
         name, algorithm, expected = row[0], *(row[1].partition("=")[::2] if row[1:] else ("", ""))
         path = Path(os.path.normpath(package.parent / name))
         # What is read later is by way of no link: the app can change what is behind the one to its instance folder.
         inside = _resolved(path.parent) / path.name
         if not inside.is_relative_to(_resolved(venv)) or inside.is_symlink():
-            faults.append(Fault(record, f"{record} names {shown(path)}, which is not a file of the venv"))
+            faults.append(Damage(record, f"{record} names {shown(path)}, which is not a file of the venv"))
         # The RECORD itself and bytecode have no digest.
         elif algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
             rows.append((inside, algorithm, expected.rstrip("=")))
@@ -166,21 +166,21 @@ def _resolved(directory: Path) -> Path:
     return directory.resolve()
 
 
-def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[Fault]:
+def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[Damage]:
     """Yield that a file is gone, or is like none of ``digests``; of no digests nothing, for it was checked before."""
     if not digests:
         return
     try:
         content = read_bytes(path)
     except Damaged as error:
-        yield Fault(path, str(error))
+        yield Damage(path, str(error))
         return
     if content is None:
-        yield Fault(path, f"{path} is missing")
+        yield Damage(path, f"{path} is missing")
         return
     found = {
         (name, base64.urlsafe_b64encode(hashlib.new(name, content).digest()).decode().rstrip("="))
         for name in {algorithm for algorithm, _ in digests}
     }
     if not found & digests:
-        yield Fault(path, f"{path} was changed")
+        yield Damage(path, f"{path} was changed")

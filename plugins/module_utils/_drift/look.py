@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, numbered
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._release import stamp
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
@@ -77,10 +77,9 @@ class Report:
         count = len(self.findings)
         drift = f"{count} {'finding' if count == 1 else 'findings'}" if count else "no drift"
         live = f"release {self.release} is live" if self.release else "no release is live"
-        found = [f"{number}. {finding.id}: {finding}" for number, finding in enumerate(self.findings, start=1)]
         return [
             f"{app} on {host}: {drift}, {live}.",
-            *found,
+            *numbered(self.findings),
             *(f"Not fully checked: {each}." for each in self.unchecked),
         ]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import require, run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import make_directory, readable, write
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
 
 from . import certificate
 
@@ -120,10 +120,9 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
         GreenlightError: the server refused, with certbot's own words.
     """
     if certbot.settings(layout).exists() and not is_ours(certbot, layout):
-        raise GreenlightError(
-            f"certbot has a certificate called {layout.app} already, which somebody else made. Choose another"
-            f" flask_app_name, or remove it: certbot delete --cert-name {layout.app}"
-        )
+        what = f"certbot has a certificate called {layout.app} already, which somebody else made."
+        fix = f"Choose another flask_app_name, or remove it: certbot delete --cert-name {layout.app}"
+        raise refused("certificate-name-taken", layout.app, what, fix)
     if not certificate.is_pair(certbot.lineage(layout)):
         forget(certbot, layout)  # else certbot keeps it until it expires, whatever is wrong with its files
     for directory in (certbot.webroot.parent, certbot.webroot):  # whatever the umask, Nginx must get there
@@ -143,7 +142,7 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
             command += ["--domain", name]
         done = run(command, seconds=CERTBOT_SECONDS, environment=dict.fromkeys(_TRUST, str(certbot.trusted)))
     if done.code != 0:
-        raise GreenlightError(_refusal(done.output, names, account))
+        raise _refusal(done.output, names, account)
 
 
 def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
@@ -193,11 +192,12 @@ def _set(certbot: Certbot, layout: Layout, name: str, value: str) -> bool:
     return write(certbot.settings(layout), f"{name} = {value}\n{rest}" if value else rest)
 
 
-def _refusal(output: str, names: Sequence[str], account: Account) -> str:
+def _refusal(output: str, names: Sequence[str], account: Account) -> Refused:
     told = output.replace(account.eab_hmac_key, "********") if account.eab_hmac_key else output
     lines = [line for line in told.splitlines() if line.strip() and "letsencrypt.log" not in line]
-    return (
-        f"{account.directory} issued no certificate for {', '.join(names)}."
-        " Each name must lead to this host, whose port 80 the ACME server must reach (flask_app_server_names,"
-        " flask_app_acme_directory). certbot says:\n" + "\n".join(lines[-20:])
+    what = f"{account.directory} issued no certificate for {', '.join(names)}. certbot says:"
+    fix = (
+        "Let each of flask_app_server_names lead to this host, and the ACME server (flask_app_acme_directory) reach its"
+        " port 80."
     )
+    return refused("no-certificate", names[0], "\n".join([what, *lines[-20:]]), fix)

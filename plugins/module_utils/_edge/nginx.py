@@ -35,6 +35,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     remove_unfinished,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
 
 #: Seconds to wait for another app's change: two at once would each undo the other's where it fails.
 LOCK_SECONDS = 60
@@ -211,7 +212,7 @@ def apply(
         with exclusively(tree.state / "lock", LOCK_SECONDS):
             return _apply(tree, app, change, server_names, pointer, stale=stale, watch=watch or Watch())
     except HeldElsewhere:
-        raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
+        raise busy() from None
 
 
 def _apply(
@@ -251,9 +252,16 @@ def _apply(
     if lost:
         loaded = _take_back(tree, kept, pointer, marker)
         how = "" if loaded else ", though Nginx has not loaded it yet (systemctl status nginx says why)"
-        raise GreenlightError(f"The changed site was taken back, and the one before is there again{how}: {lost}")
+        what = f"The changed site was taken back, and the one before is there again{how}: {lost}"
+        raise refused("site-taken-back", app, what)
     write(marker, confirmed)
     return True
+
+
+def busy() -> Refused:
+    """Return the error for a change that can't be made because another app's is under way."""
+    what = "Another app's change of Nginx is at work on this host."
+    return refused("nginx-busy", "nginx", what, "Run again in a minute.")
 
 
 def noted_page(tree: Tree, app: str) -> dict[str, Any]:
@@ -386,10 +394,11 @@ def _load() -> None:
             log = readable(Path("/var/log/nginx/error.log")) or ""
             # By its place: a client may have the word in a request that Nginx quotes.
             why = [line for line in log.splitlines() if re.match(r"\S+ \S+ \[emerg\] ", line)][-1:]
-            raise GreenlightError(
+            what = (
                 f"Nginx was reloaded, and no new worker process came within {RELOAD_SECONDS} seconds; the configuration"
-                f" is as it was before. /var/log/nginx/error.log says why. {''.join(why)}".strip()
+                f" is as it was before. {''.join(why)}".strip()
             )
+            raise refused("nginx-not-reloaded", "nginx", what, "Read the end of /var/log/nginx/error.log on the host.")
         time.sleep(0.05)
     # The old ones accept connections for a moment longer, and answer as they did.
     while _workers(main) & before and time.monotonic() < deadline:
@@ -431,31 +440,34 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
         reasons = [line for line in text.splitlines() if "[emerg]" in line] or text.splitlines()
         ours = any(name in line for name in mine for line in reasons)
         named = any(re.search(r"""(?:^|[\s"'])/\w""", line) for line in reasons)
-        owner = " The fault is in a file that is not this app's: fix that first." if named and not ours else ""
+        what = "Nginx refuses the configuration. Nothing was changed."
+        fix = "The fault is in a file that is not this app's: correct that first." if named and not ours else ""
         small = re.search(r"you should increase (?:either )?(\w+)", text)
         if small:
-            owner = f" A file of this host sets {small[1]} too low: grep -rn {small[1]} /etc/nginx shows which."
+            fix = f"A file of this host sets {small[1]} too low: grep -rn {small[1]} /etc/nginx shows which."
         if ours and "duplicate location" in text:
-            owner = " Another app of this site is served below the same path: choose another flask_app_url_prefix."
+            fix = "Another app of this site is served below the same path: choose another flask_app_url_prefix."
         if "duplicate default server" in text:
-            owner = (
-                " Another site is the default server already: set flask_app_nginx_default_server: false, and remove"
+            fix = (
+                "Another site is the default server already: set flask_app_nginx_default_server: false, and remove"
                 " /etc/nginx/sites-enabled/00-default-*.conf where they are from a time before."
             )
-        raise GreenlightError(
-            "Nginx refuses the configuration, nothing was changed." + owner + "\n" + "\n".join(reasons)
-        )
+        raise refused("refused-by-nginx", "nginx", "\n".join([what, *reasons]), fix)
     if 'conflicting server name "_"' in text and any("/00-default-" in name for name in mine):
-        raise GreenlightError(
+        what = (
             "Another site of this host's Nginx answers for all names that no site has (server_name _), and would do so"
-            " no more. To leave that as it is: set flask_app_nginx_default_server: false."
+            " no more."
         )
+        fix = "To leave that as it is, set flask_app_nginx_default_server: false."
+        raise refused("default-server-taken", "flask_app_nginx_default_server", what, fix)
     taken = sorted(set(re.findall(r'conflicting server name "([^"]+)"', text)) & set(server_names))
     if taken:
-        raise GreenlightError(
+        what = (
             f"flask_app_server_names holds {', '.join(taken)}, which another site of this host's Nginx already serves"
-            " on the same port. Choose another name, or remove that site (nginx -T shows it)."
+            " on the same port."
         )
+        fix = "Choose another name, or remove that site (nginx -T shows it)."
+        raise refused("name-taken", "flask_app_server_names", what, fix)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import require, run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import readable, remove, write
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
 
 from .nginx import Tree, stock_default_site
 
@@ -42,7 +42,7 @@ def confine(path: Path, drop_in: str, tree: Tree) -> bool:
                 write(path, before)
             run(["systemctl", "daemon-reload"])
             run(["systemctl", "restart", "nginx"])
-            raise GreenlightError(f"{_refusal()}\n{done.output}")
+            raise _refusal(done.output)
         return True
     return before != drop_in
 
@@ -52,14 +52,13 @@ def _try(drop_in: str, tree: Tree) -> None:
     settings = [word for line in lines if not line.startswith(_NO_SANDBOX) for word in ("--property", line)]
     done = run(["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *settings, tree.nginx, "-t"])
     if done.code != 0:
-        raise GreenlightError(f"{_refusal()}\n{done.output}")
+        raise _refusal(done.output)
 
 
-def _refusal() -> str:
-    return (
-        "Nginx does not work within the sandbox of flask_app_nginx_harden, so it was left as it is. Fix what it says,"
-        " or set flask_app_nginx_harden: false."
-    )
+def _refusal(said: str) -> Refused:
+    what = f"Nginx does not work within the sandbox of flask_app_nginx_harden, so it was left as it is:\n{said}"
+    fix = "Correct what it says, or set flask_app_nginx_harden: false."
+    return refused("nginx-sandbox", "flask_app_nginx_harden", what, fix)
 
 
 def _facts() -> dict[str, str]:

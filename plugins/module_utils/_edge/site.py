@@ -27,6 +27,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     remove_unfinished,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, Refused
 
 from . import acme, certificate, nginx, shared_site
 from .host_lines import Abilities
@@ -213,36 +214,37 @@ class Edge:
             change[NGINX_CONF] = site.main
         return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
 
-    def fault_of_owner(self, site: Site) -> str:
-        """Return why this app can't share its site with the others in it, as sentences; empty where it can."""
-        return (self._fault_of_owner(site) if site.inside else "") or self._fault_of_path(site)
+    def fault_of_owner(self, site: Site) -> Finding | None:
+        """Return why this app can't share its site with the others in it; None where it can."""
+        return (self._fault_of_owner(site) if site.inside else None) or self._fault_of_path(site)
 
-    def _fault_of_owner(self, site: Site) -> str:
+    def _fault_of_owner(self, site: Site) -> Finding | None:
         owner, this = site.inside, f"flask_app_nginx_site_of is {site.inside}"
+
+        def fault(what: str, fix: str) -> Finding:
+            return Finding("shared-site", ERROR, "flask_app_nginx_site_of", f"{this}, {what}.", fix)
+
         mine = apps_inside(self.tree, self.layout.app)
         if mine:
-            return (
-                f"{this}, and this app's own site serves others: {', '.join(mine)}."
-                " Fix: leave it empty, or deploy these with another flask_app_nginx_site_of first."
-            )
+            what = f"and this app's own site serves others: {', '.join(mine)}"
+            return fault(what, "Leave it empty, or deploy these with another flask_app_nginx_site_of first.")
         path = self.tree.etc / "sites-enabled" / f"{owner}.conf"
         text = readable(path) or ""
-        first = f"deploy {owner} first, without this app (--limit with the hosts of {owner})"
+        first = f"Deploy {owner} first, without this app (--limit with the hosts of {owner})."
         if f"/{SHARED}/{owner}/" not in text:
-            return f"{this}, which has no site on this host ({path}). Fix: {first}."
+            return fault(f"which has no site on this host ({path})", first)
         theirs = shared_site.facts_in(text)
         if shared_site.COMPARED - theirs.keys():
-            return f"{this}, whose site doesn't say what holds for all apps in it ({path}). Fix: {first}."
+            return fault(f"whose site doesn't say what holds for all apps in it ({path})", first)
         found = list(shared_site.differences(owner, site.facts, theirs))
         if found:
             sentences, fixes = zip(*found, strict=True)
-            return (
-                f"{this}, whose site on this host has other values: {'; '.join(sentences)}. Fix: set what {owner} has"
-                f" ({'; '.join(fixes)}), or, if {owner} is to have the values of this app, {first}."
-            )
-        return ""
+            what = f"whose site on this host has other values: {'; '.join(sentences)}"
+            same = f"Set what {owner} has ({'; '.join(fixes)})."
+            return fault(what, f"{same} If {owner} is to have the values of this app: {first}")
+        return None
 
-    def _fault_of_path(self, site: Site) -> str:
+    def _fault_of_path(self, site: Site) -> Finding | None:
         """Return which other app of the site has the same path: Nginx would name the file that it reads later."""
         owner, prefix = site.inside or self.layout.app, site.facts.get(shared_site.PREFIX)
         files = {
@@ -252,11 +254,9 @@ class Edge:
         for app, path in files.items():
             taken = shared_site.facts_in(readable(path) or "").get(shared_site.PREFIX)
             if prefix and app != self.layout.app and taken == prefix:
-                return (
-                    f"{shared_site.PREFIX} {prefix} is also that of {app}, in the same site."
-                    " Fix: choose another for one of them."
-                )
-        return ""
+                what = f"{shared_site.PREFIX} {prefix} is also that of {app}, in the same site."
+                return Finding("shared-path", ERROR, shared_site.PREFIX, what, "Choose another for one of them.")
+        return None
 
     def check(self, site: Site) -> None:
         """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet.
@@ -266,7 +266,7 @@ class Edge:
         """
         fault = self.fault_of_owner(site)
         if fault:
-            raise GreenlightError(f"{fault} Nothing was changed.")
+            raise Refused(fault, closing=["Nothing was changed."])
         with tempfile.TemporaryDirectory(prefix="greenlight-certificate-") as scratch:
             pointer = None
             if site.tls.mode != "none":
@@ -300,7 +300,7 @@ class Edge:
         """
         fault = self.fault_of_owner(site)
         if fault:
-            raise GreenlightError(f"{fault} Nothing was changed.")
+            raise Refused(fault, closing=["Nothing was changed."])
         changed = bool(site.drop_in) and confine(self.drop_in, site.drop_in, self.tree)
         for name in site.logs:
             self._make_log(name)
@@ -334,7 +334,7 @@ class Edge:
         try:
             acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
         except GreenlightError as refused:
-            raise GreenlightError(f"{refused}\n{self._still_served()}", **refused.details) from refused
+            raise refused.closed_by(self._still_served()) from refused
 
     def _still_served(self) -> str:
         said = "For now, what was served before is still served"
@@ -370,7 +370,7 @@ class Edge:
                 except GreenlightError:  # it would hide why; the next run looks again
                     back = False
             said = self._still_served() if back else self._interim_served()
-            raise GreenlightError(f"{refused}\n{said}", **refused.details) from refused
+            raise refused.closed_by(said) from refused
 
     def _interim_served(self) -> str:
         return (

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import faults
 
 
@@ -15,14 +15,14 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
     Also repair what somebody damaged, as far as nothing is lost by that. The rest stops a deploy before this step.
 
     Raises:
-        GreenlightError: the host is not stamped, and somebody else has the app's name; or its stamp is damaged.
+        Refused: the host is not stamped, and somebody else has the app's name; or its stamp is damaged.
     """
     found = faults(layout, environment)
     for fault in () if dry else found:
         if fault.repair:
             fault.repair()
         elif fault.path == layout.environment_id:
-            raise GreenlightError(f"{fault} {fault.cure}")
+            raise Refused(fault.finding)
     return [str(fault.path) for fault in found if fault.repair]
 
 
@@ -30,8 +30,8 @@ def refuse_damage(layout: Layout, environment: str) -> None:
     """Refuse to work with state that a deploy refuses, too; that of the site apart, which nobody publishes here.
 
     Raises:
-        GreenlightError: there is some that only people can repair.
+        Refused: there is some that only people can repair.
     """
-    found = [f"{fault} {fault.cure}" for fault in faults(layout, environment, publishes=False) if not fault.repair]
+    found = [fault.finding for fault in faults(layout, environment, publishes=False) if not fault.repair]
     if found:
-        raise GreenlightError("\n".join([*found, "Nothing was changed."]))
+        raise Refused(*found, heading=f"{layout.app} can't be used as it is on this host. Nothing was changed.")

@@ -12,8 +12,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, discard, link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import (
     Contract,
     Failure,
@@ -66,7 +66,7 @@ def check_front_door(
     that doesn't is a failure of its release. With ``dry`` nothing is written, moved or started.
 
     Raises:
-        GreenlightError: the contract is broken at the front door.
+        Refused: the contract is broken at the front door.
     """
     release = contract.release
     on_trial = not dry and noted_release(layout.trial) == release
@@ -98,14 +98,14 @@ def check_front_door(
             _passed(layout, release)
         answer = masked(proof.answer, secrets)
         return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
-    failures, what = [*proof.failures, *heard.failures], f"the front door {target} does not lead to release {release}"
+    kind, what = "front-door-failed", f"The front door {target} does not lead to release {release}"
+    failures = [*proof.failures, *heard.failures]
     if idle:
-        failures, what = [Failure(f"process {idle.name}", "running", "not running")], f"release {release} does no work"
+        kind, what = "process-failed", f"Release {release} does no work"
+        failures = [Failure(f"process {idle.name}", "running", "not running")]
     report = evidence(layout, release, replace(proof, failures=failures), secrets, idle or WEB)
-    text = with_hints(f"{what}: {report['failures']}", report)
-    if on_trial:
-        text += "\n" + "\n".join(_switch_back(layout, release, report, bounds))
-    raise GreenlightError(text, **report)
+    closing = _switch_back(layout, release, report, bounds) if on_trial else ()
+    raise refused(kind, release, with_hints(f"{what}: {report['failures']}", report), closing=closing, details=report)
 
 
 def _word(layout: Layout, *, dry: bool) -> str:

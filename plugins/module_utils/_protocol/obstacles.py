@@ -13,14 +13,13 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     Damaged,
     locked_down,
     mount_points,
     shown,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme, nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import apps_inside
 
@@ -86,13 +85,12 @@ def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> li
     try:
         nginx.check(tree, change, [])
     except Damaged as damage:
-        what = f"{damage.path} can't be removed: {damage.why}."
-        return [Finding("damaged-site", ERROR, str(damage.path), what, damage.cure)]
-    except GreenlightError as error:
+        return list(damage.findings)
+    except Refused as error:
         sound = _is_sound(tree)
         # A configuration that is broken anyway is in the way only where Nginx has to read it.
         if sound or (is_open(layout, tree, change) and systemd.state("nginx.service").is_running):
-            reasons = " ".join(str(error).splitlines()[1:])
+            reasons = " ".join(line for each in error.findings for line in each.what.splitlines()[1:])
             what = f"Without {layout.app}, Nginx refuses its configuration: {reasons}"
             return [Finding("refused-by-nginx", ERROR, "nginx", what, "Correct that file, and run again.")]
     return []
@@ -128,6 +126,6 @@ def _used_elsewhere(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> l
 def _is_sound(tree: nginx.Tree) -> bool:
     try:
         nginx.check(tree, {}, [])
-    except GreenlightError:
+    except Refused:
         return False
     return True

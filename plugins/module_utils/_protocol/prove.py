@@ -11,8 +11,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import syste
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, link, remove
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Target
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
@@ -33,7 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import is_socket, rehearsal_word
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import PROVED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import PROVED, Releases, damaged_release
 
 
 def prove_candidate(
@@ -57,12 +57,12 @@ def prove_candidate(
         question: what the workers are asked.
 
     Raises:
-        GreenlightError: not proved; the text has the failing assertions, the details answer and journal, masked.
+        Refused: not proved; the text has the failing assertions, the details answer and journal, masked.
     """
     releases = Releases(layout)
     found, damage = releases.look(release)
     if not found:
-        raise GreenlightError(f"release {release} isn't whole: {damage[0]}")
+        raise damaged_release(release, damage[0])
     word, secrets, variables = rehearsal_word(layout) if url else "", found.secrets, found.variables
     restarts, alive = _start(layout, release, patience, bounds)
 
@@ -147,17 +147,21 @@ def _marked(
 
 def _refused(
     layout: Layout, release: str, proof: Proof, where: Target, secrets: Secrets, *, journal: str, bounds: Bounds
-) -> GreenlightError:
+) -> Refused:
     """Stop a candidate that was not proved and mark it bad; return the error that says why."""
     service = layout.service_unit(release)
     report = evidence(layout, release, proof, secrets)
     report["journal"] = journal or report["journal"]
     report["hints"] = hints(journal.splitlines(), layout.app) or report["hints"]
-    headline = with_hints(f"release {release} was not proved on {where}: {report['failures']}", report)
+    what = with_hints(f"Release {release} was not proved on {where}: {report['failures']}", report)
+
+    def error(*closing: str) -> Refused:
+        return refused("candidate-failed", release, what, closing=closing, details=report)
+
     live = Releases(layout).live()
     if live == release:
-        return GreenlightError(f"{headline}\nIt is the live release, so it was left running.", **report)
+        return error("It is the live release, so it was left running.")
     systemd.stop(Releases(layout).units(release), bounds.stop_seconds)
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
-    return GreenlightError("\n".join([headline, traffic, kept, *condemn(layout, release, "refused", report)]), **report)
+    return error(traffic, kept, *condemn(layout, release, "refused", report))

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.sandbox import run_in_release
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read_facts
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import COMMAND, COMMANDED, Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
+    COMMAND,
+    COMMANDED,
+    Releases,
+    damaged_release,
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,12 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     """Run the release's command unless it has succeeded for this release already; at most ``seconds``.
 
     Raises:
-        GreenlightError: it failed; the release gets no traffic. The text has its last words, masked.
+        Refused: it failed; the release gets no traffic. The text has its last words, masked.
     """
     releases = Releases(layout)
     damage = releases.fault(release)
     if damage:
-        raise GreenlightError(f"release {release} isn't whole: {damage}")
+        raise damaged_release(release, damage)
     home = layout.release(release)
     if (home / COMMANDED).exists():
         _tell(layout, release)
@@ -52,10 +57,11 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
-        lines = [f"the release command of {release} failed ({ended.how}):", output]
-        lines += [*hints(output.splitlines(), layout.app), traffic]
-        lines.append(f"Fix it and deploy again. All it said: journalctl -u {unit}")
-        raise GreenlightError("\n".join([*lines, *said]))
+        what = "\n".join(
+            [f"The release command of {release} failed ({ended.how}):", output, *hints(output.splitlines(), layout.app)]
+        )
+        fix = f"Correct the command or the app, and deploy again. All it said: journalctl -u {unit}"
+        raise refused("release-command-failed", release, what, fix, closing=[traffic, *said])
     releases.mark(release, COMMANDED, {"seconds": took})
     _tell(layout, release)
     return Done(ran=True, seconds=took, output=output)

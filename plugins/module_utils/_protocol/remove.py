@@ -24,7 +24,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     remove,
     remove_unfinished,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused, refused
 from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop as builds
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme, nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import remove_empty
@@ -61,16 +61,15 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
             such as a file system that is mounted in one of the app's directories.
     """
     if not APP_NAME.match(layout.app):
-        raise GreenlightError(f"flask_app_name is {layout.app!r}, which is not a name of an app; nothing was removed.")
+        what = f"flask_app_name is {layout.app!r}, which is not a name of an app. Nothing was removed."
+        raise refused("reserved-name", "flask_app_name", what)
     stamp = stamped(layout)
     if stamp is None:
         return _remove_rest(layout, dry=dry)
     other = other_environment(layout, environment)
     if other:
-        raise GreenlightError(
-            f"{other} Nothing was removed. If this app is the one that shall go, say so with: -e"
-            f" flask_app_environment={stamp}"
-        )
+        fix = f"To remove this app all the same, say so with: -e flask_app_environment={stamp}"
+        raise refused("wrong-environment", layout.environment_id, f"{other} Nothing was removed.", fix)
     made = names.recorded(layout)
     change = without_site(layout, tree, made)
     _refuse(layout, list(obstacles(layout, tree, change, made)))
@@ -99,8 +98,7 @@ def _remove_rest(layout: Layout, *, dry: bool) -> list[str]:
     """Remove what is left of an app that was removed but for its stamp's directory; of another one nothing."""
     lost = lost_stamp(layout, removal=True)
     if lost and not is_rest_of_removal(layout):
-        what = f"{lost.path} can't be used: {lost.why}."
-        _refuse(layout, [Finding("lost-stamp", ERROR, str(lost.path), what, lost.cure)])
+        _refuse(layout, lost.findings)
     rest = layout.etc if lost else left_over(layout)
     found = [str(rest)] if rest.exists() or rest.is_symlink() else []
     if not dry:
@@ -116,8 +114,7 @@ def forget_lock(layout: Layout) -> None:
 
 def _refuse(layout: Layout, problems: Sequence[Finding]) -> None:
     if problems:
-        rows = [f"{number}. {problem.what} Fix: {problem.fix}" for number, problem in enumerate(problems, start=1)]
-        raise GreenlightError("\n".join([f"{layout.app} can't be removed. Nothing was removed.", *rows]))
+        raise Refused(*problems, heading=f"{layout.app} can't be removed. Nothing was removed.")
 
 
 def _remove_empty(layout: Layout) -> None:
@@ -141,7 +138,7 @@ def _close_site(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> None:
             remove_unfinished(tree.state)
             remove(marker(layout, tree))
     except HeldElsewhere:
-        raise GreenlightError("another app's change of Nginx is at work on this host; run again in a minute") from None
+        raise nginx.busy() from None
 
 
 def _remove_units(layout: Layout, bounds: Bounds) -> None:

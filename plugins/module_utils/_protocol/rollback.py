@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, told_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases, noted_release
 
@@ -22,7 +22,7 @@ def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry:
         dry: don't note that the rollback is begun.
 
     Raises:
-        GreenlightError: there is none, or ``wanted`` is live, bad, half-made or was never proved; or a release command
+        Refused: there is none, or ``wanted`` is live, bad, half-made or was never proved; or a release command
             that can't be undone has run since it was live.
     """
     releases = Releases(layout)
@@ -42,20 +42,23 @@ def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry:
         }
         for fault, holds in faults.items():
             if holds:
-                raise GreenlightError(f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}")
+                what = f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}"
+                raise refused("no-rollback", wanted, what)
     for name in (wanted,) if wanted else (releases.previous(), *reversed(told_live(layout))):
         found = releases.get(name)
         if found and found.proved and not found.bad and name != live:
             across = irreversible_since(layout, found.id)
             if across and not force:
-                raise GreenlightError(
-                    f"release {found.id} was live before the release command of {across}, which can't be undone: the"
-                    " old code may not fit the data any more. If it does: -e flask_app_rollback_force=true"
+                what = (
+                    f"Release {found.id} was live before the release command of {across}, which can't be undone: the"
+                    " old code may not fit the data any more."
                 )
+                raise refused("irreversible-command", across, what, "If it fits: -e flask_app_rollback_force=true")
             if not dry:
                 write(layout.rollback, found.id)
             return found
-    raise GreenlightError(f"{layout.releases} has no earlier good release. {_choices(releases, live)}")
+    what = f"{layout.releases} has no earlier good release. {_choices(releases, live)}"
+    raise refused("no-rollback", layout.releases, what)
 
 
 def _choices(releases: Releases, live: str) -> str:

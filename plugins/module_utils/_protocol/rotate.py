@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, remove_unfinished
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import key
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
     Release,
     Releases,
     as_made,
+    damaged_release,
     listed,
 )
 
@@ -52,13 +53,13 @@ def is_live(layout: Layout, keys: Keys) -> bool:
     """Say whether the live release has exactly these keys.
 
     Raises:
-        GreenlightError: there is no live release, or it has no key of this name.
+        Refused: there is no live release, or it has no key of this name.
     """
     values = _live_environment(layout)
     if keys.variable not in values:
-        raise GreenlightError(
-            f"the live release of {layout.app} has no {keys.variable}; flask_app_secret_key_variable names the key"
-        )
+        what = f"The live release of {layout.app} has no {keys.variable}."
+        fix = "Name its key in flask_app_secret_key_variable."
+        raise refused("no-signing-key", keys.variable, what, fix)
     names = (keys.variable, keys.fallbacks_variable)
     return {name: values[name] for name in names if name in values} == keys.variables()
 
@@ -108,12 +109,13 @@ def destroy(layout: Layout) -> list[str]:
     """Remove the releases that :func:`outdated` names; return them.
 
     Raises:
-        GreenlightError: one of them runs.
+        Refused: one of them runs.
     """
     doomed = outdated(layout)
     busy = sorted(set(doomed) & set(superfluous(layout)))
     if busy:
-        raise GreenlightError(f"{', '.join(busy)} still runs beside the live release; run site.yml first, it stops it")
+        what = f"{', '.join(busy)} still runs beside the live release."
+        raise refused("release-runs", busy[0], what, "Run site.yml first, which stops it.")
     releases = Releases(layout)
     for release in doomed:
         releases.destroy(release)
@@ -132,11 +134,12 @@ def _single(values: Sequence[str]) -> list[str]:
 def _live(layout: Layout) -> Release:
     releases = Releases(layout)
     live = releases.live()
-    found = releases.get(live)
-    if live and not found:
-        raise GreenlightError(f"the live release {live} isn't whole: {releases.fault(live)}")
+    found, damage = releases.look(live) if live else (None, [])
+    if damage:
+        raise damaged_release(live, damage[0])
     if not found:
-        raise GreenlightError(f"{layout.app} has no live release on this host; deploy it first with site.yml")
+        what = f"{layout.app} has no live release on this host."
+        raise refused("no-live-release", layout.app, what, "Deploy it first with site.yml.")
     return found
 
 

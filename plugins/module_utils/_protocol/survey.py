@@ -250,11 +250,7 @@ def _state_problems(layout: Layout, wanted: Wanted) -> list[Finding]:
     """Return what somebody damaged of the app's own state, and a deploy can't repair."""
     if not _is_claimed(layout):
         return []
-    return [
-        Finding("damaged-state", ERROR, str(fault.path), str(fault), fault.cure)
-        for fault in faults(layout, wanted.environment)
-        if not fault.repair
-    ]
+    return [fault.finding for fault in faults(layout, wanted.environment) if not fault.repair]
 
 
 def _is_claimed(layout: Layout) -> bool:

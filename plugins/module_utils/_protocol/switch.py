@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, link, write
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
 
@@ -14,12 +14,13 @@ def switch(layout: Layout, release: str) -> str:
     """Give ``release`` the traffic; return the id of the release that had it before, or an empty text.
 
     Raises:
-        GreenlightError: it was never proved, or is bad.
+        Refused: it was never proved, or is bad.
     """
     releases = Releases(layout)
     found = releases.get(release)
     if found is None or found.bad or not found.proved:
-        raise GreenlightError(f"release {release} was not proved, so it gets no traffic; deploy again")
+        what = f"Release {release} was not proved, so it gets no traffic."
+        raise refused("unproved-release", release, what, "Deploy again.")
     before = releases.live()
     if noted_release(layout.rollback) != release:
         discard(layout.rollback)

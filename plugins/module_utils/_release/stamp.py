@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import names
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout, is_environment_name
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, read, read_facts, readable
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 
 from .store import MANIFEST, Releases
 
@@ -44,17 +44,17 @@ def has_lost_its_stamp(layout: Layout) -> bool:
 
 
 def lost_stamp(layout: Layout, *, removal: bool = False) -> Damaged | None:
-    """Return what is wrong with a host that has lost its stamp, with its cure; None where it hasn't.
+    """Return what is wrong with a host that has lost its stamp, with its fix; None where it hasn't.
 
     Args:
         removal: whether the app is to be removed, for which the record must be there too.
     """
     if not has_lost_its_stamp(layout):
         return None
-    cure = _stamp_again(layout)
+    fix = _stamp_again(layout)
     if removal and not names.is_recorded(layout):
-        cure += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
-    return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", cure)
+        fix += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
+    return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", fix)
 
 
 def other_environment(layout: Layout, environment: str) -> str:
@@ -76,11 +76,12 @@ def refuse_other_environment(layout: Layout, environment: str) -> None:
     """Refuse to work on a host of another environment, or of nobody knows which.
 
     Raises:
-        GreenlightError: it is one.
+        Refused: it is one.
     """
     other = other_environment(layout, environment)
     if other:
-        raise GreenlightError(f"{other} Nothing was changed. The stamp is {layout.environment_id}.")
+        fix = f"Take the inventory of {stamped(layout)}, or correct the stamp."
+        raise refused("wrong-environment", layout.environment_id, f"{other} Nothing was changed.", fix)
     lost = lost_stamp(layout)
     if lost:
         raise lost

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import names
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout, is_environment_name
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     AWAY,
     UNFINISHED,
@@ -36,6 +35,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     rename,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, Refused, refused
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
 
 from .stamp import KEY_BYTES, lost_stamp, stamped
@@ -60,16 +60,17 @@ class Fault:
         path: where it is.
         what: what is wrong, as in "is missing".
         repair: puts it right; None where only somebody on the host can.
-        cure: what that is.
+        fix: what that is.
     """
 
     path: Path
     what: str
     repair: Callable[[], object] | None = None
-    cure: str = ""
+    fix: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.path} {self.what}."
+    @property
+    def finding(self) -> Finding:
+        return Finding("damaged-state", ERROR, str(self.path), f"{self.path} {self.what}.", self.fix)
 
 
 def directories(layout: Layout) -> dict[Path, int]:
@@ -137,7 +138,7 @@ def _directory(path: Path, mode: int) -> Fault | None:
     except (FileNotFoundError, NotADirectoryError):
         return Fault(path, "is missing", lambda: make_directory(path, mode))
     if not stat.S_ISDIR(status.st_mode):
-        return Fault(path, f"is {kind(status.st_mode)}, not a directory", cure=_real_directory(path, status))
+        return Fault(path, f"is {kind(status.st_mode)}, not a directory", fix=_real_directory(path, status))
     if stat.S_IMODE(status.st_mode) != mode or not is_ours(status):
         return Fault(path, f"must belong to root with mode {mode:04o}", lambda: make_directory(path, mode))
     return None
@@ -173,7 +174,7 @@ def _owned(path: Path, status: os.stat_result, mode: int) -> Fault | None:
 
 
 def _in_the_way(path: Path) -> Fault | None:
-    return Fault(path, "is a directory with files in it", cure=AWAY) if occupied(path) else None
+    return Fault(path, "is a directory with files in it", fix=AWAY) if occupied(path) else None
 
 
 def _stamp(layout: Layout, environment: str) -> Fault | None:
@@ -181,10 +182,10 @@ def _stamp(layout: Layout, environment: str) -> Fault | None:
     try:
         stamp = stamped(layout)
     except Damaged as damage:
-        return Fault(path, f"can't be used: {damage.why}", cure=damage.cure)
+        return Fault(path, f"can't be used: {damage.why}", fix=damage.fix)
     lost = lost_stamp(layout)
     if lost:
-        return Fault(path, lost.why.removeprefix("it "), cure=lost.cure)
+        return Fault(path, lost.why.removeprefix("it "), fix=lost.fix)
     if stamp is None:
         return Fault(path, "is missing", partial(_take_name, layout, environment))
     return _file(path, 0o644, True, lambda: write(path, f"{stamp}\n"))
@@ -193,15 +194,12 @@ def _stamp(layout: Layout, environment: str) -> Fault | None:
 def _take_name(layout: Layout, environment: str) -> None:
     """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
     if not is_environment_name(environment):
-        raise GreenlightError(
-            "flask_app_environment is not a word that a host can be stamped with. Fix: use one word of at most 100"
-            " characters. Nothing of the app was made."
-        )
+        what = "flask_app_environment is not a word that a host can be stamped with. Nothing of the app was made."
+        raise refused("unfit-environment", "flask_app_environment", what, "Use one word of at most 100 characters.")
     reserved = layout.app in names.RESERVED
     found = [names.reserved(layout.app)] if reserved else names.problems(layout)
     if found:
-        text = " ".join(f"{problem.what} Fix: {problem.fix}" for problem in found)
-        raise GreenlightError(f"{text} Nothing of the app was made.")
+        raise Refused(*found, heading=f"{layout.app} can't be deployed to this host. Nothing of it was made.")
     unfinished = layout.etc.with_name(f"{UNFINISHED}{layout.app}")
     remove(unfinished)
     make_directory(unfinished)
@@ -234,7 +232,7 @@ def _ledger(layout: Layout) -> Fault | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISLNK(status.st_mode):
-        return Fault(path, "is a link, not a file", cure="Put the file itself there.")
+        return Fault(path, "is a link, not a file", fix="Put the file itself there.")
     if not stat.S_ISREG(status.st_mode):
         return Fault(path, f"is {kind(status.st_mode)}, not a file", lambda: discard(path))
     return _owned(path, status, 0o644)

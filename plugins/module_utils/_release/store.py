@@ -41,6 +41,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     remove,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 
 from . import inspector
@@ -200,6 +201,12 @@ def _with_listed(secrets: Iterable[str]) -> list[str]:
     """A list of old keys is one value, and each of its keys a secret of its own."""
     values = list(secrets)
     return [*values, *(item for value in values for item in listed(value))]
+
+
+def damaged_release(release: str, damage: Damaged) -> Refused:
+    """Return the error for a release that isn't whole."""
+    what = f"Release {release} isn't whole: {damage.path}: {damage.why}."
+    return refused("damaged-release", release, what, damage.fix)
 
 
 class Releases:

@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import give_back
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import Wanted, problems, survey
@@ -42,8 +41,8 @@ def run(call: Call) -> dict[str, object]:
     if site and edge.tree.installed and not host.packages_missing and not breaks_site(call.layout):
         try:
             edge.check(Site.of(site, call.layout.root))
-        except GreenlightError as error:
-            found.append(Finding("refused-by-nginx", ERROR, "nginx", str(error)))
+        except Refused as error:
+            found += error.findings
     if found and call.options["owner"]:
         give_back(call.layout, call.options["owner"]["run"])
     return {"changed": False, "host": host.as_dict(), "problems": [problem.as_dict() for problem in found]}

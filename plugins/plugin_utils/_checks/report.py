@@ -8,7 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding, entries_for
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import (
+    ERROR,
+    WARNING,
+    Finding,
+    entries_for,
+    numbered,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 
 from .rules.doctor import UNUSED_ACCEPTANCE
@@ -137,9 +143,8 @@ def counts(findings: Iterable[Reported]) -> dict[str, int]:
 def describe(findings: Sequence[Finding], app: str, host: str) -> str:
     """Render what stops a deploy as the numbered message that ends the play."""
     count = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
-    lines = [f"{app} can't be deployed to {host}: {count}, nothing was changed."]
-    lines += [f"{number}. {finding}" for number, finding in enumerate(findings, start=1)]
-    return printable("\n".join(lines))
+    heading = f"{app} can't be deployed to {host}: {count}. Nothing was changed."
+    return printable("\n".join([heading, *numbered(findings)]))
 
 
 def told(
@@ -152,12 +157,11 @@ def told(
         for kind, count in number.items()
         if count
     ]
-    lines = [f"{app}, {' and '.join(environments)}: {', '.join(parts) or 'nothing found'}; nothing was changed."]
+    lines = [f"{app}, {' and '.join(environments)}: {', '.join(parts) or 'nothing found'}. Nothing was changed."]
     for finding in findings:
         where = "" if set(finding.hosts) == set(hosts) else f" On {', '.join(finding.hosts)}."
-        kind = f"accepted {finding.severity}" if finding.accepted else finding.severity
-        lines.append(f"{kind} {finding.id}:{finding.subject}")
-        lines.append(f"  {finding.what}{where} {finding.fix}".rstrip())
+        mark = f"accepted {finding.severity}" if finding.accepted else finding.severity
+        lines += replace(finding, what=f"{finding.what}{where}").lines(mark)
     lines.append(_compared(findings, compared))
     return printable("\n".join(lines))
 

@@ -123,7 +123,7 @@ class Found:
     variables: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.what} {self.fix}".rstrip()
+        return f"{self.what} Fix: {self.fix}" if self.fix else self.what
 
 
 class Check(Protocol):

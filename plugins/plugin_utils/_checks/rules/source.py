@@ -138,7 +138,7 @@ def directory(case: Case) -> Iterator[Found]:
         static = [each for each in map(str, case["nginx_static"].values()) if BELOW.match(each)]
         taken = take(top, case["source_include"], static, to_be_made=bool(case["hooks_before_build"]))
     except RefusedError as error:
-        yield UNFIT_SOURCE("flask_app_source_directory", f"flask_app_source_directory: {error.what}.", error.cure)
+        yield UNFIT_SOURCE("flask_app_source_directory", f"flask_app_source_directory: {error.what}.", error.fix)
     except GreenlightError as error:
         fix = "Set it to the directory of the app's code."
         yield UNFIT_SOURCE("flask_app_source_directory", f"flask_app_source_directory: {error}.", fix)

@@ -45,7 +45,7 @@ def attempted(write_down: Callable[[], None]) -> list[str]:
     try:
         write_down()
     except Damaged as damage:
-        return [f"That could not be written down: {damage}"]
+        return [f"That could not be written down: {damage.findings[0]}"]
     except OSError as error:
         return [f"That could not be written down: {refusal(error)}"]
     return []

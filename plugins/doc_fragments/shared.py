@@ -20,9 +20,8 @@ options:
   run:
     description:
       - Id of the run whose step this is, as C(preflight) returns it.
-      - The step is done only while that run has the lock. Empty means without a lock.
+      - The step is done only while that run has the lock. Without it no lock is needed.
     type: str
-    default: ""
 """
 
     STAMP = r"""
@@ -64,7 +63,6 @@ options:
   instead_of:
     description: Id of a run that is known to be dead, whose lock is taken over.
     type: str
-    default: ""
   stale_seconds:
     description: Seconds after which a run that made no step counts as dead. Required with O(owner).
     type: float
@@ -82,19 +80,20 @@ options:
         type: str
         required: true
       path:
-        description: Path of the health page.
+        description: Path of the health page, as the app knows it.
         type: str
         required: true
       other_path:
-        description:
-          - Path of the page to ask for where C(path) answers 404 and the workers prove the environment and DEBUG.
-          - Empty means none.
+        description: Path of the page to ask for where C(path) answers 404 and the workers prove the environment and
+          DEBUG. Empty means none.
         type: str
         required: true
       scheme:
         description: What visitors use.
         type: str
-        choices: [http, https]
+        choices:
+        - http
+        - https
         required: true
       prefix:
         description: Path of the site below which the app is served. Empty means all of it.
@@ -105,7 +104,7 @@ options:
     CONTRACT = r"""
 options:
   contract:
-    description: What the release must prove.
+    description: What a release must prove.
     type: dict
     required: true
     suboptions:
@@ -126,17 +125,16 @@ options:
         type: str
         required: true
       status:
-        description: HTTP status of the health answer.
+        description: HTTP status of the health answer; 0 for any below 400.
         type: int
         required: true
       fields:
-        description:
-          - Which key of the JSON answer holds environment, debug, revision and release.
-          - The answer may not contradict. What it has no key for, the workers must prove.
+        description: Which key of the JSON answer holds C(environment), C(debug), C(revision) and C(release). The
+          answer may not contradict. What it has no key for, the workers must prove.
         type: dict
         required: true
       subset:
-        description: Further JSON that the answer must contain.
+        description: Further JSON that the answer must contain; mappings are compared key by key, all else whole.
         type: dict
         required: true
 """
@@ -149,12 +147,11 @@ options:
     required: true
     suboptions:
       ask:
-        description: Whether they are asked.
+        description: Whether they are asked. If not, the app isn't either.
         type: bool
         required: true
       environment_keys:
-        description:
-          - Keys of C(app.config); the first that is there names the environment.
+        description: Keys of C(app.config); the first that is there names the environment.
         type: list
         elements: str
         required: true
@@ -163,11 +160,12 @@ options:
         type: str
         required: true
       command_elsewhere:
-        description: Whether the release command ran on another host for this one, whose database must then be the same.
+        description: Whether the release command ran on another host for this one, whose database must then be the
+          same.
         type: bool
         required: true
       accepted:
-        description: Findings that were accepted, as their id, or id and subject with a colon between.
+        description: Findings that somebody has accepted, as C(id) or C(id:subject).
         type: list
         elements: str
         required: true
@@ -189,9 +187,8 @@ options:
         type: dict
         required: true
       inside:
-        description:
-          - The app of this host in whose site this one is served; names and certificate are then that one's.
-          - Empty means that it has a site of its own.
+        description: The app of this host in whose site this one is served; names and certificate are then that one's.
+          Empty means that it has its own site.
         type: str
         required: true
       facts:
@@ -217,7 +214,7 @@ options:
         type: str
         required: true
       replace_stock_default_site:
-        description: Remove Debian's default site, if it is enabled and unchanged.
+        description: Whether Debian's default site goes, if it is enabled and unchanged.
         type: bool
         required: true
       tls:
@@ -228,7 +225,11 @@ options:
           mode:
             description: No TLS, a certificate made on the host, the user's own, or one from an ACME server.
             type: str
-            choices: [none, self_signed, provided, acme]
+            choices:
+            - none
+            - self_signed
+            - provided
+            - acme
             required: true
           port:
             description: TCP port on which it is served.
@@ -239,7 +240,7 @@ options:
             type: str
             required: true
           email:
-            description: Where the ACME server may write to.
+            description: Where the ACME server may write to. Empty means nowhere.
             type: str
             required: true
 """
@@ -252,7 +253,7 @@ options:
     required: true
     suboptions:
       start_seconds:
-        description: Seconds until the first answer.
+        description: Seconds until the first answer at all.
         type: float
         required: true
       probe_seconds:
@@ -260,15 +261,16 @@ options:
         type: float
         required: true
       successes:
-        description: How many probes must keep the contract.
+        description: How many probes must keep the contract, N.
         type: int
         required: true
       probes:
-        description: Maximum number of probes; C(successes) of them must pass.
+        description: Maximum number of probes, M.
         type: int
         required: true
       interval_seconds:
-        description: Seconds between a good answer and the next probe.
+        description: Seconds between a good answer and the next probe. With more than 0, an app that dies soon after
+          its start is found.
         type: float
         required: true
 """
@@ -281,7 +283,7 @@ options:
     required: true
     suboptions:
       stop_seconds:
-        description: Seconds that systemd gives a release to finish its requests.
+        description: Seconds that systemd gives a release to finish its requests (TimeoutStopSec=).
         type: float
         required: true
       drain_seconds:

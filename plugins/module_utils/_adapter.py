@@ -100,7 +100,7 @@ def _trace(module: AnsibleModule, error: Exception) -> dict[str, list[str]]:
 def _taking(module: AnsibleModule, call: Call) -> Iterator[None]:
     owner = Owner(**call.options["owner"])
     # Before the host is read: what one reads while another run is at work would be old at once.
-    note = take(call.layout, owner, call.options["stale_seconds"], instead_of=call.options["instead_of"])
+    note = take(call.layout, owner, call.options["stale_seconds"], instead_of=call.options["instead_of"] or "")
     if note:
         module.warn(printable(note))
     try:

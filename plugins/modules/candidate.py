@@ -24,7 +24,7 @@ options:
   url:
     description: Where Nginx serves the site here, to ask the candidate there too. Empty to leave that out.
     type: str
-    default: ""
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run

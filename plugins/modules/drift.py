@@ -51,11 +51,11 @@ options:
       - The environment of the process. Name variables of the inventory in C(variables_from), a list, and the action
         adds what they hold, so that no secret is an argument of a task.
     type: dict
-    default: {}
+    required: true
   secrets:
     description: The private parts of the site. The action makes them from the variables that C(secrets_from) names.
     type: dict
-    default: {}
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.site

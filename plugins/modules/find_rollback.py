@@ -18,11 +18,11 @@ options:
   release:
     description: Id of the release. Empty means the one that was live before.
     type: str
-    default: ""
+    required: true
   force:
     description: Also go back across a release command that can't be undone.
     type: bool
-    default: false
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
@@ -40,6 +40,8 @@ EXAMPLES = r"""
     app: guestbook
     stale_seconds: 1800
     environment: staging
+    release: ""
+    force: false
 """
 
 RETURN = r"""

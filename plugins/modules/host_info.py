@@ -18,7 +18,6 @@ options:
     description:
       - The environment that the host must be stamped with for this app, if it was ever deployed there. Empty for any.
     type: str
-    default: ""
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.check_mode

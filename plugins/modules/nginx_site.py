@@ -20,7 +20,7 @@ options:
     description: Debian packages that check mode has not installed; with one missing it can't ask Nginx.
     type: list
     elements: str
-    default: []
+    required: true
   url:
     description: Where Nginx serves the site on this host.
     type: str
@@ -31,7 +31,7 @@ options:
         hold, so that no secret is an argument of a task.
       - C(certificate) and C(key) (PEM) for V(provided); C(eab_kid) and C(eab_hmac_key) for V(acme).
     type: dict
-    default: {}
+    required: true
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
@@ -68,6 +68,8 @@ EXAMPLES = r"""
     url: https://127.0.0.1:443
     page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}
     patience: {start_seconds: 60, probe_seconds: 5, successes: 3, probes: 3, interval_seconds: 0}
+    packages_missing: []
+    variables: {}
 """
 
 RETURN = r"""

@@ -31,51 +31,40 @@ options:
     description: Digests that the host is known to have. Taken by the action, which then sends nothing.
     type: list
     elements: str
-    default: []
   include:
     description: Patterns of what is packed although git ignores it. Taken by the action.
     type: list
     elements: str
-    default: []
   git_url:
     description: Address of a git repository, as the host reaches it.
     type: str
-    default: ""
   git_ref:
     description: Branch, tag or whole id of a commit. Required with O(git_url).
     type: str
-    default: ""
   git_key_file:
     description: A private key on the host that may read the repository and its submodules.
     type: str
-    default: ""
   subdirectory:
     description: Take only this directory of the source.
     type: str
-    default: ""
   static:
     description: Directories that Nginx is to serve, relative to the source, which must be there.
     type: list
     elements: str
-    default: []
   environment:
     description: The environment, to judge files such as C(.env) in the source. Taken by the action.
     type: str
-    default: ""
   environment_variable:
     description: The variable that chooses the environment. Taken by the action.
     type: str
-    default: ""
   gunicorn_settings:
     description: Names of Gunicorn's settings in the inventory, to judge a C(gunicorn.conf.py). Taken by the action.
     type: list
     elements: str
-    default: []
   accepted_findings:
     description: Findings that somebody accepted. Taken by the action.
     type: list
     elements: str
-    default: []
   python:
     description: The interpreter that compiles the modules.
     type: str

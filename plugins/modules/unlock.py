@@ -17,13 +17,11 @@ options:
   of:
     description: Id of the run that gives its lock back. Empty breaks the lock.
     type: str
-    default: ""
   done:
     description:
       - The run has come to its end, so that a rollback that was begun is done, too. Without it, the next rollback goes
         on to the same release.
     type: bool
-    default: false
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.check_mode

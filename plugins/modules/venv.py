@@ -27,7 +27,6 @@ options:
     description: Digests of the venvs that the host is known to have. Taken by the action.
     type: list
     elements: str
-    default: []
   source:
     description: Digest of the source that holds the lock.
     type: str
@@ -40,20 +39,20 @@ options:
     description: Extras of the project that are installed from C(uv.lock).
     type: list
     elements: str
-    default: []
+    required: true
   groups:
     description: Dependency groups that are installed from C(uv.lock).
     type: list
     elements: str
-    default: []
+    required: true
   package:
     description: Member of the workspace of C(uv.lock) that is deployed; empty for the project beside the lock.
     type: str
-    default: ""
+    required: true
   project:
     description: Whether the project itself is installed.
     type: bool
-    default: false
+    required: true
   python:
     description: The interpreter.
     type: str

@@ -100,15 +100,15 @@ UNDER_LOCK = {name for name in STEPS if "run" in options_of(name)}
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
-def test_a_step_has_defaults_only_for_what_is_not_given(name: str) -> None:
+def test_a_step_has_no_defaults_of_its_own(name: str) -> None:
     """What a variable of the role says has its default there."""
 
-    def defaults(options: Mapping[str, Any]) -> Iterator[object]:
-        for option in options.values():
-            yield option.get("default")
-            yield from defaults(option.get("options", {}))
+    def with_one(options: Mapping[str, Any]) -> Iterator[str]:
+        for each, option in options.items():
+            yield from [each] if "default" in option else []
+            yield from with_one(option.get("options", {}))
 
-    assert [value for value in defaults(options_of(name)) if value] == []
+    assert list(with_one(options_of(name))) == []
 
 
 def test_each_step_that_can_hold_the_lock_holds_it() -> None:

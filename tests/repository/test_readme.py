@@ -253,7 +253,7 @@ def test_the_example_keeps_the_contract_under_gunicorn(environment: str, tmp_pat
             proof = prove(
                 lambda seconds, worth: get(target, seconds, worth),
                 contract,
-                Patience(start_seconds=20, successes=1, probes=1),
+                Patience(start_seconds=20, probe_seconds=5, successes=1, probes=1, interval_seconds=0),
                 alive=lambda: gunicorn.poll() is None,
             )
         finally:

@@ -16,8 +16,9 @@ COLLECTION = "ansible_collections.greenlight.flask."
 #: The floors of the host and of the controller, from the ground up. The rooms of a floor don't know each other.
 FLOORS = {
     "plugins/module_utils": [
-        ("_base", "_options"),
+        ("_base",),
         ("_app",),
+        ("_options",),
         ("_build", "_edge"),
         ("_release",),
         ("_proof",),

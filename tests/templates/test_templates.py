@@ -1129,7 +1129,7 @@ def test_whether_a_command_can_be_undone_is_yes_or_no(given: object, expected: b
 def test_patience_is_what_the_inventory_says() -> None:
     patience = render("__flask_app_patience", flask_app_probe_interval_seconds=2, flask_app_probes=7)
     assert Patience(**patience) == Patience(60, 5, 3, 7, 2)
-    assert Patience(**render("__flask_app_patience")) == Patience()
+    assert Patience(**render("__flask_app_patience")) == Patience(60, 5, 3, 5, 0)
 
 
 # The old keys

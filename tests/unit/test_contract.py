@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 FIELDS = {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"}
+PATIENCE = Patience(start_seconds=60, probe_seconds=5, successes=3, probes=5, interval_seconds=0)
 CONTRACT = Contract("staging", False, "r1", "20261121T094420Z-1a2b3c4d", fields=FIELDS)
 HEALTHY: dict[str, object] = {"status": "ok", "env": "staging", "debug": False, "revision": "r1"}
 
@@ -222,7 +223,7 @@ class Server:
         return play
 
     def proof(self, patience: Patience | None = None) -> Proof:
-        patience = patience or Patience()
+        patience = patience or PATIENCE
         proof = prove(self.ask, CONTRACT, patience, alive=self.alive, clock=self.clock, sleep=self.sleep)
         assert set(self.pauses) <= {INTERVAL_SECONDS, patience.interval_seconds}
         return proof
@@ -259,7 +260,7 @@ def test_three_good_answers_prove_a_release_at_once() -> None:
 def test_three_of_five_answers_must_be_good(plays: str, kept: bool, probes: int) -> None:
     meaning = {"G": GOOD, "B": BROKEN, "S": (GOOD, 10.0)}
     server = Server(*(meaning[play] for play in plays))
-    proof = server.proof(Patience(probe_seconds=5))
+    proof = server.proof(replace(PATIENCE, probe_seconds=5))
     assert (proof.kept, proof.probes, len(server.asked)) == (kept, probes, probes)
     assert bool(proof.failures) is not kept
 
@@ -273,7 +274,7 @@ def test_a_release_is_proved_exactly_when_n_of_the_first_m_answers_are_good(
 ) -> None:
     successes, probes = bounds
     server = Server(*(GOOD if one else BROKEN for one in good))
-    proof = server.proof(Patience(successes=successes, probes=probes))
+    proof = server.proof(replace(PATIENCE, successes=successes, probes=probes))
     assert proof.kept is (sum(good[:probes]) >= successes)
     assert proof.probes == len(server.asked) <= probes
 
@@ -281,9 +282,9 @@ def test_a_release_is_proved_exactly_when_n_of_the_first_m_answers_are_good(
 def test_one_slow_answer_is_no_false_alarm() -> None:
     server = Server((GOOD, 55.0))
     server.plays.append((GOOD, 0.01))
-    assert server.proof(Patience(start_seconds=60)).kept
+    assert server.proof(replace(PATIENCE, start_seconds=60)).kept
     late = Server(GOOD, (GOOD, 20.0), GOOD)
-    assert late.proof(Patience(probe_seconds=5)).kept
+    assert late.proof(replace(PATIENCE, probe_seconds=5)).kept
 
 
 def test_while_it_starts_503_and_silence_are_waited_for() -> None:
@@ -315,14 +316,14 @@ def test_a_wrong_answer_fails_quickly(fault: Answer) -> None:
 @pytest.mark.parametrize("play", [STARTING, NoAnswer("no connection")], ids=["503", "refused"])
 def test_what_never_starts_is_given_up_at_the_bound(play: object) -> None:
     server = Server(play)
-    proof = server.proof(Patience(start_seconds=7))
+    proof = server.proof(replace(PATIENCE, start_seconds=7))
     assert not proof.kept
     assert proof.failures
     assert 7 <= server.seconds < 7.5
 
 
 def test_the_failure_of_a_silent_start_names_the_silence() -> None:
-    proof = Server((GOOD, 100.0)).proof(Patience(start_seconds=7))
+    proof = Server((GOOD, 100.0)).proof(replace(PATIENCE, start_seconds=7))
     assert str(proof.failures[0]) == (
         "health answer: expected within 7 seconds, got no complete answer within 7 seconds"
     )
@@ -353,13 +354,13 @@ def test_a_process_that_dies_between_two_good_answers_is_not_proved() -> None:
 
 def test_the_first_answer_may_take_the_whole_start_and_later_ones_their_bound() -> None:
     server = Server((GOOD, 2.0), GOOD)
-    server.proof(Patience(start_seconds=60, probe_seconds=5))
+    server.proof(replace(PATIENCE, start_seconds=60, probe_seconds=5))
     assert server.bounds == [pytest.approx(60), 5, 5]
 
 
 def test_with_an_interval_good_answers_are_apart_and_nothing_is_waited_for_after_the_last() -> None:
     server = Server(GOOD)
-    assert server.proof(Patience(interval_seconds=2)).kept
+    assert server.proof(replace(PATIENCE, interval_seconds=2)).kept
     assert server.pauses == [2, 2]
     assert server.asked == [pytest.approx(100 + each * 2.01) for each in range(3)]
 
@@ -367,14 +368,14 @@ def test_with_an_interval_good_answers_are_apart_and_nothing_is_waited_for_after
 def test_a_fault_is_looked_into_at_once_whatever_the_interval() -> None:
     silence = NoAnswer("no connection")
     server = Server(silence, STARTING, GOOD, BROKEN, GOOD, silence, GOOD)
-    assert server.proof(Patience(interval_seconds=2)).kept
+    assert server.proof(replace(PATIENCE, interval_seconds=2)).kept
     assert server.pauses == [INTERVAL_SECONDS, INTERVAL_SECONDS, 2, INTERVAL_SECONDS, 2, INTERVAL_SECONDS]
 
 
 def test_an_app_that_dies_soon_after_its_start_is_found_with_an_interval_only() -> None:
     assert Server(GOOD, dies_at=1).proof().kept
     server = Server(GOOD, dies_at=1)
-    proof = server.proof(Patience(interval_seconds=2))
+    proof = server.proof(replace(PATIENCE, interval_seconds=2))
     assert not proof.kept
     assert proof.failures == [Failure("process", "running", "ended by itself")]
     assert len(server.asked) == 1
@@ -408,4 +409,4 @@ def test_a_proof_never_takes_longer_than_its_bound(
 @pytest.mark.parametrize(("successes", "probes"), [(0, 5), (-1, 5), (6, 5), (1, 0)])
 def test_a_proof_that_asks_for_nothing_or_the_impossible_is_refused(successes: int, probes: int) -> None:
     with pytest.raises(GreenlightError, match=f"{successes} of {probes} probes prove nothing"):
-        Patience(successes=successes, probes=probes)
+        replace(PATIENCE, successes=successes, probes=probes)

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, systemd
@@ -66,7 +67,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     return machine
 
 
-def site(machine: EdgeMachine, mode: str, pair: tuple[str, str]) -> Site:
+def site(machine: EdgeMachine, mode: Any, pair: tuple[str, str]) -> Site:
     live = machine.layout.certificate
     text = f"ssl_certificate {live}/fullchain.pem;\nssl_certificate_key {live}/privkey.pem;\n"
     chain, key = pair if mode == "provided" else ("", "")

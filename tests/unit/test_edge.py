@@ -67,7 +67,7 @@ class Sites:
     def __init__(self, machine: EdgeMachine, pair: tuple[str, str]) -> None:
         self.machine, self.pair = machine, pair
 
-    def __call__(self, mode: str, *names: str) -> Site:
+    def __call__(self, mode: Any, *names: str) -> Site:
         live = self.machine.layout.certificate
         lines = [f"# {mode}", f"server_name {' '.join(names or NAMES)};"]
         if mode != "none":

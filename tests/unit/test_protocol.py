@@ -59,7 +59,7 @@ from tests.unit.fakes import SECRETS, WORD, Host, copied, create, installed, rep
 from tests.unit.killing import killed
 
 OLDER, OLD, NEW = (f"20261121T09442{second}Z" for second in range(3))
-PATIENCE = Patience(start_seconds=0.02, probe_seconds=0.02, successes=1, probes=1)
+PATIENCE = Patience(start_seconds=0.02, probe_seconds=0.02, successes=1, probes=1, interval_seconds=0)
 BOUNDS = Bounds(stop_seconds=1, drain_seconds=1)
 FIELDS = {"environment": "env", "debug": "debug", "revision": "revision", "release": "release"}
 PUBLIC = "http://127.0.0.1:80"
@@ -1170,7 +1170,7 @@ def test_a_queue_that_never_empties_is_waited_for_no_longer_than_the_bound(host:
     switch(layout, prove(host, create(layout, NEW)))
     host.queues[str(layout.socket(old))] = [1] * 1000
     layout.trial.unlink()
-    (seconds,) = retire(layout, Bounds(drain_seconds=0.2)).values()
+    (seconds,) = retire(layout, replace(BOUNDS, drain_seconds=0.2)).values()
     assert 0.2 <= seconds < 0.5
     assert units(old) & host.running() == set()
 
@@ -1814,7 +1814,7 @@ def test_one_slow_answer_at_the_front_door_is_no_false_alarm(
         return answer
 
     monkeypatch.setattr(_http, "get", get)
-    patience = Patience(start_seconds=0.02, probe_seconds=0.02, successes=3, probes=5)
+    patience = replace(PATIENCE, successes=3, probes=5)
     check_front_door(layout, contract(new), patience, PAGE, BOUNDS, url=PUBLIC)
     assert Releases(layout).live() == new
 

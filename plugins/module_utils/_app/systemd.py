@@ -31,15 +31,15 @@ _MASTER_TRACEBACK = re.compile(
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long the steps of a release may take, in seconds.
+    """How long stopping a release may take.
 
     Args:
-        stop_seconds: what systemd gives a release to finish its requests (TimeoutStopSec=).
-        drain_seconds: how long the queue of a retiring socket may take to empty.
+        stop_seconds: seconds that systemd gives a release to finish its requests (TimeoutStopSec=).
+        drain_seconds: seconds that the queue of a retiring socket may take to empty.
     """
 
-    stop_seconds: float = 45
-    drain_seconds: float = 30
+    stop_seconds: float
+    drain_seconds: float
 
 
 @dataclass(frozen=True)

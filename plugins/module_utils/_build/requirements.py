@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from .tree import read_bytes
@@ -35,14 +35,14 @@ class Choice:
         groups: dependency groups of the project; without a name here none is installed.
         package: the member of the workspace that is deployed; empty for the project beside the lock.
         project: whether the project itself is installed.
-        installer: ``uv`` or ``pip``; takes no part in what a venv is named by.
+        installer: the program that installs it; takes no part in what a venv is named by.
     """
 
     extras: Sequence[str] = ()
     groups: Sequence[str] = ()
     package: str = ""
     project: bool = False
-    installer: str = "uv"
+    installer: Literal["uv", "pip"] = "uv"
 
 
 #: Nothing was chosen.

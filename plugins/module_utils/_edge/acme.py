@@ -55,7 +55,7 @@ class Account:
 
     Args:
         directory: URL of the ACME server's directory.
-        email: where the server may write to; empty: nowhere.
+        email: where the ACME server may write to. Empty means nowhere.
         eab_kid: id of the key of an external account (RFC 8555, section 7.3.4); empty: none is needed.
         eab_hmac_key: that key, base64url.
     """

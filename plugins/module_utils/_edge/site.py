@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
@@ -28,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     write,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, Refused
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 
 from . import acme, certificate, nginx, shared_site
 from .host_lines import Abilities
@@ -42,20 +43,23 @@ HASHES = "conf.d/greenlight.conf"
 #: For each app, what others have in its site: ``http`` beside its servers, ``server`` in them, and their ``settings``.
 SHARED = "sites-shared"
 
+#: See :class:`Tls`.
+Mode: TypeAlias = Literal["none", "self_signed", "provided", "acme"]
+
 
 @dataclass(frozen=True)
 class Tls:
     """Where the certificate comes from.
 
     Args:
-        mode: ``none``, ``self_signed``, ``provided`` or ``acme``.
+        mode: no TLS, a certificate made on the host, the user's own, or one from an ACME server.
         port: TCP port on which it is served.
         chain: of ``provided``: PEM, the site's certificate first.
         key: of ``provided``: PEM.
         account: of ``acme``.
     """
 
-    mode: str
+    mode: Mode
     port: int = 443
     chain: str = ""
     key: str = ""
@@ -64,19 +68,20 @@ class Tls:
 
 @dataclass(frozen=True)
 class Site:
-    """What Nginx must serve.
+    """What Nginx serves, and with which certificate.
 
     Args:
-        files: path below ``/etc/nginx`` -> content, None: the file goes.
+        files: path below ``/etc/nginx`` to content; a null content removes the file.
         interim_files: in place of some of them while the certificate isn't there yet.
-        inside: the app in whose site this one is served; names and certificate are then that one's. Empty: none.
-        facts: the role's variables that hold for a whole site, as the files say them.
-        server_names: server names that no other site may have, and that the certificate must hold.
-        logs: log files, made before Nginx would make them readable by all.
-        main: content of nginx.conf, for Debian's own as long as nobody has changed that; empty: none.
-        drop_in: of Nginx's unit; empty: none.
-        replace_stock_default_site: whether Debian's default site goes, if it is unchanged.
-        tls: where its certificate comes from.
+        inside: the app of this host in whose site this one is served; names and certificate are then that one's. Empty
+            means that it has its own site.
+        facts: variables that hold for a whole site, by name. An app that is served inside must have the owner's.
+        server_names: names that no other site may have, and that the certificate must hold.
+        logs: names of log files below ``/var/log/nginx``, made so that others can't read them.
+        main: content of ``nginx.conf``, for Debian's own as long as nobody has changed that. Empty means none.
+        drop_in: content of a drop-in of Nginx's unit. Empty means none.
+        replace_stock_default_site: whether Debian's default site goes, if it is enabled and unchanged.
+        tls: where the certificate comes from.
     """
 
     files: nginx.Change
@@ -92,11 +97,11 @@ class Site:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], root: Path, secrets: Mapping[str, str] | None = None) -> Site:
-        """Make it of a module's options (:data:`~._options.SITE`) and the private parts, for the host at ``root``."""
+        """Make it of a module's options (:data:`SITE`) and the private parts, for the host at ``root``."""
         private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
         given = options["tls"]
         account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
-        mode = "none" if options.get("inside") else given["mode"]
+        mode: Mode = "none" if options.get("inside") else given["mode"]
         tls = Tls(mode, given["port"], private["certificate"], private["key"], account)
         kept = Abilities.of(root).kept
         files = {
@@ -109,6 +114,20 @@ class Site:
     def own_names(self) -> Sequence[str]:
         """The names that no other site may have."""
         return [] if self.inside else self.server_names
+
+
+#: The options of a step that takes a site. What is private of it comes beside them.
+SITE = {
+    **options_of(Site, "tls"),
+    "tls": {
+        "type": "dict",
+        "options": {
+            **options_of(Tls, "chain", "key", "account"),
+            **options_of(acme.Account, "eab_kid", "eab_hmac_key"),
+        },
+        "required": True,
+    },
+}
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ class Contract:
 
     Args:
         environment: name of the environment.
-        debug: DEBUG as expected.
-        revision: the release's revision.
-        release: the release's id.
+        debug: value of DEBUG.
+        revision: revision of the release.
+        release: id of the release.
         status: HTTP status of the health answer; 0 for any below 400.
-        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision``, ``release``. The answer may
-            not contradict; what it has no key for, somebody else must prove (:mod:`.inspection`).
+        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision`` and ``release``. The answer
+            may not contradict. What it has no key for, the workers must prove.
         subset: further JSON that the answer must contain; mappings are compared key by key, all else whole.
     """
 
@@ -121,22 +121,22 @@ class Patience:
     """How long and how often to ask.
 
     Args:
-        start_seconds: until the first answer at all.
-        probe_seconds: for one answer.
-        successes: N, how many probes must keep the contract.
-        probes: M, of how many.
-        interval_seconds: between a good answer and the next probe; with more than 0, an app that dies soon after its
-            start is found.
+        start_seconds: seconds until the first answer at all.
+        probe_seconds: seconds for one answer.
+        successes: how many probes must keep the contract, N.
+        probes: maximum number of probes, M.
+        interval_seconds: seconds between a good answer and the next probe. With more than 0, an app that dies soon
+            after its start is found.
 
     Raises:
         GreenlightError: N of M can't be reached, or asks for no proof at all.
     """
 
-    start_seconds: float = 60
-    probe_seconds: float = 5
-    successes: int = 3
-    probes: int = 5
-    interval_seconds: float = 0
+    start_seconds: float
+    probe_seconds: float
+    successes: int
+    probes: int
+    interval_seconds: float
 
     def __post_init__(self) -> None:
         if not 1 <= self.successes <= self.probes:

@@ -54,13 +54,14 @@ _FIELDS = "flask_app_health_fields"
 
 @dataclass(frozen=True)
 class Question:
-    """Whether and how to ask.
+    """What the workers report of the app that they have loaded, and how much of it somebody accepts.
 
     Args:
-        ask: without it neither the workers nor the app is asked.
-        environment_keys: keys of ``app.config`` of which the first that is there names the environment.
-        secret_key_variable: name of the variable with the key that signs.
-        command_elsewhere: whether the release command ran on another host for this one.
+        ask: whether they are asked. If not, the app isn't either.
+        environment_keys: keys of ``app.config``; the first that is there names the environment.
+        secret_key_variable: name of the environment variable whose value ``app.secret_key`` must be.
+        command_elsewhere: whether the release command ran on another host for this one, whose database must then be
+            the same.
         accepted: findings that somebody has accepted, as ``id`` or ``id:subject``.
     """
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Target
 
@@ -14,6 +15,9 @@ FRONT_DOOR = "X-Greenlight-Front-Door"
 #: In this one Nginx tells Gunicorn, which believes nobody else, below which path the app is served.
 PREFIX = "SCRIPT_NAME"
 
+#: See :class:`Page`.
+Scheme: TypeAlias = Literal["http", "https"]
+
 
 @dataclass(frozen=True)
 class Page:
@@ -21,16 +25,17 @@ class Page:
 
     Args:
         host: the site's public name.
-        path: of the health page, as the app knows it.
-        other_path: the page that is asked for in its place where an app has no page at ``path``; empty: none.
-        scheme: ``http`` or ``https``, whichever visitors use.
-        prefix: path of the site below which the app is served; empty: all of it.
+        path: path of the health page, as the app knows it.
+        other_path: path of the page to ask for where ``path`` answers 404 and the workers prove the environment and
+            DEBUG. Empty means none.
+        scheme: what visitors use.
+        prefix: path of the site below which the app is served. Empty means all of it.
     """
 
     host: str
     path: str
     other_path: str = ""
-    scheme: str = "http"
+    scheme: Scheme = "http"
     prefix: str = ""
 
     def at(self, path: str) -> Page:

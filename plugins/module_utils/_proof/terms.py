@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast, get_type_hints
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import whole
 
 from .contract import Contract, Patience, Proof
 from .inspection import Question, Seen
@@ -24,15 +25,14 @@ class Terms(TypedDict):
     question: Question
 
 
-def terms(params: Mapping[str, Any]) -> Terms:
-    """Make them of a module's parameters, see :data:`._options.PROOF`."""
-    return Terms(
-        contract=Contract(**params["contract"]),
-        patience=Patience(**params["patience"]),
-        page=Page(**params["page"]),
-        bounds=Bounds(**params["bounds"]),
-        question=Question(**params["question"]),
-    )
+_KINDS = get_type_hints(Terms)
+#: The options of a step that takes them.
+PROOF = {name: whole(kind) for name, kind in _KINDS.items()}
+
+
+def terms(options: Mapping[str, Any]) -> Terms:
+    """Make them of a step's options, see :data:`PROOF`."""
+    return cast("Terms", {name: kind(**options[name]) for name, kind in _KINDS.items()})
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.http import
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Watch
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import INTERVAL_SECONDS, Failure
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page, Scheme
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import rehearsal_word
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
@@ -62,8 +62,10 @@ class Reach:
         if not live:
             return {}
         told = {name: value for name, value in known.items() if isinstance(value, str)}
-        names = [name for name in ("host", "scheme", "prefix") if name in told]
-        page = replace(self._page(live), **{name: told[name] for name in names})
+        page, same = self._page(live), self.page
+        scheme: Scheme = "https" if told.get("scheme", same.scheme) == "https" else "http"
+        host, prefix = told.get("host", same.host), told.get("prefix", same.prefix)
+        page = replace(page, host=host, scheme=scheme, prefix=prefix)
         target = page.through_nginx(told.get("url", self.url), FRONT_DOOR, self._word())
         answer, _ = self._ask(target, live, {})
         return {"release": live, "status": answer.status, "named": live in answer.body} if answer else {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import terms
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import PROOF, terms
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
 
 from . import Call
@@ -14,7 +14,7 @@ from . import Call
 OPTIONS: dict[str, Any] = {
     **RUN,
     "release": {"type": "str", "required": True},
-    "url": {"type": "str", "default": ""},
+    "url": {"type": "str", "required": True},
     **PROOF,
 }
 

@@ -16,7 +16,7 @@ OPTIONS: dict[str, Any] = {
     **STAMP,
     **LOCK,
     "variable": {"type": "str", "required": True},
-    "keys": {"type": "dict", "required": True, "no_log": False},
+    "keys": {"type": "dict", "required": True},
 }
 
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Wanted
-from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site
-from ansible_collections.greenlight.flask.plugins.module_utils._options import SITE, whole
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import SITE, Site
 
 from . import Call
 
-WANTED = {
-    "environment": {"type": "str", "required": True},
-    "present": {"type": "bool", "required": True},
-    "specification": {"type": "dict", "required": True},
-    "revision_variable": {"type": "str", "required": True},
-}
 OPTIONS: dict[str, Any] = {
     "host": {"type": "str", "required": True},
     "inventory": {"type": "str", "required": True},
-    "wanted": {"type": "dict", "options": WANTED, "required": True},
-    "variables": {"type": "dict", "default": {}},
-    "site": whole(SITE),
-    "secrets": {"type": "dict", "default": {}},
+    "wanted": {"type": "dict", "options": options_of(Wanted, "variables", "site"), "required": True},
+    "variables": {"type": "dict", "required": True},
+    "site": {"type": "dict", "options": SITE, "required": True},
+    "secrets": {"type": "dict", "required": True},
 }
 
 

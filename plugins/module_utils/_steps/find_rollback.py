@@ -15,8 +15,8 @@ from . import Call
 OPTIONS: dict[str, Any] = {
     **STAMP,
     **LOCK,
-    "release": {"type": "str", "default": ""},
-    "force": {"type": "bool", "default": False},
+    "release": {"type": "str", "required": True},
+    "force": {"type": "bool", "required": True},
 }
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PROOF, RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import terms
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import PROOF, terms
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
 
 from . import Call

@@ -11,7 +11,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp im
 
 from . import Call
 
-OPTIONS: dict[str, Any] = {"environment": {"type": "str", "default": ""}}
+OPTIONS: dict[str, Any] = {"environment": {"type": "str"}}
 
 
 def run(call: Call) -> dict[str, object]:

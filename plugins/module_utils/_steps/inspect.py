@@ -12,7 +12,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from . import Call
 
 OPTIONS: dict[str, Any] = {
-    "environment_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+    "environment_keys": {"type": "list", "elements": "str", "required": True},
     "seconds": {"type": "float", "required": True},
 }
 

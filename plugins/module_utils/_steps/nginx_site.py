@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
-from ansible_collections.greenlight.flask.plugins.module_utils._options import PAGE, PATIENCE, RUN, SITE, whole
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import whole
+from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import SITE, Edge, Site
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import Page
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.reach import Reach
 
@@ -14,12 +16,12 @@ from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,
-    "site": whole(SITE),
+    "site": {"type": "dict", "options": SITE, "required": True},
     "url": {"type": "str", "required": True},
-    "page": whole(PAGE),
-    "patience": whole(PATIENCE),
-    "packages_missing": {"type": "list", "elements": "str", "default": []},
-    "variables": {"type": "dict", "default": {}},
+    "page": whole(Page),
+    "patience": whole(Patience),
+    "packages_missing": {"type": "list", "elements": "str", "required": True},
+    "variables": {"type": "dict", "required": True},
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import give_back
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import Wanted, problems, survey
@@ -14,16 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 
 from . import Call
 
-WANTED = {
-    "environment": {"type": "str", "required": True},
-    "python": {"type": "str", "required": True},
-    "python_minimum": {"type": "str", "required": True},
-    "packages": {"type": "list", "elements": "str", "required": True},
-    "ports": {"type": "dict", "required": True},
-    "free_mb": {"type": "int", "required": True},
-    "keep_releases": {"type": "int", "required": True},
-    "service_settings": {"type": "dict", "required": True},
-}
+WANTED = options_of(Wanted)
 OPTIONS: dict[str, Any] = {
     **WANTED,
     **LOCK,

@@ -8,8 +8,9 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import held
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import whole
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
-from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, LOCK, whole
+from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.remove import forget_lock, remove_app
 
 from . import Call
@@ -17,7 +18,7 @@ from . import Call
 OPTIONS: dict[str, Any] = {
     **LOCK,
     "environment": {"type": "str", "required": True},
-    "bounds": whole(BOUNDS),
+    "bounds": whole(Bounds),
 }
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
-from ansible_collections.greenlight.flask.plugins.module_utils._options import BOUNDS, RUN, whole
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import whole
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
 
@@ -14,7 +15,7 @@ from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,
-    "bounds": whole(BOUNDS),
+    "bounds": whole(Bounds),
 }
 
 

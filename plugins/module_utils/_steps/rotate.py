@@ -15,7 +15,7 @@ from . import Call
 OPTIONS: dict[str, Any] = {
     **RUN,
     "variable": {"type": "str", "required": True},
-    "keys": {"type": "dict", "required": True, "no_log": False},
+    "keys": {"type": "dict", "required": True},
     "time": {"type": "str", "required": True},
     "by": {"type": "str", "required": True},
 }

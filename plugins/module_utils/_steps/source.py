@@ -25,20 +25,20 @@ from . import Call
 OPTIONS: dict[str, Any] = {
     **RUN,
     "archive": {"type": "path"},
-    "content": {"type": "str", "no_log": True},  # nobody wants to read it in the host's log
+    "content": {"type": "str"},
     "digest": {"type": "str"},
     "directory": {"type": "path"},
-    "present": {"type": "list", "elements": "str", "default": []},
-    "include": {"type": "list", "elements": "str", "default": []},
-    "git_url": {"type": "str", "default": ""},
-    "git_ref": {"type": "str", "default": ""},
-    "git_key_file": {"type": "str", "default": "", "no_log": False},
-    "subdirectory": {"type": "str", "default": ""},
-    "static": {"type": "list", "elements": "str", "default": []},
-    "environment": {"type": "str", "default": ""},
-    "environment_variable": {"type": "str", "default": ""},
-    "gunicorn_settings": {"type": "list", "elements": "str", "default": []},
-    "accepted_findings": {"type": "list", "elements": "str", "default": []},
+    "present": {"type": "list", "elements": "str"},
+    "include": {"type": "list", "elements": "str"},
+    "git_url": {"type": "str"},
+    "git_ref": {"type": "str"},
+    "git_key_file": {"type": "str"},
+    "subdirectory": {"type": "str"},
+    "static": {"type": "list", "elements": "str"},
+    "environment": {"type": "str"},
+    "environment_variable": {"type": "str"},
+    "gunicorn_settings": {"type": "list", "elements": "str"},
+    "accepted_findings": {"type": "list", "elements": "str"},
     "python": {"type": "str", "required": True},
 }
 
@@ -52,20 +52,21 @@ def run(call: Call) -> dict[str, object]:
 
 
 def _from_git(call: Call) -> dict[str, object]:
-    remote = git.Remote(call.options["git_url"], call.options["git_key_file"], call.layout.git)
-    git.require_fit(remote.url, call.options["git_ref"])
+    ref, subdirectory = call.options["git_ref"] or "", call.options["subdirectory"] or ""
+    remote = git.Remote(call.options["git_url"], call.options["git_key_file"] or "", call.layout.git)
+    git.require_fit(remote.url, ref)
     if call.dry and not git.is_installed():
-        return {"digest": git_digest(UNKNOWN, call.options["subdirectory"]), "revision": UNKNOWN, "changed": True}
-    commit = git.resolve(remote, call.options["git_ref"])
-    digest = git_digest(commit, call.options["subdirectory"])
+        return {"digest": git_digest(UNKNOWN, subdirectory), "revision": UNKNOWN, "changed": True}
+    commit = git.resolve(remote, ref)
+    digest = git_digest(commit, subdirectory)
     source = call.layout.sources / digest
     result: dict[str, object] = {"digest": digest, "revision": commit, "changed": not source.is_dir()}
     if result["changed"]:
         if call.dry:
             return result
         with blaming(call.layout.sources):
-            export(remote, commit, call.options["subdirectory"], call.layout.sources, call.options["python"])
-    check_static(source, call.options["static"])
+            export(remote, commit, subdirectory, call.layout.sources, call.options["python"])
+    check_static(source, call.options["static"] or [])
     files = dotenv.found(source, files_of(source))
     seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
     return {**result, "environment_files": seen, "gunicorn_file": names_in(source)}

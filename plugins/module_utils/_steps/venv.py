@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import environment_texts
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import Choice
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import (
@@ -19,22 +20,16 @@ from ansible_collections.greenlight.flask.plugins.module_utils._options import R
 
 from . import Call
 
-CHOICE = {
-    "extras": {"type": "list", "elements": "str", "default": []},
-    "groups": {"type": "list", "elements": "str", "default": []},
-    "package": {"type": "str", "default": ""},
-    "project": {"type": "bool", "default": False},
-}
+CHOICE = options_of(Choice)
 OPTIONS: dict[str, Any] = {
     **RUN,
     "directory": {"type": "path"},
     "interpreter": {"type": "str"},
-    "present": {"type": "list", "elements": "str", "default": []},
+    "present": {"type": "list", "elements": "str"},
     "source": {"type": "str", "required": True},
     "requirements": {"type": "str", "required": True},
     **CHOICE,
     "python": {"type": "str", "required": True},
-    "installer": {"type": "str", "choices": ["uv", "pip"], "required": True},
     "variables": {"type": "dict", "required": True},
     "uv_requirements": {"type": "str", "required": True},
 }
@@ -48,7 +43,7 @@ def run(call: Call) -> dict[str, object]:
         source=source,
         requirements=call.options["requirements"],
         python=call.options["python"],
-        choice=Choice(**{name: call.options[name] for name in (*CHOICE, "installer")}),
+        choice=Choice(**{name: call.options[name] for name in CHOICE}),
         environment=environment_texts(call.options["variables"]),
         uv_requirements=call.options["uv_requirements"],
     )

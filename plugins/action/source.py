@@ -75,7 +75,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if verdict.warnings:
             outcome["warnings"] = [*outcome.get("warnings", []), *verdict.warnings]
         if verdict.problems:
-            outcome.update(failed=True, msg=printable("\n".join(line for each in verdict.problems for line in each.lines())))
+            outcome.update(
+                failed=True, msg=printable("\n".join(line for each in verdict.problems for line in each.lines()))
+            )
         return outcome
 
     def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -54,6 +54,10 @@ release:
   description: Id of the release that the inventory describes; empty in check mode where it would be made.
   returned: always
   type: str
+revision:
+  description: The revision that it reports.
+  returned: always
+  type: str
 live:
   description: Id of the live release.
   returned: always

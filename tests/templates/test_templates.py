@@ -46,7 +46,7 @@ BASELINE: dict[str, Any] = {
     "__flask_app_host": {"cpus": 2, "memory_mb": 2048},
     "__flask_app_source": {"digest": "a1" * 32, "revision": "r1"},
     "__flask_app_venv": {"digest": "b2" * 32},
-    "__flask_app_release": {"release": RELEASE},
+    "__flask_app_release": {"release": RELEASE, "revision": "r1"},
     "__flask_app_time": "20261121T094420Z",
 }
 
@@ -1240,9 +1240,8 @@ def block_vars(name: str) -> dict[str, Any]:
 
 
 #: The plays that make no new code of a release: what they know when the way of every release begins.
-ROLLBACK = {**block_vars("rollback"), "__flask_app_opened": {**WAITING, **RUN}}
+ROLLBACK = {"__flask_app_opened": {**WAITING, **RUN}, "__flask_app_release": {**WAITING, **RUN}}
 ROTATION = {
-    **block_vars("rotate"),
     "__flask_app_opened": {**RUN, "live": True},
     "__flask_app_rotation_vault": {"said": "x"},
     "__flask_app_time": "x",
@@ -1418,7 +1417,7 @@ MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("failure", "unlock"),
         {**DEPLOY, "ansible_failed_result": {"msg": "x"}, "ansible_failed_task": {"name": "x"}},
     ),
-    "failure of a rollback": (("failure", "unlock"), {**block_vars("rollback"), "__flask_app_opened": RUN}),
+    "failure of a rollback": (("failure", "unlock"), {"__flask_app_opened": RUN}),
     "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
     "verify": (
         ("verify",),

@@ -26,17 +26,24 @@ def run(call: Call) -> dict[str, object]:
     specification = Specification(**call.options["specification"], variables=call.options["variables"])
     releases = Releases(call.layout)
     live = releases.live()
+    result: dict[str, object] = {
+        "changed": True,
+        "release": "",
+        "revision": specification.revision,
+        "live": live,
+        "serves": False,
+    }
     try:
         host_key = key(call.layout)
     except Damaged:
         if not call.dry:  # which has made none
             raise
-        return {"changed": True, "release": "", "live": live, "serves": False, "diff": changes(releases, specification)}
+        return {**result, "diff": changes(releases, specification)}
     if not call.dry:
         provide_instance_folders(call.layout, specification.source, specification.venv)
     found = releases.find(specification.digest(host_key))
     if found and releases.is_intact(found, specification):
-        return {"changed": False, "release": found.id, "live": live, "serves": serves(call.layout, found.id)}
+        return {**result, "changed": False, "release": found.id, "serves": serves(call.layout, found.id)}
     diff = changes(releases, specification)
     made = "" if call.dry else releases.create(specification, host_key, call.options["by"]).id
-    return {"changed": True, "release": made, "live": live, "serves": False, "diff": diff}
+    return {**result, "release": made, "diff": diff}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -97,6 +98,21 @@ DEFAULTS = {
     "group/greenlight.flask.steps_under_lock": {"run": "{{ __flask_app_run }}"},
 }
 UNDER_LOCK = {name for name in STEPS if "run" in options_of(name)}
+
+
+#: Lines of a function beside its docstring.
+LINES = 42
+
+
+@pytest.mark.parametrize("name", repository.matching("plugins/module_utils/**/*.py"))
+def test_a_function_on_the_host_fits_a_screen(name: str) -> None:
+    long = []
+    for node in ast.walk(ast.parse(repository.text(name))):
+        if isinstance(node, ast.FunctionDef):
+            says = len((ast.get_docstring(node, clean=False) or "").splitlines())
+            if (node.end_lineno or 0) - node.lineno + 1 - says > LINES:
+                long.append(node.name)
+    assert long == []
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))

@@ -36,9 +36,16 @@ FLOORS = {
     ],
 }
 #: Two rooms that are on different floors, and still don't know each other.
-STRANGERS = {("_release", "_edge"), ("_proof", "_edge")}
+STRANGERS = {("_release", "_edge"), ("_proof", "_edge"), ("_drift", "_protocol")}
 #: Which of the host's rooms the controller may use: nothing that changes a host.
 SHARED = {"_base", "_app", "_build", "_release", "_edge", "_proof"}
+#: What Ansible calls, on top of all rooms: on the host only the one module, which knows the adapter.
+ADAPTERS = {
+    "plugins/action": ("module_utils", "plugin_utils", "action"),
+    "plugins/filter": ("module_utils", "plugin_utils"),
+    "plugins/lookup": ("module_utils", "plugin_utils"),
+    "plugins/modules": ("_adapter",),
+}
 #: Which may know Ansible.
 KNOW_ANSIBLE = {"_adapter", "_task", "_vault", "_notification"}
 
@@ -114,6 +121,25 @@ def test_a_file_imports_only_from_its_own_room_and_those_below(name: str) -> Non
     assert faults(repository.text(name), name) == []
 
 
+def faults_of_adapter(text: str, name: str) -> list[str]:
+    """Return what an adapter imports against the rules."""
+    home, found = str(PurePath(name).parent), []
+    for level, target in imports(text, name):
+        if target.startswith(COLLECTION):
+            there, _, inside = target.removeprefix(f"{COLLECTION}plugins.").partition(".")
+            room, *parts = inside.split(".")
+            known = ADAPTERS[home]
+            allowed = not level and (room in known or (there in known and (there != "module_utils" or room in SHARED)))
+            if not allowed or any(part.startswith("_") for part in parts):
+                found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for home in ADAPTERS for name in repository.matching(f"{home}/*.py")])
+def test_what_ansible_calls_imports_what_is_public_of_the_rooms(name: str) -> None:
+    assert faults_of_adapter(repository.text(name), name) == []
+
+
 U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
 
 
@@ -123,6 +149,7 @@ U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
         ("module_utils/_app/lock.py", f"from {U}._release.store import Releases"),
         ("module_utils/_edge/site.py", f"from {U}._release.store import Releases"),
         ("module_utils/_release/store.py", f"from {U}._edge.site import Site"),
+        ("module_utils/_drift/units.py", f"from {U}._protocol.retire import retire"),
         ("module_utils/_app/lock.py", f"from {U}._app.layout import Layout"),
         ("module_utils/_app/lock.py", f"from {U}._base.files import _leads"),
         ("module_utils/_app/lock.py", "from .._base.files import write"),
@@ -138,6 +165,21 @@ U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
 )
 def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
     assert len(faults(line, f"plugins/{name}")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("action/source.py", f"from {U}._protocol.switch import switch"),
+        ("action/source.py", f"from {P}._task.base import _secret"),
+        ("action/source.py", "from ..plugin_utils._task.base import execute"),
+        ("filter/workers.py", f"from {U}._steps.switch import run"),
+        ("modules/host_step.py", f"from {U}._steps.switch import run"),
+        ("modules/switch.py", f"from {P}._task.base import execute"),
+    ],
+)
+def test_an_import_against_the_rules_of_an_adapter_is_found(name: str, line: str) -> None:
+    assert len(faults_of_adapter(line, f"plugins/{name}")) == 1
 
 
 @pytest.mark.parametrize(

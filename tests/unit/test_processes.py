@@ -13,10 +13,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.processes im
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import serves
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 
 from tests.unit.fakes import WORKER, WORKER_TEXTS, Host, copied, create, installed, specification, state

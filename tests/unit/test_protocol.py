@@ -38,7 +38,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_d
     IRREVERSIBLE,
     check_front_door,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune import prunable, prune
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
@@ -46,6 +45,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollbac
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch import switch
 from ansible_collections.greenlight.flask.plugins.module_utils._release import history, store
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import serves, superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
     key,
     refuse_other_environment,

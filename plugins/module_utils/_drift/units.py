@@ -13,8 +13,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.command imp
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import (
     leads,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import (
     is_socket,
 )

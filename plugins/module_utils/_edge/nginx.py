@@ -240,11 +240,7 @@ def _apply(
     for directory in {(tree.etc / name).parent for name in change}:
         remove_unfinished(directory)
     try:
-        if pointer:
-            link(pointer.path, str(pointer.target))
-        _put(tree, change)
-        _judge(run([tree.nginx, "-t"]), _mine(change, pointer), server_names, str)
-        _load()
+        _swap(tree, change, server_names, pointer)
         lost = watch.after(kept.seen) if kept.seen else ""
     except (GreenlightError, OSError):
         _take_back(tree, kept, pointer, marker)
@@ -256,6 +252,14 @@ def _apply(
         raise refused("site-taken-back", app, what)
     write(marker, confirmed)
     return True
+
+
+def _swap(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None) -> None:
+    if pointer:
+        link(pointer.path, str(pointer.target))
+    _put(tree, change)
+    _judge(run([tree.nginx, "-t"]), _mine(change, pointer), server_names, str)
+    _load()
 
 
 def busy() -> Refused:

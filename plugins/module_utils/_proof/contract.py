@@ -167,23 +167,18 @@ def prove(
     answer: Answer | None = None
     failures: list[Failure] = []
     while kept < patience.successes and missed <= patience.probes - patience.successes:
+        starting = not (started or first)
+        seconds = max(0.1, deadline - clock()) if starting else patience.probe_seconds
         if not alive():
             failures = [Failure("process", "running", "ended by itself")]
             break
-        starting = not (started or first)
-        seconds = max(0.1, deadline - clock()) if starting else patience.probe_seconds
         try:
-            answer = ask(seconds, alive)
-            failures = contract.failures(answer)
+            answer, failures = _probed(ask, contract, seconds, alive)
         except GaveUp as died:
             failures = [Failure("process", "running", str(died))]
             break
-        except NoAnswer as silence:
-            answer = None
-            failures = [Failure("health answer", f"within {seconds:g} seconds", str(silence))]
-        else:
-            if not (starting and answer.status == HTTPStatus.SERVICE_UNAVAILABLE):
-                first = first or clock() - began
+        if answer and not (starting and answer.status == HTTPStatus.SERVICE_UNAVAILABLE):
+            first = first or clock() - began
         if started or first or clock() >= deadline:
             kept, missed = (kept, missed + 1) if failures else (kept + 1, missed)
         if starting and failures and clock() >= deadline:
@@ -192,8 +187,21 @@ def prove(
             sleep(INTERVAL_SECONDS)
         elif kept < patience.successes and patience.interval_seconds:
             sleep(patience.interval_seconds)
-    return Proof(kept >= patience.successes, failures if kept < patience.successes else [], answer,
-                 kept + missed, first, clock() - began)  # fmt: skip
+    good = kept >= patience.successes
+    return Proof(good, [] if good else failures, answer, kept + missed, first, clock() - began)
+
+
+def _probed(
+    ask: Callable[[float, Callable[[], bool]], Answer], contract: Contract, seconds: float, alive: Callable[[], bool]
+) -> tuple[Answer | None, list[Failure]]:
+    """Ask once; return the answer, if one came, and what doesn't hold."""
+    try:
+        answer = ask(seconds, alive)
+    except GaveUp:
+        raise
+    except NoAnswer as silence:
+        return None, [Failure("health answer", f"within {seconds:g} seconds", str(silence))]
+    return answer, contract.failures(answer)
 
 
 def _short(text: str, length: int = 200) -> str:

@@ -9,11 +9,13 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
-from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB
+from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, discard, link
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
+from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Target
+from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import (
     Contract,
     Failure,
@@ -93,19 +95,31 @@ def check_front_door(
     heard = _heard(layout, proof, proved, question, contract, known=known, seconds=seconds, alive=alive)
     passes = proof.kept and proof.answer and not heard.failures
     idle = start_work(layout, release, seconds) if passes and not dry else None
-    if passes and proof.answer and not idle:
-        if not dry:
-            _passed(layout, release)
-        answer = masked(proof.answer, secrets)
-        return Proved(replace(proof, answer=answer), page.path, heard.proved_by, heard.seen)
+    if not (passes and proof.answer) or idle:
+        proof = replace(proof, failures=[*proof.failures, *heard.failures])
+        raise _failed(layout, release, target, proof, secrets, idle, bounds if on_trial else None)
+    if not dry:
+        _passed(layout, release)
+    return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, heard.proved_by, heard.seen)
+
+
+def _failed(
+    layout: Layout,
+    release: str,
+    target: Target,
+    proof: Proof,
+    secrets: Secrets,
+    idle: Process | None,
+    bounds: Bounds | None,
+) -> Refused:
+    """Return the error that says why; with ``bounds``, of a release on trial, take the traffic back first."""
     kind, what = "front-door-failed", f"The front door {target} does not lead to release {release}"
-    failures = [*proof.failures, *heard.failures]
     if idle:
         kind, what = "process-failed", f"Release {release} does no work"
-        failures = [Failure(f"process {idle.name}", "running", "not running")]
-    report = evidence(layout, release, replace(proof, failures=failures), secrets, idle or WEB)
-    closing = _switch_back(layout, release, report, bounds) if on_trial else ()
-    raise refused(kind, release, with_hints(f"{what}: {report['failures']}", report), closing=closing, details=report)
+        proof = replace(proof, failures=[Failure(f"process {idle.name}", "running", "not running")])
+    report = evidence(layout, release, proof, secrets, idle or WEB)
+    closing = _switch_back(layout, release, report, bounds) if bounds else ()
+    return refused(kind, release, with_hints(f"{what}: {report['failures']}", report), closing=closing, details=report)
 
 
 def _word(layout: Layout, *, dry: bool) -> str:

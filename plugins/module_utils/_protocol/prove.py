@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
@@ -63,37 +63,74 @@ def prove_candidate(
     found, damage = releases.look(release)
     if not found:
         raise damaged_release(release, damage[0])
-    word, secrets, variables = rehearsal_word(layout) if url else "", found.secrets, found.variables
+    word, secrets = rehearsal_word(layout) if url else "", found.secrets
     restarts, alive = _start(layout, release, patience, bounds)
-
-    def ask(target: Target, contract: Contract, *, again: bool = False) -> Proof:
-        return prove(
-            lambda seconds, worth: http.get(target, seconds, worth), contract, patience, alive=alive, started=again
-        )
-
-    def listen(said: Sequence[str]) -> Heard:
-        known, seconds = Known(variables, secrets), patience.start_seconds
-        return hear(layout, release, question, contract, said, known=known, seconds=seconds, alive=alive)
-
-    where = page.behind_nginx(str(layout.socket(release)))
-    proof = ask(where, contract)
-    has_no_page = bool(page.other_path and proof.answer and proof.answer.status == HTTPStatus.NOT_FOUND)
-    heard = Heard()
-    if proof.answer and (has_no_page or contract.accepts_status(proof.answer)):
-        heard = listen([] if has_no_page else contract.said(proof.answer))
-    if heard.failures:
-        proof = replace(proof, kept=False, failures=[*proof.failures, *heard.failures])
-    elif has_no_page:
-        # The workers prove what the page would; now any page must answer.
-        page, contract = page.at(page.other_path), contract.without_page()
-        where = page.behind_nginx(str(layout.socket(release)))
-        proof = _named(ask(where, contract, again=True))
+    asking = _Asking(layout, release, patience, question, Known(found.variables, secrets), alive)
+    proof, heard, page, contract = _by_itself(asking, page, contract)
+    where = page.behind_nginx(asking.socket)
     if proof.kept and url:
         where = page.through_nginx(url, REHEARSAL, word)
-        proof = _rehearsed(layout, release, proof, lambda: ask(where, contract, again=True))
+        proof = _rehearsed(layout, release, proof, lambda: asking.prove(where, contract, again=True))
     if not proof.kept:
         raise _refused(layout, release, proof, where, secrets, journal=heard.journal, bounds=bounds)
     return _marked(layout, release, proof, heard, secrets, path=page.path, restarts=restarts)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What stays the same, whatever a candidate is asked."""
+
+    layout: Layout
+    release: str
+    patience: Patience
+    question: Question
+    known: Known
+    alive: Callable[[], bool]
+
+    @property
+    def socket(self) -> str:
+        return str(self.layout.socket(self.release))
+
+    def prove(self, target: Target, contract: Contract, *, again: bool = False) -> Proof:
+        """Probe a page; ``again`` of an app that has answered before."""
+        return prove(
+            lambda seconds, worth: http.get(target, seconds, worth),
+            contract,
+            self.patience,
+            alive=self.alive,
+            started=again,
+        )
+
+    def hear(self, contract: Contract, said: Sequence[str]) -> Heard:
+        """Hear the workers on what the page has not ``said``."""
+        return hear(
+            self.layout,
+            self.release,
+            self.question,
+            contract,
+            said,
+            known=self.known,
+            seconds=self.patience.start_seconds,
+            alive=self.alive,
+        )
+
+
+def _by_itself(asking: _Asking, page: Page, contract: Contract) -> tuple[Proof, Heard, Page, Contract]:
+    """Prove a candidate on its own socket, where no visitor comes; return too which page did, and what it must answer.
+
+    Where it has no health page, its workers prove what that would, and then any page must answer.
+    """
+    proof = asking.prove(page.behind_nginx(asking.socket), contract)
+    has_no_page = bool(page.other_path and proof.answer and proof.answer.status == HTTPStatus.NOT_FOUND)
+    heard = Heard()
+    if proof.answer and (has_no_page or contract.accepts_status(proof.answer)):
+        heard = asking.hear(contract, [] if has_no_page else contract.said(proof.answer))
+    if heard.failures:
+        proof = replace(proof, kept=False, failures=[*proof.failures, *heard.failures])
+    elif has_no_page:
+        page, contract = page.at(page.other_path), contract.without_page()
+        proof = _named(asking.prove(page.behind_nginx(asking.socket), contract, again=True))
+    return proof, heard, page, contract
 
 
 def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:

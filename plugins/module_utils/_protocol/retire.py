@@ -10,9 +10,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app import syste
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import live_once, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
-from .live import superfluous
 from .work import end_work
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, remove_unfinished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import key
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
     Release,
@@ -18,8 +19,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     damaged_release,
     listed,
 )
-
-from .live import superfluous
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.finding imp
 from ansible_collections.greenlight.flask.plugins.module_utils._base.versions import numbers
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import interpreter
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
     has_lost_its_stamp,
     other_environment,
@@ -31,7 +32,6 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp im
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import faults
 
 from .claim import claim
-from .live import superfluous
 from .prune import prunable
 
 #: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.

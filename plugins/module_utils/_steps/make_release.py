@@ -8,7 +8,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
 from ansible_collections.greenlight.flask.plugins.module_utils._build.instance import provide_instance_folders
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import serves
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import key
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, Specification, changes
 

@@ -8,8 +8,8 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
 from ansible_collections.greenlight.flask.plugins.module_utils._base.options import whole
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.retire import retire
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 
 from . import Call
 

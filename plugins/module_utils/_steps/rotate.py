@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.live import serves
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import Keys, is_live, rotated
+from ansible_collections.greenlight.flask.plugins.module_utils._release.live import serves
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases
 
 from . import Call

@@ -6,9 +6,10 @@ from __future__ import annotations
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import leads
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
-from ansible_collections.greenlight.flask.plugins.module_utils._release.state import is_socket
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
+
+from .history import proof_of
+from .state import is_socket
+from .store import Releases
 
 
 def serves(layout: Layout, release: str) -> bool:

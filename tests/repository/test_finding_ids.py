@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Findings are known by their ids: each is a slug, and what can be wrong on the controller is a rule with docs."""
+"""Findings are known by their ids: each is a slug with a sentence in the reference, on the controller a rule."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.host import HOST, MOMENTS
 
 from tests.repository import repository
 
@@ -17,10 +18,12 @@ RULES = registry.known()
 def ids(name: str) -> Iterator[str]:
     """Yield the ids that a file writes out where it makes a finding."""
     for node in ast.walk(ast.parse(repository.text(name))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Finding", "Reported"):
-            for kind in node.args[:1]:
-                if isinstance(kind, ast.Constant):
-                    yield str(kind.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if called in ("Finding", "Reported", "refused") or (called == "add" and "/_drift/" in name):
+                for kind in node.args[:1]:
+                    if isinstance(kind, ast.Constant):
+                        yield str(kind.value)
 
 
 def of(pattern: str) -> set[str]:
@@ -39,6 +42,16 @@ def test_what_is_found_on_the_controller_is_a_rule() -> None:
     assert of("plugins/action/*.py") == {"failed-step"}
 
 
-def test_the_reference_names_each_rule() -> None:
+def test_what_is_found_on_a_host_is_described() -> None:
+    found = of("plugins/module_utils/**/*.py")
+    assert len(found) > 50
+    assert found - HOST.keys() - RULES.keys() == set()
+    assert HOST.keys() & RULES.keys() == set()
+    texts = "".join(map(repository.text, repository.matching("plugins/module_utils/**/*.py")))
+    assert [name for name in HOST if f'"{name}"' not in texts] == []
+    assert sum(map(len, MOMENTS.values())) == len(HOST)
+
+
+def test_the_reference_names_each_id() -> None:
     reference = repository.text("docs/reference/findings.md")
-    assert [name for name in RULES if f"`{name}`" not in reference] == []
+    assert [name for name in (*RULES, *HOST) if f"`{name}`" not in reference] == []

@@ -97,7 +97,7 @@ def check_front_door(
     idle = start_work(layout, release, seconds) if passes and not dry else None
     if not (passes and proof.answer) or idle:
         proof = replace(proof, failures=[*proof.failures, *heard.failures])
-        raise _failed(layout, release, target, proof, secrets, idle, bounds if on_trial else None)
+        raise _failed(layout, release, target, proof, secrets, idle=idle, bounds=bounds if on_trial else None)
     if not dry:
         _passed(layout, release)
     return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, heard.proved_by, heard.seen)
@@ -109,6 +109,7 @@ def _failed(
     target: Target,
     proof: Proof,
     secrets: Secrets,
+    *,
     idle: Process | None,
     bounds: Bounds | None,
 ) -> Refused:

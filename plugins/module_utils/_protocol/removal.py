@@ -19,9 +19,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import
     unused_defaults,
 )
 
-#: What the apps of a host share and nobody needs after the last one, as patterns below the root. Their directories go
-#: with them, once they are empty.
-SHARED = ("opt/greenlight/uv-*", "var/cache/greenlight/uv", "var/cache/private/greenlight/uv")
+#: What the apps of a host share and nobody needs after the last one, as a pattern below the root.
+SHARED = "opt/greenlight/uv-*"
+#: Directories that go after the last app, if nothing else is in them.
+SHARED_DIRECTORIES = ("opt/greenlight", "var/cache/greenlight", "var/cache/private/greenlight")
 #: Why a file can't be removed -> what helps. ``{}`` is the directory that goes.
 _CURES = {
     errno.EPERM: "chattr -R -f -i -a {}",
@@ -49,7 +50,7 @@ def is_last(layout: Layout) -> bool:
 
 def doomed_shared(layout: Layout) -> list[Path]:
     """Return what goes with the last app."""
-    return sorted(path for each in SHARED for path in layout.root.glob(each)) if is_last(layout) else []
+    return sorted(layout.root.glob(SHARED)) if is_last(layout) else []
 
 
 def doomed_accounts(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 
 from .obstacles import obstacles
 from .removal import (
-    SHARED,
+    SHARED_DIRECTORIES,
     cure,
     doomed_accounts,
     doomed_places,
@@ -120,9 +120,9 @@ def _refuse(layout: Layout, problems: Sequence[Finding]) -> None:
 def _remove_empty(layout: Layout) -> None:
     """Remove the directories of what is shared, if nothing else is in them."""
     if is_last(layout):
-        for each in SHARED:
+        for each in SHARED_DIRECTORIES:
             with contextlib.suppress(OSError):
-                (layout.root / each).parent.rmdir()
+                (layout.root / each).rmdir()
 
 
 def _close_site(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> None:

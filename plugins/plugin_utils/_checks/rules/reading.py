@@ -89,7 +89,7 @@ def types(case: Case) -> Iterator[Found]:
     missing = sorted(name for name, texts in faults.items() if texts and name not in given)
     if missing:
         what = f"not set: {', '.join(missing)}."
-        fix = "Set it in inventories/<environment>/group_vars/flask_app/main.yml (README, variables)."
+        fix = "Set it in inventories/<environment>/group_vars/flask_app/main.yml."
         yield MISSING_VALUE(missing[0], what, fix, variables=tuple(missing[1:]))
     told = {found.subject for found in meant_otherwise if found.rule is WRONG_TYPE}
     for name, texts in faults.items():

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: rotate_vault
 short_description: Put a new signing key into a vault file, or drop the old ones
 description:
-  - An action: it runs on the controller, with the vault passwords of the run, and no host is asked.
+  - It runs on the controller, with the vault passwords of the run, and asks no host.
   - A new key is made only where every host has the keys that the file holds now.
   - So a rotation that was interrupted is not begun anew.
 version_added: "0.1.0"

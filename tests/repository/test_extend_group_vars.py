@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every example of docs/extend-group-vars.md is done as the page says, and what it shows is what comes out.
+"""Every example of docs/how-to/extend-group-vars.md is done as the page says, and what it shows is what comes out.
 
 Each part of the page gets a copy of the shipped inventories. Its blocks are taken in their order: one of YAML goes into
 the file that its first line names, one of commands is typed as it stands, and what they print is the block behind it.
@@ -26,7 +26,7 @@ from tests.repository import repository
 
 pytestmark = pytest.mark.slow
 
-NAME = "docs/extend-group-vars.md"
+NAME = "docs/how-to/extend-group-vars.md"
 PAGE = repository.text(NAME)
 SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][
     "main"

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the README shows works: table, commands, examples, picture. Names of variables and files: test_house_rules."""
+"""What the documentation shows works: commands, settings, examples, picture. What it names: test_house_rules.
+
+Links between pages are checked by script/docs, which builds the site.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -21,8 +25,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract i
 from tests.repository import repository
 
 ROOT = repository.ROOT
-README = repository.text("README.md")
+#: What people wrote; the pages of variables and findings are generated.
+PAGES = sorted({"README.md", *repository.matching("docs/**/*.md")} - {"docs/reference/variables.md"})
+TEXTS = {name: repository.text(name) for name in PAGES}
 MAIN = "roles/flask_app/tasks/main.yml"
+#: How a block for the server begins: nothing of it is typed here.
+THERE = "# on the server\n"
+LANGUAGES = {"ini", "nginx", "python", "sh", "text", "toml", "yaml"}
 SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][
     "main"
 ]["options"]
@@ -30,33 +39,41 @@ SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/arg
 FLASK = ROOT / "build/guestbook-venv/bin/python"
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of a language, in order; one inside a list without its indent."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, *pages: str) -> list[str]:
+    """Return the code blocks of a language on some pages or all, in order; one inside a list without its indent."""
+    text = "\n".join(TEXTS[name] for name in pages or PAGES)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
 
 
-def section(title: str) -> str:
+def section(page: str, title: str) -> str:
     """Return a section of the second level, without its heading."""
-    [found] = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    [found] = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXTS[page], re.MULTILINE | re.DOTALL)
     return str(found)
 
 
-def commands(program: str) -> list[str]:
+def typed(*pages: str) -> list[str]:
+    """Return the commands that are typed on the reader's machine, each on one line."""
+    here = [block for block in blocks("sh", *pages) if not block.startswith(THERE)]
+    lines = [line for block in here for line in re.sub(r"\\\n\s*", "", block).splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def commands(program: str, *pages: str) -> list[str]:
     """Return the commands shown that start with a word."""
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return sorted({line for line in lines if re.match(rf"{program}\b", line)})
+    return sorted({line for line in typed(*pages) if re.match(rf"{program}\b", line)})
 
 
 def variables(block: str) -> dict[str, Any]:
     """Return the role's variables that a block of YAML sets, on its top level or in a play."""
     content = yaml.safe_load(block)
-    places = [task.get("vars", {}) for play in content for task in play["tasks"]] if isinstance(content, list) else []
+    tasks = [task for each in content for task in each.get("tasks", [each])] if isinstance(content, list) else []
+    places = [task.get("vars", {}) for task in tasks]
     places += [content] if isinstance(content, dict) else []
     return {name: value for place in places for name, value in place.items() if name.startswith("flask_app_")}
 
 
-SCRIPTS = sorted({*commands("script/"), *re.findall(r"`(script/[\w-]+(?: [^`]+)?)`", README)})
+SCRIPTS = sorted({*commands("script/"), *re.findall(r"`(script/[\w-]+(?: [^`]+)?)`", "\n".join(TEXTS.values()))})
 PLAYS = commands("ansible-playbook")
 YAML = blocks("yaml")
 
@@ -105,43 +122,91 @@ def listed(directory: Path) -> dict[str, str]:
     return found
 
 
+ELSEWHERE = "docs/how-to/other-repository.md"
+
+
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make another repository as the README tells: the collection installed, an inventory, a playbook. No vault."""
+    """Make another repository as its page says: the collection installed, an inventory, a playbook. No vault."""
     directory = tmp_path_factory.mktemp("elsewhere")
     repository.copy(repository.tracked(), directory / "path/to/greenlight")
-    [command] = commands("ansible-galaxy")
+    [command] = commands("ansible-galaxy", ELSEWHERE)
     _, *words = shlex.split(command)
     options = ("--offline", "--collections-path", directory / "collections")
     done = repository.run(repository.tool("ansible-galaxy"), *words, *options, directory=directory)
     assert done.returncode == 0, done.stderr
-    named = {block.partition("\n")[0].removeprefix("# "): block for block in YAML}
+    named = {block.partition("\n")[0].removeprefix("# "): block for block in blocks("yaml", ELSEWHERE)}
     for name in ("deploy.yml", "staging/hosts.yml", "staging/group_vars/flask_app/main.yml"):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(named[name], encoding="utf-8")
     return directory
 
 
-# Variables
+# The pages
 
 
-def test_the_generated_table_has_a_row_for_each_variable() -> None:
-    assert re.findall(r"^\| `(\w+)` \| \w+", section("Variables"), re.MULTILINE) == list(SPEC)
+def test_the_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_says_its_language(page: str) -> None:
+    fences = re.findall(r"^ *```(.*)$", TEXTS[page], re.MULTILINE)
+    assert {*fences[::2]} <= LANGUAGES
+    assert {*fences[1::2]} <= {""}
+
+
+def test_the_first_page_leads_to_each_other() -> None:
+    linked = {f"docs/{link}" for link in re.findall(r"\]\(([\w/-]+\.md)\)", TEXTS["docs/README.md"])}
+    pages = {*repository.matching("docs/**/*.md")} - {"docs/README.md"}
+    assert pages - linked == set()
+
+
+@pytest.mark.parametrize("name", repository.matching("*.md", "benchmarks/*.md", "examples/**/*.md", "tests/**/*.md"))
+def test_a_link_beside_the_site_leads_somewhere(name: str) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", repository.text(name))
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
+
+
+# Settings and examples
+
+
+def test_the_reference_has_a_heading_for_each_variable() -> None:
+    page = repository.text("docs/reference/variables.md")
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == list(SPEC)
 
 
 @pytest.mark.parametrize("block", YAML)
 def test_each_value_shown_is_one_that_the_role_takes(block: str) -> None:
-    shown = variables(block)
+    shown = {name: value for name, value in variables(block).items() if "{{" not in str(value)[:2]}
     known = {name: {**option, "required": False} for name, option in SPEC.items()}
     assert ArgumentSpecValidator(known).validate(shown).error_messages == []
     assert shown.get("flask_app_health_fields", {}).keys() <= SPEC["flask_app_health_fields"]["default"].keys()
 
 
+@pytest.mark.parametrize("block", YAML)
+def test_a_block_of_settings_says_its_file(block: str) -> None:
+    assert re.match(r"# [\w./<>-]+\.yml\n", block)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_a_block_of_python_says_its_file_and_is_python(block: str) -> None:
+    assert re.match(r"# [\w./-]+\.py(, \w+)?\n", block)
+    ast.parse(block)
+
+
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_a_block_of_commands_is_one(block: str) -> None:
+    done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
-    [settings] = [found[name] for found in map(variables, YAML) for name in found if name.endswith("service_settings")]
     unit = repository.text("roles/flask_app/templates/etc/systemd/system/app@release.service.j2")
-    for name, value in settings.items():
-        assert isinstance(value, str)
+    shown = [found[name] for found in map(variables, YAML) for name in found if name.endswith("service_settings")]
+    off = [(name, value) for settings in shown for name, value in settings.items() if value == "no"]
+    assert off
+    for name, value in off:
         assert f"\n{name}=" in unit
         assert f"\n{name}={value}\n" not in unit
 
@@ -149,8 +214,11 @@ def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
 # Commands
 
 
+PLAYBOOKS = "docs/reference/playbooks.md"
+
+
 def test_the_table_of_playbooks_has_all_that_the_collection_has() -> None:
-    shown = dict(re.findall(r"^\| `(\S+)` \| `(\S+)` \|", section("Playbooks"), re.MULTILINE))
+    shown = dict(re.findall(r"^\| `(\S+)` \| `(\S+)` \|", section(PLAYBOOKS, "Playbooks"), re.MULTILINE))
     ours = {Path(name).stem for name in repository.matching("playbooks/*.yml")} - {"throwaway_servers"}
     names = {"site.yml" if name == "deploy" else f"playbooks/{name}.yml": f"greenlight.flask.{name}" for name in ours}
     assert shown == names
@@ -161,10 +229,18 @@ def test_commands_of_each_kind_are_found() -> None:
     assert len(PLAYS) >= 3
 
 
-def test_every_command_shown_is_one_that_is_checked_here() -> None:
-    known = {"script", "source", "ansible-playbook", "ansible-galaxy", "ansible-vault"}
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
-    assert [line for line in lines if re.split(r"[ /]", line)[0] not in known] == []
+#: Programs whose commands are tried by nobody but the reader: they need a network, a terminal or a server.
+TRIED_BY_READERS = {
+    "cd", "curl", "echo", "flask", "git", "gunicorn", "mkdir", "mv", "openssl", "pip", "python3", "ssh", "ssh-keygen",
+    "ssh-keyscan", "uv",
+}  # fmt: skip
+CHECKED_HERE = {"script", "source", "ansible", "ansible-inventory", "ansible-playbook", "ansible-galaxy", "ansible-vault"}
+
+
+def test_every_command_shown_is_of_a_program_that_somebody_checks() -> None:
+    program = re.compile(r"(?:\w+=\S+ )*(?:\S*\.venv/bin/)?([\w-]+)")
+    words = {line: match[1] for line in typed() if (match := program.match(line))}
+    assert [line for line in typed() if words.get(line) not in CHECKED_HERE | TRIED_BY_READERS] == []
 
 
 @pytest.mark.parametrize("command", SCRIPTS)
@@ -184,6 +260,8 @@ def test_a_play_shown_can_be_loaded(command: str, elsewhere: Path) -> None:
     other = {
         "compare.yml": "flask_app : compare | ",
         "doctor.yml": "flask_app : doctor | ",
+        "maintenance.yml": "flask_app : maintenance | ",
+        "releases.yml": "Show them",
         "unlock.yml": "Break it",
         "verify.yml": "flask_app : verify | ",
     }
@@ -200,16 +278,16 @@ def test_a_playbook_elsewhere_runs_the_installed_role(playbook: str, elsewhere: 
     done = repository.run(ansible, *words, directory=elsewhere, ANSIBLE_COLLECTIONS_PATH="collections")
     assert done.returncode != 0
     told = done.stdout + done.stderr
-    assert "nothing was changed" in told, told
+    assert "Nothing was changed" in told, told
     assert "vault_flask_app_secret_key is undefined" in told
-    wrong = set(re.findall(r"^[0-9]+\. (flask_app_\w+)", told, re.MULTILINE))
+    wrong = set(re.findall(r"^[0-9]+\. [\w-]+:(flask_app_\w+)", told, re.MULTILINE))
     assert wrong == {"flask_app_secrets", "flask_app_source_directory"}
 
 
 def test_the_secrets_to_edit_are_those_that_the_script_makes() -> None:
-    [edit] = commands("ansible-vault edit")
-    make = commands("script/secrets")[0]
-    script, environment = shlex.split(make)
+    [edit] = commands("ansible-vault edit", "docs/how-to/secrets.md")
+    made = map(shlex.split, commands("script/secrets", "docs/how-to/secrets.md"))
+    script, environment = next(words for words in made if len(words) == 2)
     told = repository.run(ROOT / script, "--help", directory=ROOT).stdout
     assert f"  {edit}\n" in told.replace("<environment>", environment)
 
@@ -226,7 +304,7 @@ def test_what_is_activated_is_the_venv_of_the_scripts() -> None:
 @pytest.mark.parametrize("environment", ["development", "staging", "production"])
 def test_the_example_keeps_the_contract_under_gunicorn(environment: str, tmp_path: Path) -> None:
     assert FLASK.exists(), "script/test fast makes what this needs"
-    [example] = blocks("python")
+    [example] = blocks("python", "docs/reference/app-contract.md")
     name = SPEC["flask_app_wsgi"]["default"].split(":")[0]
     assert example.startswith(f"# {name}.py\n")
     (tmp_path / f"{name}.py").write_text(example, encoding="utf-8")
@@ -266,16 +344,17 @@ def test_the_reason_shown_is_the_one_that_a_wrong_environment_gets() -> None:
     contract = Contract("staging", False, "r1", "", fields=SPEC["flask_app_health_fields"]["default"])
     answer = Answer(200, '{"env": "production", "debug": false, "revision": "r1"}', 0.0)
     [failure] = contract.failures(answer)
-    assert f"`{failure}`" in section("What happens if…")
+    assert f"`{failure}`" in TEXTS["docs/explanation/guarantees.md"]
 
 
 # The flow and the tags
 
 
-def test_the_picture_has_the_words_of_the_role_in_their_order() -> None:
+@pytest.mark.parametrize(("page", "title"), [("README.md", "A deploy"), ("docs/reference/role.md", "The flow")])
+def test_the_picture_has_the_words_of_the_role_in_their_order(page: str, title: str) -> None:
     _absent, deploy = repository.load_yaml(MAIN)
     tasks = [*deploy["block"], *deploy["always"]]
-    [picture] = re.findall(r"```text\n(.*?)```", section("The flow"), re.DOTALL)
+    [picture] = re.findall(r"```text\n(.*?)```", section(page, title), re.DOTALL)
     drawn = re.findall(r"^([= ]) (\S.*?) *(?:  .*|[┐│┘=].*)?$", picture, re.MULTILINE)
     assert [words for _, words in drawn] == [task["name"] for task in tasks]
     [switch] = [task["name"] for task in tasks if task["ansible.builtin.import_tasks"] == "switch.yml"]
@@ -283,7 +362,7 @@ def test_the_picture_has_the_words_of_the_role_in_their_order() -> None:
 
 
 def test_the_tags_are_where_the_table_says() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", section("Tags"), re.MULTILINE) == ["flask_app", "always"]
+    assert re.findall(r"^\| `(\w+)` \|", section(PLAYBOOKS, "Tags"), re.MULTILINE) == ["flask_app", "always"]
     said = listed(ROOT)["ansible-playbook -i inventories/staging site.yml"]
     found = re.findall(r"flask_app : (\w+) \| .*TAGS: \[(.*)\]", said)
     assert found
@@ -296,7 +375,7 @@ def test_the_tags_are_where_the_table_says() -> None:
 
 
 def test_the_platforms_are_those_of_the_tests() -> None:
-    said = section("Supported platforms")
+    said = section("docs/reference/platforms.md", "Supported platforms")
     hosts = repository.load_yaml("molecule/default/inventory/hosts.yml")["flask_app"]["hosts"]
     assert re.findall(r"Debian (\d+)", said) == sorted(name.removeprefix("debian") for name in hosts)
     [core] = re.findall(r"ansible-core ([\d.]+)", said)

@@ -3,7 +3,7 @@
 
 project = "Greenlight"
 author = "Greenlight's contributors"
-copyright = "Greenlight's contributors"  # noqa: A001  # Sphinx's name for it
+copyright = "Greenlight's contributors"
 extensions = ["myst_parser", "sphinx_antsibull_ext", "sphinx_copybutton"]
 # The first page is README.md, which GitHub shows for this directory; index.rst adds the order of all pages.
 exclude_patterns = ["README.md"]

@@ -9,7 +9,7 @@ lint := ansible-lint mypy shellcheck ruff yamllint codespell
 # The long ones first, so that none is left alone at the end.
 fast := unit ansible-lint repository tools templates mypy example shellcheck ruff yamllint codespell
 # What needs no servers either, and takes longer than anybody waits while writing: the tests that are marked slow.
-long := cases commands
+long := docs cases commands
 scenarios := default faults secrets edge
 servers := $(scenarios:%=servers-%)
 
@@ -50,6 +50,10 @@ unit templates tools repository:
 # One thing in very many ways.
 cases:
 	@script/layer $@ pytest --quiet tests/unit tests/templates -m slow
+
+# The site, with every link between its pages.
+docs:
+	@script/layer $@ script/docs
 
 # Ansible and the scripts as typed, in whole copies of the repository.
 commands:

@@ -234,7 +234,12 @@ TRIED_BY_READERS = {
     "cd", "curl", "echo", "flask", "git", "gunicorn", "mkdir", "mv", "openssl", "pip", "python3", "ssh", "ssh-keygen",
     "ssh-keyscan", "uv",
 }  # fmt: skip
-CHECKED_HERE = {"script", "source", "ansible", "ansible-inventory", "ansible-playbook", "ansible-galaxy", "ansible-vault"}
+CHECKED_HERE = {
+    "script",
+    "source",
+    "ansible",
+    *(f"ansible-{more}" for more in ("inventory", "playbook", "galaxy", "vault")),
+}
 
 
 def test_every_command_shown_is_of_a_program_that_somebody_checks() -> None:

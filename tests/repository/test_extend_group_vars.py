@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,27 +329,3 @@ def test_nothing_gathers_facts() -> None:
     tasks = [repository.text(name) for name in repository.matching("roles/flask_app/tasks/*.yml")]
     assert tasks
     assert [text for text in tasks if re.search(r"builtin\.(setup|gather_facts)\b", text)] == []
-
-
-def anchors(page: str) -> set[str]:
-    """Return what GitHub makes of headings."""
-    headings = re.findall(r"^#+ (.*)", page, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def links(page: str) -> Iterator[tuple[str, str]]:
-    for target in re.findall(r"\]\(([^):]+)\)", page):
-        path, _, anchor = target.partition("#")
-        yield path, anchor
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    found = list(links(PAGE))
-    assert found
-    for path, anchor in found:
-        page = PAGE if not path else (repository.ROOT / "docs" / path).read_text(encoding="utf-8")
-        assert not anchor or anchor in anchors(page), f"{path}#{anchor}"
-
-
-def test_the_readme_leads_to_the_page() -> None:
-    assert (NAME, "") in links(repository.text("README.md"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A secret from another store, as the README shows it: the app gets exactly what the store holds, and nobody else does.
+"""A secret from another store, as its page shows it: the app gets exactly what the store holds, and nobody else does.
 
-age is the program of that name. Of SOPS only Ansible's half is tried here: the program is a stand-in that decrypts with
-age, since no package of Debian, PyPI or npm has the real one.
+The page is docs/how-to/secret-stores.md. age is the program of that name. Of SOPS only Ansible's half is tried here: the
+program is a stand-in that decrypts with age, since no package of Debian, PyPI or npm has the real one.
 """
 
 from __future__ import annotations
@@ -54,10 +54,16 @@ WRITE_DOWN = """
 
 
 def shown() -> dict[str, Any]:
-    """Return flask_app_secrets as the README has it."""
-    found = re.findall(r"^```yaml\n(# inventories/staging/[^`]*?^flask_app_secrets:\n.*?)^```$", repository.text("README.md"), re.M | re.S)  # fmt: skip  # noqa: E501
-    [block] = [text for text in found if "lookup(" in text]
-    return dict(yaml.safe_load(block)["flask_app_secrets"])
+    """Return flask_app_secrets with the entry of each store that the page calls tested."""
+    page = repository.text("docs/how-to/secret-stores.md")
+    stores = re.findall(r"^\| \[(.*?)\]\(#[\w-]+\) \| (?:yes|in part)", page, re.MULTILINE)
+    assert len(stores) == len(STORED)
+    found = {name: f"{{{{ vault_flask_app_{name.lower()} }}}}" for name in ("SECRET_KEY", "DATABASE_URL")}
+    for store in stores:
+        [section] = re.findall(rf"^## {re.escape(store)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+        [block, *_] = [each for each in re.findall(r"^```yaml\n(.*?)^```$", section, re.M | re.S) if "lookup(" in each]
+        found |= yaml.safe_load(block)["flask_app_secrets"]
+    return found
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A secret from another store, as its page shows it: the app gets exactly what the store holds, and nobody else does.
 
-The page is docs/how-to/secret-stores.md. age is the program of that name. Of SOPS only Ansible's half is tried here: the
+The page is docs/how-to/secret-stores.md. age is the program of that name. Of SOPS only Ansible's half is tried: the
 program is a stand-in that decrypts with age, since no package of Debian, PyPI or npm has the real one.
 """
 

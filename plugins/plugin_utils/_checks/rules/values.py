@@ -36,7 +36,7 @@ CONTROL_CHARACTER = Rule(
 MISSING_FILE = Rule(
     "missing-file",
     "A hook names a file of tasks that is not there.",
-    fix='Use a whole path, such as "{{ inventory_dir }}/../../hooks/…": Ansible takes a file in the inventory for hosts.',
+    fix='Use a whole path, as "{{ inventory_dir }}/../../hooks/…": Ansible takes files in the inventory for hosts.',
     bad=Example({"flask_app_hooks_before_build": ["tasks/build.yml"]}),
     good=Example({"flask_app_hooks_before_build": []}),
 )

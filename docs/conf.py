@@ -9,6 +9,8 @@ extensions = ["myst_parser", "sphinx_antsibull_ext", "sphinx_copybutton"]
 exclude_patterns = ["README.md"]
 # Each heading can be linked to, as on GitHub.
 myst_heading_anchors = 4
+# Commands have quotes and dashes of their own.
+smartquotes = False
 html_theme = "furo"
 html_title = "Greenlight"
 html_show_copyright = False

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._build import source
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import Seen
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import case, examine, registry
@@ -87,6 +87,16 @@ def without_git(patch: pytest.MonkeyPatch) -> None:
     """List the files of a source without asking git, which takes longer than all rules."""
     for module in (case, source):
         patch.setattr(module, "list_files", taken)
+
+
+def named(finding: Finding) -> tuple[str, str]:
+    """What a test knows a finding by; its texts are free."""
+    return finding.id, finding.subject
+
+
+def all_named(told: pytest.ExceptionInfo[Refused] | Iterable[Finding]) -> list[tuple[str, str]]:
+    """Return id and subject of each finding, be it of a step that goes no further."""
+    return [named(each) for each in (told.value.findings if isinstance(told, pytest.ExceptionInfo) else told)]
 
 
 def ids(findings: Iterable[Finding]) -> set[str]:

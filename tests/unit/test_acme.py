@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import (
     Account,
@@ -20,6 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.acme import
     obtain,
 )
 
+from tests.unit.cases import all_named
 from tests.unit.edge_machine import EdgeMachine, played
 
 NAMES = ["shop.example.org", "www.shop.example.org"]
@@ -158,26 +160,29 @@ def test_half_a_lineage_does_not_count(machine: EdgeMachine, part: str) -> None:
 # A refusal
 
 
-def refused(machine: EdgeMachine, text: str, account: Account = ACCOUNT) -> str:
+def refused(machine: EdgeMachine, text: str, account: Account = ACCOUNT) -> Finding:
     (machine.state / "refuses").write_text(text)
-    with pytest.raises(GreenlightError) as caught:
+    with pytest.raises(Refused) as caught:
         obtained(machine, account)
-    return str(caught.value)
+    assert all_named(caught) == [("no-certificate", "shop.example.org")]
+    return caught.value.findings[0]
 
 
 def test_a_refusal_names_server_and_names_and_says_what_certbot_says(machine: EdgeMachine) -> None:
     told = refused(machine, "Domain: shop.example.org\nDetail: DNS problem: NXDOMAIN\n")
-    assert told.startswith(f"{ACCOUNT.directory} issued no certificate for shop.example.org, www.shop.example.org.")
-    assert "flask_app_server_names, flask_app_acme_directory" in told
-    assert told.endswith("Domain: shop.example.org\nDetail: DNS problem: NXDOMAIN")
-    assert "letsencrypt.log" not in told
+    for fact in (ACCOUNT.directory, "shop.example.org, www.shop.example.org"):
+        assert fact in told.what.splitlines()[0]
+    for variable in ("flask_app_server_names", "flask_app_acme_directory"):
+        assert variable in told.fix
+    assert told.what.endswith("\nDomain: shop.example.org\nDetail: DNS problem: NXDOMAIN")
+    assert "letsencrypt.log" not in str(told)
 
 
 def test_a_refusal_hides_the_key_and_is_not_endless(machine: EdgeMachine) -> None:
     told = refused(machine, "noise\n" * 100 + f"malformed: the key {HMAC_KEY} is unknown, {HMAC_KEY}\n", BOUND)
-    assert HMAC_KEY not in told
-    assert told.endswith("malformed: the key ******** is unknown, ********")
-    assert told.count("noise") == 19
+    assert HMAC_KEY not in str(told)
+    assert told.what.endswith("malformed: the key ******** is unknown, ********")
+    assert told.what.count("noise") == 19
 
 
 def test_a_host_without_certbot_is_told(machine: EdgeMachine) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, systemd
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._drift import units
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Wanted
@@ -26,6 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release import s
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import breaks_site, faults, rehearsal_word
 
 from tests.support import certificates
+from tests.unit.cases import all_named
 from tests.unit.edge_machine import EdgeMachine, played, put
 from tests.unit.fakes import Host, specification
 
@@ -175,10 +175,11 @@ def test_a_pair_of_an_acme_server_that_does_not_fit_is_issued_anew_while_the_sit
     if refused:
         (machine.state / "refuses").write_text("too many certificates\n")
         for before in ("damaged", "refused"):
-            with pytest.raises(GreenlightError, match="too many certificates") as said:
+            with pytest.raises(Refused, match="too many certificates") as said:
                 machine.edge.publish(wanted)
-            told = str(said.value)
-            assert ("what was served before is still served" in told) is (keeps or before == "refused")
+            assert all_named(said) == [("no-certificate", NAMES[0])]
+            (told,) = said.value.closing
+            assert (told == machine.edge._still_served()) is (keeps or before == "refused")
             assert ("flask_app_tls: self_signed" in told) is keeps  # Nginx can't be restarted
             assert (str(machine.layout.certificate.readlink()) in told) is (keeps or before == "damaged")
             assert (machine.served() == served) is keeps

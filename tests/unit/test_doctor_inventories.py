@@ -171,7 +171,8 @@ def test_a_secret_made_of_a_variable_in_plain_text_is_found(
         assert findings == []
         return
     assert one(findings) == ("plain-text-secret", WARNING, files[place_of_it])
-    assert f"{literal}, which is API in flask_app_secrets" in findings[0].what
+    assert literal in findings[0].what
+    assert "API" in findings[0].what.replace(literal, "")
     assert not [value for value in more.values() if str(value) in str(findings)]
 
 
@@ -196,7 +197,7 @@ def test_a_vault_of_another_environment_is_an_error(tmp_path: Path, inline: bool
     write("staging")
     findings = found(given, place)
     assert one(findings) == ("foreign-vault", ERROR, "inventories/production/group_vars/flask_app/more.yml")
-    assert "encrypted for staging" in findings[0].what
+    assert "staging" in findings[0].what
     assert "script/secrets production" in findings[0].fix
     assert ("encrypt_string" if inline else "rekey") in findings[0].fix
     for own in ("production", "team", "default"):

@@ -29,6 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey 
     unreachable,
 )
 
+from tests.unit.cases import all_named, named
 from tests.unit.killing import killed
 
 APP = "greenlight-test-app"  # no account of this name is on any machine
@@ -89,10 +90,6 @@ def found(layout: Layout, wanted: Wanted = WANTED) -> list[Finding]:
     assert all(problem.what.endswith((".", "?")) and problem.fix.endswith(".") for problem in told)
     assert {problem.severity for problem in told} <= {ERROR}
     return told
-
-
-def named(problem: Finding) -> tuple[str, str]:
-    return problem.id, problem.subject
 
 
 # The facts
@@ -305,9 +302,7 @@ def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monk
     assert found(layout, replace(WANTED, service_settings={"Nise": ["5"]})) == [unknown]
 
 
-@pytest.mark.parametrize(
-    ("mode", "told"), [(None, "it is a directory"), (0o640, "its mode is 0640"), (0o755, "it isn't Python")]
-)
+@pytest.mark.parametrize(("mode", "told"), [(None, "directory"), (0o640, "0640"), (0o755, "isn't Python")])
 def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
     layout: Layout, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mode: int | None, told: str
 ) -> None:
@@ -372,7 +367,7 @@ def test_too_little_room_is_told(
     monkeypatch.setattr(_host, "FREE_INODES", free_inodes)
     wanted = replace(WANTED, free_mb=free_mb)
     told = found(layout, wanted)
-    assert list(map(named, told)) == expected
+    assert all_named(told) == expected
     assert all("500 " in problem.what and "501" in problem.what for problem in told)
 
 

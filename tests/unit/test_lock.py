@@ -31,7 +31,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import HeldElsewhere, exclusively
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 
+from tests.unit.cases import all_named, named
 from tests.unit.killing import killed
 
 FORK = multiprocessing.get_context("fork")
@@ -161,11 +163,11 @@ def test_who_is_refused_learns_who_is_at_work_and_what_to_do(layout: Layout, clo
     clock.pass_(12)
     with pytest.raises(Locked) as refused:
         take(layout, BOB, STALE)
-    assert str(refused.value) == (
-        "another run is at work on shop here: ann@laptop, since 2026-11-21 09:44:20 UTC, last step 12 seconds ago"
-        " (process 4711). Wait for its end. If you know that it is dead, break its lock with:"
-        " ansible-playbook -i <inventory> playbooks/unlock.yml"
-    )
+    [finding] = refused.value.findings
+    assert named(finding) == ("locked", "shop")
+    for fact in ("ann@laptop", "2026-11-21 09:44:20 UTC", "12 seconds", "4711"):
+        assert fact in finding.what
+    assert "ansible-playbook -i <inventory> playbooks/unlock.yml" in finding.fix
     assert refused.value.details == {"locked": asdict(ANN)}
 
 
@@ -196,8 +198,9 @@ def test_each_app_has_a_lock_of_its_own(layout: Layout, impatient: None) -> None
 def test_a_torn_or_empty_file_is_no_lock(layout: Layout, content: bytes) -> None:
     layout.lock.parent.mkdir(parents=True)
     layout.lock.write_bytes(content)
-    with pytest.raises(GreenlightError, match="lost its lock"), held(layout, ANN.run):
+    with pytest.raises(Refused) as lost, held(layout, ANN.run):
         pass
+    assert all_named(lost) == [("lock-lost", "shop")]
     give_back(layout, ANN.run)
     assert str(layout.lock) in take(layout, BOB, STALE)
     assert whose(layout).startswith("bob@desk")
@@ -315,7 +318,7 @@ def test_no_lock_is_older_because_somebody_set_the_time_of_day(layout: Layout, c
     take(layout, ANN, STALE)
     clock.day += timedelta(hours=hours)
     clock.boot += 12
-    with pytest.raises(Locked, match="last step 12 seconds ago"):
+    with pytest.raises(Locked, match=r"\b12 seconds"):
         take(layout, BOB, STALE)
     clock.boot += STALE
     assert take(layout, BOB, STALE)
@@ -325,7 +328,7 @@ def test_no_age_is_less_than_nothing(layout: Layout, clock: Clock) -> None:
     """As in a container whose /run outlives its machine."""
     take(layout, ANN, STALE)
     clock.boot = 1
-    with pytest.raises(Locked, match="last step 0 seconds ago"):
+    with pytest.raises(Locked, match=r"\b0 seconds"):
         take(layout, BOB, STALE)
 
 
@@ -337,7 +340,7 @@ def test_a_run_with_a_step_at_work_is_alive_however_old(
     with at_work(layout, ANN.run) as step:
         clock.pass_(STALE * 10)
         at_the_first_wait(monkeypatch, lambda: pytest.fail("it is refused at once"))
-        with pytest.raises(Locked, match=r"ann@laptop, .* last step 18000 seconds ago"):
+        with pytest.raises(Locked, match=r"ann@laptop, .* 18000 seconds"):
             take(layout, BOB, STALE)
         step.end()
         assert take(layout, BOB, STALE)
@@ -380,24 +383,23 @@ def test_a_step_renews_the_time(layout: Layout, clock: Clock) -> None:
         with held(layout, ANN.run):
             pass
     clock.pass_(STALE - 1)
-    with pytest.raises(Locked, match="since 2026-11-21 09:44:20 UTC, last step 1799 seconds ago"):
+    with pytest.raises(Locked, match=r"2026-11-21 09:44:20 UTC, .*\b1799 seconds"):
         take(layout, BOB, STALE)
 
 
-def refused_step(layout: Layout) -> str:
+def refused_step(layout: Layout) -> Finding:
     """What a step of Ann's is told that must not begin."""
-    with pytest.raises(GreenlightError) as refused, held(layout, ANN.run):
+    with pytest.raises(Refused) as refused, held(layout, ANN.run):
         pytest.fail("it was begun")
-    return str(refused.value)
+    [finding] = refused.value.findings
+    assert finding.subject == "shop"
+    return finding
 
 
 def test_a_step_whose_lock_is_gone_is_not_begun(layout: Layout) -> None:
     take(layout, ANN, STALE)
     break_lock(layout)
-    assert refused_step(layout) == (
-        "this run has lost its lock on shop: it is gone, as after a reboot of this host."
-        " Nothing more was changed; run the play again."
-    )
+    assert refused_step(layout).id == "lock-lost"
     assert whose(layout) == ""
 
 
@@ -406,9 +408,9 @@ def test_a_step_whose_lock_is_anothers_is_not_begun_and_does_not_renew_it(layout
     take(layout, BOB, STALE, instead_of=ANN.run)
     clock.pass_(30)
     told = "bob@desk, since 2026-11-21 09:44:20 UTC, last step 30 seconds ago (process 42)"
-    assert refused_step(layout) == (
-        f"this run has lost its lock on shop: it belongs to {told}. Nothing more was changed; run the play again."
-    )
+    refusal = refused_step(layout)
+    assert refusal.id == "lock-lost"
+    assert told in refusal.what
     assert whose(layout) == told
 
 
@@ -425,7 +427,9 @@ def test_a_step_waits_for_the_one_before(layout: Layout, monkeypatch: pytest.Mon
 def test_a_step_is_not_begun_while_another_is_at_work(layout: Layout, impatient: None) -> None:
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run):
-        assert "ann@laptop" in refused_step(layout)
+        refusal = refused_step(layout)
+    assert refusal.id == "locked"
+    assert "ann@laptop" in refusal.what
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), KeyboardInterrupt()], ids=repr)
@@ -518,8 +522,9 @@ def test_a_lock_can_be_broken_while_a_step_hangs(layout: Layout, clock: Clock, m
         assert break_lock(layout) == told
         assert break_lock(layout) == ""
         # What hangs there may still change the host, so nobody else begins.
-        with pytest.raises(GreenlightError, match="a step of another run is still at work on shop; wait for its end"):
+        with pytest.raises(Refused) as refused:
             take(layout, BOB, STALE)
+        assert all_named(refused) == [("step-at-work", "shop")]
     assert take(layout, BOB, STALE) == ""
 
 

@@ -23,9 +23,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.names import
     problems,
     recorded,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 
+from tests.unit.cases import named
 from tests.unit.fakes import contents
 from tests.unit.killing import killed
 
@@ -91,13 +92,14 @@ def everything(layout: Layout) -> dict[str, str]:
     return contents(layout.root, ())
 
 
-def refused(layout: Layout) -> str:
-    """What a claim says that has made nothing."""
+def refused(layout: Layout) -> Finding:
+    """What a claim finds that has made nothing."""
     before = everything(layout)
-    with pytest.raises(GreenlightError) as caught:
+    with pytest.raises(Refused) as caught:
         claim(layout, "staging")
     assert everything(layout) == before
-    return str(caught.value)
+    (finding,) = caught.value.findings
+    return finding
 
 
 # Whose a name is
@@ -112,8 +114,9 @@ def test_a_name_that_somebody_has_is_not_taken(layout: Layout, place: str, make:
     (found,) = in_use(layout)
     assert f"{layout.root / place}".startswith(found)
     (problem,) = problems(layout)
-    assert found in problem.what
-    assert found in refused(layout)
+    for finding in (problem, refused(layout)):
+        assert named(finding) == ("name-in-use", "flask_app_name")
+        assert found in finding.what
 
 
 @pytest.mark.parametrize("place", FREE)
@@ -137,7 +140,9 @@ def test_an_account_or_a_group_of_any_source_is_somebodys(
     known = pwd.getpwuid(0) if word == "account" else grp.getgrgid(0)
     monkeypatch.setattr(module, lookup, lambda name: known)
     assert in_use(layout) == [f"the {word} shop"]
-    assert f"the {word} shop" in refused(layout)
+    finding = refused(layout)
+    assert named(finding) == ("name-in-use", "flask_app_name")
+    assert f"the {word} shop" in finding.what
 
 
 def test_all_that_somebody_has_is_reported_at_once(layout: Layout) -> None:
@@ -152,7 +157,9 @@ def test_all_that_somebody_has_is_reported_at_once(layout: Layout) -> None:
 )
 def test_a_name_of_the_system_is_refused_on_a_host_that_has_nothing_of_it(tmp_path: Path, name: str) -> None:
     assert name in RESERVED
-    assert f"'{name}'" in refused(Layout(name, tmp_path))
+    finding = refused(Layout(name, tmp_path))
+    assert named(finding) == ("reserved-name", "flask_app_name")
+    assert f"'{name}'" in finding.what
 
 
 @pytest.mark.parametrize("list_", ["passwd", "group"])
@@ -250,7 +257,7 @@ def test_a_stamp_that_was_lost_is_asked_for_and_the_names_are_not_somebody_elses
     if text is not None:
         layout.environment_id.write_text(text)
     (problem,) = problems(layout)
-    assert str(layout.environment_id) in problem.what
+    assert named(problem) == ("lost-stamp", str(layout.environment_id))
     assert str(layout.srv) not in problem.what
     if text is None:
-        assert str(layout.environment_id) in refused(layout)
+        assert named(refused(layout)) == ("damaged-state", str(layout.environment_id))

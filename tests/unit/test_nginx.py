@@ -24,6 +24,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
     readable,
     write,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import (
     Change,
@@ -35,8 +36,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx impor
     stock_default_site,
 )
 
+from tests.unit.cases import all_named, named
 from tests.unit.killing import killed
 
+BY_NGINX, NOT_RELOADED = ("refused-by-nginx", "nginx"), ("nginx-not-reloaded", "nginx")
+TAKEN = ("name-taken", "flask_app_server_names")
 SITE = "sites-enabled/shop.conf"
 DEFAULT = "sites-enabled/00-default-80.conf"
 CHANGE: Change = {SITE: "server { listen 80; server_name shop.example.org; }\n", DEFAULT: "server { listen 80; }\n"}
@@ -155,6 +159,14 @@ def test_what_differs_is_told_with_before_and_after(
     assert pending(machine.tree, {SITE: after}) == ({SITE: expected} if expected else {})
 
 
+def refused(act: Callable[[], object]) -> Finding:
+    """Return the one thing for which this goes no further."""
+    with pytest.raises(Refused) as error:
+        act()
+    (finding,) = error.value.findings
+    return finding
+
+
 # The check
 
 
@@ -170,22 +182,22 @@ def test_a_check_touches_nothing_and_tests_a_copy_with_the_change_in_it(machine:
 
 
 def test_a_refusal_names_the_file_where_it_really_is(machine: Machine) -> None:
-    with pytest.raises(GreenlightError) as refused:
-        check(machine.tree, {SITE: "bad"}, NAMES)
-    assert str(refused.value) == (
-        "Nginx refuses the configuration, nothing was changed."
-        f"\nnginx: [emerg] unknown directive in {machine.tree.etc / SITE}:1"
-    )
+    finding = refused(lambda: check(machine.tree, {SITE: "bad"}, NAMES))
+    assert named(finding) == BY_NGINX
+    assert finding.what.splitlines()[1:] == [f"nginx: [emerg] unknown directive in {machine.tree.etc / SITE}:1"]
+    assert finding.fix == ""
 
 
 def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "bad")
-    with pytest.raises(GreenlightError, match=r"(?s)in a file that is not this app's: fix that first.*other\.conf:1"):
-        check(machine.tree, CHANGE, NAMES)
+    finding = refused(lambda: check(machine.tree, CHANGE, NAMES))
+    assert named(finding) == BY_NGINX
+    assert "other.conf:1" in finding.what
+    assert finding.fix
 
 
 @pytest.mark.parametrize(
-    ("reason", "theirs", "named"),
+    ("reason", "theirs", "setting"),
     [
         ('unknown directive "x" in /etc/nginx/sites-enabled/blog:1', True, ""),
         ('cannot load certificate "/etc/ssl/blog.pem": BIO_new_file() failed', True, ""),
@@ -203,33 +215,35 @@ def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> N
         ),
     ],
 )
-def test_only_a_file_that_is_named_is_called_somebody_elses(reason: str, theirs: bool, named: str) -> None:
+def test_only_a_file_that_is_named_is_called_somebody_elses(reason: str, theirs: bool, setting: str) -> None:
     done = Finished(1, "", f"2026/11/29 16:45:06 [emerg] 14162#14162: {reason}\nnginx: configuration test failed")
-    with pytest.raises(GreenlightError) as refused:
-        _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str)
-    said = str(refused.value).replace(reason, "")
-    assert ("not this app's" in said) is theirs
-    assert named in said
+    finding = refused(lambda: _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str))
+    assert named(finding) == BY_NGINX
+    assert bool(finding.fix) is (theirs or bool(setting))
+    assert setting in finding.fix
 
 
 def test_a_path_that_another_app_of_the_site_has_names_the_variable() -> None:
     name = "sites-shared/blog/server/shop.conf"
     done = Finished(1, "", f'nginx: [emerg] duplicate location "/shop" in /etc/nginx/{name}:6')
-    with pytest.raises(GreenlightError, match="flask_app_url_prefix"):
-        _nginx._judge(done, _nginx._mine({name: "x"}, None), [], str)
+    finding = refused(lambda: _nginx._judge(done, _nginx._mine({name: "x"}, None), [], str))
+    assert named(finding) == BY_NGINX
+    assert "flask_app_url_prefix" in finding.fix
 
 
 def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "server { listen 80; server_name shop.example.org; }\n")
-    with pytest.raises(GreenlightError, match=r"flask_app_server_names holds shop\.example\.org, which another site"):
-        check(machine.tree, CHANGE, NAMES)
+    finding = refused(lambda: check(machine.tree, CHANGE, NAMES))
+    assert named(finding) == TAKEN
+    assert "shop.example.org" in finding.what
     check(machine.tree, CHANGE, ["elsewhere.example.org"])
 
 
 def test_a_second_default_server_names_the_variable(machine: Machine) -> None:
     done = Finished(1, "", "nginx: [emerg] a duplicate default server for 0.0.0.0:80 in /etc/nginx/x:1")
-    with pytest.raises(GreenlightError, match="set flask_app_nginx_default_server: false"):
-        _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str)
+    finding = refused(lambda: _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str))
+    assert named(finding) == BY_NGINX
+    assert "flask_app_nginx_default_server: false" in finding.fix
 
 
 def test_a_file_that_is_to_go_is_not_in_the_copy(machine: Machine) -> None:
@@ -333,21 +347,24 @@ def test_a_change_that_the_check_refuses_touches_nothing(machine: Machine) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("fault", "kinds", "reason"),
     [
-        ("live-bad", "live tree refused"),
-        ("reload-fails", "systemctl reload nginx failed"),
-        ("no-workers", "no new worker process came within"),
+        ("live-bad", [BY_NGINX], "live tree refused"),
+        ("reload-fails", [], "systemctl reload nginx failed"),
+        ("no-workers", [NOT_RELOADED], None),
     ],
 )
-def test_the_old_tree_is_back_when_the_new_one_does_not_work(machine: Machine, fault: str, reason: str) -> None:
+def test_the_old_tree_is_back_when_the_new_one_does_not_work(
+    machine: Machine, fault: str, kinds: list[tuple[str, str]], reason: str | None
+) -> None:
     machine.put(SITE, "server { } # old\n")
     machine.put("sites-available/default", "stock\n")
     (machine.tree.etc / "sites-enabled/default").symlink_to("../sites-available/default")
     before = machine.files()
     machine.turn(fault)
-    with pytest.raises(GreenlightError, match=reason):
+    with pytest.raises(GreenlightError, match=reason) as error:
         apply(machine.tree, {"sites-enabled/default": None, **CHANGE}, NAMES)
+    assert all_named(getattr(error.value, "findings", [])) == kinds
     assert machine.files() == before
     (machine.state / fault).unlink()
     assert apply(machine.tree, {"sites-enabled/default": None, **CHANGE}, NAMES) is True
@@ -358,8 +375,7 @@ def test_the_old_tree_is_back_when_the_new_one_does_not_work(machine: Machine, f
 def test_workers_that_were_there_before_the_reload_are_not_taken_for_new_ones(machine: Machine) -> None:
     (machine.state / "workers").write_text("\n\n")
     machine.turn("no-workers")
-    with pytest.raises(GreenlightError, match="no new worker process came within"):
-        apply(machine.tree, CHANGE, NAMES)
+    assert named(refused(lambda: apply(machine.tree, CHANGE, NAMES))) == NOT_RELOADED
     assert SITE not in machine.files()
 
 
@@ -371,10 +387,10 @@ def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypa
         _nginx, "readable", lambda path, *errors: log if path.name == "error.log" else readable(path, *errors)
     )
     machine.turn("no-workers")
-    with pytest.raises(GreenlightError) as refused:
-        apply(machine.tree, CHANGE, NAMES)
-    assert "bind() failed" in str(refused.value)
-    assert "run this" not in str(refused.value)
+    finding = refused(lambda: apply(machine.tree, CHANGE, NAMES))
+    assert named(finding) == NOT_RELOADED
+    assert "bind() failed" in finding.what
+    assert "run this" not in str(finding)
 
 
 def test_the_old_tree_is_loaded_again_after_a_failed_reload(machine: Machine) -> None:
@@ -413,8 +429,7 @@ def test_a_change_is_not_begun_during_another_apps(machine: Machine, monkeypatch
     before = machine.files()
     monkeypatch.setattr(_nginx, "LOCK_SECONDS", 0)
     with exclusively(machine.tree.state / "lock", 0):
-        with pytest.raises(GreenlightError, match="another app's change of Nginx is at work on this host; run again"):
-            apply(machine.tree, CHANGE, NAMES)
+        assert named(refused(lambda: apply(machine.tree, CHANGE, NAMES))) == ("nginx-busy", "nginx")
         assert machine.files() == before
         assert machine.told("") == 0
     assert apply(machine.tree, CHANGE, NAMES) is True
@@ -476,7 +491,7 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(
 
         def work(tree: Tree = tree, loaded: Path = loaded) -> None:
             seen = watch(lambda: readable(loaded / Path(SITE).name) or "")
-            with pytest.raises(GreenlightError, match="lost") if loses else nullcontext():
+            with pytest.raises(Refused, match="lost") if loses else nullcontext():
                 apply(tree, CHANGE, NAMES, watch=seen if loses else None)
 
         monkeypatch.setattr(_nginx, "run", run)
@@ -553,8 +568,9 @@ def test_a_change_that_loses_what_was_reached_is_taken_back(machine: Machine) ->
     served = machine.site
     apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old"))
     before = machine.files()
-    with pytest.raises(GreenlightError, match="lost"):
-        apply(machine.tree, CHANGE, NAMES, watch=watch(served, page="/new"))
+    finding = refused(lambda: apply(machine.tree, CHANGE, NAMES, watch=watch(served, page="/new")))
+    assert named(finding) == ("site-taken-back", "shop")
+    assert "lost" in finding.what
     assert machine.files() == before
     assert machine.told("reload nginx") == 3
     assert noted_page(machine.tree, "shop") == {"prefix": "/old"}
@@ -572,8 +588,9 @@ def test_the_old_site_that_nginx_does_not_load_again_is_not_called_confirmed(mac
         machine.turn("reload-fails")
         return "lost"
 
-    with pytest.raises(GreenlightError, match="systemctl status nginx"):
-        apply(machine.tree, CHANGE, NAMES, watch=Watch({}, watch(served).before, after))
+    finding = refused(lambda: apply(machine.tree, CHANGE, NAMES, watch=Watch({}, watch(served).before, after)))
+    assert named(finding) == ("site-taken-back", "shop")
+    assert "systemctl status nginx" in finding.what
     assert machine.files() == before
     assert noted_page(machine.tree, "shop") == {"prefix": "/old"}
     (machine.state / "reload-fails").unlink()
@@ -692,19 +709,22 @@ def test_the_real_nginx_takes_a_neighbour_with_a_log_directory_of_its_own(nginx:
 
 @real
 def test_the_real_nginxs_refusal_names_file_and_line(nginx: Tree) -> None:
-    with pytest.raises(GreenlightError, match=rf'unknown directive "nonsense" in {nginx.etc / SITE}:2'):
-        check(nginx, {SITE: "server {\n    nonsense;\n}\n"}, NAMES)
+    finding = refused(lambda: check(nginx, {SITE: "server {\n    nonsense;\n}\n"}, NAMES))
+    assert named(finding) == BY_NGINX
+    assert f'unknown directive "nonsense" in {nginx.etc / SITE}:2' in finding.what
 
 
 @real
 def test_the_real_nginxs_warning_of_a_taken_name_is_understood(nginx: Tree) -> None:
     (nginx.etc / "sites-enabled/other").write_text("server { listen 80; server_name shop.example.org; }")
-    with pytest.raises(GreenlightError, match=r"holds shop\.example\.org, which another site"):
-        check(nginx, CHANGE, NAMES)
+    finding = refused(lambda: check(nginx, CHANGE, NAMES))
+    assert named(finding) == TAKEN
+    assert "shop.example.org" in finding.what
 
 
 @real
 def test_the_real_nginxs_refusal_of_a_second_default_server_is_understood(nginx: Tree) -> None:
     (nginx.etc / "sites-enabled/other").write_text("server { listen 80 default_server; }")
-    with pytest.raises(GreenlightError, match="set flask_app_nginx_default_server: false"):
-        check(nginx, {DEFAULT: "server { listen 80 default_server; }"}, NAMES)
+    finding = refused(lambda: check(nginx, {DEFAULT: "server { listen 80 default_server; }"}, NAMES))
+    assert named(finding) == BY_NGINX
+    assert "flask_app_nginx_default_server: false" in finding.fix

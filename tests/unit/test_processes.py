@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.front_door import check_front_door
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prove import prove_candidate
@@ -19,6 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.switch 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.live import serves
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 
+from tests.unit.cases import all_named
 from tests.unit.fakes import WORKER, WORKER_TEXTS, Host, copied, create, installed, specification, state
 from tests.unit.killing import killed
 from tests.unit.test_protocol import BOUNDS, NEW, OLD, PAGE, PATIENCE, PUBLIC, contract, healthy
@@ -113,8 +115,9 @@ def test_where_a_worker_does_not_run_its_release_goes_back_whole(host: Host) -> 
     switch(host.layout, new)
     host.failing = {worker(new)}
     host.journal = "no such queue\n"
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         passed(host, new)
+    assert all_named(failed) == [("process-failed", new)]
     assert failed.value.details["failures"] == "process worker: expected running, got not running"
     assert failed.value.details["journal"] == "no such queue"
     assert ["journalctl", f"--unit={worker(new)}"] in [call[:2] for call in host.calls]
@@ -130,8 +133,9 @@ def test_a_worker_of_the_live_release_that_has_ended_is_started_again(host: Host
     (host.active / worker(release)).unlink()
     assert not serves(host.layout, release)
     host.failing = {worker(release)}
-    with pytest.raises(GreenlightError, match="does no work"):
+    with pytest.raises(Refused) as failed:
         passed(host, release)
+    assert all_named(failed) == [("process-failed", release)]
     assert Releases(host.layout).live() == release  # what is wrong now is not the deploy's doing
     host.failing = set()
     assert deployed(host, OLD) == release

@@ -25,6 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base import http
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import UNFINISHED, Damaged, link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, NoAnswer, Target
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK
@@ -55,6 +56,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.cases import all_named, named
 from tests.unit.fakes import SECRETS, WORD, Host, copied, create, installed, report, specification, state
 from tests.unit.killing import killed
 
@@ -191,8 +193,9 @@ def test_a_claim_repairs_a_mode_and_nothing_else(layout: Layout) -> None:
 
 @pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb", "a\u200bb", "\x1b[31m"])
 def test_a_claim_writes_no_stamp_that_can_not_be_read(layout: Layout, name: str) -> None:
-    with pytest.raises(GreenlightError, match="flask_app_environment"):
+    with pytest.raises(Refused) as refused:
         claim(layout, name)
+    assert all_named(refused) == [("unfit-environment", "flask_app_environment")]
     assert not layout.etc.exists()
     layout.etc.mkdir(parents=True)
     layout.environment_id.write_text(f"{name}\n")
@@ -229,8 +232,9 @@ def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> Non
 
 
 def test_a_missing_key_says_what_to_do(layout: Layout) -> None:
-    with pytest.raises(GreenlightError, match=r"digest\.key .*site\.yml"):
+    with pytest.raises(Refused, match=r"site\.yml") as refused:
         key(layout)
+    assert all_named(refused) == [("damaged-state", str(layout.digest_key))]
 
 
 # Prove
@@ -295,13 +299,15 @@ def test_a_candidate_that_breaks_its_contract_is_stopped_kept_and_bad(
     release = create(layout, NEW)
     host.answers[release] = answer
     host.journal = "Traceback (most recent call last):\n\nKeyError: 'X'\n"
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS)
-    text = str(failed.value)
-    assert f"release {release} was not proved on unix:" in text
-    assert reason in text
-    assert f"Traffic stays with {old}." in text
-    assert f"journalctl -u shop@{release}.service" in text
+    [finding] = failed.value.findings
+    assert named(finding) == ("candidate-failed", release)
+    assert f"unix:{layout.socket(release)}" in finding.what
+    assert reason in finding.what
+    traffic, kept = failed.value.closing
+    assert old in traffic
+    assert f"journalctl -u shop@{release}.service" in kept
     assert failed.value.details["failures"] == reason
     assert failed.value.details["journal"] == "Traceback (most recent call last):\nKeyError: 'X'"
     assert failed.value.details["answer"] == (f"HTTP {answer.status} {answer.body}" if answer else "none")
@@ -314,8 +320,10 @@ def test_a_candidate_that_breaks_its_contract_is_stopped_kept_and_bad(
 
 def test_a_first_candidate_that_fails_leaves_no_live_release(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
-    with pytest.raises(GreenlightError, match="There is no live release: the site answers 503"):
+    with pytest.raises(Refused) as failed:
         prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS)
+    assert all_named(failed) == [("candidate-failed", release)]
+    assert "503" in failed.value.closing[0]
     assert (host.running(), Releases(layout).live()) == (set(), "")
 
 
@@ -323,8 +331,9 @@ def test_a_first_candidate_that_fails_leaves_no_live_release(host: Host, layout:
 def test_a_unit_that_does_not_start_is_told_at_once(host: Host, layout: Layout, kind: str) -> None:
     release = create(layout, NEW)
     host.failing = {f"shop@{release}.{kind}"}
-    with pytest.raises(GreenlightError, match="process: expected running, got ended by itself"):
+    with pytest.raises(Refused, match="process: expected running, got ended by itself") as failed:
         prove(host, release)
+    assert all_named(failed) == [("candidate-failed", release)]
     assert (host.running(), list(host.failed.iterdir())) == (set(), [])
 
 
@@ -338,15 +347,18 @@ def test_a_process_that_systemd_had_to_restart_is_not_proved(
         return Host._start(host, units)
 
     monkeypatch.setattr(host, "_start", start)
-    with pytest.raises(GreenlightError, match="process: expected running"):
+    with pytest.raises(Refused, match="process: expected running") as failed:
         prove(host, release)
+    assert all_named(failed) == [("candidate-failed", release)]
 
 
 def test_the_live_release_is_left_running_when_it_breaks_its_contract(host: Host, layout: Layout) -> None:
     release = go_live(host, NEW)
     host.answers[release] = Answer(500, "broken", 0.01)
-    with pytest.raises(GreenlightError, match="It is the live release, so it was left running"):
+    with pytest.raises(Refused) as failed:
         prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS)
+    assert all_named(failed) == [("candidate-failed", release)]
+    assert len(failed.value.closing) == 1  # not that it was stopped
     assert host.running() == host.enabled() == units(release)
     assert not Releases(layout).get(release).bad  # type: ignore[union-attr]
 
@@ -354,8 +366,9 @@ def test_the_live_release_is_left_running_when_it_breaks_its_contract(host: Host
 def test_a_release_that_is_not_whole_is_not_started(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     layout.environment_file(release).unlink()
-    with pytest.raises(GreenlightError, match=f"{layout.environment_file(release)}"):
+    with pytest.raises(Refused, match=f"{layout.environment_file(release)}") as refused:
         prove(host, release)
+    assert all_named(refused) == [("damaged-release", release)]
     assert host.running() == set()
 
 
@@ -438,11 +451,13 @@ def test_a_candidate_that_fails_behind_nginx_only_gets_no_traffic(host: Host, la
     old = go_live(host, OLD)
     release = create(layout, NEW)
     host.answers[release], host.front_door = healthy(release), Answer(400, "Bad Request", 0.01)
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS, url=PUBLIC)
-    assert f"release {release} was not proved on {PUBLIC}/health (Host: shop.example.org" in str(failed.value)
-    assert "HTTP status: expected 200, got 400 Bad Request" in str(failed.value)
-    assert f"Traffic stays with {old}." in str(failed.value)
+    [finding] = failed.value.findings
+    assert named(finding) == ("candidate-failed", release)
+    assert f"{PUBLIC}/health (Host: shop.example.org" in finding.what
+    assert "HTTP status: expected 200, got 400 Bad Request" in finding.what
+    assert old in failed.value.closing[0]
     assert not layout.candidate_socket.is_symlink()
     found = Releases(layout).get(release)
     assert found and found.bad and not found.proved
@@ -455,8 +470,9 @@ def test_a_candidate_without_a_word_for_its_rehearsal_is_not_judged(host: Host, 
     before = state(layout, host)
     for text in ("", '"w0rd" 1;\n', "\x00"):
         layout.rehearsal.write_text(text)
-        with pytest.raises(GreenlightError, match=str(layout.rehearsal)):
+        with pytest.raises(Refused) as refused:
             prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS, url="u")
+        assert all_named(refused) == [("damaged-state", str(layout.rehearsal))]
         assert state(layout, host) == before
     assert Releases(layout).live() == old
 
@@ -478,9 +494,10 @@ def prove_by_asking(
     )
 
 
-def refusal(host: Host, release: str, answer: Answer | None = None, **more: Any) -> GreenlightError:
-    with pytest.raises(GreenlightError) as failed:
+def refusal(host: Host, release: str, answer: Answer | None = None, **more: Any) -> Refused:
+    with pytest.raises(Refused) as failed:
         prove_by_asking(host, release, answer, **more)
+    assert all_named(failed) == [("candidate-failed", release)]
     assert not Releases(host.layout).get(release).proved  # type: ignore[union-attr]
     return failed.value
 
@@ -541,7 +558,7 @@ def test_a_worker_that_contradicts_is_enough_to_refuse(  # noqa: PLR0917  # a ca
     who = f"{about} in 1 of 2 workers: " if others else f"{about}: "
     assert str(failed.details["failures"]).startswith(who)
     assert "hunter2" not in str(failed) + str(failed.details)
-    assert f"Traffic stays with {old}." in str(failed)
+    assert old in failed.closing[0]
     assert json.loads((layout.release(release) / BAD).read_text()) == failed.details
     marks = {**before["marks"], release: (False, True)}  # type: ignore[dict-item]
     assert state(layout, host) == {**before, "marks": marks}
@@ -761,8 +778,9 @@ def test_a_refusal_names_the_variable_that_the_journal_leads_to_however_far_up_i
 def test_a_front_door_that_fails_names_it_too(host: Host, layout: Layout) -> None:
     release = go_live(host, NEW)
     host.front_door, host.journal = Answer(500, "broken", 0.01), "OSError: [Errno 24] Too many open files"
-    with pytest.raises(GreenlightError, match="LimitNOFILE"):
+    with pytest.raises(Refused, match="LimitNOFILE") as failed:
         check_front_door(layout, contract(release), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
+    assert all_named(failed) == [("front-door-failed", release)]
 
 
 def test_a_candidate_that_is_ill_is_refused_for_that(host: Host, layout: Layout) -> None:
@@ -789,13 +807,15 @@ def test_workers_that_contradict_at_the_front_door_take_the_traffic_back_on_tria
 
     ask()
     host.told(new, [report(key="another")])
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         ask()
+    assert all_named(failed) == [("front-door-failed", new)]
     assert "app.secret_key" in str(failed.value)
     assert Releases(layout).live() == new
     layout.trial.write_text(new)
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         ask()
+    assert all_named(failed) == [("front-door-failed", new)]
     assert Releases(layout).live() == old
 
 
@@ -839,8 +859,9 @@ def test_a_switch_refuses_what_was_not_proved(host: Host, layout: Layout, case: 
     if case == "gone":
         Releases(layout).destroy(new)
     before = state(layout, host)
-    with pytest.raises(GreenlightError, match=f"release {new} was not proved, so it gets no traffic; deploy again"):
+    with pytest.raises(Refused) as refused:
         switch(layout, new)
+    assert all_named(refused) == [("unproved-release", new)]
     assert state(layout, host) == before
 
 
@@ -996,8 +1017,9 @@ def test_a_release_on_trial_is_not_judged_without_the_hosts_word(host: Host, lay
     layout.rehearsal.write_text(text)
     host.front_door = Answer(503, "maintenance", 0.01)
     before = state(layout, host)
-    with pytest.raises(GreenlightError, match=str(layout.rehearsal)):
+    with pytest.raises(Refused) as refused:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
+    assert all_named(refused) == [("damaged-state", str(layout.rehearsal))]
     assert state(layout, host) == before
     assert units(old) <= host.running()
     host.front_door = healthy(new)
@@ -1043,10 +1065,13 @@ def test_a_host_of_another_environment_is_refused_and_one_that_has_none_yet_is_n
             layout.digest_key.write_text("what a deploy leaves")
             with pytest.raises(Damaged) as failed:
                 refuse_other_environment(layout, "staging")
-            assert failed.value.path == layout.environment_id
+            assert all_named(failed) == [("damaged-state", str(layout.environment_id))]
         return
-    with pytest.raises(GreenlightError, match="stamped production for shop, and flask_app_environment is staging"):
+    with pytest.raises(Refused) as refused:
         refuse_other_environment(layout, "staging")
+    [finding] = refused.value.findings
+    assert named(finding) == ("wrong-environment", str(layout.environment_id))
+    assert {"production", "shop", "staging"} <= set(re.findall(r"\w+", finding.what))
 
 
 @pytest.mark.parametrize("trial", [True, False])
@@ -1059,15 +1084,15 @@ def test_a_front_door_that_leads_elsewhere_gives_the_traffic_back(host: Host, la
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
     host.front_door = healthy(old)
     host.journal = f"key {SECRETS['SECRET_KEY']}"
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
-    text = str(failed.value)
-    assert f"the front door {PUBLIC}/health (Host: shop.example.org, with {FRONT_DOOR})" in text
-    assert f"does not lead to release {new}" in text
-    assert f'release: expected "{new}", got "{old}"' in text
-    assert "hunter2" not in text + str(failed.value.details)
+    [finding] = failed.value.findings
+    assert named(finding) == ("front-door-failed", new)
+    assert f"{PUBLIC}/health (Host: shop.example.org, with {FRONT_DOOR})" in finding.what
+    assert f'release: expected "{new}", got "{old}"' in finding.what
+    assert "hunter2" not in str(failed.value) + str(failed.value.details)
     if trial:
-        assert f"Traffic is back at {old}." in text
+        assert old in failed.value.closing[0]
         assert Releases(layout).live() == old
         assert os.readlink(layout.live) == f"releases/{old}"
         assert Releases(layout).previous() == ""
@@ -1075,7 +1100,7 @@ def test_a_front_door_that_leads_elsewhere_gives_the_traffic_back(host: Host, la
         assert host.running() == host.enabled() == units(old)
         assert serves(layout, old)
     else:
-        assert "Traffic is back" not in text
+        assert failed.value.closing == ()
         assert Releases(layout).live() == new
         assert not Releases(layout).get(new).bad  # type: ignore[union-attr]
         assert host.running() == units(old, new)
@@ -1091,8 +1116,10 @@ def test_without_a_running_previous_release_the_site_answers_503(host: Host, lay
         _systemd.stop(sorted(units(old)), 1)
     if case == "previous bad":
         Releases(layout).mark(old, BAD, {})
-    with pytest.raises(GreenlightError, match="No earlier release runs: the site answers 503"):
+    with pytest.raises(Refused) as failed:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
+    assert all_named(failed) == [("front-door-failed", new)]
+    assert "503" in failed.value.closing[0]
     assert not layout.live_socket.is_symlink()
     assert not layout.live.is_symlink()
     assert not units(new) & (host.running() | host.enabled())
@@ -1417,16 +1444,16 @@ def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, 
 
 
 @pytest.mark.parametrize(
-    ("case", "words"),
+    ("case", "why"),
     [
-        ("live", "it is the live one"),
-        ("bad", "it was found bad"),
-        ("unproved", "it was never proved"),
-        ("half", "it isn't whole ("),
-        ("../../etc", "this host has no release of that name"),
+        ("live", "live"),
+        ("bad", "bad"),
+        ("unproved", "proved"),
+        ("half", r"\.env"),
+        ("../../etc", "no release"),
     ],
 )
-def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layout, case: str, words: str) -> None:
+def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layout, case: str, why: str) -> None:
     good, live = go_live(host, OLDER), go_live(host, NEW)
     wanted = create(layout, OLD)
     if case == "bad":
@@ -1435,18 +1462,21 @@ def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layo
     if case == "half":
         layout.environment_file(wanted).unlink()
     name = {"live": live, "../../etc": case}.get(case, wanted)
-    with pytest.raises(GreenlightError) as refused:
+    with pytest.raises(Refused) as refused:
         find_rollback(layout, name)
-    assert f"flask_app_rollback_to is {name}: " in str(refused.value)
-    assert words in str(refused.value)
-    assert f"Releases to go back to: {good}." in str(refused.value)
+    [finding] = refused.value.findings
+    assert named(finding) == ("no-rollback", name)
+    assert f"flask_app_rollback_to is {name}" in finding.what
+    assert re.search(rf"{why}\b", finding.what)
+    assert re.findall(r"\b[0-9]{8}T[0-9]{6}Z-\w+\b", finding.what.replace(name, "")) == [good]
 
 
 def test_rollback_without_an_earlier_good_release_is_refused(host: Host, layout: Layout) -> None:
     go_live(host, NEW)
     Releases(layout).mark(create(layout, OLD), BAD, {})
-    with pytest.raises(GreenlightError, match=r"has no earlier good release\. No release is kept"):
+    with pytest.raises(Refused) as refused:
         find_rollback(layout)
+    assert all_named(refused) == [("no-rollback", str(layout.releases))]
 
 
 # Rollback across a release command
@@ -1465,18 +1495,19 @@ def migrated(host: Host, time: str, *, told: bool = True, **changes: object) -> 
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["ran here", "ran on another host"])
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
 def test_rollback_across_a_command_that_can_not_be_undone_is_refused(
-    host: Host, layout: Layout, told: bool, named: bool
+    host: Host, layout: Layout, told: bool, asked: bool
 ) -> None:
     old = deployed(host, OLD)
     new = migrated(host, NEW, told=told)
     assert irreversible_since(layout, old) == new
-    with pytest.raises(GreenlightError) as refused:
-        find_rollback(layout, old if named else "")
-    assert f"release {old} was live before the release command of {new}, which can't be undone" in str(refused.value)
-    assert "-e flask_app_rollback_force=true" in str(refused.value)
-    assert find_rollback(layout, old if named else "", force=True).id == old
+    with pytest.raises(Refused, match=old) as refused:
+        find_rollback(layout, old if asked else "")
+    [finding] = refused.value.findings
+    assert named(finding) == ("irreversible-command", new)
+    assert "-e flask_app_rollback_force=true" in finding.fix
+    assert find_rollback(layout, old if asked else "", force=True).id == old
 
 
 def test_rollback_is_not_refused_for_the_command_of_the_release_it_goes_to(host: Host, layout: Layout) -> None:
@@ -1500,8 +1531,9 @@ def test_rollback_over_two_releases_is_refused_for_the_command_of_the_one_betwee
     oldest = deployed(host, OLDER)
     migration = migrated(host, OLD)
     deployed(host, NEW)
-    with pytest.raises(GreenlightError, match=f"release {oldest} was live before the release command of {migration}"):
+    with pytest.raises(Refused, match=oldest) as refused:
         find_rollback(layout, oldest)
+    assert all_named(refused) == [("irreversible-command", migration)]
 
 
 def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Host, layout: Layout) -> None:
@@ -1511,8 +1543,9 @@ def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Hos
     with pytest.raises(GreenlightError):
         prove(host, release, Answer(500, "broken", 0.01))
     assert Releases(layout).live() == live
-    with pytest.raises(GreenlightError, match=f"before the release command of {release}, which can't be undone"):
+    with pytest.raises(Refused) as refused:
         find_rollback(layout, old)
+    assert all_named(refused) == [("irreversible-command", release)]
 
 
 def test_a_release_that_was_live_again_since_the_command_works_with_it(host: Host, layout: Layout) -> None:
@@ -1707,12 +1740,12 @@ def test_a_full_disk_does_not_hide_why_a_candidate_was_refused(
     old = deployed(host, OLD)
     release = create(layout, NEW)
     monkeypatch.setattr(Releases if full == "mark" else history, full, no_space)
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         prove(host, release, Answer(500, "broken", 0.01))
-    text = str(failed.value)
-    assert "HTTP status: expected 200, got 500 broken" in text
-    assert f"Traffic stays with {old}." in text
-    assert "That could not be written down: The host refused: No space left on device" in text
+    assert all_named(failed) == [("candidate-failed", release)]
+    assert "HTTP status: expected 200, got 500 broken" in str(failed.value)
+    assert old in failed.value.closing[0]
+    assert "No space left on device" in failed.value.closing[-1]
     assert failed.value.details["failures"] == "HTTP status: expected 200, got 500 broken"
     assert host.running() == units(old)
 
@@ -1726,12 +1759,12 @@ def test_a_full_disk_keeps_no_traffic_at_a_release_that_broke_its_contract(
     switch(layout, new)
     host.front_door = Answer(500, "broken", 0.01)
     monkeypatch.setattr(Releases if full == "mark" else history, full, no_space)
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
-    text = str(failed.value)
-    assert "HTTP status: expected 200, got 500 broken" in text
-    assert f"Traffic is back at {old}." in text
-    assert "That could not be written down: The host refused: No space left on device" in text
+    assert all_named(failed) == [("front-door-failed", new)]
+    assert "HTTP status: expected 200, got 500 broken" in str(failed.value)
+    assert old in failed.value.closing[0]
+    assert "No space left on device" in failed.value.closing[-1]
     assert host.running() == host.enabled() == units(old)
     assert serves(layout, old)
     assert not layout.trial.exists()
@@ -1823,8 +1856,9 @@ def test_a_release_that_was_live_once_is_refused_and_stays_good(host: Host, layo
     """What it suffers from now, such as a database that is down, may be over tomorrow."""
     old = deployed(host, OLD)
     deployed(host, NEW)
-    with pytest.raises(GreenlightError, match="was not proved"):
+    with pytest.raises(Refused) as refused:
         prove(host, old, Answer(500, "the database is down", 0.01))
+    assert all_named(refused) == [("candidate-failed", old)]
     assert find_rollback(layout).id == old
     assert entries(layout.ledger)[-1]["event"] == "refused"
 
@@ -1848,7 +1882,7 @@ def test_a_release_that_was_restarted_long_ago_may_come_back(host: Host, layout:
     check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
     host.restarts = 2
     layout.trial.write_text(new)
-    with pytest.raises(GreenlightError, match="process: expected running"):
+    with pytest.raises(Refused, match="process: expected running"):
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
 
 

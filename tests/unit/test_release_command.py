@@ -14,12 +14,14 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.release_command import run_release_command
 from ansible_collections.greenlight.flask.plugins.module_utils._release import history
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import make_release as release_step
 
+from tests.unit.cases import all_named, named
 from tests.unit.fakes import KEY, SECRETS, Host, create, installed, specification
 from tests.unit.killing import killed
 
@@ -100,17 +102,15 @@ def test_a_command_that_fails_is_told_with_its_last_words_and_what_to_do(
         link(layout.live_socket, str(layout.socket(old)))
     host.ended = FAILED
     host.journal = f"Traceback\nno route to {SECRETS['DATABASE_URL']}\nkeys ['{FALLBACK}']\n"
-    with pytest.raises(GreenlightError) as failed:
+    with pytest.raises(Refused) as failed:
         run_release_command(layout, release, 60)
-    traffic = f"Traffic stays with {old}." if live else "There is no live release: the site answers 503."
-    assert str(failed.value).splitlines() == [
-        f"the release command of {release} failed (exit-code, code=exited/status=1):",
-        "Traceback",
-        "no route to ********",
-        "keys ['********']",
-        traffic,
-        f"Fix it and deploy again. All it said: journalctl -u shop-release-command-{release}.service",
-    ]
+    [finding], [traffic] = failed.value.findings, failed.value.closing
+    assert named(finding) == ("release-command-failed", release)
+    how, *words = finding.what.splitlines()
+    assert "exit-code, code=exited/status=1" in how
+    assert words == ["Traceback", "no route to ********", "keys ['********']"]
+    assert (old if live else "503") in traffic
+    assert f"journalctl -u shop-release-command-{release}.service" in finding.fix
     assert not marked(layout, release)
     (told,) = entries(layout.ledger)
     assert (told["event"], told["release"]) == ("command failed", release)
@@ -120,8 +120,10 @@ def test_a_command_that_fails_is_told_with_its_last_words_and_what_to_do(
 
 def test_a_command_that_fails_names_the_variable_that_its_words_lead_to(host: Host, layout: Layout) -> None:
     host.journal, host.ended = "ImportError: libpq.so.5: cannot open shared object file\n", FAILED
-    with pytest.raises(GreenlightError, match=r"flask_app_packages: \[libpq5\]"):
-        run_release_command(layout, made(layout), 60)
+    release = made(layout)
+    with pytest.raises(Refused, match=r"flask_app_packages: \[libpq5\]") as failed:
+        run_release_command(layout, release, 60)
+    assert all_named(failed) == [("release-command-failed", release)]
 
 
 def test_a_command_that_failed_runs_again(host: Host, layout: Layout) -> None:
@@ -167,8 +169,9 @@ def test_who_says_after_a_failure_that_a_command_can_not_be_undone_is_believed(h
 def test_the_command_of_half_a_release_does_not_run(host: Host, layout: Layout) -> None:
     release = made(layout)
     layout.environment_file(release).unlink()
-    with pytest.raises(GreenlightError, match=f"{layout.environment_file(release)}"):
+    with pytest.raises(Refused, match=f"{layout.environment_file(release)}") as refused:
         run_release_command(layout, release, 60)
+    assert all_named(refused) == [("damaged-release", release)]
     assert started(host) == []
 
 
@@ -200,6 +203,7 @@ def test_a_full_disk_does_not_hide_why_a_command_failed(
     host.ended = FAILED
     host.journal = "disk full"
     monkeypatch.setattr(history, "append", no_space)
-    with pytest.raises(GreenlightError, match=f"the release command of {release} failed") as failed:
+    with pytest.raises(Refused, match="disk full") as failed:
         run_release_command(layout, release, 60)
-    assert "That could not be written down: The host refused: No space left on device" in str(failed.value)
+    assert all_named(failed) == [("release-command-failed", release)]
+    assert "No space left on device" in failed.value.closing[-1]

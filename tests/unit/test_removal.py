@@ -29,6 +29,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base import comm
 from ansible_collections.greenlight.flask.plugins.module_utils._base import files as _files
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import Finished
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Finding, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._build import workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import nginx as _nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx import Tree
@@ -37,6 +38,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.remove import forget_lock, remove_app
 
+from tests.unit.cases import all_named, named
 from tests.unit.fakes import WORKER, Host, contents, copied, create
 from tests.unit.killing import killed
 
@@ -341,8 +343,9 @@ def test_a_site_that_others_are_served_in_stays(machine: Machine, dry: bool) -> 
     share(machine, "shop", "blog")
     share(machine, "shop", "docs")
     before = machine.files()
-    with pytest.raises(GreenlightError, match=r"blog, docs: .*flask_app_nginx_site_of"):
+    with pytest.raises(Refused, match=r"blog, docs.*flask_app_nginx_site_of") as refused:
         removed(machine, dry=dry)
+    assert all_named(refused) == [("guest-in-site", "shop")]
     assert machine.files() == before
 
 
@@ -432,18 +435,26 @@ def test_a_directory_that_somebody_moved_elsewhere_loses_its_link_only(machine: 
 # In the way
 
 
-def refused(machine: Machine) -> str:
-    """What the removal says that is in the way, in check mode and not, with nothing touched."""
+def refused(machine: Machine) -> GreenlightError:
+    """How the removal is refused, in check mode and not, with nothing touched."""
     before, running = machine.files(), machine.running()
     told = []
     for dry in (True, False):
         with pytest.raises(GreenlightError) as caught:
             removed(machine, dry=dry)
-        told.append(str(caught.value))
+        told.append(caught.value)
     assert (machine.files(), machine.running()) == (before, running)
-    assert told[0] == told[1]
-    assert "Fix: " in told[0]
+    assert str(told[0]) == str(told[1])
+    assert "Fix: " in str(told[0])
     return told[0]
+
+
+def in_the_way(machine: Machine) -> list[Finding]:
+    """What the removal finds that is in its way, each with its fix."""
+    error = refused(machine)
+    assert isinstance(error, Refused)
+    assert all(each.fix for each in error.findings)
+    return list(error.findings)
 
 
 @pytest.mark.parametrize("below", ["", "/uploads\\040of\\040ada", "/\x0b\u2028"])
@@ -454,9 +465,11 @@ def test_a_mounted_file_system_is_no_part_of_the_app(machine: Machine, place: st
     mounts.parent.mkdir(parents=True)
     point = "/" + str(directory.relative_to(machine.layout.root)) + below
     mounts.write_text(f"21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:21 / /{point} rw - nfs server:/ada rw\n")
-    told = refused(machine)
-    assert f"umount {directory}" in told
-    assert told.replace("\n", "").isprintable()
+    [finding] = in_the_way(machine)
+    assert finding.id == "mounted"
+    assert finding.subject.startswith(str(directory))
+    assert f"umount {finding.subject}" in finding.fix
+    assert "".join(finding.lines()).isprintable()
 
 
 def _site(text: str) -> Callable[[Machine], None]:
@@ -467,6 +480,9 @@ def _site(text: str) -> Callable[[Machine], None]:
         site.write_text("\n" + text.format(root=machine.layout.root) + "\n")
 
     return publish
+
+
+_USED = ("used-by-nginx", "nginx")
 
 
 def _process(machine: Machine) -> None:
@@ -503,19 +519,19 @@ def _without_certbot(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "named"),
+    ("obstacle", "finding", "facts"),
     [
-        (_site("location / {{ proxy_pass http://shop_live; }}"), ["shop_live in ", "sites-enabled/theirs.conf:2"]),
-        (_site("return 200 $shop_host;"), ["$shop_host in ", "sites-enabled/theirs.conf:2"]),
-        (_site("ssl_certificate {root}/etc/shop/tls/live/fullchain.pem;"), ["etc/shop in ", "theirs.conf:2"]),
-        (_site("proxy_pass http://unix:{root}/srv/shop/live.sock;"), ["srv/shop in ", "theirs.conf:2"]),
-        (_site("root {root}/srv/shop;"), ["srv/shop in ", "theirs.conf:2"]),
-        (_process, ["process 4711.", "systemctl status 4711"]),
-        (_guest, ["usermod", "ada"]),
-        (_protected, ["/var/lib/shop/data.db", "chattr"]),
-        (_package, ["/var/lib/shop ", "apt purge shop-server"]),
-        (_read_only, ["/srv/shop", "remount"]),
-        (_without_certbot, ["etc/letsencrypt/renewal/shop.conf", "apt install certbot"]),
+        (_site("location / {{ proxy_pass http://shop_live; }}"), _USED, [" shop_live ", "sites-enabled/theirs.conf:2"]),
+        (_site("return 200 $shop_host;"), _USED, [" $shop_host ", "sites-enabled/theirs.conf:2"]),
+        (_site("ssl_certificate {root}/etc/shop/tls/live/fullchain.pem;"), _USED, ["etc/shop ", "theirs.conf:2"]),
+        (_site("proxy_pass http://unix:{root}/srv/shop/live.sock;"), _USED, ["srv/shop ", "theirs.conf:2"]),
+        (_site("root {root}/srv/shop;"), _USED, ["srv/shop ", "theirs.conf:2"]),
+        (_process, ("foreign-process", "shop"), ["4711.", "systemctl status 4711"]),
+        (_guest, ("group-in-use", "shop"), ["usermod", "ada"]),
+        (_protected, ("protected", "{root}/var/lib/shop/data.db"), ["chattr"]),
+        (_package, ("packaged", "/var/lib/shop"), ["apt purge shop-server"]),
+        (_read_only, ("read-only", "{root}/srv/shop"), ["remount"]),
+        (_without_certbot, ("no-certbot", "certbot"), ["etc/letsencrypt/renewal/shop.conf", "apt install certbot"]),
     ],
     ids=[
         "upstream",
@@ -532,12 +548,13 @@ def _without_certbot(machine: Machine) -> None:
     ],
 )
 def test_what_would_stop_the_removal_is_found_before_anything_goes(
-    machine: Machine, obstacle: Callable[[Machine], None], named: list[str]
+    machine: Machine, obstacle: Callable[[Machine], None], finding: tuple[str, str], facts: list[str]
 ) -> None:
     obstacle(machine)
-    told = refused(machine)
-    assert [word for word in named if word not in told] == []
-    assert told.count("Fix: ") == 1
+    found = in_the_way(machine)
+    kind, subject = finding
+    assert all_named(found) == [(kind, subject.replace("{root}", str(machine.layout.root)))]
+    assert [fact for fact in facts if fact not in str(found[0])] == []
 
 
 @pytest.mark.parametrize(
@@ -561,7 +578,11 @@ def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine
 def test_all_that_is_in_the_way_is_reported_at_once(machine: Machine) -> None:
     for obstacle in (_process, _package, _guest):
         obstacle(machine)
-    assert refused(machine).count("Fix: ") == 3
+    assert all_named(in_the_way(machine)) == [
+        ("packaged", "/var/lib/shop"),
+        ("foreign-process", "shop"),
+        ("group-in-use", "shop"),
+    ]
 
 
 def test_the_processes_of_the_releases_are_not_in_the_way(machine: Machine) -> None:
@@ -630,8 +651,12 @@ def test_a_file_system_that_is_mounted_beside_it_is_no_obstacle(machine: Machine
 def test_a_host_of_another_environment_is_refused(machine: Machine) -> None:
     before = machine.files()
     for dry in (True, False):
-        with pytest.raises(GreenlightError, match="stamped staging for shop, and flask_app_environment is production"):
+        with pytest.raises(Refused) as refused:
             removed(machine, dry=dry, environment="production")
+        [finding] = refused.value.findings
+        assert named(finding) == ("wrong-environment", str(machine.layout.environment_id))
+        assert {"staging", "shop", "production"} <= set(re.findall(r"\w+", finding.what))
+        assert "-e flask_app_environment=staging" in finding.fix
     assert machine.files() == before
 
 
@@ -663,13 +688,15 @@ def lose_everything(machine: Machine) -> None:
 def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine, lose: Callable[[Machine], None]) -> None:
     lose(machine)
     before = machine.files()
-    said = refused(machine)
-    assert f"echo staging > {machine.layout.environment_id}" in said
+    [finding] = in_the_way(machine)
+    assert named(finding) == ("damaged-state", str(machine.layout.environment_id))
+    command = re.search(rf"(mkdir [^&]+ && )?echo staging > {machine.layout.environment_id}", finding.fix)
+    assert command
     # One answer says all that is to be done: without the record, a second removal would be refused again.
-    assert ("deploy the app once more" in said) == (lose is lose_everything)
+    assert ("deploy" in finding.fix) == (lose is lose_everything)
     assert machine.files() == before
     assert machine.calls == []
-    subprocess.run(["sh", "-euc", said.partition("run on it: ")[2].partition(" Then ")[0]], check=True)
+    subprocess.run(["sh", "-euc", command[0]], check=True)
     claim(machine.layout, "staging")
     removed(machine)
     assert left(machine) == []
@@ -679,7 +706,7 @@ def test_somebodys_files_in_place_of_the_site_are_not_removed(machine: Machine) 
     site = machine.tree.etc / "sites-enabled/shop.conf"
     site.unlink()
     (site / "work").mkdir(parents=True)
-    assert str(site) in refused(machine)
+    assert all_named(in_the_way(machine)) == [("damaged-state", str(site))]
     assert (site / "work").is_dir()
 
 
@@ -740,7 +767,7 @@ def test_without_a_record_nothing_goes_and_a_deploy_writes_it_again(machine: Mac
     machine.layout.made.unlink()
     if text is not None:
         machine.layout.made.write_text(text, encoding="latin-1")
-    assert str(machine.layout.made) in refused(machine)
+    assert str(machine.layout.made) in str(refused(machine))
     claim(machine.layout, "staging")
     removed(machine)
     assert left(machine) == []
@@ -796,8 +823,11 @@ def test_what_apps_share_goes_with_the_last_one(machine: Machine) -> None:
 
 @pytest.mark.parametrize("app", ["", ".", "..", "../srv", "shop/../nginx", "Shop"])
 def test_what_is_no_name_of_an_app_is_refused(machine: Machine, app: str) -> None:
-    with pytest.raises(GreenlightError, match="is not a name of an app; nothing was removed"):
+    before = machine.files()
+    with pytest.raises(Refused) as refused:
         remove_app(Layout(app, machine.layout.root), "staging", machine.tree, BOUNDS)
+    assert all_named(refused) == [("malformed-name", "flask_app_name")]
+    assert machine.files() == before
 
 
 def test_a_claim_of_which_nothing_else_came_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -812,7 +842,9 @@ def test_a_claim_of_which_nothing_else_came_is_removed(tmp_path: Path, monkeypat
 
 def test_nginx_that_refuses_the_change_leaves_all_as_it_is(machine: Machine) -> None:
     machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
-    assert machine.refused in refused(machine)
+    [finding] = in_the_way(machine)
+    assert named(finding) == ("refused-by-nginx", "nginx")
+    assert machine.refused in finding.what
 
 
 def test_nginx_that_is_stopped_and_was_broken_before_is_not_in_the_way(machine: Machine) -> None:
@@ -825,7 +857,9 @@ def test_nginx_that_is_stopped_and_was_broken_before_is_not_in_the_way(machine: 
 def test_nginx_that_is_stopped_is_not_broken_either(machine: Machine) -> None:
     (machine.active / "nginx.service").unlink()
     (machine.tree.etc / "sites-enabled/theirs.conf").write_text("proxy_pass http://shop_live;\n")
-    assert "shop_live" in refused(machine)
+    [finding] = in_the_way(machine)
+    assert named(finding) == ("used-by-nginx", "nginx")
+    assert "shop_live" in finding.what
 
 
 def test_nginx_that_was_broken_after_the_site_was_closed_is_not_in_the_way(machine: Machine) -> None:

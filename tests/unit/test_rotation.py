@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._app.credentials import held
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import parse
-from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import link
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import append
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rollback import find_rollback
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import (
@@ -28,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
+from tests.unit.cases import all_named
 from tests.unit.fakes import KEY, SECRETS, Host, copied, create, installed, specification
 from tests.unit.killing import killed
 
@@ -110,8 +111,9 @@ def test_keys_are_live_when_the_live_release_has_exactly_these(
 
 def test_a_key_that_the_live_release_does_not_know_is_told(layout: Layout) -> None:
     live(layout, create(layout, LIVE))
-    with pytest.raises(GreenlightError, match="the live release of shop has no TOKEN; flask_app_secret_key_variable"):
+    with pytest.raises(Refused, match="flask_app_secret_key_variable") as refused:
         is_live(layout, Keys("TOKEN", SECOND))
+    assert all_named(refused) == [("no-signing-key", "TOKEN")]
 
 
 @pytest.mark.parametrize("step", ["is_live", "rotated", "outdated", "destroy"])
@@ -127,8 +129,9 @@ def test_without_a_live_release_there_is_nothing_to_rotate(layout: Layout, step:
         "outdated": lambda: outdated(layout),
         "destroy": lambda: destroy(layout),
     }
-    with pytest.raises(GreenlightError, match=str(layout.environment_file(release)) if half else "no live release"):
+    with pytest.raises(Refused, match=str(layout.environment_file(release)) if half else None) as refused:
         steps[step]()
+    assert all_named(refused) == [("damaged-release", release) if half else ("no-live-release", "shop")]
     assert layout.release(release).is_dir()
 
 
@@ -428,8 +431,9 @@ def test_nothing_is_removed_while_an_outdated_release_runs(host: Host, layout: L
     else:
         (host.active if how == "running" else host.failed).joinpath(name).touch()
     before = left(layout)
-    with pytest.raises(GreenlightError, match=rf"{second} still runs beside the live release; run site\.yml first"):
+    with pytest.raises(Refused, match=r"site\.yml") as refused:
         destroy(layout)
+    assert all_named(refused) == [("release-runs", second)]
     assert left(layout) == before
     assert Releases(layout).get(first)
 

@@ -62,7 +62,7 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     """
     if not APP_NAME.match(layout.app):
         what = f"flask_app_name is {layout.app!r}, which is not a name of an app. Nothing was removed."
-        raise refused("reserved-name", "flask_app_name", what)
+        raise refused("malformed-name", "flask_app_name", what)
     stamp = stamped(layout)
     if stamp is None:
         return _remove_rest(layout, dry=dry)

@@ -189,6 +189,15 @@ def in_turns(request: pytest.FixtureRequest) -> Server:
     return connect(names[request.session.items.index(request.node) % len(names)])
 
 
+#: What comes before a finding's id, where Ansible prints a message line by line: "1." or how bad it is.
+_BEFORE = r"(?:\d+\.|(?:accepted )?(?:error|warning))"
+_ID = r"[a-z]+(?:-[a-z]+)*"
+#: The first line of a message may be on that of Ansible's own words; below ``msg: |-`` all are indented.
+_LISTED = re.compile(rf"^(?:\[ERROR\]: [^:]+: [^:]+: |[ ]*){_BEFORE} ({_ID}):(\S.*)$", re.MULTILINE)
+#: A warning ends with its name. Where it ends, an empty line follows, or another warning, or how a host fared.
+_WARNED = re.compile(rf"^\[WARNING\]: (?:(?!\n\n|\n\[|\n\w+: \[).)*? \(({_ID}):([^()]+)\)$", re.MULTILINE | re.DOTALL)
+
+
 @dataclass(frozen=True)
 class Played:
     """A finished run of the play."""
@@ -204,6 +213,12 @@ class Played:
     def prose(self) -> str:
         """The output with its line breaks folded, for sentences that the terminal's width broke."""
         return " ".join(self.output.split())
+
+    @property
+    def findings(self) -> set[tuple[str, str]]:
+        """Id and subject of each finding that was printed, as what ends the play, as a report, or as a warning."""
+        found = [*_LISTED.findall(self.output), *_WARNED.findall(self.output)]
+        return {(kind, " ".join(subject.split())) for kind, subject in found}
 
 
 @functools.cache

@@ -220,6 +220,10 @@ class Played:
         found = [*_LISTED.findall(self.output), *_WARNED.findall(self.output)]
         return {(kind, " ".join(subject.split())) for kind, subject in found}
 
+    def finds(self, entry: str) -> bool:
+        """Say whether a finding was printed that an entry means: ``id``, or ``id:subject``."""
+        return any(entry in (kind, f"{kind}:{subject}") for kind, subject in self.findings)
+
 
 @functools.cache
 def payloads() -> Path:

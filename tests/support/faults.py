@@ -125,6 +125,7 @@ class Trial:
         *,
         live: str,
         code: int | None = None,
+        finds: str = "",
         says: str = "",
         again: int | None = None,
         may_fail: Callable[[Result], int] = lambda _result: 0,
@@ -134,7 +135,8 @@ class Trial:
         Args:
             live: ``old`` or ``new``: who must answer at the end.
             code: exit code of the first run, None where there was none.
-            says: what it must say.
+            finds: what it must find: ``id``, or ``id:subject``.
+            says: what it must say beside that.
             again: exit code of the last run.
             may_fail: of a result, how many failures this fault can't spare anybody.
         """
@@ -158,7 +160,7 @@ class Trial:
                         str(bad),
                         "the release before" if now == self.before[name] else "the new release",
                         str(first.code) if first else "-",
-                        says or "-",
+                        " ".join(filter(None, (finds, says))) or "-",
                         str(last.code) if last else "-",
                     )
                 )
@@ -171,6 +173,7 @@ class Trial:
                 f"{now} answers at the end": (now != self.before[name]) == (live == "new"),
                 f"{server.live} is linked, and {now} answers": server.live == now,
                 f"exit {first.code if first else None}": code is None or bool(first and _same(first.code, code)),
+                f"it does not find {finds}": not finds or bool(first and first.finds(finds)),
                 f"it does not say {says!r}": not says or bool(first and says in first.prose),
                 f"again: exit {last.code if last else None}": again is None or bool(last and _same(last.code, again)),
             }

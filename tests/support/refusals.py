@@ -21,7 +21,7 @@ class Refusals:
 
     Attributes:
         output: all that it printed.
-        of: by case, how its host ended: code 1 where it failed, and what the play printed about this host.
+        of: by case, how its host ended, see :func:`of_host`.
     """
 
     output: str
@@ -37,10 +37,11 @@ def refusals(server: str, cases: Mapping[str, Mapping[str, Any]]) -> Refusals:
     """Deploy to ``server`` once for each case, with its variables over those of the inventory, in one play."""
     hosts = {host_name(case): (server, variables) for case, variables in cases.items()}
     done = run_play(inventory=inventory("refusals", hosts))
-    return Refusals(done.output, {case: _of_host(host_name(case), done) for case in cases})
+    return Refusals(done.output, {case: of_host(host_name(case), done) for case in cases})
 
 
-def _of_host(name: str, done: Played) -> Played:
+def of_host(name: str, done: Played) -> Played:
+    """Return how one host of a play ended: code 1 where it failed, and what the play printed about this host."""
     said = re.findall(rf"^fatal: \[{name}\].*?(?=^\S)", done.output, re.MULTILINE | re.DOTALL)
     [recap] = re.findall(rf"^{name} +: .*$", done.output, re.MULTILINE)
     failed = not re.search(r"\bfailed=0\b", recap)

@@ -74,6 +74,9 @@ def test_the_one_finding_that_ends_a_step_is_read_from_either_place(whole: bool)
     form = REFUSED if whole else REFUSED.partition("fatal: ")[0]
     done = printed(form, "error candidate-failed:20261121T094422Z-a1a1a1a1", "  It was not proved.", "Traffic stays.")
     assert done.findings == {("candidate-failed", "20261121T094422Z-a1a1a1a1")}
+    assert done.finds("candidate-failed")
+    assert done.finds("candidate-failed:20261121T094422Z-a1a1a1a1")
+    assert not any(map(done.finds, ("candidate", "candidate-failed:2026", "20261121T094422Z-a1a1a1a1")))
 
 
 def test_each_line_of_a_report_is_read_however_bad_it_is() -> None:

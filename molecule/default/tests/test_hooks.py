@@ -76,7 +76,8 @@ def test_a_hook_that_is_not_there_is_found_before_anything_is_touched(one_server
     before = one_server.state()
     done = run_play(limit=one_server.name, flask_app_hooks_on_failure=["/nonexistent/hook.yml"])
     assert done.code != 0
-    assert "flask_app_hooks_on_failure names /nonexistent/hook.yml, and there is no such file" in done.prose
+    assert done.finds("missing-file:flask_app_hooks_on_failure"), done.output
+    assert "/nonexistent/hook.yml" in done.prose
     assert one_server.state() == before
 
 

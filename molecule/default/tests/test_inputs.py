@@ -17,36 +17,45 @@ from tests.support.deployed import PODMAN, PROJECT, Played, Server, connect, run
 from tests.support.refusals import Refusals, host_name, refusals
 
 
-def refused(done: Played, *words: str) -> None:
-    """The play was stopped by its preflight, and says all of ``words``."""
+def told(done: Played, *facts: str) -> None:
+    """The play was stopped, and says all of ``facts``."""
     assert done.code != 0, done.output
-    assert "nothing was changed" in done.prose, done.output
-    for word in words:
-        assert word in done.prose, done.output
+    assert [fact for fact in facts if fact not in done.prose] == [], done.output
     assert "Traceback" not in done.output
 
 
-#: What is wrong -> variables that make it so, and what the message must name: the variable, and the cure.
-INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+RESERVED, IN_USE = ("reserved-name", "flask_app_name"), ("name-in-use", "flask_app_name")
+NO_PYTHON, NO_SPACE = ("no-python", "flask_app_python"), ("no-space", "/srv")
+#: The first app has it.
+TAKEN = ("name-taken", "flask_app_server_names")
+UNFIT_SOURCE, UNFIT_LOCK = ("unfit-source", "flask_app_source_directory"), ("unfit-lock", "flask_app_requirements")
+SETTINGS = "flask_app_service_settings"
+#: What is wrong -> variables that make it so, all that must be found, and facts that the message must hold beside that.
+INPUTS: dict[str, tuple[dict[str, Any], set[tuple[str, str]], list[str]]] = {
     "an unknown environment": (
         {"flask_app_environment": "stagging"},
-        ["flask_app_environment is 'stagging'", "Did you mean staging?", "flask_app_environments"],
+        {("unknown-environment", "flask_app_environment")},
+        ["'stagging'", "staging?", "flask_app_environments"],
     ),
     "DEBUG outside development": (
         {"flask_app_debug": True},
-        ["flask_app_debug is true", "Remove flask_app_debug"],
+        {("debug", "flask_app_debug")},
+        [],
     ),
     "a missing source": (
         {"flask_app_source_directory": "/nowhere/at/all"},
-        ["flask_app_source_directory", "no directory /nowhere/at/all", "Set it to"],
+        {UNFIT_SOURCE},
+        ["/nowhere/at/all"],
     ),
     "two sources": (
         {"flask_app_source_git_url": "https://example.org/app.git"},
-        ["flask_app_source_directory and flask_app_source_git_url are both set", "Set the one"],
+        {("source-choice", "flask_app_source_directory")},
+        ["flask_app_source_git_url"],
     ),
     "an address that git would take for an option": (
         {"flask_app_source_directory": "", "flask_app_source_git_url": "--upload-pack=touch /srv/run-by-git"},
-        ["flask_app_source_git_url", "https://"],
+        {("malformed-value", "flask_app_source_git_url")},
+        ["https://"],
     ),
     "a name that git would take for an option": (
         {
@@ -54,11 +63,13 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
             "flask_app_source_git_url": "/srv/git/shop.git",
             "flask_app_source_git_ref": "--upload-pack=touch /srv/run-by-git",
         },
-        ["flask_app_source_git_ref"],
+        {("malformed-value", "flask_app_source_git_ref")},
+        [],
     ),
     "a missing secret": (
         {"flask_app_secrets": {"SECRET_KEY": "0123456789abcdef0123456789abcdef"}},
-        ["flask_app_secrets has no DATABASE_URL", "ansible-vault edit", 'flask_app_required_secrets: ["SECRET_KEY"]'],
+        {("missing-secret", "DATABASE_URL"), ("weak-key", "SECRET_KEY")},
+        ["flask_app_secrets", "ansible-vault edit", 'flask_app_required_secrets: ["SECRET_KEY"]'],
     ),
     "undefined vault variables, and all else": (
         {
@@ -66,139 +77,182 @@ INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
             "flask_app_keep_releases": 0,
             "flask_app_free_space_mb": 999_999_999,
         },
+        {
+            ("unreadable-variable", "flask_app_secrets"),
+            ("missing-secret", "DATABASE_URL"),
+            ("out-of-range", "flask_app_keep_releases"),
+            ("short-secret", "DOOR_PIN"),
+            NO_SPACE,
+        },
         [
-            "vault_flask_app_secret_key is undefined",
+            "vault_flask_app_secret_key",
             "script/secrets staging",
-            "flask_app_keep_releases is 0",
-            "short-secret:DOOR_PIN",
+            '["short-secret:DOOR_PIN"]',
             "flask_app_free_space_mb",
         ],
     ),
     "a misspelt variable": (
         {"flask_app_gunicorn_worker": 3},
-        ["flask_app_gunicorn_worker is not a variable", "Did you mean flask_app_gunicorn_workers?"],
+        {("unknown-variable", "flask_app_gunicorn_worker")},
+        ["flask_app_gunicorn_workers"],
     ),
     "an app that is not there": (
         {"flask_app_wsgi": "missing:app"},
-        ["flask_app_wsgi is missing:app", "flask_app_wsgi: wsgi:app", "wsgi-app:flask_app_wsgi"],
+        {("wsgi-app", "flask_app_wsgi")},
+        ["missing:app", "flask_app_wsgi: wsgi:app", '["wsgi-app:flask_app_wsgi"]'],
     ),
     "a variable of the wrong type": (
         {"flask_app_gunicorn_threads": "many"},
-        ["flask_app_gunicorn_threads", "Correct the value"],
+        {("wrong-type", "flask_app_gunicorn_threads")},
+        [],
     ),
     "a required variable that is not set": (
         {"flask_app_server_names": None},
-        ["flask_app_server_names"],
+        {("wrong-type", "flask_app_server_names")},
+        [],
     ),
     "a value that systemd can't carry": (
         {"flask_app_env": {"BROKEN": "a\u0000b"}},
+        {("unfit-variable", "flask_app_env")},
         ["BROKEN", "U+0000"],
     ),
     "a name that is not an account's": (
         {"flask_app_name": "My App"},
-        ["flask_app_name is 'My App'", "lower-case"],
+        {("malformed-name", "flask_app_name")},
+        ["'My App'"],
     ),
     "a name that the host has in use": (
         {"flask_app_name": "ssh"},
-        ["flask_app_name is ssh", "/etc/ssh", "Choose another flask_app_name"],
+        {RESERVED, IN_USE},
+        ["'ssh'", "/etc/ssh"],
     ),
     "an account that the host has in use": (
         {"flask_app_name": "www-data"},
-        ["flask_app_name is www-data", "the account www-data"],
+        {RESERVED, IN_USE},
+        ["the account www-data"],
     ),
     "a name of systemd's own directories": (
         {"flask_app_name": "private"},
-        ["flask_app_name is 'private'", "Choose another flask_app_name"],
+        {RESERVED, IN_USE},
+        ["'private'"],
     ),
     "a group that the host has in use": (
         {"flask_app_name": "staff"},
-        ["flask_app_name is staff", "the group staff"],
+        {RESERVED, IN_USE},
+        ["the group staff"],
     ),
     "a unit that the host has in use": (
         {"flask_app_name": "getty"},
-        ["flask_app_name is getty", "/usr/lib/systemd/system/getty@.service"],
+        {IN_USE, TAKEN},
+        ["/usr/lib/systemd/system/getty@.service"],
     ),
     "logs that the host has in use": (
         {"flask_app_name": "squatter"},
-        ["flask_app_name is squatter", "/var/log/squatter"],
+        {IN_USE, TAKEN},
+        ["/var/log/squatter"],
     ),
     "no such Python": (
         {"flask_app_python": "/usr/bin/python2.7"},
-        ["flask_app_python is /usr/bin/python2.7", "Install it, or set flask_app_python"],
+        {NO_PYTHON},
+        ["/usr/bin/python2.7"],
     ),
     "a directory in place of a Python": (
         {"flask_app_python": "/usr/bin", "flask_app_free_space_mb": 999_999_999},
-        ["flask_app_python is /usr/bin, ", "it is a directory", "flask_app_free_space_mb"],
+        {NO_PYTHON, NO_SPACE},
+        ["/usr/bin, ", "directory", "flask_app_free_space_mb"],
     ),
     "a file that is not a program in place of a Python": (
         {"flask_app_python": "/etc/hostname"},
-        ["flask_app_python is /etc/hostname, ", "its mode is 0644"],
+        {NO_PYTHON},
+        ["/etc/hostname", "0644"],
     ),
     "a variable of the build without a value": (
         {"flask_app_build_environment": {"UV_DEFAULT_INDEX": None}},
-        ["flask_app_build_environment: UV_DEFAULT_INDEX has no value"],
+        {("unfit-variable", "flask_app_build_environment")},
+        ["UV_DEFAULT_INDEX"],
     ),
     "a disk without room": (
         {"flask_app_free_space_mb": 999_999_999},
-        ["flask_app_free_space_mb", "Make room"],
+        {NO_SPACE},
+        ["flask_app_free_space_mb"],
     ),
     "several problems, said at once": (
         {"flask_app_environment": "stagging", "flask_app_keep_release": 3, "flask_app_free_space_mb": 999_999_999},
-        ["flask_app_keep_release is not", "'stagging'", "flask_app_free_space_mb"],
+        {
+            ("unknown-environment", "flask_app_environment"),
+            ("unknown-variable", "flask_app_keep_release"),
+            NO_SPACE,
+        },
+        ["'stagging'", "flask_app_free_space_mb"],
     ),
     "a port that another program holds": (
         {"flask_app_http_port": 8099},
-        ["flask_app_http_port is 8099", "python3 already listens", "choose another"],
+        {("port-in-use", "flask_app_http_port")},
+        ["8099", "python3"],
     ),
     "a server name that another site has": (
-        {"flask_app_name": "second", "flask_app_server_names": ["taken.test"]},
-        ["flask_app_server_names holds taken.test", "Choose another name"],
+        {"flask_app_name": "third", "flask_app_server_names": ["taken.test"]},
+        {TAKEN},
+        ["taken.test"],
     ),
     "a setting that the role's own steps rest on": (
         {"flask_app_service_settings": {"RuntimeDirectory": "guestbook"}},
-        ["flask_app_service_settings has RuntimeDirectory", "RUNTIME_DIRECTORY"],
+        {("setting-of-the-role", SETTINGS)},
+        ["RuntimeDirectory", "RUNTIME_DIRECTORY"],
     ),
     "a value that would be a line of the unit": (
         {"flask_app_service_settings": {"MemoryHigh": "1G\nExecStartPre=+/bin/touch /root/x"}},
-        ["flask_app_service_settings: the value of MemoryHigh"],
+        {("control-character", SETTINGS)},
+        ["MemoryHigh"],
     ),
     "settings that systemd would ignore": (
         {"flask_app_service_settings": {"LimitNOFILES": 9, "MemoryHigh": "1GG"}},
-        ["Did you mean LimitNOFILE?", "MemoryHigh", "unit-setting:LimitNOFILES"],
+        {("unit-setting", "LimitNOFILES"), ("unit-setting", "MemoryHigh")},
+        ["LimitNOFILE?", "unit-setting:LimitNOFILES into"],
     ),
     "a setting that Gunicorn would ignore": (
         {"flask_app_gunicorn_settings": {"max_request": 9}},
-        ["Did you mean max_requests?", "gunicorn-setting:max_request"],
+        {("gunicorn-setting", "max_request")},
+        ["max_requests", "gunicorn-setting:max_request into"],
     ),
     "too old a Python": (
         {"flask_app_python": "/usr/local/bin/old-python"},
-        ["Python 3.9.2, which is too old", "flask_app_python"],
+        {("old-python", "flask_app_python")},
+        ["/usr/local/bin/old-python", "3.9.2"],
     ),
 }
-#: What is wrong with a source -> the variant that has it, and what the message must name.
-SOURCES = {
-    "no lock": ("no_lock", ["flask_app_requirements is requirements.txt", "is not there", "uv pip compile"]),
-    "a lock without hashes": ("lock_without_hashes", ["a package has no hash", "--generate-hashes"]),
-    "a lock without Gunicorn": ("no_gunicorn", ["gunicorn is not among the packages", "lock again"]),
+#: What is wrong with a source -> the variant that has it; findings and facts as above.
+SOURCES: dict[str, tuple[str, set[tuple[str, str]], list[str]]] = {
+    "no lock": (
+        "no_lock",
+        {("missing-lock", "flask_app_requirements")},
+        ["requirements.txt", "uv pip compile"],
+    ),
+    "a lock without hashes": ("lock_without_hashes", {UNFIT_LOCK}, ["--generate-hashes"]),
+    "a lock without Gunicorn": ("no_gunicorn", {UNFIT_LOCK}, ["gunicorn"]),
 }
 
 
-#: What is wrong with the tree of a source -> what is added to it, links as ``-> target``; what the message must name.
-TREES = {
+#: What is wrong with the tree of a source -> what is added to it, links as ``-> target``; findings and facts as above.
+TREES: dict[str, tuple[dict[str, str], set[tuple[str, str]], list[str]]] = {
     "links that lead out of the source": (
         {"a/b/c/d/f": "-> ../../../..", "guestbook/static/x": "-> ../../a/b/c/d/f/../../../../etc"},
+        {UNFIT_SOURCE},
         ["guestbook/static/x"],
     ),
     "a link by way of the app's own directory": (
         {"guestbook/static/uploads": "-> ../../instance/uploads"},
+        {UNFIT_SOURCE},
         ["guestbook/static/uploads -> ../../instance/uploads", "by way of instance"],
     ),
     "a file of variables with a secret": (
         {".env": "API_TOKEN=hunter2-hunter2\n"},
-        [".env", "API_TOKEN", "shipped-env-file"],
+        {("shipped-env-file", ".env")},
+        ["API_TOKEN", '["shipped-env-file:.env"]'],
     ),
     "a static directory that git ignores": (
         {".gitignore": "/guestbook/static/\n"},
+        {UNFIT_SOURCE},
         ["flask_app_nginx_static", "guestbook/static", "flask_app_source_include"],
     ),
 }
@@ -229,11 +283,11 @@ def on_server(server: Server, begin: str, end: str) -> Iterator[None]:
 def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
     """All of them in one play, which leaves the server as it was."""
     server = connect("debian13")
-    cases = {case: variables for case, (variables, _) in INPUTS.items()}
-    for case, (variant, _) in SOURCES.items():
+    cases = {case: variables for case, (variables, *_) in INPUTS.items()}
+    for case, (variant, *_) in SOURCES.items():
         made = variants.make(variant, tmp_path_factory.mktemp("app") / "app")
         cases[case] = {"flask_app_source_directory": str(made)}
-    for case, (more, _) in TREES.items():
+    for case, (more, *_) in TREES.items():
         cases[case] = {"flask_app_source_directory": grown(tmp_path_factory.mktemp("app") / "app", more)}
     logs = "mkdir /var/log/squatter"
     listen = "systemd-run --quiet --unit=squatter python3 -m http.server 8099; sleep 1"
@@ -258,15 +312,18 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
 
 @pytest.mark.parametrize("case", [*INPUTS, *SOURCES, *TREES])
 def test_the_preflight_refuses(case: str, play_of_refusals: Refusals) -> None:
-    words = {**INPUTS, **SOURCES, **TREES}[case][1]
-    refused(play_of_refusals.of[case], host_name(case), *words)
+    _, findings, facts = {**INPUTS, **SOURCES, **TREES}[case]
+    done = play_of_refusals.of[case]
+    told(done, host_name(case), *facts)
+    assert done.findings == findings
 
 
 def test_a_broken_site_of_somebody_else_is_named(one_server: Server) -> None:
     begin = "echo 'server { bogus_directive on; }' > /etc/nginx/sites-enabled/squatter"
     with on_server(one_server, begin, "rm /etc/nginx/sites-enabled/squatter"):
         done = run_play(limit=one_server.name)
-    refused(done, "not this app's", "bogus_directive", "/etc/nginx/sites-enabled/squatter:1")
+    told(done, "bogus_directive", "/etc/nginx/sites-enabled/squatter:1")
+    assert done.finds("refused-by-nginx:nginx")
 
 
 def test_a_host_without_systemd_is_refused() -> None:
@@ -284,7 +341,8 @@ def test_a_host_without_systemd_is_refused() -> None:
         )
     finally:
         subprocess.run([PODMAN, "rm", "--force", "--time", "0", name], check=True, capture_output=True)
-    refused(done, "systemd does not run here", "boots with systemd")
+    told(done)
+    assert done.finds("no-systemd:systemd")
 
 
 def test_an_inventory_that_does_not_exist_is_an_error(play: Callable[..., Played]) -> None:

@@ -41,6 +41,7 @@ def test_a_host_whose_file_it_did_not_see_gets_no_traffic_where_it_runs_once() -
     once = {"flask_app_release_command": TELL, "flask_app_release_command_once_per": "database", **fresh()}
     done = run_play(**once)
     assert done.code != 0
+    assert done.finds("candidate-failed"), done.output
     assert "flask_app_release_command_once_per: host" in done.prose
     assert {name: connect(name).live for name in servers()} == before
     assert {name: len(lines) for name, lines in told().items()} == {"debian12": 1, "debian13": 0}
@@ -70,6 +71,7 @@ def test_a_command_that_hangs_is_ended() -> None:
         flask_app_release_command="echo waiting; sleep 300", flask_app_release_command_seconds=3, limit="debian13"
     )
     assert done.code != 0
+    assert done.finds("release-command-failed"), done.output
     assert "timeout" in done.prose
     assert "waiting" in done.prose
 
@@ -79,6 +81,7 @@ def test_no_secret_that_it_prints_is_shown() -> None:
     assert done.code != 0
     key = connect("debian13").root(f"sed -n \"s/^SECRET_KEY='\\(.*\\)'$/\\1/p\" /etc/{APP}/releases/*.env | head -n 1")
     assert len(key) > 20
+    assert done.finds("release-command-failed"), done.output
     assert "key: ********" in done.prose
     assert key not in done.output
 
@@ -100,7 +103,8 @@ def test_a_rollback_across_one_that_cannot_be_undone_is_refused_unless_forced(tm
     after = {name: connect(name).live for name in servers()}
     done = run_play(playbook=ROLLBACK)
     assert done.code != 0
-    assert f"release {before['debian13']} was live before the release command of {after['debian13']}" in done.prose
+    assert done.finds(f"irreversible-command:{after['debian13']}"), done.output
+    assert before["debian13"] in done.prose
     assert {name: connect(name).live for name in servers()} == after
     # The server that did not run the command knows of it too.
     assert run_play(playbook=ROLLBACK, limit="debian13").code != 0

@@ -67,13 +67,14 @@ def test_rollback_to_a_named_release_and_on_to_the_one_before(two: tuple[str, st
 def test_rollback_to_a_bad_release_is_refused(
     two: tuple[str, str], play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
-    _, live = two
+    old, live = two
     source = variants.make("health_500", tmp_path / "bad")
     assert play(limit=one_server.name, flask_app_source_directory=str(source)).code != 0
     bad = one_server.root(f"ls -d /srv/{APP}/releases/*/bad.json | tail -n1 | xargs dirname | xargs basename")
     done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=bad)
     assert done.code != 0
-    assert "it was found bad. Releases to go back to:" in done.prose
+    assert done.finds(f"no-rollback:{bad}"), done.output
+    assert old in done.prose  # which it can go back to
     assert one_server.live == live
 
 
@@ -82,7 +83,7 @@ def test_rollback_to_the_live_release_is_refused(two: tuple[str, str], one_serve
     _, live = two
     done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=live)
     assert done.code != 0
-    assert "it is the live one" in done.prose
+    assert done.finds(f"no-rollback:{live}"), done.output
 
 
 @pytest.mark.usefixtures("newer_is_live")

@@ -62,7 +62,8 @@ def test_a_first_release_that_fails_leaves_a_plain_503_and_the_other_app_alone(
     broken = variants.make("import_error", tmp_path / "app")
     done = second(flask_app_source_directory=str(broken))
     assert done.code != 0
-    assert "There is no live release: the site answers 503" in done.prose
+    assert done.finds("candidate-failed"), done.output
+    assert "503" in done.prose
     answer = one_server.ask("/", site=SECOND)
     assert (answer.status, answer.headers["content-type"]) == (503, "text/plain")
     assert "not available" in answer.body

@@ -107,9 +107,8 @@ def test_a_removal_in_check_mode_finds_what_would_stop_it_and_touches_nothing(
         for options in (["--check", "--diff"], []):
             done = second(*options, flask_app_state="absent")
             assert done.code != 0
-            assert "second_live" in done.prose
-            assert f"{site}:1" in done.prose
-            assert "usermod" in done.prose
+            assert done.findings == {("used-by-nginx", "nginx"), ("group-in-use", "second")}, done.output
+            assert [fact for fact in ("second_live", f"{site}:1", "usermod") if fact not in done.prose] == []
             assert (one_server.state(), traces(one_server)) == before
     finally:
         one_server.root(f"userdel neighbour; rm {site}")
@@ -123,20 +122,21 @@ def test_a_removal_in_check_mode_finds_what_would_stop_it_and_touches_nothing(
 
 @pytest.mark.usefixtures("both")
 @pytest.mark.parametrize(
-    ("variables", "reason"),
+    ("variables", "finding", "reason"),
     [
-        ({"flask_app_environment": "production"}, "This host is stamped development for second"),
-        ({"flask_app_sate": "absent"}, "Did you mean flask_app_state?"),
-        ({"flask_app_state": "abset"}, "value of flask_app_state must be one of: present, absent"),
+        ({"flask_app_environment": "production"}, "wrong-environment:/etc/second/environment-id", "development"),
+        ({"flask_app_sate": "absent"}, "", "Did you mean flask_app_state?"),
+        ({"flask_app_state": "abset"}, "wrong-type:flask_app_state", "present, absent"),
     ],
     ids=["another environment", "misspelt variable", "misspelt value"],
 )
 def test_a_removal_that_was_not_meant_is_refused(
-    second: Callable[..., Played], one_server: Server, variables: dict[str, str], reason: str
+    second: Callable[..., Played], one_server: Server, variables: dict[str, str], finding: str, reason: str
 ) -> None:
     before = one_server.state(), traces(one_server)
     done = second(**{"flask_app_state": "absent", **variables})
     assert done.code != 0
+    assert done.finds(finding) == bool(finding), done.output
     assert reason in done.prose
     assert (one_server.state(), traces(one_server)) == before
 

@@ -36,80 +36,120 @@ def acme(directory: str = "https://world.test:14000/dir", name: str = HERE, **mo
     }
 
 
-#: What is wrong -> the variables, and what the message must say. The preflight finds these.
-INPUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+CERTIFICATE = "flask_app_tls_certificate"
+#: What is wrong -> the variables, what must be found, and facts that the message must hold. The preflight finds these.
+INPUTS: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
     "bad PEM": (
         provided(flask_app_tls_certificate="-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----"),
-        ["flask_app_tls_certificate holds no certificate in PEM"],
+        ("unreadable-certificate", CERTIFICATE),
+        [],
     ),
-    "no key": (provided(flask_app_tls_key=""), ["flask_app_tls is provided, and flask_app_tls_key is empty"]),
+    "no key": (provided(flask_app_tls_key=""), ("missing-value", "flask_app_tls_key"), []),
     "key with a passphrase": (
         provided(flask_app_tls_key=key_pem(KEY, "secret-phrase")),
-        ["flask_app_tls_key is protected by a passphrase", "openssl pkey"],
+        ("encrypted-key", "flask_app_tls_key"),
+        ["openssl pkey"],
     ),
     "key of another certificate": (
         provided(flask_app_tls_key=key_pem(OTHER)),
-        ["flask_app_tls_key is the key of another certificate"],
+        ("mismatched-key", "flask_app_tls_key"),
+        [],
     ),
     "expired certificate": (
         provided(flask_app_tls_certificate=certificate(KEY, SITE, begins_days=-30, ends_days=-2)),
-        ["flask_app_tls_certificate expired on", "Renew it"],
+        ("expired-certificate", CERTIFICATE),
+        [],
     ),
     "certificate of tomorrow": (
         provided(flask_app_tls_certificate=certificate(KEY, SITE, begins_days=1)),
-        ["flask_app_tls_certificate is not valid before"],
+        ("future-certificate", CERTIFICATE),
+        [],
     ),
     "certificate for another name": (
         provided(flask_app_tls_certificate=certificate(KEY, "other.example")),
-        [f"flask_app_tls_certificate does not hold {SITE}; it holds other.example"],
+        ("uncovered-name", CERTIFICATE),
+        [SITE, "other.example"],
     ),
-    "mode that does not exist": ({"flask_app_tls": "letsencrypt"}, ["flask_app_tls", "acme", "letsencrypt"]),
-    "ACME server that is not a URL": (acme("letsencrypt"), ["flask_app_acme_directory is 'letsencrypt'", "https://"]),
-    "half an external account": (acme(flask_app_acme_eab_kid="kid-1"), ["only one is set"]),
+    "mode that does not exist": (
+        {"flask_app_tls": "letsencrypt"},
+        ("wrong-type", "flask_app_tls"),
+        ["acme", "letsencrypt"],
+    ),
+    "ACME server that is not a URL": (
+        acme("letsencrypt"),
+        ("malformed-value", "flask_app_acme_directory"),
+        ["'letsencrypt'", "https://"],
+    ),
+    "half an external account": (
+        acme(flask_app_acme_eab_kid="kid-1"),
+        ("half-account", "flask_app_acme_eab_kid"),
+        ["flask_app_acme_eab_hmac_key"],
+    ),
     "body size as text": (
         {"flask_app_nginx_body_size_mb": "large"},
-        ["flask_app_nginx_body_size_mb", "large", "int"],
+        ("wrong-type", "flask_app_nginx_body_size_mb"),
+        ["large", "int"],
     ),
-    "name twice": ({"flask_app_server_names": [SITE, SITE]}, [f"flask_app_server_names holds '{SITE}' twice"]),
+    "name twice": (
+        {"flask_app_server_names": [SITE, SITE]},
+        ("named-twice", "flask_app_server_names"),
+        [SITE],
+    ),
     "network that is none": (
         {"flask_app_nginx_trusted_proxies": ["10.0.0.0/33"]},
-        ["flask_app_nginx_trusted_proxies holds '10.0.0.0/33'"],
+        ("malformed-value", "flask_app_nginx_trusted_proxies"),
+        ["'10.0.0.0/33'"],
     ),
     "header with a line break": (
         {"flask_app_nginx_headers": {"X-Bad": "one\r\nSet-Cookie: x=y"}},
-        ["flask_app_nginx_headers: the value of X-Bad"],
+        ("malformed-value", "flask_app_nginx_headers"),
+        ["X-Bad"],
     ),
     "header that has a variable": (
         {"flask_app_nginx_headers": {"Strict-Transport-Security": "max-age=1"}},
-        ["Set flask_app_nginx_hsts_seconds instead"],
+        ("header-of-the-role", "flask_app_nginx_headers"),
+        ["flask_app_nginx_hsts_seconds"],
     ),
     "static files from outside the source": (
         {"flask_app_nginx_static": {"/static/": "../../etc"}},
-        ["'../../etc' is not a directory below the source"],
+        ("malformed-value", "flask_app_nginx_static"),
+        ["'../../etc'"],
     ),
-    "preload without subdomains": ({"flask_app_nginx_hsts_preload": True}, ["flask_app_nginx_hsts_subdomains: true"]),
+    "preload without subdomains": (
+        {"flask_app_nginx_hsts_preload": True},
+        ("hsts-preload", "flask_app_nginx_hsts_preload"),
+        ["flask_app_nginx_hsts_subdomains: true"],
+    ),
 }
+NGINX_REFUSES = ("refused-by-nginx", "nginx")
+#: Each of its hosts has such a name.
+NO_CERTIFICATE = ("no-certificate", "{server}.guestbook.test")
 #: These only show when the site is published.
-LATER: dict[str, tuple[dict[str, Any], list[str]]] = {
+LATER: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
     "ACME server that is none": (
         acme("https://world.test:14000/nothing"),
-        ["https://world.test:14000/nothing issued no certificate", "what was served before is still served"],
+        NO_CERTIFICATE,
+        ["https://world.test:14000/nothing"],
     ),
     "ACME server that does not answer": (
         acme("https://world.test:1/dir"),
-        ["https://world.test:1/dir issued no certificate", "onnection refused"],
+        NO_CERTIFICATE,
+        ["https://world.test:1/dir", "onnection refused"],
     ),
     "name that does not resolve": (
         acme(name="{{ inventory_hostname }}.nowhere.test"),
-        ["issued no certificate for", ".nowhere.test", "Each name must lead to this host"],
+        ("no-certificate", "{server}.nowhere.test"),
+        ["flask_app_server_names"],
     ),
     "ACME server that wants an account": (
         acme("https://world.test:14001/dir"),
-        ["issued no certificate", "external account binding"],
+        NO_CERTIFICATE,
+        ["external account binding"],
     ),
     "snippet with a syntax error": (
         {"flask_app_nginx_inside": "location = /x { retrun 200; }"},
-        ['unknown directive "retrun"', "/etc/nginx/sites-enabled/guestbook.conf:", "nothing was changed"],
+        NGINX_REFUSES,
+        ['unknown directive "retrun"', "/etc/nginx/sites-enabled/guestbook.conf:"],
     ),
 }
 
@@ -133,7 +173,7 @@ def play_of_refusals() -> Refusals:
     """All that the preflight finds, in one play."""
     server = connect("debian13")
     before = server.state()
-    done = refusals(server.name, {case: variables for case, (variables, _) in INPUTS.items()})
+    done = refusals(server.name, {case: variables for case, (variables, *_) in INPUTS.items()})
     assert server.state() == before
     assert is_served(server)
     assert "Traceback" not in done.output
@@ -143,17 +183,18 @@ def play_of_refusals() -> Refusals:
 
 @pytest.mark.parametrize("case", INPUTS)
 def test_what_is_wrong_is_named_and_nothing_is_touched(case: str, play_of_refusals: Refusals) -> None:
-    done = play_of_refusals.of[case]
-    assert (done.code, "nothing was changed" in done.prose) == (1, True), done.output
-    assert [words for words in INPUTS[case][1] if words not in done.prose] == [], done.output
+    done, (_, finding, facts) = play_of_refusals.of[case], INPUTS[case]
+    assert (done.code, done.findings) == (1, {finding}), done.output
+    assert [fact for fact in facts if fact not in done.prose] == [], done.output
 
 
-def refused(server: Server, says: list[str], **variables: Any) -> None:
-    """Deploy, which must fail with these words, no traceback and no secret; the site is as before."""
+def refused(server: Server, finding: tuple[str, str], facts: list[str], **variables: Any) -> None:
+    """Deploy, which must fail for this, with these facts, no traceback and no secret; the site is as before."""
     done = run_play(limit=server.name, **variables)
     assert done.code != 0, done.output
-    for words in says:
-        assert words in done.prose, f"{words!r} is not in:\n{done.output}"
+    kind, subject = finding
+    assert done.findings == {(kind, subject.format(server=server.name))}, done.output
+    assert [fact for fact in facts if fact not in done.prose] == [], done.output
     assert "Traceback" not in done.output
     assert "PRIVATE KEY" not in done.output
     assert is_served(server)
@@ -161,8 +202,8 @@ def refused(server: Server, says: list[str], **variables: Any) -> None:
 
 @pytest.mark.parametrize("case", LATER)
 def test_what_is_wrong_with_a_site_is_named_and_the_old_one_is_served(case: str, in_turns: Server) -> None:
-    variables, says = LATER[case]
-    refused(in_turns, says, **variables)
+    variables, finding, facts = LATER[case]
+    refused(in_turns, finding, facts, **variables)
 
 
 # What is wrong on the server
@@ -179,27 +220,34 @@ def listener(server: Server) -> Callable[[], None]:
 def test_a_port_in_use_is_named_with_its_owner(one_server: Server) -> None:
     end = listener(one_server)
     try:
-        says = [f"flask_app_https_port is {PORT}, where python3 already listens"]
-        refused(one_server, says, **GOOD, flask_app_https_port=PORT)
+        finding = ("port-in-use", "flask_app_https_port")
+        refused(one_server, finding, [str(PORT), "python3"], **GOOD, flask_app_https_port=PORT)
     finally:
         end()
 
 
 @pytest.mark.parametrize(
-    ("theirs", "says"),
+    ("theirs", "finding", "facts"),
     [
-        ("server { lisen 81; }", ['unknown directive "lisen"', "/etc/nginx/conf.d/theirs.conf:1", "not this app's"]),
+        (
+            "server { lisen 81; }",
+            NGINX_REFUSES,
+            ['unknown directive "lisen"', "/etc/nginx/conf.d/theirs.conf:1"],
+        ),
         (
             f"server {{ listen 80; server_name {SITE}; }}",
-            [f"flask_app_server_names holds {SITE}, which another site of this host's Nginx already serves"],
+            ("name-taken", "flask_app_server_names"),
+            [SITE],
         ),
-        ("server { listen 80 default_server; }", ["flask_app_nginx_default_server: false"]),
+        ("server { listen 80 default_server; }", NGINX_REFUSES, ["flask_app_nginx_default_server: false"]),
     ],
     ids=["broken", "same name", "default server"],
 )
-def test_the_site_of_somebody_else_is_named(theirs: str, says: list[str], in_turns: Server) -> None:
+def test_the_site_of_somebody_else_is_named(
+    theirs: str, finding: tuple[str, str], facts: list[str], in_turns: Server
+) -> None:
     try:
         in_turns.write("/etc/nginx/conf.d/theirs.conf", f"{theirs}\n", umask="022")
-        refused(in_turns, says, **GOOD, flask_app_tls_redirect=False, flask_app_nginx_body_size_mb=20)
+        refused(in_turns, finding, facts, **GOOD, flask_app_tls_redirect=False, flask_app_nginx_body_size_mb=20)
     finally:
         in_turns.root("rm /etc/nginx/conf.d/theirs.conf")

@@ -354,7 +354,8 @@ def test_a_site_that_leads_nowhere_is_taken_back_after_a_moment(deployed: dict[s
         done = run_play(**{**deployed, "flask_app_nginx_inside": CLOSED}, limit=one_server.name)
         assert one_server.curl("/").status == 200
     assert done.code != 0
-    assert ("flask_app_nginx_inside" in done.prose, "got 403" in done.prose) == (True, True), done.output
+    assert done.finds(f"site-taken-back:{APP}"), done.output
+    assert ("flask_app_nginx_inside" in done.prose, "403" in done.prose) == (True, True), done.output
     assert (one_server.live, one_server.root(files)) == before
     assert one_server.curl("/inside?x=hello").body == "hello"
     assert load.result.failures.keys() <= {"status"}, str(load.result)

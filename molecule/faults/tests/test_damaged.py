@@ -65,8 +65,9 @@ def test_damaged_state_that_only_people_can_repair(trial: Trial) -> None:
         trial.run()
         on_all("umount /tmp")
         trial.run()
-    trial.expect(live="old", code=1, says=f"echo staging > {ETC}/environment-id", again=0)
-    assert f"{SRV}/releases is a link" in trial.runs[0].prose
+    stamp = f"{ETC}/environment-id"
+    trial.expect(live="old", code=1, finds=f"damaged-state:{stamp}", says=f"echo staging > {stamp}", again=0)
+    assert trial.runs[0].finds(f"damaged-state:{SRV}/releases")
     assert trial.runs[1].code != 0
     assert "/tmp is on the file system /tmp (tmpfs" in trial.runs[1].prose
     for run in trial.runs:

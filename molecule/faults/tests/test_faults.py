@@ -91,29 +91,39 @@ def test_rotation(trial: Trial) -> None:
 
 # --- releases that must not go live ----------------------------------------------------------------------------------
 
-BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "import error": ("import_error", "process: expected running", {}),
-    "exit at start": ("exit_at_start", "process: expected running", {}),
+CANDIDATE = "candidate-failed"
+#: By what is wrong: the variant of the app, what must be found and said, and variables.
+BAD: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "import error": ("import_error", CANDIDATE, "process: expected running", {}),
+    "exit at start": ("exit_at_start", CANDIDATE, "process: expected running", {}),
     "start takes longer than the limit": (
         "slow_start",
+        CANDIDATE,
         "health answer: expected within",
         {"flask_app_start_seconds": 3},
     ),
-    "/health 500": ("health_500", "HTTP status: expected 200, got 500", {}),
-    "wrong environment": ("wrong_environment", 'env: expected "staging", got "production"', {}),
-    "DEBUG on": ("debug_on", "debug: expected false, got true", {}),
-    "wrong revision": ("wrong_revision", "revision: expected", {}),
-    "candidate passes, front door fails": ("front_door_500", "with X-Greenlight-Rehearsal): HTTP status", {}),
-    "key from elsewhere": ("own_key", "other-key", {}),
+    "/health 500": ("health_500", CANDIDATE, "HTTP status: expected 200, got 500", {}),
+    "wrong environment": ("wrong_environment", CANDIDATE, 'env: expected "staging", got "production"', {}),
+    "DEBUG on": ("debug_on", CANDIDATE, "debug: expected false, got true", {}),
+    "wrong revision": ("wrong_revision", CANDIDATE, "revision: expected", {}),
+    "candidate passes, front door fails": (
+        "front_door_500",
+        CANDIDATE,
+        "with X-Greenlight-Rehearsal): HTTP status",
+        {},
+    ),
+    "key from elsewhere": ("own_key", CANDIDATE, "other-key", {}),
     "health page hangs": (
         "hangs",
+        CANDIDATE,
         "health answer: expected within",
         {"flask_app_start_seconds": 4, "flask_app_gunicorn_graceful_timeout_seconds": 2},
     ),
-    "dependency can't be resolved": ("unresolvable", "installing the locked packages with uv failed", {}),
-    "hash mismatch": ("bad_hash", "Hash mismatch for `flask", {}),
+    "dependency can't be resolved": ("unresolvable", "", "installing the locked packages with uv failed", {}),
+    "hash mismatch": ("bad_hash", "", "Hash mismatch for `flask", {}),
     "memory limit hit by a leaking app": (
         "leaks_at_start",
+        CANDIDATE,
         "process: expected running",
         # The containers of a test machine have no memory controller; a limit of the address space is the kernel's own.
         {"flask_app_service_settings": {"LimitAS": "1G"}},
@@ -123,12 +133,12 @@ BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("fault", BAD)
 def test_bad_release(trial: Trial, fault: str, tmp_path: Path) -> None:
-    variant, says, variables = BAD[fault]
+    variant, finds, says, variables = BAD[fault]
     bad = source(tmp_path, variant)
     with trial.users():
         trial.run(flask_app_source_directory=bad, **variables)
         trial.run(flask_app_source_directory=bad, **variables)
-    trial.expect(live="old", code=1, says=says, again=1)
+    trial.expect(live="old", code=1, finds=finds, says=says, again=1)
     message = trial.runs[0].output
     assert "Traceback" not in message[message.index("[ERROR]") : message.index("Origin:")]
     for server in all_servers():
@@ -141,7 +151,7 @@ def test_release_command_fails(trial: Trial) -> None:
     with trial.users():
         trial.run(**variables)
         trial.run(**variables)
-    trial.expect(live="old", code=1, says="the table is locked", again=1)
+    trial.expect(live="old", code=1, finds="release-command-failed", says="the table is locked", again=1)
 
 
 def test_package_index_unreachable(trial: Trial, tmp_path: Path) -> None:
@@ -268,7 +278,8 @@ def test_nginx_configuration_broken_by_someone_else(trial: Trial, tmp_path: Path
         trial.run(flask_app_source_directory=changed)
         on_all("rm /etc/nginx/sites-enabled/theirs.conf")
         trial.run(flask_app_source_directory=changed)
-    trial.expect(live="new", code=1, says="/etc/nginx/sites-enabled/theirs.conf:1", again=0)
+    said = "/etc/nginx/sites-enabled/theirs.conf:1"
+    trial.expect(live="new", code=1, finds="refused-by-nginx:nginx", says=said, again=0)
 
 
 def test_another_site_already_owns_the_server_name(trial: Trial, tmp_path: Path) -> None:
@@ -282,7 +293,7 @@ def test_another_site_already_owns_the_server_name(trial: Trial, tmp_path: Path)
         trial.run(**variables)
         on_all("rm /etc/nginx/sites-enabled/theirs.conf")
         trial.run(flask_app_source_directory=changed)
-    trial.expect(live="new", code=1, says="taken.test, which another site of this host's Nginx already serves", again=0)
+    trial.expect(live="new", code=1, finds="name-taken:flask_app_server_names", says="taken.test", again=0)
 
 
 # --- runs that are cut short -----------------------------------------------------------------------------------------
@@ -314,7 +325,7 @@ def test_two_deploys_at_once(trial: Trial, tmp_path: Path) -> None:
     with trial.users():
         first = run_until("candidate |", another, **limit(), flask_app_source_directory=changed)
         trial.runs.append(first)
-    trial.expect(live="new", code=1, says="another run is at work on guestbook here", again=0)
+    trial.expect(live="new", code=1, finds=f"locked:{APP}", again=0)
 
 
 @pytest.mark.parametrize("line", ["candidate |", "retire |"], ids=["before the switch", "after the switch"])

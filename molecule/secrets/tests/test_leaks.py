@@ -169,6 +169,7 @@ class Run:
 
     Args:
         says: words of the output, where line breaks count as blanks.
+        finds: what must be found: ``id``, or ``id:subject``.
         fails: whether it must fail.
         variant: the app's source, one of tests/support/variants.py; empty for none.
         secret: variables with secrets in them, over those of all plays.
@@ -176,7 +177,8 @@ class Run:
         variables: further variables, which are not secrets.
     """
 
-    says: tuple[str, ...]
+    says: tuple[str, ...] = ()
+    finds: tuple[str, ...] = ()
     fails: bool = False
     variant: str = "tells_and_is_well"
     secret: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -189,26 +191,28 @@ def playbook(name: str) -> dict[str, Any]:
 
 
 MASK = "********"
-WHAT_IS_BROKEN = (
-    "SECRET_KEY has 20 characters; a key that signs needs 32",
-    "API_TOKEN is a list, but a process gets text",
-    "flask_app_acme_eab_kid",
-    "only one is set",
-)
+WHAT_IS_BROKEN = ("short-key:SECRET_KEY", "unfit-variable:flask_app_secrets", "half-account:flask_app_acme_eab_kid")
 RUNS = {
     "check mode": Run(("SECRET_KEY=(hidden,", f"{TOLD}=(hidden,"), options=("--check",)),
     "deploy": Run(("is live, revision", "the notification was not sent: 127.0.0.1", "Connection refused")),
     "app that can't be imported": Run(
         ("process: expected running", f"no service knows {MASK}"),
+        ("candidate-failed",),
         fails=True,
         variant="tells_at_start",
     ),
     "health answer 500": Run(
-        ("HTTP status: expected 200, got 500", f"no service knows {MASK}"), fails=True, variant="tells_when_asked"
+        ("HTTP status: expected 200, got 500", f"no service knows {MASK}"),
+        ("candidate-failed",),
+        fails=True,
+        variant="tells_when_asked",
     ),
-    "wrong environment": Run(('env: expected "staging", got "production"',), fails=True, variant="wrong_environment"),
+    "wrong environment": Run(
+        ('env: expected "staging", got "production"',), ("candidate-failed",), fails=True, variant="wrong_environment"
+    ),
     "release command": Run(
-        ("the release command of", "the table is locked", f"the token is {MASK}"),
+        ("the table is locked", f"the token is {MASK}"),
+        ("release-command-failed",),
         fails=True,
         # Not by echo, which takes a backslash for its own.
         variables={
@@ -221,17 +225,17 @@ RUNS = {
         variant="another lock",
         secret=INDEX,
     ),
-    "broken inputs": Run(WHAT_IS_BROKEN, fails=True, secret=BROKEN),
-    "secrets in a list": Run(("flask_app_secrets", "Correct the value", "dict"), fails=True, secret=LISTED),
+    "broken inputs": Run(("API_TOKEN",), WHAT_IS_BROKEN, fails=True, secret=BROKEN),
+    "secrets in a list": Run(("dict",), ("wrong-type:flask_app_secrets",), fails=True, secret=LISTED),
     "rotation": Run(("A new key signs, the old one still verifies.",), variables=rotation.rotation("start")),
     "end of the rotation": Run(("The old key is dropped.",), variables=rotation.rotation("finish")),
     "rollback": Run(("is live, revision",), variables=playbook("rollback")),
     "verify": Run(
-        ("SECRET_KEY has another value in the inventory", "SECRET_KEY_FALLBACKS"),
+        finds=("inventory:SECRET_KEY", "inventory:SECRET_KEY_FALLBACKS"),
         fails=True,
         variables=playbook("verify"),
     ),
-    "doctor": Run(WHAT_IS_BROKEN, fails=True, secret=BROKEN, variables=playbook("doctor")),
+    "doctor": Run(("API_TOKEN",), WHAT_IS_BROKEN, fails=True, secret=BROKEN, variables=playbook("doctor")),
     "comparison": Run(("API_TOKEN", "SECRET_KEY", "different"), variant="", variables=playbook("compare")),
 }  # fmt: skip
 FAILING = [name for name, run in RUNS.items() if run.fails]
@@ -377,6 +381,7 @@ def test_each_play_says_what_it_must_and_masks_the_rest(name: str, evidence: Evi
     """What it said instead is in a file: it may hold a secret, and so is not shown here."""
     done, run = evidence.played[name], RUNS[name]
     missing = [words for words in run.says if words not in done.prose]
+    missing += [entry for entry in run.finds if not done.finds(entry)]
     where = f"see {evidence.place}/*{name}/output"
     assert (missing, done.code != 0) == ([], run.fails), where
 

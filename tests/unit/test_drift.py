@@ -885,6 +885,13 @@ def test_a_venv_with_a_changed_a_missing_and_an_added_file_names_them(machine: M
     assert "backdoor.pth" in found[1].what
 
 
+def test_what_is_no_file_where_a_package_has_one_is_told_in_one_sentence(machine: Machine) -> None:
+    path = machine.layout.venvs / VENV / "lib/python3.11/site-packages/flask/app.py"
+    path.unlink()
+    path.mkdir()
+    assert named(only(machine)) == ("venv", str(path))
+
+
 def test_a_file_with_spaces_in_its_name_is_named_whole(machine: Machine) -> None:
     site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
     write(site / "flask-3.1.dist-info/RECORD", "a page of it.html,sha256=x,1\n")

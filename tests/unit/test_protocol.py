@@ -1750,6 +1750,16 @@ def test_a_full_disk_does_not_hide_why_a_candidate_was_refused(
     assert host.running() == units(old)
 
 
+def test_a_ledger_that_is_none_does_not_hide_why_a_candidate_was_refused(host: Host, layout: Layout) -> None:
+    release = create(layout, NEW)
+    layout.ledger.mkdir()
+    with pytest.raises(Refused) as failed:
+        prove(host, release, Answer(500, "broken", 0.01))
+    assert all_named(failed) == [("candidate-failed", release)]
+    assert str(layout.ledger) in failed.value.closing[-1]
+    assert "\n" not in failed.value.closing[-1]
+
+
 @pytest.mark.parametrize("full", ["mark", "append"])
 def test_a_full_disk_keeps_no_traffic_at_a_release_that_broke_its_contract(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch, full: str

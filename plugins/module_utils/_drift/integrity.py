@@ -173,7 +173,7 @@ def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[Damage]:
     try:
         content = read_bytes(path)
     except Damaged as error:
-        yield Damage(path, str(error))
+        yield Damage(path, f"{path} can't be used: {error.why}")
         return
     if content is None:
         yield Damage(path, f"{path} is missing")

@@ -14,9 +14,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_f
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import HOOKS, program
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import gunicorn
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
-from tests.repository.test_docs import FLASK
 
 from tests.repository import repository
+from tests.repository.test_docs import FLASK
 from tests.templates.test_templates import text_of
 
 ROOT = repository.ROOT

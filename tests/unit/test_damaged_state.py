@@ -201,7 +201,7 @@ class Operator:
         question = {**QUESTION, "ask": not self.site.has_page}
         asked = {"page": PAGE, "contract": contract, "patience": PATIENCE, "question": question, "bounds": BOUNDS}
         if not serves:
-            self.step(candidate, run=OWNER["run"], release=name, **asked)
+            self.step(candidate, run=OWNER["run"], release=name, url="", **asked)
             self.step(switch, run=OWNER["run"], release=name)
         self.step(front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
 

@@ -803,9 +803,10 @@ def test_a_name_is_free_after_the_removal(machine: Machine) -> None:
 
 def test_what_apps_share_goes_with_the_last_one(machine: Machine) -> None:
     root = machine.layout.root
-    for name in ("opt/greenlight/uv-0.9.11/bin/uv", "var/cache/greenlight/uv/wheel", "opt/greenlight/theirs"):
+    for name in ("opt/greenlight/uv-0.9.11/bin/uv", "opt/greenlight/theirs"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
+    (root / "var/cache/greenlight").mkdir(parents=True, exist_ok=True)
     other = root / "etc/shop-two/environment-id"
     other.parent.mkdir()
     other.touch()

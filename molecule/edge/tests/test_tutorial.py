@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The first tutorial, typed from its own text: a bare server becomes one with HTTPS, a database and an app.
 
-What a reader has and a test hasn't stands in for it: the address of the server, a name that leads there, Pebble in
+A reader has what a test has to bring along: the address of the server, a name that leads there, Pebble in
 place of Let's Encrypt, a repository to clone, and a venv that was filled before.
 """
 

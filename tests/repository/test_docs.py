@@ -178,7 +178,7 @@ def test_the_reference_has_a_heading_for_each_variable() -> None:
 
 
 @pytest.mark.parametrize("block", YAML)
-def test_each_value_shown_is_one_that_the_role_takes(block: str) -> None:
+def test_each_documented_value_is_accepted_by_the_role(block: str) -> None:
     shown = {name: value for name, value in variables(block).items() if "{{" not in str(value)[:2]}
     known = {name: {**option, "required": False} for name, option in SPEC.items()}
     assert ArgumentSpecValidator(known).validate(shown).error_messages == []
@@ -202,7 +202,7 @@ def test_a_block_of_commands_is_one(block: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
+def test_the_sandbox_has_the_setting_that_the_example_overrides() -> None:
     unit = repository.text("roles/flask_app/templates/etc/systemd/system/app@release.service.j2")
     shown = [found[name] for found in map(variables, YAML) for name in found if name.endswith("service_settings")]
     off = [(name, value) for settings in shown for name, value in settings.items() if value == "no"]
@@ -218,14 +218,14 @@ def test_the_sandbox_has_the_line_that_is_switched_off() -> None:
 PLAYBOOKS = "docs/reference/playbooks.md"
 
 
-def test_the_table_of_playbooks_has_all_that_the_collection_has() -> None:
+def test_the_table_lists_every_playbook() -> None:
     shown = dict(re.findall(r"^\| `(\S+)` \| `(\S+)` \|", section(PLAYBOOKS, "Playbooks"), re.MULTILINE))
     ours = {Path(name).stem for name in repository.matching("playbooks/*.yml")} - {"throwaway_servers"}
     names = {"site.yml" if name == "deploy" else f"playbooks/{name}.yml": f"greenlight.flask.{name}" for name in ours}
     assert shown == names
 
 
-def test_commands_of_each_kind_are_found() -> None:
+def test_the_documents_contain_each_kind_of_command() -> None:
     assert len(SCRIPTS) >= 4
     assert len(PLAYS) >= 3
 
@@ -250,7 +250,7 @@ def test_every_command_shown_is_of_a_program_that_somebody_checks() -> None:
 
 
 @pytest.mark.parametrize("command", SCRIPTS)
-def test_a_script_shown_is_there_and_knows_its_options(command: str) -> None:
+def test_every_documented_script_exists_with_its_options(command: str) -> None:
     script, *words = shlex.split(command)
     assert os.access(ROOT / script, os.X_OK)
     for before, word in zip(["", *words], words, strict=False):
@@ -261,7 +261,7 @@ def test_a_script_shown_is_there_and_knows_its_options(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", PLAYS)
-def test_a_play_shown_can_be_loaded(command: str, elsewhere: Path) -> None:
+def test_every_documented_play_loads(command: str, elsewhere: Path) -> None:
     said = listed(ROOT if "inventories/" in command else elsewhere)[command]
     other = {
         "compare.yml": "flask_app : compare | ",
@@ -277,7 +277,7 @@ def test_a_play_shown_can_be_loaded(command: str, elsewhere: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("playbook", ["greenlight.flask.deploy", "deploy.yml"])
-def test_a_playbook_elsewhere_runs_the_installed_role(playbook: str, elsewhere: Path) -> None:
+def test_a_playbook_in_another_repository_runs_the_installed_role(playbook: str, elsewhere: Path) -> None:
     """As far as its preflight, which misses only what the reader would have beside it: a vault, an app, a host."""
     words = ("-i", "staging", playbook, "--connection=local", "--extra-vars={ansible_become: false}")
     ansible = repository.tool("ansible-playbook")
@@ -289,7 +289,7 @@ def test_a_playbook_elsewhere_runs_the_installed_role(playbook: str, elsewhere: 
     assert "vault_flask_app_secret_key" in told.output
 
 
-def test_the_secrets_to_edit_are_those_that_the_script_makes() -> None:
+def test_the_secrets_to_edit_match_those_the_script_creates() -> None:
     [edit] = commands("ansible-vault edit", "docs/how-to/secrets.md")
     made = map(shlex.split, commands("script/secrets", "docs/how-to/secrets.md"))
     script, environment = next(words for words in made if len(words) == 2)
@@ -297,7 +297,7 @@ def test_the_secrets_to_edit_are_those_that_the_script_makes() -> None:
     assert f"  {edit}\n" in told.replace("<environment>", environment)
 
 
-def test_what_is_activated_is_the_venv_of_the_scripts() -> None:
+def test_the_documented_venv_is_the_one_of_the_scripts() -> None:
     [command] = commands("source")
     assert command == "source .venv/bin/activate"
     assert "$repository/.venv" in repository.text("script/lib.sh")
@@ -307,7 +307,7 @@ def test_what_is_activated_is_the_venv_of_the_scripts() -> None:
 
 
 @pytest.mark.parametrize("environment", ["development", "staging", "production"])
-def test_the_example_keeps_the_contract_under_gunicorn(environment: str, tmp_path: Path) -> None:
+def test_the_example_app_meets_the_contract_under_gunicorn(environment: str, tmp_path: Path) -> None:
     assert FLASK.exists(), "script/test fast makes what this needs"
     [example] = blocks("python", "docs/reference/app-contract.md")
     name = SPEC["flask_app_wsgi"]["default"].split(":")[0]
@@ -345,7 +345,7 @@ def test_the_example_keeps_the_contract_under_gunicorn(environment: str, tmp_pat
     assert proof.kept, f"{proof.failures}\n{journal}"
 
 
-def test_the_reason_shown_is_the_one_that_a_wrong_environment_gets() -> None:
+def test_the_documented_reason_matches_a_wrong_environment() -> None:
     contract = Contract("staging", False, "r1", "", fields=SPEC["flask_app_health_fields"]["default"])
     answer = Answer(200, '{"env": "production", "debug": false, "revision": "r1"}', 0.0)
     [failure] = contract.failures(answer)
@@ -356,7 +356,7 @@ def test_the_reason_shown_is_the_one_that_a_wrong_environment_gets() -> None:
 
 
 @pytest.mark.parametrize(("page", "title"), [("README.md", "A deploy"), ("docs/reference/role.md", "The flow")])
-def test_the_picture_has_the_words_of_the_role_in_their_order(page: str, title: str) -> None:
+def test_the_diagram_shows_the_steps_of_the_role_in_order(page: str, title: str) -> None:
     _absent, deploy = repository.load_yaml(MAIN)
     tasks = [*deploy["block"], *deploy["always"]]
     [picture] = re.findall(r"```text\n(.*?)```", section(page, title), re.DOTALL)
@@ -366,7 +366,7 @@ def test_the_picture_has_the_words_of_the_role_in_their_order(page: str, title: 
     assert [words for mark, words in drawn if mark == "="] == [switch]
 
 
-def test_the_tags_are_where_the_table_says() -> None:
+def test_tags_are_set_as_the_table_says() -> None:
     assert re.findall(r"^\| `(\w+)` \|", section(PLAYBOOKS, "Tags"), re.MULTILINE) == ["flask_app", "always"]
     said = listed(ROOT)["ansible-playbook -i inventories/staging site.yml"]
     found = re.findall(r"flask_app : (\w+) \| .*TAGS: \[(.*)\]", said)
@@ -379,7 +379,7 @@ def test_the_tags_are_where_the_table_says() -> None:
 # Platforms
 
 
-def test_the_platforms_are_those_of_the_tests() -> None:
+def test_the_documented_platforms_are_the_tested_ones() -> None:
     said = section("docs/reference/platforms.md", "Supported platforms")
     hosts = repository.load_yaml("molecule/default/inventory/hosts.yml")["flask_app"]["hosts"]
     assert re.findall(r"Debian (\d+)", said) == sorted(name.removeprefix("debian") for name in hosts)

@@ -76,7 +76,7 @@ def test_the_inventories_of_this_repository_have_no_error(inventory: str, clone:
     assert told["compared"] == (others if inventory.startswith("inventories/") else [])
 
 
-def test_a_clone_without_secrets_is_told_how_to_make_them(clone: Path) -> None:
+def test_a_clone_without_secrets_gets_the_command_to_create_them(clone: Path) -> None:
     (clone / "inventories/production/group_vars/flask_app/vault.yml").unlink()
     done = play(clone, "inventories/production")
     assert done.returncode != 0
@@ -84,7 +84,7 @@ def test_a_clone_without_secrets_is_told_how_to_make_them(clone: Path) -> None:
     assert "script/secrets production" in done.stdout
 
 
-def test_the_secrets_of_staging_in_production_are_found(clone: Path, keys: dict[str, str]) -> None:
+def test_staging_secrets_in_production_are_reported(clone: Path, keys: dict[str, str]) -> None:
     fill(clone, "production", keys["staging"])
     done = play(clone, "inventories/production")
     said = done.stdout + done.stderr
@@ -93,7 +93,7 @@ def test_the_secrets_of_staging_in_production_are_found(clone: Path, keys: dict[
     assert not [key for key in keys.values() if key in said]
 
 
-def test_a_deploy_refuses_all_of_it_at_once(clone: Path, keys: dict[str, str]) -> None:
+def test_a_deploy_reports_all_doctor_errors_at_once(clone: Path, keys: dict[str, str]) -> None:
     """A secret of another environment, a token in an address, and variables of the role in the unit."""
     fill(clone, "production", keys["staging"])
     faults = {
@@ -113,7 +113,7 @@ def test_a_deploy_refuses_all_of_it_at_once(clone: Path, keys: dict[str, str]) -
     assert not [value for value in ("hunter22", *keys.values()) if value in said]
 
 
-def test_a_misspelt_variable_and_a_wrong_one_are_errors_too(clone: Path) -> None:
+def test_misspelt_and_invalid_variables_are_errors(clone: Path) -> None:
     wrong = {"flask_app_keep_release": 3, "flask_app_keep_releases": 0, "flask_app_doctor_format": "json"}
     done = play(clone, "inventories/staging", "-e", json.dumps(wrong))
     assert done.returncode != 0
@@ -121,7 +121,7 @@ def test_a_misspelt_variable_and_a_wrong_one_are_errors_too(clone: Path) -> None
     assert told == {("unknown-variable", "flask_app_keep_release"), ("out-of-range", "flask_app_keep_releases")}
 
 
-def test_one_fault_is_told_once_for_all_hosts_and_can_be_accepted(clone: Path) -> None:
+def test_a_fault_on_all_hosts_is_reported_once_and_can_be_accepted(clone: Path) -> None:
     faults = {
         "flask_app_env": {"FLASK_DEBUG": "1", "FLASK_CONFIG": "staging"},
         "flask_app_service_settings": {"Environment": "FLASK_CONFIG=staging"},
@@ -152,14 +152,14 @@ def test_two_inventories_are_compared_as_ansible_reads_them(clone: Path, keys: d
     assert not [key for key in keys.values() if key in done.stdout + done.stderr]
 
 
-def test_an_inventory_that_is_not_there_is_told(clone: Path) -> None:
+def test_a_missing_inventory_is_reported(clone: Path) -> None:
     words = ("-e", json.dumps({"flask_app_compared": ["staging", "prodution"]}))
     done = play(clone, "inventories/staging", *words, playbook="compare")
     assert done.returncode != 0
     assert "There is no inventory" in done.stdout + done.stderr
 
 
-def test_a_vault_of_staging_in_production_is_found(clone: Path) -> None:
+def test_a_staging_vault_in_production_is_reported(clone: Path) -> None:
     password = (clone / ".vault/staging").read_bytes().strip()
     content = VaultLib([("staging", VaultSecret(password))]).encrypt("vault_more: hunter22", vault_id="staging")
     (clone / "inventories/production/group_vars/flask_app/more.yml").write_bytes(content)
@@ -169,7 +169,7 @@ def test_a_vault_of_staging_in_production_is_found(clone: Path) -> None:
     assert "secrets: compared with inventories/development, inventories/staging" in done.stdout
 
 
-def test_a_deploy_warns_once_of_an_inventory_that_it_could_not_compare(clone: Path) -> None:
+def test_a_deploy_warns_once_about_an_inventory_it_could_not_compare(clone: Path) -> None:
     (clone / ".vault/staging").write_text("another password")
     (clone / "inventories/development/group_vars/flask_app/vault.yml").unlink()
     local = ("--check", "--connection=local", "--extra-vars={ansible_become: false}")
@@ -180,9 +180,7 @@ def test_a_deploy_warns_once_of_an_inventory_that_it_could_not_compare(clone: Pa
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_inventories_that_are_files_of_one_directory_are_compared(
-    clone: Path, keys: dict[str, str], same: bool
-) -> None:
+def test_inventory_files_in_one_directory_are_compared(clone: Path, keys: dict[str, str], same: bool) -> None:
     hosts = clone / "inventories/files"  # as deep as the others, for group_vars/all/ names the source from there
     (hosts / "group_vars").mkdir(parents=True)
     for name in ("staging", "production"):

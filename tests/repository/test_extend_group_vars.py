@@ -180,7 +180,7 @@ def test_the_page_has_its_examples() -> None:
     assert {block.language for block in ALL_BLOCKS} == {"yaml", "sh", "text"}
 
 
-def test_every_block_is_one_that_is_done_here() -> None:
+def test_every_code_block_is_executed() -> None:
     for part in PARTS.values():
         for before, block in zip((Block("", ""), *part.blocks), part.blocks, strict=False):
             if block.language == "yaml":
@@ -190,14 +190,14 @@ def test_every_block_is_one_that_is_done_here() -> None:
 
 
 @pytest.mark.parametrize("title", PARTS)
-def test_a_command_prints_what_the_page_shows(title: str, done: dict[str, Done]) -> None:
+def test_each_command_prints_what_the_page_shows(title: str, done: dict[str, Done]) -> None:
     for typed in done[title].typed:
         assert typed.code == 0, f"{typed.commands}\n{typed.said}{typed.complaint}"
         assert answers(typed.said) == answers(typed.shown), typed.commands
     assert any(typed.shown for typed in done[title].typed), "a part with files and nothing to see"
 
 
-def test_the_variable_of_one_host_reaches_its_app_beside_those_of_the_group(done: dict[str, Done]) -> None:
+def test_a_host_variable_reaches_the_app_alongside_the_group_variables(done: dict[str, Done]) -> None:
     [typed] = done["The way"].typed
     environment = {host: render(values["flask_app_env"]) for host, values in typed.by_host.items()}
     assert environment == {
@@ -206,7 +206,7 @@ def test_the_variable_of_one_host_reaches_its_app_beside_those_of_the_group(done
     }
 
 
-def test_what_is_typed_into_the_editor_is_in_the_vault_and_encrypted(done: dict[str, Done]) -> None:
+def test_text_typed_into_the_editor_is_encrypted_in_the_vault(done: dict[str, Done]) -> None:
     vaults = [(title, block) for title, part in PARTS.items() for block in part.blocks if block.is_typed]
     assert vaults
     for title, block in vaults:
@@ -216,13 +216,13 @@ def test_what_is_typed_into_the_editor_is_in_the_vault_and_encrypted(done: dict[
         assert encrypted.startswith(b"$ANSIBLE_VAULT;1.2;AES256;staging\n")
 
 
-def test_no_example_leaves_a_file_beside_a_directory_that_hides_it(done: dict[str, Done]) -> None:
+def test_no_example_creates_a_file_hidden_by_a_directory(done: dict[str, Done]) -> None:
     for title, part in done.items():
         directories = [path for path in part.clone.glob("inventories/*/*_vars/*") if path.is_dir()]
         assert [path for path in directories if path.with_suffix(".yml").exists()] == [], title
 
 
-def test_each_value_shown_is_one_that_the_role_takes() -> None:
+def test_each_documented_value_is_accepted_by_the_role() -> None:
     known = {name: {**option, "required": False} for name, option in SPEC.items()}
     for block in ALL_BLOCKS:
         values = yaml.safe_load(block.content) if block.language == "yaml" else {}
@@ -231,7 +231,7 @@ def test_each_value_shown_is_one_that_the_role_takes() -> None:
         assert ArgumentSpecValidator(known).validate(final).error_messages == [], block.path
 
 
-def test_the_key_of_each_app_is_rotated_in_a_vault_of_its_own() -> None:
+def test_the_key_of_each_app_is_rotated_in_its_own_vault() -> None:
     name = "flask_app_rotation_vault_file"
     files = {block.path: yaml.safe_load(block.content)[name] for block in ALL_BLOCKS if f"\n{name}: " in block.text}
     assert files
@@ -306,24 +306,24 @@ def winners(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_the_table_has_the_places_that_are_tried_here() -> None:
+def test_the_table_lists_exactly_the_tested_places() -> None:
     assert sorted(rows()) == sorted(PLACES)
 
 
 @pytest.mark.parametrize("at", range(1, len(PLACES)))
-def test_a_place_wins_over_the_one_above_it(at: int, winners: dict[str, Any]) -> None:
+def test_each_place_overrides_the_one_above_it(at: int, winners: dict[str, Any]) -> None:
     assert winners[f"row{at}"] == rows()[at]
 
 
 @pytest.mark.parametrize("name", SAID)
-def test_of_two_files_the_one_counts_that_the_page_says(name: str, winners: dict[str, Any]) -> None:
+def test_the_documented_file_of_two_takes_precedence(name: str, winners: dict[str, Any]) -> None:
     assert winners[name] == SAID[name][-1]
 
 
 # The rest of what the page says
 
 
-def test_nothing_gathers_facts() -> None:
+def test_no_play_gathers_facts() -> None:
     plays = [play for name in repository.matching("playbooks/*.yml") for play in repository.load_yaml(name)]
     assert [play["name"] for play in plays if play.get("gather_facts") is not False] == []
     tasks = [repository.text(name) for name in repository.matching("roles/flask_app/tasks/*.yml")]

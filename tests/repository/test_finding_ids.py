@@ -36,13 +36,13 @@ def test_an_id_is_a_slug() -> None:
     assert [each for each in found if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", each)] == []
 
 
-def test_what_is_found_on_the_controller_is_a_rule() -> None:
+def test_every_finding_of_the_controller_is_a_rule() -> None:
     """What an action adds, the host has told it."""
     assert of("plugins/plugin_utils/**/*.py") == set()
     assert of("plugins/action/*.py") == {"failed-step"}
 
 
-def test_what_is_found_on_a_host_is_described() -> None:
+def test_every_finding_id_of_a_host_is_described() -> None:
     found = of("plugins/module_utils/**/*.py")
     assert len(found) > 50
     assert found - HOST.keys() - RULES.keys() == set()

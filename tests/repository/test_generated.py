@@ -57,12 +57,12 @@ def generate(directory: Path, *options: str) -> subprocess.CompletedProcess[str]
     return repository.run(repository.tool("python"), directory / "script/generate", *options, directory=directory)
 
 
-def test_what_is_generated_is_up_to_date() -> None:
+def test_generated_files_are_up_to_date() -> None:
     done = generate(repository.ROOT)
     assert (done.returncode, done.stdout) == (0, ""), f"again: script/generate --write\n{done.stdout}{done.stderr}"
 
 
-def test_a_new_step_is_a_file_and_its_documentation(tmp_path: Path) -> None:
+def test_a_new_step_needs_only_its_file_and_documentation(tmp_path: Path) -> None:
     copied = repository.copy(repository.tracked(), tmp_path)
     (copied / "plugins/module_utils/_steps/wave.py").write_text(STEP)
     done = generate(copied)
@@ -83,7 +83,7 @@ def test_a_new_step_is_a_file_and_its_documentation(tmp_path: Path) -> None:
     assert DOCUMENTED in (copied / "plugins/modules/wave.py").read_text()
 
 
-def test_an_option_that_nobody_has_described_is_named(tmp_path: Path) -> None:
+def test_an_undescribed_option_is_reported_by_name(tmp_path: Path) -> None:
     copied = repository.copy(repository.tracked(), tmp_path)
     path = copied / "plugins/module_utils/_steps/switch.py"
     path.write_text(path.read_text().replace("OPTIONS: dict[str, Any] = {", 'OPTIONS: dict[str, Any] = {"x": {},', 1))

@@ -47,7 +47,7 @@ def said(program: str, *words: object, directory: Path = ROOT) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_names_are_those_of_the_locked_gunicorn() -> None:
+def test_the_known_names_match_the_locked_gunicorn() -> None:
     version = versions(ROOT / "examples/guestbook", "requirements.txt")["gunicorn"]
     names, hooks = said(NAMES)
     assert {name for name in gunicorn.SETTINGS if not gunicorn.unknown(name, version)} == set(names)
@@ -95,7 +95,7 @@ child_exit.mark = helper.MARK
 """
 
 
-def test_hooks_and_settings_of_the_source_count_and_the_roles_own_win(release: Path) -> None:
+def test_settings_of_the_source_apply_and_those_of_the_role_win(release: Path) -> None:
     (release / "source/gunicorn.conf.py").write_text(SOURCE)
     (release / "source/helper.py").write_text("MARK = 'of the source, too'\n")
     names = ("workers", "bind", "reload", "keepalive", "max_requests", "daemon", "raw_env", "post_fork")
@@ -111,7 +111,7 @@ def test_hooks_and_settings_of_the_source_count_and_the_roles_own_win(release: P
     }
 
 
-def test_a_source_without_such_a_file_changes_nothing(release: Path) -> None:
+def test_a_source_without_a_gunicorn_file_changes_nothing(release: Path) -> None:
     assert said(LOADED, release / "gunicorn.conf.py", "workers", "max_requests", directory=release / "source") == {
         "workers": "2",
         "max_requests": "0",
@@ -139,13 +139,13 @@ def child_exit(server, worker):
 """
 
 
-def test_hooks_that_the_role_has_too_are_called_after_its_own(release: Path) -> None:
+def test_hooks_of_the_source_run_after_those_of_the_role(release: Path) -> None:
     (release / "source/gunicorn.conf.py").write_text(BOTH)
     assert said(CALLED, release / "gunicorn.conf.py", directory=release / "source") == ["init", "exit"]
 
 
 @pytest.mark.parametrize(("prefix", "more"), [("", frozenset()), ("/shop", gunicorn.OF_A_PREFIX)])
-def test_what_the_role_sets_is_known_to_the_check(prefix: str, more: frozenset[str]) -> None:
+def test_the_check_knows_every_setting_of_the_role(prefix: str, more: frozenset[str]) -> None:
     found = assigned(text_of("gunicorn", flask_app_url_prefix=prefix))
     assert {*found} & gunicorn.SETTINGS.keys() - gunicorn.HOOKS == gunicorn.OF_THE_ROLE | more
 
@@ -161,7 +161,7 @@ def x():
 """
 
 
-def test_below_a_path_the_app_makes_its_links_whatever_the_source_sets(release: Path) -> None:
+def test_links_below_a_path_are_right_whatever_the_source_sets(release: Path) -> None:
     source = release / "source"
     (source / "wsgi.py").write_text(BELOW)
     (source / "gunicorn.conf.py").write_text("forwarder_headers = 'REMOTE_USER'\nheader_map = 'refuse'\n")

@@ -73,7 +73,7 @@ def test_the_rules_see_the_role_and_the_playbooks() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_file_on_a_server_says_who_owns_it(name: str) -> None:
+def test_every_file_on_a_server_names_its_owner(name: str) -> None:
     assert repository.text(name).splitlines()[:2] == HEADER
 
 
@@ -83,7 +83,7 @@ def test_every_module_is_called_by_its_full_name() -> None:
     assert [(name, key) for name, key in modules if key.count(".") < 2] == []
 
 
-def test_no_play_means_all_hosts() -> None:
+def test_no_play_targets_all_hosts() -> None:
     assert [name for name, play in plays() if "all" in re.split(r"[,:]", str(play.get("hosts", "")))] == []
 
 
@@ -116,7 +116,7 @@ def test_a_function_on_the_host_fits_a_screen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
-def test_a_step_has_no_defaults_of_its_own(name: str) -> None:
+def test_a_step_option_has_no_default(name: str) -> None:
     """What a variable of the role says has its default there."""
 
     def with_one(options: Mapping[str, Any]) -> Iterator[str]:
@@ -127,7 +127,7 @@ def test_a_step_has_no_defaults_of_its_own(name: str) -> None:
     assert list(with_one(options_of(name))) == []
 
 
-def test_each_step_that_can_hold_the_lock_holds_it() -> None:
+def test_every_step_that_can_hold_the_lock_does() -> None:
     """A step without its run would work on, whoever has taken over the lock."""
     files = {PurePath(name).name for name in repository.matching("roles/flask_app/tasks/*.yml")}
     inside: dict[str, set[str]] = {name: set() for name in files}
@@ -150,7 +150,7 @@ def test_each_step_that_can_hold_the_lock_holds_it() -> None:
         assert [block["module_defaults"] for block in blocks] == [DEFAULTS]
 
 
-def test_an_app_takes_its_name_after_the_packages_that_may_bring_it() -> None:
+def test_an_app_claims_its_name_after_packages_are_installed() -> None:
     """Whatever a package brings, such as an account, is there before the host is asked whose the name is."""
     steps = [key for name, task in tasks() if name.endswith("/platform.yml") for key in task if key not in KEYWORDS]
     assert steps.index("ansible.builtin.apt") < steps.index("greenlight.flask.claim")
@@ -166,7 +166,7 @@ def test_every_task_has_a_name() -> None:
     assert [(name, task) for name, task in tasks() if not task.get("name")] == []
 
 
-def test_nothing_is_left_to_be_done_later() -> None:
+def test_no_todo_is_left() -> None:
     words = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
     names = [name for name in repository.tracked() if not (repository.ROOT / name).is_symlink()]
     assert [name for name in names if words.search(repository.text(name))] == []

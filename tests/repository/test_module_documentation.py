@@ -57,13 +57,13 @@ def shown_filters() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_documents_the_options_that_it_takes(name: str, shown: dict[str, Any]) -> None:
+def test_a_module_documents_its_options(name: str, shown: dict[str, Any]) -> None:
     assert options(shown[name]["doc"]["options"], "suboptions") == options(options_of(name), "options")
     assert shown[name]["doc"]["module"] == name
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_use_its_options_and_its_full_name(name: str) -> None:
+def test_module_examples_use_real_options_and_the_full_name(name: str) -> None:
     module = importlib.import_module(f"ansible_collections.greenlight.flask.plugins.modules.{name}")
     tasks = [task for task in yaml.safe_load(module.EXAMPLES) if f"greenlight.flask.{name}" in task]
     assert tasks
@@ -90,25 +90,25 @@ def lacking(given: dict[str, Any], takes: dict[str, Any]) -> Iterator[str]:
         yield from lacking(value, inner) if inner else ()
 
 
-def test_there_is_an_action_for_each_name_and_no_other() -> None:
+def test_every_documented_module_has_exactly_one_action() -> None:
     actions = [path.stem for path in (repository.ROOT / "plugins/action").glob("*.py")]
     assert STEPS < {*actions} == {*(NAMES - {MODULE}), "step", "opening_step"}
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_ansible_doc_shows_a_module_whole(name: str, shown: dict[str, Any]) -> None:
+def test_ansible_doc_shows_each_module_completely(name: str, shown: dict[str, Any]) -> None:
     assert shown[name]["doc"]["short_description"]
     assert shown[name]["doc"]["attributes"]["check_mode"]["support"] == "full"
     assert shown[name]["examples"]
     assert shown[name]["return"]
 
 
-def test_there_are_filters_to_look_at() -> None:
+def test_the_collection_has_filters_to_check() -> None:
     assert "environment_file" in FILTERS
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_documents_what_it_takes_and_gives(name: str, shown_filters: dict[str, Any]) -> None:
+def test_a_filter_documents_its_input_and_output(name: str, shown_filters: dict[str, Any]) -> None:
     module = importlib.import_module(f"ansible_collections.greenlight.flask.plugins.filter.{name}")
     filters = module.FilterModule().filters()
     assert list(filters) == [name]
@@ -126,7 +126,7 @@ def test_a_filter_documents_what_it_takes_and_gives(name: str, shown_filters: di
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_the_examples_of_a_filter_use_it_by_its_full_name(name: str, shown_filters: dict[str, Any]) -> None:
+def test_filter_examples_use_the_full_name(name: str, shown_filters: dict[str, Any]) -> None:
     tasks = yaml.safe_load(shown_filters[name]["examples"])
     assert tasks
     assert all(re.search(rf"\| greenlight\.flask\.{name}\b", json.dumps(task)) for task in tasks)

@@ -44,11 +44,11 @@ def kinds_of_secret(text: str) -> list[str]:
     ]
 
 
-def test_no_file_has_the_name_of_a_secret() -> None:
+def test_no_file_is_named_like_a_secret() -> None:
     assert [name for name in repository.tracked() if SECRET_NAME.search(name)] == []
 
 
-def test_no_file_holds_what_looks_like_a_secret() -> None:
+def test_no_file_contains_text_like_a_secret() -> None:
     found = {name: kinds_of_secret(text) for name, text in texts().items()}
     assert {name: kinds for name, kinds in found.items() if kinds} == {}
 
@@ -63,7 +63,7 @@ def test_no_file_holds_what_looks_like_a_secret() -> None:
         ("value of a secret", "SECRET_KEY: " + "0a1b2c3d" * 8),
     ],
 )
-def test_each_pattern_knows_its_secret(kind: str, text: str) -> None:
+def test_each_pattern_matches_its_secret(kind: str, text: str) -> None:
     assert kind in kinds_of_secret(text)
 
 
@@ -71,12 +71,12 @@ def test_each_pattern_knows_its_secret(kind: str, text: str) -> None:
     "name",
     ["inventories/staging/group_vars/flask_app/vault.yml", ".vault/staging", ".demo/id_ed25519", "certs/tls.key"],
 )
-def test_each_secret_file_is_known_by_its_name(name: str) -> None:
+def test_each_secret_file_is_recognized_by_name(name: str) -> None:
     assert SECRET_NAME.search(name)
 
 
 @pytest.mark.parametrize("name", [".vault/staging", ".demo/id_ed25519", "inventories/x/group_vars/flask_app/vault.yml"])
-def test_git_ignores_what_the_demo_makes(name: str) -> None:
+def test_git_ignores_the_files_of_the_demo(name: str) -> None:
     assert (
         repository.run("git", "check-ignore", "--quiet", "--no-index", name, directory=repository.ROOT).returncode == 0
     )

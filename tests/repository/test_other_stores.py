@@ -108,7 +108,7 @@ def doctor(clone: Clone, inventory: str, environment: Mapping[str, str]) -> tupl
     return done.returncode, json.loads(lines[-1]) if lines else {}, done.stdout + done.stderr
 
 
-def test_the_app_gets_exactly_what_the_store_holds(clone: Clone, tmp_path: Path) -> None:
+def test_the_app_gets_exactly_the_values_of_the_store(clone: Clone, tmp_path: Path) -> None:
     (clone.root / "write.yml").write_text(WRITE_DOWN)
     into = tmp_path / "written"
     done = clone.play("-i", "inventories/staging", "write.yml", WRITE_INTO=str(into), **stores(clone))
@@ -118,7 +118,7 @@ def test_the_app_gets_exactly_what_the_store_holds(clone: Clone, tmp_path: Path)
     assert written.keys() == {"SECRET_KEY", "DATABASE_URL", *STORED}
 
 
-def test_the_doctor_is_content_and_no_value_is_printed(clone: Clone) -> None:
+def test_the_doctor_finds_no_fault_and_prints_no_value(clone: Clone) -> None:
     code, told, printed = doctor(clone, "staging", stores(clone))
     assert code == 0, printed
     assert {finding["id"] for finding in told["findings"]} <= {"no-tls", "unreadable-inventory"}
@@ -128,7 +128,7 @@ def test_the_doctor_is_content_and_no_value_is_printed(clone: Clone) -> None:
     assert "hunter2" not in printed
 
 
-def test_the_doctor_judges_what_a_store_gives_and_finds_a_value_in_plain_text_beside_it(clone: Clone) -> None:
+def test_the_doctor_checks_store_values_and_finds_plain_text_ones(clone: Clone) -> None:
     main = clone.main("staging")
     plain = {"flask_app_secrets": {**shown(), "HOOK_TOKEN": "0123456789abcdef-hunter2"}}
     main.write_text(yaml.safe_dump({**yaml.safe_load(main.read_text()), **plain}, width=1000, sort_keys=False))
@@ -141,7 +141,7 @@ def test_the_doctor_judges_what_a_store_gives_and_finds_a_value_in_plain_text_be
     assert "MAIL_PASSWORD" not in str(finding)
 
 
-def test_the_doctor_of_another_inventory_asks_no_store_and_says_what_it_did_not_compare(clone: Clone) -> None:
+def test_the_doctor_asks_no_foreign_store_and_lists_what_it_skipped(clone: Clone) -> None:
     assert clone.secrets("production").returncode == 0
     asked = clone.root / "asked"
     (clone.root / "bin/sops").write_text(f"#!/bin/sh\ntouch '{asked}'\nexit 1\n")
@@ -156,7 +156,7 @@ def test_the_doctor_of_another_inventory_asks_no_store_and_says_what_it_did_not_
 
 
 @pytest.mark.parametrize("missing", ["STAGING_API_TOKEN", "HOME"])  # one looked up by Ansible, one by a program
-def test_a_store_that_does_not_answer_stops_the_run_and_is_named(clone: Clone, missing: str) -> None:
+def test_an_unreachable_store_stops_the_run_and_is_named(clone: Clone, missing: str) -> None:
     environment = {**stores(clone), missing: "/nonexistent"}
     if missing == "STAGING_API_TOKEN":
         del environment[missing]
@@ -166,7 +166,7 @@ def test_a_store_that_does_not_answer_stops_the_run_and_is_named(clone: Clone, m
     assert "hunter2" not in printed
 
 
-def test_a_name_from_another_store_needs_nothing_in_the_vault(clone: Clone) -> None:
+def test_a_secret_from_another_store_needs_no_vault_entry(clone: Clone) -> None:
     done = clone.secrets("staging", "--list")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines() if "(from elsewhere)" in line] == list(STORED)

@@ -73,24 +73,24 @@ def members(package: Path) -> list[tarfile.TarInfo]:
         return archive.getmembers()
 
 
-def test_the_package_holds_nothing_that_nobody_meant_to_ship(members: list[tarfile.TarInfo]) -> None:
+def test_the_package_contains_no_unintended_file(members: list[tarfile.TarInfo]) -> None:
     files = [member.name for member in members if not member.isdir()]
     assert [name for name in files if not ALLOWED.fullmatch(name)] == []
 
 
-def test_the_package_holds_no_links_but_the_names_of_steps(members: list[tarfile.TarInfo]) -> None:
+def test_the_only_links_in_the_package_are_step_names(members: list[tarfile.TarInfo]) -> None:
     links = [member for member in members if member.issym() or member.islnk()]
     assert links
     assert {PurePath(link.name).parent for link in links} == {PurePath("plugins/action")}
     assert {link.linkname for link in links} == {"step.py", "opening_step.py"}
 
 
-def test_the_package_holds_the_whole_collection(members: list[tarfile.TarInfo]) -> None:
+def test_the_package_contains_the_whole_collection(members: list[tarfile.TarInfo]) -> None:
     needed = REQUIRED | set(repository.matching("plugins/**/*.py", "roles/flask_app/**/*"))
     assert needed - {member.name for member in members} == set()
 
 
-def test_the_version_is_that_of_the_newest_entry_in_the_changelog() -> None:
+def test_the_version_matches_the_newest_changelog_entry() -> None:
     version = yaml.safe_load(repository.text("galaxy.yml"))["version"]
     newest = re.search(r"^## (\S+)", repository.text("CHANGELOG.md"), re.MULTILINE)
     assert newest

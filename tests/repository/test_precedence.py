@@ -138,7 +138,7 @@ def in_a_run(changed: Path, tmp_path_factory: pytest.TempPathFactory) -> Variabl
     return had_in_a_run(changed, tmp_path_factory.mktemp("values"))
 
 
-def test_the_shipped_inventories_hold_the_servers_of_the_demo(before: Variables) -> None:
+def test_the_shipped_inventories_list_the_demo_servers(before: Variables) -> None:
     assert before.keys() == HOSTS.keys()
 
 
@@ -150,29 +150,29 @@ def test_the_shipped_values_of_an_environment_reach_its_hosts(before: Variables)
     assert {host: values["flask_app_environment"] for host, values in before.items()} == HOSTS
 
 
-def test_the_shipped_value_of_a_host_reaches_that_host_only(before: Variables) -> None:
+def test_a_shipped_host_value_reaches_only_that_host(before: Variables) -> None:
     threads = "flask_app_gunicorn_threads"
     assert {host: values[threads] for host, values in before.items() if threads in values} == {"staging2": 8}
 
 
-def test_a_changed_file_changes_exactly_the_hosts_it_is_for(before: Variables, changed: Path) -> None:
+def test_a_changed_file_affects_exactly_its_hosts(before: Variables, changed: Path) -> None:
     after = shown(changed)
     assert after == {host: {**values, **EXPECTED[host]} for host, values in before.items()}
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_real_run_has_the_changed_values_on_exactly_the_hosts_they_are_for(in_a_run: Variables, host: str) -> None:
+def test_a_real_run_applies_changed_values_to_exactly_their_hosts(in_a_run: Variables, host: str) -> None:
     added = {name: value for name, value in in_a_run[host].items() if name not in SHIPPED and value != "not there"}
     assert added == EXPECTED[host]
 
 
 @pytest.mark.parametrize(("host", "environment"), HOSTS.items())
-def test_a_real_run_has_the_shipped_values(in_a_run: Variables, host: str, environment: str) -> None:
+def test_a_real_run_uses_the_shipped_values(in_a_run: Variables, host: str, environment: str) -> None:
     threads = 8 if host == "staging2" else "not there"  # elsewhere the role's default, which no inventory holds
     assert [in_a_run[host][name] for name in SHIPPED] == ["guestbook", environment, threads]
 
 
-def test_no_variable_is_in_the_shared_file_and_in_one_of_an_environment() -> None:
+def test_no_variable_is_in_both_the_shared_and_an_environment_file() -> None:
     shared = repository.load_yaml(SHARED).keys()
     for environment in ENVIRONMENTS:
         own = repository.load_yaml(f"inventories/{environment}/group_vars/flask_app/main.yml").keys()

@@ -47,18 +47,18 @@ def test_defaults_and_spec_name_the_same_variables(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_variable_has_a_default_and_is_commented_out_too(role: str) -> None:
+def test_no_variable_has_both_a_default_and_a_commented_default(role: str) -> None:
     assert not defaults(role).keys() & commented_out(role)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_literal_defaults_are_those_of_the_spec(role: str) -> None:
+def test_literal_defaults_match_the_spec(role: str) -> None:
     literal = {name: value for name, value in defaults(role).items() if not is_expression(value)}
     assert {name: options(role)[name].get("default") for name in literal} == literal
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_literal_defaults_of_the_spec_are_those_of_the_role(role: str) -> None:
+def test_literal_defaults_of_the_spec_match_the_role(role: str) -> None:
     specified = {
         name: option["default"]
         for name, option in options(role).items()
@@ -68,7 +68,7 @@ def test_literal_defaults_of_the_spec_are_those_of_the_role(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_literal_default_has_the_type_that_the_spec_names(role: str) -> None:
+def test_literal_defaults_have_the_type_of_the_spec(role: str) -> None:
     types = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict, "float": float}
     for name, value in defaults(role).items():
         if not is_expression(value):
@@ -76,7 +76,7 @@ def test_a_literal_default_has_the_type_that_the_spec_names(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_exactly_the_variables_without_a_default_are_required(role: str) -> None:
+def test_a_variable_is_required_exactly_if_it_has_no_default(role: str) -> None:
     required = {name for name, option in options(role).items() if option.get("required")}
     excused = {name for name in NEITHER_REQUIRED_NOR_DEFAULT if name.startswith(role)}
     assert required | excused == commented_out(role)
@@ -84,7 +84,7 @@ def test_exactly_the_variables_without_a_default_are_required(role: str) -> None
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_variable_is_described_and_named_for_its_role(role: str) -> None:
+def test_each_variable_is_described_and_has_the_prefix_of_its_role(role: str) -> None:
     for name, option in options(role).items():
         assert re.fullmatch(rf"{role}(_[a-z0-9_]+)?", name)
         assert str(option.get("description", "")).endswith("."), name

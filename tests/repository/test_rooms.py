@@ -108,7 +108,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("home", FLOORS)
-def test_every_room_has_its_floor(home: str) -> None:
+def test_every_room_is_on_a_floor(home: str) -> None:
     rooms = {place(name)[1] for name in FILES if place(name)[0] == home}
     assert rooms == {room for floor in FLOORS[home] for room in floor}
     assert len(rooms) <= 12
@@ -117,7 +117,7 @@ def test_every_room_has_its_floor(home: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_imports_only_from_its_own_room_and_those_below(name: str) -> None:
+def test_a_file_imports_only_from_its_room_and_the_floors_below(name: str) -> None:
     assert faults(repository.text(name), name) == []
 
 
@@ -136,7 +136,7 @@ def faults_of_adapter(text: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [name for home in ADAPTERS for name in repository.matching(f"{home}/*.py")])
-def test_what_ansible_calls_imports_what_is_public_of_the_rooms(name: str) -> None:
+def test_adapters_import_only_public_names_of_the_rooms(name: str) -> None:
     assert faults_of_adapter(repository.text(name), name) == []
 
 
@@ -163,7 +163,7 @@ U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
         ("plugin_utils/_checks/rules/tls.py", "from ..._task.base import execute"),
     ],
 )
-def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
+def test_a_forbidden_import_is_reported(name: str, line: str) -> None:
     assert len(faults(line, f"plugins/{name}")) == 1
 
 
@@ -178,7 +178,7 @@ def test_an_import_against_the_rules_is_found(name: str, line: str) -> None:
         ("modules/switch.py", f"from {P}._task.base import execute"),
     ],
 )
-def test_an_import_against_the_rules_of_an_adapter_is_found(name: str, line: str) -> None:
+def test_a_forbidden_import_of_an_adapter_is_reported(name: str, line: str) -> None:
     assert len(faults_of_adapter(line, f"plugins/{name}")) == 1
 
 
@@ -191,7 +191,7 @@ def test_an_import_against_the_rules_of_an_adapter_is_found(name: str, line: str
         ("plugin_utils/_task/base.py", "from ansible.errors import AnsibleError"),
     ],
 )
-def test_an_import_within_the_rules_is_none(name: str, line: str) -> None:
+def test_an_allowed_import_is_not_reported(name: str, line: str) -> None:
     assert faults(line, f"plugins/{name}") == []
 
 

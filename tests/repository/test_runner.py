@@ -40,7 +40,7 @@ def test_every_directory_of_tests_is_in_a_layer() -> None:
     assert {name for name in directories if f"tests/{name}" not in made} == set()
 
 
-def test_an_unknown_layer_is_refused_with_where_to_look() -> None:
+def test_an_unknown_layer_is_refused_with_a_hint() -> None:
     done = subprocess.run(
         [repository.ROOT / "script/test", "no-such-layer"], capture_output=True, text=True, check=False
     )

@@ -88,7 +88,7 @@ def test_every_secret_is_in_the_vault_under_its_own_name(main: str) -> None:
     assert secrets == {name: f"{{{{ vault_flask_app_{name.lower()} }}}}" for name in secrets}
 
 
-def test_every_environment_has_a_vault_id_of_its_own() -> None:
+def test_every_environment_has_its_own_vault_id() -> None:
     names = [name.split("/")[1] for name in MAINS]
     assert sorted(vault_ids(repository.text("ansible.cfg"))) == sorted(f"{name}@{CLIENT}" for name in names)
 
@@ -115,7 +115,7 @@ def test_no_two_environments_have_the_same_secret_or_password(clone: Clone) -> N
     assert len({(clone.root / ".vault" / environment).read_text() for environment in ENVIRONMENTS}) == 3
 
 
-def test_the_password_is_for_its_owner_only_and_nothing_else_is_made(clone: Clone) -> None:
+def test_the_password_is_private_and_no_other_file_is_created(clone: Clone) -> None:
     before = clone.files()
     clone.secrets("staging")
     made = {name: mode for name, (mode, _) in clone.files().items() if name not in before}
@@ -124,7 +124,7 @@ def test_the_password_is_for_its_owner_only_and_nothing_else_is_made(clone: Clon
     assert {name: clone.files()[name] for name in before} == before
 
 
-def test_a_name_of_its_own_gets_a_value_or_is_said_to_lack_one(clone: Clone) -> None:
+def test_an_additional_name_gets_a_random_value_or_is_listed_as_missing(clone: Clone) -> None:
     mapped(clone, "staging", "API_TOKEN", '"{{ vault_flask_app_api_token }}"')
     mapped(clone, "staging", "SMTP_HOST", '"{{ vault_flask_app_smtp_host }}"')
     mapped(clone, "staging", "OTHER", "\"{{ lookup('ansible.builtin.env', 'OTHER') }}\"")
@@ -135,7 +135,7 @@ def test_a_name_of_its_own_gets_a_value_or_is_said_to_lack_one(clone: Clone) -> 
     assert "OTHER" not in done.stdout
 
 
-def test_what_is_there_is_never_overwritten(staging: Clone) -> None:
+def test_existing_secrets_are_never_overwritten(staging: Clone) -> None:
     mapped(staging, "staging", "API_TOKEN", '"{{ vault_flask_app_api_token }}"')
     before = staging.files()
     done = staging.secrets("staging")
@@ -147,7 +147,7 @@ def test_what_is_there_is_never_overwritten(staging: Clone) -> None:
 # A new environment
 
 
-def test_a_new_environment_has_the_names_of_the_others_and_values_of_its_own(staging: Clone) -> None:
+def test_a_new_environment_has_the_usual_names_and_its_own_values(staging: Clone) -> None:
     before = staging.files()
     done = staging.secrets("--new", "qa")
     assert done.returncode == 0, done.stderr
@@ -165,14 +165,14 @@ def test_a_new_environment_has_the_names_of_the_others_and_values_of_its_own(sta
     assert staging.values("qa")[MIRRORED[0]] != staging.values("staging")[MIRRORED[0]]
 
 
-def test_a_new_environment_says_the_same_as_the_others_in_the_same_form(clone: Clone) -> None:
+def test_a_new_environment_has_the_same_main_file_as_the_others(clone: Clone) -> None:
     clone.secrets("--new", "qa")
     expected = clone.main("staging").read_text().replace("staging", "qa")
     line = "flask_app_environments: [development, staging, production, qa] # the role refuses other names\n"
     assert clone.main("qa").read_text().replace(line, "") == expected
 
 
-def test_the_vault_id_of_a_new_environment_is_added_and_ansible_cfg_stays_as_it_was(clone: Clone) -> None:
+def test_only_the_new_vault_id_is_added_to_ansible_cfg(clone: Clone) -> None:
     before = (clone.root / "ansible.cfg").read_text()
     for _ in range(2):
         assert clone.secrets("--new", "qa").returncode == 0
@@ -181,7 +181,7 @@ def test_the_vault_id_of_a_new_environment_is_added_and_ansible_cfg_stays_as_it_
     assert after.replace(f", qa@{CLIENT}", "") == before
 
 
-def test_a_new_environment_without_hosts_deploys_nothing_and_ansible_says_so(with_plays: Clone) -> None:
+def test_a_deploy_to_an_environment_without_hosts_says_so(with_plays: Clone) -> None:
     with_plays.secrets("--new", "qa")
     done = with_plays.play("-i", "inventories/qa", "site.yml")
     assert done.returncode == 0, done.stderr
@@ -190,7 +190,7 @@ def test_a_new_environment_without_hosts_deploys_nothing_and_ansible_says_so(wit
     assert "TASK" not in done.stdout
 
 
-def test_the_doctor_finds_a_new_environment_with_a_host_well(with_plays: Clone) -> None:
+def test_the_doctor_accepts_a_new_environment_with_a_host(with_plays: Clone) -> None:
     """So the role knows its name, and its secrets are decrypted, with the password of that environment alone."""
     with_plays.secrets("--new", "qa")
     hosts = with_plays.root / "inventories/qa/hosts.yml"
@@ -204,20 +204,20 @@ def test_the_doctor_finds_a_new_environment_with_a_host_well(with_plays: Clone) 
     assert {finding["id"] for finding in told["findings"]} <= {"no-tls", "unreadable-inventory"}
 
 
-def test_an_environment_that_is_there_is_left_as_it_is(staging: Clone) -> None:
+def test_an_existing_environment_is_left_unchanged(staging: Clone) -> None:
     before = staging.files()
     assert staging.secrets("--new", "staging").returncode == 0
     assert staging.files() == before
 
 
-def test_an_environment_may_be_called_as_yaml_calls_something_else(clone: Clone) -> None:
+def test_an_environment_may_have_a_name_with_a_yaml_meaning(clone: Clone) -> None:
     assert clone.secrets("--new", "no").returncode == 0
     main = yaml.safe_load(clone.main("no").read_text())
     assert main["flask_app_environment"] == "no"
     assert main["flask_app_environments"][-1] == "no"
 
 
-def test_an_ansible_cfg_without_the_list_is_left_to_its_owner(clone: Clone) -> None:
+def test_an_ansible_cfg_without_the_vault_list_is_left_unchanged(clone: Clone) -> None:
     path = clone.root / "ansible.cfg"
     path.write_text(path.read_text().replace("vault_identity_list", "# vault_identity_list"))
     before = path.read_text()
@@ -235,9 +235,7 @@ def in_this_process(clone: Clone) -> None:
         assert not ended.code, "script/secrets failed"
 
 
-def test_a_run_that_is_killed_at_any_instant_is_just_started_again(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_killed_at_any_instant_can_be_repeated(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["script/secrets-files", "--new", "qa"])
     configuration = clone.root / "ansible.cfg"
     original = configuration.read_text()
@@ -281,7 +279,7 @@ def test_a_run_that_is_killed_at_any_instant_is_just_started_again(
         ("flask_app_tls_key", "vault_flask_app_tls_key"),
     ],
 )
-def test_one_value_is_changed_or_added_under_its_name_in_the_vault(staging: Clone, name: str, variable: str) -> None:
+def test_a_value_is_changed_or_added_under_its_vault_name(staging: Clone, name: str, variable: str) -> None:
     before = staging.plain("staging")
     done = staging.secrets("staging", "--set", name, given=f"{VALUE}\n")
     assert done.returncode == 0, done.stderr
@@ -294,7 +292,7 @@ def test_one_value_is_changed_or_added_under_its_name_in_the_vault(staging: Clon
     assert VALUE not in done.stdout + done.stderr
 
 
-def test_a_name_that_main_yml_maps_otherwise_means_that_variable(staging: Clone) -> None:
+def test_the_mapping_in_main_yml_decides_the_vault_variable(staging: Clone) -> None:
     mapped(staging, "staging", "API_TOKEN", '"{{ vault_shop_token }}"')
     assert staging.secrets("staging", "--set", "API_TOKEN", given=VALUE).returncode == 0
     assert staging.values("staging")["vault_shop_token"] == VALUE
@@ -310,12 +308,12 @@ def test_a_name_that_main_yml_maps_otherwise_means_that_variable(staging: Clone)
         ("x" * 100_000, "x" * 100_000),
     ],
 )
-def test_a_value_from_a_pipe_loses_one_newline_and_nothing_else(staging: Clone, given: str, held: str) -> None:
+def test_a_piped_value_loses_only_one_trailing_newline(staging: Clone, given: str, held: str) -> None:
     assert staging.secrets("staging", "--set", "API_TOKEN", given=given).returncode == 0
     assert staging.values("staging")["vault_flask_app_api_token"] == held
 
 
-def test_a_random_value_is_a_fresh_key_and_is_not_shown(staging: Clone) -> None:
+def test_a_random_value_is_new_and_not_shown(staging: Clone) -> None:
     seen = {staging.values("staging")[MIRRORED[0]]}
     for _ in range(2):
         done = staging.secrets("staging", "--set", "SECRET_KEY", "--random", given=VALUE)
@@ -327,7 +325,7 @@ def test_a_random_value_is_a_fresh_key_and_is_not_shown(staging: Clone) -> None:
     assert len(seen) == 3
 
 
-def test_who_adds_a_name_is_told_what_main_yml_needs(staging: Clone) -> None:
+def test_adding_a_name_prints_the_line_main_yml_needs(staging: Clone) -> None:
     done = staging.secrets("staging", "--set", "API_TOKEN", given=VALUE)
     line = 'API_TOKEN: "{{ vault_flask_app_api_token }}"'
     assert "inventories/staging/group_vars/flask_app/main.yml, under flask_app_secrets: " + line in done.stdout
@@ -336,7 +334,7 @@ def test_who_adds_a_name_is_told_what_main_yml_needs(staging: Clone) -> None:
     assert list(yaml.safe_load(staging.main("staging").read_text())["flask_app_secrets"])[-1] == "API_TOKEN"
 
 
-def test_ansible_hands_the_app_exactly_the_value_that_was_set(with_plays: Clone, tmp_path: Path) -> None:
+def test_ansible_passes_exactly_the_value_that_was_set(with_plays: Clone, tmp_path: Path) -> None:
     assert with_plays.secrets("staging").returncode == 0
     value = f"{VALUE} {{{{ 1 + 1 }}}} {{# x #}}\n'é\"\\ "
     mapped(with_plays, "staging", "API_TOKEN", '"{{ vault_flask_app_api_token }}"')
@@ -366,7 +364,7 @@ def test_ansible_hands_the_app_exactly_the_value_that_was_set(with_plays: Clone,
     assert base64.b64decode((tmp_path / "value").read_bytes()).decode() == value
 
 
-def test_several_changes_at_once_are_all_kept(staging: Clone) -> None:
+def test_concurrent_changes_are_all_kept(staging: Clone) -> None:
     names = [f"TOKEN_{number}" for number in range(3)]
     with ThreadPoolExecutor(3) as pool:
         words = ("script/secrets", "staging", "--set")
@@ -376,7 +374,7 @@ def test_several_changes_at_once_are_all_kept(staging: Clone) -> None:
     assert [held.get(f"vault_flask_app_{name.lower()}") for name in names] == names
 
 
-def test_no_file_ever_holds_the_value_and_no_program_gets_it(staging: Clone) -> None:
+def test_no_file_and_no_program_ever_gets_the_plain_value(staging: Clone) -> None:
     """Every program that is started and every text that is written is seen; the value comes by a pipe."""
     watching = """
 import runpy, sys
@@ -393,7 +391,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert [name for name, (_, content) in staging.files().items() if VALUE.encode() in content] == []
 
 
-def test_a_value_that_is_typed_is_not_shown(staging: Clone) -> None:
+def test_a_typed_value_is_not_echoed(staging: Clone) -> None:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(staging.root)
@@ -464,7 +462,7 @@ def test_the_names_are_listed_without_values(staging: Clone) -> None:
         (["production", "--list"], "", "make them with: script/secrets production"),
     ],
 )
-def test_what_can_not_be_done_is_told_without_a_value_and_changes_nothing(
+def test_an_impossible_change_is_reported_without_values_and_changes_nothing(
     unchanged: Clone, words: list[str], given: str | bytes, told: str
 ) -> None:
     before = unchanged.files()
@@ -505,7 +503,7 @@ def harm(clone: Clone, what: str) -> None:
         ("broken main.yml", "main.yml can't be read as YAML"),
     ],
 )
-def test_what_is_broken_is_told_without_a_traceback(staging: Clone, words: list[str], what: str, told: str) -> None:
+def test_broken_files_are_reported_without_a_traceback(staging: Clone, words: list[str], what: str, told: str) -> None:
     harm(staging, what)
     before: dict[str, Any] = staging.files()
     done = staging.secrets(*words, given=VALUE)
@@ -519,7 +517,7 @@ def test_what_is_broken_is_told_without_a_traceback(staging: Clone, words: list[
     assert staging.files() == before
 
 
-def test_a_value_that_comes_from_another_store_is_changed_there(staging: Clone) -> None:
+def test_a_value_from_another_store_is_not_changed_here(staging: Clone) -> None:
     mapped(staging, "staging", "API_TOKEN", f"\"{{{{ lookup('ansible.builtin.env', '{VALUE}') }}}}\"")
     done = staging.secrets("staging", "--set", "API_TOKEN", given=VALUE)
     assert done.returncode == 1
@@ -527,7 +525,7 @@ def test_a_value_that_comes_from_another_store_is_changed_there(staging: Clone) 
     assert VALUE not in done.stderr
 
 
-def test_the_help_needs_no_tools_and_no_words_are_a_mistake(clone: Clone) -> None:
+def test_help_needs_no_tools_and_missing_arguments_are_an_error(clone: Clone) -> None:
     (clone.root / ".venv/bin/python").unlink()
     asked = clone.run("script/secrets", "--help")
     assert (asked.returncode, asked.stderr) == (0, "")
@@ -538,19 +536,19 @@ def test_the_help_needs_no_tools_and_no_words_are_a_mistake(clone: Clone) -> Non
 
 
 @pytest.mark.parametrize("name", ["all", "default", "group_vars"])
-def test_a_name_that_means_something_to_ansible_makes_no_environment(unchanged: Clone, name: str) -> None:
+def test_an_environment_cannot_have_a_name_reserved_by_ansible(unchanged: Clone, name: str) -> None:
     done = unchanged.secrets("--new", name)
     assert done.returncode == 1
     assert f"{name} means something to Ansible" in done.stderr
     assert not (unchanged.root / "inventories" / name).exists()
 
 
-def test_a_closed_standard_input_is_told_in_a_sentence(staging: Clone) -> None:
+def test_a_closed_standard_input_is_reported_in_one_sentence(staging: Clone) -> None:
     done = staging.run("sh", "-c", "script/secrets staging --set API_TOKEN <&-")
     assert done.returncode == 1
     assert "standard input is closed" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_new_environments_file_of_sqlite_is_named(clone: Clone) -> None:
+def test_the_sqlite_database_of_a_new_environment_is_pointed_out(clone: Clone) -> None:
     assert "A file of SQLite: DATABASE_URL." in clone.secrets("--new", "qa").stdout

@@ -121,11 +121,11 @@ def ended(task: dict[str, Any], known: dict[str, Any]) -> Any:
         return f"fails: {type(error).__name__}"
 
 
-def test_each_type_has_its_texts() -> None:
+def test_each_option_type_has_text_forms() -> None:
     assert {option["type"] for option in OPTIONS.values()} == {"str", *TEXTS}
 
 
 @pytest.mark.parametrize(("name", "value", "text"), CASES, ids=[f"{name}={text}" for name, _, text in CASES])
-def test_a_text_does_what_the_value_does(name: str, value: Any, text: str) -> None:
+def test_a_text_value_acts_like_the_typed_value(name: str, value: Any, text: str) -> None:
     for task, known in tasks_with(name):
         assert ended(task, {**known, name: text}) == ended(task, {**known, name: value}), task["name"]

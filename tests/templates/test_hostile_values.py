@@ -282,13 +282,13 @@ def replaced(content: Any, old: str, new: str) -> Any:
     return content
 
 
-def test_the_plain_values_are_taken() -> None:
+def test_plain_values_are_accepted() -> None:
     assert refusals(everything()) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name not in BY_DESIGN])
-def test_data_stays_data(name: str) -> None:
+def test_hostile_values_stay_data(name: str) -> None:
     for number, (how, plain) in enumerate(put(name, PLAIN)):
         expected: Any = None
         for text in HOSTILE:
@@ -312,7 +312,7 @@ def test_data_stays_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_DESIGN)
-def test_what_is_configuration_by_design_reaches_a_file_as_it_stands(name: str) -> None:
+def test_values_that_are_configuration_by_design_are_rendered_verbatim(name: str) -> None:
     """Or it would not have to be left out here."""
     if name.startswith("flask_app_nginx_"):
         assert files({name: "map $x $y { a b; }"}) != files({})

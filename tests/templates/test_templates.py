@@ -102,7 +102,7 @@ def nginx_files(**overrides: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_says_whose_it_is(name: str) -> None:
+def test_each_file_names_its_owner(name: str) -> None:
     text = text_of(name)
     assert "# Ansible managed" in text
     assert "# Owner: role greenlight.flask.flask_app" in text
@@ -137,7 +137,7 @@ def test_a_file_names_the_app_and_no_other(name: str, app: str) -> None:
         ("default site", "flask_app_http_port"),
     ],
 )
-def test_a_variable_that_is_not_defined_is_an_error(name: str, missing: str) -> None:
+def test_an_undefined_variable_is_an_error(name: str, missing: str) -> None:
     with pytest.raises(AnsibleError, match=f"'{missing}' is undefined"):
         text_of(name, without=[missing])
 
@@ -204,7 +204,7 @@ STAGING = {
         ),
     ],
 )  # fmt: skip
-def test_gunicorn_gets_the_settings_that_were_meant(overrides: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_gunicorn_gets_the_intended_settings(overrides: dict[str, Any], expected: dict[str, Any]) -> None:
     settings = gunicorn(**overrides)
     assert settings == {**STAGING, **expected}
     assert {name: type(value) for name, value in settings.items()} == {
@@ -229,7 +229,7 @@ CUSTOM: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize("number", range(len(CUSTOM)), ids=lambda number: repr(CUSTOM[number][0]))
-def test_each_kind_of_value_reaches_gunicorn_as_it_was_written(number: int) -> None:
+def test_each_kind_of_value_reaches_gunicorn_unchanged(number: int) -> None:
     settings = gunicorn(flask_app_gunicorn_settings={f"setting_{n}": given for n, (given, _) in enumerate(CUSTOM)})
     got, expected = settings[f"setting_{number}"], CUSTOM[number][1]
     assert got == expected
@@ -266,7 +266,7 @@ def test_workers_follow_processors_and_memory(
 
 
 @pytest.mark.parametrize("memory_mb", range(1024, 16384, 1280))
-def test_two_releases_at_once_find_room_beside_the_rest(memory_mb: int) -> None:
+def test_two_releases_fit_in_memory_with_room_to_spare(memory_mb: int) -> None:
     workers = int(render("__flask_app_workers", __flask_app_host={"cpus": 64, "memory_mb": memory_mb}))
     each = float(unit(text_of("drop_in"))["Service"]["MemoryMax"][-1].rstrip("%")) / 100
     assert workers * 150 <= memory_mb * each
@@ -379,7 +379,7 @@ subprocess.run([sys.executable, "-m", "pkg.job"], check=True)
 """
 
 
-def test_programs_of_the_app_find_its_modules_and_gunicorn_finds_none_before_its_own(tmp_path: Path) -> None:
+def test_app_programs_find_app_modules_and_these_never_shadow_gunicorns(tmp_path: Path) -> None:
     service = unit(text_of("service"))["Service"]
     for name, text in {
         "lib/gunicorn/__main__.py": GUNICORN,
@@ -405,7 +405,7 @@ def test_programs_of_the_app_find_its_modules_and_gunicorn_finds_none_before_its
     assert (done.stdout, done.stderr) == ("the job has run\n", "")
 
 
-def test_the_socket_is_nginxs_alone() -> None:
+def test_only_nginx_can_use_the_socket() -> None:
     sections = unit(text_of("socket"))
     assert sections["Socket"] == {
         "ListenStream": [str(Layout("shop").socket("%i"))],
@@ -420,7 +420,7 @@ def test_the_socket_is_nginxs_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["service", "socket"])
-def test_the_template_units_do_not_depend_on_what_a_release_may_change(name: str) -> None:
+def test_template_units_do_not_depend_on_release_settings(name: str) -> None:
     changed = text_of(
         name,
         flask_app_environment="production",
@@ -471,7 +471,7 @@ SETTINGS: list[tuple[Any, list[str]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(SETTINGS)), ids=lambda number: repr(SETTINGS[number][0]))
-def test_each_kind_of_value_becomes_its_lines_of_the_drop_in(number: int) -> None:
+def test_each_kind_of_value_is_rendered_in_the_drop_in(number: int) -> None:
     settings = {f"Setting{n}": value for n, (value, _) in enumerate(SETTINGS)}
     service = unit(text_of("drop_in", flask_app_service_settings=settings))["Service"]
     assert service.get(f"Setting{number}", []) == SETTINGS[number][1]
@@ -481,12 +481,12 @@ def test_each_kind_of_value_becomes_its_lines_of_the_drop_in(number: int) -> Non
 @pytest.mark.parametrize(
     ("name", "variable"), [("drop_in", "flask_app_service_settings"), ("gunicorn", "flask_app_gunicorn_settings")]
 )
-def test_the_order_in_an_inventory_makes_no_other_release(name: str, variable: str) -> None:
+def test_the_order_of_settings_does_not_change_the_release(name: str, variable: str) -> None:
     settings = {"b": 1, "a": 2, "c": 3}
     assert text_of(name, **{variable: settings}) == text_of(name, **{variable: dict(sorted(settings.items()))})
 
 
-def test_what_a_user_sets_comes_last_and_therefore_counts() -> None:
+def test_user_settings_come_last_and_take_effect() -> None:
     settings = {"MemoryMax": "2G", "SystemCallFilter": ["", "@system-service @chown"], "IPAddressDeny": "any"}
     service = unit(text_of("drop_in", flask_app_service_settings=settings))["Service"]
     assert service["MemoryMax"] == ["40%", "2G"]
@@ -495,7 +495,7 @@ def test_what_a_user_sets_comes_last_and_therefore_counts() -> None:
 
 
 @pytest.mark.parametrize("name", ["service", "socket", "drop_in"])
-def test_a_unit_can_be_read_by_others_too(name: str) -> None:
+def test_units_can_be_parsed_by_configparser(name: str) -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(text_of(name))
@@ -503,7 +503,7 @@ def test_a_unit_can_be_read_by_others_too(name: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed on this machine")
-def test_systemd_itself_takes_the_units(tmp_path: Path) -> None:
+def test_systemd_itself_accepts_the_units(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "venv/bin").mkdir(parents=True)
     (home / "venv/bin/python").write_text("#!/bin/sh\n")
@@ -561,7 +561,7 @@ def upstreams(text: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
-def test_the_site_leads_to_the_link_of_the_live_release(app: str) -> None:
+def test_the_site_proxies_to_the_live_socket(app: str) -> None:
     text = text_of("site", flask_app_name=app)
     # As often as Nginx may try, so that it has where to send a request again whose process was killed.
     assert upstreams(text)[f"{app}_live"] == [f"unix:{Layout(app).live_socket} max_fails=0"] * 3
@@ -571,7 +571,7 @@ def test_the_site_leads_to_the_link_of_the_live_release(app: str) -> None:
 @pytest.mark.parametrize(
     ("app", "variable"), [("shop", "$shop_rehearsal"), ("my-other-app", "$my__other__app_rehearsal")]
 )
-def test_only_who_knows_the_hosts_word_reaches_a_candidate_through_the_site(app: str, variable: str) -> None:
+def test_only_the_rehearsal_word_opens_the_way_to_a_candidate(app: str, variable: str) -> None:
     text = text_of("site", flask_app_name=app)
     layout = Layout(app)
     assert upstreams(text)[f"{app}_candidate"] == [f"unix:{layout.candidate_socket}"]
@@ -581,12 +581,12 @@ def test_only_who_knows_the_hosts_word_reaches_a_candidate_through_the_site(app:
     assert choices.split() == ["default", '"";', "include", f"{str(layout.rehearsal).replace('.map', '[.]map')};"]
 
 
-def test_the_site_looks_for_the_page_of_a_maintenance_where_it_is_put() -> None:
+def test_the_site_finds_the_maintenance_page() -> None:
     assert f"if (-f {Layout('shop').maintenance}) {{" in text_of("site")
     assert f"alias {Layout('shop').maintenance};" in text_of("site")
 
 
-def test_a_request_is_sent_again_only_when_its_process_was_killed_and_only_twice() -> None:
+def test_a_request_is_retried_only_after_an_error_and_at_most_twice() -> None:
     text = text_of("site")
     assert directives(text, "proxy_next_upstream") == ["error"]  # never non_idempotent, such as a POST
     assert directives(text, "proxy_next_upstream_tries") == ["3"]
@@ -596,7 +596,7 @@ def test_a_request_is_sent_again_only_when_its_process_was_killed_and_only_twice
 FORGED = ("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Real-IP")
 
 
-def test_what_a_client_claims_of_itself_is_replaced() -> None:
+def test_proxy_headers_of_a_client_are_replaced() -> None:
     headers = dict(value.split(" ", 1) for value in directives(text_of("site"), "proxy_set_header"))
     assert headers == {
         "X-Greenlight-Rehearsal": '""',
@@ -622,7 +622,7 @@ def test_what_a_client_claims_of_itself_is_replaced() -> None:
         ({"flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}, "$shop_scheme"),
     ],
 )
-def test_the_app_is_told_the_scheme_that_visitors_use(overrides: dict[str, Any], scheme: str) -> None:
+def test_the_app_gets_the_scheme_that_visitors_use(overrides: dict[str, Any], scheme: str) -> None:
     told = [
         value for value in directives(text_of("site", **overrides), "proxy_set_header") if "Forwarded-Proto " in value
     ]
@@ -641,7 +641,7 @@ def test_the_app_is_told_the_scheme_that_visitors_use(overrides: dict[str, Any],
         ("0", "1 https", "$scheme"),
     ],
 )
-def test_a_trusted_proxy_says_the_scheme_or_the_variable_does(trusted: str, said: str, scheme: str) -> None:
+def test_the_scheme_comes_from_a_trusted_proxy_or_the_variable(trusted: str, said: str, scheme: str) -> None:
     text = text_of("site", flask_app_nginx_trusted_proxies=["10.0.0.0/8"])
     (source, entries) = re.findall(r'^map "([^"]*)" \$shop_scheme {\n(.*?)^}', text, re.M | re.S)[0]
     told = source.replace("$shop_trusted", trusted).replace("$http_x_forwarded_proto", said)
@@ -651,7 +651,7 @@ def test_a_trusted_proxy_says_the_scheme_or_the_variable_does(trusted: str, said
 
 
 @pytest.mark.parametrize("header", ["CF-Connecting-IP", "X-Real-IP", "x-real-ip"])
-def test_the_header_of_another_proxy_says_who_the_client_is_and_nobody_forges_it(header: str) -> None:
+def test_a_configured_client_header_sets_the_address_and_cannot_be_forged(header: str) -> None:
     overrides = {"flask_app_nginx_client_header": header, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
     text = text_of("site", **overrides)
     assert directives(text, "real_ip_header") == [header]
@@ -696,7 +696,7 @@ def runs_on_each(**given: object) -> bool:
 
 
 @pytest.mark.parametrize("value", DATABASES)
-def test_a_release_command_runs_on_each_host_whose_database_is_a_file(value: object) -> None:
+def test_a_release_command_runs_on_each_host_with_a_file_database(value: object) -> None:
     """Before the release, by its variables; and the workers' reports say the same of the app's config."""
     for name in ("DATABASE", "FLASK_DATABASE", "DATABASE_PATH", *inspector.DATABASES):
         assert runs_on_each(**{name: value}) is (DATABASES[value] and "MONGO" not in name), name
@@ -710,7 +710,7 @@ def test_a_release_command_runs_on_each_host_whose_database_is_a_file(value: obj
     ["postgresql://db/shop", "postgres://db/shop", "mysql+pymysql://db/shop", "mongodb+srv://db/shop", "MSSQL://x"],
 )
 @pytest.mark.parametrize("beside", [{"DATABASE": "/var/lib/shop/x.db"}, {"CACHE_URL": "sqlite:////var/lib/shop/c.db"}])
-def test_a_release_command_runs_once_where_a_database_is_a_servers(server: str, beside: dict[str, str]) -> None:
+def test_a_release_command_runs_once_for_a_database_server(server: str, beside: dict[str, str]) -> None:
     assert runs_on_each(**beside)
     assert not runs_on_each(**beside, ANY_URL=server)
 
@@ -719,7 +719,7 @@ def locations(text: str) -> list[str]:
     return re.findall(r"^\s*location (.*) {$", text, re.MULTILINE)
 
 
-def test_a_site_below_a_path_has_nothing_of_the_app_elsewhere() -> None:
+def test_a_site_below_a_path_serves_the_app_only_there() -> None:
     text = text_of("site", **BELOW)
     assert locations(text) == ["= /shop", "/", *OF_THE_APP, *NAMED]
     sent = dict(value.split(" ", 1) for value in directives(text, "proxy_set_header"))
@@ -729,7 +729,7 @@ def test_a_site_below_a_path_has_nothing_of_the_app_elsewhere() -> None:
     assert directives(text, "error_page")[1] == "503 /shop/.greenlight/maintenance.html"
 
 
-def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> None:
+def test_an_app_in_a_shared_site_has_parts_but_no_server() -> None:
     files = nginx_files(**INSIDE)
     parts = {kind: str(files.pop(f"sites-shared/main/{kind}/shop.conf")) for kind in ("http", "server", "settings")}
     assert list(files) == [HASHES]
@@ -748,7 +748,7 @@ def test_an_app_in_the_site_of_another_has_its_parts_there_and_no_server() -> No
     assert "SCRIPT_NAME" in parts["settings"]
 
 
-def test_an_app_in_the_site_of_another_believes_the_proxies_that_this_one_does() -> None:
+def test_an_app_in_a_shared_site_trusts_the_same_proxies() -> None:
     """Each app believes the proxies that the server believes, each by a map of its own."""
     site = text_of("site", **MAIN)
     parts = nginx_files(**INSIDE)
@@ -763,7 +763,7 @@ def test_an_app_in_the_site_of_another_believes_the_proxies_that_this_one_does()
         assert dict(sent)["X-Forwarded-For"] == "$remote_addr"
 
 
-def test_a_site_says_what_holds_for_all_apps_in_it() -> None:
+def test_a_site_records_the_settings_shared_by_all_its_apps() -> None:
     """Nginx takes no comment of more than 4 KiB, and no text can end one."""
     names = [f"customer-{number}.example.org" for number in range(700)]
     proxies = [f"10.{number}.0.0/16" for number in range(255)]
@@ -782,13 +782,13 @@ def test_a_site_says_what_holds_for_all_apps_in_it() -> None:
     )
 
 
-def test_until_the_certificate_is_there_nobody_is_led_to_it() -> None:
+def test_there_is_no_https_redirect_before_the_certificate_exists() -> None:
     (interim,) = render("__flask_app_nginx", flask_app_tls="acme")["interim_files"].values()
     assert "return 308 https://" in text_of("site", flask_app_tls="acme")
     assert "return 308 https://" not in interim
 
 
-def test_what_a_user_adds_to_an_app_in_the_site_of_another_holds_for_its_path_alone() -> None:
+def test_additions_to_an_app_in_a_shared_site_apply_only_to_its_path() -> None:
     added = "client_body_timeout 7s;\nlocation = /shop/robots.txt {\n    return 204;\n}"
     text = str(render("__flask_app_nginx_files[__flask_app_nginx_server_part]", **INSIDE, flask_app_nginx_inside=added))
     assert directives(text, "client_body_timeout") == ["7s"]
@@ -800,7 +800,7 @@ def test_what_a_user_adds_to_an_app_in_the_site_of_another_holds_for_its_path_al
     assert inside.index("include") < inside.index("7s")
 
 
-def test_a_site_takes_in_what_others_have_for_it_wherever_it_serves_the_app() -> None:
+def test_a_site_includes_the_parts_of_others_in_every_server() -> None:
     shared = "/etc/nginx/sites-shared/shop"
     text = text_of("site", flask_app_tls="self_signed")
     assert [name for name in directives(text, "include") if shared in name] == [
@@ -811,7 +811,7 @@ def test_a_site_takes_in_what_others_have_for_it_wherever_it_serves_the_app() ->
     assert directives(text, "include").count(f"{shared}/server/*.conf") == 2
 
 
-def test_an_app_in_the_site_of_another_has_no_certificate() -> None:
+def test_an_app_in_a_shared_site_has_no_certificate() -> None:
     own = {"flask_app_tls_certificate": "CHAIN", "flask_app_tls_key": "KEY"}
     given = render("__flask_app_nginx", **INSIDE, flask_app_tls="acme")
     assert (given["inside"], given["interim_files"]) == ("main", {})
@@ -825,7 +825,7 @@ def test_an_app_in_the_site_of_another_has_no_certificate() -> None:
     assert set(render("__flask_app_tls_secrets", **INSIDE, **own, flask_app_tls="provided").values()) == {""}
 
 
-def test_the_page_that_is_asked_for_is_below_the_path() -> None:
+def test_the_health_page_is_requested_below_the_path() -> None:
     page = render("__flask_app_page", **BELOW)
     assert (page["prefix"], page["path"]) == ("/shop", "/health")
 
@@ -848,7 +848,7 @@ def logged(variable: str, value: bytes, text: str) -> bytes:
 
 
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
-def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
+def test_a_client_cannot_break_the_log_format(app: str) -> None:
     text, id_ = text_of("site", flask_app_name=app), app.replace("-", "__")
     (form,) = re.findall(rf"^log_format {id_}_json escape=json\n(.*?);$", text, re.S | re.M)
     ours = set(re.findall(r"\$(\w+)", form)) - NGINX_OWN
@@ -867,7 +867,7 @@ def test_no_client_breaks_the_format_of_the_log(app: str) -> None:
     "overrides",
     [{}, {"flask_app_tls": "self_signed"}, {"flask_app_tls": "acme", "flask_app_tls_redirect": False}, {**BELOW}],
 )
-def test_nothing_of_a_request_that_a_terminal_would_obey_reaches_the_error_log(overrides: dict[str, Any]) -> None:
+def test_terminal_control_characters_of_requests_stay_out_of_the_error_log(overrides: dict[str, Any]) -> None:
     text = text_of("site", **overrides)
     ((source, pattern),) = re.findall(
         r'^map "(.*)" \$shop_unprintable {\n    default "";\n    "~(.*)" 1;\n}', text, re.M
@@ -885,7 +885,7 @@ def test_nothing_of_a_request_that_a_terminal_would_obey_reaches_the_error_log(o
         assert re.findall(r"^    (\S.*) {\n +(.*)\n", server, re.M)[0] == ("if ($shop_unprintable)", "return 400;")
 
 
-def test_a_path_that_a_terminal_would_obey_is_no_static_file() -> None:
+def test_a_path_with_control_characters_is_not_a_static_file() -> None:
     """Where a file can't be opened, Nginx writes the decoded path into error.log."""
     found = [place for place in locations(text_of("site", **BELOW)) if place.startswith("~")]
     patterns = [
@@ -898,12 +898,12 @@ def test_a_path_that_a_terminal_would_obey_is_no_static_file() -> None:
         assert not patterns[1].search(f"/shop/static/{name}".encode())
 
 
-def test_a_static_file_is_one_that_root_has_written() -> None:
+def test_static_files_must_be_owned_by_root() -> None:
     text = text_of("site", **{**BELOW, "flask_app_nginx_static": {"/static/": "s", "/media/": "m"}})
     assert directives(text, "disable_symlinks") == ["if_not_owner from=/srv/shop"] * 2
 
 
-def test_no_name_in_nginx_of_one_app_is_one_of_another() -> None:
+def test_no_two_apps_share_a_name_in_nginx() -> None:
     """Whatever a name ends with, even with what one of Nginx's own begins with."""
     whole = {"flask_app_nginx_rate_limit": 5, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
     named = re.compile(
@@ -917,14 +917,14 @@ def test_no_name_in_nginx_of_one_app_is_one_of_another() -> None:
     assert len(seen) == len(set(seen))
 
 
-def test_nginx_waits_a_little_longer_than_gunicorn() -> None:
+def test_nginx_times_out_a_little_after_gunicorn() -> None:
     text = text_of("site", flask_app_gunicorn_timeout_seconds=120, flask_app_nginx_body_size_mb=64)
     assert directives(text, "proxy_read_timeout") == directives(text, "proxy_send_timeout") == ["125s"]
     assert directives(text, "client_max_body_size") == ["64m"]
     assert directives(text_of("site", flask_app_gunicorn_timeout_seconds="120"), "proxy_read_timeout") == ["125s"]
 
 
-def test_without_a_live_release_the_answer_is_a_plain_503_and_one_that_was_lost_is_not() -> None:
+def test_no_live_release_gives_a_503_and_a_lost_response_a_502() -> None:
     text = text_of("site")
     assert "502 = @shop_unavailable" in directives(text, "error_page")
     assert "proxy_intercept_errors" not in text
@@ -937,7 +937,7 @@ def test_without_a_live_release_the_answer_is_a_plain_503_and_one_that_was_lost_
 
 
 @pytest.mark.parametrize(("overrides", "size"), [({}, "32k"), ({"flask_app_nginx_header_size_kb": 128}, "128k")])
-def test_the_header_of_an_answer_fits_with_a_session_in_it(overrides: dict[str, Any], size: str) -> None:
+def test_the_header_buffer_fits_a_session_cookie(overrides: dict[str, Any], size: str) -> None:
     text = text_of("site", **overrides)
     assert directives(text, "proxy_buffer_size") == [size]
     assert directives(text, "proxy_buffers") == [f"4 {size}"]  # less would be refused (proxy_busy_buffers_size)
@@ -951,7 +951,7 @@ def test_the_header_of_an_answer_fits_with_a_session_in_it(overrides: dict[str, 
         ({"host": OLD}, ["80 default_server"]),
     ],
 )
-def test_a_name_that_no_site_has_gets_no_answer(overrides: dict[str, Any], listen: list[str]) -> None:
+def test_the_default_site_gives_no_response(overrides: dict[str, Any], listen: list[str]) -> None:
     text = text_of("default site", **overrides)
     assert directives(text, "listen") == listen
     assert directives(text, "server_name") == ["_"]
@@ -967,18 +967,18 @@ def test_a_name_that_no_site_has_gets_no_answer(overrides: dict[str, Any], liste
         ({"flask_app_nginx_default_server": "no"}, ["sites-enabled/shop.conf"]),
     ],
 )
-def test_the_default_site_is_there_unless_it_is_somebody_elses(overrides: dict[str, Any], files: list[str]) -> None:
+def test_the_default_site_is_created_unless_disabled(overrides: dict[str, Any], files: list[str]) -> None:
     assert sorted(render("__flask_app_nginx_files", **overrides)) == [HASHES, *files]
 
 
-def test_there_is_room_for_the_longest_name_and_for_many() -> None:
+def test_the_hash_sizes_fit_long_names_and_many_names() -> None:
     """As Nginx counts: a pointer, a length, the name, and the pointer that ends a bucket."""
     settings = dict(line.rstrip(";").split() for line in text_of("settings").splitlines() if line[:1].isalpha())
     assert int(settings["server_names_hash_bucket_size"]) >= 8 + 2 + 253 + 8
     assert int(settings["server_names_hash_max_size"]) > 10_000
 
 
-def test_no_word_of_the_site_grows_with_its_names() -> None:
+def test_no_config_word_grows_with_the_number_of_names() -> None:
     """Nginx takes words of up to 4 KiB (NGX_CONF_BUFFER)."""
     names = [f"customer-{number}.shops.example.org" for number in range(700)]
     text = text_of("site", flask_app_server_names=names)
@@ -1000,9 +1000,7 @@ def test_no_word_of_the_site_grows_with_its_names() -> None:
         ("shop.example.org", "", False),
     ],
 )
-def test_the_app_hears_the_port_only_with_the_name_that_the_site_was_chosen_by(
-    host: str, http_host: str, passed: bool
-) -> None:
+def test_the_app_gets_the_port_only_with_the_matching_host_name(host: str, http_host: str, passed: bool) -> None:
     found = re.findall(
         r'^map "\$host \$http_host" \$shop_host {\n    default \$host;\n    "~\*(.*)" \$http_host;',
         text_of("site"),
@@ -1027,7 +1025,7 @@ LONG_AND_MANY = [".".join(["a" * 61] * 4), *(f"customer-{number}.example.org" fo
         BELOW,
     ],
 )
-def test_nginx_itself_takes_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:
+def test_nginx_itself_accepts_the_sites(tmp_path: Path, overrides: dict[str, Any]) -> None:
     sites = nginx_files(flask_app_http_port=18080, **overrides)
     (tmp_path / "nginx.conf").write_text(
         f"pid {tmp_path}/pid;\nerror_log stderr;\ninclude /etc/nginx/modules-enabled/*.conf;\nevents {{ }}\nhttp {{\n"
@@ -1046,7 +1044,7 @@ def nginx_takes(directory: Path) -> None:
 
 @pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="Nginx is not installed on this machine")
 @pytest.mark.parametrize("prefix", ["", "/main"])
-def test_nginx_itself_takes_several_apps_under_one_name(tmp_path: Path, prefix: str) -> None:
+def test_nginx_itself_accepts_several_apps_under_one_name(tmp_path: Path, prefix: str) -> None:
     static = {"/static/": "static"}
     settings = {"flask_app_http_port": 18080, "flask_app_nginx_static": static, "flask_app_nginx_rate_limit": 5}
     settings |= {"flask_app_nginx_trusted_proxies": ["10.0.0.0/8"], "flask_app_nginx_inside": "client_body_timeout 7s;"}
@@ -1069,13 +1067,13 @@ def test_nginx_itself_takes_several_apps_under_one_name(tmp_path: Path, prefix: 
 # What the modules are told
 
 
-def test_the_environment_a_process_gets_is_named_by_the_users_variables() -> None:
+def test_environment_and_revision_use_the_configured_variable_names() -> None:
     assert render("__flask_app_identity") == {"FLASK_CONFIG": "staging", "APP_REVISION": "r1"}
     renamed = render("__flask_app_identity", flask_app_environment_variable="APP_ENV", flask_app_revision="v1.2.3")
     assert renamed == {"APP_ENV": "staging", "APP_REVISION": "v1.2.3"}
 
 
-def test_the_contract_is_what_the_inventory_says() -> None:
+def test_the_contract_follows_the_inventory() -> None:
     assert render("__flask_app_contract") == {
         "environment": "staging",
         "debug": False,
@@ -1096,24 +1094,24 @@ def test_the_contract_is_what_the_inventory_says() -> None:
         ("qa", ["SECRET_KEY", "DATABASE_URL"]),
     ],
 )
-def test_which_secrets_are_required_depends_on_the_environment(environment: str, required: list[str]) -> None:
+def test_required_secrets_depend_on_the_environment(environment: str, required: list[str]) -> None:
     assert render("flask_app_required_secrets", flask_app_environment=environment) == required
 
 
 @pytest.mark.parametrize(("git_url", "git"), [("", False), ("https://example.org/shop.git", True)])
-def test_git_is_installed_only_where_the_source_comes_from_it(git_url: str, git: bool) -> None:
+def test_git_is_installed_only_for_a_git_source(git_url: str, git: bool) -> None:
     packages = render("__flask_app_packages", flask_app_source_git_url=git_url, flask_app_packages=["libpq5"])
     assert ("git" in packages) is git
     assert {"nginx", "python3-venv", "libpq5"} <= set(packages)
 
 
-def test_the_secrets_themselves_are_no_part_of_the_specification() -> None:
+def test_the_specification_names_secrets_without_their_values() -> None:
     whole = render("__flask_app_specification")
     assert sorted(whole["secret_names"]) == ["DATABASE_URL", "SECRET_KEY"]
     assert "hunter2" not in str(whole)
 
 
-def test_a_release_is_described_with_all_that_it_consists_of() -> None:
+def test_the_specification_describes_the_whole_release() -> None:
     whole = render("__flask_app_specification", flask_app_release_command="flask db upgrade")
     made = Specification(**whole, variables={})
     assert (made.command, made.reversible, made.release_variable) == ("flask db upgrade", True, "APP_RELEASE")
@@ -1121,12 +1119,12 @@ def test_a_release_is_described_with_all_that_it_consists_of() -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [(True, True), (False, False), ("no", False), ("yes", True)])
-def test_whether_a_command_can_be_undone_is_yes_or_no(given: object, expected: bool) -> None:
+def test_the_reversible_flag_is_a_boolean(given: object, expected: bool) -> None:
     whole = render("__flask_app_specification", flask_app_release_command_reversible=given)
     assert whole["reversible"] is expected
 
 
-def test_patience_is_what_the_inventory_says() -> None:
+def test_patience_follows_the_inventory() -> None:
     patience = render("__flask_app_patience", flask_app_probe_interval_seconds=2, flask_app_probes=7)
     assert Patience(**patience) == Patience(60, 5, 3, 7, 2)
     assert Patience(**render("__flask_app_patience")) == Patience(60, 5, 3, 5, 0)
@@ -1144,29 +1142,29 @@ OLD_KEYS: list[list[str]] = [
 
 
 @pytest.mark.parametrize("keys", OLD_KEYS)
-def test_a_deploy_hands_the_old_keys_over_as_a_rotation_does(keys: list[str]) -> None:
+def test_a_deploy_passes_old_keys_exactly_as_a_rotation_does(keys: list[str]) -> None:
     """To the byte, or the next deploy would take the rotated release for another one."""
     given = render("__flask_app_fallbacks", flask_app_secret_key_fallbacks=keys)
     assert given == {"SECRET_KEY_FALLBACKS": json.dumps(keys)}
     assert {"SECRET_KEY": "x", **given} == Keys("SECRET_KEY", "x", keys).variables()
 
 
-def test_the_old_keys_have_the_name_of_the_key() -> None:
+def test_the_fallbacks_variable_is_named_after_the_key() -> None:
     given = render("__flask_app_fallbacks", flask_app_secret_key_fallbacks=["x"], flask_app_secret_key_variable="TOKEN")
     assert given == {"TOKEN_FALLBACKS": '["x"]'}
 
 
-def test_without_an_old_key_there_is_no_such_variable() -> None:
+def test_without_old_keys_there_is_no_fallbacks_variable() -> None:
     assert render("__flask_app_fallbacks") == {}
 
 
-def test_the_old_keys_are_those_of_the_vault() -> None:
+def test_old_keys_come_from_the_vault() -> None:
     assert render("__flask_app_fallbacks", vault_flask_app_secret_key_fallbacks=["x"]) == {
         "SECRET_KEY_FALLBACKS": '["x"]'
     }
 
 
-def test_the_old_keys_are_secret_and_no_part_of_the_specification() -> None:
+def test_the_specification_names_old_keys_without_their_values() -> None:
     whole = render("__flask_app_specification", flask_app_secret_key_fallbacks=["hunter2-old"])
     assert sorted(whole["secret_names"]) == ["DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS"]
     assert "hunter2" not in str(whole)
@@ -1176,7 +1174,7 @@ def test_the_old_keys_are_secret_and_no_part_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("overrides", [{}, {"flask_app_secrets_as": "environment"}])
-def test_secrets_are_variables_unless_somebody_asks_for_credentials(overrides: dict[str, Any]) -> None:
+def test_secrets_are_variables_unless_credentials_are_requested(overrides: dict[str, Any]) -> None:
     whole = render("__flask_app_specification", flask_app_secret_key_fallbacks=["hunter2-old"], **overrides)
     assert whole["credentials"] == []
 
@@ -1197,7 +1195,7 @@ def test_secrets_and_old_keys_become_credentials_together(fallbacks: list[str], 
 
 
 @pytest.mark.parametrize("as_what", ["environment", "credentials"])
-def test_an_app_without_secrets_has_no_credentials(as_what: str) -> None:
+def test_without_secrets_there_are_no_credentials(as_what: str) -> None:
     given = {"flask_app_secrets_as": as_what, "without": ["flask_app_secrets"]}
     assert render("__flask_app_specification", **given)["credentials"] == []
 
@@ -1290,7 +1288,7 @@ EARLY = {
 
 
 @pytest.mark.parametrize("name", EARLY)
-def test_what_is_needed_before_the_first_step_is_defined_then(name: str) -> None:
+def test_values_needed_before_the_first_step_are_defined(name: str) -> None:
     assert value_of(name) == EARLY[name]
 
 
@@ -1305,7 +1303,7 @@ def test_what_is_needed_before_the_first_step_is_defined_then(name: str) -> None
     ],
     ids=["deploy", "late in a deploy", "rotation", "late in a rotation", "rollback"],
 )
-def test_a_run_is_known_by_the_step_that_took_the_lock(known: dict[str, Any]) -> None:
+def test_a_run_is_identified_by_the_step_that_took_the_lock(known: dict[str, Any]) -> None:
     assert value_of("__flask_app_run", **known) == RUN["run"]
 
 
@@ -1318,15 +1316,13 @@ def test_a_run_is_known_by_the_step_that_took_the_lock(known: dict[str, Any]) ->
         ({"a": {"flask_app_name": "other"}, "b": {"flask_app_name": "other"}, "web1": {}}, "web1"),
     ],
 )
-def test_the_first_host_of_the_play_that_has_this_app_is_the_one_for_all(
-    hosts: dict[str, dict[str, str]], first: str
-) -> None:
+def test_the_first_host_with_the_app_acts_for_all(hosts: dict[str, dict[str, str]], first: str) -> None:
     assert value_of("__flask_app_first_host", hosts=hosts) == first
     # One that has failed since is the first nevertheless: a command that began there is not begun elsewhere.
     assert value_of("__flask_app_first_host", hosts=hosts, ansible_play_hosts=[]) == first
 
 
-def test_the_hosts_whose_traffic_was_moved_are_told() -> None:
+def test_the_hosts_whose_traffic_moved_are_listed() -> None:
     hosts = {
         "web1": {"__flask_app_switch": {"previous": "r0"}},
         "web2": {"__flask_app_switch": {"skipped": True}},
@@ -1351,7 +1347,7 @@ def test_the_hosts_whose_traffic_was_moved_are_told() -> None:
         (ROLLBACK, {"release": RELEASE, "revision": "r1"}),
     ],
 )  # fmt: skip
-def test_a_hook_is_told_what_is_known_by_then(known: dict[str, Any], expected: dict[str, str]) -> None:
+def test_a_hook_gets_what_is_known_at_its_point(known: dict[str, Any], expected: dict[str, str]) -> None:
     nothing = {"release": "", "revision": "", "previous": "", "reason": ""}
     always = {"app": "shop", "environment": "staging", "host": "web1", "by": "alice"}
     assert value_of("__flask_app_event", flask_app_deployer="alice", **known) == {**always, **nothing, **expected}
@@ -1438,14 +1434,14 @@ SPECIFIED = ["gunicorn", "processes", "environment", "secret_names"]
 
 
 @pytest.mark.parametrize("name", [*(f"__flask_app_specification.{part}" for part in SPECIFIED), "__flask_app_nginx"])
-def test_a_look_for_drift_compares_with_what_a_deploy_makes(name: str) -> None:
+def test_verify_compares_with_what_a_deploy_would_create(name: str) -> None:
     _, known = MOMENTS["verify"]
     assert value_of(name, **known) == value_of(name, **DEPLOY)
 
 
 @pytest.mark.parametrize("check_mode", [False, True], ids=["", "check mode"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_each_task_finds_defined_all_that_it_names(moment: str, check_mode: bool) -> None:
+def test_every_variable_used_by_a_task_is_defined(moment: str, check_mode: bool) -> None:
     files, known = MOMENTS[moment]
     known = {**HOOKED, "flask_app_notify_url": "https://example.org", "flask_app_release_command": "x", **known}
     for task in tasks_of(*files):
@@ -1469,7 +1465,7 @@ ACTIVATION = ["candidate", "switch", "front_door", "retire"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/"])
-def test_the_report_says_where_another_page_was_asked_for(path: str) -> None:
+def test_the_report_says_if_another_page_was_requested(path: str) -> None:
     proved = {"path": path, "proved_by": {"environment": ["2 workers"], "debug": ["2 workers"]}}
     (task,) = tasks_of("report")
     found = resolved(task, **DEPLOY, __flask_app_release=SERVING, __flask_app_front_door=proved)
@@ -1477,7 +1473,7 @@ def test_the_report_says_where_another_page_was_asked_for(path: str) -> None:
     assert ("/" in words) == ("/health," in words) == (path == "/")
 
 
-def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outdated() -> None:
+def test_a_rotation_activates_its_release_and_a_purge_removes_old_secrets() -> None:
     begin = ["compare_keys", "rotate_vault", "rotate"]
     assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]
     # A run that was killed may have left something, and only a deploy's preflight knows that there is nothing.
@@ -1487,17 +1483,17 @@ def test_a_rotation_activates_what_it_has_made_and_a_purge_removes_what_is_outda
 
 
 @pytest.mark.parametrize("moment", ["deploy, waiting", "rollback", "rotation, begun"])
-def test_traffic_moves_after_the_proof_and_the_old_release_stops_after_the_front_door(moment: str) -> None:
+def test_traffic_moves_after_the_proof_and_the_old_release_stops_last(moment: str) -> None:
     assert [module for module in called(moment) if module in ACTIVATION] == ACTIVATION
 
 
 @pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment.startswith("failure of a ")])
-def test_a_failure_stops_what_has_no_traffic_before_the_lock_is_given_back(moment: str) -> None:
+def test_a_failure_retires_idle_releases_before_giving_the_lock_back(moment: str) -> None:
     assert called(moment) == ["retire", "unlock"]
 
 
 @pytest.mark.parametrize("name", ["main", "rollback", "rotate"])
-def test_a_play_that_takes_the_lock_gives_it_back_whatever_happens(name: str) -> None:
+def test_a_play_that_takes_the_lock_always_gives_it_back(name: str) -> None:
     *_, block = LOADER.load_from_file(str(ROLE / "tasks" / f"{name}.yml"))
     assert [task["ansible.builtin.import_tasks"] for task in block["always"]] == ["unlock.yml"]
     assert [task["ansible.builtin.import_tasks"] for task in block["rescue"]] == ["failure.yml"]
@@ -1513,13 +1509,11 @@ def test_a_play_that_takes_the_lock_gives_it_back_whatever_happens(name: str) ->
         ({"flask_app_release_command": "flask db upgrade", "hosts": {"web1": {}, "web2": {}}}, True),
     ],
 )
-def test_the_release_command_runs_on_the_first_host_of_a_release_that_does_not_serve(
-    known: dict[str, Any], expected: bool
-) -> None:
+def test_the_release_command_runs_on_the_first_host_of_a_new_release(known: dict[str, Any], expected: bool) -> None:
     assert ("release_command" in called("deploy, waiting", **known)) is expected
 
 
-def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() -> None:
+def test_the_release_command_runs_before_the_candidate_and_only_in_a_deploy() -> None:
     command = {"flask_app_release_command": "flask db upgrade"}
     deploy = called("deploy, waiting", **command)
     assert deploy.index("make_release") < deploy.index("release_command") < deploy.index("candidate")
@@ -1528,7 +1522,7 @@ def test_the_release_command_runs_before_the_candidate_and_in_a_deploy_only() ->
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_starts(removed: bool) -> None:
+def test_a_removed_nginx_is_reinstalled_with_its_modules_before_it_starts(removed: bool) -> None:
     host = {**HOST, "packages_missing": ["nginx"], "nginx_removed": removed}
     known = {"__flask_app_opened": {**RUN, "host": host}, "flask_app_packages": ["redis-server"]}
     (task,) = [task for task in tasks_of("platform") if "ansible.builtin.apt" in task]
@@ -1547,7 +1541,7 @@ def test_an_nginx_that_somebody_removed_is_installed_with_its_modules_before_it_
 
 
 @pytest.mark.parametrize(("lives", "live"), [([True, True], True), ([True, False], False), ([False, False], False)])
-def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool], live: bool) -> None:
+def test_a_new_key_is_created_only_if_every_host_has_the_current_keys(lives: list[bool], live: bool) -> None:
     hosts = {f"web{number}": {"__flask_app_opened": {"live": each}} for number, each in enumerate(lives)}
     (task,) = [task for task in tasks_of("rotate") if "greenlight.flask.rotate_vault" in task]
     found = resolved(task, hosts=hosts, inventory_hostname="web0", __flask_app_opened={"live": lives[0]})
@@ -1569,7 +1563,7 @@ def test_a_new_key_is_made_only_where_every_host_has_the_keys(lives: list[bool],
         ({"shop": None}, []),
     ],
 )
-def test_the_apps_that_a_play_removes_are_counted_by_name(states: dict[str, str | None], doomed: list[str]) -> None:
+def test_apps_to_remove_are_counted_by_name(states: dict[str, str | None], doomed: list[str]) -> None:
     facts = {
         host: {"flask_app_name": host.strip(), **({"flask_app_state": state} if state else {})}
         for host, state in states.items()
@@ -1580,7 +1574,7 @@ def test_the_apps_that_a_play_removes_are_counted_by_name(states: dict[str, str 
 
 
 @pytest.mark.parametrize("name", ["vault_flask_app_secret_key", "vault_shop_key"])
-def test_the_old_keys_are_those_beside_the_key_that_is_rotated(name: str) -> None:
+def test_old_keys_are_read_from_the_fallbacks_of_the_rotated_key(name: str) -> None:
     given = {"flask_app_rotation_vault_name": name, "vault_of_another_fallbacks": ["another"]}
     assert render("flask_app_secret_key_fallbacks", **given) == []
     assert render("flask_app_secret_key_fallbacks", **given, **{f"{name}_fallbacks": ["before"]}) == ["before"]

@@ -66,7 +66,7 @@ def test_each_variant_differs_from_the_example_in_its_one_file(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("variant", [name for name in variants.NAMES if name != "no_lock"])
-def test_an_edit_whose_anchor_is_gone_or_not_alone_fails(variant: str) -> None:
+def test_an_edit_without_exactly_one_anchor_fails(variant: str) -> None:
     fault = variants.faults("changed", 5.0)[variant]
     with pytest.raises(variants.AnchorError):
         fault.edit("something else\n")
@@ -80,15 +80,13 @@ def test_an_unknown_variant_is_refused_with_the_known_ones(tmp_path: Path) -> No
         variants.make("heath_500", tmp_path / "app")
 
 
-def test_leaks_at_start_uses_memory_until_it_is_refused_more(tmp_path: Path) -> None:
+def test_leaks_at_start_uses_memory_until_it_gets_no_more(tmp_path: Path) -> None:
     done = worker(variants.make("leaks_at_start", tmp_path), START_WITH_LITTLE_MEMORY)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) * 1024 > MEMORY / 2
 
 
-def test_what_tells_at_start_tells_in_many_ways_can_all_be_masked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_printed_at_start_can_be_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told, long = f"{token_hex(10)}'\"\\ %d & é \n  <$PATH>\\{token_hex(10)}", "~".join(map(str, range(1000, 14_000)))
     monkeypatch.setenv(variants.TOLD, told)
     monkeypatch.setenv(variants.TOLD_LONG, long)
@@ -110,7 +108,7 @@ def test_what_tells_at_start_tells_in_many_ways_can_all_be_masked(
     assert len(masked) < 1000
 
 
-def test_each_bad_lock_has_its_one_fault(tmp_path: Path) -> None:
+def test_each_bad_lock_has_exactly_one_fault(tmp_path: Path) -> None:
     names = ("lock_without_hashes", "bad_hash", "unresolvable", "no_gunicorn")
     locks = {name: (variants.make(name, tmp_path) / "requirements.txt").read_text() for name in names}
     locked = pins(EXAMPLE["requirements.txt"])

@@ -16,7 +16,7 @@ URL = "http://127.0.0.1:28201"
 RECAP = "staging1 : ok=9 changed=4 unreachable=0 failed=0 skipped=0\n"
 
 
-def test_a_url_of_this_machine_says_where_the_health_page_is() -> None:
+def test_a_local_url_gives_the_address_of_the_health_page() -> None:
     for words, site in {
         f"{URL}/ --site a.example": Site("127.0.0.1", 28201, "/health", "a.example"),
         f"{URL}/up/health": Site("127.0.0.1", 28201, "/up/health", "127.0.0.1:28201"),
@@ -41,7 +41,7 @@ def test_a_url_of_this_machine_says_where_the_health_page_is() -> None:
         (["--url", URL, "--site", "a\r\nX: b"], "can't be a Host header"),
     ],
 )
-def test_a_site_that_is_not_ours_to_poll_is_refused(
+def test_a_site_not_on_this_machine_is_refused(
     arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -50,7 +50,7 @@ def test_a_site_that_is_not_ours_to_poll_is_refused(
     assert why in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_health_page_is_asked_for_by_the_name_of_the_site() -> None:
+def test_the_health_page_is_requested_with_the_name_of_the_site() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         site = Site("127.0.0.1", server.getsockname()[1], "/up", "a.example")
         asked: list[bytes] = []
@@ -69,12 +69,12 @@ def test_the_health_page_is_asked_for_by_the_name_of_the_site() -> None:
     assert site.release() == "", "now nobody listens"
 
 
-def test_only_a_health_answer_that_names_its_release_says_which_one_answers() -> None:
+def test_only_a_health_response_with_a_release_identifies_it() -> None:
     for body in (b'{"status": "ok"}', b'{"release": null}', b'["release"]', b"not available", b"\xff\xfe", b""):
         assert release_in(body) == ""
 
 
-def test_new_traffic_is_the_first_answer_of_another_release_and_no_silence() -> None:
+def test_new_traffic_starts_with_the_first_response_of_another_release() -> None:
     answers, instants = ["old", "", "old", "new"], [0.0]
 
     def ask() -> str:
@@ -87,7 +87,7 @@ def test_new_traffic_is_the_first_answer_of_another_release_and_no_silence() -> 
     assert instants[-1] <= seen <= time.perf_counter()
 
 
-def test_a_play_that_has_ended_is_followed_by_one_last_question() -> None:
+def test_one_last_request_follows_the_end_of_the_play() -> None:
     ended, answers = threading.Event(), ["old", "old", "new"]
 
     def ask() -> str:
@@ -144,7 +144,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return made
 
 
-def test_each_round_rolls_its_code_change_back_and_the_next_begins_with_nothing_to_change(host: Host) -> None:
+def test_each_round_rolls_back_its_change_and_the_next_starts_unchanged(host: Host) -> None:
     series = host.rounds()
     rollback = "playbooks/rollback.yml --limit staging1"
     first = ("nothing", "nothing", "deploy r1", rollback)
@@ -155,7 +155,7 @@ def test_each_round_rolls_its_code_change_back_and_the_next_begins_with_nothing_
         assert (run.candidate_seconds, run.drain_seconds) == (0.25, None)
 
 
-def test_without_a_url_nothing_is_rolled_back_and_there_is_no_row_of_it(tmp_path: Path) -> None:
+def test_without_a_url_there_is_no_rollback_and_no_row_for_it(tmp_path: Path) -> None:
     host = Host(tmp_path)
     text = report(host.options, {name: each.figures() for name, each in host.rounds().items()})
     assert host.done == ["nothing", "nothing", "deploy r1", "nothing", "deploy r2"]
@@ -163,13 +163,13 @@ def test_without_a_url_nothing_is_rolled_back_and_there_is_no_row_of_it(tmp_path
     assert "rollback" not in text
 
 
-def test_a_run_is_read_by_the_empty_play_the_trivial_task_and_the_start() -> None:
+def test_a_report_row_relates_a_run_to_its_reference_times() -> None:
     text = report(parse(["--url", URL]), {"rollback": Series([Run(4.0, 0.5)], [1.0], [0.5]).figures()})
     row = next(line for line in text.splitlines() if line.startswith("rollback "))
     assert row.split() == ["rollback", "6.0", "5.0", "4.00", "1.00", "0.500", "0.50", "-"]
 
 
-def test_a_rollback_without_figures_says_why_in_one_sentence(host: Host) -> None:
+def test_a_rollback_without_figures_gives_the_reason_in_one_sentence(host: Host) -> None:
     site = host.options.site
     assert site is not None
     host.stuck = True

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.killing import killed
 
 
-def test_work_is_killed_before_each_of_its_changes_and_once_not(tmp_path: Path) -> None:
+def test_work_is_killed_before_each_change_and_finally_completes(tmp_path: Path) -> None:
     def work() -> None:
         for name in "abc":
             (tmp_path / name).mkdir(exist_ok=True)
@@ -26,7 +26,7 @@ def test_work_is_killed_before_each_of_its_changes_and_once_not(tmp_path: Path) 
     assert left == [(True, []), (True, ["a"]), (True, ["a", "b"]), (False, ["a", "b", "c"])]
 
 
-def test_what_is_still_in_a_buffer_is_lost(tmp_path: Path) -> None:
+def test_buffered_output_is_lost(tmp_path: Path) -> None:
     def work() -> None:
         with (tmp_path / "file").open("w") as stream:
             stream.write("flushed")
@@ -51,7 +51,7 @@ def test_what_is_still_in_a_buffer_is_lost(tmp_path: Path) -> None:
     ],
     ids=["remove", "write", "utime", "program"],
 )
-def test_nothing_is_tidied_on_the_way_out(tmp_path: Path, act: Callable[[Path], object]) -> None:
+def test_no_cleanup_runs_after_a_kill(tmp_path: Path, act: Callable[[Path], object]) -> None:
     path = tmp_path / "file"
     path.write_text("kept")
     before = path.stat().st_mtime

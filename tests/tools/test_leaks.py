@@ -86,7 +86,7 @@ def test_a_secret_is_found_in_each_form(tmp_path: Path) -> None:
     assert (leak.place, leak.secret) == ("a log", "the token")
 
 
-def test_bytes_are_escaped_as_each_program_does_it() -> None:
+def test_bytes_are_escaped_as_each_program_escapes_them() -> None:
     for name, text in {
         "systemd": r"GREETING=caf\303\251 and\ttabs",
         "systemd, name of a unit": r"GREETING\x3dcaf\xc3\xa9\x20and\x09tabs",
@@ -95,7 +95,7 @@ def test_bytes_are_escaped_as_each_program_does_it() -> None:
         assert QUOTINGS[name]("GREETING=café and\ttabs") == text
 
 
-def test_a_secret_inside_a_text_in_base64_is_found(tmp_path: Path) -> None:
+def test_a_secret_within_base64_text_is_found(tmp_path: Path) -> None:
     texts = {}
     for before, behind in itertools.product(range(3), range(3)):
         inside = b"x" * before + AWKWARD.encode() + b"y" * behind
@@ -104,14 +104,14 @@ def test_a_secret_inside_a_text_in_base64_is_found(tmp_path: Path) -> None:
     assert unfound(tmp_path, texts) == []
 
 
-def test_each_line_of_a_secret_is_found_alone(tmp_path: Path) -> None:
+def test_each_single_line_of_a_secret_is_found(tmp_path: Path) -> None:
     for line in LINES.splitlines():
         stripped = line.strip()
         texts = (line, stripped, json.dumps(line), quote(line), base64.b64encode(stripped.encode()))
         assert unfound(tmp_path, dict(zip("12345", texts, strict=True)), LINES) == []
 
 
-def test_a_core_is_found_however_the_rest_is_written_or_cut(tmp_path: Path) -> None:
+def test_a_core_is_found_however_the_rest_is_escaped_or_cut(tmp_path: Path) -> None:
     one, other = secrets.token_hex(10), secrets.token_hex(10)
     secret = f"{one}'\"$\\ é\n{other}"
     assert cores(secret) == [one, other]
@@ -133,25 +133,25 @@ def test_a_piece_of_a_long_core_is_found() -> None:
     assert found(base64.encodebytes(f"{key} {key}".encode()), key)
 
 
-def test_a_secret_of_any_length_is_found_by_its_start() -> None:
+def test_a_secret_of_any_length_is_found_by_its_beginning() -> None:
     secret = AWKWARD * 300
     assert max(map(len, forms(secret))) == LONGEST
     assert found(json.dumps(secret), secret)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=SHORTEST))
-def test_whatever_is_in_a_secret_json_and_url_show_it(secret: str) -> None:
+def test_any_secret_is_recognized_in_json_repr_and_url_form(secret: str) -> None:
     for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe="")):
         assert form.encode()[:LONGEST] in forms(secret)
 
 
-def test_what_is_no_secret_is_not_found() -> None:
+def test_text_that_is_not_a_secret_is_not_reported() -> None:
     text = "\n".join([repr(sorted(os.environ)), json.dumps(ODD), AWKWARD[:-3], base64.b64encode(b"token").decode()])
     assert found(text) == []
     assert found("") == []
 
 
-def test_no_form_is_so_short_that_chance_finds_it() -> None:
+def test_no_form_is_short_enough_to_match_by_chance() -> None:
     assert min(map(len, forms(f"{AWKWARD}\nshort\n{secrets.token_hex()}"))) >= SHORTEST
     assert CORE >= SHORTEST
     with pytest.raises(ValueError, match="the pin is too short"):
@@ -160,14 +160,14 @@ def test_no_form_is_so_short_that_chance_finds_it() -> None:
         Hunter({"the token": AWKWARD}).read(b"a file\0something else\n")
 
 
-def test_what_all_keys_have_in_common_is_not_looked_for() -> None:
+def test_the_common_header_of_private_keys_is_not_searched() -> None:
     begin, end = (f"-----{word} PRIVATE " + "KEY-----\n" for word in ("BEGIN", "END"))
     key = f"{begin}{secrets.token_hex(32)}\n{end}"
     assert found(f"{begin}of another\n{end}", key) == []
     assert found(key, key)
 
 
-def test_of_several_secrets_the_right_one_is_named() -> None:
+def test_the_right_one_of_several_secrets_is_named() -> None:
     values = {name: f"{secrets.token_hex(10)} '{name}'" for name in ("one", "two", "three")}
     hunter = Hunter(values)
     assert {leak.secret for leak in hunter.in_bytes("", f"a\0b{values['two']}".encode())} == {"two"}
@@ -175,7 +175,7 @@ def test_of_several_secrets_the_right_one_is_named() -> None:
     assert {leak.secret for leak in hunter.in_bytes("", json.dumps(values).encode())} == set(values)
 
 
-def test_what_was_found_is_told_without_the_secret(tmp_path: Path) -> None:
+def test_a_leak_is_reported_without_the_secret(tmp_path: Path) -> None:
     secret = secrets.token_hex(10)
     path = tmp_path / f"of-{secret}"
     path.write_text(f"{secret} and {secret}")
@@ -185,7 +185,7 @@ def test_what_was_found_is_told_without_the_secret(tmp_path: Path) -> None:
     assert "the token (raw) in" in repr(leaked)
 
 
-def test_files_that_are_gone_or_binary_or_many_hide_nothing(tmp_path: Path) -> None:
+def test_missing_or_binary_files_do_not_hide_a_leak(tmp_path: Path) -> None:
     secret = secrets.token_hex(10)
     for number in range(5):
         (tmp_path / f"{number}").write_bytes(b"\0\xff\n" * 5)
@@ -195,7 +195,7 @@ def test_files_that_are_gone_or_binary_or_many_hide_nothing(tmp_path: Path) -> N
     assert leak.place == str(tmp_path / "5")
 
 
-def test_files_that_everybody_can_read_are_seen(tmp_path: Path) -> None:
+def test_world_readable_files_are_found(tmp_path: Path) -> None:
     began = time.time() - 1
     for name, mode in (("open", 0o644), ("closed", 0o600), ("group", 0o640)):
         (tmp_path / name).write_text("")
@@ -213,7 +213,7 @@ def test_files_that_everybody_can_read_are_seen(tmp_path: Path) -> None:
     assert list(changed_files(tmp_path, time.time() + 60, hidden=True)) == []
 
 
-def test_a_command_line_that_is_there_for_a_moment_is_seen(tmp_path: Path) -> None:
+def test_a_short_lived_command_line_is_seen(tmp_path: Path) -> None:
     secret, into = secrets.token_hex(10), tmp_path / "seen"
     with sampled([sys.executable, "-c", leaks.SAMPLER], into):
         subprocess.run(["sh", "-c", "sleep 0.2; :", secret], check=True)
@@ -226,7 +226,7 @@ def test_a_sampler_that_ends_early_is_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_the_search_of_a_server_is_a_script_for_its_shell() -> None:
+def test_the_server_search_is_a_valid_shell_script() -> None:
     script = leaks.server_script("guestbook")
     assert "APP" not in script
     assert "GREP" not in script

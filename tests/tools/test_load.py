@@ -110,7 +110,7 @@ def kinds(result: Result) -> dict[str, int]:
     return {kind: group.count for kind, group in result.failures.items()}
 
 
-def test_each_request_is_sent_once_and_as_often_as_its_share_says() -> None:
+def test_requests_are_sent_once_and_in_their_configured_shares() -> None:
     server = Server(good)
     result = server.load(rate=1000.0, seconds=0.2, mix=Mix(slow_seconds=0.5, upload_seconds=0.1))
     assert result.sent_by_kind == {"fast": 170, "slow": 10, "post": 16, "upload": 4}
@@ -137,9 +137,7 @@ def test_each_request_is_sent_once_and_as_often_as_its_share_says() -> None:
         (CHUNKED + b"2\r\nok--0\r\n\r\n", "hang", "malformed"),
     ],
 )
-def test_a_failure_on_a_new_connection_counts_once_by_its_kind_and_is_not_retried(
-    answer: bytes, how: str, kind: str
-) -> None:
+def test_a_failure_on_a_new_connection_is_counted_once_and_not_retried(answer: bytes, how: str, kind: str) -> None:
     server = Server(lambda *_: (answer, how))
     result = server.load(timeout_seconds=0.5 if kind == "timeout" else 30)
     assert kinds(result) == {kind: 4}
@@ -149,7 +147,7 @@ def test_a_failure_on_a_new_connection_counts_once_by_its_kind_and_is_not_retrie
     assert places == {(n / 400, "fast", False) for n in range(4)}
 
 
-def test_no_server_is_a_connect_failure_and_ten_examples_are_kept() -> None:
+def test_a_missing_server_is_a_connect_failure_with_ten_examples_kept() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -171,7 +169,7 @@ def test_no_server_is_a_connect_failure_and_ten_examples_are_kept() -> None:
         ("post", KEEP, LOST, (2, 2, 0, 0), {"reset": 2}),
     ],
 )
-def test_a_connection_is_reused_where_http_allows_and_only_a_get_lost_on_it_without_one_byte_is_sent_again(
+def test_connections_are_reused_and_only_a_lost_get_is_retried(
     kind: str, on_new: Answer, on_used: Answer, counts: tuple[int, ...], failures: dict[str, int]
 ) -> None:
     server = Server(lambda _, before: on_used if before else on_new)
@@ -181,13 +179,13 @@ def test_a_connection_is_reused_where_http_allows_and_only_a_get_lost_on_it_with
     assert (server.reused, server.seen.total()) == (result.reused, 4 + result.retried)
 
 
-def test_a_request_is_sent_again_only_once() -> None:
+def test_a_request_is_retried_only_once() -> None:
     server = Server(lambda number, _: LOST if number else KEEP)
     result = server.one_by_one("fast", 2)
     assert (result.ok, result.retried, server.seen.total(), kinds(result)) == (1, 1, 3, {"reset": 1})
 
 
-def test_nothing_is_sent_on_a_connection_that_the_kernel_knows_as_closed() -> None:
+def test_nothing_is_sent_on_a_closed_connection() -> None:
     async def look() -> tuple[bool, bool, bool]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             loop = asyncio.get_running_loop()
@@ -202,19 +200,19 @@ def test_nothing_is_sent_on_a_connection_that_the_kernel_knows_as_closed() -> No
     assert asyncio.run(look()) == (False, False, False)
 
 
-def test_an_upload_refused_early_is_a_bad_status_at_once() -> None:
+def test_an_upload_refused_early_is_reported_at_once_as_a_bad_status() -> None:
     server = Server(lambda *_: (b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", "hang"))
     result = server.load(mix=Mix(0, 0, 0, 1, upload_seconds=60), timeout_seconds=30)
     assert (kinds(result), result.reused) == ({"status": 4}, 0)
 
 
-def test_a_late_answer_delays_no_other_request() -> None:
+def test_a_late_response_delays_no_other_request() -> None:
     server = Server(good)
     server.hold = 40
     assert server.load(seconds=0.1).ok == 40
 
 
-def test_latency_counts_from_the_instant_a_request_was_due() -> None:
+def test_latency_is_measured_from_when_a_request_was_due() -> None:
     """A generator that waits for answers would see one slow request where all users are kept waiting."""
 
     def stall(number: int, _before: int) -> Answer:
@@ -227,7 +225,7 @@ def test_latency_counts_from_the_instant_a_request_was_due() -> None:
     assert result.reliable
 
 
-def test_who_answered_is_counted_by_release_and_by_revision() -> None:
+def test_responses_are_counted_by_release_and_revision() -> None:
     text = b"HTTP/1.1 %d X\r\nX-RELEASE: %s\r\nx-revision:r1\r\nContent-Length: 0\r\n\r\n"
     result = Server(lambda number, _: (text % ((200, b"old") if number < 3 else (500, b"new")), "keep")).load()
     old, new = result.by_release["old"], result.by_release["new"]
@@ -236,7 +234,7 @@ def test_who_answered_is_counted_by_release_and_by_revision() -> None:
     assert new.first_seconds == new.last_seconds
 
 
-def test_https_asks_for_the_host_and_takes_any_certificate(tmp_path: Path) -> None:
+def test_https_sends_the_host_name_and_accepts_any_certificate(tmp_path: Path) -> None:
     names: list[str | None] = []
     key = certificates.key()
     pem = tmp_path / "pem"
@@ -248,7 +246,7 @@ def test_https_asks_for_the_host_and_takes_any_certificate(tmp_path: Path) -> No
     assert set(names) == {"app.localhost"}
 
 
-def test_percentiles_are_latencies_that_requests_had() -> None:
+def test_percentiles_are_observed_latencies() -> None:
     assert Latency.of([n / 100 for n in range(1, 101)]) == Latency(100, 0.5, 0.95, 0.99, 1.0)
 
 
@@ -265,12 +263,12 @@ def test_any_other_target_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("values", [{"rate": 0}, {"seconds": 301}, {"timeout_seconds": -1}, {"host": "a\r\nX: y"}])
-def test_numbers_and_hosts_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
+def test_invalid_numbers_and_hosts_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(LoadError):
         Settings(**{"url": "http://127.0.0.1", "host": "app.localhost", **values})
 
 
-def test_a_load_runs_beside_a_block_and_gives_its_result_even_when_the_block_fails() -> None:
+def test_a_load_returns_its_result_even_if_its_block_fails() -> None:
     server = Server(good)
 
     def deploy(settings: Settings) -> Result:
@@ -289,7 +287,7 @@ def test_a_load_runs_beside_a_block_and_gives_its_result_even_when_the_block_fai
     assert result.sent == result.ok == server.seen.total() >= 10
 
 
-def test_a_load_that_is_late_or_that_nobody_stops_is_unreliable() -> None:
+def test_a_load_that_lags_or_is_never_stopped_is_unreliable() -> None:
     result = Server(good).load(seconds=None, max_seconds=0.01, lag_limit_seconds=1e-9)
     assert result.ok == 4
     nobody, late = result.unreliable_because
@@ -310,7 +308,7 @@ def test_a_load_ends_with_the_process_that_started_it() -> None:
     ("result", "code"),
     [(Result(ok=1), 0), (Result(failed=1, unreliable_because=["x"]), 1), (Result(unreliable_because=["x"]), 3)],
 )
-def test_the_exit_status_says_whether_a_request_failed(
+def test_the_exit_status_shows_whether_a_request_failed(
     result: Result, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def run_load(settings: Settings) -> Result:

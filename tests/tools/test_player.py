@@ -53,7 +53,7 @@ def test_a_play_that_fails_has_its_exit_code(play: Play) -> None:
     assert (code, "msg: 'no'" in said) == (2, True), said
 
 
-def test_each_play_has_a_temporary_directory_that_goes_with_it(play: Play, temporary: Path) -> None:
+def test_each_play_has_a_temporary_directory_that_is_removed_after_it(play: Play, temporary: Path) -> None:
     play(debug={})
     (of_the_process,) = temporary.iterdir()
     seen = [play(debug={"msg": f"{{{{ lookup('pipe', 'ls {temporary}') }}}}"})[1] for _ in range(2)]
@@ -65,6 +65,6 @@ def test_each_play_has_a_temporary_directory_that_goes_with_it(play: Play, tempo
     assert list(temporary.iterdir()) == [of_the_process]
 
 
-def test_a_play_that_takes_too_long_is_killed(play: Play) -> None:
+def test_a_play_that_exceeds_its_time_is_killed(play: Play) -> None:
     with pytest.raises(TimeoutError, match="longer than"):
         play(0.5, pause={"seconds": 30})

@@ -65,7 +65,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     return played
 
 
-def test_account_and_group_are_made_of_one_name(host: Host) -> None:
+def test_account_and_group_get_the_same_name(host: Host) -> None:
     assert missing("shop") == make(LAYOUT) == ["the account shop", "the group shop"]
     assert number("passwd", "shop") == 998
     assert host.users["shop"].pw_gid == number("group", "shop") == 997
@@ -81,20 +81,20 @@ def test_a_group_without_its_account_gets_one(host: Host) -> None:
     assert host.users["shop"].pw_gid == 42
 
 
-def test_an_account_whose_group_is_gone_gets_it_back_with_its_number(host: Host) -> None:
+def test_a_missing_group_is_recreated_with_its_old_number(host: Host) -> None:
     host.add("shop", 42)
     assert make(LAYOUT) == ["the group shop"]
     assert host.groups["shop"] == 42
 
 
-def test_a_program_that_refuses_is_reported_with_its_reason(host: Host) -> None:
+def test_a_failed_program_is_reported_with_its_reason(host: Host) -> None:
     host.refused = "groupadd: cannot lock /etc/group; try again later."
     with pytest.raises(GreenlightError, match="cannot lock /etc/group"):
         make(LAYOUT)
     assert host.users == {}
 
 
-def test_accounts_whose_own_group_it_is_are_found(host: Host) -> None:
+def test_other_accounts_with_this_primary_group_are_found(host: Host) -> None:
     make(LAYOUT)
     assert others_in_group("shop") == []
     host.add("ada", 997, 1000)

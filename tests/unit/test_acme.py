@@ -54,7 +54,7 @@ def settings(machine: EdgeMachine) -> str:
 # What certbot is asked for
 
 
-def test_certbot_is_told_all_it_would_ask_for(machine: EdgeMachine) -> None:
+def test_certbot_gets_every_answer_it_would_ask_for(machine: EdgeMachine) -> None:
     words = obtained(machine)
     assert words[0] == "certonly"
     assert value(words, "--server") == [ACCOUNT.directory]
@@ -74,20 +74,20 @@ def test_certbot_is_told_all_it_would_ask_for(machine: EdgeMachine) -> None:
     assert machine.certbot.webroot.is_dir()
 
 
-def test_without_an_address_the_account_has_none(machine: EdgeMachine) -> None:
+def test_without_an_email_address_the_account_has_none(machine: EdgeMachine) -> None:
     words = obtained(machine, Account(ACCOUNT.directory))
     assert "--register-unsafely-without-email" in words
     assert "--email" not in words
 
 
-def test_the_key_of_an_external_account_is_in_no_argument_and_in_a_file_of_roots(machine: EdgeMachine) -> None:
+def test_the_external_account_key_is_in_a_root_only_file_and_no_argument(machine: EdgeMachine) -> None:
     words = obtained(machine, BOUND)
     assert not [word for word in words if HMAC_KEY in word or KEY_ID in word]
     assert machine.noted("options") == f"eab-kid = {KEY_ID}\neab-hmac-key = {HMAC_KEY}\n"
     assert machine.noted("options-mode") == "600\n"
 
 
-def test_the_file_with_the_key_is_gone_afterwards(machine: EdgeMachine) -> None:
+def test_the_external_account_key_file_is_removed_afterwards(machine: EdgeMachine) -> None:
     (path,) = value(obtained(machine, BOUND), "--config")
     assert not Path(path).parent.exists()
     (machine.state / "refuses").write_text("no\n")
@@ -97,28 +97,26 @@ def test_the_file_with_the_key_is_gone_afterwards(machine: EdgeMachine) -> None:
     assert not Path(path).parent.exists()
 
 
-def test_without_an_external_account_the_file_is_empty(machine: EdgeMachine) -> None:
+def test_without_an_external_account_the_options_file_is_empty(machine: EdgeMachine) -> None:
     obtained(machine)
     assert machine.noted("options") == ""
     assert machine.noted("options-mode") == "600\n"
 
 
-def test_certbot_trusts_what_the_host_trusts_whatever_a_login_sets(
-    machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certbot_uses_the_trust_store_of_the_host(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/home/ada/mine.pem")
     obtained(machine)
     assert machine.noted("trust").splitlines() == [str(machine.root / "etc/ssl/certs/ca-certificates.crt")] * 2
 
 
-def test_of_the_same_server_a_certificate_that_holds_is_kept(machine: EdgeMachine) -> None:
+def test_a_valid_certificate_from_the_same_server_is_kept(machine: EdgeMachine) -> None:
     obtained(machine)
     words = obtained(machine, names=[*NAMES, "new.example.org"])
     assert "--keep-until-expiring" in words
     assert "--force-renewal" not in words
 
 
-def test_another_server_issues_a_new_one_at_once(machine: EdgeMachine) -> None:
+def test_a_changed_acme_server_issues_a_new_certificate_at_once(machine: EdgeMachine) -> None:
     obtained(machine)
     words = obtained(machine, Account("https://other.example.org/directory"))
     assert "--force-renewal" in words
@@ -140,7 +138,7 @@ def test_another_server_issues_a_new_one_at_once(machine: EdgeMachine) -> None:
         (NAMES, "https://other.example.org/directory", 90, False),
     ],
 )
-def test_only_what_holds_for_these_names_from_this_server_counts(
+def test_only_a_valid_certificate_for_these_names_and_server_counts(
     machine: EdgeMachine, names: list[str], server: str, days: float, expected: bool
 ) -> None:
     machine.next_certificate(*names, days=days + 1, since_days=1)
@@ -150,7 +148,7 @@ def test_only_what_holds_for_these_names_from_this_server_counts(
 
 
 @pytest.mark.parametrize("part", ["fullchain.pem", "privkey.pem", "settings"])
-def test_half_a_lineage_does_not_count(machine: EdgeMachine, part: str) -> None:
+def test_an_incomplete_lineage_does_not_count(machine: EdgeMachine, part: str) -> None:
     obtained(machine)
     lineage = machine.certbot.lineage(machine.layout)
     (machine.certbot.settings(machine.layout) if part == "settings" else lineage / part).unlink()
@@ -168,7 +166,7 @@ def refused(machine: EdgeMachine, text: str, account: Account = ACCOUNT) -> Find
     return caught.value.findings[0]
 
 
-def test_a_refusal_names_server_and_names_and_says_what_certbot_says(machine: EdgeMachine) -> None:
+def test_a_refusal_names_server_and_domains_and_quotes_certbot(machine: EdgeMachine) -> None:
     told = refused(machine, "Domain: shop.example.org\nDetail: DNS problem: NXDOMAIN\n")
     for fact in (ACCOUNT.directory, "shop.example.org, www.shop.example.org"):
         assert fact in told.what.splitlines()[0]
@@ -178,20 +176,20 @@ def test_a_refusal_names_server_and_names_and_says_what_certbot_says(machine: Ed
     assert "letsencrypt.log" not in str(told)
 
 
-def test_a_refusal_hides_the_key_and_is_not_endless(machine: EdgeMachine) -> None:
+def test_a_refusal_masks_the_key_and_is_truncated(machine: EdgeMachine) -> None:
     told = refused(machine, "noise\n" * 100 + f"malformed: the key {HMAC_KEY} is unknown, {HMAC_KEY}\n", BOUND)
     assert HMAC_KEY not in str(told)
     assert told.what.endswith("malformed: the key ******** is unknown, ********")
     assert told.what.count("noise") == 19
 
 
-def test_a_host_without_certbot_is_told(machine: EdgeMachine) -> None:
+def test_a_missing_certbot_is_reported(machine: EdgeMachine) -> None:
     (machine.root / "bin/certbot").unlink()
     with pytest.raises(GreenlightError, match="certbot is not installed on this host"):
         obtained(machine)
 
 
-def test_a_certbot_that_hangs_is_told(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_certbot_is_reported(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acme, "CERTBOT_SECONDS", 0.1)
     (machine.root / "bin/certbot").write_text("#!/bin/sh\nexec sleep 5\n")
     with pytest.raises(GreenlightError, match=r"certbot took longer than 0\.1 seconds"):
@@ -230,7 +228,7 @@ def test_a_certificate_is_renewed_in_time_whatever_its_life(
     assert machine.calls("systemctl")[len(orders) :] == ["systemctl is-enabled --quiet certbot.timer"]
 
 
-def test_the_settings_keep_all_else_when_a_life_becomes_shorter(machine: EdgeMachine) -> None:
+def test_a_shorter_lifetime_changes_only_the_renewal_setting(machine: EdgeMachine) -> None:
     for days, before in ((40, "320 hours"), (6, "72 hours")):
         machine.next_certificate(*NAMES, days=days)
         obtained(machine)
@@ -240,7 +238,7 @@ def test_the_settings_keep_all_else_when_a_life_becomes_shorter(machine: EdgeMac
         assert "[renewalparams]" in plain
 
 
-def test_a_longer_life_is_left_to_certbots_own_rule_again(machine: EdgeMachine) -> None:
+def test_a_longer_lifetime_returns_to_the_default_rule_of_certbot(machine: EdgeMachine) -> None:
     """Certbot keeps what is in the settings: 90 days would be renewed three days before the end."""
     machine.next_certificate(*NAMES, days=6)
     obtained(machine)
@@ -253,7 +251,7 @@ def test_a_longer_life_is_left_to_certbots_own_rule_again(machine: EdgeMachine) 
     assert keep_renewed(machine.certbot, machine.layout) is False
 
 
-def test_what_somebody_set_for_a_long_life_stays(machine: EdgeMachine) -> None:
+def test_a_renewal_setting_made_by_hand_is_kept(machine: EdgeMachine) -> None:
     obtained(machine)
     path = machine.certbot.settings(machine.layout)
     path.write_text(f"renew_before_expiry = 45 days\n{path.read_text()}")
@@ -261,7 +259,7 @@ def test_what_somebody_set_for_a_long_life_stays(machine: EdgeMachine) -> None:
     assert path.read_text().startswith("renew_before_expiry = 45 days\n")
 
 
-def test_the_timer_ticks_each_hour(machine: EdgeMachine) -> None:
+def test_the_timer_runs_every_hour(machine: EdgeMachine) -> None:
     machine.next_certificate(*NAMES, days=6)
     obtained(machine)
     keep_renewed(machine.certbot, machine.layout)
@@ -269,7 +267,7 @@ def test_the_timer_ticks_each_hour(machine: EdgeMachine) -> None:
     assert "OnCalendar=\nOnCalendar=hourly\n" in machine.certbot.timer.read_text()
 
 
-def test_a_timer_that_is_off_is_turned_on(machine: EdgeMachine) -> None:
+def test_a_disabled_timer_is_enabled(machine: EdgeMachine) -> None:
     obtained(machine)
     keep_renewed(machine.certbot, machine.layout)
     machine.turn("disabled-certbot")
@@ -295,7 +293,7 @@ def told(hook: Path) -> int:
     return subprocess.run([hook], env=environment, check=False, capture_output=True, timeout=10).returncode
 
 
-def test_the_hook_lies_where_certbot_looks_and_can_be_run(machine: EdgeMachine, hook: Path) -> None:
+def test_the_hook_is_executable_and_where_certbot_looks(machine: EdgeMachine, hook: Path) -> None:
     assert hook.parent == machine.root / "etc/letsencrypt/renewal-hooks/deploy"
     assert hook.stat().st_mode & 0o777 == 0o755
     hook.chmod(0o644)
@@ -303,12 +301,12 @@ def test_the_hook_lies_where_certbot_looks_and_can_be_run(machine: EdgeMachine, 
     assert hook.stat().st_mode & 0o777 == 0o755
 
 
-def test_nginx_reads_a_renewed_certificate(machine: EdgeMachine, hook: Path) -> None:
+def test_nginx_is_reloaded_after_a_renewal(machine: EdgeMachine, hook: Path) -> None:
     assert told(hook) == 0
     assert machine.calls() == [f"nginx test {machine.tree.etc}", "systemctl reload nginx"]
 
 
-def test_a_broken_configuration_is_not_loaded_and_told_in_the_journal(machine: EdgeMachine, hook: Path) -> None:
+def test_a_broken_configuration_is_logged_and_not_loaded(machine: EdgeMachine, hook: Path) -> None:
     write(machine.tree.etc / "sites-enabled/theirs.conf", "bad\n")
     assert told(hook) == 1
     assert machine.calls("systemctl") == []
@@ -318,7 +316,7 @@ def test_a_broken_configuration_is_not_loaded_and_told_in_the_journal(machine: E
     ]
 
 
-def test_a_reload_that_fails_is_told_in_the_journal(machine: EdgeMachine, hook: Path) -> None:
+def test_a_failed_reload_is_logged(machine: EdgeMachine, hook: Path) -> None:
     machine.turn("reload-fails")
     assert told(hook) == 1
     assert machine.calls("logger") == [
@@ -330,7 +328,7 @@ def test_a_reload_that_fails_is_told_in_the_journal(machine: EdgeMachine, hook: 
 # Forgetting
 
 
-def test_a_lineage_is_forgotten_by_what_is_there(machine: EdgeMachine) -> None:
+def test_a_lineage_is_deleted_only_if_it_exists(machine: EdgeMachine) -> None:
     assert forget(machine.certbot, machine.layout) is False
     assert machine.calls("certbot") == []
     obtained(machine)
@@ -340,7 +338,7 @@ def test_a_lineage_is_forgotten_by_what_is_there(machine: EdgeMachine) -> None:
     assert machine.calls("certbot") == ["certbot certonly", "certbot delete"]
 
 
-def test_dry_tells_it_and_forgets_nothing(machine: EdgeMachine) -> None:
+def test_a_dry_run_reports_the_lineage_without_deleting_it(machine: EdgeMachine) -> None:
     assert forget(machine.certbot, machine.layout, dry=True) is False
     obtained(machine)
     before = machine.files()
@@ -348,7 +346,7 @@ def test_dry_tells_it_and_forgets_nothing(machine: EdgeMachine) -> None:
     assert machine.files() == before
 
 
-def test_a_lineage_that_certbot_can_not_delete_is_told(machine: EdgeMachine) -> None:
+def test_a_lineage_that_certbot_cannot_delete_is_reported(machine: EdgeMachine) -> None:
     obtained(machine)
     (machine.root / "bin/certbot").write_text("#!/bin/sh\necho 'Another instance of Certbot is running.' >&2; exit 1\n")
     with pytest.raises(GreenlightError, match=r"(?s)certbot delete --cert-name shop failed.*Another instance"):

@@ -95,7 +95,7 @@ def whose(layout: Layout) -> str:
 # Without a lock
 
 
-def test_a_step_ends_with_its_result(run: Run, layout: Layout) -> None:
+def test_a_step_returns_its_result(run: Run, layout: Layout) -> None:
     told = run(lambda call: {"changed": True, "app": call.layout.app})
     assert (told["changed"], told["app"]) == (True, "shop")
     assert not layout.lock.parent.exists()
@@ -114,7 +114,7 @@ def test_a_step_ends_with_its_result(run: Run, layout: Layout) -> None:
     ],
     ids=repr,
 )
-def test_what_an_operator_can_fix_is_a_message(
+def test_an_operator_error_becomes_a_message(
     run: Run, layout: Layout, options: dict[str, Any], error: Exception, words: list[str]
 ) -> None:
     if options is STEP:
@@ -126,7 +126,7 @@ def test_what_an_operator_can_fix_is_a_message(
 
 
 @pytest.mark.parametrize("verbosity", [0, 3])
-def test_an_error_that_nobody_expected_is_a_message_without_its_text(run: Run, verbosity: int) -> None:
+def test_an_unexpected_error_becomes_a_message_without_its_text(run: Run, verbosity: int) -> None:
     told = run(fails(KeyError("hunter2-long-and-secret")), verbosity=verbosity)
     assert "KeyError in test_adapter.py:" in told["msg"]
     assert "hunter2" not in json.dumps(told)
@@ -139,7 +139,7 @@ def test_an_error_that_nobody_expected_is_a_message_without_its_text(run: Run, v
     [GreenlightError("\x1b[2J", journal=["\x9b2J", {"b": "\u202e"}]), OSError(2, "\x1b[2J", "/srv/\u202e")],
     ids=repr,
 )
-def test_nothing_that_a_terminal_obeys_leaves_the_host(run: Run, error: Exception) -> None:
+def test_no_terminal_control_characters_leave_the_host(run: Run, error: Exception) -> None:
     """Ansible shows a module's message as it is."""
     failed = run(fails(error))
     ended = run(lambda call: {"answer": "\x1b[2J", "diff": [{"after": "\u202e"}]})
@@ -148,14 +148,14 @@ def test_nothing_that_a_terminal_obeys_leaves_the_host(run: Run, error: Exceptio
         assert not re.search("[\x1b\x9b\u202e]", json.dumps(told, ensure_ascii=False))
 
 
-def test_the_facts_of_an_error_are_in_the_result(run: Run) -> None:
+def test_the_details_of_an_error_are_in_the_result(run: Run) -> None:
     assert run(fails(GreenlightError("no", journal=["a", "b"])))["journal"] == ["a", "b"]
 
 
 # That takes the lock
 
 
-def test_the_lock_is_taken_before_the_host_is_looked_at_and_kept(run: Run, layout: Layout, warned: list[str]) -> None:
+def test_the_lock_is_taken_before_the_host_is_inspected_and_kept(run: Run, layout: Layout, warned: list[str]) -> None:
     def body(call: Call) -> dict[str, Any]:
         return {"seen": whose(layout)}
 
@@ -167,7 +167,7 @@ def test_the_lock_is_taken_before_the_host_is_looked_at_and_kept(run: Run, layou
         pass
 
 
-def test_a_step_that_does_not_get_the_lock_looks_at_nothing(run: Run, layout: Layout) -> None:
+def test_a_step_without_the_lock_inspects_nothing(run: Run, layout: Layout) -> None:
     take(layout, BOB, STALE)
     told = run(never, **TAKING)
     assert told["failed"] is True
@@ -178,9 +178,7 @@ def test_a_step_that_does_not_get_the_lock_looks_at_nothing(run: Run, layout: La
 
 
 @pytest.mark.parametrize("more", [{"instead_of": BOB.run}, {"stale_seconds": 0}], ids=["dead", "stale"])
-def test_a_lock_that_was_taken_over_is_a_warning(
-    run: Run, layout: Layout, warned: list[str], more: dict[str, Any]
-) -> None:
+def test_taking_over_a_lock_gives_a_warning(run: Run, layout: Layout, warned: list[str], more: dict[str, Any]) -> None:
     take(layout, BOB, STALE)
     told = run(lambda call: {"seen": whose(layout)}, **{**TAKING, **more})
     assert told["seen"] == "ann@laptop"
@@ -189,25 +187,25 @@ def test_a_lock_that_was_taken_over_is_a_warning(
 
 
 @pytest.mark.parametrize("more", [{"instead_of": "c0c0"}, {"stale_seconds": 60}], ids=["other", "young"])
-def test_a_lock_is_not_taken_over_for_nothing(run: Run, layout: Layout, more: dict[str, Any]) -> None:
+def test_a_lock_is_not_taken_over_without_a_reason(run: Run, layout: Layout, more: dict[str, Any]) -> None:
     take(layout, BOB, STALE)
     assert run(never, **{**TAKING, **more})["locked"] == asdict(BOB)
 
 
-def test_no_lock_is_taken_by_a_run_that_does_not_say_when_another_one_is_dead(run: Run, layout: Layout) -> None:
+def test_taking_the_lock_requires_a_stale_time(run: Run, layout: Layout) -> None:
     assert "stale_seconds" in run(never, owner=asdict(ANN))["msg"]
     assert whose(layout) == ""
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full"), ZeroDivisionError()], ids=repr)
-def test_a_step_that_fails_gives_the_lock_back(run: Run, layout: Layout, error: Exception) -> None:
+def test_a_failing_opening_step_gives_the_lock_back(run: Run, layout: Layout, error: Exception) -> None:
     assert run(fails(error), **TAKING)["failed"] is True
     assert whose(layout) == ""
     assert take(layout, BOB, STALE) == ""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=repr)
-def test_a_step_that_breaks_gives_the_lock_back(
+def test_an_interrupted_step_gives_the_lock_back(
     layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(_adapter, "load", lambda name: SimpleNamespace(OPTIONS=OPTIONS, run=fails(error)))
@@ -217,7 +215,7 @@ def test_a_step_that_breaks_gives_the_lock_back(
     assert whose(layout) == ""
 
 
-def test_a_step_that_fails_gives_back_no_lock_but_its_own(run: Run, layout: Layout) -> None:
+def test_a_failing_step_gives_back_only_its_own_lock(run: Run, layout: Layout) -> None:
     def body(call: Call) -> dict[str, Any]:
         take(layout, BOB, STALE, instead_of=ANN.run)
         raise GreenlightError("too late")
@@ -227,7 +225,7 @@ def test_a_step_that_fails_gives_back_no_lock_but_its_own(run: Run, layout: Layo
 
 
 @pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
-def test_a_lock_that_the_host_refuses_is_a_message(run: Run, layout: Layout, options: dict[str, Any]) -> None:
+def test_a_failure_to_write_the_lock_becomes_a_message(run: Run, layout: Layout, options: dict[str, Any]) -> None:
     layout.lock.parent.parent.mkdir()
     layout.lock.parent.write_text("no directory")
     told = run(never, **options)
@@ -237,7 +235,7 @@ def test_a_lock_that_the_host_refuses_is_a_message(run: Run, layout: Layout, opt
 # That is a step
 
 
-def test_a_step_is_done_under_the_guard_of_its_run(run: Run, layout: Layout) -> None:
+def test_a_step_runs_under_the_guard_of_its_run(run: Run, layout: Layout) -> None:
     def body(call: Call) -> dict[str, Any]:
         with pytest.raises(Locked):
             take(layout, BOB, 0)
@@ -252,7 +250,7 @@ def test_a_step_is_done_under_the_guard_of_its_run(run: Run, layout: Layout) -> 
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full")], ids=repr)
-def test_a_step_that_fails_leaves_its_run_the_lock(run: Run, layout: Layout, error: Exception) -> None:
+def test_a_failing_later_step_keeps_the_lock_of_its_run(run: Run, layout: Layout, error: Exception) -> None:
     take(layout, ANN, STALE)
     assert run(fails(error), **STEP)["failed"] is True
     with held(layout, ANN.run):
@@ -260,7 +258,7 @@ def test_a_step_that_fails_leaves_its_run_the_lock(run: Run, layout: Layout, err
 
 
 @pytest.mark.parametrize("other", [None, BOB])
-def test_a_step_of_a_run_without_the_lock_is_not_done(run: Run, layout: Layout, other: Owner | None) -> None:
+def test_a_step_of_a_run_without_the_lock_does_not_run(run: Run, layout: Layout, other: Owner | None) -> None:
     if other:
         take(layout, other, STALE)
     told = run(never, **STEP)["msg"]
@@ -272,7 +270,7 @@ def test_a_step_of_a_run_without_the_lock_is_not_done(run: Run, layout: Layout, 
 
 
 @pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
-def test_check_mode_takes_nothing(run: Run, layout: Layout, options: dict[str, Any]) -> None:
+def test_check_mode_takes_no_lock(run: Run, layout: Layout, options: dict[str, Any]) -> None:
     assert run(lambda call: {"done": True}, check=True, **options)["done"] is True
     assert not layout.lock.parent.exists()
     assert run(fails(GreenlightError("no")), check=True, **options)["msg"] == "no"
@@ -280,7 +278,9 @@ def test_check_mode_takes_nothing(run: Run, layout: Layout, options: dict[str, A
 
 
 @pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
-def test_check_mode_is_done_whoever_is_at_work(run: Run, layout: Layout, options: dict[str, Any]) -> None:
+def test_check_mode_runs_even_while_another_run_holds_the_lock(
+    run: Run, layout: Layout, options: dict[str, Any]
+) -> None:
     take(layout, BOB, STALE)
     with held(layout, BOB.run):
         before = layout.lock.read_bytes()
@@ -297,7 +297,7 @@ def test_a_step_gets_its_options_in_their_types(run: Run) -> None:
 
 
 @pytest.mark.parametrize("options", [{"release": "r1"}, {"stale_seconds": "soon"}, {"owner": {"run": "a"}}], ids=repr)
-def test_a_step_with_options_that_it_does_not_take_is_not_done(run: Run, options: dict[str, Any]) -> None:
+def test_a_step_with_unknown_options_does_not_run(run: Run, options: dict[str, Any]) -> None:
     told = run(never, **options)
     assert next(iter(options)) in told["msg"]
 
@@ -313,7 +313,7 @@ def result_of(step: str, patch: pytest.MonkeyPatch, output: pytest.CaptureFixtur
     return json.loads(output.readouterr().out)
 
 
-def test_a_removal_holds_the_guard_until_the_app_is_gone(
+def test_a_removal_holds_the_guard_until_the_app_is_removed(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def remove_app(layout: Layout, *_: Any) -> list[str]:
@@ -329,7 +329,7 @@ def test_a_removal_holds_the_guard_until_the_app_is_gone(
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_claim_makes_the_account_with_the_name_and_says_so(
+def test_a_claim_creates_the_account_and_reports_a_change(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
 ) -> None:
     recorded: list[bool] = []
@@ -353,7 +353,7 @@ def test_check_mode_breaks_no_lock(
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_check_mode_gives_no_lock_back(
+def test_check_mode_does_not_give_a_lock_back(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
 ) -> None:
     take(layout, ANN, STALE)

@@ -45,31 +45,31 @@ def of_app(given: dict[str, Any], **change: Any) -> list[Finding]:
 
 
 @pytest.mark.parametrize("environment", ["staging", "production", "qa"])
-def test_an_app_in_order_is_no_finding(environment: str) -> None:
+def test_a_correct_app_has_no_findings(environment: str) -> None:
     assert of_app(values(environment)) == []
 
 
 @pytest.mark.parametrize("environment", ["staging", "production", "qa"])
 @pytest.mark.parametrize(("fault", "expected"), FAULTS)
-def test_a_fault_of_an_app_is_found_outside_development(
+def test_app_faults_are_reported_outside_development(
     environment: str, fault: dict[str, Any], expected: tuple[str, str, str]
 ) -> None:
     assert one(of_app(values(environment), **fault)) == expected
 
 
-def test_each_fault_of_an_app_is_a_finding_of_its_own() -> None:
+def test_each_app_fault_is_a_separate_finding() -> None:
     assert len(of_app(values(), **ALL)) == 4
     assert len(of_app(values(), debuggers=["flask_debug", "flask_profiler"])) == 2
 
 
-def test_no_fault_of_an_app_is_a_finding_in_development() -> None:
+def test_app_faults_are_not_reported_in_development() -> None:
     assert of_app(values("development"), **ALL) == []
 
 
 @pytest.mark.parametrize("tls", ["none", "self_signed", "acme", "provided"])
 @pytest.mark.parametrize("proxies", [[], PROXIES])
 @pytest.mark.parametrize(("fault", "_expected"), OF_HTTPS)
-def test_cookies_and_links_are_for_https_where_there_is_https_here_or_at_a_proxy(
+def test_https_settings_are_checked_if_the_host_or_a_proxy_serves_https(
     tls: str, proxies: list[str], fault: dict[str, Any], _expected: object
 ) -> None:
     given = values("staging", flask_app_tls=tls, flask_app_nginx_trusted_proxies=proxies)
@@ -77,15 +77,15 @@ def test_cookies_and_links_are_for_https_where_there_is_https_here_or_at_a_proxy
 
 
 @pytest.mark.parametrize(("fault", "_expected"), OF_HTTPS)
-def test_in_production_there_is_https_somewhere_or_should_be(fault: dict[str, Any], _expected: object) -> None:
+def test_https_settings_are_always_checked_in_production(fault: dict[str, Any], _expected: object) -> None:
     assert len(of_app(values("production", flask_app_tls="none"), **fault)) == 1
 
 
-def test_a_debugger_is_a_finding_also_where_there_is_no_https() -> None:
+def test_a_debugger_is_reported_even_without_https() -> None:
     assert names(of_app(values("staging", flask_app_tls="none"), **ALL)) == {"debug-toolbar"}
 
 
-def test_an_app_that_was_not_asked_is_no_finding() -> None:
+def test_an_app_that_was_not_inspected_has_no_findings() -> None:
     assert of("app", Case(values())) == []
 
 
@@ -99,7 +99,7 @@ ASKED = {"flask_app_inspect": True, "flask_app_inspect_environment_keys": ["ENVI
 
 @pytest.mark.parametrize("fields", [{}, {"environment": ""}, {"debug": "debug"}])
 @pytest.mark.parametrize("change", [{"flask_app_inspect": False}, {"flask_app_inspect_environment_keys": []}])
-def test_a_release_that_need_not_prove_its_environment_is_an_error_outside_development(
+def test_not_proving_the_environment_is_an_error_outside_development(
     fields: dict[str, str], change: dict[str, Any]
 ) -> None:
     more = {**ASKED, **change, "flask_app_health_fields": fields}
@@ -119,7 +119,7 @@ def test_a_release_that_need_not_prove_its_environment_is_an_error_outside_devel
         {},
     ],
 )
-def test_a_release_that_proves_its_environment_in_one_way_is_no_finding(more: dict[str, Any]) -> None:
+def test_one_way_to_prove_the_environment_is_enough(more: dict[str, Any]) -> None:
     assert registry.findings(Case(values(**more)), asked=[unproved]) == []
 
 
@@ -133,7 +133,7 @@ def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[R
 
 @pytest.mark.parametrize(("fault", "expected"), FAULTS)
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_finding_of_the_app_that_was_accepted_is_listed_as_such(
+def test_an_accepted_app_finding_is_listed_as_accepted(
     fault: dict[str, Any], expected: tuple[str, str, str], whole: bool
 ) -> None:
     kind, _, subject = expected
@@ -145,23 +145,23 @@ def test_a_finding_of_the_app_that_was_accepted_is_listed_as_such(
 
 @pytest.mark.parametrize("kind", OF_THE_APP)
 @pytest.mark.parametrize("entry", ["{}", "{}:SUBJECT"])
-def test_what_only_the_app_can_tell_is_accepted_in_vain_only_where_the_app_was_asked(kind: str, entry: str) -> None:
+def test_accepting_an_app_finding_is_unused_only_if_the_app_was_inspected(kind: str, entry: str) -> None:
     named = entry.format(kind)
     assert examined(None, named) == examined({}, named) == []
     (vain,) = examined(SAYS, named)
     assert (vain.id, vain.subject) == ("unused-acceptance", named)
 
 
-def test_what_anybody_can_see_is_accepted_in_vain_also_where_the_app_was_not_asked() -> None:
+def test_accepting_any_other_finding_can_be_unused_without_an_inspection() -> None:
     assert names(examined(None, "no-tls")) == {"unused-acceptance"}
 
 
-def test_only_what_was_not_looked_for_may_be_accepted_unseen() -> None:
+def test_only_unchecked_findings_may_be_accepted_in_advance() -> None:
     assert accept([], ["a", "b:x"], unseen=["a", "b"]) == []
     assert [finding.subject for finding in accept([], ["a", "ab", "b:x"], unseen=["a"])] == ["ab", "b:x"]
 
 
-def test_every_finding_of_the_app_is_one_of_those_that_only_the_app_tells() -> None:
+def test_the_app_findings_are_exactly_those_from_the_inspection() -> None:
     assert {kind for _, (kind, _, _) in FAULTS} == set(OF_THE_APP)
 
 
@@ -198,7 +198,7 @@ def made(module: Any, known: dict[str, Any], **arguments: object) -> Any:
     )
 
 
-def test_a_deploy_warns_of_each_fault_and_says_how_to_accept_it(prove: Callable[..., dict[str, Any]]) -> None:
+def test_a_deploy_warns_about_each_fault_and_says_how_to_accept_it(prove: Callable[..., dict[str, Any]]) -> None:
     (warning,) = prove({"changed": True, "app_says": {**SAYS, "session_cookie_secure": False}})["warnings"]
     assert warning.endswith(" (insecure-cookie:SESSION_COOKIE_SECURE)")
     what, _, fix = warning.rpartition(" (")[0].partition(" Fix: ")
@@ -206,7 +206,7 @@ def test_a_deploy_warns_of_each_fault_and_says_how_to_accept_it(prove: Callable[
     assert "SESSION_COOKIE_SECURE" in fix
 
 
-def test_a_deploy_of_an_app_in_order_warns_of_nothing_and_keeps_the_modules_words(
+def test_a_deploy_of_a_correct_app_only_keeps_the_warnings_of_the_module(
     prove: Callable[..., dict[str, Any]],
 ) -> None:
     outcome = {"changed": True, "app_says": SAYS, "warnings": ["the module's"]}
@@ -215,7 +215,7 @@ def test_a_deploy_of_an_app_in_order_warns_of_nothing_and_keeps_the_modules_word
     assert (told[0], len(told)) == ("the module's", 5)
 
 
-def test_a_deploy_does_not_warn_of_what_was_accepted(prove: Callable[..., dict[str, Any]]) -> None:
+def test_a_deploy_does_not_warn_about_accepted_findings(prove: Callable[..., dict[str, Any]]) -> None:
     accepted = trust_as_template("{{ ['insecure-cookie:REMEMBER_COOKIE_SECURE', kind] }}")
     outcome = {"app_says": {**SAYS, **ALL}}
     told = prove(outcome, flask_app_accepted_findings=accepted, kind="insecure-scheme")["warnings"]
@@ -225,12 +225,12 @@ def test_a_deploy_does_not_warn_of_what_was_accepted(prove: Callable[..., dict[s
     ]
 
 
-def test_an_acceptance_that_is_a_text_counts_like_a_list_of_one(prove: Callable[..., dict[str, Any]]) -> None:
+def test_an_acceptance_may_be_a_string_instead_of_a_list(prove: Callable[..., dict[str, Any]]) -> None:
     outcome = {"app_says": {**SAYS, "session_cookie_secure": False}}
     assert prove(outcome, flask_app_accepted_findings="insecure-cookie")["warnings"] == []
 
 
-def test_a_deploy_to_a_site_without_encryption_does_not_ask_for_cookies_that_need_it(
+def test_a_deploy_without_tls_does_not_require_secure_cookies(
     prove: Callable[..., dict[str, Any]],
 ) -> None:
     outcome = {"app_says": {**SAYS, "session_cookie_secure": False, "preferred_url_scheme": "http"}}
@@ -241,13 +241,13 @@ def test_a_deploy_to_a_site_without_encryption_does_not_ask_for_cookies_that_nee
 
 
 @pytest.mark.parametrize("outcome", [{"changed": True, "app_says": {}}, {"failed": True, "msg": "not proved"}])
-def test_a_candidate_whose_app_said_nothing_is_warned_of_nothing(
+def test_a_candidate_without_a_report_gets_no_warnings(
     prove: Callable[..., dict[str, Any]], outcome: dict[str, Any]
 ) -> None:
     assert prove(outcome) == outcome
 
 
-def test_the_findings_read_no_variable_that_the_action_does_not_have() -> None:
+def test_the_findings_read_only_variables_known_to_the_action() -> None:
     class Asked(dict[str, Any]):
         def __getitem__(self, name: str) -> Any:
             read.add(name)
@@ -276,17 +276,17 @@ def doctors(monkeypatch: pytest.MonkeyPatch, app: dict[str, Any], **given: Any) 
     return found
 
 
-def test_the_doctor_hears_the_app_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_inspects_the_app_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctors(monkeypatch, {"why": "", "app_says": SAYS}) == []
     (finding,) = doctors(monkeypatch, {"why": "", "app_says": {**SAYS, "preferred_url_scheme": "http"}})
     assert finding["id"] == "insecure-scheme"
 
 
-def test_the_doctor_that_was_not_told_to_ask_a_host_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_inspects_no_host_unless_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctors(monkeypatch, {}) == []
 
 
-def test_an_app_that_the_doctor_could_not_ask_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_app_that_could_not_be_inspected_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = doctors(monkeypatch, {"why": "shop has no live release on this host", "app_says": {}})
     assert (finding["id"], finding["severity"]) == ("unheard-app", WARNING)
     assert "could not be asked: shop has no live release on this host." in finding["what"]
@@ -295,7 +295,7 @@ def test_an_app_that_the_doctor_could_not_ask_is_a_warning(monkeypatch: pytest.M
 # What the preflight finds too
 
 
-def test_what_is_wrong_with_the_inputs_is_an_error_of_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_reports_invalid_inputs_as_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = doctors(monkeypatch, {}, flask_app_keep_releases=0)
     assert (finding["id"], finding["severity"], finding["subject"]) == (
         "out-of-range",
@@ -313,13 +313,13 @@ def test_what_is_wrong_with_the_inputs_is_an_error_of_the_doctor(monkeypatch: py
         ({"flask_app_env": {"FLASK_CONFIG": "production"}}, "environment-by-hand", "FLASK_CONFIG"),
     ],
 )
-def test_what_the_preflight_finds_too_is_told_once(
+def test_a_finding_of_both_doctor_and_preflight_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], kind: str, subject: str
 ) -> None:
     assert [(each["id"], each["subject"]) for each in doctors(monkeypatch, {}, **given)] == [(kind, subject)]
 
 
-def test_what_is_wrong_with_the_inputs_can_not_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_inputs_cannot_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     refused, unused = doctors(monkeypatch, {}, flask_app_keep_releases=0, flask_app_accepted_findings=["out-of-range"])
     assert (refused["id"], refused["accepted"]) == ("out-of-range", False)
     assert (unused["id"], unused["subject"]) == ("unused-acceptance", "out-of-range")

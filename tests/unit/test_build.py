@@ -51,14 +51,14 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_what_is_built_has_its_name_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_finished_build_has_its_name_and_leaves_nothing_else(tmp_path: Path) -> None:
     make(tmp_path)
     assert names(tmp_path / "venvs") == ["a"]
     assert names(tmp_path / "venvs/a") == ["made"]
     assert (tmp_path / "venvs/a").stat().st_mode & 0o777 == 0o755
 
 
-def test_until_then_only_root_can_go_where_it_is(tmp_path: Path) -> None:
+def test_an_unfinished_build_is_accessible_only_to_root(tmp_path: Path) -> None:
     with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
         assert shop.place.stat().st_mode & 0o777 == 0o700
         assert shop.tree.parent == shop.place
@@ -73,7 +73,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path / "venvs") == []
 
 
-def test_what_has_the_name_already_stays_until_there_is_a_whole_one(tmp_path: Path) -> None:
+def test_an_existing_build_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     (tmp_path / "venvs/a").mkdir(parents=True)
     (tmp_path / "venvs/a/half").touch()
     with pytest.raises(StepFailed):
@@ -84,7 +84,7 @@ def test_what_has_the_name_already_stays_until_there_is_a_whole_one(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_what_a_killed_build_left_is_ended_and_removed_first(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_leftovers_of_a_killed_build_are_stopped_and_removed_first(tmp_path: Path, sandbox: Sandbox) -> None:
     with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
         left = shop.place / "tree"
     sandbox.running = {build_unit("shop")}
@@ -113,7 +113,7 @@ def test_a_step_that_may_fail_does_not_end_the_build(tmp_path: Path) -> None:
         (Finished(0, f'{BEGUN}\n{{"failed": ""}}\n', ""), StepFailed),
     ],
 )
-def test_a_build_that_does_not_say_that_it_went_well_did_not(
+def test_a_build_without_a_success_report_has_failed(
     tmp_path: Path, sandbox: Sandbox, ended: Finished, kind: type[GreenlightError]
 ) -> None:
     sandbox.ended = ended
@@ -133,7 +133,7 @@ def test_no_value_of_the_environment_is_in_a_unit_or_on_a_command_line(tmp_path:
     assert sandbox.plans[0]["environment"]["UV_DEFAULT_INDEX"] == TOKEN
 
 
-def test_only_the_build_that_asks_for_it_has_network_and_cache(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_network_and_cache_are_available_only_on_request(tmp_path: Path, sandbox: Sandbox) -> None:
     with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
         for network in (True, False):
             shop.perform([shell("true")], seconds=7, network=network)
@@ -146,7 +146,7 @@ def test_only_the_build_that_asks_for_it_has_network_and_cache(tmp_path: Path, s
     assert alone - connected == {"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes"}
 
 
-def test_a_build_sees_of_the_app_only_what_it_needs(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_build_sees_only_the_app_files_it_needs(tmp_path: Path, sandbox: Sandbox) -> None:
     source = tmp_path / "sources/a1"
     source.mkdir(parents=True)
     with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
@@ -161,13 +161,13 @@ def test_a_build_sees_of_the_app_only_what_it_needs(tmp_path: Path, sandbox: San
     assert {"DynamicUser=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "RuntimeMaxSec=7"} <= {*settings}
 
 
-def test_a_build_yields_to_whoever_serves(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_build_has_lower_priority_than_serving_processes(tmp_path: Path, sandbox: Sandbox) -> None:
     make(tmp_path)
     wanted = {"Nice=10", "CPUSchedulingPolicy=batch", "CPUWeight=20", "IOSchedulingClass=idle", "OOMScoreAdjust=1000"}
     assert wanted <= {*sandbox.settings[0]}
 
 
-def test_a_build_reaches_the_index_as_the_host_does_and_gets_nothing_else_of_ours(
+def test_a_build_inherits_only_variables_for_reaching_the_index(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("https_proxy", "NO_PROXY", "PIP_INDEX_URL", "UV_INDEX", "SSL_CERT_FILE", "SUDO_USER", "PYTHONPATH"):
@@ -179,13 +179,13 @@ def test_a_build_reaches_the_index_as_the_host_does_and_gets_nothing_else_of_our
     assert given["HOME"] == given["TMPDIR"] == f"{tmp_path}/scratch"
 
 
-def test_each_app_has_a_made_up_user_that_no_app_can_be_called() -> None:
+def test_the_build_user_of_an_app_is_not_a_possible_app_name() -> None:
     users = {made_up_user(app) for app in ("shop", "shop-2", "a" * 31)}
     assert len(users) == 3
     assert not [user for user in users if APP_NAME.match(user) or len(user) > 31]
 
 
-def test_what_builds_leave_beside_the_app_is_known() -> None:
+def test_leftovers_of_builds_outside_the_app_are_listed() -> None:
     assert traces(Path("/x"), "shop") == [
         Path("/x/var/cache/greenlight/shop"),
         Path("/x/var/cache/private/greenlight/shop"),
@@ -195,9 +195,7 @@ def test_what_builds_leave_beside_the_app_is_known() -> None:
 # The program inside
 
 
-def test_the_program_is_run_by_the_operators_python_with_its_plan_on_standard_input(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
+def test_the_build_program_gets_its_plan_on_standard_input(tmp_path: Path, sandbox: Sandbox) -> None:
     with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
         sandbox.ended = Finished(0, f'{BEGUN}\n{{"failed": "", "code": 0, "said": ""}}\n', "")
         shop.perform(
@@ -214,13 +212,13 @@ def test_the_program_is_run_by_the_operators_python_with_its_plan_on_standard_in
     assert json.loads(answer) == {"failed": "building", "code": 4, "said": f"out\nerr\nt\n{tmp_path}\n"}
 
 
-def test_a_program_that_is_not_there_is_a_step_that_failed(tmp_path: Path) -> None:
+def test_a_missing_program_is_a_failed_step(tmp_path: Path) -> None:
     with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop, pytest.raises(StepFailed) as failed:
         shop.perform([Step("building", [tmp_path / "nowhere"])], seconds=7)
     assert "nowhere" in failed.value.said
 
 
-def test_directories_of_the_source_are_told_from_what_has_a_hash(tmp_path: Path) -> None:
+def test_local_directories_are_separated_from_hashed_requirements(tmp_path: Path) -> None:
     exported, hashed, local = (tmp_path / name for name in ("exported", "hashed", "local"))
     exported.write_text(
         ".\n./packages/core ; sys_platform == 'linux'\n./wheels/w.whl \\\n    --hash=sha256:0\nflask==3 \\\n"
@@ -232,14 +230,14 @@ def test_directories_of_the_source_are_told_from_what_has_a_hash(tmp_path: Path)
     assert hashed.read_text().count("--hash=") == 3
 
 
-def test_sorting_is_a_step(tmp_path: Path) -> None:
+def test_sorting_requirements_runs_as_a_build_step(tmp_path: Path) -> None:
     (tmp_path / "e").write_text(".\n")
     with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
         shop.perform([Step("sorting", [SORT, *(tmp_path / name for name in "ehl")])], seconds=7)
     assert (tmp_path / "l").read_text() == ".\n"
 
 
-def test_a_file_that_was_left_can_be_read_by_the_build(tmp_path: Path) -> None:
+def test_a_build_can_read_the_files_left_for_it(tmp_path: Path) -> None:
     with workshop("shop", tmp_path / "a", tmp_path, sys.executable) as shop:
         path = shop.leave("pinned.txt", "uv==1\n")
         assert shop.perform([Step("reading", ["cat", path])], seconds=7) == "uv==1\n"
@@ -251,6 +249,6 @@ def test_a_file_that_was_left_can_be_read_by_the_build(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "argv", [["nowhere"], ["/etc/passwd"], ["sh", "-c", "\0"]], ids=["none", "no program", "a NUL"]
 )
-def test_a_step_that_can_not_be_started_is_one_that_failed(argv: list[str]) -> None:
+def test_a_step_that_cannot_start_has_failed(argv: list[str]) -> None:
     code, said = perform({"argv": argv, "directory": ""}, dict(os.environ))
     assert (code, bool(said)) == (127, True)

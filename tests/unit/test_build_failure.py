@@ -53,21 +53,19 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         ("The headers or library files could not be found for jpeg,", "A package", "jpeg", "libjpeg-dev"),
     ],
 )  # fmt: skip
-def test_a_missing_program_is_told_with_the_package_that_has_it(
-    said: str, package: str, missing: str, debian: str
-) -> None:
+def test_a_missing_program_is_reported_with_its_package(said: str, package: str, missing: str, debian: str) -> None:
     told = explain(said)
     assert told.startswith(f"{package} ")
     assert f" {missing} is missing" in told
     assert told.endswith(f"flask_app_packages: [{debian}]")
 
 
-def test_without_a_compiler_it_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_adds_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert explain("Error: pg_config executable not found.").endswith("[libpq-dev, build-essential, python3-dev]")
 
 
-def test_what_nobody_knows_is_named_without_a_package() -> None:
+def test_an_unknown_header_is_reported_without_a_package() -> None:
     told = explain("x.c:1:1: fatal error: odd/thing.h: No such file or directory")
     assert "odd/thing.h" in told
     assert "flask_app_packages" not in told

@@ -64,7 +64,7 @@ def pair() -> tuple[str, str]:
 # What a certificate says
 
 
-def test_a_certificate_tells_its_names_and_times(tmp_path: Path) -> None:
+def test_names_and_times_of_a_certificate_are_read(tmp_path: Path) -> None:
     put(tmp_path, *NAMES, begins_days=-10, ends_days=80)
     found = inspect(tmp_path)
     assert found
@@ -108,13 +108,13 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_what_can_not_be_read_is_none(tmp_path: Path, kind: str) -> None:
+def test_an_unreadable_certificate_is_none(tmp_path: Path, kind: str) -> None:
     put(tmp_path / "it", *NAMES)
     damage(tmp_path / "it", kind)
     assert inspect(tmp_path / "it") is None
 
 
-def test_without_openssl_there_is_nothing_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openssl_no_certificate_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, *NAMES)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert inspect(tmp_path) is None
@@ -134,7 +134,7 @@ def test_without_openssl_there_is_nothing_that_can_be_read(tmp_path: Path, monke
         (["localhost"], False),
     ],
 )
-def test_a_wildcard_stands_for_one_label(names: list[str], covered: bool) -> None:
+def test_a_wildcard_covers_one_label(names: list[str], covered: bool) -> None:
     assert covers({"shop.example.org", "*.wild.example.org"}, names) is covered
 
 
@@ -160,7 +160,7 @@ def listening(directory: Path | None) -> Iterator[int]:
         thread.join()
 
 
-def test_what_is_served_is_compared_with_what_is_on_disk(tmp_path: Path) -> None:
+def test_the_served_certificate_is_compared_with_the_one_on_disk(tmp_path: Path) -> None:
     put(tmp_path / "one", *NAMES)
     put(tmp_path / "two", *NAMES)
     with listening(tmp_path / "one") as port:
@@ -169,7 +169,7 @@ def test_what_is_served_is_compared_with_what_is_on_disk(tmp_path: Path) -> None
     assert shown != encoded(tmp_path / "two")
 
 
-def test_where_no_certificate_is_served_it_is_empty() -> None:
+def test_no_served_certificate_gives_an_empty_result() -> None:
     with listening(None) as port:
         assert served(port, NAMES[0]) == b""
     assert served(port, NAMES[0]) == b""
@@ -178,7 +178,7 @@ def test_where_no_certificate_is_served_it_is_empty() -> None:
 # Made here
 
 
-def test_a_certificate_made_here_is_for_these_names_and_no_authority(layout: Layout) -> None:
+def test_a_self_signed_certificate_covers_its_names_and_is_not_a_ca(layout: Layout) -> None:
     directory = self_signed(layout, NAMES)
     made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
     private = load_pem_private_key((directory / KEY).read_bytes(), None)
@@ -192,7 +192,7 @@ def test_a_certificate_made_here_is_for_these_names_and_no_authority(layout: Lay
     assert held(layout) == [directory.name]
 
 
-def test_its_key_is_roots_alone_whatever_the_umask(layout: Layout) -> None:
+def test_the_self_signed_key_is_private_whatever_the_umask(layout: Layout) -> None:
     before = os.umask(0)
     try:
         directory = self_signed(layout, NAMES)
@@ -201,7 +201,7 @@ def test_its_key_is_roots_alone_whatever_the_umask(layout: Layout) -> None:
     assert mode(directory / KEY) == 0o600
 
 
-def test_a_name_longer_than_a_common_name_may_be_is_held_all_the_same(layout: Layout) -> None:
+def test_a_name_too_long_for_a_common_name_is_still_covered(layout: Layout) -> None:
     name = f"{'a' * 60}.shop.example.org"
     directory = self_signed(layout, [name])
     made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
@@ -216,7 +216,9 @@ def test_a_name_longer_than_a_common_name_may_be_is_held_all_the_same(layout: La
     ("days", "reused"),
     [(365, True), (certificate.RENEW_DAYS + 1, True), (certificate.RENEW_DAYS - 1, False), (0.5, False), (-1, False)],
 )
-def test_it_is_made_anew_long_before_it_ends(layout: Layout, days: float, reused: bool) -> None:
+def test_a_self_signed_certificate_is_replaced_long_before_it_expires(
+    layout: Layout, days: float, reused: bool
+) -> None:
     put(layout.tls / OLD, *NAMES, begins_days=-400, ends_days=days)
     directory = self_signed(layout, NAMES)
     assert (directory.name == OLD) is reused
@@ -237,7 +239,7 @@ def test_it_is_made_anew_long_before_it_ends(layout: Layout, days: float, reused
         (["other.example.org"], False),
     ],
 )
-def test_it_is_made_anew_for_other_names(layout: Layout, names: list[str], reused: bool) -> None:
+def test_a_self_signed_certificate_is_replaced_for_other_names(layout: Layout, names: list[str], reused: bool) -> None:
     put(layout.tls / OLD, *NAMES, ends_days=300)
     directory = self_signed(layout, names)
     assert (directory.name == OLD) is reused
@@ -248,7 +250,7 @@ def test_it_is_made_anew_for_other_names(layout: Layout, names: list[str], reuse
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES[1:])
-def test_it_is_made_anew_where_it_can_not_be_read(layout: Layout, kind: str) -> None:
+def test_an_unreadable_self_signed_certificate_is_replaced(layout: Layout, kind: str) -> None:
     put(layout.tls / OLD, *NAMES, ends_days=300)
     damage(layout.tls / OLD, kind)
     directory = self_signed(layout, NAMES)
@@ -256,13 +258,15 @@ def test_it_is_made_anew_where_it_can_not_be_read(layout: Layout, kind: str) -> 
     assert inspect(directory)
 
 
-def test_of_several_the_newest_is_taken(layout: Layout) -> None:
+def test_the_newest_self_signed_certificate_is_used(layout: Layout) -> None:
     for name in ("self-signed-20260201T000000Z", "self-signed-20260301T000000Z", OLD):
         put(layout.tls / name, *NAMES, ends_days=300)
     assert self_signed(layout, NAMES).name == "self-signed-20260301T000000Z"
 
 
-def test_one_of_this_very_second_that_is_damaged_is_replaced(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_certificate_from_the_same_second_is_replaced(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "strftime", lambda *_: "20260101T000000Z")
     put(layout.tls / OLD, *NAMES, ends_days=300)
     damage(layout.tls / OLD, "no key")
@@ -270,7 +274,9 @@ def test_one_of_this_very_second_that_is_damaged_is_replaced(layout: Layout, mon
     assert inspect(layout.tls / OLD)
 
 
-def test_one_that_openssl_can_not_make_is_told_and_not_there(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_openssl_run_is_reported_and_leaves_no_certificate(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (layout.root / "openssl").write_text("#!/bin/sh\necho 'no entropy' >&2\nexit 1\n")
     (layout.root / "openssl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{layout.root}:/usr/bin:/bin")
@@ -279,7 +285,7 @@ def test_one_that_openssl_can_not_make_is_told_and_not_there(layout: Layout, mon
     assert [name for name in held(layout) if not name.startswith(".unfinished-")] == []
 
 
-def test_dry_tells_where_it_would_be_and_makes_nothing(layout: Layout) -> None:
+def test_a_dry_run_returns_the_path_and_creates_nothing(layout: Layout) -> None:
     chain, key = pair()
     assert self_signed(layout, NAMES, dry=True).parent == layout.tls
     assert provided(layout, chain, key, dry=True) == provided(layout, chain, key, dry=True)
@@ -291,7 +297,7 @@ def test_dry_tells_where_it_would_be_and_makes_nothing(layout: Layout) -> None:
 # Given by the user
 
 
-def test_a_certificate_of_the_users_is_written_as_it_is(layout: Layout) -> None:
+def test_a_provided_certificate_is_written_unchanged(layout: Layout) -> None:
     chain, key = pair()
     directory = provided(layout, chain, key)
     assert ((directory / CHAIN).read_text(), (directory / KEY).read_text()) == (chain, key)
@@ -299,7 +305,7 @@ def test_a_certificate_of_the_users_is_written_as_it_is(layout: Layout) -> None:
     assert held(layout) == [directory.name]
 
 
-def test_the_same_again_writes_nothing(layout: Layout) -> None:
+def test_the_same_provided_certificate_is_not_written_again(layout: Layout) -> None:
     chain, key = pair()
     directory = provided(layout, chain, key)
     before = [path.stat().st_ino for path in (directory, directory / CHAIN, directory / KEY)]
@@ -307,7 +313,7 @@ def test_the_same_again_writes_nothing(layout: Layout) -> None:
     assert [path.stat().st_ino for path in (directory, directory / CHAIN, directory / KEY)] == before
 
 
-def test_another_one_has_a_place_of_its_own(layout: Layout) -> None:
+def test_each_provided_certificate_has_its_own_directory(layout: Layout) -> None:
     (chain, key), (other_chain, other_key) = pair(), pair()
     places = {
         provided(layout, chain, key),
@@ -319,7 +325,7 @@ def test_another_one_has_a_place_of_its_own(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES, "another's key"])
-def test_one_that_somebody_damaged_is_repaired(layout: Layout, kind: str) -> None:
+def test_a_damaged_provided_certificate_is_repaired(layout: Layout, kind: str) -> None:
     chain, key = pair()
     directory = provided(layout, chain, key)
     if kind == "another's key":
@@ -331,7 +337,7 @@ def test_one_that_somebody_damaged_is_repaired(layout: Layout, kind: str) -> Non
     assert held(layout) == [directory.name]
 
 
-def test_a_key_that_somebody_opened_to_all_is_closed_again(layout: Layout) -> None:
+def test_a_key_made_readable_by_others_is_made_private_again(layout: Layout) -> None:
     chain, key = pair()
     directory = provided(layout, chain, key)
     (directory / KEY).chmod(0o644)
@@ -342,7 +348,7 @@ def test_a_key_that_somebody_opened_to_all_is_closed_again(layout: Layout) -> No
 # Tidying
 
 
-def test_only_what_is_served_stays(layout: Layout) -> None:
+def test_only_the_served_certificate_is_kept(layout: Layout) -> None:
     kept = provided(layout, *pair())
     provided(layout, *pair())
     self_signed(layout, NAMES)
@@ -355,7 +361,7 @@ def test_only_what_is_served_stays(layout: Layout) -> None:
     assert inspect(layout.certificate)
 
 
-def test_nothing_of_ours_stays_beside_a_lineage_of_certbots(layout: Layout) -> None:
+def test_with_a_certbot_lineage_no_certificate_of_ours_is_kept(layout: Layout) -> None:
     provided(layout, *pair())
     self_signed(layout, NAMES)
     put(layout.root / "letsencrypt/live/shop", *NAMES)
@@ -365,7 +371,7 @@ def test_nothing_of_ours_stays_beside_a_lineage_of_certbots(layout: Layout) -> N
     assert inspect(layout.certificate)
 
 
-def test_without_a_certificate_the_whole_place_goes_and_no_more(layout: Layout) -> None:
+def test_without_a_certificate_only_the_tls_directory_is_removed(layout: Layout) -> None:
     provided(layout, *pair())
     layout.environment_id.write_text("staging")
     for _ in range(2):
@@ -382,7 +388,7 @@ def everything(layout: Layout) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["self_signed", "provided", "healed"])
-def test_a_run_killed_at_any_instant_is_ended_by_the_next(
+def test_a_run_killed_at_any_instant_is_completed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(certificate, "inspect", looked_at)
@@ -415,7 +421,7 @@ def test_a_run_killed_at_any_instant_is_ended_by_the_next(
     assert change > 8
 
 
-def test_a_killed_runs_key_is_never_open_to_others(tmp_path: Path) -> None:
+def test_the_key_of_a_killed_run_is_never_readable_by_others(tmp_path: Path) -> None:
     chain, key = pair()
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / str(change))
@@ -428,7 +434,7 @@ def test_a_killed_runs_key_is_never_open_to_others(tmp_path: Path) -> None:
     assert change > 5
 
 
-def test_a_damaged_key_that_asks_for_a_password_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_key_with_a_passphrase_does_not_block(tmp_path: Path) -> None:
     private = certificates.key()
     (tmp_path / CHAIN).write_text(certificates.certificate(private, "shop.example.org"))
     (tmp_path / KEY).write_text(certificates.key_pem(private, "a password"))

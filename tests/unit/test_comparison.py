@@ -43,19 +43,19 @@ def compared(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str,
         ("keep_releases", 5, 3, "other"),
     ],
 )
-def test_a_difference_is_listed_with_what_it_belongs_to(variable: str, one: Any, other: Any, group: str) -> None:
+def test_a_difference_is_listed_with_its_group(variable: str, one: Any, other: Any, group: str) -> None:
     (found,) = differences(side(**{variable: one}), side(**{variable: other}))
     assert (found.group, found.setting, found.matters) == (group, f"flask_app_{variable}", group != "other")
     assert found.one != found.other
 
 
-def test_what_is_the_same_or_differs_by_what_it_is_is_not_listed() -> None:
+def test_equal_settings_and_expected_differences_are_not_listed() -> None:
     same = {"tls": "acme", "env": {"A": "1"}, "gunicorn_workers": 2}
     own = {"environment": "staging", "server_names": ["a"]}
     assert compared({**same, **own}, {**same, "environment": "production", "server_names": ["b"]}) == []
 
 
-def test_what_matters_is_first() -> None:
+def test_important_differences_are_listed_first() -> None:
     one = {"keep_releases": 5, "tls": "none", "gunicorn_workers": 1, "nginx_http3": False, "secrets": {"A": "1"}}
     other = {"keep_releases": 3, "tls": "acme", "gunicorn_workers": 2, "nginx_http3": True, "secrets": {"A": "2"}}
     assert [group for group, *_ in compared(one, other)] == ["server", "Nginx", "TLS", "other", "secret"]
@@ -71,7 +71,7 @@ def test_what_matters_is_first() -> None:
         (Unreadable("vault_a is undefined"), "hunter2-a", ("can't be read: vault_a is undefined", "different")),
     ],
 )
-def test_of_a_secret_only_whether_it_is_the_same_is_told(one: Any, other: Any, said: tuple[str, str]) -> None:
+def test_for_a_secret_only_equality_is_reported(one: Any, other: Any, said: tuple[str, str]) -> None:
     found = compared({"secrets": {"A": one}}, {"secrets": {"A": other}})
     assert found == [("secret", "flask_app_secrets.A", *said)]
     assert "hunter2" not in str(found)
@@ -85,7 +85,7 @@ def test_other_secret_variables_are_not_shown_either(variable: str) -> None:
     assert compared({variable: ""}, {variable: ""}) == []
 
 
-def test_of_public_settings_those_that_look_secret_are_not_shown() -> None:
+def test_public_settings_that_look_secret_are_not_shown() -> None:
     one = {"env": {"API_TOKEN": "hunter2-a", "LEVEL": "info"}}
     found = compared(one, {"env": {"API_TOKEN": "hunter2-b", "LEVEL": "debug"}})
     assert found == [
@@ -94,7 +94,7 @@ def test_of_public_settings_those_that_look_secret_are_not_shown() -> None:
     ]
 
 
-def test_another_engine_of_the_database_is_listed_without_the_address() -> None:
+def test_another_database_engine_is_listed_without_the_address() -> None:
     one = {"secrets": {"DATABASE_URL": "sqlite:////x.db"}}
     found = compared(one, {"secrets": {"DATABASE_URL": "postgresql+psycopg://a:hunter22@db/x"}})
     assert ("database", "engine of DATABASE_URL", "sqlite", "postgresql+psycopg") in found
@@ -111,19 +111,19 @@ def test_another_engine_of_the_database_is_listed_without_the_address() -> None:
         ("git@example.org:a.git", "git@example.org:a.git"),
     ],
 )
-def test_who_asks_in_a_url_is_not_shown(url: str, shown: str) -> None:
+def test_credentials_in_a_url_are_not_shown(url: str, shown: str) -> None:
     assert compared({"source_git_url": url}, {"source_git_url": "x"})[0][2] == shown
     ((*_, value, _),) = compared({"gunicorn_settings": {"a": url}}, {"gunicorn_settings": {}})
     assert value == f'{{"a": "{shown}"}}'
 
 
-def test_urls_that_differ_only_in_who_asks_are_listed() -> None:
+def test_urls_that_differ_only_in_credentials_are_listed() -> None:
     one, other = ({"source_git_url": f"https://{user}@example.org/a.git"} for user in ("hunter21", "hunter22"))
     shown = "https://********@example.org/a.git"
     assert compared(one, other) == [("source", "flask_app_source_git_url", shown, shown)]
 
 
-def test_hosts_of_one_inventory_may_differ() -> None:
+def test_different_values_on_hosts_of_one_inventory_are_shown() -> None:
     one = Side("staging", {"a": {"flask_app_http_port": 80}, "b": {"flask_app_http_port": 81}})
     (found,) = differences(one, side(http_port=80))
     assert (found.one, found.other) == ("80 on a; 81 on b", "80")
@@ -150,12 +150,12 @@ def test_another_version_of_a_package_is_listed() -> None:
         ),
     ],
 )
-def test_the_versions_of_a_lock_are_read(tmp_path: Path, name: str, text: str) -> None:
+def test_package_versions_are_read_from_a_lock(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     assert versions(tmp_path, name) == {"flask": "3.1.0", "uvicorn": "1.2"}
 
 
-def test_differences_are_told_by_what_they_belong_to() -> None:
+def test_differences_are_printed_by_group() -> None:
     found = [Difference("TLS", "flask_app_tls", "none", "acme"), Difference("secret", "A", "same", "same")]
     assert told(found, "staging", "production").splitlines() == [
         "staging and production: 1 setting differs, of which 1 matters.",

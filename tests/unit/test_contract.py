@@ -41,7 +41,7 @@ def said(contract: Contract, document: object, status: int = 200) -> list[str]:
     return [str(failure) for failure in contract.failures(answer(document, status))]
 
 
-def test_an_answer_that_says_everything_keeps_the_contract() -> None:
+def test_a_complete_response_meets_the_contract() -> None:
     assert said(CONTRACT, HEALTHY) == []
 
 
@@ -61,19 +61,19 @@ def test_an_answer_that_says_everything_keeps_the_contract() -> None:
         ({"release": None}, 'release: expected "20261121T094420Z-1a2b3c4d", got null'),
     ],
 )  # fmt: skip
-def test_each_assertion_fails_by_itself_and_says_what_came(change: dict[str, object], failure: str) -> None:
+def test_each_assertion_fails_separately_and_shows_the_actual_value(change: dict[str, object], failure: str) -> None:
     assert said(CONTRACT, {**HEALTHY, **change}) == [failure]
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_what_the_answer_does_not_say_is_not_its_failure(name: str) -> None:
+def test_a_missing_field_is_not_a_failure(name: str) -> None:
     document = {key: value for key, value in {**HEALTHY, "release": CONTRACT.release}.items() if key != FIELDS[name]}
     assert said(CONTRACT, document) == []
     assert CONTRACT.said(answer(document)) == [each for each in FIELDS if each != name]
 
 
 @pytest.mark.parametrize("body", ["", "OK", "<html>Welcome</html>", "[]", "null", "{", "[" * 100_000])
-def test_an_answer_that_says_nothing_contradicts_nothing(body: str) -> None:
+def test_an_empty_response_contradicts_nothing(body: str) -> None:
     assert CONTRACT.failures(Answer(200, body, 0.01)) == []
     assert CONTRACT.said(Answer(200, body, 0.01)) == []
     assert CONTRACT.said(None) == []
@@ -83,12 +83,12 @@ STATUSES = [(200, True), (204, True), (302, True), (399, True), (400, False), (5
 
 
 @pytest.mark.parametrize(("status", "kept"), STATUSES)
-def test_a_page_that_is_not_made_for_this_only_has_to_answer(status: int, kept: bool) -> None:
+def test_a_page_without_health_data_only_has_to_respond(status: int, kept: bool) -> None:
     contract = replace(CONTRACT, subset={"x": 1}).without_page()
     assert (contract.failures(Answer(status, json.dumps({"env": "elsewhere"}), 0.01)) == []) == kept
 
 
-def test_all_that_fails_is_said_at_once() -> None:
+def test_all_failures_are_reported_at_once() -> None:
     assert len(said(CONTRACT, {"env": "x", "debug": True, "revision": "r0"})) == 3
 
 
@@ -99,7 +99,7 @@ def test_an_assertion_without_a_field_is_left_out(name: str) -> None:
     assert said(contract, document) == []
 
 
-def test_the_fields_have_the_names_that_the_user_gave() -> None:
+def test_fields_have_the_configured_names() -> None:
     contract = replace(CONTRACT, fields={"environment": "stage"})
     assert said(contract, {"stage": "staging"}) == []
     assert said(contract, {"stage": "qa", "env": "staging"}) == ['stage: expected "staging", got "qa"']
@@ -111,7 +111,7 @@ def test_a_wrong_status_hides_the_rest(status: int) -> None:
     assert failure == f'HTTP status: expected 200, got {status} {{"env": "production"}}'
 
 
-def test_another_status_can_be_asked_for() -> None:
+def test_another_status_can_be_expected() -> None:
     assert said(replace(CONTRACT, status=204), HEALTHY, 204) == []
     assert len(said(replace(CONTRACT, status=204), HEALTHY, 200)) == 1
 
@@ -121,12 +121,12 @@ BODIES = ["", "OK", "<html>Welcome</html>", "[]", "null", "{", json.dumps({"env"
 
 @pytest.mark.parametrize("fields", [{}, {"environment": "", "debug": "", "revision": "", "release": ""}])
 @pytest.mark.parametrize("body", BODIES)
-def test_an_answer_in_which_nothing_is_asserted_need_be_no_json(body: str, fields: dict[str, str]) -> None:
+def test_a_response_without_assertions_need_not_be_json(body: str, fields: dict[str, str]) -> None:
     assert replace(CONTRACT, fields=fields).failures(Answer(200, body, 0.01)) == []
 
 
 @pytest.mark.parametrize("status", [500, 503, 404, 302, 204])
-def test_an_answer_in_which_nothing_is_asserted_has_the_right_status(status: int) -> None:
+def test_a_response_without_assertions_needs_the_right_status(status: int) -> None:
     bare = replace(CONTRACT, fields={})
     (failure,) = bare.failures(Answer(status, "OK", 0.01))
     assert str(failure) == f"HTTP status: expected 200, got {status} OK"
@@ -134,7 +134,7 @@ def test_an_answer_in_which_nothing_is_asserted_has_the_right_status(status: int
     assert len(replace(bare, status=status).failures(Answer(200, "OK", 0.01))) == 1
 
 
-def test_an_answer_of_which_more_is_asserted_is_json() -> None:
+def test_a_response_with_assertions_must_be_json() -> None:
     (failure,) = replace(CONTRACT, subset={"status": "ok"}).failures(Answer(200, "OK", 0.01))
     assert str(failure) == "health answer: expected a JSON object, got OK"
 
@@ -159,19 +159,19 @@ def test_an_answer_of_which_more_is_asserted_is_json() -> None:
         ({"status": "fine"}, {}, ['status: expected "fine", got "ok"']),
     ],
 )
-def test_a_subset_is_held_against_the_answer(
+def test_a_subset_is_compared_with_the_response(
     subset: dict[str, object], got: dict[str, object], failures: list[str]
 ) -> None:
     assert said(replace(CONTRACT, subset=subset), {**HEALTHY, **got}) == failures
 
 
-def test_a_subset_cannot_soften_the_contract() -> None:
+def test_a_subset_cannot_weaken_the_contract() -> None:
     contract = replace(CONTRACT, subset={"debug": True, "env": "production"})
     assert said(contract, HEALTHY) == []
     assert len(said(contract, {**HEALTHY, "debug": True, "env": "production"})) == 2
 
 
-def test_a_long_answer_is_cut_in_the_message() -> None:
+def test_a_long_response_is_truncated_in_the_message() -> None:
     (failure,) = CONTRACT.failures(Answer(500, "x" * 10_000, 0.01))
     assert len(str(failure)) < 300
     assert str(failure).endswith("…")
@@ -233,7 +233,7 @@ class Server:
         return self.now - 100
 
 
-def test_three_good_answers_prove_a_release_at_once() -> None:
+def test_three_good_responses_prove_a_release_at_once() -> None:
     server = Server(GOOD)
     proof = server.proof()
     assert (proof.kept, proof.failures, proof.probes, proof.answer) == (True, [], 3, GOOD)
@@ -257,7 +257,7 @@ def test_three_good_answers_prove_a_release_at_once() -> None:
         ("GSSS", False, 4),
     ],
 )  # G good, B broken, S silent for longer than its bound
-def test_three_of_five_answers_must_be_good(plays: str, kept: bool, probes: int) -> None:
+def test_three_of_five_responses_must_be_good(plays: str, kept: bool, probes: int) -> None:
     meaning = {"G": GOOD, "B": BROKEN, "S": (GOOD, 10.0)}
     server = Server(*(meaning[play] for play in plays))
     proof = server.proof(replace(PATIENCE, probe_seconds=5))
@@ -269,9 +269,7 @@ def test_three_of_five_answers_must_be_good(plays: str, kept: bool, probes: int)
     st.lists(st.booleans(), min_size=9, max_size=9),
     st.integers(1, 6).flatmap(lambda probes: st.tuples(st.integers(1, probes), st.just(probes))),
 )
-def test_a_release_is_proved_exactly_when_n_of_the_first_m_answers_are_good(
-    good: list[bool], bounds: tuple[int, int]
-) -> None:
+def test_a_release_is_proved_if_n_of_the_first_m_responses_are_good(good: list[bool], bounds: tuple[int, int]) -> None:
     successes, probes = bounds
     server = Server(*(GOOD if one else BROKEN for one in good))
     proof = server.proof(replace(PATIENCE, successes=successes, probes=probes))
@@ -279,7 +277,7 @@ def test_a_release_is_proved_exactly_when_n_of_the_first_m_answers_are_good(
     assert proof.probes == len(server.asked) <= probes
 
 
-def test_one_slow_answer_is_no_false_alarm() -> None:
+def test_one_slow_response_does_not_fail_a_release() -> None:
     server = Server((GOOD, 55.0))
     server.plays.append((GOOD, 0.01))
     assert server.proof(replace(PATIENCE, start_seconds=60)).kept
@@ -287,7 +285,7 @@ def test_one_slow_answer_is_no_false_alarm() -> None:
     assert late.proof(replace(PATIENCE, probe_seconds=5)).kept
 
 
-def test_while_it_starts_503_and_silence_are_waited_for() -> None:
+def test_a_503_or_no_response_is_tolerated_during_startup() -> None:
     silence = NoAnswer("no connection (Connection refused)")
     server = Server(silence, silence, *[STARTING] * 100, GOOD)
     proof = server.proof()
@@ -296,7 +294,7 @@ def test_while_it_starts_503_and_silence_are_waited_for() -> None:
     assert proof.first_answer_seconds == pytest.approx(server.asked[102] - 100 + 0.01)
 
 
-def test_a_503_after_the_first_answer_counts_against_it() -> None:
+def test_a_503_after_the_first_response_counts_as_a_failure() -> None:
     server = Server(GOOD, STARTING)
     proof = server.proof()
     assert not proof.kept
@@ -304,7 +302,7 @@ def test_a_503_after_the_first_answer_counts_against_it() -> None:
 
 
 @pytest.mark.parametrize("fault", [BROKEN, WRONG, answer(HEALTHY, 404)], ids=["500", "env", "404"])
-def test_a_wrong_answer_fails_quickly(fault: Answer) -> None:
+def test_a_wrong_response_fails_quickly(fault: Answer) -> None:
     server = Server(fault)
     proof = server.proof()
     assert not proof.kept
@@ -314,7 +312,7 @@ def test_a_wrong_answer_fails_quickly(fault: Answer) -> None:
 
 
 @pytest.mark.parametrize("play", [STARTING, NoAnswer("no connection")], ids=["503", "refused"])
-def test_what_never_starts_is_given_up_at_the_bound(play: object) -> None:
+def test_a_release_that_never_starts_fails_at_the_time_limit(play: object) -> None:
     server = Server(play)
     proof = server.proof(replace(PATIENCE, start_seconds=7))
     assert not proof.kept
@@ -322,7 +320,7 @@ def test_what_never_starts_is_given_up_at_the_bound(play: object) -> None:
     assert 7 <= server.seconds < 7.5
 
 
-def test_the_failure_of_a_silent_start_names_the_silence() -> None:
+def test_the_failure_of_a_silent_start_says_there_was_no_response() -> None:
     proof = Server((GOOD, 100.0)).proof(replace(PATIENCE, start_seconds=7))
     assert str(proof.failures[0]) == (
         "health answer: expected within 7 seconds, got no complete answer within 7 seconds"
@@ -337,7 +335,7 @@ def test_a_process_that_dies_before_the_first_probe_is_reported_at_once() -> Non
     assert server.asked == []
 
 
-def test_a_process_that_dies_while_it_is_asked_is_reported_at_once() -> None:
+def test_a_process_that_dies_during_a_probe_is_reported_at_once() -> None:
     server = Server((GOOD, 50.0), dies_at=3)
     proof = server.proof()
     assert [failure.assertion for failure in proof.failures] == ["process"]
@@ -345,34 +343,34 @@ def test_a_process_that_dies_while_it_is_asked_is_reported_at_once() -> None:
     assert server.seconds == pytest.approx(3)
 
 
-def test_a_process_that_dies_between_two_good_answers_is_not_proved() -> None:
+def test_a_process_that_dies_between_two_good_responses_is_not_proved() -> None:
     server = Server((GOOD, 0.1), dies_at=0.15)
     proof = server.proof()
     assert not proof.kept
     assert proof.failures[0].assertion == "process"
 
 
-def test_the_first_answer_may_take_the_whole_start_and_later_ones_their_bound() -> None:
+def test_the_first_response_may_take_the_whole_start_time() -> None:
     server = Server((GOOD, 2.0), GOOD)
     server.proof(replace(PATIENCE, start_seconds=60, probe_seconds=5))
     assert server.bounds == [pytest.approx(60), 5, 5]
 
 
-def test_with_an_interval_good_answers_are_apart_and_nothing_is_waited_for_after_the_last() -> None:
+def test_the_interval_separates_good_responses_but_does_not_follow_the_last() -> None:
     server = Server(GOOD)
     assert server.proof(replace(PATIENCE, interval_seconds=2)).kept
     assert server.pauses == [2, 2]
     assert server.asked == [pytest.approx(100 + each * 2.01) for each in range(3)]
 
 
-def test_a_fault_is_looked_into_at_once_whatever_the_interval() -> None:
+def test_a_failed_probe_is_repeated_at_once_whatever_the_interval() -> None:
     silence = NoAnswer("no connection")
     server = Server(silence, STARTING, GOOD, BROKEN, GOOD, silence, GOOD)
     assert server.proof(replace(PATIENCE, interval_seconds=2)).kept
     assert server.pauses == [INTERVAL_SECONDS, INTERVAL_SECONDS, 2, INTERVAL_SECONDS, 2, INTERVAL_SECONDS]
 
 
-def test_an_app_that_dies_soon_after_its_start_is_found_with_an_interval_only() -> None:
+def test_only_an_interval_catches_an_app_that_dies_soon_after_start() -> None:
     assert Server(GOOD, dies_at=1).proof().kept
     server = Server(GOOD, dies_at=1)
     proof = server.proof(replace(PATIENCE, interval_seconds=2))
@@ -394,7 +392,7 @@ plays = st.tuples(
     st.integers(1, 5).flatmap(lambda probes: st.tuples(st.integers(1, probes), st.just(probes))),
     st.floats(0, 5),
 )
-def test_a_proof_never_takes_longer_than_its_bound(
+def test_a_proof_never_exceeds_its_time_limit(
     played: Iterable[tuple[object, float]], start: float, each: float, bounds: tuple[int, int], interval: float
 ) -> None:
     successes, probes = bounds
@@ -407,6 +405,6 @@ def test_a_proof_never_takes_longer_than_its_bound(
 
 
 @pytest.mark.parametrize(("successes", "probes"), [(0, 5), (-1, 5), (6, 5), (1, 0)])
-def test_a_proof_that_asks_for_nothing_or_the_impossible_is_refused(successes: int, probes: int) -> None:
+def test_zero_or_impossible_probe_counts_are_refused(successes: int, probes: int) -> None:
     with pytest.raises(GreenlightError, match=f"{successes} of {probes} probes prove nothing"):
         replace(PATIENCE, successes=successes, probes=probes)

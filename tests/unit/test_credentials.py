@@ -67,7 +67,7 @@ def mode(path: Path) -> int:
 @given(st.dictionaries(names, texts, max_size=4))
 @example({"A": "ends in lines\n\n", "B": "\r\n", "C": "", "D": "\r", "E": "\n"})
 @example({"A": "# like a comment\n; and this", "B": "%i %d $HOME 'it''s' \\", "C": "\ufeffé😀\u2028\x85\x1b"})
-def test_every_credential_is_held_byte_for_byte(values: dict[str, str]) -> None:
+def test_every_credential_is_stored_byte_for_byte(values: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as root:
         layout = Layout("shop", Path(root))
         hold(layout, ID, values, layout.processes)
@@ -77,7 +77,7 @@ def test_every_credential_is_held_byte_for_byte(values: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
-def test_only_root_reads_credentials_and_everybody_their_names(layout: Layout, umask: int) -> None:
+def test_only_root_can_read_credentials_but_anyone_their_names(layout: Layout, umask: int) -> None:
     before = os.umask(umask)
     try:
         made(layout)
@@ -92,13 +92,13 @@ def test_only_root_reads_credentials_and_everybody_their_names(layout: Layout, u
     assert mode(layout.credentials_drop_in(ID).parent) == 0o755
 
 
-def test_a_directory_that_others_may_read_is_closed_before_anything_is_in_it(layout: Layout) -> None:
+def test_a_readable_directory_is_made_private_before_it_is_filled(layout: Layout) -> None:
     layout.credentials(ID).mkdir(parents=True, mode=0o755)
     hold(layout, ID, SECRETS, layout.processes)
     assert mode(layout.credentials(ID)) == 0o700
 
 
-def test_the_drop_in_hands_each_over_and_tells_the_path_of_its_file(layout: Layout) -> None:
+def test_the_drop_in_loads_each_credential_and_sets_its_path(layout: Layout) -> None:
     made(layout)
     assert layout.credentials_drop_in(ID) == layout.units / f"shop@{ID}.service.d/credentials.conf"
     assert layout.credentials_drop_in(ID).read_text() == DROP_IN
@@ -110,27 +110,27 @@ def test_the_drop_in_does_not_depend_on_an_order(order: list[str]) -> None:
     assert "LoadCredential=A:/etc/my-app/releases/%i.credentials/A\n" in drop_in("my-app", order)
 
 
-def test_without_a_credential_there_is_neither_directory_nor_drop_in(layout: Layout) -> None:
+def test_without_credentials_there_is_no_directory_and_no_drop_in(layout: Layout) -> None:
     made(layout, credentials=[])
     assert os.listdir(layout.environment_files) == [f"{ID}.env"]
     assert os.listdir(layout.drop_in(ID).parent) == ["release.conf"]
     assert held(layout, ID) == {}
 
 
-def test_what_a_killed_run_left_unfinished_is_no_credential(layout: Layout) -> None:
+def test_an_unfinished_file_of_a_killed_run_is_not_a_credential(layout: Layout) -> None:
     made(layout)
     (layout.credentials(ID) / f"{UNFINISHED}SECRET_KEY").write_text("half")
     assert held(layout, ID) == SECRETS
 
 
-def test_what_is_no_file_is_no_credential(layout: Layout) -> None:
+def test_only_regular_files_are_credentials(layout: Layout) -> None:
     made(layout)
     (layout.credentials(ID) / "by-hand").mkdir()
     (layout.credentials(ID) / "TOKEN").symlink_to("nowhere")
     assert held(layout, ID) == SECRETS
 
 
-def test_what_systemd_has_handed_over_is_read_where_it_puts_it(layout: Layout) -> None:
+def test_loaded_credentials_are_read_where_systemd_puts_them(layout: Layout) -> None:
     unit = layout.service_unit(ID)
     assert loaded(layout, unit) == {}
     place = layout.root / "run/credentials" / unit
@@ -158,12 +158,12 @@ def test_one_secret_may_be_a_credential_and_another_a_variable(layout: Layout) -
     assert "DATABASE_URL" not in layout.credentials_drop_in(ID).read_text()
 
 
-def test_a_releases_variables_are_those_of_both_kinds(layout: Layout) -> None:
+def test_the_variables_of_a_release_include_its_credentials(layout: Layout) -> None:
     made(layout)
     assert Releases(layout).variables(ID) == {"FLASK_CONFIG": "staging", **SECRETS, "APP_RELEASE": ID}
 
 
-def test_credentials_are_masked_as_other_secrets_are(layout: Layout) -> None:
+def test_credentials_are_masked_like_other_secrets(layout: Layout) -> None:
     old = ["hunter2-old-and-secret", "hunter2-older\n"]
     secrets = {**SECRETS, "SECRET_KEY_FALLBACKS": json.dumps(old)}
     made(layout, variables={"FLASK_CONFIG": "staging", **secrets}, secret_names=[*secrets], credentials=[*secrets])
@@ -172,26 +172,26 @@ def test_credentials_are_masked_as_other_secrets_are(layout: Layout) -> None:
     assert mask(f"said {SECRETS['SECRET_KEY']} and {old[0]}", found) == "said ******** and ********"
 
 
-def test_the_manifest_names_credentials_and_holds_none(layout: Layout) -> None:
+def test_the_manifest_names_credentials_without_values(layout: Layout) -> None:
     manifest = made(layout).manifest
     assert manifest["secret_names"] == NAMES
     for secret in SECRETS.values():
         assert secret not in str(manifest)
 
 
-def test_a_value_that_no_variable_could_have_makes_no_credential(layout: Layout) -> None:
+def test_a_value_that_is_invalid_for_a_variable_is_refused_as_a_credential(layout: Layout) -> None:
     with pytest.raises(EnvironmentValueError, match="SECRET_KEY"):
         made(layout, variables={"SECRET_KEY": "hunter2\0"}, credentials=["SECRET_KEY"])
     assert Releases(layout).all() == []
     assert not layout.credentials(ID).exists()
 
 
-def test_a_name_without_a_value_is_no_credential(layout: Layout) -> None:
+def test_a_credential_name_without_a_value_is_skipped(layout: Layout) -> None:
     made(layout, credentials=[*NAMES, "ABSENT"])
     assert sorted(held(layout, ID)) == NAMES
 
 
-def test_the_diff_names_credentials_and_never_values(layout: Layout) -> None:
+def test_the_diff_names_credentials_without_values(layout: Layout) -> None:
     made(layout)
     link(layout.live_socket, str(layout.socket(ID)))
     new = {"FLASK_CONFIG": "staging", **SECRETS, "SECRET_KEY": "another-long-secret"}
@@ -205,7 +205,7 @@ def test_the_diff_names_credentials_and_never_values(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [([], NAMES), (NAMES, []), (NAMES, NAMES), ([], [])])
-def test_the_diff_tells_that_secrets_are_handed_over_otherwise(
+def test_the_diff_shows_a_change_between_variables_and_credentials(
     layout: Layout, before: list[str], after: list[str]
 ) -> None:
     made(layout, credentials=before)
@@ -217,18 +217,18 @@ def test_the_diff_tells_that_secrets_are_handed_over_otherwise(
 # Its digest
 
 
-def test_a_release_without_credentials_has_the_digest_it_always_had() -> None:
+def test_an_empty_credentials_list_does_not_change_the_digest() -> None:
     assert specification().digest(KEY) == specification(credentials=[]).digest(KEY)
 
 
-def test_the_digest_tells_which_secrets_are_credentials_and_not_their_order() -> None:
+def test_the_digest_depends_on_which_secrets_are_credentials_not_on_order() -> None:
     digests = {specification(credentials=which).digest(KEY) for which in (NAMES, NAMES[:1], NAMES[1:], [])}
     assert len(digests) == 4
     assert specification(credentials=NAMES[::-1]).digest(KEY) in digests
 
 
 @pytest.mark.parametrize("credentials", [[], NAMES, NAMES[:1]])
-def test_a_release_is_described_by_its_files_as_it_was_made(layout: Layout, credentials: list[str]) -> None:
+def test_the_files_of_a_release_give_back_its_specification(layout: Layout, credentials: list[str]) -> None:
     release = made(layout, credentials=credentials)
     described = as_made(layout, release)
     assert list(described.credentials) == credentials
@@ -239,7 +239,7 @@ def test_a_release_is_described_by_its_files_as_it_was_made(layout: Layout, cred
 # Changed by hand
 
 
-def test_a_release_with_credentials_is_intact_until_it_is_wanted_otherwise(layout: Layout) -> None:
+def test_a_release_is_intact_only_with_the_wanted_credentials(layout: Layout) -> None:
     release = made(layout)
     assert Releases(layout).is_intact(release, specification(credentials=NAMES))
     assert Releases(layout).is_intact(release, specification(credentials=NAMES[::-1]))
@@ -247,7 +247,7 @@ def test_a_release_with_credentials_is_intact_until_it_is_wanted_otherwise(layou
         assert not Releases(layout).is_intact(release, specification(credentials=otherwise))
 
 
-def test_a_release_without_credentials_is_not_intact_where_some_are_wanted(layout: Layout) -> None:
+def test_a_release_without_wanted_credentials_is_not_intact(layout: Layout) -> None:
     release = made(layout, credentials=[])
     assert Releases(layout).is_intact(release, specification())
     assert not Releases(layout).is_intact(release, specification(credentials=NAMES))
@@ -256,7 +256,7 @@ def test_a_release_without_credentials_is_not_intact_where_some_are_wanted(layou
 @pytest.mark.parametrize("body", [
     b"other", b"", b"line\n# rest", b"line\n# rest\n\n", b"line\r\n# rest\n", b"line\n# else\n", b"line\n", b"\xff",
 ])  # fmt: skip
-def test_a_credential_that_a_hand_has_changed_is_noticed_to_the_byte(layout: Layout, body: bytes) -> None:
+def test_a_single_edited_byte_of_a_credential_is_noticed(layout: Layout, body: bytes) -> None:
     variables = {"TOKEN": "line\n# rest\n"}
     release = made(layout, variables=variables, credentials=["TOKEN"])
     wanted = specification(variables=variables, credentials=["TOKEN"])
@@ -266,7 +266,7 @@ def test_a_credential_that_a_hand_has_changed_is_noticed_to_the_byte(layout: Lay
 
 
 @pytest.mark.parametrize("hand", ["missing", "extra", "mode", "none there", "drop-in edited", "drop-in missing"])
-def test_credentials_that_a_hand_has_changed_are_not_intact(layout: Layout, hand: str) -> None:
+def test_edited_credentials_are_not_intact(layout: Layout, hand: str) -> None:
     release = made(layout)
     key, settings = layout.credentials(ID) / "SECRET_KEY", layout.credentials_drop_in(ID)
     if hand == "missing":
@@ -301,7 +301,7 @@ def everything(layout: Layout) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_a_release_with_credentials_killed_while_it_is_made_is_whole_and_equal_when_it_is_made_again(
+def test_a_killed_release_with_credentials_is_recreated_completely(
     tmp_path: Path,
 ) -> None:
     undisturbed = Layout("shop", tmp_path / "undisturbed")
@@ -334,7 +334,7 @@ def test_a_release_is_destroyed_with_its_credentials(layout: Layout) -> None:
     Releases(layout).destroy(ID)
 
 
-def test_secrets_are_what_a_killed_destruction_leaves_last(tmp_path: Path) -> None:
+def test_destroying_a_release_removes_secrets_last(tmp_path: Path) -> None:
     seen = set()
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / f"{change}")
@@ -353,7 +353,7 @@ def test_secrets_are_what_a_killed_destruction_leaves_last(tmp_path: Path) -> No
     assert len(seen) == 7
 
 
-def test_credentials_that_are_too_large_together_are_refused_before_systemd_does(layout: Layout) -> None:
+def test_credentials_that_are_too_large_in_total_are_refused(layout: Layout) -> None:
     hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(10)}, layout.processes)
     with pytest.raises(GreenlightError, match="1100000 bytes together"):
         hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(11)}, layout.processes)

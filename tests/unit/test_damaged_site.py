@@ -115,7 +115,7 @@ def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["self_signed", "provided", "acme"])
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
-def test_a_damaged_site_is_reported_and_published_again_or_named(
+def test_a_damaged_site_is_republished_or_reported(
     machine: EdgeMachine, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch, mode: str, cell: tuple[str, str]
 ) -> None:
     (name, damage), wanted = cell, site(machine, mode, pair)
@@ -148,7 +148,7 @@ def test_a_damaged_site_is_reported_and_published_again_or_named(
 @pytest.mark.parametrize("name", ["chain", "key"])
 @pytest.mark.parametrize("refused", [True, False])
 @pytest.mark.parametrize("memory", ["good", "ended", "none", "unknown"])
-def test_a_pair_of_an_acme_server_that_does_not_fit_is_issued_anew_while_the_site_serves(
+def test_a_mismatched_acme_pair_is_reissued_while_the_site_keeps_serving(
     machine: EdgeMachine, pair: tuple[str, str], name: str, refused: bool, memory: str
 ) -> None:
     """What Nginx has in memory is served until then, if it is of use; else a certificate made here.
@@ -196,9 +196,7 @@ def test_a_pair_of_an_acme_server_that_does_not_fit_is_issued_anew_while_the_sit
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "hollow"])
-def test_a_new_word_for_the_rehearsal_is_read_by_nginx(
-    machine: EdgeMachine, pair: tuple[str, str], damage: str
-) -> None:
+def test_nginx_reloads_a_new_rehearsal_word(machine: EdgeMachine, pair: tuple[str, str], damage: str) -> None:
     """Nginx has the old one in its memory: no candidate could be asked through it."""
     wanted = site(machine, "provided", pair)
     machine.edge.publish(wanted)
@@ -214,13 +212,13 @@ def test_a_new_word_for_the_rehearsal_is_read_by_nginx(
     assert len(machine.calls("systemctl reload nginx")) == len(before) + 1
 
 
-def test_the_marker_of_a_site_is_where_the_transaction_keeps_it(machine: EdgeMachine, pair: tuple[str, str]) -> None:
+def test_the_layout_and_the_transaction_agree_on_the_site_marker(machine: EdgeMachine, pair: tuple[str, str]) -> None:
     machine.edge.publish(site(machine, "provided", pair))
     assert "confirmed" in machine.layout.site_marker.read_text()
     assert machine.tree.state.relative_to(machine.root) == Tree().state.relative_to("/")
 
 
-def test_a_foreign_file_in_another_encoding_is_put_back_byte_for_byte(
+def test_a_foreign_file_in_another_encoding_is_restored_byte_for_byte(
     machine: EdgeMachine, pair: tuple[str, str]
 ) -> None:
     path = machine.tree.etc / SITE

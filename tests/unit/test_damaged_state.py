@@ -519,7 +519,7 @@ def is_about(text: str, path: Path) -> bool:
     return str(path) in text or (path.name.startswith((f"{APP}@", "DATABASE_URL")) and path.name in text)
 
 
-def test_a_host_on_which_all_is_well_stays_as_it_is(operator: Operator) -> None:
+def test_a_healthy_host_is_left_unchanged(operator: Operator) -> None:
     layout = operator.site.layout
     assert operator.verify().findings == []
     operator.site.calls.clear()
@@ -532,7 +532,7 @@ def test_a_host_on_which_all_is_well_stays_as_it_is(operator: Operator) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), CELLS)
-def test_damage_is_reported_and_the_next_deploy_repairs_it_or_says_what_to_do(
+def test_damage_is_reported_and_the_next_deploy_repairs_it_or_gives_a_fix(
     operator: Operator, name: str, damage: str
 ) -> None:
     place, path = STATE[name], damaged(operator.site, name, damage)
@@ -556,7 +556,7 @@ def test_damage_is_reported_and_the_next_deploy_repairs_it_or_says_what_to_do(
     assert left == ([str(path)] if name == "ledger" and damage in ("cut", "binary") else [])
 
 
-def test_each_part_of_a_release_that_is_damaged_is_named(operator: Operator) -> None:
+def test_each_damaged_part_of_a_release_is_named(operator: Operator) -> None:
     names = {
         "manifest": "binary",
         "gunicorn": "missing",
@@ -579,7 +579,9 @@ OF_A_ROLLBACK = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), OF_A_ROLLBACK)
-def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operator, name: str, damage: str) -> None:
+def test_damage_blocks_no_inspection_and_no_rollback_without_a_reason(
+    operator: Operator, name: str, damage: str
+) -> None:
     path = damaged(operator.site, name, damage)
     served = operator.site.serves()
     for module, options in (
@@ -600,7 +602,7 @@ def test_damage_stops_no_rollback_without_a_reason_and_no_look(operator: Operato
     assert "msg" not in operator.run(unlock) or damage == "directory"
 
 
-def test_a_host_whose_tree_was_given_to_another_keeps_its_release(operator: Operator) -> None:
+def test_a_host_with_changed_file_owners_keeps_its_release(operator: Operator) -> None:
     """As ``chown -R deploy: /srv/shop /etc/shop`` does it."""
     layout = operator.site.layout
     for top in (layout.srv, layout.etc):
@@ -626,7 +628,7 @@ def pageless(operator: Operator) -> Operator:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("app", ["operator", "pageless"])
-def test_sockets_that_systemd_believes_in_are_made_again(app: str, request: pytest.FixtureRequest) -> None:
+def test_missing_sockets_that_systemd_calls_active_are_recreated(app: str, request: pytest.FixtureRequest) -> None:
     """With all of /run/shop go the reports of the workers, too. The same inventory makes the same release reachable."""
     operator: Operator = request.getfixturevalue(app)
     layout = operator.site.layout
@@ -641,7 +643,7 @@ def test_sockets_that_systemd_believes_in_are_made_again(app: str, request: pyte
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage for name, damage in CELLS if name == "proved" and damage not in TAKEN])
-def test_a_proof_that_can_not_be_read_is_made_again_by_the_page_that_there_is(pageless: Operator, damage: str) -> None:
+def test_an_unreadable_proof_is_renewed_through_the_existing_page(pageless: Operator, damage: str) -> None:
     path = damaged(pageless.site, "proved", damage)
     for outcome in (pageless.deploy(NEW), pageless.deploy(NEW)):
         assert outcome.release == LIVE, outcome.said
@@ -654,7 +656,7 @@ def test_a_proof_that_can_not_be_read_is_made_again_by_the_page_that_there_is(pa
     assert proof_of(pageless.site.layout, LIVE)["path"] == "/"
 
 
-def test_what_is_wrong_with_the_site_stops_who_publishes_it(operator: Operator, tmp_path: Path) -> None:
+def test_a_damaged_site_stops_a_deploy_but_not_a_rollback(operator: Operator, tmp_path: Path) -> None:
     (tmp_path / "certificates").mkdir()
     tls = operator.site.layout.tls
     tls.symlink_to(tmp_path / "certificates")
@@ -662,7 +664,7 @@ def test_what_is_wrong_with_the_site_stops_who_publishes_it(operator: Operator, 
     assert operator.roll_back().release == BEFORE
 
 
-def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
+def test_a_damaged_stamp_is_never_rewritten_automatically(operator: Operator) -> None:
     stamp = operator.site.layout.environment_id
     for text in ("", "produc", "\x00"):
         stamp.write_text(text)
@@ -679,7 +681,7 @@ def test_a_stamp_is_written_by_nobody_but_people(operator: Operator) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), [("stamp", "missing"), *(("etc", way) for way in ("missing", "file"))])
-def test_the_command_that_writes_a_lost_stamp_works_as_it_is_said(operator: Operator, name: str, damage: str) -> None:
+def test_the_suggested_command_restores_a_lost_stamp(operator: Operator, name: str, damage: str) -> None:
     layout = operator.site.layout
     damaged(operator.site, name, damage)
     command = re.search(r"((mv|mkdir) [^&]+ && )*echo staging > \S+", operator.deploy(NEW).said[0])
@@ -708,7 +710,7 @@ def test_nothing_is_removed_through_a_link(operator: Operator, name: str) -> Non
     assert operator.site.serves()
 
 
-def test_a_release_command_is_known_to_be_final_without_the_ledger(operator: Operator) -> None:
+def test_an_irreversible_release_command_is_known_without_the_ledger(operator: Operator) -> None:
     layout = operator.site.layout
     manifest = layout.release(LIVE) / "release.json"
     manifest.write_text(manifest.read_text().replace('"reversible": true', '"reversible": false'))

@@ -78,7 +78,7 @@ def with_secret(name: str, value: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("environment", ["development", "staging", "production", "qa"])
-def test_settings_in_order_are_no_finding(environment: str) -> None:
+def test_correct_settings_have_no_findings(environment: str) -> None:
     assert found(values(environment)) == []
 
 
@@ -125,11 +125,11 @@ def test_a_placeholder_is_found_without_its_value(value: str) -> None:
         "http://[broken", "testament of 41 youths", "keystone-9-harbour", "development-of-a-9th-symphony",
     ],
 )  # fmt: skip
-def test_a_value_that_is_no_placeholder_is_no_finding(value: str) -> None:
+def test_a_real_value_is_not_reported(value: str) -> None:
     assert names(found(with_secret("API_TOKEN", value))) <= {"short-secret"}
 
 
-def test_a_thousand_random_keys_are_no_finding() -> None:
+def test_a_thousand_random_keys_are_not_reported() -> None:
     makers: list[Callable[[], str]] = [
         lambda: secrets.token_hex(16),
         lambda: secrets.token_hex(32),
@@ -144,12 +144,12 @@ def test_a_thousand_random_keys_are_no_finding() -> None:
             assert not secret_values.weakness(key), key
 
 
-def test_a_name_that_is_no_credential_may_have_any_value() -> None:
+def test_a_name_that_is_not_a_credential_may_have_any_value() -> None:
     given = {"MAIL_USERNAME": "test", "DB_NAME": "example", "CLIENT_ID": "default", "DB_HOST": "secret"}
     assert found(values(flask_app_secrets={**values()["flask_app_secrets"], **given})) == []
 
 
-def test_a_placeholder_among_the_public_settings_counts_where_the_name_says_so() -> None:
+def test_a_placeholder_in_a_public_setting_counts_if_its_name_is_secret() -> None:
     given = values(flask_app_env={"API_TOKEN": "changeme", "GREETING": "example", "TITLE": "dev"})
     assert one(found(given)) == ("placeholder", ERROR, "API_TOKEN")
 
@@ -163,7 +163,7 @@ def test_a_placeholder_in_development_is_a_warning() -> None:
     "key", ["k3vQ9rTx7Lw", "f3a94b1c77e2", "3fa9c1b27de4081f9ac2b3", "blue-horse-nine-lake-tin-cup"]
 )
 @pytest.mark.parametrize("name", ["SECRET_KEY", "JWT_SECRET_KEY", "SIGNING"])
-def test_a_key_that_signs_and_is_too_short_is_an_error(name: str, key: str) -> None:
+def test_a_short_signing_key_is_an_error(name: str, key: str) -> None:
     given = {**with_secret(name, key), "flask_app_secret_key_variable": "SIGNING"}
     findings = found(given)
     assert one(findings) == ("short-key", ERROR, name)
@@ -172,7 +172,7 @@ def test_a_key_that_signs_and_is_too_short_is_an_error(name: str, key: str) -> N
     assert key not in findings[0].what
 
 
-def test_a_short_secret_that_does_not_sign_is_no_finding() -> None:
+def test_a_short_secret_that_does_not_sign_is_not_reported() -> None:
     assert found(with_secret("API_TOKEN", "k3vQ9rTx7Lw")) == []
 
 
@@ -196,7 +196,7 @@ def test_a_short_secret_that_does_not_sign_is_no_finding() -> None:
         ("deadbeef8f3a1c27cafebabe52b1d0e94a7f", "words"),
     ],
 )
-def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
+def test_a_guessable_key_is_an_error(key: str, why: str) -> None:
     findings = found(with_secret("SECRET_KEY", key))
     assert one(findings) == ("weak-key", ERROR, "SECRET_KEY")
     assert why in findings[0].what
@@ -206,7 +206,7 @@ def test_a_key_that_can_be_guessed_is_an_error(key: str, why: str) -> None:
 @pytest.mark.parametrize(
     "key", ["our-shop-session-8f3a1c27e0d452b1d0e94a7f66c9b3d2", "q7xk2cookiev9mzr4tj8wp3hgn5bydl0"]
 )
-def test_a_random_key_with_words_in_front_or_by_chance_is_no_finding(key: str) -> None:
+def test_a_random_key_that_contains_words_is_not_reported(key: str) -> None:
     assert found(with_secret("SECRET_KEY", key)) == []
 
 
@@ -226,7 +226,7 @@ GENERATORS: dict[str, Callable[[random.Random], str]] = {
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
-def test_keys_of_the_usual_generators_are_no_finding(generator: str) -> None:
+def test_keys_from_common_generators_are_not_reported(generator: str) -> None:
     """Of 100,000 of each it was none, as measured; the seed makes these the same ones each time."""
     chance = random.Random(20261121)
     for key in (GENERATORS[generator](chance) for _ in range(300)):
@@ -282,16 +282,16 @@ def test_keys_of_the_usual_generators_are_no_finding(generator: str) -> None:
         ({"flask_app_tls": "self_signed"}, ("self-signed", WARNING, "flask_app_tls")),
     ],
 )  # fmt: skip
-def test_a_setting_for_development_is_found_in_production(more: dict[str, Any], expected: tuple[str, str, str]) -> None:
+def test_a_development_setting_in_production_is_reported(more: dict[str, Any], expected: tuple[str, str, str]) -> None:
     assert one(found(values(**more))) == expected
 
 
 @pytest.mark.parametrize("variable", ["FLASK_ENV", "FLASK_DEBUG", "TESTING", "GUNICORN_CMD_ARGS"])
-def test_a_setting_among_the_secrets_counts_too(variable: str) -> None:
+def test_a_development_setting_among_the_secrets_counts_too(variable: str) -> None:
     assert one([each for each in found(with_secret(variable, "1")) if each.id != "short-secret"])[2] == variable
 
 
-def test_what_is_for_development_is_no_finding_there() -> None:
+def test_development_settings_are_not_reported_in_development() -> None:
     given = values(
         "development",
         flask_app_env={"FLASK_DEBUG": "1", "FLASK_ENV": "development", "ALLOWED_HOSTS": "*", "DEBUG": "1",
@@ -303,14 +303,14 @@ def test_what_is_for_development_is_no_finding_there() -> None:
     assert found(given) == []
 
 
-def test_what_the_role_sets_is_not_set_by_gunicorn_either() -> None:
+def test_gunicorn_settings_cannot_override_variables_of_the_role() -> None:
     given = values(flask_app_gunicorn_settings={"raw_env": ["FLASK_CONFIG=development"]})
     assert names(found(given)) == {"gunicorn-by-hand", "environment-by-hand"}
     given = values("development", flask_app_gunicorn_settings={"raw_env": ["FLASK_CONFIG=production"]})
     assert names(found(given)) == {"environment-by-hand"}
 
 
-def test_settings_that_only_look_like_a_fault_are_no_finding() -> None:
+def test_settings_that_only_look_wrong_are_not_reported() -> None:
     given = values(
         flask_app_env={
             "FLASK_DEBUG": "0",
@@ -408,17 +408,17 @@ def key_in_source(top: Path, line: str, **more: Any) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("line", [*LITERALS, *FALLBACKS])
-def test_a_key_in_the_source_is_a_warning_where_the_workers_prove_the_given_one(tmp_path: Path, line: str) -> None:
+def test_a_key_in_the_source_is_a_warning_if_workers_prove_the_given_key(tmp_path: Path, line: str) -> None:
     assert key_in_source(tmp_path, line) == ("fallback-key", WARNING, "shop/config.py")
 
 
 @pytest.mark.parametrize("line", LITERALS)
-def test_a_key_in_the_source_is_an_error_where_nobody_proves_the_given_one(tmp_path: Path, line: str) -> None:
+def test_a_key_in_the_source_is_an_error_if_the_given_key_is_unproved(tmp_path: Path, line: str) -> None:
     assert key_in_source(tmp_path, line, **UNASKED) == ("fallback-key", ERROR, "shop/config.py")
 
 
 @pytest.mark.parametrize("line", FALLBACKS)
-def test_a_key_that_is_not_used_is_an_error_nowhere(tmp_path: Path, line: str) -> None:
+def test_an_unused_fallback_key_is_never_an_error(tmp_path: Path, line: str) -> None:
     assert key_in_source(tmp_path, line, **UNASKED) == ("fallback-key", WARNING, "shop/config.py")
 
 
@@ -430,7 +430,7 @@ def test_a_key_that_is_not_used_is_an_error_nowhere(tmp_path: Path, line: str) -
         {"flask_app_secrets_as": "credentials"},
     ],
 )
-def test_a_key_that_is_used_for_want_of_another_is_an_error(tmp_path: Path, line: str, more: dict[str, Any]) -> None:
+def test_a_fallback_key_in_use_is_an_error(tmp_path: Path, line: str, more: dict[str, Any]) -> None:
     assert key_in_source(tmp_path, line, **UNASKED, **more) == ("fallback-key", ERROR, "shop/config.py")
 
 
@@ -492,14 +492,14 @@ def test_a_password_or_token_in_the_source_is_found_with_its_line(tmp_path: Path
         'url = os.environ.get("MAIL_PASSWORD", "smtp://shop:hunter2@mail.internal")',
     ],
 )
-def test_a_password_that_another_is_given_for_is_a_warning(tmp_path: Path, line: str) -> None:
+def test_a_password_in_the_source_is_a_warning_if_another_is_given(tmp_path: Path, line: str) -> None:
     for more in ({"flask_app_secrets": with_secret("MAIL_PASSWORD", "Tr0ub4dor&3")["flask_app_secrets"]},
                  {"flask_app_env": {"MAIL_PASSWORD": "Tr0ub4dor&3"}}):  # fmt: skip
         findings = found(app(tmp_path, {"shop/config.py": f"import os\n{line}\n"}, **UNASKED, **more))
         assert one(findings) == ("literal-secret", WARNING, "shop/config.py")
 
 
-def test_what_nobody_compares_proves_nothing(tmp_path: Path) -> None:
+def test_a_check_switched_off_by_acceptance_proves_nothing(tmp_path: Path) -> None:
     both = 'SECRET_KEY = "dev"\nSQLALCHEMY_DATABASE_URI = "postgresql://shop:hunter2@db.internal/shop"\n'
     given = app(tmp_path, {"config.py": both}, flask_app_accepted_findings=["other-key", "other-database:DATABASE_URL"])
     severities = {finding.id: finding.severity for finding in found(given)}
@@ -510,7 +510,7 @@ def test_what_nobody_compares_proves_nothing(tmp_path: Path) -> None:
     assert one(found({**key, **without}))[:2] == ("fallback-key", ERROR)
 
 
-def test_the_address_of_a_database_is_a_warning_where_the_workers_prove_the_given_one(tmp_path: Path) -> None:
+def test_a_database_address_is_a_warning_if_workers_prove_the_given_one(tmp_path: Path) -> None:
     given = app(tmp_path, {"config.py": 'SQLALCHEMY_DATABASE_URI = "postgresql://shop:hunter2@db.internal/shop"\n'})
     assert one(found(given)) == ("literal-secret", WARNING, "config.py")
     assert one(found({**given, **UNASKED})) == ("literal-secret", ERROR, "config.py")
@@ -565,7 +565,7 @@ def test_the_address_of_a_database_is_a_warning_where_the_workers_prove_the_give
         'class Bucket:\n    access_key = "shop"\n    secret_key = "hunter2-9"',
     ],
 )
-def test_what_only_looks_like_a_password_is_no_finding(tmp_path: Path, line: str) -> None:
+def test_text_that_only_looks_like_a_password_is_not_reported(tmp_path: Path, line: str) -> None:
     for more in ({}, UNASKED):
         assert found(app(tmp_path, {"shop/config.py": f"import os\n{line}\n"}, **more)) == []
 
@@ -581,7 +581,7 @@ def test_what_only_looks_like_a_password_is_no_finding(tmp_path: Path, line: str
         'class Settings(BaseSettings):\n    secret_key: str = "dev"',
     ],
 )
-def test_a_key_of_flask_is_found_by_any_name(tmp_path: Path, line: str) -> None:
+def test_a_flask_key_is_found_under_any_name(tmp_path: Path, line: str) -> None:
     assert key_in_source(tmp_path, line, **UNASKED) == ("fallback-key", ERROR, "shop/config.py")
 
 
@@ -638,14 +638,14 @@ def test_a_key_of_flask_is_found_by_any_name(tmp_path: Path, line: str) -> None:
         'class Settings(BaseSettings):\n    secret_key: str = Field(alias="APP_SECRET", min_length=32)',
     ],
 )
-def test_a_source_that_only_names_the_key_is_no_finding(tmp_path: Path, line: str) -> None:
+def test_a_source_that_only_mentions_the_key_is_not_reported(tmp_path: Path, line: str) -> None:
     assert found(app(tmp_path, {"shop/config.py": f"import os\n{line}\n"})) == []
 
 
 @pytest.mark.parametrize(
     "name", ["tests/test_app.py", "shop/tests/settings.py", "conftest.py", "config_dev.py", "docs/conf.py", "notes.txt"]
 )
-def test_a_file_that_does_not_run_in_production_may_have_a_key(tmp_path: Path, name: str) -> None:
+def test_a_key_in_a_file_not_used_in_production_is_not_reported(tmp_path: Path, name: str) -> None:
     assert found(app(tmp_path, {name: 'SECRET_KEY = "dev"\n'})) == []
 
 
@@ -657,7 +657,7 @@ def test_a_file_that_does_not_run_in_production_may_have_a_key(tmp_path: Path, n
         ("app_config.ini", "[flask]\nSECRET_KEY = dev\n", 2),
     ],
 )
-def test_a_key_in_a_file_of_settings_is_found(tmp_path: Path, name: str, text: str, line: int) -> None:
+def test_a_key_in_a_settings_file_is_reported(tmp_path: Path, name: str, text: str, line: int) -> None:
     findings = found(app(tmp_path, {name: text}, **UNASKED))
     assert one(findings) == ("fallback-key", ERROR, name)
     assert f"({name}:{line})" in findings[0].what
@@ -682,19 +682,19 @@ def test_a_key_in_a_file_of_settings_is_found(tmp_path: Path, name: str, text: s
         ("tests/config.json", '{\n  "SECRET_KEY": "dev"\n}\n'),
     ],
 )
-def test_a_file_of_settings_without_a_key_for_production_is_no_finding(tmp_path: Path, name: str, text: str) -> None:
+def test_a_settings_file_without_a_production_key_is_not_reported(tmp_path: Path, name: str, text: str) -> None:
     assert found(app(tmp_path, {name: text})) == []
 
 
 @pytest.mark.parametrize("inside", ["examples/shop", "docs/tests/.hidden/shop"])
-def test_an_app_is_read_wherever_it_is_itself(tmp_path: Path, inside: str) -> None:
+def test_an_app_below_an_examples_or_tests_directory_is_still_checked(tmp_path: Path, inside: str) -> None:
     given = app(tmp_path / inside, {"config.py": 'SECRET_KEY = "dev"\n', "examples/config.py": 'SECRET_KEY = "dev"\n'})
     assert one(found(given)) == ("fallback-key", WARNING, "config.py")
     whole = {**given, "flask_app_source_directory": str(tmp_path), "flask_app_source_subdirectory": inside}
     assert one(found(whole)) == ("fallback-key", WARNING, "config.py")
 
 
-def test_a_file_that_git_ignores_may_have_a_key(tmp_path: Path) -> None:
+def test_a_key_in_a_git_ignored_file_is_not_reported(tmp_path: Path) -> None:
     assert found(app(tmp_path, {"instance/config.py": 'SECRET_KEY = "dev"\n', ".gitignore": "instance/\n"})) == []
 
 
@@ -712,7 +712,7 @@ def test_a_file_that_git_ignores_may_have_a_key(tmp_path: Path) -> None:
         ('SECRET_KEY = os.environ["SECRET_KEY"]', set()),
     ],
 )
-def test_a_file_for_a_newer_python_is_read_by_line(tmp_path: Path, line: str, expected: set[str]) -> None:
+def test_a_file_for_a_newer_python_is_checked_line_by_line(tmp_path: Path, line: str, expected: set[str]) -> None:
     assert names(found(app(tmp_path, {"config.py": f"{line}\nthis is: no ( python\n"}))) == expected
 
 
@@ -723,7 +723,7 @@ def test_a_key_in_the_source_is_a_warning_in_development(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("flag", python.COOKIE_FLAGS)
-def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: Path, flag: str) -> None:
+def test_a_false_cookie_flag_is_a_warning_outside_development(tmp_path: Path, flag: str) -> None:
     given = app(tmp_path, {"config.py": f"class Config:\n    {flag} = False\n"})
     assert one(found(given)) == ("insecure-cookie", WARNING, "config.py")
     assert found({**given, **{name: values("development")[name] for name in (
@@ -740,7 +740,7 @@ def test_a_cookie_flag_that_is_false_is_a_warning_outside_development(tmp_path: 
         "class A:\n    SESSION_COOKIE_SECURE = False\nclass Production(A):\n    SESSION_COOKIE_SECURE = not DEBUG\n",
     ],
 )
-def test_a_cookie_flag_that_is_set_for_production_is_no_finding(tmp_path: Path, text: str) -> None:
+def test_a_cookie_flag_set_for_production_is_not_reported(tmp_path: Path, text: str) -> None:
     assert found(app(tmp_path, {"config.py": text})) == []
 
 
@@ -788,7 +788,7 @@ def test_a_debug_toolbar_among_the_packages_is_an_error_outside_development(
         ("uv.lock", "no toml ["),
     ],
 )
-def test_a_debug_toolbar_that_is_not_installed_is_no_finding(tmp_path: Path, lock: str, text: str) -> None:
+def test_a_debug_toolbar_that_is_not_installed_is_not_reported(tmp_path: Path, lock: str, text: str) -> None:
     assert found(app(tmp_path, {lock: text}, flask_app_requirements=lock)) == []
 
 
@@ -851,7 +851,7 @@ def test_a_server_that_an_imported_module_starts_is_an_error(tmp_path: Path) -> 
         "cli.run()",
     ],
 )
-def test_a_server_that_does_not_start_at_import_is_no_finding(tmp_path: Path, text: str) -> None:
+def test_a_server_not_started_at_import_is_not_reported(tmp_path: Path, text: str) -> None:
     assert at_start(tmp_path, text) == []
 
 
@@ -863,14 +863,14 @@ def test_a_server_that_does_not_start_at_import_is_no_finding(tmp_path: Path, te
         "def main():\n    app.run(debug=True)\n" + MAIN_GUARD + "main()",
     ],
 )
-def test_a_server_with_debug_that_is_started_by_hand_is_a_warning(tmp_path: Path, text: str) -> None:
+def test_a_manually_started_debug_server_is_a_warning(tmp_path: Path, text: str) -> None:
     findings = at_start(tmp_path, text)
     assert one(findings) == ("debug-server", WARNING, "wsgi.py")
     assert "flask --app wsgi:app run --debug" in findings[0].fix
     assert one(at_start(tmp_path, "", run="from wsgi import app\napp.run(debug=True)"))[0] == "debug-server"
 
 
-def test_a_server_by_hand_is_no_finding_in_development(tmp_path: Path) -> None:
+def test_a_manually_started_server_is_fine_in_development(tmp_path: Path) -> None:
     at_start(tmp_path, MAIN_GUARD + "app.run(debug=True)")
     assert found(values("development", flask_app_source_directory=str(tmp_path))) == []
 
@@ -886,7 +886,7 @@ def test_a_server_by_hand_is_no_finding_in_development(tmp_path: Path) -> None:
         ({"notes.txt": "app"}, "flask_app_wsgi"),
     ],
 )  # fmt: skip
-def test_a_wsgi_module_that_is_not_there_is_an_error_with_the_one_that_is(
+def test_a_missing_wsgi_module_is_an_error_that_suggests_the_existing_one(
     tmp_path: Path, files: dict[str, str], fix: str
 ) -> None:
     given = app(tmp_path, files)
@@ -896,7 +896,7 @@ def test_a_wsgi_module_that_is_not_there_is_an_error_with_the_one_that_is(
     assert fix in findings[0].fix
 
 
-def test_a_wsgi_object_that_is_not_there_is_an_error_with_the_one_that_is(tmp_path: Path) -> None:
+def test_a_missing_wsgi_object_is_an_error_that_suggests_the_existing_one(tmp_path: Path) -> None:
     findings = found(app(tmp_path, {"wsgi.py": "import shop\napplication = shop.create_app()\n", "shop.py": ""}))
     assert one(findings) == ("wsgi-app", ERROR, "flask_app_wsgi")
     assert "flask_app_wsgi: wsgi:application" in findings[0].fix
@@ -920,13 +920,13 @@ def test_a_wsgi_object_that_is_not_there_is_an_error_with_the_one_that_is(tmp_pa
         ("elsewhere:app", {}, {"flask_app_gunicorn_settings": {"wsgi_app": "wsgi:app"}}),
     ],
 )
-def test_a_wsgi_object_that_is_there_or_may_be_is_no_finding(
+def test_an_existing_or_possible_wsgi_object_is_not_reported(
     tmp_path: Path, wsgi: str, files: dict[str, str], more: dict[str, Any]
 ) -> None:
     assert found(app(tmp_path, files, flask_app_wsgi=wsgi, **more)) == []
 
 
-def test_an_instance_folder_that_the_source_brings_is_a_warning(tmp_path: Path) -> None:
+def test_an_instance_folder_in_the_source_is_a_warning(tmp_path: Path) -> None:
     given = app(tmp_path, {"instance/.gitkeep": "", "instance/shop.sqlite": "x"})
     assert one(found(given)) == ("shipped-instance", WARNING, "instance")
     (tmp_path / ".gitignore").write_text("instance/\n")
@@ -948,7 +948,7 @@ def test_an_instance_folder_that_the_source_brings_is_a_warning(tmp_path: Path) 
         "import flask_limiter.util\nkey = flask_limiter.util.get_remote_address",
     ],
 )
-def test_an_app_that_asks_for_the_client_without_proxyfix_is_warned(tmp_path: Path, text: str) -> None:
+def test_using_the_client_address_without_proxyfix_is_a_warning(tmp_path: Path, text: str) -> None:
     findings = at_start(tmp_path, "import views", views=text)
     assert one(findings) == ("client-address", WARNING, "views.py")
     assert "ProxyFix" in findings[0].fix
@@ -967,11 +967,11 @@ def test_an_app_that_asks_for_the_client_without_proxyfix_is_warned(tmp_path: Pa
         "# request.remote_addr",
     ],
 )
-def test_an_app_that_knows_its_clients_is_no_finding(tmp_path: Path, text: str) -> None:
+def test_correct_use_of_the_client_address_is_not_reported(tmp_path: Path, text: str) -> None:
     assert at_start(tmp_path, "import views", views=text) == []
 
 
-def test_a_source_that_the_host_fetches_is_no_finding() -> None:
+def test_a_source_that_is_not_here_is_not_reported() -> None:
     assert found(values(flask_app_source_directory="", flask_app_source_git_url="https://example.org/x.git")) == []
     assert found(values(flask_app_source_directory="/nowhere/at/all")) == []
 
@@ -1009,14 +1009,14 @@ def production(top: Path, database: str = SQLITE) -> tuple[dict[str, Any], Path]
     return values(flask_app_secrets={"SECRET_KEY": KEY, "DATABASE_URL": database}), place
 
 
-def test_environments_with_secrets_of_their_own_are_no_finding(tmp_path: Path) -> None:
+def test_environments_with_their_own_secrets_are_not_reported(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging")
     inventory(tmp_path, "development", key="dev")
     assert found(given, place) == []
 
 
-def test_a_secret_of_another_environment_is_an_error(tmp_path: Path) -> None:
+def test_a_secret_shared_with_another_environment_is_an_error(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging", key=KEY)
     findings = found(given, place)
@@ -1025,7 +1025,7 @@ def test_a_secret_of_another_environment_is_an_error(tmp_path: Path) -> None:
     assert KEY not in str(findings)
 
 
-def test_a_secret_of_another_environment_under_another_name_is_an_error(tmp_path: Path) -> None:
+def test_a_shared_secret_under_another_name_is_an_error(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging", flask_app_env={"JWT_KEY": KEY})
     findings = found(given, place)
@@ -1033,7 +1033,7 @@ def test_a_secret_of_another_environment_under_another_name_is_an_error(tmp_path
     assert "as JWT_KEY" in findings[0].what
 
 
-def test_the_password_of_a_database_of_another_environment_is_an_error(tmp_path: Path) -> None:
+def test_a_shared_database_password_is_an_error(tmp_path: Path) -> None:
     given, place = production(tmp_path, "postgresql://shop:hunter22@db1.internal/shop")
     inventory(tmp_path, "staging", database="postgresql://shop:hunter22@db2.internal/shop")
     findings = found(given, place)
@@ -1090,7 +1090,7 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("mine", "other"), SAME)
-def test_a_database_of_another_environment_is_an_error(tmp_path: Path, mine: str, other: str) -> None:
+def test_a_database_shared_with_another_environment_is_an_error(tmp_path: Path, mine: str, other: str) -> None:
     given, place = production(tmp_path, mine)
     inventory(tmp_path, "staging", database=other)
     findings = found(given, place)
@@ -1099,13 +1099,13 @@ def test_a_database_of_another_environment_is_an_error(tmp_path: Path, mine: str
 
 
 @pytest.mark.parametrize(("mine", "other"), DIFFERENT)
-def test_another_database_is_no_finding(tmp_path: Path, mine: str, other: str) -> None:
+def test_a_different_database_is_not_reported(tmp_path: Path, mine: str, other: str) -> None:
     given, place = production(tmp_path, mine)
     inventory(tmp_path, "staging", database=other)
     assert found(given, place) == []
 
 
-def test_a_database_that_is_named_in_parts_is_found(tmp_path: Path) -> None:
+def test_a_database_described_in_parts_is_found(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     parts = {"DB_HOST": "db.internal", "DB_NAME": "shop", "DB_USER": "shop"}
     inventory(tmp_path, "staging", flask_app_env=parts)
@@ -1122,9 +1122,7 @@ def test_a_database_that_is_named_in_parts_is_found(tmp_path: Path) -> None:
         ("PGOPTIONS", "-c search_path=live", "-c search_path=test"),
     ],
 )
-def test_a_schema_that_a_variable_names_makes_another_database(
-    tmp_path: Path, name: str, mine: str, other: str
-) -> None:
+def test_a_different_schema_makes_a_different_database(tmp_path: Path, name: str, mine: str, other: str) -> None:
     for parts in ({}, {"DB_HOST": "db.internal", "DB_NAME": "shop"}):
         address = SQLITE if parts else "postgresql://db.internal/shop"
         top = tmp_path / ("parts" if parts else "address")
@@ -1134,7 +1132,7 @@ def test_a_schema_that_a_variable_names_makes_another_database(
         assert names(found({**given, "flask_app_env": {**parts, name: other}}, place)) == {"shared-database"}
 
 
-def test_what_two_environments_rightly_share_is_no_finding(tmp_path: Path) -> None:
+def test_values_that_environments_may_share_are_not_reported(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     shared = {
         "SENTRY_DSN": "https://abcdef0123456789@o1.ingest.sentry.io/2",
@@ -1161,7 +1159,7 @@ def test_another_inventory_of_the_same_environment_may_share_everything(tmp_path
     assert found(given, place) == []
 
 
-def test_a_secret_of_one_host_of_another_environment_is_found(tmp_path: Path) -> None:
+def test_a_secret_of_a_single_host_elsewhere_is_found(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")
     (other / "host_vars").mkdir()
@@ -1169,7 +1167,7 @@ def test_a_secret_of_one_host_of_another_environment_is_found(tmp_path: Path) ->
     assert one(found(given, place)) == ("shared-secret", ERROR, "SECRET_KEY")
 
 
-def test_secrets_that_are_mapped_for_all_environments_beside_the_playbooks_are_compared(tmp_path: Path) -> None:
+def test_secrets_mapped_next_to_the_playbooks_are_compared(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging", key=KEY)
     (other / "group_vars/flask_app/main.yml").write_text("flask_app_environment: staging\n")
@@ -1200,7 +1198,7 @@ def test_templates_and_single_encrypted_values_are_resolved(tmp_path: Path, temp
         ("{{ 1 / 0 }}", "ZeroDivisionError"),
     ],
 )
-def test_a_value_that_can_not_be_had_here_is_told(tmp_path: Path, secret: str, said: str) -> None:
+def test_a_value_that_cannot_be_resolved_here_is_reported(tmp_path: Path, secret: str, said: str) -> None:
     given, place = production(tmp_path)
     loop = {"loop_a": "{{ loop_b }}", "loop_b": "{{ loop_a }}"}
     inventory(tmp_path, "staging", flask_app_secrets={"SECRET_KEY": secret}, **loop)
@@ -1217,7 +1215,7 @@ def test_a_value_that_can_not_be_had_here_is_told(tmp_path: Path, secret: str, s
         "{{ {'A': 'x'} | combine(more | default({}), base) }}",
     ],
 )
-def test_secrets_that_one_template_makes_are_compared(tmp_path: Path, whole: str) -> None:
+def test_secrets_from_a_single_template_are_compared(tmp_path: Path, whole: str) -> None:
     given, place = production(tmp_path)
     base = {"SECRET_KEY": "{{ vault_flask_app_secret_key }}"}
     inventory(tmp_path, "staging", key=KEY, flask_app_secrets=whole, base=base)
@@ -1227,13 +1225,13 @@ def test_secrets_that_one_template_makes_are_compared(tmp_path: Path, whole: str
 @pytest.mark.parametrize(
     "whole", ["{{ base | dict2items }}", "{{ nowhere }}", "{{ base | combine(base, recursive=true) }}"]
 )
-def test_secrets_that_a_template_makes_as_only_ansible_can_are_told(tmp_path: Path, whole: str) -> None:
+def test_secrets_from_a_template_that_needs_ansible_are_reported(tmp_path: Path, whole: str) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging", key=KEY, flask_app_secrets=whole, base={"SECRET_KEY": KEY})
     assert "unreadable-inventory" in names(found(given, place))
 
 
-def test_an_inventory_whose_password_is_not_here_is_told_and_the_others_are_compared(tmp_path: Path) -> None:
+def test_an_inventory_without_its_password_is_reported_and_others_compared(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")
     (other / "group_vars/flask_app/vault.yml").write_text(vault({"vault_flask_app_secret_key": KEY}, OTHER_PASSWORD))
@@ -1245,7 +1243,7 @@ def test_an_inventory_whose_password_is_not_here_is_told_and_the_others_are_comp
     assert "inventories/development" in findings["shared-secret"].what
 
 
-def test_a_file_that_is_no_yaml_is_told_without_its_text(tmp_path: Path) -> None:
+def test_an_invalid_yaml_file_is_reported_without_its_content(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")
     (other / "group_vars/flask_app/more.yml").write_text("hunter2: [\n")
@@ -1254,7 +1252,7 @@ def test_a_file_that_is_no_yaml_is_told_without_its_text(tmp_path: Path) -> None
     assert "hunter2" not in str(findings)
 
 
-def test_directories_beside_that_are_no_inventories_are_left_alone(tmp_path: Path) -> None:
+def test_other_directories_next_to_inventories_are_ignored(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     (tmp_path / "inventories/notes/group_vars").mkdir(parents=True)
     (tmp_path / "inventories/notes/group_vars/all.yml").write_text("a: [\n")
@@ -1262,12 +1260,12 @@ def test_directories_beside_that_are_no_inventories_are_left_alone(tmp_path: Pat
     assert found(given, place) == []
 
 
-def test_an_inventory_that_is_no_directory_is_no_finding() -> None:
+def test_an_inventory_that_is_not_a_directory_is_not_reported() -> None:
     assert found(values(), None) == []
     assert found(values(), Path("/nowhere/at/all")) == []
 
 
-def test_digests_say_nothing_and_differ_with_the_key() -> None:
+def test_fingerprints_reveal_nothing_and_depend_on_the_key() -> None:
     both = [fingerprints.fingerprints({}, {"SECRET_KEY": KEY}, fingerprints.new_key()) for _ in range(2)]
     assert fingerprints.in_common(*both) == ([], [])
     assert KEY not in str(both)
@@ -1306,20 +1304,20 @@ def test_a_vault_in_plain_text_is_an_error(tmp_path: Path, name: str, content: d
         {"not_a_vault": "plain"},
     ],
 )
-def test_what_is_no_plain_text_is_no_finding(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_file_without_plain_text_vault_values_is_not_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     given, place = production(tmp_path)
     (place / "group_vars/flask_app/more.yml").write_text(yaml.safe_dump(content))
     assert found(given, place) == []
 
 
-def test_a_vault_of_single_encrypted_values_is_no_finding(tmp_path: Path) -> None:
+def test_a_vault_of_single_encrypted_values_is_not_reported(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     inline = PASSWORD.encrypt(KEY).decode().replace("\n", "\n  ")
     (place / "group_vars/flask_app/vault.yml").write_text(f"vault_flask_app_secret_key: !vault |\n  {inline}\n")
     assert found(given, place) == []
 
 
-def test_a_plain_vault_of_another_environment_is_a_warning_and_one_of_the_playbook_an_error(tmp_path: Path) -> None:
+def test_a_plain_vault_is_a_warning_elsewhere_and_an_error_here(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")
     (other / "group_vars/flask_app/vault.yml").write_text("vault_x: y\n")
@@ -1332,7 +1330,7 @@ def test_a_plain_vault_of_another_environment_is_a_warning_and_one_of_the_playbo
     }
 
 
-def test_a_secret_beside_the_vault_is_a_warning(tmp_path: Path) -> None:
+def test_a_plain_text_secret_outside_the_vault_is_a_warning(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     kept = {**MAIN["flask_app_secrets"], "SMTP_PASSWORD": "hunter22", "CACHE": "redis://localhost/0"}
     (place / "group_vars/flask_app/main.yml").write_text(yaml.safe_dump({"flask_app_secrets": kept}))
@@ -1350,32 +1348,32 @@ FINDING = Reported("no-tls", WARNING, "flask_app_tls", "It is none.", "Set it.")
 
 
 @pytest.mark.parametrize("entry", ["no-tls", "no-tls:flask_app_tls"])
-def test_a_finding_that_is_accepted_is_listed_as_such(entry: str) -> None:
+def test_an_accepted_finding_is_listed_as_accepted(entry: str) -> None:
     assert accept([FINDING], [entry]) == [replace(FINDING, accepted=True)]
 
 
 @pytest.mark.parametrize("entry", ["no-tls:other", "self-signed", "no"])
-def test_an_accepted_finding_that_does_not_occur_is_a_warning(entry: str) -> None:
+def test_an_unused_acceptance_is_a_warning(entry: str) -> None:
     kept, vain = accept([FINDING], [entry])
     assert not kept.accepted
     assert (vain.id, vain.severity, vain.subject) == ("unused-acceptance", WARNING, entry)
 
 
-def test_what_could_not_be_compared_is_not_accepted_in_vain() -> None:
+def test_an_acceptance_is_not_unused_if_the_comparison_was_impossible() -> None:
     unreadable = Reported("unreadable-inventory", WARNING, "inventories/staging", "x.", "y.")
     assert accept([unreadable], ["shared-secret:SECRET_KEY"]) == [unreadable]
     assert len(accept([FINDING], ["shared-secret:SECRET_KEY"])) == 2
 
 
 @pytest.mark.parametrize("name", NEVER_ACCEPTED)
-def test_what_the_deploy_refuses_anyway_can_not_be_accepted(name: str) -> None:
+def test_findings_that_a_deploy_always_refuses_cannot_be_accepted(name: str) -> None:
     kept, vain = accept([Finding(name, ERROR, "x", "s.", "c.")], [name], NEVER_ACCEPTED)
     assert not kept.accepted
     assert named(vain) == ("unused-acceptance", name)
     assert vain.what != accept([], [name])[0].what  # which only says that nothing was found
 
 
-def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> None:
+def test_a_deploy_reports_unaccepted_errors_once() -> None:
     given = values(
         flask_app_debug=True,
         flask_app_tls="none",
@@ -1396,7 +1394,7 @@ def test_a_deploy_has_the_errors_that_are_not_accepted_and_nothing_twice() -> No
     }
 
 
-def test_each_error_that_can_be_accepted_names_the_entry_that_accepts_it(tmp_path: Path) -> None:
+def test_each_acceptable_error_names_the_entry_to_accept_it(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging", key=KEY)
     given |= app(tmp_path / "app", {"config.py": 'API_TOKEN = "hunter2-9"\n'})
@@ -1413,7 +1411,7 @@ def test_each_error_that_can_be_accepted_names_the_entry_that_accepts_it(tmp_pat
 
 
 @pytest.mark.parametrize("value", ["4711", 4711, "Zq7!k", "91\n2647\n835", "a\n\n  b\n"])
-def test_a_secret_that_no_journal_can_mask_is_an_error_until_somebody_accepts_it(value: object) -> None:
+def test_a_secret_too_short_to_mask_is_an_error_unless_accepted(value: object) -> None:
     given = with_secret("DOOR_PIN", value)
     findings = found(given)
     assert one(findings) == ("short-secret", ERROR, "DOOR_PIN")
@@ -1426,7 +1424,7 @@ def test_a_secret_that_no_journal_can_mask_is_an_error_until_somebody_accepts_it
 @pytest.mark.parametrize(
     "value", ["", None, "471147", "Zq7!kk", "ab\nTr0ub4dor&3\ncd", "-----BEGIN KEY-----\nMIIB\nZg==\n-----END KEY-----"]
 )
-def test_a_secret_with_a_line_that_can_be_masked_is_no_finding(value: object) -> None:
+def test_a_secret_with_a_maskable_line_is_not_reported(value: object) -> None:
     assert found(with_secret("DOOR_PIN", value)) == []
 
 
@@ -1434,14 +1432,14 @@ def test_a_name_or_a_number_among_the_secrets_may_be_short() -> None:
     assert found(values(flask_app_secrets={**values()["flask_app_secrets"], "DB_USER": "app", "SMTP_PORT": 25})) == []
 
 
-def test_a_key_has_one_finding_and_not_two() -> None:
+def test_a_key_gets_at_most_one_finding() -> None:
     assert one(found(with_secret("SECRET_KEY", "k3v"))) == ("short-key", ERROR, "SECRET_KEY")
     assert one(found(with_secret("DOOR_PIN", "0000"))) == ("placeholder", ERROR, "DOOR_PIN")
     given = values("development", flask_app_secrets={"SECRET_KEY": KEY, "DOOR_PIN": "4711"})
     assert one(found(given)) == ("short-secret", WARNING, "DOOR_PIN")
 
 
-def test_findings_of_several_hosts_are_told_as_one() -> None:
+def test_the_same_finding_on_several_hosts_is_reported_once() -> None:
     error = Reported("placeholder", ERROR, "API_TOKEN", "It is one.", "Fix it.")
     vain = accept([], ["no-tls"])
     merged = together({"a": accept([FINDING], ["no-tls"]), "b": [error, *vain]})
@@ -1461,24 +1459,24 @@ def test_findings_of_several_hosts_are_told_as_one() -> None:
     assert [Reported.of(finding.as_dict()) for finding in merged] == merged
 
 
-def test_an_entry_that_is_in_vain_everywhere_is_told_once() -> None:
+def test_an_acceptance_unused_on_every_host_is_reported_once() -> None:
     merged = together({"a": accept([], ["no-tls"]), "b": accept([], ["no-tls"])})
     assert [(finding.id, finding.hosts) for finding in merged] == [("unused-acceptance", ("a", "b"))]
 
 
-def test_an_entry_for_what_can_not_be_looked_at_is_not_called_unused() -> None:
+def test_an_acceptance_for_an_unreadable_variable_is_not_unused() -> None:
     seen = as_read({**values(), "flask_app_tls": "{{ nope }}", "flask_app_accepted_findings": ["no-tls"]})
     assert names(examine(seen).findings) == {"unreadable-variable"}
 
 
-def test_literals_of_one_file_are_one_finding_in_development(tmp_path: Path) -> None:
+def test_secrets_in_one_file_are_a_single_finding_in_development(tmp_path: Path) -> None:
     text = 'MAIL_PASSWORD = "hunter2-9"\nAPI_TOKEN = "hunter2-8"\n'
     given = app(tmp_path, {"config.py": text}) | values("development", flask_app_env={"MAIL_PASSWORD": "x"})
     given["flask_app_source_directory"], given["flask_app_source_git_url"] = str(tmp_path), ""
     assert one(found(given)) == ("literal-secret", WARNING, "config.py")
 
 
-def test_no_finding_is_told_too() -> None:
+def test_having_no_findings_is_reported_too() -> None:
     heading, _ = told([], "shop", ["staging"], ["a"], []).splitlines()
     assert [fact for fact in ("shop", "staging") if fact not in heading] == []
 
@@ -1712,7 +1710,7 @@ APPS: dict[str, tuple[dict[str, str], dict[str, Any], Callable[[str], dict[str, 
 
 
 @pytest.mark.parametrize("kind", APPS)
-def test_an_app_in_order_is_no_finding_in_any_environment(kind: str, tmp_path: Path) -> None:
+def test_a_correct_app_has_no_findings_in_any_environment(kind: str, tmp_path: Path) -> None:
     files, settings, held = APPS[kind]
     given: dict[str, dict[str, Any]] = {}
     for environment in ("development", "staging", "production"):

@@ -74,7 +74,7 @@ def listing(place: Path, name: str, where: str, variable: str, value: str) -> No
 
 @pytest.mark.parametrize("where", ["HOST", "GROUP", "CHILD"])
 @pytest.mark.parametrize("name", NOTHING)
-def test_a_vault_in_plain_text_in_the_inventory_file_is_an_error(tmp_path: Path, name: str, where: str) -> None:
+def test_a_plain_text_vault_value_in_the_inventory_file_is_an_error(tmp_path: Path, name: str, where: str) -> None:
     given, place = production(tmp_path)
     listing(place, name, where, "vault_api_token", "hunter22")
     findings = found(given, place)
@@ -102,7 +102,7 @@ def test_a_secret_in_the_inventory_file_is_found_and_compared(tmp_path: Path, wh
 
 
 @pytest.mark.parametrize("name", NOTHING)
-def test_a_key_in_another_inventory_file_is_weaker_than_its_group_variables(tmp_path: Path, name: str) -> None:
+def test_group_variables_override_a_key_in_the_inventory_file(tmp_path: Path, name: str) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")
     listing(other, name, "GROUP", "vault_flask_app_secret_key", KEY)
@@ -126,7 +126,7 @@ def test_an_inventory_without_group_variables_is_compared_too(tmp_path: Path) ->
     "text",
     ["plugin: amazon.aws.aws_ec2\nvault_x: y\n", "[1, 2]\n", "a: [\n", "flask_app:\n", "flask_app: {hosts: {a: 1}}\n"],
 )
-def test_other_files_beside_the_hosts_are_left_alone(tmp_path: Path, text: str) -> None:
+def test_other_files_in_an_inventory_are_ignored(tmp_path: Path, text: str) -> None:
     given, place = production(tmp_path)
     (inventory(tmp_path, "staging") / "more.yml").write_text(text)
     (place / "more.yml").write_text(text)
@@ -152,7 +152,7 @@ def test_other_files_beside_the_hosts_are_left_alone(tmp_path: Path, text: str) 
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place_of_it", ["main", "hosts", "playbook"])
-def test_a_secret_made_of_a_variable_in_plain_text_is_found(
+def test_a_secret_built_from_a_plain_text_variable_is_reported(
     tmp_path: Path, secret: str, more: dict[str, Any], literal: str, place_of_it: str
 ) -> None:
     given, place = production(tmp_path)
@@ -185,7 +185,7 @@ def labelled(content: Mapping[str, Any], vault_id: str) -> str:
 
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("lib", [PASSWORD, OTHER_PASSWORD])
-def test_a_vault_of_another_environment_is_an_error(tmp_path: Path, inline: bool, lib: VaultLib) -> None:
+def test_a_vault_labelled_for_another_environment_is_an_error(tmp_path: Path, inline: bool, lib: VaultLib) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging")
     file = place / "group_vars/flask_app/more.yml"
@@ -205,7 +205,7 @@ def test_a_vault_of_another_environment_is_an_error(tmp_path: Path, inline: bool
         assert found(given, place) == []
 
 
-def test_the_vault_of_another_inventory_of_the_same_environment_is_no_finding(tmp_path: Path) -> None:
+def test_the_vault_of_another_inventory_of_this_environment_is_accepted(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "production-us", flask_app_environment="production")
     (place / "group_vars/flask_app/more.yml").write_text(labelled({"vault_a": "b"}, "production-us"))
@@ -219,7 +219,7 @@ def examined(given: Mapping[str, Any], place: Path, *groups: str, file: Path | N
     return examine(Case(given, place=Place(place, None, opened, file, groups)))
 
 
-def test_it_is_told_with_which_inventories_the_secrets_were_compared(tmp_path: Path) -> None:
+def test_the_compared_inventories_are_listed(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     assert examined(given, place).compared == []
     inventory(tmp_path, "staging")
@@ -237,7 +237,7 @@ def test_it_is_told_with_which_inventories_the_secrets_were_compared(tmp_path: P
     assert told(seen.findings, "shop", ["x"], ["a"], []).splitlines()[-1].endswith("beside it could be compared")
 
 
-def test_a_deploy_warns_of_an_inventory_whose_password_is_not_here_and_of_no_other(tmp_path: Path) -> None:
+def test_a_deploy_warns_only_about_inventories_without_their_password(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     locked = inventory(tmp_path, "staging")
     (locked / "group_vars/flask_app/vault.yml").write_text(vault({"vault_flask_app_secret_key": KEY}, OTHER_PASSWORD))
@@ -281,7 +281,7 @@ def flat(top: Path, environment: str, key: str, inside: bool, ending: str = ".ym
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_inventories_that_are_files_are_compared(tmp_path: Path, inside: bool) -> None:
+def test_inventory_files_are_compared(tmp_path: Path, inside: bool) -> None:
     top = tmp_path / "hosts"
     file = flat(top, "production", KEY, inside)
     flat(top, "staging", KEY, inside)
@@ -299,7 +299,7 @@ def test_inventories_that_are_files_are_compared(tmp_path: Path, inside: bool) -
     assert names(examined(given, top, "flask_app", "production", file=file).findings) <= {"plain-text-secret"}
 
 
-def test_what_is_in_plain_text_belongs_to_the_file_whose_group_it_is(tmp_path: Path) -> None:
+def test_a_plain_text_vault_counts_for_the_inventory_with_its_group(tmp_path: Path) -> None:
     file = flat(tmp_path / "hosts", "production", KEY, inside=False)
     flat(tmp_path / "hosts", "staging", OTHER_KEY, inside=False)
     given = values(flask_app_secrets={"SECRET_KEY": KEY, "DATABASE_URL": SQLITE})
@@ -312,7 +312,7 @@ def test_what_is_in_plain_text_belongs_to_the_file_whose_group_it_is(tmp_path: P
         more.unlink()
 
 
-def test_a_file_of_the_same_directory_inventory_is_no_environment_of_its_own(tmp_path: Path) -> None:
+def test_a_file_of_a_directory_inventory_is_not_a_separate_environment(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     (place / "more.yml").write_text("flask_app: {hosts: {app2: }}\n")
     assert examined(given, place, "flask_app", file=place / "hosts.yml").findings == []
@@ -331,7 +331,7 @@ def of_app(place: Path, app_name: str, key: str, **more: Any) -> None:
 
 @pytest.mark.parametrize("app_name", ["blog", "shop", "zoo"])
 @pytest.mark.parametrize("listed", [True, False])
-def test_of_several_apps_the_same_one_is_compared(tmp_path: Path, app_name: str, listed: bool) -> None:
+def test_only_the_same_app_is_compared(tmp_path: Path, app_name: str, listed: bool) -> None:
     place = tmp_path / "inventories/production"
     for environment in ("production", "staging"):
         where = tmp_path / "inventories" / environment
@@ -349,7 +349,7 @@ def test_of_several_apps_the_same_one_is_compared(tmp_path: Path, app_name: str,
     assert examined({**given, "flask_app_name": other}, place, other, "flask_app").findings == []
 
 
-def test_apps_whose_names_the_play_gives_are_told_apart_by_their_groups(tmp_path: Path) -> None:
+def test_apps_named_by_the_play_are_distinguished_by_their_groups(tmp_path: Path) -> None:
     place, other = (tmp_path / "inventories" / name for name in ("production", "staging"))
     for where in (place, other):
         of_app(where, "shop", OTHER_KEY, flask_app_name="{{ of_the_play }}")
@@ -361,7 +361,7 @@ def test_apps_whose_names_the_play_gives_are_told_apart_by_their_groups(tmp_path
     assert names(examined(given, place, "blog").findings) == {"shared-secret"}
 
 
-def test_apps_whose_names_the_hosts_have_are_told_apart_by_them(tmp_path: Path) -> None:
+def test_apps_named_by_their_hosts_are_distinguished_by_name(tmp_path: Path) -> None:
     given, place = production(tmp_path)
     other = inventory(tmp_path, "staging")
     hosts = {"a": {"flask_app_name": "shop"}, "b": {"flask_app_name": "blog", "vault_flask_app_secret_key": KEY}}
@@ -391,9 +391,7 @@ SAME_SECRETS = [
 
 
 @pytest.mark.parametrize(("name", "mine", "other"), SAME_SECRETS)
-def test_a_secret_of_another_environment_is_found_in_every_form(
-    tmp_path: Path, name: str, mine: object, other: object
-) -> None:
+def test_a_shared_secret_is_found_in_every_form(tmp_path: Path, name: str, mine: object, other: object) -> None:
     name = "SHARED_BROKER" if name == "DB" else name  # a name that ends in DB is not a secret
     given, place = production(tmp_path)
     secret = {name: "{{ vault_it }}", "SECRET_KEY": "{{ vault_flask_app_secret_key }}"}
@@ -417,7 +415,7 @@ def test_a_secret_of_another_environment_is_found_in_every_form(
         "redis://cache.internal/0?ssl_ca_certs=/etc/ssl/ca.pem&db=3",
     ],
 )  # fmt: skip
-def test_a_value_that_two_environments_rightly_share_is_no_secret(tmp_path: Path, value: object) -> None:
+def test_a_value_that_environments_may_share_is_not_a_secret(tmp_path: Path, value: object) -> None:
     given, place = production(tmp_path)
     inventory(tmp_path, "staging", flask_app_secrets={**MAIN["flask_app_secrets"], "SETTING": value})
     given["flask_app_secrets"]["SETTING"] = value
@@ -443,7 +441,7 @@ PARTS = {"DB_HOST": "db.internal", "DB_NAME": "shop"}
         (PARTS, {"REDIS_URL": "redis://db.internal/shop"}, False),
     ],
 )
-def test_a_database_is_the_same_however_it_is_named(
+def test_a_database_is_recognized_however_it_is_described(
     tmp_path: Path, mine: dict[str, Any], other: dict[str, Any], same: bool
 ) -> None:
     given, place = production(tmp_path)

@@ -39,7 +39,7 @@ SECRET = "hunter2-Zk3vQ9rTx7LwB2mY"
     ],
 )
 @pytest.mark.parametrize("name", [".env", ".flaskenv", ".env.production", "shop/.env", "prod.env", ".envrc"])
-def test_a_file_that_says_too_much_is_an_error(tmp_path: Path, name: str, text: str, named: str) -> None:
+def test_an_env_file_with_a_secret_is_an_error(tmp_path: Path, name: str, text: str, named: str) -> None:
     findings = found(app(tmp_path, {name: f"{text}\n# settings\nTITLE=Shop\n"}))
     assert one(findings) == ("shipped-env-file", ERROR, name)
     assert named in findings[0].what
@@ -55,7 +55,7 @@ def test_a_file_that_says_too_much_is_an_error(tmp_path: Path, name: str, text: 
              'SECRET_KEY="encrypted:BDqDBibm4wsYqMpCjTQ6BsDHmMad"', "API_TOKEN=ENC[AES256_GCM,data:x]",
              "STRIPE_PUBLISHABLE_KEY=pk_live_123456", "DB_USER=shop", "# SECRET_KEY=x"],
 )  # fmt: skip
-def test_another_file_is_a_warning(tmp_path: Path, text: str) -> None:
+def test_an_env_file_without_secrets_is_a_warning(tmp_path: Path, text: str) -> None:
     assert one(found(app(tmp_path, {".env": text}))) == ("shipped-env-file", WARNING, ".env")
     assert found(app(tmp_path / "other", {"prod.env": text})) == []
 
@@ -70,27 +70,27 @@ def test_another_file_is_a_warning(tmp_path: Path, text: str) -> None:
      "FLASK_CONFIG=development", "API_TOKEN=<your token>", "SECRET_KEY=your-secret-key-0123456789",
      "DB_PASSWORD=redis"],
 )  # fmt: skip
-def test_an_example_with_placeholders_is_no_finding(tmp_path: Path, name: str, text: str) -> None:
+def test_an_example_env_file_with_placeholders_is_not_reported(tmp_path: Path, name: str, text: str) -> None:
     assert found(app(tmp_path, {name: text})) == []
 
 
 @pytest.mark.parametrize("line", [f"SECRET_KEY={SECRET}", f"DATABASE_URL=postgresql://shop:{SECRET}@db/shop"])
-def test_an_example_with_a_real_secret_is_an_error(tmp_path: Path, line: str) -> None:
+def test_an_example_env_file_with_a_real_secret_is_an_error(tmp_path: Path, line: str) -> None:
     assert one(found(app(tmp_path, {".env.example": line}))) == ("shipped-env-file", ERROR, ".env.example")
 
 
 @pytest.mark.parametrize("name", [".environment.py", "env.py", "environment", ".env.md"])
-def test_other_files_are_no_such_files(tmp_path: Path, name: str) -> None:
+def test_files_with_similar_names_are_not_env_files(tmp_path: Path, name: str) -> None:
     assert found(app(tmp_path, {name: f"MAIL_PASSWORD={SECRET}\n"})) == []
 
 
-def test_what_git_ignores_is_not_shipped(tmp_path: Path) -> None:
+def test_a_git_ignored_env_file_is_not_reported(tmp_path: Path) -> None:
     given = app(tmp_path, {".gitignore": ".env\n", ".env": f"SECRET_KEY={SECRET}\n"})
     assert found(given) == []
     assert one(found({**given, "flask_app_source_include": [".env"]}))[0] == "shipped-env-file"
 
 
-def test_a_file_that_leads_outside_is_not_read(tmp_path: Path) -> None:
+def test_an_env_file_that_links_outside_is_not_read(tmp_path: Path) -> None:
     given = app(tmp_path / "app", {})
     (tmp_path / "outside.env").write_text(f"SECRET_KEY={SECRET}\n")
     (tmp_path / "app/.env").symlink_to("../outside.env")
@@ -135,7 +135,7 @@ def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: t
     return ActionModule.__new__(ActionModule)._judged(dict(outcome), about)
 
 
-def test_a_source_from_git_is_brought_once_and_judged_on_each_run(shipped: dict[str, Any]) -> None:
+def test_a_git_source_is_fetched_once_and_checked_on_each_run(shipped: dict[str, Any]) -> None:
     for changed in (True, False):
         outcome = brought(shipped)
         assert (outcome["changed"], outcome["revision"]) == (changed, shipped["commit"])
@@ -152,14 +152,14 @@ def test_a_source_from_git_is_brought_once_and_judged_on_each_run(shipped: dict[
     ("environment", "accepted"),
     [("development", ()), ("staging", ("shipped-env-file",)), ("staging", ("shipped-env-file:.env",))],
 )
-def test_a_file_from_git_can_be_accepted(shipped: dict[str, Any], environment: str, accepted: tuple[str, ...]) -> None:
+def test_an_env_file_from_git_can_be_accepted(
+    shipped: dict[str, Any], environment: str, accepted: tuple[str, ...]
+) -> None:
     assert not judged(brought(shipped), environment, accepted).get("failed")
 
 
 @pytest.mark.parametrize("text", ["workers = 5\nkeepalive = 1\nmax_requests = 9\n", "max_requests = 9\n", "x = = 1\n"])
-def test_settings_from_git_that_give_way_to_the_roles_are_a_warning_on_each_run(
-    shipped: dict[str, Any], text: str
-) -> None:
+def test_overridden_gunicorn_settings_from_git_are_a_warning_on_each_run(shipped: dict[str, Any], text: str) -> None:
     directory = Path(shipped["git_url"])
     (directory / ".env").unlink()
     (directory / "gunicorn.conf.py").write_text(text)
@@ -177,7 +177,7 @@ def test_settings_from_git_that_give_way_to_the_roles_are_a_warning_on_each_run(
 
 
 @pytest.mark.parametrize("entry", ["shipped-env-file:.env", "gunicorn-file"])
-def test_an_acceptance_for_a_source_from_git_is_not_in_vain(tmp_path: Path, entry: str) -> None:
+def test_an_acceptance_for_a_git_source_is_not_unused(tmp_path: Path, entry: str) -> None:
     from_git = {"flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
     given = {**app(tmp_path, {}), "flask_app_accepted_findings": [entry]}
     vain: list[Reported] = found(given)
@@ -191,14 +191,14 @@ def test_check_mode_fetches_nothing(shipped: dict[str, Any], tmp_path: Path) -> 
     assert not (tmp_path / "host").exists()
 
 
-def test_check_mode_without_git_says_no_revision(shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_mode_without_git_reports_no_revision(shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     outcome = brought(shipped, check_mode=True)
     assert (outcome["changed"], set(str(outcome["revision"]))) == (True, {"0"})
 
 
 @pytest.mark.parametrize("static", ["absent", "wsgi.py", "shop/absent", "../../../etc"])
-def test_a_static_directory_that_the_commit_has_not_is_refused_on_each_run(
+def test_a_static_directory_missing_from_the_commit_is_refused_on_each_run(
     shipped: dict[str, Any], static: str
 ) -> None:
     assert brought({**shipped, "static": ["shop/static"]})["changed"]
@@ -210,7 +210,7 @@ def test_a_static_directory_that_the_commit_has_not_is_refused_on_each_run(
 @pytest.mark.parametrize(
     ("name", "value"), [("git_url", "--upload-pack=touch x"), ("git_url", "ext::x"), ("git_ref", "--upload-pack=x")]
 )
-def test_the_module_itself_refuses_what_git_would_take_for_an_option(
+def test_the_module_refuses_values_that_git_would_read_as_options(
     shipped: dict[str, Any], name: str, value: str
 ) -> None:
     with pytest.raises(GreenlightError, match=f"flask_app_source_{name}"):

@@ -289,7 +289,7 @@ def test_each_process_of_the_live_release_is_looked_at(tmp_path: Path, monkeypat
     assert named(only(machine, **inventory)) == ("unit", unit)
 
 
-def test_a_host_on_which_all_is_well_has_no_drift(machine: Machine) -> None:
+def test_a_healthy_host_has_no_drift(machine: Machine) -> None:
     report = look(machine)
     assert (report.findings, report.unchecked, report.release) == ([], [], machine.live)
     (heading,) = report.lines("shop", "web1")
@@ -308,15 +308,13 @@ def test_a_finding_is_told_with_what_to_type(machine: Machine) -> None:
 # The host
 
 
-def test_a_host_without_the_app_is_told_so(tmp_path: Path, machine: Machine) -> None:
+def test_a_host_without_the_app_is_reported(tmp_path: Path, machine: Machine) -> None:
     other = Layout("other", tmp_path)
     (finding,) = drift(other, wanted(machine), "inventories/staging").findings
     assert named(finding) == ("host", str(other.environment_id))
 
 
-def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_none(
-    tmp_path: Path, machine: Machine
-) -> None:
+def test_only_an_unwanted_app_that_still_exists_is_drift(tmp_path: Path, machine: Machine) -> None:
     assert "flask_app_state: absent" in only(machine, present=False).what
     machine.layout.environment_id.unlink()
     # What its removal would say: to deploy, as the inventory is, would only lead there.
@@ -324,30 +322,30 @@ def test_an_app_that_the_inventory_doesnt_want_is_found_and_one_that_is_gone_is_
     assert drift(Layout("other", tmp_path), wanted(machine, present=False)).findings == []
 
 
-def test_another_environment_is_found_and_the_rest_of_the_inventory_is_then_not_compared(machine: Machine) -> None:
+def test_with_another_environment_the_inventory_is_not_compared(machine: Machine) -> None:
     finding = only(machine, environment="production", variables={"FLASK_CONFIG": "production"})
     assert named(finding) == ("host", str(machine.layout.environment_id))
     assert [fact for fact in ("staging", "shop", "production") if fact not in finding.what] == []
 
 
-def test_a_missing_key_is_found_and_the_environment_is_compared_all_the_same(machine: Machine) -> None:
+def test_a_missing_digest_key_is_reported_and_variables_are_still_compared(machine: Machine) -> None:
     machine.layout.digest_key.unlink()
     machine.run_process(FLASK_CONFIG="development")
     kinds = {finding.id: finding.subject for finding in look(machine).findings}
     assert kinds == {"host": str(machine.layout.digest_key), "environment": "FLASK_CONFIG"}
 
 
-def test_an_account_that_is_gone_is_found(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_account_is_drift(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "number", lambda part, name: None if part == "passwd" else 998)
     assert only(machine).subject == "the account shop"
 
 
-def test_a_record_that_is_gone_is_found(machine: Machine) -> None:
+def test_a_missing_record_is_drift(machine: Machine) -> None:
     machine.layout.made.unlink()
     assert only(machine).subject == str(machine.layout.made)
 
 
-def test_a_run_at_work_is_named_first(machine: Machine) -> None:
+def test_a_run_in_progress_is_reported_first(machine: Machine) -> None:
     take(machine.layout, Owner("0123456789ab", "carol@desk", "here", 1, "1"), 60)
     finding = only(machine)
     assert finding.id == "lock"
@@ -362,7 +360,7 @@ def test_a_run_at_work_is_named_first(machine: Machine) -> None:
         ("rollback", "playbooks/rollback.yml"),
     ],
 )
-def test_what_a_killed_run_left_is_found(machine: Machine, name: str, fix: str) -> None:
+def test_leftovers_of_a_killed_run_are_drift(machine: Machine, name: str, fix: str) -> None:
     path: Path = getattr(machine.layout, name)
     path.write_text(machine.live)
     finding = only(machine)
@@ -371,7 +369,7 @@ def test_what_a_killed_run_left_is_found(machine: Machine, name: str, fix: str) 
     assert finding.fix.endswith(fix)
 
 
-def test_a_rehearsal_that_was_killed_is_found(machine: Machine) -> None:
+def test_a_killed_rehearsal_is_drift(machine: Machine) -> None:
     link(machine.layout.candidate_socket, "/run/shop/x.sock")
     assert named(only(machine)) == ("unfinished", str(machine.layout.candidate_socket))
 
@@ -379,14 +377,14 @@ def test_a_rehearsal_that_was_killed_is_found(machine: Machine) -> None:
 # What is live
 
 
-def test_no_live_release_is_found(machine: Machine) -> None:
+def test_a_missing_live_release_is_drift(machine: Machine) -> None:
     machine.layout.live_socket.unlink()
     report = look(machine)
     assert all_named(report.findings) == [("live", str(machine.layout.live_socket)), ("superfluous", machine.live)]
     assert machine.live not in report.lines("shop", "web1")[0]
 
 
-def test_links_that_lead_to_two_releases_are_found(machine: Machine) -> None:
+def test_links_to_two_different_releases_are_drift(machine: Machine) -> None:
     old = create(machine.layout, OLD)
     link(machine.layout.live, f"releases/{old}")
     finding = only(machine)
@@ -394,20 +392,20 @@ def test_links_that_lead_to_two_releases_are_found(machine: Machine) -> None:
     assert machine.live in finding.what
 
 
-def test_a_live_release_that_is_not_whole_or_bad_is_found(machine: Machine) -> None:
+def test_an_incomplete_or_bad_live_release_is_drift(machine: Machine) -> None:
     Releases(machine.layout).mark(machine.live, BAD, {})
     assert named(only(machine)) == ("live", machine.live)
     machine.layout.drop_in(machine.live).unlink()
     assert only(machine).subject == str(machine.layout.drop_in(machine.live))
 
 
-def test_a_manifest_that_is_none_is_found(machine: Machine) -> None:
+def test_an_invalid_manifest_is_drift(machine: Machine) -> None:
     write(machine.home / "release.json", "{")
     assert only(machine).subject == str(machine.home / "release.json")
 
 
 @pytest.mark.parametrize("how", ["runs", "is enabled"])
-def test_another_release_that_runs_or_is_enabled_is_found(machine: Machine, how: str) -> None:
+def test_another_running_or_enabled_release_is_drift(machine: Machine, how: str) -> None:
     old = create(machine.layout, OLD)
     units = [machine.layout.service_unit(old)]
     machine._start(units) if how == "runs" else machine._enable(units)
@@ -418,7 +416,7 @@ def test_another_release_that_runs_or_is_enabled_is_found(machine: Machine, how:
 
 
 @pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
-def test_a_unit_that_is_not_active_is_found(machine: Machine, state: str) -> None:
+def test_an_inactive_unit_is_drift(machine: Machine, state: str) -> None:
     machine.facts[machine.service] = {"ActiveState": state, "MainPID": "0"}
     finding = only(machine)
     assert named(finding) == ("unit", machine.service)
@@ -426,27 +424,27 @@ def test_a_unit_that_is_not_active_is_found(machine: Machine, state: str) -> Non
     assert f"systemctl start {machine.layout.socket_unit(machine.live)} {machine.service}" in finding.fix
 
 
-def test_a_unit_that_a_reboot_would_not_start_is_found(machine: Machine) -> None:
+def test_a_disabled_unit_is_drift(machine: Machine) -> None:
     machine._disable([machine.service])
     finding = only(machine)
     assert named(finding) == ("unit", machine.service)
     assert "systemctl enable " in finding.fix
 
 
-def test_units_that_systemd_has_not_read_again_are_found(machine: Machine) -> None:
+def test_units_that_need_a_daemon_reload_are_drift(machine: Machine) -> None:
     machine.facts[machine.service] = {"NeedDaemonReload": "yes"}
     finding = only(machine)
     assert named(finding) == ("unit", machine.service)
     assert f"systemctl daemon-reload && systemctl restart {machine.service}" in finding.fix
 
 
-def test_what_systemd_says_of_every_unit_is_said_of_none(machine: Machine) -> None:
+def test_a_reload_flag_on_every_unit_is_ignored(machine: Machine) -> None:
     for unit in (machine.service, machine.layout.socket_unit(machine.live), "systemd-journald.service"):
         machine.facts[unit] = {"NeedDaemonReload": "yes"}
     assert look(machine).findings == []
 
 
-def test_a_unit_file_that_hides_the_releases_is_found(machine: Machine) -> None:
+def test_a_unit_file_overriding_the_unit_of_the_release_is_drift(machine: Machine) -> None:
     machine.facts[machine.service] = {"FragmentPath": "/etc/systemd/system.control/x.service"}
     assert named(only(machine)) == ("unit", machine.service)
     assert "/etc/systemd/system.control/x.service" in only(machine).what
@@ -454,7 +452,7 @@ def test_a_unit_file_that_hides_the_releases_is_found(machine: Machine) -> None:
 
 @pytest.mark.parametrize("place", ["etc/systemd/system", "run/systemd/system", "etc/systemd/system.control"])
 @pytest.mark.parametrize("which", ["release", "template"])
-def test_a_drop_in_by_hand_is_found_wherever_it_lies(machine: Machine, place: str, which: str) -> None:
+def test_a_manual_drop_in_is_drift_wherever_it_is(machine: Machine, place: str, which: str) -> None:
     unit = machine.service if which == "release" else "shop@.service"
     path = machine.layout.root / place / f"{unit}.d/override.conf"
     write(path, "[Service]\nEnvironment=FLASK_CONFIG=development\n")
@@ -463,7 +461,7 @@ def test_a_drop_in_by_hand_is_found_wherever_it_lies(machine: Machine, place: st
     assert f"rm {path} && systemctl daemon-reload" in finding.fix
 
 
-def test_a_drop_in_that_only_systemd_knows_is_found_and_one_of_all_services_is_the_hosts_own(machine: Machine) -> None:
+def test_a_foreign_drop_in_is_drift_unless_it_applies_to_all_services(machine: Machine) -> None:
     known = f"{machine.layout.drop_in(machine.live)} /run/systemd/system/service.d/lxc.conf"
     machine.facts[machine.service] = {"DropInPaths": known}
     assert look(machine).findings == []
@@ -489,7 +487,7 @@ def test_a_file_that_was_edited_is_named_once(machine: Machine, name: str) -> No
     assert named(only(machine)) == ("file", str(path))
 
 
-def test_a_comment_is_no_drift(machine: Machine) -> None:
+def test_an_added_comment_is_not_drift(machine: Machine) -> None:
     path = machine.home / "gunicorn.conf.py"
     before = path.stat()
     path.write_text("# another controller\nworkers = 2\ntimeout = 30\n")
@@ -497,14 +495,14 @@ def test_a_comment_is_no_drift(machine: Machine) -> None:
     assert look(machine).findings == []
 
 
-def test_an_edit_that_kept_the_files_time_is_found(machine: Machine) -> None:
+def test_an_edit_that_preserved_the_file_time_is_drift(machine: Machine) -> None:
     path = EDITED["drop-in"](machine)
     os.utime(path, (1, 1))
     kinds = [finding.id for finding in look(machine).findings]
     assert kinds == ["file", "inventory"]
 
 
-def test_an_environment_file_that_was_edited_is_found_with_the_variables(machine: Machine) -> None:
+def test_an_edited_environment_file_is_reported_with_its_variables(machine: Machine) -> None:
     path = machine.layout.environment_file(machine.live)
     values = {**PUBLIC, **SECRETS, "APP_REVISION": "r1", "APP_RELEASE": machine.live}
     path.write_text(render({**values, "FLASK_CONFIG": "development", "ODD": BY_HAND}))
@@ -518,14 +516,14 @@ def test_an_environment_file_that_was_edited_is_found_with_the_variables(machine
 
 
 @pytest.mark.parametrize("body", ["FLASK_CONFIG='never closed\n", "no assignment\n"])
-def test_an_environment_file_that_is_none_is_found(machine: Machine, body: str) -> None:
+def test_an_invalid_environment_file_is_drift(machine: Machine, body: str) -> None:
     path = machine.layout.environment_file(machine.live)
     path.write_text(body)
     assert named(only(machine)) == ("file", str(path))
 
 
 @pytest.mark.parametrize("name", ["environment file", "gunicorn.conf.py"])
-def test_a_file_that_others_may_read_or_write_is_found(machine: Machine, name: str) -> None:
+def test_a_file_that_others_can_read_or_write_is_drift(machine: Machine, name: str) -> None:
     path = machine.home / name if "." in name else machine.layout.environment_file(machine.live)
     path.chmod(0o666)
     finding = only(machine)
@@ -533,13 +531,13 @@ def test_a_file_that_others_may_read_or_write_is_found(machine: Machine, name: s
     assert f"mode {'0600' if 'environment' in name else '0644'}" in finding.what
 
 
-def test_a_manifest_that_was_edited_is_found(machine: Machine) -> None:
+def test_an_edited_manifest_is_drift(machine: Machine) -> None:
     path = machine.home / "release.json"
     write(path, path.read_text().replace('"r1"', '"r2"'))
     assert ("file", str(path)) in all_named(look(machine).findings)
 
 
-def test_a_source_link_that_leads_elsewhere_is_found(machine: Machine) -> None:
+def test_a_source_link_to_another_place_is_drift(machine: Machine) -> None:
     path = machine.home / "source"
     inventory = wanted(machine)
     link(path, f"../../sources/{'c3' * 32}")
@@ -550,7 +548,7 @@ def test_a_source_link_that_leads_elsewhere_is_found(machine: Machine) -> None:
 # The process
 
 
-def test_variables_that_the_process_has_otherwise_are_named(machine: Machine) -> None:
+def test_variables_that_differ_in_the_process_are_named(machine: Machine) -> None:
     machine.run_process(without=("DATABASE_URL", "GREETING"), FLASK_CONFIG="development", FLASK_DEBUG=BY_HAND)
     found = look(machine).findings
     path = machine.layout.environment_file(machine.live)
@@ -568,21 +566,21 @@ def test_a_variable_of_the_unit_is_compared_too(machine: Machine) -> None:
     assert [finding.subject for finding in look(machine).findings] == ["NOTE, PATH", "PYTHONSAFEPATH"]
 
 
-def test_a_secret_that_is_no_utf8_is_compared(machine: Machine) -> None:
+def test_a_secret_that_is_not_utf8_is_compared(machine: Machine) -> None:
     machine.run_process()
     path = machine.layout.root / f"proc/{PID}/environ"
     path.write_bytes(path.read_bytes().replace(b"SECRET_KEY=", b"SECRET_KEY=\xff"))
     assert only(machine).subject == "SECRET_KEY"
 
 
-def test_a_release_that_lets_other_variables_in_has_them(machine: Machine) -> None:
+def test_extra_variables_allowed_by_a_drop_in_are_not_drift(machine: Machine) -> None:
     drop_in = machine.layout.drop_in(machine.live)
     drop_in.write_text("[Service]\nMemoryMax=40%\nEnvironmentFile=-/etc/proxy.env\nEnvironment=WHO=%H\n")
     machine.run_process(HTTP_PROXY="http://proxy", WHO="web1")
     assert [finding.id for finding in look(machine).findings] == ["file"]
 
 
-def test_a_process_that_wrote_its_title_over_its_environment_is_not_guessed_at(machine: Machine) -> None:
+def test_an_environment_overwritten_by_the_process_title_is_not_compared(machine: Machine) -> None:
     machine.run_process(argv=["gunicorn: master [wsgi:app]"])
     (machine.layout.root / f"proc/{PID}/environ").write_bytes(b"\0" * 400)
     report = look(machine)
@@ -595,18 +593,18 @@ def test_a_process_that_wrote_its_title_over_its_environment_is_not_guessed_at(m
     assert f"process {PID}" in finding.what
 
 
-def test_a_process_that_has_nothing_of_its_release_is_found(machine: Machine) -> None:
+def test_a_process_without_the_variables_of_its_release_is_drift(machine: Machine) -> None:
     (machine.layout.root / f"proc/{PID}/environ").write_bytes(b"LANG=C\0")
     assert "SECRET_KEY" in only(machine).subject
 
 
-def test_another_command_line_is_found_and_not_shown(machine: Machine) -> None:
+def test_another_command_line_is_drift_and_is_not_shown(machine: Machine) -> None:
     machine.run_process(argv=["/usr/bin/python3", "-m", "gunicorn", f"--password={BY_HAND}"])
     finding = only(machine)
     assert named(finding) == ("process", f"process {PID}")
 
 
-def test_another_interpreter_is_found_and_one_that_was_replaced(machine: Machine) -> None:
+def test_another_or_replaced_interpreter_is_drift(machine: Machine) -> None:
     exe = machine.layout.root / f"proc/{PID}/exe"
     link(exe, "/opt/python/bin/python3")
     finding = only(machine)
@@ -617,13 +615,13 @@ def test_another_interpreter_is_found_and_one_that_was_replaced(machine: Machine
     assert named(only(machine)) == ("process", f"process {PID}")
 
 
-def test_a_file_that_was_edited_and_put_back_under_a_running_process_is_found(machine: Machine) -> None:
+def test_a_file_edited_and_restored_under_a_running_process_is_drift(machine: Machine) -> None:
     os.utime(machine.home / "gunicorn.conf.py")
     finding = only(machine)
     assert named(finding) == ("process", str(machine.home / "gunicorn.conf.py"))
 
 
-def test_a_process_that_has_just_ended_is_a_finding_of_its_unit(machine: Machine) -> None:
+def test_a_process_that_just_ended_is_left_to_the_unit_check(machine: Machine) -> None:
     machine.facts[machine.service] = {"MainPID": "4712"}
     assert look(machine).findings == []
 
@@ -673,23 +671,23 @@ class TestCredentials:
     def only(self, machine: Machine, **changes: Any) -> Finding:
         return only(machine, **{"credentials": self.NAMES, **changes})
 
-    def test_a_host_on_which_all_is_well_has_no_drift(self, machine: Machine) -> None:
+    def test_a_healthy_host_has_no_drift(self, machine: Machine) -> None:
         report = self.look(machine)
         assert (report.findings, report.unchecked) == ([], [])
 
-    def test_the_path_of_a_credential_is_systemds_affair(self, machine: Machine) -> None:
+    def test_a_credential_path_set_by_systemd_is_not_drift(self, machine: Machine) -> None:
         self.run(machine, SECRET_KEY_FILE="/run/credentials/elsewhere/SECRET_KEY")
         assert self.look(machine).findings == []
 
-    def test_a_path_that_the_process_does_not_have_is_found(self, machine: Machine) -> None:
+    def test_a_credential_path_missing_from_the_process_is_drift(self, machine: Machine) -> None:
         self.run(machine, without=("SECRET_KEY_FILE",))
         assert named(self.only(machine)) == ("environment", "SECRET_KEY_FILE")
 
-    def test_a_path_that_no_release_asks_for_is_found(self, machine: Machine) -> None:
+    def test_an_unexpected_credential_path_is_drift(self, machine: Machine) -> None:
         self.run(machine, TOKEN_FILE="/tmp/token")
         assert named(self.only(machine)) == ("environment", "TOKEN_FILE")
 
-    def test_a_secret_that_is_in_the_processs_environment_all_the_same_is_found(self, machine: Machine) -> None:
+    def test_a_credential_that_is_also_a_process_variable_is_drift(self, machine: Machine) -> None:
         self.run(machine)
         path = machine.layout.root / f"proc/{PID}/environ"
         path.write_bytes(path.read_bytes() + f"SECRET_KEY={SECRETS['SECRET_KEY']}\0".encode())
@@ -699,7 +697,7 @@ class TestCredentials:
         assert str(machine.layout.environment_file(machine.live)) in finding.what
 
     @pytest.mark.parametrize("change", ["other", "a line more"])
-    def test_another_value_than_was_handed_over_is_found(self, machine: Machine, change: str) -> None:
+    def test_a_credential_changed_since_it_was_loaded_is_drift(self, machine: Machine, change: str) -> None:
         value = BY_HAND if change == "other" else f"{SECRETS['SECRET_KEY']}\n"
         write(self.loaded(machine, "SECRET_KEY"), value)
         finding = self.only(machine)
@@ -709,7 +707,7 @@ class TestCredentials:
         assert f"systemctl daemon-reload && systemctl restart {machine.service}" in finding.fix
 
     @pytest.mark.parametrize("names", [["SECRET_KEY"], ["DATABASE_URL", "SECRET_KEY"]])
-    def test_a_credential_that_was_not_handed_over_is_found(self, machine: Machine, names: list[str]) -> None:
+    def test_a_credential_that_was_not_loaded_is_drift(self, machine: Machine, names: list[str]) -> None:
         for name in names:
             self.loaded(machine, name).unlink()
         finding = self.only(machine)
@@ -717,7 +715,7 @@ class TestCredentials:
         assert str(self.held(machine).parent) in finding.what
         assert f"process {PID}" in finding.what
 
-    def test_a_credential_that_was_edited_is_found_with_its_name(self, machine: Machine) -> None:
+    def test_an_edited_credential_is_reported_by_name(self, machine: Machine) -> None:
         path = write(self.held(machine), BY_HAND)
         assert all_named(self.look(machine).findings) == [
             ("file", str(path)),
@@ -725,20 +723,20 @@ class TestCredentials:
             ("inventory", "SECRET_KEY"),
         ]
 
-    def test_a_credential_that_is_gone_is_found_at_its_path(self, machine: Machine) -> None:
+    def test_a_missing_credential_is_reported_with_its_path(self, machine: Machine) -> None:
         self.held(machine).unlink()
         found = self.look(machine).findings
         assert found[0].subject == str(self.held(machine))
         assert "flask_app_secrets_as" not in [finding.subject for finding in found]
 
     @pytest.mark.parametrize("name", ["SECRET_KEY~", "SECRET_KEY.bak"])
-    def test_a_file_that_can_be_no_credential_is_found(self, machine: Machine, name: str) -> None:
+    def test_a_file_that_cannot_be_a_credential_is_drift(self, machine: Machine, name: str) -> None:
         write(self.held(machine, name), BY_HAND)
         found = [finding for finding in self.look(machine).findings if finding.id == "file"]
         assert any(name in finding.what for finding in found)
 
     @pytest.mark.parametrize("name", ["credential", "drop-in"])
-    def test_a_file_that_others_may_read_or_write_is_found(self, machine: Machine, name: str) -> None:
+    def test_a_file_that_others_can_read_or_write_is_drift(self, machine: Machine, name: str) -> None:
         path = self.held(machine) if name == "credential" else machine.layout.credentials_drop_in(machine.live)
         path.chmod(0o666)
         finding = self.only(machine)
@@ -746,7 +744,7 @@ class TestCredentials:
         assert ("0600" if name == "credential" else "0644") in finding.what
 
     @pytest.mark.parametrize("name", ["credential", "drop-in"])
-    def test_a_file_that_belongs_to_another_is_found(
+    def test_a_file_with_another_owner_is_drift(
         self, machine: Machine, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = self.held(machine) if name == "credential" else machine.layout.credentials_drop_in(machine.live)
@@ -756,7 +754,7 @@ class TestCredentials:
         mode = "0600" if name == "credential" else "0644"
         assert [fact for fact in ("root", mode) if fact not in finding.what.split(str(path))[1]] == []
 
-    def test_the_drop_in_of_credentials_that_was_edited_or_lost_is_found(self, machine: Machine) -> None:
+    def test_an_edited_or_missing_credentials_drop_in_is_drift(self, machine: Machine) -> None:
         path = machine.layout.credentials_drop_in(machine.live)
         text = path.read_text()
         for edited in (f"{text}User=root\n", text.replace("%i.credentials/SECRET_KEY", "%i.credentials/DATABASE_URL")):
@@ -769,29 +767,29 @@ class TestCredentials:
         path.unlink()
         assert self.look(machine).findings[0].subject == str(path)
 
-    def test_each_of_two_files_that_were_edited_is_named_once(self, machine: Machine) -> None:
+    def test_two_edited_files_are_each_reported_once(self, machine: Machine) -> None:
         path = machine.layout.credentials_drop_in(machine.live)
         paths = [write(path, f"{path.read_text()}User=root\n"), write(self.held(machine), BY_HAND)]
         found = [finding.subject for finding in self.look(machine).findings if finding.id == "file"]
         assert found == [str(path) for path in paths]
 
-    def test_a_drop_in_that_hands_nothing_over_is_named_once(self, machine: Machine) -> None:
+    def test_a_drop_in_without_credentials_is_reported_once(self, machine: Machine) -> None:
         path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\n")
         os.utime(path, (1, 1))
         found = [finding for finding in self.look(machine).findings if finding.subject == str(path)]
         assert [finding.id for finding in found] == ["file"]
 
-    def test_credentials_that_a_running_process_has_not_read_again_are_found(self, machine: Machine) -> None:
+    def test_credentials_newer_than_the_running_process_are_drift(self, machine: Machine) -> None:
         os.utime(machine.layout.credentials_drop_in(machine.live))
         finding = self.only(machine)
         assert named(finding) == ("process", str(machine.layout.credentials_drop_in(machine.live)))
 
-    def test_secrets_that_the_inventory_wants_as_variables_are_found(self, machine: Machine) -> None:
+    def test_secrets_that_should_be_variables_are_drift(self, machine: Machine) -> None:
         finding = self.only(machine, credentials=[])
         assert named(finding) == ("inventory", "flask_app_secrets_as")
         assert "as variables" in finding.what
 
-    def test_another_secret_is_no_other_way_to_hand_them_over(self, machine: Machine) -> None:
+    def test_an_added_or_removed_secret_is_not_a_change_of_method(self, machine: Machine) -> None:
         variables = {**PUBLIC, **SECRETS, "TOKEN": "hunter2"}
         more = self.only(machine, variables=variables, credentials=[*self.NAMES, "TOKEN"])
         assert named(more) == ("inventory", "TOKEN")
@@ -799,24 +797,24 @@ class TestCredentials:
         less = self.only(machine, variables=variables, credentials=["DATABASE_URL"])
         assert named(less) == ("inventory", "SECRET_KEY")
 
-    def test_another_value_in_the_inventory_is_named(self, machine: Machine) -> None:
+    def test_a_different_value_in_the_inventory_is_named(self, machine: Machine) -> None:
         finding = self.only(machine, variables={**PUBLIC, **SECRETS, "SECRET_KEY": BY_HAND})
         assert named(finding) == ("inventory", "SECRET_KEY")
 
 
-def test_secrets_that_the_inventory_wants_as_credentials_are_found(machine: Machine) -> None:
+def test_secrets_that_should_be_credentials_are_drift(machine: Machine) -> None:
     finding = only(machine, credentials=sorted(SECRETS))
     assert named(finding) == ("inventory", "flask_app_secrets_as")
     assert "as credentials" in finding.what
     assert finding.fix.endswith("site.yml")
 
 
-def test_credentials_that_systemd_has_for_a_release_without_any_are_its_own_affair(machine: Machine) -> None:
+def test_credentials_that_systemd_adds_by_itself_are_not_drift(machine: Machine) -> None:
     write(machine.layout.root / f"run/credentials/{machine.service}/network", BY_HAND)
     assert look(machine).findings == []
 
 
-def test_a_drop_in_by_hand_that_is_called_like_the_one_of_credentials_is_found(machine: Machine) -> None:
+def test_a_manual_drop_in_named_like_the_credentials_one_is_drift(machine: Machine) -> None:
     path = write(machine.layout.credentials_drop_in(machine.live), "[Service]\nUser=root\n")
     os.utime(path, (1, 1))
     assert named(only(machine)) == ("drop-in", str(path))
@@ -825,13 +823,13 @@ def test_a_drop_in_by_hand_that_is_called_like_the_one_of_credentials_is_found(m
 # Source and venv
 
 
-def test_a_source_that_was_edited_is_found(machine: Machine) -> None:
+def test_an_edited_source_is_drift(machine: Machine) -> None:
     path = write(machine.home / "source/shop/views.py", "views = 'edited'\n").resolve()
     finding = only(machine)
     assert named(finding) == ("source", str(path))
 
 
-def test_a_file_that_was_added_to_a_source_or_removed_is_found(machine: Machine) -> None:
+def test_a_file_added_to_or_removed_from_a_source_is_drift(machine: Machine) -> None:
     source = machine.home.joinpath("source").resolve()
     added = write(source / "shop/backdoor.py", "")
     assert only(machine).subject == str(added)
@@ -840,12 +838,12 @@ def test_a_file_that_was_added_to_a_source_or_removed_is_found(machine: Machine)
     assert only(machine).subject == str(source / "shop")
 
 
-def test_bytecode_of_a_source_is_no_drift(machine: Machine) -> None:
+def test_bytecode_in_a_source_is_not_drift(machine: Machine) -> None:
     write(machine.home / "source/__pycache__/wsgi.cpython-311.pyc", "made again")
     assert look(machine).findings == []
 
 
-def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machine: Machine) -> None:
+def test_a_source_without_a_content_digest_is_checked_by_file_times(machine: Machine) -> None:
     """One from git, whose digest is that of its commit."""
     source = create(machine.layout, OLD, source="c3" * 32).partition("-")[2]
     assert source
@@ -859,7 +857,7 @@ def test_a_source_whose_digest_is_not_of_its_files_is_judged_by_its_times(machin
     assert integrity.check_source(machine.layout, "c3" * 32).faults == [Damage(path, f"{path} was changed")]
 
 
-def test_a_source_that_is_gone_is_found(machine: Machine) -> None:
+def test_a_missing_source_is_drift(machine: Machine) -> None:
     machine.home.joinpath("source").resolve().rename(machine.layout.sources / "away")
     assert only(machine).id == "source"
 
@@ -870,7 +868,7 @@ def test_a_large_source_is_not_read(machine: Machine, monkeypatch: pytest.Monkey
     assert (report.findings, len(report.unchecked)) == ([], 1)
 
 
-def test_a_venv_with_a_changed_a_missing_and_an_added_file_names_them(machine: Machine) -> None:
+def test_changed_missing_and_added_files_of_a_venv_are_named(machine: Machine) -> None:
     site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
     write(site / "flask/app.py", "class Flask: evil = True\n")
     (site.parents[2] / "bin/flask").unlink()
@@ -892,13 +890,13 @@ def test_what_is_no_file_where_a_package_has_one_is_told_in_one_sentence(machine
     assert named(only(machine)) == ("venv", str(path))
 
 
-def test_a_file_with_spaces_in_its_name_is_named_whole(machine: Machine) -> None:
+def test_a_file_name_with_spaces_is_reported_completely(machine: Machine) -> None:
     site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
     write(site / "flask-3.1.dist-info/RECORD", "a page of it.html,sha256=x,1\n")
     assert str(site / "a page of it.html") in {finding.subject for finding in look(machine).findings}
 
 
-def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Machine) -> None:
+def test_a_file_shipped_by_two_packages_may_match_either(machine: Machine) -> None:
     venv = machine.layout.venvs / VENV
     site = venv / "lib/python3.11/site-packages"
     script = venv / "bin/flask"
@@ -916,7 +914,7 @@ def test_a_file_that_two_packages_ship_is_as_either_of_them_has_it(machine: Mach
 
 
 @pytest.mark.parametrize("name", ["../../../../../outside", "{root}/outside", "linked/outside", "link"])
-def test_what_a_package_records_outside_its_venv_is_not_read(machine: Machine, name: str) -> None:
+def test_recorded_files_outside_the_venv_are_not_read(machine: Machine, name: str) -> None:
     venv = machine.layout.venvs / VENV
     site = venv / "lib/python3.11/site-packages"
     outside = machine.layout.venvs / "outside"
@@ -931,7 +929,7 @@ def test_what_a_package_records_outside_its_venv_is_not_read(machine: Machine, n
     assert "outside" in fault.what or "link" in fault.what
 
 
-def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_change(machine: Machine) -> None:
+def test_recorded_files_are_not_read_through_links_the_app_controls(machine: Machine) -> None:
     venv = machine.layout.venvs / VENV
     site = venv / "lib/python3.11/site-packages"
     link(venv / "var", str(machine.layout.state))
@@ -943,7 +941,7 @@ def test_what_a_package_records_is_read_by_way_of_no_link_that_the_app_can_chang
 
 
 @pytest.mark.parametrize("content", [b"\xff\n", b"\n", b'"' + b"x" * 2**18])
-def test_a_record_that_no_installer_writes_ends_no_verify(machine: Machine, content: bytes) -> None:
+def test_a_malformed_package_record_does_not_stop_verify(machine: Machine, content: bytes) -> None:
     venv = machine.layout.venvs / VENV
     record = venv / "lib/python3.11/site-packages/flask_too-1.0.dist-info/RECORD"
     record.parent.mkdir(parents=True)
@@ -952,7 +950,7 @@ def test_a_record_that_no_installer_writes_ends_no_verify(machine: Machine, cont
     assert all(fault.path == record for fault in integrity.check_venv(venv).faults)
 
 
-def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: Machine) -> None:
+def test_only_some_of_many_changed_files_are_named(machine: Machine) -> None:
     site = machine.layout.venvs / VENV / "lib/python3.11/site-packages"
     rows = "".join(f"gone{number}.py,sha256=x,1\n" for number in range(20))
     write(site / "flask-3.1.dist-info/RECORD", rows)
@@ -961,7 +959,7 @@ def test_of_many_changed_files_some_are_named_and_the_rest_is_counted(machine: M
     assert " 15 " in found[-1].what
 
 
-def test_a_venv_that_was_never_finished_or_has_lost_its_python_is_found(machine: Machine) -> None:
+def test_an_unfinished_venv_or_one_without_python_is_drift(machine: Machine) -> None:
     venv = machine.layout.venvs / VENV
     link(venv / "bin/python", "/nowhere/python3")
     found = [finding for finding in look(machine).findings if finding.id == "venv"]
@@ -972,7 +970,7 @@ def test_a_venv_that_was_never_finished_or_has_lost_its_python_is_found(machine:
     assert all_named(found) == [("venv", str(venv / "greenlight.json"))]
 
 
-def test_there_is_a_time_limit_for_a_venv_and_it_is_told(machine: Machine) -> None:
+def test_checking_a_venv_has_a_time_limit_that_is_reported(machine: Machine) -> None:
     checked = integrity.check_venv(machine.layout.venvs / VENV, seconds=-1)
     assert checked.unchecked.startswith("1 packages of")
 
@@ -980,7 +978,7 @@ def test_there_is_a_time_limit_for_a_venv_and_it_is_told(machine: Machine) -> No
 # The inventory
 
 
-def test_variables_that_the_inventory_has_otherwise_are_named(machine: Machine) -> None:
+def test_variables_that_differ_in_the_inventory_are_named(machine: Machine) -> None:
     variables = {**PUBLIC, **SECRETS, "SECRET_KEY": BY_HAND, "NEW": "new"}
     del variables["GREETING"]
     found = look(machine, variables=variables).findings
@@ -997,7 +995,7 @@ def test_variables_that_the_inventory_has_otherwise_are_named(machine: Machine) 
         ("command", "flask db upgrade", ["flask_app_release_command"]),
     ],
 )
-def test_settings_that_the_inventory_has_otherwise_are_named(
+def test_settings_that_differ_in_the_inventory_are_named(
     machine: Machine, part: str, text: str, told: list[str]
 ) -> None:
     finding = only(machine, **{part: text})
@@ -1006,26 +1004,26 @@ def test_settings_that_the_inventory_has_otherwise_are_named(
     assert ("(" in finding.what) == ("(" in told[0])
 
 
-def test_names_of_variables_that_are_set_otherwise_are_found(machine: Machine) -> None:
+def test_changed_variable_names_are_drift(machine: Machine) -> None:
     assert only(machine, release_variable="RELEASE_ID").subject == "RELEASE_ID"
     found = look(machine, revision_variable="GIT_COMMIT").findings
     assert [finding.subject for finding in found] == ["GIT_COMMIT", "APP_REVISION"]
 
 
-def test_a_value_that_no_process_can_have_is_told_by_name(machine: Machine) -> None:
+def test_a_value_that_no_process_can_have_is_reported_by_name(machine: Machine) -> None:
     finding = only(machine, variables={"FLAG": True})
     assert named(finding) == ("inventory", "flask_app_env")
     assert "FLAG" in finding.what
 
 
-def test_what_says_nothing_of_the_running_release_is_no_drift(machine: Machine) -> None:
+def test_settings_without_effect_on_the_running_release_are_not_drift(machine: Machine) -> None:
     assert look(machine, reversible=False, secret_names=["SECRET_KEY"]).findings == []
 
 
 # How users reach it
 
 
-def test_a_site_that_was_edited_is_found_and_a_comment_is_not(machine: Machine) -> None:
+def test_an_edited_site_is_drift_unless_only_a_comment_changed(machine: Machine) -> None:
     path = machine.edge.tree.etc / "sites-enabled/shop.conf"
     text = path.read_text()
     path.write_text(f"# somebody else's Ansible\n{text}")
@@ -1036,27 +1034,27 @@ def test_a_site_that_was_edited_is_found_and_a_comment_is_not(machine: Machine) 
     assert named(only(machine)) == ("nginx", str(path))
 
 
-def test_a_site_that_is_no_text_is_found(machine: Machine) -> None:
+def test_a_site_file_that_is_not_text_is_drift(machine: Machine) -> None:
     path = machine.edge.tree.etc / "sites-enabled/shop.conf"
     path.write_bytes(b"# \xff\n")
     assert only(machine).subject == str(path)
 
 
-def test_another_tls_mode_is_found(machine: Machine) -> None:
+def test_another_tls_mode_is_drift(machine: Machine) -> None:
     found = look(machine, site=replace(SITE, tls=Tls("self_signed"))).findings
     assert [finding.id for finding in found] == ["certificate"]
 
 
-def test_another_drop_in_of_nginx_is_found(machine: Machine) -> None:
+def test_another_nginx_drop_in_is_drift(machine: Machine) -> None:
     assert "nginx.service.d" in only(machine, site=replace(SITE, drop_in="[Service]\n")).subject
 
 
-def test_a_change_of_nginx_that_was_never_confirmed_is_found(machine: Machine) -> None:
+def test_an_unconfirmed_nginx_change_is_drift(machine: Machine) -> None:
     write(machine.edge.tree.state / "shop.json", '{"begun": "x"}')
     assert only(machine).id == "unfinished"
 
 
-def test_an_nginx_that_does_not_run_or_come_back_is_found(machine: Machine) -> None:
+def test_a_stopped_or_disabled_nginx_is_drift(machine: Machine) -> None:
     machine.facts["nginx.service"] = {"ActiveState": "failed"}
     assert named(only(machine)) == ("unit", "nginx.service")
     assert "failed" in only(machine).what
@@ -1066,12 +1064,12 @@ def test_an_nginx_that_does_not_run_or_come_back_is_found(machine: Machine) -> N
     assert "systemctl enable nginx" in only(machine).fix
 
 
-def test_a_host_without_nginx_is_found(machine: Machine) -> None:
+def test_a_host_without_nginx_is_drift(machine: Machine) -> None:
     (machine.edge.root / "bin/nginx").unlink()
     assert named(only(machine)) == ("nginx", str(machine.edge.edge.tree.nginx))
 
 
-def test_a_site_of_another_app_that_is_gone_is_found(machine: Machine) -> None:
+def test_a_missing_shared_site_is_drift(machine: Machine) -> None:
     (machine.edge.tree.etc / "sites-enabled/shop.conf").unlink()
     inside = replace(SITE, files={}, inside="blog")
     finding = only(machine, site=inside)
@@ -1089,10 +1087,10 @@ class TestCertificate:
         machine.edge.edge.publish(site)
         return site
 
-    def test_one_that_is_served_is_no_drift(self, machine: Machine, site: Site) -> None:
+    def test_a_served_certificate_is_not_drift(self, machine: Machine, site: Site) -> None:
         assert look(machine, site=site).findings == []
 
-    def test_one_that_nginx_has_not_read_is_found(
+    def test_a_certificate_that_nginx_has_not_loaded_is_drift(
         self, machine: Machine, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(_certificate, "served", lambda port, name: b"older")
@@ -1103,13 +1101,13 @@ class TestCertificate:
         assert "systemctl reload nginx" in older.fix
         assert [fact for fact in ("shop.example.org", "443") if fact not in none.what] == []
 
-    def test_a_key_that_others_may_read_is_found(self, machine: Machine, site: Site) -> None:
+    def test_a_certificate_key_that_others_can_read_is_drift(self, machine: Machine, site: Site) -> None:
         key = machine.layout.certificate / "privkey.pem"
         key.chmod(0o644)
         finding = only(machine, site=site)
         assert named(finding) == ("certificate", str(key))
         assert finding.fix.endswith(f"chmod 0600 {key}")
 
-    def test_none_where_the_inventory_asks_for_one_of_its_own_is_found(self, machine: Machine, site: Site) -> None:
+    def test_a_missing_provided_certificate_is_drift(self, machine: Machine, site: Site) -> None:
         tls = Tls("provided", chain="chain", key="key")
         assert only(machine, site=replace(site, tls=tls)).id == "certificate"

@@ -162,9 +162,7 @@ def every_change() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_every_change_of_mode_ends_with_its_own_certificate_and_nothing_of_the_last(
-    machine: EdgeMachine, site: Sites
-) -> None:
+def test_every_mode_change_ends_with_only_its_own_certificate(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("none"))
     walk = list(every_change())
     assert len(walk) == 12
@@ -185,13 +183,13 @@ def test_every_change_of_mode_ends_with_its_own_certificate_and_nothing_of_the_l
         before = mode
 
 
-def test_the_link_leads_to_the_users_certificate(machine: EdgeMachine, site: Sites, pair: tuple[str, str]) -> None:
+def test_the_link_points_to_the_provided_certificate(machine: EdgeMachine, site: Sites, pair: tuple[str, str]) -> None:
     publish(machine, site("provided"))
     assert (machine.layout.certificate / "fullchain.pem").read_text() == pair[0]
     assert (machine.layout.certificate / "privkey.pem").read_text() == pair[1]
 
 
-def test_another_certificate_of_the_users_is_served_and_the_old_one_goes(machine: EdgeMachine, site: Sites) -> None:
+def test_a_new_provided_certificate_replaces_the_old_one(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("provided"))
     private = certificates.key()
     site.pair = certificates.certificate(private, *NAMES), certificates.key_pem(private)
@@ -201,7 +199,7 @@ def test_another_certificate_of_the_users_is_served_and_the_old_one_goes(machine
     assert certificates_held(machine) == ["live", "provided"]
 
 
-def test_other_names_get_a_certificate_made_for_them(machine: EdgeMachine, site: Sites) -> None:
+def test_changed_names_get_a_new_self_signed_certificate(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("self_signed"))
     aged(machine)
     assert publish(machine, site("self_signed", *NAMES, "new.example.org")) is True
@@ -211,7 +209,7 @@ def test_other_names_get_a_certificate_made_for_them(machine: EdgeMachine, site:
     assert certificates_held(machine) == ["live", "self"]
 
 
-def test_nginx_that_serves_an_older_certificate_is_told_to_read_it(machine: EdgeMachine, site: Sites) -> None:
+def test_nginx_is_reloaded_if_it_serves_an_older_certificate(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("provided"))
     put(machine.state / "old", *NAMES)
     (machine.state / "served.pem").write_text((machine.state / "old/fullchain.pem").read_text())
@@ -233,7 +231,7 @@ def test_nginx_that_serves_an_older_certificate_is_told_to_read_it(machine: Edge
         ("live-bad", "acme", "self_signed"),
     ],
 )
-def test_link_and_files_are_back_when_nginx_refuses(
+def test_link_and_files_are_restored_when_nginx_refuses(
     machine: EdgeMachine, site: Sites, fault: str, old: str, new: str
 ) -> None:
     publish(machine, site(old))
@@ -252,7 +250,7 @@ def test_link_and_files_are_back_when_nginx_refuses(
 
 
 @pytest.mark.parametrize("mode", ["provided", "acme"])
-def test_a_site_that_nginx_refuses_at_once_touches_no_file_of_its(machine: EdgeMachine, site: Sites, mode: str) -> None:
+def test_a_site_that_nginx_refuses_at_once_changes_no_file(machine: EdgeMachine, site: Sites, mode: str) -> None:
     before = tree(machine)
     with refused(BY_NGINX):
         publish(machine, replace(site(mode), files={SITE: "bad\n"}))
@@ -264,9 +262,7 @@ def test_a_site_that_nginx_refuses_at_once_touches_no_file_of_its(machine: EdgeM
 # A certificate from an ACME server
 
 
-def test_at_the_first_deploy_the_challenge_is_answered_with_a_certificate_made_here(
-    machine: EdgeMachine, site: Sites
-) -> None:
+def test_the_first_acme_challenge_is_served_with_a_self_signed_certificate(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("acme"))
     assert "/self-signed-" in machine.noted("meanwhile")
     assert machine.noted("meanwhile-site") == site("acme").files[SITE]
@@ -277,7 +273,7 @@ def test_at_the_first_deploy_the_challenge_is_answered_with_a_certificate_made_h
     assert certificates_held(machine) == ["live"]
 
 
-def test_nobody_is_led_to_a_certificate_that_no_browser_trusts(machine: EdgeMachine, site: Sites) -> None:
+def test_visitors_are_not_redirected_to_an_untrusted_certificate(machine: EdgeMachine, site: Sites) -> None:
     wanted = site("acme")
     interim = f"{wanted.files[SITE]}# without a redirect\n"
     publish(machine, replace(wanted, interim_files={SITE: interim}))
@@ -286,7 +282,7 @@ def test_nobody_is_led_to_a_certificate_that_no_browser_trusts(machine: EdgeMach
 
 
 @pytest.mark.parametrize("old", ["self_signed", "provided"])
-def test_what_was_served_is_served_until_the_new_one_is_there(machine: EdgeMachine, site: Sites, old: str) -> None:
+def test_the_old_certificate_is_served_until_the_new_one_is_issued(machine: EdgeMachine, site: Sites, old: str) -> None:
     publish(machine, site(old))
     link = machine.layout.certificate.readlink()
     publish(machine, site("acme"))
@@ -297,7 +293,7 @@ def test_what_was_served_is_served_until_the_new_one_is_there(machine: EdgeMachi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("old", MODES[:3])
-def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMachine, site: Sites, old: str) -> None:
+def test_the_old_certificate_stays_when_the_acme_server_refuses(machine: EdgeMachine, site: Sites, old: str) -> None:
     publish(machine, site(old))
     before, served, link = tree(machine), machine.served(), target(machine)
     (machine.state / "refuses").write_text("NXDOMAIN\n")
@@ -314,7 +310,7 @@ def test_what_was_served_is_still_served_when_the_server_refuses(machine: EdgeMa
     assert certificates_held(machine) == ["live"]
 
 
-def test_where_the_way_back_fails_no_word_says_that_what_was_served_still_is(
+def test_a_failed_revert_does_not_claim_that_the_old_site_is_served(
     machine: EdgeMachine, site: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -331,9 +327,7 @@ def test_where_the_way_back_fails_no_word_says_that_what_was_served_still_is(
     assert str(machine.layout.certificate.readlink()) in closing
 
 
-def test_names_that_have_no_certificate_are_not_served_when_the_server_refuses(
-    machine: EdgeMachine, site: Sites
-) -> None:
+def test_names_without_a_certificate_are_not_served_after_a_refusal(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("acme"))
     before, served = tree(machine), machine.served()
     (machine.state / "refuses").write_text("NXDOMAIN\n")
@@ -344,7 +338,7 @@ def test_names_that_have_no_certificate_are_not_served_when_the_server_refuses(
 
 
 @pytest.mark.slow
-def test_a_first_deploy_that_the_server_refuses_leaves_nginx_as_it_was(machine: EdgeMachine, site: Sites) -> None:
+def test_a_first_deploy_refused_by_the_acme_server_leaves_nginx_unchanged(machine: EdgeMachine, site: Sites) -> None:
     """Debian's site is a link, and only as a link may it give way again."""
     debians_site(machine)
     conffiles = machine.noted("conffiles")
@@ -365,7 +359,7 @@ def test_a_first_deploy_that_the_server_refuses_leaves_nginx_as_it_was(machine: 
     assert publish(machine, wanted) is False
 
 
-def test_what_was_served_and_has_ended_gives_way_to_one_made_here(machine: EdgeMachine, site: Sites) -> None:
+def test_an_expired_certificate_is_replaced_by_a_self_signed_one(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("self_signed"))
     ended = aged(machine)
     put(ended, *NAMES, begins_days=-10, ends_days=-1)
@@ -377,7 +371,7 @@ def test_what_was_served_and_has_ended_gives_way_to_one_made_here(machine: EdgeM
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hook", [True, False])
-def test_one_more_name_is_served_as_soon_as_it_is_issued(machine: EdgeMachine, site: Sites, hook: bool) -> None:
+def test_an_added_name_is_served_once_its_certificate_is_issued(machine: EdgeMachine, site: Sites, hook: bool) -> None:
     """The lineage's path stays the same; without its hook certbot tells nobody."""
     publish(machine, site("acme"))
     if not hook:
@@ -390,7 +384,7 @@ def test_one_more_name_is_served_as_soon_as_it_is_issued(machine: EdgeMachine, s
     assert len(machine.calls("certbot")) == 2
 
 
-def test_another_server_issues_anew(machine: EdgeMachine, site: Sites) -> None:
+def test_another_acme_server_issues_a_new_certificate(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("acme"))
     new = machine.next_certificate(*NAMES)
     other = replace(site("acme"), tls=Tls("acme", account=Account("https://other.example.org/directory")))
@@ -399,7 +393,7 @@ def test_another_server_issues_anew(machine: EdgeMachine, site: Sites) -> None:
     assert publish(machine, other) is False
 
 
-def test_a_lineage_from_before_greenlight_is_served(machine: EdgeMachine, site: Sites) -> None:
+def test_an_existing_certbot_lineage_is_served(machine: EdgeMachine, site: Sites) -> None:
     """There was never a certificate of the app's own, nor the directory for it."""
     publish(machine, site("acme"))
     certificate.tidy(machine.layout, None)
@@ -409,7 +403,7 @@ def test_a_lineage_from_before_greenlight_is_served(machine: EdgeMachine, site: 
     assert len(machine.calls("certbot")) == 1
 
 
-def test_a_lineage_that_is_no_longer_wanted_is_forgotten_by_what_is_there(machine: EdgeMachine, site: Sites) -> None:
+def test_an_unwanted_certbot_lineage_is_deleted(machine: EdgeMachine, site: Sites) -> None:
     """As after a run that died between the switch and certbot's word."""
     publish(machine, site("provided"))
     put(machine.certbot.lineage(machine.layout), *NAMES)
@@ -420,7 +414,7 @@ def test_a_lineage_that_is_no_longer_wanted_is_forgotten_by_what_is_there(machin
     assert publish(machine, site("provided")) is False
 
 
-def test_renewal_is_seen_to(machine: EdgeMachine, site: Sites) -> None:
+def test_publishing_restores_the_renewal_hook(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("acme"))
     assert machine.certbot.hook.exists()
     machine.certbot.hook.unlink()
@@ -431,7 +425,7 @@ def test_renewal_is_seen_to(machine: EdgeMachine, site: Sites) -> None:
 # The unit of Nginx
 
 
-def test_nginx_is_hardened_before_it_serves_a_site_of_ours(machine: EdgeMachine, site: Sites) -> None:
+def test_nginx_is_hardened_before_its_first_site_of_ours(machine: EdgeMachine, site: Sites) -> None:
     wanted = replace(site("none"), drop_in="[Service]\n")
     assert publish(machine, wanted) is True
     assert (machine.root / "etc/systemd/system/nginx.service.d/greenlight.conf").read_text() == "[Service]\n"
@@ -443,7 +437,7 @@ def test_nginx_is_hardened_before_it_serves_a_site_of_ours(machine: EdgeMachine,
 
 
 @pytest.mark.parametrize("killed_after", ["the drop-in was written", "systemd was told"])
-def test_a_hardening_that_was_begun_is_ended(machine: EdgeMachine, site: Sites, killed_after: str) -> None:
+def test_an_interrupted_hardening_is_completed(machine: EdgeMachine, site: Sites, killed_after: str) -> None:
     machine.edge.drop_in.parent.mkdir(parents=True)
     machine.edge.drop_in.write_text("[Service]\n")
     if killed_after == "the drop-in was written":
@@ -453,7 +447,7 @@ def test_a_hardening_that_was_begun_is_ended(machine: EdgeMachine, site: Sites, 
     assert machine.calls("systemctl restart") == ["systemctl restart nginx"]
 
 
-def test_a_sandbox_that_nginx_can_not_work_in_is_not_written(machine: EdgeMachine, site: Sites) -> None:
+def test_a_sandbox_in_which_nginx_fails_is_not_written(machine: EdgeMachine, site: Sites) -> None:
     (machine.state / "sandbox-refuses").write_text("open() /srv/www/log failed (30: Read-only file system)\n")
     wanted = replace(site("none"), drop_in="[Service]\n# why\nRestart=on-failure\nProtectSystem=strict\n")
     with refused(SANDBOX, "flask_app_nginx_harden: false", "/srv/www/log"):
@@ -466,9 +460,7 @@ def test_a_sandbox_that_nginx_can_not_work_in_is_not_written(machine: EdgeMachin
 
 
 @pytest.mark.parametrize("before", ["", "[Service]\nPrivateTmp=yes\n"])
-def test_nginx_that_does_not_start_in_the_sandbox_is_started_without(
-    machine: EdgeMachine, site: Sites, before: str
-) -> None:
+def test_nginx_starts_without_the_sandbox_if_it_fails_in_it(machine: EdgeMachine, site: Sites, before: str) -> None:
     if before:
         machine.edge.drop_in.parent.mkdir(parents=True)
         machine.edge.drop_in.write_text(before)
@@ -494,7 +486,7 @@ def test_nginx_that_serves_a_site_of_ours_is_not_restarted(machine: EdgeMachine,
     assert machine.edge.drop_in.read_text() == "[Service]\n"
 
 
-def test_without_hardening_the_unit_stays_as_it_is(machine: EdgeMachine, site: Sites) -> None:
+def test_without_hardening_the_unit_is_unchanged(machine: EdgeMachine, site: Sites) -> None:
     publish(machine, site("none"))
     assert not machine.edge.drop_in.exists()
     assert machine.calls("systemctl daemon-reload") == machine.calls("systemctl restart") == []
@@ -507,7 +499,7 @@ def test_without_hardening_the_unit_stays_as_it_is(machine: EdgeMachine, site: S
     ("there", "stock", "replaced"),
     [("debian's", True, True), ("edited", False, False), (f"{OWNER}\nolder\n", False, True), (None, False, False)],
 )
-def test_only_an_nginx_conf_of_debians_or_ours_is_replaced(
+def test_only_the_stock_nginx_conf_or_ours_is_replaced(
     machine: EdgeMachine, site: Sites, there: str | None, stock: bool, replaced: bool
 ) -> None:
     path = machine.tree.etc / "nginx.conf"
@@ -523,7 +515,7 @@ def test_only_an_nginx_conf_of_debians_or_ours_is_replaced(
     assert publish(machine, wanted) is False
 
 
-def test_nginx_conf_is_back_when_nginx_refuses(machine: EdgeMachine, site: Sites) -> None:
+def test_nginx_conf_is_restored_when_nginx_refuses(machine: EdgeMachine, site: Sites) -> None:
     machine.stock(machine.tree.etc / "nginx.conf")
     before = tree(machine)
     machine.turn("live-bad")
@@ -532,14 +524,14 @@ def test_nginx_conf_is_back_when_nginx_refuses(machine: EdgeMachine, site: Sites
     assert tree(machine) == before
 
 
-def test_without_a_nginx_conf_of_ours_debians_stays(machine: EdgeMachine, site: Sites) -> None:
+def test_without_our_nginx_conf_the_stock_one_stays(machine: EdgeMachine, site: Sites) -> None:
     machine.stock(machine.tree.etc / "nginx.conf")
     publish(machine, site("none"))
     assert OWNER not in (machine.tree.etc / "nginx.conf").read_text()
 
 
 @pytest.mark.parametrize(("asked", "stock", "gone"), [(True, True, True), (True, False, False), (False, True, False)])
-def test_only_debians_unchanged_site_gives_way(
+def test_only_the_unmodified_stock_site_is_removed(
     machine: EdgeMachine, site: Sites, asked: bool, stock: bool, gone: bool
 ) -> None:
     available, enabled = debians_site(machine)
@@ -569,7 +561,7 @@ def shared(machine: EdgeMachine, *ports: str) -> list[str]:
 SHARED_PORTS = {name: port for port, name in SHARED.items()}
 
 
-def test_default_servers_that_nobody_needs_any_more_go(machine: EdgeMachine) -> None:
+def test_unused_default_servers_are_removed(machine: EdgeMachine) -> None:
     (machine.tree.etc / SITE).write_text("server {\n    listen 443 ssl;\n    listen 443 quic;\n    listen 8080;\n}\n")
     assert shared(machine, "80", "443", "443-quic", "8080") == ["443-quic", "443", "8080"]
 
@@ -595,21 +587,19 @@ def test_a_default_server_stays_for_another_site_on_its_port(
     assert shared(machine, "80", "443", "443-quic") == gone
 
 
-def test_a_default_server_of_somebody_elses_stays(machine: EdgeMachine) -> None:
+def test_a_foreign_default_server_stays(machine: EdgeMachine) -> None:
     shared(machine, "443")
     (machine.tree.etc / SHARED["443"]).write_text("server { listen 443 default_server; }\n")
     assert unused_defaults(machine.tree, "shop", {SITE: "listen 80;\n"}) == []
 
 
-def test_a_default_server_that_is_wanted_stays(machine: EdgeMachine) -> None:
+def test_a_wanted_default_server_stays(machine: EdgeMachine) -> None:
     shared(machine, "80", "443")
     wanted = {SITE: "listen 80;\n", SHARED["443"]: "listen 443 default_server;\n"}
     assert unused_defaults(machine.tree, "shop", wanted) == []
 
 
-def test_an_unused_default_server_goes_with_the_change_and_comes_back_with_it(
-    machine: EdgeMachine, site: Sites
-) -> None:
+def test_a_failed_change_restores_the_unused_default_server(machine: EdgeMachine, site: Sites) -> None:
     shared(machine, "80", "443")
     before = tree(machine)
     wanted = replace(site("none"), files={SITE: "listen 80;\n"})
@@ -646,7 +636,7 @@ ROOM = f"{OWNER}\nserver_names_hash_bucket_size 512;\nvariables_hash_max_size 40
         ("sites-available/blog", "server_names_hash_bucket_size 64;", None),
     ],
 )
-def test_room_for_names_is_made_unless_somebody_has_made_it(
+def test_hash_sizes_are_set_unless_already_configured(
     machine: EdgeMachine, site: Sites, name: str, text: str, left: list[str] | None
 ) -> None:
     (machine.tree.etc / name).parent.mkdir(exist_ok=True)
@@ -661,7 +651,7 @@ def test_room_for_names_is_made_unless_somebody_has_made_it(
     assert publish(machine, wanted) is False
 
 
-def test_files_that_others_include_from_elsewhere_are_looked_at(machine: EdgeMachine, site: Sites) -> None:
+def test_included_files_elsewhere_are_checked_for_hash_sizes(machine: EdgeMachine, site: Sites) -> None:
     (machine.tree.etc / "sites-enabled/blog").write_text("include mine/*.conf;\ninclude gone.conf;\n")
     (machine.tree.etc / "mine").mkdir()
     (machine.tree.etc / "mine/a.conf").write_text("include 'mine/a.conf';\nserver_names_hash_bucket_size 64;\n")
@@ -720,7 +710,7 @@ def inside(site: Sites, **more: Any) -> Site:
     return replace(site("none"), files=parts, inside="blog", **{"facts": MINE, **more})
 
 
-def test_an_app_moves_into_the_site_of_another_and_out_again(machine: EdgeMachine, site: Sites) -> None:
+def test_an_app_moves_into_a_shared_site_and_out_again(machine: EdgeMachine, site: Sites) -> None:
     owner(machine)
     publish(machine, own(site, "self_signed"))
     for _ in range(2):
@@ -748,7 +738,7 @@ def test_an_app_moves_from_one_site_to_another(machine: EdgeMachine, site: Sites
     assert not (machine.tree.etc / "sites-shared/blog").exists()
 
 
-def test_what_nginx_refuses_of_it_leaves_all_as_it_was(machine: EdgeMachine, site: Sites) -> None:
+def test_a_refused_move_into_a_shared_site_changes_nothing(machine: EdgeMachine, site: Sites) -> None:
     owner(machine)
     publish(machine, own(site, "none"))
     before = tree(machine)
@@ -788,7 +778,7 @@ OTHERWISE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "mine", "value"), OTHERWISE, ids=lambda given: "-".join(given) if given else "")
-def test_what_holds_for_a_whole_site_is_the_owners(
+def test_settings_of_a_whole_site_must_match_its_owner(
     machine: EdgeMachine, site: Sites, theirs: dict[str, Any], mine: dict[str, Any], value: str
 ) -> None:
     (name,) = mine
@@ -809,7 +799,7 @@ def test_what_holds_for_a_whole_site_is_the_owners(
     assert machine.files() == before
 
 
-def test_all_that_differs_is_told_at_once_and_nothing_that_does_not_matter(machine: EdgeMachine, site: Sites) -> None:
+def test_all_relevant_differences_from_the_site_owner_are_reported_at_once(machine: EdgeMachine, site: Sites) -> None:
     owner(machine, flask_app_nginx_trusted_proxies=["10.0.0.0/8", "fd00::/8"], flask_app_acme_email="a@example.org")
     same = {**MINE, "flask_app_nginx_trusted_proxies": ["FD00::/8", "10.0.0.0/8"]}
     unused = {"flask_app_https_port": 8443, "flask_app_tls_redirect": False, "flask_app_tls_certificate": "decaf"}
@@ -830,7 +820,7 @@ def test_all_that_differs_is_told_at_once_and_nothing_that_does_not_matter(machi
         said(FACTS).replace("\n# ", "\n"),
     ],
 )
-def test_a_site_that_does_not_say_what_it_is_is_to_be_deployed_first(
+def test_a_shared_site_without_recorded_settings_must_be_deployed_first(
     machine: EdgeMachine, site: Sites, facts: str
 ) -> None:
     owner(machine, facts=facts)
@@ -839,7 +829,7 @@ def test_a_site_that_does_not_say_what_it_is_is_to_be_deployed_first(
             act(inside(site))
 
 
-def test_a_path_belongs_to_one_app_of_a_site(machine: EdgeMachine, site: Sites) -> None:
+def test_a_path_in_a_site_belongs_to_one_app(machine: EdgeMachine, site: Sites) -> None:
     """The message to the second one names the first, to the owner too; Nginx would name the file that it reads last."""
     owner(machine, flask_app_url_prefix="/blog")
     place = machine.tree.etc / "sites-shared/blog/server/docs.conf"
@@ -859,13 +849,13 @@ def test_a_path_belongs_to_one_app_of_a_site(machine: EdgeMachine, site: Sites) 
     machine.edge.check(replace(own(site, "none"), facts=FACTS))
 
 
-def test_somebody_elses_site_of_that_name_is_not_taken_for_one(machine: EdgeMachine, site: Sites) -> None:
+def test_a_foreign_site_of_that_name_is_not_mistaken_for_ours(machine: EdgeMachine, site: Sites) -> None:
     (machine.tree.etc / BLOG).write_text(f"server {{ server_name {' '.join(NAMES)}; }}\n")
     with refused(SHARED_SITE, "blog", "--limit"):
         publish(machine, inside(site))
 
 
-def test_a_site_with_others_in_it_stays_a_site(machine: EdgeMachine, site: Sites) -> None:
+def test_a_site_that_serves_other_apps_cannot_move(machine: EdgeMachine, site: Sites) -> None:
     owner(machine)
     publish(machine, own(site, "none"))
     place = machine.tree.etc / "sites-shared/shop/server/docs.conf"
@@ -955,7 +945,7 @@ def saying(made: Site, *lines: str) -> Site:
 @pytest.mark.slow
 @pytest.mark.parametrize("modes", [("none", "none"), ("self_signed", "provided"), ("provided", "acme")])
 @pytest.mark.parametrize("fault", ["closed", "below /shop", "somebody else"])
-def test_a_site_that_no_longer_leads_to_the_live_release_is_taken_back(
+def test_a_site_that_loses_the_live_release_is_reverted(
     machine: EdgeMachine, site: Sites, visit: Visit, modes: tuple[str, str], fault: str
 ) -> None:
     old, new = modes
@@ -972,7 +962,7 @@ def test_a_site_that_no_longer_leads_to_the_live_release_is_taken_back(
     assert visit.words == {WORD}
 
 
-def test_a_site_that_loses_it_once_its_certificate_is_there_is_taken_back_to_before_the_interim_one(
+def test_a_site_that_loses_the_release_is_reverted_past_the_interim_site(
     machine: EdgeMachine, site: Sites, visit: Visit
 ) -> None:
     machine.edge.publish(own(site, "none"), visit.reach().watch)
@@ -989,7 +979,9 @@ def test_a_site_that_loses_it_once_its_certificate_is_there_is_taken_back_to_bef
 @pytest.mark.parametrize(
     "reason", ["the site was closed", "the release does not answer", "there is none", "it does not know the new name"]
 )
-def test_a_site_that_loses_nothing_stays(machine: EdgeMachine, site: Sites, visit: Visit, reason: str) -> None:
+def test_a_site_that_was_not_reachable_before_is_not_reverted(
+    machine: EdgeMachine, site: Sites, visit: Visit, reason: str
+) -> None:
     closed = ["closed"] if reason == "the site was closed" else []
     machine.edge.publish(saying(own(site, "none"), *closed), visit.reach().watch)
     new = visit.reach("new.example.org")
@@ -1006,7 +998,7 @@ def test_a_site_that_loses_nothing_stays(machine: EdgeMachine, site: Sites, visi
 
 
 @pytest.mark.parametrize("names_it", [True, False])
-def test_a_page_that_names_no_release_may_lead_elsewhere_from_now_on(
+def test_a_site_may_lead_elsewhere_if_its_page_names_no_release(
     machine: EdgeMachine, site: Sites, visit: Visit, names_it: bool
 ) -> None:
     """As the front door: where an app has no health page, it takes any status below 400."""
@@ -1021,7 +1013,7 @@ def test_a_page_that_names_no_release_may_lead_elsewhere_from_now_on(
 
 
 @pytest.mark.parametrize("closed", [["/health"], ["/health", "/status"]])
-def test_the_new_page_counts_where_the_old_one_is_closed(
+def test_the_new_health_page_counts_if_the_old_one_is_closed(
     machine: EdgeMachine, site: Sites, visit: Visit, closed: list[str]
 ) -> None:
     visit.paths = ["/health", "/status"]
@@ -1033,7 +1025,7 @@ def test_the_new_page_counts_where_the_old_one_is_closed(
 
 
 @pytest.mark.parametrize("busy", [[0], [503, 503, 503], [429, 429, 429], [0, 0], [503] * 6])
-def test_a_host_that_is_busy_for_a_moment_gets_a_second_chance(
+def test_a_briefly_busy_host_gets_a_second_chance(
     machine: EdgeMachine, site: Sites, visit: Visit, monkeypatch: pytest.MonkeyPatch, busy: list[int]
 ) -> None:
     lost = len(busy) in (2, 6)
@@ -1050,7 +1042,7 @@ def test_a_host_that_is_busy_for_a_moment_gets_a_second_chance(
     assert slept.count(7) == 1
 
 
-def test_a_release_that_breaks_after_a_run_was_killed_is_not_the_sites_fault(
+def test_a_release_that_broke_after_a_killed_run_does_not_fail_the_site(
     machine: EdgeMachine, site: Sites, visit: Visit
 ) -> None:
     machine.edge.publish(own(site, "none"), visit.reach().watch)
@@ -1074,7 +1066,7 @@ def test_a_release_that_breaks_after_a_run_was_killed_is_not_the_sites_fault(
     assert tree(machine)[f"etc/nginx/{SITE}"] == own(site, "none").files[SITE]
 
 
-def test_before_and_after_the_page_is_the_one_of_then_and_of_the_live_release(
+def test_before_and_after_the_change_the_right_page_is_requested(
     machine: EdgeMachine, site: Sites, visit: Visit
 ) -> None:
     """The path is the one by which that release was proved: the next may have another."""
@@ -1091,7 +1083,7 @@ def test_before_and_after_the_page_is_the_one_of_then_and_of_the_live_release(
         machine.edge.publish(saying(moved, "closed"), new.watch)
 
 
-def test_without_a_note_of_the_page_it_is_taken_to_be_the_same(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
+def test_without_a_recorded_page_the_current_one_is_assumed(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
     """As where an older version has published the site."""
     publish(machine, own(site, "none"))
     with refused(TAKEN_BACK):
@@ -1099,7 +1091,7 @@ def test_without_a_note_of_the_page_it_is_taken_to_be_the_same(machine: EdgeMach
     assert machine.edge.publish(saying(own(site, "none"), "below /shop"), visit.reach(prefix="/shop").watch) is True
 
 
-def test_what_a_page_says_is_shown_without_its_secrets(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
+def test_the_response_of_a_page_is_shown_with_secrets_masked(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
     machine.edge.publish(own(site, "none"), visit.reach().watch)
 
     def get(target: Target, seconds: float) -> Answer:
@@ -1114,7 +1106,7 @@ def test_what_a_page_says_is_shown_without_its_secrets(machine: EdgeMachine, sit
     assert SECRETS["SECRET_KEY"] not in lost
 
 
-def test_an_app_that_is_not_reached_in_the_site_of_another_has_its_own_again(
+def test_an_app_unreachable_in_a_shared_site_gets_its_own_site_back(
     machine: EdgeMachine, site: Sites, visit: Visit
 ) -> None:
     owner(machine)
@@ -1135,7 +1127,7 @@ def test_an_app_that_is_not_reached_in_the_site_of_another_has_its_own_again(
 # Log files
 
 
-def test_log_files_are_made_before_nginx_makes_them_readable_by_all(machine: EdgeMachine, site: Sites) -> None:
+def test_log_files_are_created_before_nginx_makes_them_world_readable(machine: EdgeMachine, site: Sites) -> None:
     logs = machine.root / "var/log/nginx"
     (logs / "shop.error.log").write_text("kept\n")
     (logs / "shop.error.log").chmod(0o600)
@@ -1149,7 +1141,7 @@ def test_log_files_are_made_before_nginx_makes_them_readable_by_all(machine: Edg
     assert not (machine.state / "shop.error.log-www-data-adm").exists()
 
 
-def test_without_a_directory_for_logs_none_is_made(machine: EdgeMachine, site: Sites) -> None:
+def test_without_a_log_directory_no_log_files_are_created(machine: EdgeMachine, site: Sites) -> None:
     (machine.root / "var/log/nginx").rmdir()
     publish(machine, replace(site("none"), logs=["shop.access.log"]))
     assert not (machine.root / "var/log/nginx").exists()
@@ -1170,7 +1162,7 @@ def places(mode: str, machine: EdgeMachine) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_would_change_is_told_and_nothing_is_touched(machine: EdgeMachine, site: Sites, mode: str) -> None:
+def test_a_dry_run_lists_the_changes_and_makes_none(machine: EdgeMachine, site: Sites, mode: str) -> None:
     wanted = replace(site(mode), drop_in="[Service]\n")
     before = machine.files()
     files, more = machine.edge.pending(wanted)
@@ -1187,7 +1179,7 @@ def test_what_would_change_is_told_and_nothing_is_touched(machine: EdgeMachine, 
 
 
 @pytest.mark.parametrize(("old", "new"), [("self_signed", "acme"), ("acme", "provided"), ("provided", "self_signed")])
-def test_a_change_of_mode_is_told(machine: EdgeMachine, site: Sites, old: str, new: str) -> None:
+def test_a_tls_mode_change_is_listed(machine: EdgeMachine, site: Sites, old: str, new: str) -> None:
     publish(machine, site(old))
     before = machine.files()
     files, more = machine.edge.pending(site(new))
@@ -1199,7 +1191,7 @@ def test_a_change_of_mode_is_told(machine: EdgeMachine, site: Sites, old: str, n
 
 
 @pytest.mark.parametrize("mode", ["none", "acme"])
-def test_a_site_is_tested_with_a_certificate_of_the_moment(machine: EdgeMachine, site: Sites, mode: str) -> None:
+def test_a_site_is_tested_with_a_temporary_certificate(machine: EdgeMachine, site: Sites, mode: str) -> None:
     before = machine.files()
     machine.edge.check(site(mode))
     assert len(machine.calls("nginx test")) == 1
@@ -1221,7 +1213,7 @@ def test_without_openssl_only_a_site_without_tls_is_tested(
 # The module's options
 
 
-def test_a_site_is_made_of_options_and_secrets(tmp_path: Path) -> None:
+def test_a_site_is_built_from_options_and_secrets(tmp_path: Path) -> None:
     options = {
         "files": {SITE: "x\ny #:greenlight if ipv6\n", "sites-enabled/old.conf": None},
         "server_names": NAMES,
@@ -1236,7 +1228,7 @@ def test_a_site_is_made_of_options_and_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "acme"])
-def test_in_the_site_of_another_the_certificate_is_that_ones(mode: str, tmp_path: Path) -> None:
+def test_an_app_in_a_shared_site_uses_the_certificate_of_its_owner(mode: str, tmp_path: Path) -> None:
     tls = {"mode": mode, "port": 443, "directory": "", "email": ""}
     made = Site.of({"files": {}, "inside": "blog", "server_names": NAMES, "tls": tls}, tmp_path)
     assert (made.tls.mode, made.own_names) == ("none", [])

@@ -48,7 +48,7 @@ def named(problem: Finding) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("mode", ["none", "self_signed", "acme"])
-def test_the_roles_defaults_are_no_problem(mode: str) -> None:
+def test_the_defaults_of_the_role_are_accepted(mode: str) -> None:
     assert problems(tls=mode) == []
 
 
@@ -90,14 +90,14 @@ def provided(chain: str, key: str, **changed: object) -> list[Finding]:
     return found
 
 
-def test_a_certificate_with_its_key_is_no_problem(own: Own) -> None:
+def test_a_certificate_with_its_key_is_accepted(own: Own) -> None:
     assert provided(own.chain, own.key) == []
     assert provided(own.chain + own.upper, own.key) == []
     assert provided(own.chain + own.upper + own.root, own.key) == []
     assert provided(f"subject=CN = shop\n{own.chain}\n{own.upper}", f"\n{own.key}\n") == []
 
 
-def test_where_it_is_not_asked_for_it_is_not_looked_at(own: Own) -> None:
+def test_an_unused_certificate_is_not_checked(own: Own) -> None:
     assert problems(tls="self_signed", tls_certificate="nonsense", tls_key="nonsense") == []
 
 
@@ -109,7 +109,7 @@ def test_where_it_is_not_asked_for_it_is_not_looked_at(own: Own) -> None:
         ("", "x", ["tls_certificate"]),
     ],
 )
-def test_what_is_missing_is_told_with_how_to_read_a_file(chain: str, key: str, missing: list[str]) -> None:
+def test_a_missing_certificate_is_reported_with_a_file_lookup(chain: str, key: str, missing: list[str]) -> None:
     problem = one(provided(chain, key))
     assert named(problem) == ("missing-value", missing[0])
     assert [name for name in ("tls_certificate", "tls_key") if name in problem.what] == missing
@@ -122,7 +122,7 @@ def begin(kind: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["path", "cut", "nonsense", "key", "umlaut"])
-def test_a_certificate_that_can_not_be_read_is_told(own: Own, kind: str) -> None:
+def test_an_unreadable_certificate_is_reported(own: Own, kind: str) -> None:
     chain = {
         "path": "/etc/ssl/certs/shop.example.org.pem",
         "cut": own.chain[:300],
@@ -136,7 +136,7 @@ def test_a_certificate_that_can_not_be_read_is_told(own: Own, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["path", "cut", "nonsense", "certificate"])
-def test_a_key_that_can_not_be_read_is_told(own: Own, kind: str) -> None:
+def test_an_unreadable_key_is_reported(own: Own, kind: str) -> None:
     key = {
         "path": "/etc/ssl/private/shop.example.org.pem",
         "cut": own.key[:100],
@@ -146,13 +146,13 @@ def test_a_key_that_can_not_be_read_is_told(own: Own, kind: str) -> None:
     assert named(one(provided(own.chain, key))) == ("unreadable-key", "tls_key")
 
 
-def test_a_key_with_a_passphrase_is_told_with_how_to_remove_it(own: Own) -> None:
+def test_a_key_with_a_passphrase_is_reported_with_the_fix(own: Own) -> None:
     problem = one(provided(own.chain, certificates.key_pem(own.private, "open sesame")))
     assert named(problem) == ("encrypted-key", "tls_key")
     assert "openssl pkey" in problem.fix
 
 
-def test_a_kind_of_key_that_python_does_not_know_is_told(own: Own, tmp_path: Path) -> None:
+def test_an_unknown_kind_of_key_is_reported(own: Own, tmp_path: Path) -> None:
     key = tmp_path / "key"
     openssl("ecparam", "-name", "prime239v1", "-genkey", "-noout", "-out", key)
     chain = openssl("req", "-x509", "-key", key, "-subj", "/CN=shop.example.org", "-days", "1")
@@ -161,7 +161,7 @@ def test_a_kind_of_key_that_python_does_not_know_is_told(own: Own, tmp_path: Pat
     assert one(provided(own.chain, private)).id == "unreadable-key"
 
 
-def test_the_key_of_another_certificate_is_told(own: Own) -> None:
+def test_the_key_of_another_certificate_is_reported(own: Own) -> None:
     problem = one(provided(own.chain, certificates.key_pem(certificates.key())))
     assert named(problem) == ("mismatched-key", "tls_key")
     assert "first" not in problem.fix
@@ -169,7 +169,7 @@ def test_the_key_of_another_certificate_is_told(own: Own) -> None:
     assert one(provided(own.chain, other_curve)) == problem
 
 
-def test_a_chain_that_begins_with_the_authority_is_told(own: Own) -> None:
+def test_a_chain_that_begins_with_the_ca_is_reported(own: Own) -> None:
     found = provided(own.upper + own.chain, own.key)
     assert named(found[0]) == ("mismatched-key", "tls_key")
     assert "first" in found[0].fix
@@ -177,19 +177,19 @@ def test_a_chain_that_begins_with_the_authority_is_told(own: Own) -> None:
 
 
 @pytest.mark.parametrize("order", ["the root first", "one is missing"])
-def test_a_chain_in_another_order_is_told_once(own: Own, order: str) -> None:
+def test_a_chain_in_the_wrong_order_is_reported_once(own: Own, order: str) -> None:
     chain = own.chain + (own.root + own.upper if order == "the root first" else own.root)
     assert named(one(provided(chain, own.key))) == ("certificate-order", "tls_certificate")
 
 
-def test_a_certificate_that_has_ended_is_told_with_its_day(own: Own) -> None:
+def test_an_expired_certificate_is_reported_with_its_date(own: Own) -> None:
     problem = one(provided(own.certificate(*NAMES, begins_days=-30, ends_days=-0.01), own.key))
     assert named(problem) == ("expired-certificate", "tls_certificate")
     assert re.search(r"20\d\d-\d\d-\d\d", problem.what)
     assert provided(own.certificate(*NAMES, ends_days=0.01), own.key) == []
 
 
-def test_a_certificate_that_has_not_begun_is_told_with_its_time(own: Own) -> None:
+def test_a_not_yet_valid_certificate_is_reported_with_its_time(own: Own) -> None:
     problem = one(provided(own.certificate(*NAMES, begins_days=0.1), own.key))
     assert named(problem) == ("future-certificate", "tls_certificate")
     assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", problem.what)
@@ -206,26 +206,28 @@ def test_a_certificate_that_has_not_begun_is_told_with_its_time(own: Own) -> Non
         (["other.example.org"], NAMES, "shop.example.org, www.shop.example.org"),
     ],
 )
-def test_names_that_it_does_not_hold_are_told(own: Own, held: list[str], wanted: list[str], missing: str) -> None:
+def test_names_not_covered_by_the_certificate_are_reported(
+    own: Own, held: list[str], wanted: list[str], missing: str
+) -> None:
     found = provided(own.certificate(*held), own.key, server_names=wanted)
     assert list(map(named, found)) == [("uncovered-name", "tls_certificate")] * bool(missing)
     for problem in found:
         assert problem.what.index(missing) < problem.what.index(", ".join(sorted(held)))
 
 
-def test_a_common_name_alone_counts_for_nothing(own: Own, tmp_path: Path) -> None:
+def test_a_common_name_alone_covers_no_name(own: Own, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(own.key)
     chain = openssl("req", "-x509", "-key", tmp_path / "key", "-subj", "/CN=shop.example.org", "-days", "9")
     assert named(one(provided(chain, own.key, server_names=NAMES[:1]))) == ("uncovered-name", "tls_certificate")
 
 
-def test_a_key_among_the_certificates_is_told_because_all_can_read_them(own: Own) -> None:
+def test_a_private_key_among_the_certificates_is_reported(own: Own) -> None:
     problem = one(provided(own.chain + own.key, own.key))
     assert named(problem) == ("key-in-certificate", "tls_certificate")
     assert one(provided(own.key + own.chain, own.key)) == problem
 
 
-def test_several_faults_are_told_together(own: Own) -> None:
+def test_several_certificate_faults_are_reported_together(own: Own) -> None:
     chain = own.certificate("other.example.org", begins_days=-30, ends_days=-1)
     assert len(provided(chain, certificates.key_pem(certificates.key()))) == 3
 
@@ -245,7 +247,7 @@ def test_several_faults_are_told_together(own: Own) -> None:
         "",
     ],
 )
-def test_a_directory_that_is_no_https_url_is_told(directory: str) -> None:
+def test_an_acme_directory_that_is_not_an_https_url_is_reported(directory: str) -> None:
     problem = one(problems(tls="acme", acme_directory=directory))
     assert named(problem) == ("malformed-value", "acme_directory")
     assert repr(directory) in problem.what
@@ -254,16 +256,16 @@ def test_a_directory_that_is_no_https_url_is_told(directory: str) -> None:
 
 
 @pytest.mark.parametrize("directory", ["https://ca.internal:9000/acme/acme/directory", "https://[fd00::1]/directory"])
-def test_another_https_url_is_no_problem(directory: str) -> None:
+def test_any_https_url_is_accepted_as_acme_directory(directory: str) -> None:
     assert problems(tls="acme", acme_directory=directory) == []
 
 
-def test_another_port_than_80_is_told(own: Own) -> None:
+def test_acme_with_a_port_other_than_80_is_reported(own: Own) -> None:
     assert named(one(problems(tls="acme", http_port=8080))) == ("acme-port", "http_port")
     assert problems(tls="self_signed", http_port=8080) == []
 
 
-def test_a_name_without_a_domain_is_told() -> None:
+def test_a_name_without_a_domain_is_reported() -> None:
     problem = one(problems(tls="acme", server_names=["shop", "shop.example.org", "intranet"]))
     assert named(problem) == ("name-without-domain", "server_names")
     assert "shop, intranet" in problem.what
@@ -271,7 +273,7 @@ def test_a_name_without_a_domain_is_told() -> None:
     assert problems(tls="self_signed", server_names=["shop"]) == []
 
 
-def test_half_an_external_account_is_told_without_its_key() -> None:
+def test_an_incomplete_external_account_is_reported_without_its_key() -> None:
     for half in ({"acme_eab_kid": "kid-17"}, {"acme_eab_hmac_key": HMAC_KEY}):
         problem = one(problems(tls="acme", **half))
         assert named(problem) == ("half-account", "acme_eab_kid")
@@ -283,7 +285,7 @@ def test_half_an_external_account_is_told_without_its_key() -> None:
     "text", ["x\npre-hook = touch /root/x", "x\ry", "[x]", '"x"', "x y", "x;y", "x#y", "x=é"], ids=ascii
 )
 @pytest.mark.parametrize("name", ["acme_eab_kid", "acme_eab_hmac_key"])
-def test_an_account_that_would_become_an_option_of_certbot_is_refused_without_it(name: str, text: str) -> None:
+def test_an_account_that_certbot_would_read_as_an_option_is_refused(name: str, text: str) -> None:
     given = {"acme_eab_kid": "kid-17", "acme_eab_hmac_key": HMAC_KEY, name: text}
     problem = one(problems(tls="acme", **given))
     assert named(problem) == ("malformed-value", name)
@@ -293,7 +295,7 @@ def test_an_account_that_would_become_an_option_of_certbot_is_refused_without_it
 @pytest.mark.parametrize(
     "email", ["ops", "ops@example", "ops @example.org", "@example.org", "a@b.c\n", "a@b@c.d", "-a@b.c"]
 )
-def test_what_is_no_address_is_told(email: str) -> None:
+def test_an_invalid_email_address_is_reported(email: str) -> None:
     problem = one(problems(tls="acme", acme_email=email))
     assert named(problem) == ("malformed-value", "acme_email")
     assert repr(email) in problem.what
@@ -301,7 +303,7 @@ def test_what_is_no_address_is_told(email: str) -> None:
 
 
 @pytest.mark.parametrize("email", ["", "ops@example.org", "ada+tls@mail.example.org"])
-def test_an_address_or_none_is_no_problem(email: str) -> None:
+def test_a_valid_email_address_or_none_is_accepted(email: str) -> None:
     assert problems(tls="acme", acme_email=email) == []
 
 
@@ -309,14 +311,14 @@ def test_an_address_or_none_is_no_problem(email: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["X Frame", "X-Frame:", "", "X_Frame", "Überschrift", "X-Frame\n", "X-Frame;"])
-def test_what_is_no_name_of_a_header_is_told(name: str) -> None:
+def test_an_invalid_header_name_is_reported(name: str) -> None:
     problem = one(problems(nginx_headers={name: "DENY"}))
     assert named(problem) == ("malformed-value", "nginx_headers")
     assert repr(name) in problem.what
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "$host", 'a\\"b', "a\x00b", "a\x1bb", "a\x7fb"])
-def test_a_value_that_nginx_can_not_send_is_told_without_it(value: str) -> None:
+def test_a_header_value_that_nginx_cannot_send_is_reported_without_it(value: str) -> None:
     problem = one(problems(nginx_headers={"X-Token": value}))
     assert named(problem) == ("malformed-value", "nginx_headers")
     assert "X-Token" in problem.what
@@ -324,18 +326,18 @@ def test_a_value_that_nginx_can_not_send_is_told_without_it(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": "b"}], ids=repr)
-def test_a_value_that_is_not_a_text_is_refused(value: object) -> None:
+def test_a_value_that_is_not_a_string_is_refused(value: object) -> None:
     problem = one(problems(nginx_headers={"X-Token": value}))
     assert named(problem) == ("wrong-type", "nginx_headers")
     assert "X-Token" in problem.what
 
 
 @pytest.mark.parametrize("value", ["", None, 0, True, 'default-src "self"; img-src *', "{}"])
-def test_any_other_value_is_no_problem(value: object) -> None:
+def test_any_other_header_value_is_accepted(value: object) -> None:
     assert problems(nginx_headers={"Content-Security-Policy": value}) == []
 
 
-def test_a_header_that_the_role_sends_is_spelt_as_the_role_does() -> None:
+def test_a_header_of_the_role_must_have_its_spelling() -> None:
     """Or it would be sent twice."""
     problem = one(problems(nginx_headers={"x-frame-options": "DENY"}))
     assert named(problem) == ("header-spelling", "nginx_headers")
@@ -344,7 +346,7 @@ def test_a_header_that_the_role_sends_is_spelt_as_the_role_does() -> None:
     assert problems(nginx_headers=dict.fromkeys(DEFAULT_HEADERS, "")) == []
 
 
-def test_a_header_in_two_spellings_is_told() -> None:
+def test_a_header_in_two_spellings_is_reported() -> None:
     found = problems(nginx_headers={"X-Robots-Tag": "none", "X-Robots-tag": "all"})
     assert [
         (problem.id, name in problem.what)
@@ -353,19 +355,19 @@ def test_a_header_in_two_spellings_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["Strict-Transport-Security", "cache-control", "X-Request-ID", "Retry-After"])
-def test_a_header_that_is_not_the_users_is_told(name: str) -> None:
+def test_a_header_reserved_for_the_role_is_reported(name: str) -> None:
     problem = one(problems(nginx_headers={name: "x"}))
     assert named(problem) == ("header-of-the-role", "nginx_headers")
     assert name in problem.what
 
 
-def test_the_headers_that_the_role_sends_are_known() -> None:
+def test_the_default_headers_of_the_role_are_known() -> None:
     variables = yaml.safe_load((ROLE / "vars/main/nginx.yml").read_text())
     own = variables["__flask_app_nginx_headers"].partition("combine")[0]
     assert tuple(re.findall(r"'([A-Z][A-Za-z-]+)':", own)) == DEFAULT_HEADERS
 
 
-def test_each_header_of_the_templates_own_is_known() -> None:
+def test_every_header_in_the_template_is_known() -> None:
     template = (ROLE / "templates/etc/nginx/sites-enabled/app.conf.j2").read_text()
     names = set(re.findall(r"add_header ([A-Za-z-]+) ", template)) - {"Alt-Svc"}  # without HTTP/3 it's the user's
     assert len(names) > 3
@@ -386,7 +388,7 @@ def source(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "prefix", ["static/", "/static", "/", "", "//", "/sta tic/", "/a//b/", "/static/\n", "/$x/", "/(a)/"]
 )
-def test_a_path_without_its_slashes_is_told(source: str, prefix: str) -> None:
+def test_a_static_path_without_slashes_is_reported(source: str, prefix: str) -> None:
     static = {prefix: "guestbook/static"}
     problem = one(problems(nginx_static=static, source_directory=source, source_subdirectory="app"))
     assert named(problem) == ("malformed-value", "nginx_static")
@@ -397,14 +399,14 @@ def test_a_path_without_its_slashes_is_told(source: str, prefix: str) -> None:
     "directory",
     ["/srv", "../static", "guestbook/../../static", "..", "", ".", "./", "sta tic", "static;", "$host", "static\n"],
 )
-def test_a_directory_that_is_not_below_the_source_is_told(source: str, directory: str) -> None:
+def test_a_static_directory_outside_the_source_is_reported(source: str, directory: str) -> None:
     for more in ({}, {"source_directory": source, "source_subdirectory": "app"}):
         problem = one(problems(nginx_static={"/static/": directory}, **more))
         assert named(problem) == ("malformed-value", "nginx_static")
         assert repr(directory) in problem.what
 
 
-def test_a_directory_of_the_source_is_no_problem(source: str) -> None:
+def test_a_static_directory_in_the_source_is_accepted(source: str) -> None:
     static = {"/static/": "guestbook/static", "/assets/v1.2/~ada/": "guestbook/static/", "/all/": "guestbook"}
     assert problems(nginx_static=static, source_directory=source, source_subdirectory="app") == []
     assert problems(nginx_static={"/s/": "app/guestbook"}, source_directory=source) == []
@@ -430,9 +432,7 @@ def test_a_directory_of_the_source_is_no_problem(source: str) -> None:
         ("$host", ["10.0.0.0/8"], "malformed-value"),
     ],
 )
-def test_the_header_that_names_the_client_is_one_header_of_somebody_trusted(
-    header: str, proxies: list[str], kind: str
-) -> None:
+def test_the_client_header_needs_a_trusted_proxy_and_a_valid_name(header: str, proxies: list[str], kind: str) -> None:
     found = problems(nginx_client_header=header, nginx_trusted_proxies=proxies)
     assert list(map(named, found)) == ([(kind, "nginx_client_header")] if kind else [])
 
@@ -441,7 +441,7 @@ def test_the_header_that_names_the_client_is_one_header_of_somebody_trusted(
 
 
 @pytest.mark.parametrize("prefix", ["", "/shop", "/a/b-c_d/~e", "/v1.2"])
-def test_a_path_is_no_problem(prefix: str) -> None:
+def test_a_valid_url_prefix_is_accepted(prefix: str) -> None:
     assert problems(url_prefix=prefix) == []
 
 
@@ -452,7 +452,7 @@ def test_a_path_is_no_problem(prefix: str) -> None:
         *("/a b", "/a;", "/$x", "/a\n", "/é", "/%2f"),
     ],
 )
-def test_a_path_that_is_none_is_told(prefix: str) -> None:
+def test_an_invalid_url_prefix_is_reported(prefix: str) -> None:
     assert named(one(problems(url_prefix=prefix))) == ("malformed-value", "url_prefix")
 
 
@@ -469,7 +469,7 @@ def test_a_path_that_is_none_is_told(prefix: str) -> None:
         ("", []),
     ],
 )
-def test_what_would_do_nothing_for_an_app_in_the_site_of_another_is_told(text: str, told: list[str]) -> None:
+def test_directives_without_effect_in_a_shared_site_are_reported(text: str, told: list[str]) -> None:
     assert problems(nginx_inside=text) == []
     found = problems(nginx_inside=text, nginx_site_of="blog", url_prefix="/shop")
     assert list(map(named, found)) == [("idle-directive", "nginx_inside")] * bool(told)
@@ -486,13 +486,13 @@ def test_what_would_do_nothing_for_an_app_in_the_site_of_another_is_told(text: s
         ("../x", "/shop", "malformed-value"),
     ],
 )
-def test_an_app_in_the_site_of_another_has_a_path_there(owner: str, prefix: str, kind: str) -> None:
+def test_an_app_in_a_shared_site_needs_a_url_prefix(owner: str, prefix: str, kind: str) -> None:
     found = problems(nginx_site_of=owner, url_prefix=prefix)
     assert list(map(named, found)) == ([(kind, "nginx_site_of")] if kind else [])
 
 
 @pytest.mark.parametrize("mode", ["provided", "acme"])
-def test_an_app_in_the_site_of_another_needs_no_certificate_of_its_own(mode: str) -> None:
+def test_an_app_in_a_shared_site_needs_no_certificate(mode: str) -> None:
     """Nor is one looked at that both are given, or how to get it."""
     assert problems(tls=mode, nginx_site_of="blog", url_prefix="/shop") == []
     given = {"tls_certificate": "nonsense", "acme_email": "nonsense", "http_port": 8080}
@@ -505,7 +505,7 @@ def test_an_app_in_the_site_of_another_needs_no_certificate_of_its_own(mode: str
 
 @pytest.mark.parametrize("variable", ["nginx_trusted_proxies", "nginx_health_networks"])
 @pytest.mark.parametrize("network", ["10.0.0.0/33", "10.0.0.1/8", "proxy.example.org", "", "fe80::/129", "all"])
-def test_what_is_no_network_is_told(variable: str, network: str) -> None:
+def test_an_invalid_network_is_reported(variable: str, network: str) -> None:
     problem = one(problems(**{variable: ["10.0.0.0/8", network]}))
     assert named(problem) == ("malformed-value", variable)
     assert repr(network) in problem.what
@@ -521,7 +521,7 @@ def test_a_network_with_a_zone_is_refused(variable: str, network: str) -> None:
 
 
 @pytest.mark.parametrize("variable", ["nginx_trusted_proxies", "nginx_health_networks"])
-def test_an_address_or_a_network_is_no_problem(variable: str) -> None:
+def test_an_address_or_network_is_accepted(variable: str) -> None:
     assert problems(**{variable: ["10.0.0.0/8", "192.0.2.7", "::1", "fd00::/8"]}) == []
     assert problems(**{variable: []}) == []
 
@@ -529,13 +529,13 @@ def test_an_address_or_a_network_is_no_problem(variable: str) -> None:
 # Ports, HTTP/3, HSTS
 
 
-def test_the_same_port_twice_is_told_only_with_tls() -> None:
+def test_using_one_port_twice_is_reported_only_with_tls() -> None:
     assert named(one(problems(tls="self_signed", http_port=8443, https_port=8443))) == ("same-port", "http_port")
     assert problems(tls="none", http_port=443) == []
     assert problems(tls="self_signed", http_port=8080, https_port=8443) == []
 
 
-def test_http3_without_tls_is_told() -> None:
+def test_http3_without_tls_is_reported() -> None:
     assert named(one(problems(nginx_http3=True))) == ("http3-without-tls", "nginx_http3")
     assert problems(tls="self_signed", nginx_http3=True) == []
 
@@ -544,7 +544,7 @@ def test_http3_without_tls_is_told() -> None:
     ("seconds", "subdomains", "right"),
     [(31536000, True, True), (63072000, True, True), (31535999, True, False), (63072000, False, False), (0, 1, False)],
 )
-def test_a_preload_that_browsers_would_not_take_is_told(seconds: int, subdomains: bool, right: bool) -> None:
+def test_an_hsts_preload_that_browsers_would_reject_is_reported(seconds: int, subdomains: bool, right: bool) -> None:
     hsts = {"nginx_hsts_seconds": seconds, "nginx_hsts_subdomains": subdomains}
     found = problems(nginx_hsts_preload=True, **hsts)
     assert bool(found) is not right

@@ -31,12 +31,12 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters=["\0", *NONCHARA
 @example({"A": "a\nB=b", "B": " both ends \t", "C": "\r\n"})
 @example({"A": "#no comment", "B": "; nor this", "C": "%i $HOME `id` $(id)"})
 @example({"A": "\x01\x1b\x7f\x85", "B": "\ufeffé😀\u2028", "C": ""})
-def test_every_value_comes_back_as_it_was(values: dict[str, str]) -> None:
+def test_every_value_survives_a_round_trip(values: dict[str, str]) -> None:
     assert parse(render(values)) == values
 
 
 @given(texts)
-def test_a_value_is_one_shell_word_whose_quotes_are_all_closed(value: str) -> None:
+def test_a_value_is_a_single_shell_word_with_closed_quotes(value: str) -> None:
     assert shlex.split(render({"A": value}), posix=True) == [f"A={value}"]
 
 
@@ -46,12 +46,12 @@ def test_a_value_is_written_in_single_quotes(value: str) -> None:
     assert render({"A": value}) == f"A='{quoted}'\n"
 
 
-def test_the_file_is_sorted_by_name_with_one_assignment_a_line() -> None:
+def test_the_file_has_one_assignment_per_line_sorted_by_name() -> None:
     assert render({"B": "2", "A": "1", "C": 3}) == "A='1'\nB='2'\nC='3'\n"
 
 
 @pytest.mark.parametrize(("value", "text"), [("x", "x"), (0, "0"), (8080, "8080"), (-1, "-1"), (0.5, "0.5"), ("", "")])
-def test_texts_and_numbers_have_one_text(value: object, text: str) -> None:
+def test_strings_and_numbers_have_one_text_form(value: object, text: str) -> None:
     assert environment_text("A", value) == text
     assert environment_texts({"A": value}) == {"A": text}
 
@@ -59,7 +59,7 @@ def test_texts_and_numbers_have_one_text(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     "value", [True, False, None, ["a"], {"a": 1}, b"bytes"], ids=["true", "false", "null", "list", "mapping", "bytes"]
 )
-def test_what_has_no_one_text_is_refused(value: object) -> None:
+def test_values_without_a_single_text_form_are_refused(value: object) -> None:
     kind = "has no value" if value is None else f"is a {type(value).__name__}"
     with pytest.raises(EnvironmentValueError, match=rf"^A {kind}\b.* in quotes"):
         environment_text("A", value)
@@ -70,7 +70,7 @@ def test_what_has_no_one_text_is_refused(value: object) -> None:
     ["\0", "\ud800", "\udfff", "\ufdd0", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0010ffff"],
     ids=lambda character: f"U+{ord(character):04X}",
 )
-def test_a_character_that_systemd_refuses_is_refused_here(character: str) -> None:
+def test_a_character_that_systemd_refuses_is_refused(character: str) -> None:
     with pytest.raises(EnvironmentValueError, match=rf"^A holds the character U\+{ord(character):04X}\b"):
         environment_text("A", f"hunter{character}2")
 
@@ -79,7 +79,7 @@ def test_a_character_that_systemd_refuses_is_refused_here(character: str) -> Non
     "character", ["\ufdcf", "\ufdf0", "\ufffd", "\ue000", "\ud7ff", "\U00010000", "\U0010fffd", "\x01", "\ufeff"],
     ids=lambda character: f"U+{ord(character):04X}",
 )  # fmt: skip
-def test_the_neighbours_of_refused_characters_are_carried(character: str) -> None:
+def test_the_neighbours_of_refused_characters_are_accepted(character: str) -> None:
     assert environment_text("A", character) == character
 
 
@@ -96,14 +96,14 @@ def test_a_name_that_systemd_would_ignore_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["A", "_", "a1", "FLASK_CONFIG", "_0"])
-def test_a_plain_name_is_taken(name: str) -> None:
+def test_a_valid_variable_name_is_accepted(name: str) -> None:
     assert environment_text(name, "x") == "x"
 
 
 @pytest.mark.parametrize(
     ("name", "unit", "longest"), [("K0", "x", 131_068), ("A", "é", 65_534), ("LONGER", "x", 131_064)]
 )
-def test_the_kernels_limit_is_met_exactly(name: str, unit: str, longest: int) -> None:
+def test_the_size_limit_of_the_kernel_is_enforced_exactly(name: str, unit: str, longest: int) -> None:
     value = unit * longest
     assert environment_text(name, value) == value
     with pytest.raises(EnvironmentValueError, match=rf"^{name} is 13107[23] bytes long .* at most 131071"):
@@ -121,7 +121,7 @@ def test_the_kernels_limit_is_met_exactly(name: str, unit: str, longest: int) ->
         ("bad-name", "hunter2-secret"),
     ],
 )
-def test_a_refusal_never_holds_the_value(name: str, value: object) -> None:
+def test_a_refusal_never_contains_the_value(name: str, value: object) -> None:
     with pytest.raises(EnvironmentValueError) as refused:
         render({name: value})
     assert "hunter2" not in str(refused.value)
@@ -150,11 +150,11 @@ def test_a_keyed_digest_does_not_depend_on_the_order() -> None:
         (b"k", {'A":"1","B': "2"}),
     ],
 )
-def test_a_keyed_digest_differs_by_key_name_and_value(key: bytes, values: dict[str, str]) -> None:
+def test_a_keyed_digest_depends_on_key_name_and_value(key: bytes, values: dict[str, str]) -> None:
     assert keyed_digest(key, values) != keyed_digest(b"k", {"A": "1", "B": "2"})
 
 
-def test_variables_that_are_too_large_together_are_refused_before_the_kernel_does() -> None:
+def test_variables_that_are_too_large_in_total_are_refused() -> None:
     values = {f"V{number}": "x" * 100_000 for number in range(19)}
     assert len(render(values)) > 1_900_000
     with pytest.raises(EnvironmentValueError, match=r"21 variables are 21\d+ bytes together"):

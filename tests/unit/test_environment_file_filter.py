@@ -42,18 +42,16 @@ def template(expression: str, variables: dict[str, Any]) -> Any:
 
 
 @given(st.dictionaries(names, values, max_size=5))
-def test_the_text_is_the_roles_own_rendering(given: dict[str, object]) -> None:
+def test_the_filter_renders_like_the_role(given: dict[str, object]) -> None:
     """Also of what looks like a template or like YAML."""
     assert template(f"x | {FILTER}", {"x": given}) == render(given)
 
 
-def test_there_is_no_other_filter() -> None:
+def test_there_is_exactly_one_filter() -> None:
     assert FilterModule().filters() == {"environment_file": environment_file}
 
 
-def test_templates_numbers_and_vaulted_values_of_a_variables_file_are_rendered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_templates_numbers_and_vaulted_values_are_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VaultSecretsContext, "_current", VaultSecretsContext(VAULT))  # as ansible-playbook does
     secret = "hunter2 '\"$HOME`\\ #%;é\n"
     sealed = VaultLib(VAULT).encrypt(secret, vault_id="test").decode().replace("\n", "\n    ")
@@ -73,13 +71,13 @@ environment_of_worker:
     assert list(parse(rendered)) == sorted(expected)
 
 
-def test_the_text_is_no_template_again(tmp_path: Path) -> None:
+def test_the_rendered_text_is_not_templated_again(tmp_path: Path) -> None:
     variables = loaded(f'x: {{A: !unsafe "{{{{ 1 + 1 }}}}"}}\ny: "{{{{ x | {FILTER} }}}}"\n', tmp_path)
     assert template("y", variables) == "A='{{ 1 + 1 }}'\n"
 
 
 @pytest.mark.parametrize("text", ["x: {A: '{{ nowhere }}'}", "x: '{{ nowhere }}'", "other: 1"])
-def test_an_undefined_value_is_ansibles_own_error_and_can_have_a_default(text: str, tmp_path: Path) -> None:
+def test_an_undefined_value_fails_as_usual_and_can_have_a_default(text: str, tmp_path: Path) -> None:
     variables = loaded(text, tmp_path)
     with pytest.raises(AnsibleUndefinedVariable, match=r"'(nowhere|x)' is undefined"):
         template(f"x | {FILTER}", variables)
@@ -100,7 +98,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED)
-def test_what_systemd_cannot_carry_is_refused_by_name_and_never_by_value(given: dict[str, Any]) -> None:
+def test_an_unsupported_value_is_refused_by_name_without_its_value(given: dict[str, Any]) -> None:
     with pytest.raises(EnvironmentValueError) as why:
         render(given)
     with pytest.raises(AnsibleTemplatePluginError) as direct:
@@ -113,7 +111,7 @@ def test_what_systemd_cannot_carry_is_refused_by_name_and_never_by_value(given: 
 
 
 @pytest.mark.parametrize(("given", "kind"), [("hunter2", "str"), (["hunter2"], "list"), (5, "int"), (None, "NoneType")])
-def test_what_is_no_mapping_is_refused_by_its_type(given: object, kind: str, tmp_path: Path) -> None:
+def test_a_value_that_is_not_a_mapping_is_refused_by_its_type(given: object, kind: str, tmp_path: Path) -> None:
     with pytest.raises(AnsibleTypeError, match=f"renders a mapping, and was given a {kind}\\."):
         environment_file(given)  # type: ignore[arg-type]
     variables = {"x": given} if given != "hunter2" else loaded("x: hunter2", tmp_path)

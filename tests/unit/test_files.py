@@ -89,19 +89,19 @@ def test_a_write_says_whether_it_changed_anything(tmp_path: Path, content: str, 
     assert (read(path), mode(path)) == (content, bits)
 
 
-def test_a_file_may_need_directories_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_parent_directories_are_created(tmp_path: Path) -> None:
     write(tmp_path / "a/b/file", "x")
     assert read(tmp_path / "a/b/file") == "x"
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_a_text_is_read_as_it_was_written(tmp_path: Path, text: str) -> None:
+def test_a_text_is_read_back_unchanged(tmp_path: Path, text: str) -> None:
     write(tmp_path / "file", text)
     assert read(tmp_path / "file") == text
     assert write(tmp_path / "file", text) is False
 
 
-def test_what_is_not_there_reads_as_none(tmp_path: Path) -> None:
+def test_a_missing_file_reads_as_none(tmp_path: Path) -> None:
     write(tmp_path / "file", "x")
     assert read(tmp_path / "absent") is None
     assert read(tmp_path / "file/below") is None
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_reader_sees_the_old_or_the_new_file_and_nothing_between(tmp_path: Path) -> None:
+def test_a_reader_sees_either_the_old_or_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     old, new = "old" * 50_000, "new" * 50_000
     write(path, old)
@@ -134,7 +134,7 @@ def test_a_reader_sees_the_old_or_the_new_file_and_nothing_between(tmp_path: Pat
     assert seen <= {old, new}
 
 
-def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_afterwards(
+def test_a_file_is_flushed_before_its_rename_and_its_directory_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -168,7 +168,7 @@ def test_a_secret_file_is_never_readable_by_others(tmp_path: Path) -> None:
         assert all(mode(path) == 0o600 for path in tmp_path.iterdir())
 
 
-def test_a_link_points_where_it_was_told(tmp_path: Path) -> None:
+def test_a_link_points_to_its_given_target(tmp_path: Path) -> None:
     assert link(tmp_path / "live", "releases/a") is True
     assert link(tmp_path / "live", "releases/a") is False
     assert link(tmp_path / "live", "releases/b") is True
@@ -176,7 +176,7 @@ def test_a_link_points_where_it_was_told(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["live"]
 
 
-def test_a_link_that_a_killed_run_left_is_no_hindrance(tmp_path: Path) -> None:
+def test_a_leftover_link_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     (tmp_path / f"{UNFINISHED}live").symlink_to("nowhere")
     link(tmp_path / "live", "releases/a")
     assert os.readlink(tmp_path / "live") == "releases/a"
@@ -224,7 +224,7 @@ def test_a_directory_has_exactly_its_mode(tmp_path: Path, umask: int) -> None:
     assert mode(tmp_path / "d") == 0o750
 
 
-def test_a_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+def test_a_directory_is_created_with_its_parents(tmp_path: Path) -> None:
     assert make_directory(tmp_path / "a/b/c") is True
     assert (tmp_path / "a/b/c").is_dir()
 
@@ -279,7 +279,7 @@ def test_a_tree_with_any_names_and_kinds_is_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_nothing_behind_a_link_is_removed(tmp_path: Path) -> None:
+def test_removal_does_not_follow_links(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept/thesis").write_text("years of work")
     (tmp_path / "tree/inner").mkdir(parents=True)
@@ -290,7 +290,9 @@ def test_nothing_behind_a_link_is_removed(tmp_path: Path) -> None:
     assert (tmp_path / "kept/thesis").read_text() == "years of work"
 
 
-def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_replaced_by_a_link_during_removal_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept/thesis").write_text("years of work")
     (tmp_path / "tree/inner").mkdir(parents=True)
@@ -308,7 +310,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path, monkeyp
     assert (tmp_path / "kept/thesis").read_text() == "years of work"
 
 
-def test_what_is_mounted_in_a_tree_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removal_does_not_enter_mount_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tree/disk").mkdir(parents=True)
     (tmp_path / "tree/disk/thesis").write_text("years of work")
     monkeypatch.setattr(files, "_mount_id", lambda handle: os.readlink(f"/proc/self/fd/{handle}").endswith("disk"))
@@ -317,7 +319,7 @@ def test_what_is_mounted_in_a_tree_is_not_entered(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "tree/disk/thesis").exists()
 
 
-def test_what_can_not_be_removed_is_named_as_a_message_may_show_it(
+def test_a_file_that_cannot_be_removed_is_named_in_printable_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner = os.path.join(os.fsencode(tmp_path / "tree"), b"\x1b[2J\xff")
@@ -335,7 +337,7 @@ def test_what_can_not_be_removed_is_named_as_a_message_may_show_it(
 
 
 @pytest.mark.parametrize("name", ["", "inner", "inner/file"])
-def test_what_is_locked_down_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_immutable_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / "tree/inner").mkdir(parents=True)
     (tmp_path / "tree/inner/file").touch()
     (tmp_path / "tree/link").symlink_to("inner/file")
@@ -352,14 +354,14 @@ def test_what_is_locked_down_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not {"pipe", "link"} & set(asked)
 
 
-def test_a_path_is_shown_in_one_line_that_no_terminal_obeys() -> None:
+def test_a_path_is_shown_on_one_line_without_control_characters() -> None:
     assert shown("/srv/shop/plain name-ä") == "/srv/shop/plain name-ä"
     for name in ODD:
         assert shown(os.fsdecode(name)).isprintable()
     assert len(shown("x/" * 5000)) < 300
 
 
-def test_mount_points_have_their_names(tmp_path: Path) -> None:
+def test_mount_points_are_listed_by_their_real_names(tmp_path: Path) -> None:
     assert mount_points(tmp_path) == []
     (tmp_path / "proc/self").mkdir(parents=True)
     rows = [b"21 1 0:20 / / rw - ext4 /dev/vda rw", b"22 21 0:21 / /srv/of\\040ada\x0b\xff rw - nfs server:/a rw", b""]
@@ -367,7 +369,7 @@ def test_mount_points_have_their_names(tmp_path: Path) -> None:
     assert mount_points(tmp_path) == [tmp_path, tmp_path / os.fsdecode(b"srv/of ada\x0b\xff")]
 
 
-def test_only_what_is_unfinished_is_cleared_away(tmp_path: Path) -> None:
+def test_only_unfinished_files_are_cleaned_up(tmp_path: Path) -> None:
     (tmp_path / f"{UNFINISHED}tree").mkdir()
     (tmp_path / f"{UNFINISHED}tree/file").write_text("x")
     (tmp_path / f"{UNFINISHED}file").write_text("x")
@@ -392,7 +394,7 @@ def is_held(path: Path) -> bool:
         return True
 
 
-def test_what_one_holds_nobody_else_does(tmp_path: Path) -> None:
+def test_a_held_guard_is_exclusive(tmp_path: Path) -> None:
     path = tmp_path / "a/guard"
     with exclusively(path, 0):
         assert is_held(path)
@@ -400,7 +402,7 @@ def test_what_one_holds_nobody_else_does(tmp_path: Path) -> None:
     assert not is_held(path)
 
 
-def test_what_is_held_is_a_file_for_its_owner_only(tmp_path: Path) -> None:
+def test_a_guard_is_a_file_private_to_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "a/guard"
     before = os.umask(0)
     try:
@@ -413,22 +415,20 @@ def test_what_is_held_is_a_file_for_its_owner_only(tmp_path: Path) -> None:
         assert path.read_text() == "theirs"
 
 
-def test_what_fails_holds_nothing_any_more(tmp_path: Path) -> None:
+def test_a_failure_releases_the_guard(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), exclusively(tmp_path / "guard", 0):
         raise KeyboardInterrupt
     assert not is_held(tmp_path / "guard")
 
 
-def test_who_is_refused_leaves_nothing_open(tmp_path: Path) -> None:
+def test_checking_a_held_guard_leaves_no_file_open(tmp_path: Path) -> None:
     with exclusively(tmp_path / "guard", 0):
         before = os.listdir("/proc/self/fd")
         assert is_held(tmp_path / "guard")
         assert os.listdir("/proc/self/fd") == before
 
 
-def test_what_is_held_elsewhere_is_waited_for_as_long_as_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_guard_held_elsewhere_is_awaited_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     with ExitStack() as other:
@@ -447,7 +447,7 @@ def test_what_is_held_elsewhere_is_waited_for_as_long_as_allowed(
             assert 8 <= clock[0] < 9
 
 
-def test_a_program_that_is_started_meanwhile_holds_it_too(tmp_path: Path) -> None:
+def test_a_program_started_meanwhile_also_holds_the_guard(tmp_path: Path) -> None:
     with exclusively(tmp_path / "guard", 0):
         program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
     assert is_held(tmp_path / "guard")
@@ -480,7 +480,7 @@ HOLLOW: list[Callable[[Path], object]] = [Path.mkdir, os.mkfifo, a_socket, a_cir
 
 
 @pytest.mark.parametrize("make", [*HOLLOW, full, lambda path: path.write_bytes(b"\xff\x00")])
-def test_what_is_not_a_text_is_damaged_and_nobody_waits_for_it(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_file_that_is_not_text_is_damaged_and_does_not_block(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "file")
     for look in (read, read_facts):
         with pytest.raises(Damaged) as damage:
@@ -490,25 +490,27 @@ def test_what_is_not_a_text_is_damaged_and_nobody_waits_for_it(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", '"text"', "[" * 100_000])
-def test_facts_are_an_object_or_damaged(tmp_path: Path, text: str) -> None:
+def test_facts_that_are_not_an_object_are_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
     with pytest.raises(Damaged):
         read_facts(tmp_path / "file")
 
 
-def test_facts_that_are_absent_are_none(tmp_path: Path) -> None:
+def test_missing_facts_are_none(tmp_path: Path) -> None:
     assert read_facts(tmp_path / "file") is None
     assert read(tmp_path / "file/below") is None
 
 
-def test_what_can_be_read_of_a_file_is_its_text_or_nothing(tmp_path: Path) -> None:
+def test_reading_leniently_gives_the_text_or_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"a\xff")
     assert readable(tmp_path / "file") == "a\N{REPLACEMENT CHARACTER}"
     assert readable(tmp_path) is readable(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("make", [*HOLLOW, lambda path: path.symlink_to("elsewhere")])
-def test_a_write_and_a_link_replace_what_holds_nothing(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_write_or_link_replaces_empty_directories_and_special_files(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
     make(tmp_path / "file")
     assert write(tmp_path / "file", "content\n") is True
     make(tmp_path / "link")
@@ -533,7 +535,7 @@ def test_a_link_to_the_same_content_becomes_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
-def test_what_belongs_to_another_is_ours_again(tmp_path: Path) -> None:
+def test_a_write_restores_our_ownership(tmp_path: Path) -> None:
     write(tmp_path / "file", "content\n")
     make_directory(tmp_path / "directory")
     for name in ("file", "directory"):
@@ -543,20 +545,20 @@ def test_what_belongs_to_another_is_ours_again(tmp_path: Path) -> None:
     assert {path.stat().st_uid for path in tmp_path.iterdir()} == {0}
 
 
-def test_a_directory_in_whose_place_a_file_is_names_it(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_directory_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "file", "content\n")
     with pytest.raises(Damaged, match=str(tmp_path / "file")):
         make_directory(tmp_path / "file")
 
 
 @pytest.mark.parametrize("make", [*HOLLOW, full])
-def test_a_guard_that_is_not_a_file_guards_nothing(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_guard_that_is_not_a_file_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "guard")
     with pytest.raises(Damaged, match=str(tmp_path / "guard")), exclusively(tmp_path / "guard", 0):
         pytest.fail("it was entered")
 
 
-def test_a_full_disk_names_the_file_that_found_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -23,17 +23,17 @@ REPORTED = Reported("no-tls", WARNING, "flask_app_tls", "It is none.", "Set it."
 
 
 @pytest.mark.parametrize("finding", [FINDING, REPORTED])
-def test_a_finding_is_the_same_after_its_way_as_json(finding: Finding) -> None:
+def test_a_finding_survives_a_json_round_trip(finding: Finding) -> None:
     assert type(finding).of(json.loads(json.dumps(finding.as_dict()))) == finding
 
 
-def test_a_finding_says_what_where_and_what_to_type() -> None:
+def test_a_finding_says_what_where_and_how_to_fix_it() -> None:
     shown = {"id": "no-tls", "severity": WARNING, "subject": "flask_app_tls", "what": "It is none.", "fix": "Set it."}
     assert REPORTED.as_dict() == {**shown, "accepted": True, "hosts": ["a", "b"]}
     assert Finding.of(shown).as_dict() == shown
 
 
-def test_a_finding_is_about_its_subject_and_the_variables_it_rests_on() -> None:
+def test_a_finding_concerns_its_subject_and_its_variables() -> None:
     assert FINDING.concerns({"flask_app_http_port", "flask_app_name"})
     assert FINDING.concerns({"flask_app_tls"})
     assert reported(FINDING).concerns({"flask_app_tls"})

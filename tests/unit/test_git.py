@@ -50,21 +50,21 @@ def test_a_branch_a_tag_and_a_commit_are_found(repository: Path, remote: Remote)
         assert resolve(remote, ref) == second, ref
 
 
-def test_of_a_branch_and_a_tag_of_one_name_it_is_the_branch(repository: Path, remote: Remote) -> None:
+def test_a_branch_takes_precedence_over_a_tag_of_the_same_name(repository: Path, remote: Remote) -> None:
     git(repository, "tag", "main")
     second = more(repository, "new.py")
     assert resolve(remote, "main") == second
 
 
 @pytest.mark.parametrize("ref", ["no-such-branch", "ain", "heads/main", "abc1234", "x/main"])
-def test_a_name_that_the_repository_has_not_is_named(repository: Path, remote: Remote, ref: str) -> None:
+def test_a_ref_missing_from_the_repository_is_named(repository: Path, remote: Remote, ref: str) -> None:
     git(repository, "branch", "other/x/main")
     with pytest.raises(GreenlightError, match=f"flask_app_source_git_ref is {ref}"):
         resolve(remote, ref)
 
 
 @pytest.mark.parametrize("url", ["--upload-pack=touch {here}/run", "-u{here}/run", "ext::touch {here}/run"])
-def test_an_address_is_never_an_option_nor_a_program(tmp_path: Path, url: str) -> None:
+def test_an_address_is_never_read_as_an_option_or_a_program(tmp_path: Path, url: str) -> None:
     with pytest.raises(GreenlightError):
         _git.require_fit(url.format(here=tmp_path), "main")
     remote = Remote(url.format(here=tmp_path), "", tmp_path / "cache")
@@ -75,13 +75,13 @@ def test_an_address_is_never_an_option_nor_a_program(tmp_path: Path, url: str) -
 
 
 @pytest.mark.parametrize("ref", ["--upload-pack=x", "-x", "a b", "a\nb", "", "a:b"])
-def test_a_name_is_never_an_option(ref: str) -> None:
+def test_a_ref_is_never_read_as_an_option(ref: str) -> None:
     with pytest.raises(GreenlightError, match="flask_app_source_git_ref"):
         _git.require_fit("/srv/shop.git", ref)
 
 
 @pytest.mark.parametrize("key", ["/root/a key", "/root/k -o ProxyCommand=touch", "/root/$(touch x);'\"`"])
-def test_a_key_file_is_one_word_of_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_the_path_of_a_key_file_is_one_ssh_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     said = tmp_path / "said"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {said}\nexit 1\n')
@@ -96,7 +96,7 @@ def test_a_key_file_is_one_word_of_ssh(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(os.listdir(tmp_path)) == ["bin", "said"]
 
 
-def test_what_a_server_writes_for_the_terminal_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_from_a_git_server_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ssh").write_text("#!/bin/sh\nprintf 'go away \\033[2J\\007\\n' >&2; exit 1\n")
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -118,21 +118,21 @@ def test_a_commit_comes_without_its_history(repository: Path, remote: Remote) ->
     assert not holds(store, first)
 
 
-def test_an_older_commit_is_had_as_well(repository: Path, remote: Remote) -> None:
+def test_an_older_commit_can_be_fetched(repository: Path, remote: Remote) -> None:
     first = git(repository, "rev-parse", "HEAD")
     second = more(repository, "new.py")
     for wanted in (second, first, second):
         assert holds(fetch(remote, wanted), wanted)
 
 
-def test_what_is_there_is_not_asked_for_again(repository: Path, remote: Remote) -> None:
+def test_a_cached_commit_is_not_fetched_again(repository: Path, remote: Remote) -> None:
     wanted = git(repository, "rev-parse", "HEAD")
     fetch(remote, wanted)
     repository.rename(repository.with_name("gone"))
     assert holds(fetch(remote, wanted), wanted)
 
 
-def test_a_server_that_gives_no_single_commit_gives_all(
+def test_a_server_without_single_commit_support_sends_everything(
     repository: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
@@ -144,7 +144,7 @@ def test_a_server_that_gives_no_single_commit_gives_all(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["lock", "config", "packs", "empty", "file"])
-def test_a_damaged_cache_is_made_anew(repository: Path, remote: Remote, damage: str) -> None:
+def test_a_damaged_cache_is_recreated(repository: Path, remote: Remote, damage: str) -> None:
     store = fetch(remote, git(repository, "rev-parse", "HEAD"))
     wanted = more(repository, "new.py")
     if damage == "lock":
@@ -163,7 +163,7 @@ def test_a_damaged_cache_is_made_anew(repository: Path, remote: Remote, damage: 
     assert holds(fetch(remote, wanted), wanted)
 
 
-def test_a_cache_whose_files_are_damaged_fails_once(repository: Path, tmp_path: Path) -> None:
+def test_a_cache_with_damaged_objects_fails_only_once(repository: Path, tmp_path: Path) -> None:
     wanted = git(repository, "rev-parse", "HEAD")
     remote = Remote(str(repository), "", tmp_path / "git")
     [pack] = fetch(remote, wanted).glob("objects/pack/*.pack")
@@ -176,12 +176,12 @@ def test_a_cache_whose_files_are_damaged_fails_once(repository: Path, tmp_path: 
     assert (exported(repository, wanted, tmp_path) / "wsgi.py").read_text() == "content of wsgi.py\n"
 
 
-def test_a_commit_that_nobody_has_is_named_with_what_git_says(remote: Remote) -> None:
+def test_an_unknown_commit_is_named_with_the_message_of_git(remote: Remote) -> None:
     with pytest.raises(GreenlightError, match=f"{'1' * 40}(.|\n)*not our ref"):
         fetch(remote, "1" * 40)
 
 
-def test_a_cache_keeps_few_packs_and_no_other_repositories(
+def test_a_cache_keeps_few_packs_and_only_its_own_repository(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_git, "_PACKS", 2)
@@ -193,7 +193,7 @@ def test_a_cache_keeps_few_packs_and_no_other_repositories(
     assert os.listdir(remote.cache) == [remote.store.name]
 
 
-def test_the_cache_is_closed_to_others(repository: Path, remote: Remote) -> None:
+def test_the_cache_is_private(repository: Path, remote: Remote) -> None:
     fetch(remote, git(repository, "rev-parse", "HEAD"))
     assert remote.cache.stat().st_mode & 0o777 == 0o700
 
@@ -213,7 +213,7 @@ def test_the_cache_is_closed_to_others(repository: Path, remote: Remote) -> None
         ("git@example.org:shop.git", "../../../x", None),
     ],
 )
-def test_a_relative_address_is_beside_that_of_the_tree(above: str, url: str, meant: str | None) -> None:
+def test_a_relative_submodule_url_is_resolved_against_its_parent(above: str, url: str, meant: str | None) -> None:
     found = _git._beside(above, url)
     if meant is None:
         assert not re.match(r"(file:|/)", found) or not _git.url_is_fit(found, local=False)

@@ -49,7 +49,7 @@ def found(app: Path, **more: Any) -> list[Reported]:
         ("colour", ""),
     ],
 )
-def test_a_misspelt_name_is_an_error_with_the_one_that_was_meant(app: Path, name: str, meant: str) -> None:
+def test_a_misspelt_gunicorn_setting_is_an_error_with_a_suggestion(app: Path, name: str, meant: str) -> None:
     [finding] = found(app, gunicorn_settings={name: 1})
     assert (finding.id, finding.severity, finding.subject) == ("gunicorn-setting", ERROR, name)
     assert "Gunicorn 23.0.0" in finding.what
@@ -58,29 +58,29 @@ def test_a_misspelt_name_is_an_error_with_the_one_that_was_meant(app: Path, name
 
 
 @pytest.mark.parametrize("name", ["max_requests", "forwarder_headers", "logconfig_json"])
-def test_a_name_that_the_locked_gunicorn_knows_is_no_finding(app: Path, name: str) -> None:
+def test_a_setting_known_to_the_locked_gunicorn_is_not_reported(app: Path, name: str) -> None:
     assert found(app, gunicorn_settings={name: 1}) == []
 
 
 @pytest.mark.parametrize("name", ["control_socket", "http2_cleartext", "tolerate_dangerous_framing"])
-def test_a_name_that_another_gunicorn_knows_is_an_error(app: Path, name: str) -> None:
+def test_a_setting_of_another_gunicorn_version_is_an_error(app: Path, name: str) -> None:
     [finding] = found(app, gunicorn_settings={name: 1})
     assert (finding.id, finding.subject) == ("gunicorn-setting", name)
 
 
-def test_without_a_lock_here_a_name_that_any_gunicorn_knows_counts(app: Path) -> None:
+def test_without_a_local_lock_settings_of_any_gunicorn_are_accepted(app: Path) -> None:
     git = {"source_directory": "", "source_git_url": "https://example.org/shop.git"}
     given = {"control_socket": 1, "max_request": 1}
     assert [finding.subject for finding in found(app, gunicorn_settings=given, **git)] == ["max_request"]
 
 
 @pytest.mark.parametrize("entry", ["gunicorn-setting", "gunicorn-setting:of_the_next_version"])
-def test_a_name_of_a_newer_gunicorn_can_be_accepted(app: Path, entry: str) -> None:
+def test_a_setting_of_a_newer_gunicorn_can_be_accepted(app: Path, entry: str) -> None:
     [finding] = found(app, gunicorn_settings={"of_the_next_version": 1}, accepted_findings=[entry])
     assert finding.accepted
 
 
-def test_an_acceptance_of_what_systemd_is_asked_is_not_in_vain(app: Path) -> None:
+def test_an_acceptance_of_a_finding_by_systemd_is_not_unused(app: Path) -> None:
     assert found(app, accepted_findings=["unit-setting:PrivatePIDs", "unit-setting"]) == []
 
 
@@ -94,7 +94,7 @@ def test_an_acceptance_of_what_systemd_is_asked_is_not_in_vain(app: Path) -> Non
         ("100.1", "/shop", False),
     ],
 )
-def test_a_gunicorn_that_takes_no_path_is_an_error_where_there_is_one(
+def test_a_gunicorn_without_prefix_support_is_an_error_with_a_prefix(
     app: Path, version: str, prefix: str, refused: bool
 ) -> None:
     (app / "requirements.txt").write_text(f"gunicorn=={version} --hash=sha256:00\n")
@@ -105,7 +105,7 @@ def test_a_gunicorn_that_takes_no_path_is_an_error_where_there_is_one(
     assert len(for_deploy(given)[0]) == refused
 
 
-def test_without_a_lock_here_no_gunicorn_is_too_old(app: Path) -> None:
+def test_without_a_local_lock_no_gunicorn_is_too_old(app: Path) -> None:
     git = {"source_directory": "", "source_git_url": "https://example.org/shop.git"}
     assert found(app, url_prefix="/shop", **git) == []
 
@@ -141,14 +141,14 @@ class Logger:
 """
 
 
-def test_what_a_file_sets_is_seen_without_running_it() -> None:
+def test_settings_in_a_gunicorn_file_are_read_without_running_it() -> None:
     assert [name for name in assigned(SOURCE) if name in gunicorn.SETTINGS] == [
         "timeout", "workers", "threads", "max_requests", "bind", "keepalive", "loglevel", "preload_app", "accesslog",
         "post_fork",
     ]  # fmt: skip
 
 
-def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(app: Path) -> None:
+def test_overridden_settings_in_a_gunicorn_file_are_a_warning(app: Path) -> None:
     (app / "gunicorn.conf.py").write_text("workers = 5\nmax_requests = 9\nkeepalive = 1\ndaemon = True\n")
     given = {"gunicorn_settings": {"keepalive": 2}}
     [finding] = found(app, **given)
@@ -160,7 +160,7 @@ def test_settings_that_give_way_to_the_roles_are_a_warning_that_a_deploy_shows(a
     assert for_deploy({**wanted, "flask_app_accepted_findings": ["gunicorn-file"]}, place) == ([], [])
 
 
-def test_a_file_may_be_a_link_to_another_of_the_source_and_to_none_outside(app: Path, tmp_path: Path) -> None:
+def test_a_gunicorn_file_may_be_a_link_only_within_the_source(app: Path, tmp_path: Path) -> None:
     (app / "conf").mkdir()
     (app / "conf/gunicorn.py").write_text("workers = 5\n")
     (app / "gunicorn.conf.py").symlink_to("conf/gunicorn.py")
@@ -172,7 +172,7 @@ def test_a_file_may_be_a_link_to_another_of_the_source_and_to_none_outside(app: 
 
 
 @pytest.mark.parametrize(("prefix", "named"), [("", 0), ("/shop", 1)])
-def test_by_what_gunicorn_learns_of_a_path_is_the_roles_where_there_is_one(app: Path, prefix: str, named: int) -> None:
+def test_with_a_url_prefix_the_role_overrides_the_prefix_settings(app: Path, prefix: str, named: int) -> None:
     (app / "gunicorn.conf.py").write_text("forwarder_headers = 'X'\nheader_map = 'refuse'\n")
     findings = found(app, url_prefix=prefix)
     assert ["forwarder_headers, header_map" in each.what for each in findings] == [True] * named
@@ -181,12 +181,12 @@ def test_by_what_gunicorn_learns_of_a_path_is_the_roles_where_there_is_one(app: 
 @pytest.mark.parametrize(
     "text", ["max_requests = 9\n\n\ndef child_exit(server, worker):\n    pass\n", "", "workers = = 5\n", "x = 1\n"]
 )
-def test_hooks_other_settings_and_what_only_gunicorn_can_judge_are_not_a_finding(app: Path, text: str) -> None:
+def test_hooks_and_settings_only_gunicorn_can_check_are_not_reported(app: Path, text: str) -> None:
     (app / "gunicorn.conf.py").write_text(text)
     assert found(app) == []
 
 
-def test_a_file_that_is_not_part_of_the_source_does_not_count(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gunicorn_file_outside_the_source_is_ignored(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (app / "gunicorn.conf.py").write_text("workers = 5\n")
     monkeypatch.setattr(case, "list_files", lambda *_: ["requirements.txt", "wsgi.py"])
     assert found(app) == []

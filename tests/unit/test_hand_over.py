@@ -42,14 +42,14 @@ def mode(path: Path) -> int:
     ("given", "expected"),
     [(0o644, 0o644), (0o600, 0o644), (0o666, 0o644), (0o777, 0o755), (0o4711, 0o755), (0o2664, 0o644), (0, 0o644)],
 )
-def test_all_can_read_a_file_and_only_we_can_write_it(tree: Path, given: int, expected: int) -> None:
+def test_everyone_can_read_a_file_but_only_we_can_write_it(tree: Path, given: int, expected: int) -> None:
     (tree / "data").chmod(given)
     hand_over(tree)
     assert mode(tree / "data") == expected
 
 
 @pytest.mark.parametrize("given", [0o777, 0o700, 0o2775, 0o1777])
-def test_all_can_enter_a_directory_and_only_we_can_change_it(tree: Path, given: int) -> None:
+def test_everyone_can_enter_a_directory_but_only_we_can_change_it(tree: Path, given: int) -> None:
     (tree / "bin").chmod(given)
     tree.chmod(given)
     hand_over(tree)
@@ -57,7 +57,7 @@ def test_all_can_enter_a_directory_and_only_we_can_change_it(tree: Path, given: 
 
 
 @AS_ROOT
-def test_all_of_it_becomes_ours_the_links_too(tree: Path) -> None:
+def test_the_whole_tree_becomes_ours_including_links(tree: Path) -> None:
     (tree / "lib64").symlink_to("bin")
     for path in (tree, *tree.rglob("*")):
         os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
@@ -68,7 +68,7 @@ def test_all_of_it_becomes_ours_the_links_too(tree: Path) -> None:
 @pytest.mark.parametrize(
     "target", ["../outside", "{top}/outside", "bin/../../outside", "over", "/", "..", "/nonexistent"]
 )
-def test_a_link_that_leads_out_is_refused_and_what_it_leads_to_stays(tree: Path, outside: Path, target: str) -> None:
+def test_a_link_out_of_the_tree_is_refused_and_its_target_unchanged(tree: Path, outside: Path, target: str) -> None:
     (tree / "over").symlink_to("..")
     (tree / "zz").symlink_to(target.format(top=tree.parent) if target != "over" else "over/outside")
     with pytest.raises(GreenlightError, match=r"over|zz"):
@@ -78,14 +78,14 @@ def test_a_link_that_leads_out_is_refused_and_what_it_leads_to_stays(tree: Path,
 
 
 @pytest.mark.parametrize("target", ["bin", "bin/run", "bin/../data", "nowhere", "self"])
-def test_a_link_within_is_kept(tree: Path, target: str) -> None:
+def test_a_link_within_the_tree_is_kept(tree: Path, target: str) -> None:
     (tree / "self").symlink_to(target)
     hand_over(tree)
     assert str((tree / "self").readlink()) == target
 
 
 @pytest.mark.parametrize("target", ["../var", "../var/x", "../var/../bin/run", "../var/x/../../bin/python", "by/x"])
-def test_a_link_by_way_of_what_will_lead_out_is_refused(tree: Path, outside: Path, target: str) -> None:
+def test_a_link_through_a_path_that_will_leave_the_tree_is_refused(tree: Path, outside: Path, target: str) -> None:
     (tree / "bin/python").symlink_to(outside)
     (tree / "bin/by").symlink_to("../var/by")
     (tree / "bin/xx").symlink_to(target)
@@ -94,7 +94,7 @@ def test_a_link_by_way_of_what_will_lead_out_is_refused(tree: Path, outside: Pat
     assert mode(tree / "bin/run") == 0o777, "nothing was changed"
 
 
-def test_a_link_by_way_of_what_is_there_already_is_kept(tree: Path) -> None:
+def test_a_link_through_an_existing_directory_is_kept(tree: Path) -> None:
     (tree / "var").mkdir()
     for target in ("../var/x", "../bin/var/x"):
         (tree / "bin/xx").unlink(missing_ok=True)
@@ -102,28 +102,28 @@ def test_a_link_by_way_of_what_is_there_already_is_kept(tree: Path) -> None:
         hand_over(tree, leads_out=["var"])
 
 
-def test_a_link_may_lead_to_the_interpreter(tree: Path, outside: Path) -> None:
+def test_a_link_to_the_interpreter_is_allowed(tree: Path, outside: Path) -> None:
     (tree / "bin/python").symlink_to(outside)
     (tree / "bin/python3").symlink_to("python")
     hand_over(tree, str(outside))
     assert mode(outside) == 0o600
 
 
-def test_a_second_name_of_a_file_that_is_elsewhere_is_refused(tree: Path, outside: Path) -> None:
+def test_a_hard_link_to_a_file_outside_is_refused(tree: Path, outside: Path) -> None:
     (tree / "mine").hardlink_to(outside)
     with pytest.raises(GreenlightError, match="mine"):
         hand_over(tree)
     assert mode(outside) == 0o600
 
 
-def test_two_names_of_one_file_within_are_kept(tree: Path) -> None:
+def test_hard_links_within_the_tree_are_kept(tree: Path) -> None:
     (tree / "bin/again").hardlink_to(tree / "data")
     (tree / "data").chmod(0o666)
     hand_over(tree)
     assert mode(tree / "data") == 0o644
 
 
-def test_a_second_name_within_does_not_hide_a_third_elsewhere(tree: Path, outside: Path) -> None:
+def test_a_hard_link_within_does_not_hide_one_outside(tree: Path, outside: Path) -> None:
     (tree / "a").hardlink_to(outside)
     (tree / "b").hardlink_to(outside)
     with pytest.raises(GreenlightError):
@@ -132,7 +132,7 @@ def test_a_second_name_within_does_not_hide_a_third_elsewhere(tree: Path, outsid
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_what_is_neither_file_nor_directory_is_refused(tree: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_special_files_are_refused(tree: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind == "pipe":
         os.mkfifo(tree / "odd")
     else:
@@ -142,7 +142,7 @@ def test_what_is_neither_file_nor_directory_is_refused(tree: Path, kind: str, mo
         hand_over(tree)
 
 
-def test_a_tree_that_exhausts_whoever_walks_it_is_refused(tree: Path) -> None:
+def test_a_tree_that_is_too_deep_is_refused(tree: Path) -> None:
     path = tree
     for _ in range(DEEPEST + 2):
         path = path / "d"
@@ -151,7 +151,7 @@ def test_a_tree_that_exhausts_whoever_walks_it_is_refused(tree: Path) -> None:
         hand_over(tree)
 
 
-def test_a_name_that_is_no_text_is_shown_as_one(tree: Path) -> None:
+def test_a_name_that_is_not_valid_text_is_shown_in_printable_form(tree: Path) -> None:
     os.symlink("/", os.fsencode(tree) + b"/\xff\x1b[31m\n")
     with pytest.raises(GreenlightError) as refused:
         hand_over(tree)
@@ -175,7 +175,7 @@ def bytecode(tmp_path: Path) -> Path:
     return tmp_path / "bytecode"
 
 
-def test_bytecode_is_beside_its_module(source: Path, bytecode: Path) -> None:
+def test_bytecode_is_written_next_to_its_module(source: Path, bytecode: Path) -> None:
     (source / "shop/__pycache__").mkdir()
     (source / "shop/__pycache__/views.pyc").write_text("of an older time")
     move_files(bytecode, source, ".pyc")
@@ -184,7 +184,7 @@ def test_bytecode_is_beside_its_module(source: Path, bytecode: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["__pycache__", "shop", "shop/__pycache__", "__pycache__/wsgi.pyc"])
-def test_bytecode_goes_through_no_link(source: Path, bytecode: Path, tmp_path: Path, place: str) -> None:
+def test_bytecode_is_not_written_through_a_link(source: Path, bytecode: Path, tmp_path: Path, place: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     link = source / place

@@ -139,7 +139,7 @@ CASES: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("said", "named"), CASES)
-def test_an_error_is_followed_by_what_changes_it(said: str, named: list[str]) -> None:
+def test_a_known_error_gets_a_hint_with_its_fix(said: str, named: list[str]) -> None:
     lines = [*WELL.splitlines(), *said.splitlines()]
     hint, *more = hints(lines, "shop")
     assert [word for word in named if word not in hint] == []
@@ -147,24 +147,24 @@ def test_an_error_is_followed_by_what_changes_it(said: str, named: list[str]) ->
     assert more == []
 
 
-def test_a_journal_of_an_app_that_is_well_gives_no_hint() -> None:
+def test_the_journal_of_a_healthy_app_gives_no_hint() -> None:
     assert hints(WELL.splitlines(), "shop") == []
     assert hints([], "shop") == []
 
 
-def test_several_errors_are_a_few_hints_and_each_is_said_once() -> None:
+def test_several_errors_give_a_few_hints_without_repetition() -> None:
     lines = [line for said, _ in CASES for line in said.splitlines()] * 2
     found = hints(lines, "shop")
     assert len(found) == len(set(found)) == MOST
 
 
-def test_a_hint_names_only_variables_that_there_are() -> None:
+def test_a_hint_names_only_existing_variables() -> None:
     for row in _hints._TABLE:
         assert set(re.findall(r"flask_app_\w+", row.text)) <= VARIABLES, row.text
 
 
 @pytest.mark.parametrize("name", ["\x1b[2Jx", "x\x07", "a\x9b31m"])
-def test_no_control_character_of_a_journal_comes_with_a_hint(name: str) -> None:
+def test_a_hint_contains_no_control_characters_of_the_journal(name: str) -> None:
     for said in (
         f"OSError: [Errno 30] Read-only file system: '/etc/{name}'",
         f"PermissionError: [Errno 13] Permission denied: '/var/log/{name}'",
@@ -175,7 +175,7 @@ def test_no_control_character_of_a_journal_comes_with_a_hint(name: str) -> None:
         assert not set("\x1b\x07\x9b") & set("".join(hints([said], "shop")))
 
 
-def test_the_kernel_counts_what_reached_its_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_hits_are_read_from_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = "/system.slice/system-shop.slice/shop@r1.service"
     monkeypatch.setattr(_systemd, "run", lambda argv: Finished(0, f"{place}\n", ""))
     assert _systemd.memory_events("shop@r1.service", tmp_path) == []

@@ -118,7 +118,7 @@ def test_a_fresh_host_is_surveyed(layout: Layout) -> None:
         ("config-files", "sites-available/shop.conf", False),
     ],
 )
-def test_an_nginx_that_is_gone_and_has_sites_was_removed(
+def test_a_missing_nginx_with_sites_counts_as_removed(
     layout: Layout, programs: Programs, state: str, site: str, expected: bool
 ) -> None:
     programs.dpkg = Finished(0, f"nginx {state}\ngit installed\n", "")
@@ -151,7 +151,7 @@ def test_a_claimed_host_is_surveyed(layout: Layout, monkeypatch: pytest.MonkeyPa
         ("", None, 1024),
     ],
 )
-def test_memory_is_what_the_machine_or_its_container_has(
+def test_memory_is_the_limit_of_the_machine_or_container(
     layout: Layout, meminfo: str, limit: str | None, expected: int
 ) -> None:
     (layout.root / "proc/meminfo").write_text(meminfo + "\n")
@@ -185,7 +185,7 @@ def test_the_facts_are_plain_data(layout: Layout) -> None:
 # What stops a deploy
 
 
-def test_a_good_host_has_no_problem(layout: Layout) -> None:
+def test_a_suitable_host_has_no_problems(layout: Layout) -> None:
     assert found(layout) == []
 
 
@@ -268,7 +268,7 @@ TAKEN = ("name-in-use", "flask_app_name")
         (_stamped("production"), ("wrong-environment", f"{{root}}/etc/{APP}/environment-id"), "production"),
     ],
 )
-def test_a_fault_is_the_one_problem_that_is_told(
+def test_each_host_fault_is_the_only_problem_reported(
     layout: Layout, programs: Programs, fault: Fault, expected: tuple[str, str], told: str
 ) -> None:
     fault(layout, programs)
@@ -291,7 +291,7 @@ def test_a_fault_is_the_one_problem_that_is_told(
         _stamped("staging"),
     ],
 )
-def test_what_is_no_fault_is_no_problem(layout: Layout, programs: Programs, state: Fault) -> None:
+def test_harmless_host_conditions_are_not_reported(layout: Layout, programs: Programs, state: Fault) -> None:
     state(layout, programs)
     assert found(layout) == []
 
@@ -303,7 +303,7 @@ def test_a_setting_that_systemd_would_ignore_stops_a_deploy(layout: Layout, monk
 
 
 @pytest.mark.parametrize(("mode", "told"), [(None, "directory"), (0o640, "0640"), (0o755, "isn't Python")])
-def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
+def test_other_problems_are_reported_along_with_a_broken_interpreter(
     layout: Layout, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mode: int | None, told: str
 ) -> None:
     monkeypatch.setattr(venv, "run", run)
@@ -321,14 +321,14 @@ def test_all_else_is_told_beside_an_interpreter_that_can_not_be_run(
     assert named(port) == ("port-in-use", "flask_app_http_port")
 
 
-def test_an_interpreter_is_where_it_says_it_is() -> None:
+def test_an_interpreter_is_located_by_its_own_report() -> None:
     assert "hides /tmp" in unreachable("/tmp/python", "")
     assert "hides /run/user" in unreachable("/run/user/../user/1000/python", "")
     assert unreachable("/usr/bin/python3", json.dumps([[3, 13], "", "", "/opt/python/bin/python3"])) == ""
     assert unreachable("/tmpfiles/python3", "") == ""
 
 
-def test_an_interpreter_that_only_root_can_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_only_root_can_reach_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_host, "_UNSEEN", ("/home",))
     (tmp_path / "opt").mkdir()
     (tmp_path / "opt/python3").touch(0o755)
@@ -346,7 +346,7 @@ def test_an_interpreter_that_only_root_can_reach_is_told(tmp_path: Path, monkeyp
     assert "hides /home" in unreachable(str(tmp_path / "link2"), "")
 
 
-def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Programs) -> None:
+def test_the_port_check_uses_the_port_of_the_site(layout: Layout, programs: Programs) -> None:
     found(layout, replace(WANTED, ports={"flask_app_https_port": 8081}))
     assert ["ss", "-ltnpH", "sport = :8081"] in programs.asked
 
@@ -359,7 +359,7 @@ def test_the_port_that_is_asked_for_is_the_sites(layout: Layout, programs: Progr
         (500, 501, [("no-inodes", "/srv")]),
     ],
 )
-def test_too_little_room_is_told(
+def test_too_little_free_space_is_reported(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, free_mb: int, free_inodes: int, expected: list[tuple[str, str]]
 ) -> None:
     space = SimpleNamespace(f_bavail=500 * 256, f_frsize=4096, f_files=10**6, f_favail=500)
@@ -371,16 +371,14 @@ def test_too_little_room_is_told(
     assert all("500 " in problem.what and "501" in problem.what for problem in told)
 
 
-def test_a_file_system_without_inodes_is_no_problem(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_inodes_is_accepted(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     space = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda place: space)
     monkeypatch.setattr(_host, "FREE_INODES", 1000)
     assert found(layout, WANTED) == []
 
 
-def test_an_account_of_the_same_name_is_told_unless_it_came_after_the_claim(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_account_of_the_same_name_is_reported_unless_ours(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     known = pwd.getpwuid(0)
     with monkeypatch.context() as brief:
         brief.setattr(pwd, "getpwnam", lambda name: known)
@@ -392,7 +390,7 @@ def test_an_account_of_the_same_name_is_told_unless_it_came_after_the_claim(
     assert found(layout) == []
 
 
-def test_all_problems_are_told_at_once(layout: Layout, programs: Programs) -> None:
+def test_all_host_problems_are_reported_at_once(layout: Layout, programs: Programs) -> None:
     _without_systemd(layout, programs)
     _listening("apache2")(layout, programs)
     _python(interpreter(3, 9, 2))(layout, programs)
@@ -413,6 +411,6 @@ def test_a_name_claimed_by_a_killed_run_is_still_ours(tmp_path: Path, programs: 
     assert change > 10
 
 
-def test_a_host_is_what_the_role_decides_by() -> None:
+def test_a_host_has_the_fields_the_role_uses() -> None:
     names = set(Host.__dataclass_fields__)
     assert {"cpus", "memory_mb", "packages_missing", "package_module_ready", "sources"} <= names

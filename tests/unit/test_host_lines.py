@@ -29,7 +29,7 @@ listen 80;
         (Abilities(False, ""), ["listen 443 ssl http2;"]),
     ],
 )
-def test_a_host_has_the_lines_whose_condition_holds(host: Abilities, kept: list[str]) -> None:
+def test_lines_are_kept_if_their_condition_holds(host: Abilities, kept: list[str]) -> None:
     assert host.kept(TEXT) == "".join(["listen 80;\n", *(f"    {line}\n" for line in kept)])
 
 
@@ -46,7 +46,7 @@ def test_a_host_has_the_lines_whose_condition_holds(host: Abilities, kept: list[
         "x;",
     ],
 )
-def test_a_line_without_a_condition_stays_as_it_is(line: str) -> None:
+def test_a_line_without_a_condition_is_kept_unchanged(line: str) -> None:
     assert Abilities(False, "1.0").kept(f"{line}\r\n{line}\n{line}") == f"{line}\r\n{line}\n{line}"
 
 
@@ -60,7 +60,7 @@ def test_a_line_without_a_condition_stays_as_it_is(line: str) -> None:
         ("", None, ""),
     ],
 )
-def test_the_version_is_that_of_the_program_or_of_debian(
+def test_the_version_comes_from_the_program_or_the_debian_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, release: str | None, version: str
 ) -> None:
     monkeypatch.setattr(host_lines, "run", lambda command: Finished(0, "", said))
@@ -70,7 +70,7 @@ def test_the_version_is_that_of_the_program_or_of_debian(
     assert Abilities.of(tmp_path) == Abilities(False, version)
 
 
-def test_a_kernel_with_ipv6_says_so_in_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ipv6_support_is_read_from_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_lines, "run", lambda command: Finished(127, "", ""))
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "proc/net/if_inet6").touch()

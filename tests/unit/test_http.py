@@ -73,7 +73,7 @@ def hold(connection: socket.socket) -> None:
     connection.recv(1)
 
 
-def test_an_answer_has_status_body_headers_and_time(ask: Ask) -> None:
+def test_a_response_has_status_body_headers_and_time(ask: Ask) -> None:
     answer, request = ask(lambda connection: connection.sendall(OK))
     assert (answer.status, answer.body) == (200, BODY.decode())
     assert answer.headers["content-type"] == "application/json"
@@ -85,7 +85,7 @@ def test_an_answer_has_status_body_headers_and_time(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 302, 404, 500, 503])
-def test_any_status_is_an_answer(ask: Ask, status: int) -> None:
+def test_any_status_is_a_response(ask: Ask, status: int) -> None:
     answer, _ = ask(lambda connection: connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status))
     assert (answer.status, answer.body) == (status, "")
 
@@ -100,11 +100,11 @@ def test_any_status_is_an_answer(ask: Ask, status: int) -> None:
     ],
     ids=["chunked", "until the end", "HTTP/1.0", "after 100"],
 )  # fmt: skip
-def test_each_form_of_a_body_is_read_whole(ask: Ask, answer: bytes) -> None:
+def test_every_form_of_body_is_read_completely(ask: Ask, answer: bytes) -> None:
     assert ask(lambda connection: connection.sendall(answer))[0].body == BODY.decode()
 
 
-def test_an_answer_in_pieces_is_read_whole(ask: Ask) -> None:
+def test_a_response_in_pieces_is_read_completely(ask: Ask) -> None:
     def play(connection: socket.socket) -> None:
         for byte in OK:
             connection.sendall(bytes([byte]))
@@ -112,7 +112,7 @@ def test_an_answer_in_pieces_is_read_whole(ask: Ask) -> None:
     assert ask(play)[0].body == BODY.decode()
 
 
-def test_an_answer_on_a_connection_that_stays_open_is_not_waited_on(ask: Ask) -> None:
+def test_a_response_on_an_open_connection_ends_without_waiting(ask: Ask) -> None:
     def play(connection: socket.socket) -> None:
         connection.sendall(OK)
         hold(connection)
@@ -120,7 +120,7 @@ def test_an_answer_on_a_connection_that_stays_open_is_not_waited_on(ask: Ask) ->
     assert ask(play)[0].seconds < 1
 
 
-def test_a_body_that_is_no_utf8_is_readable_all_the_same(ask: Ask) -> None:
+def test_a_body_that_is_not_utf8_is_still_readable(ask: Ask) -> None:
     answer, _ = ask(lambda connection: connection.sendall(b"HTTP/1.1 500 X\r\n\r\nbr\xf6ken"))
     assert answer.body == "br\N{REPLACEMENT CHARACTER}ken"
 
@@ -142,7 +142,7 @@ def test_a_huge_body_is_cut(ask: Ask) -> None:
     ],
     ids=["nothing", "half a head", "all but a byte"],
 )
-def test_a_silent_server_is_given_up_in_time(ask: Ask, said: bytes, reason: str) -> None:
+def test_a_silent_server_times_out(ask: Ask, said: bytes, reason: str) -> None:
     def play(connection: socket.socket) -> None:
         connection.sendall(said)
         hold(connection)
@@ -153,7 +153,7 @@ def test_a_silent_server_is_given_up_in_time(ask: Ask, said: bytes, reason: str)
     assert 0.15 < time.monotonic() - began < 1
 
 
-def test_a_server_that_dribbles_is_given_up_in_time(ask: Ask) -> None:
+def test_a_server_that_trickles_bytes_times_out(ask: Ask) -> None:
     def play(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
         for _ in range(60):
@@ -188,32 +188,32 @@ def test_nothing_is_read_after_the_deadline() -> None:
     ],
     ids=["nothing", "TLS", "SSH", "no status", "cut body", "cut chunk", "bad chunk", "endless header"],
 )
-def test_what_is_no_whole_answer_is_none(ask: Ask, said: bytes) -> None:
+def test_an_incomplete_or_invalid_response_is_no_response(ask: Ask, said: bytes) -> None:
     with pytest.raises(NoAnswer, match="the connection ended without an HTTP answer") as none:
         ask(lambda connection: connection.sendall(said))
     assert not isinstance(none.value, GaveUp)
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")], ids=["absent", "no socket"])
-def test_no_connection_says_why(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_failed_connection_gives_the_reason(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "app.sock")
     with pytest.raises(NoAnswer, match=r"no connection \((No such file or directory|Connection refused)\)"):
         get(Target(str(tmp_path / "app.sock"), "x", "/"), 5)
 
 
-def test_waiting_ends_when_it_is_not_worth_it_any_more(ask: Ask) -> None:
+def test_waiting_ends_when_a_response_can_no_longer_come(ask: Ask) -> None:
     began = time.monotonic()
     with pytest.raises(GaveUp, match="the process ended before it answered"):
         ask(hold, seconds=5, worth=lambda: time.monotonic() - began < 0.1)
     assert time.monotonic() - began < 1
 
 
-def test_what_came_is_read_although_it_is_not_worth_waiting(ask: Ask) -> None:
+def test_a_response_already_received_is_read_without_waiting(ask: Ask) -> None:
     answer, _ = ask(lambda connection: connection.sendall(OK), worth=lambda: False)
     assert answer.status == 200
 
 
-def test_a_url_is_asked_over_tcp_with_the_public_name() -> None:
+def test_a_url_is_requested_over_tcp_with_the_public_name() -> None:
     with serving(("127.0.0.1", 0), socket.AF_INET, lambda connection: connection.sendall(OK)) as (listener, requests):
         port = listener.getsockname()[1]
         answer = get(Target(f"http://127.0.0.1:{port}", "shop.example.org", "/health"), 5)
@@ -221,7 +221,7 @@ def test_a_url_is_asked_over_tcp_with_the_public_name() -> None:
     assert b"\r\nHost: shop.example.org\r\n" in requests[0]
 
 
-def test_a_server_without_tls_is_no_answer_over_https() -> None:
+def test_a_server_without_tls_gives_no_response_over_https() -> None:
     with serving(("127.0.0.1", 0), socket.AF_INET, lambda connection: connection.sendall(OK)) as (listener, _):
         port = listener.getsockname()[1]
         with pytest.raises(NoAnswer):
@@ -235,5 +235,5 @@ def test_a_server_without_tls_is_no_answer_over_https() -> None:
         (Target("http://127.0.0.1:80", "shop", "/health"), "http://127.0.0.1:80/health (Host: shop)"),
     ],
 )
-def test_a_target_says_where_it_asks(target: Target, text: str) -> None:
+def test_a_target_is_shown_with_its_address_and_host(target: Target, text: str) -> None:
     assert str(target) == text

@@ -94,19 +94,19 @@ def refusals(given: Mapping[str, Any]) -> list[Finding]:
         ("flask_app_secret", "flask_app_secrets"),
     ],
 )
-def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
+def test_a_misspelt_variable_is_reported_with_a_suggestion(name: str, meant: str) -> None:
     problem = one(found_reading(reading_rules.unknown, names=[name, "flask_app_name", "other"]))
     assert named(problem) == ("unknown-variable", name)
     assert meant in problem.fix
 
 
-def test_a_variable_that_is_like_none_is_told_with_the_list() -> None:
+def test_an_unknown_variable_is_reported_with_the_list() -> None:
     problem = one(found_reading(reading_rules.unknown, names=["flask_app_xyzzy_plugh"]))
     assert named(problem) == ("unknown-variable", "flask_app_xyzzy_plugh")
     assert "roles/flask_app/defaults/main.yml" in problem.fix
 
 
-def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
+def test_variables_of_the_role_and_of_others_are_accepted() -> None:
     assert (
         found_reading(
             reading_rules.unknown,
@@ -116,7 +116,7 @@ def test_the_variables_of_the_role_and_of_others_are_no_problem() -> None:
     )
 
 
-def test_each_misspelt_variable_is_told_once_in_order() -> None:
+def test_each_misspelt_variable_is_reported_once_in_order() -> None:
     names = ["flask_app_zzz", "flask_app_nam", "flask_app_nam"]
     assert [problem.subject for problem in found_reading(reading_rules.unknown, names=names)] == [
         "flask_app_nam",
@@ -125,7 +125,7 @@ def test_each_misspelt_variable_is_told_once_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["Shop", "my_shop", "1shop", "", "a/b", "..", "a" * 32, "shop\n"])
-def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
+def test_a_name_that_cannot_be_an_account_is_reported(name: str) -> None:
     problem = one(found(environment_rules.name, name=name))
     assert named(problem) == ("malformed-name", "flask_app_name")
     assert repr(name) in problem.what
@@ -135,12 +135,12 @@ def test_a_name_that_can_not_be_an_account_is_told(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["private", "staff", "greenlight", "greenlight-build", "nginx", "systemd", "dbus", "www-data", "games"]
 )
-def test_a_name_of_the_system_is_told_before_any_host_is_asked(name: str) -> None:
+def test_a_reserved_system_name_is_reported_before_contacting_a_host(name: str) -> None:
     assert named(one(found(environment_rules.name, name=name))) == ("reserved-name", "flask_app_name")
 
 
 @pytest.mark.parametrize("name", ["shop", "my-shop", "s2", "private-shop", "greenlights", "blog", "redis"])
-def test_a_plain_name_is_no_problem(name: str) -> None:
+def test_a_valid_app_name_is_accepted(name: str) -> None:
     assert found(environment_rules.name, name=name) == []
 
 
@@ -158,7 +158,7 @@ def test_a_plain_name_is_no_problem(name: str) -> None:
         ("x", ""),
     ],
 )
-def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, hint: str) -> None:
+def test_an_unknown_environment_is_reported_with_the_known_ones(environment: str, hint: str) -> None:
     problem = one(found(environment_rules.environment, environment=environment))
     assert named(problem) == ("unknown-environment", "flask_app_environment")
     assert repr(environment) in problem.what
@@ -168,14 +168,14 @@ def test_an_unknown_environment_is_told_with_those_that_exist(environment: str, 
 
 
 @pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb"])
-def test_a_name_that_no_host_can_be_stamped_with_is_told(name: str) -> None:
+def test_an_environment_name_unusable_as_a_stamp_is_reported(name: str) -> None:
     problem = one(found(environment_rules.environment, environment="staging", environments=[*ENVIRONMENTS, name]))
     assert named(problem) == ("malformed-environment", "flask_app_environments")
     assert len(problem.what) < 150
 
 
 @pytest.mark.parametrize("environment", ["staging", "production", "qa"])
-def test_debug_outside_development_is_told(environment: str) -> None:
+def test_debug_outside_development_is_reported(environment: str) -> None:
     problem = one(
         found(environment_rules.environment, environment=environment, environments=[*ENVIRONMENTS, "qa"], debug=True)
     )
@@ -187,7 +187,7 @@ def test_debug_outside_development_is_told(environment: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "debug"), [("development", True), ("development", False), ("staging", False), ("production", False)]
 )
-def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debug: bool) -> None:
+def test_a_known_environment_with_a_matching_debug_flag_is_accepted(environment: str, debug: bool) -> None:
     assert found(environment_rules.environment, environment=environment, debug=debug) == []
 
 
@@ -203,9 +203,7 @@ def test_a_known_environment_with_its_debug_is_no_problem(environment: str, debu
         ({"SECRET_KEY": "x"}, ["DATABASE_URL"]),
     ],
 )
-def test_all_missing_secrets_are_asked_for_once_with_each_way_out(
-    secrets: Mapping[str, Any], missing: list[str]
-) -> None:
+def test_all_missing_secrets_are_reported_once_with_every_fix(secrets: Mapping[str, Any], missing: list[str]) -> None:
     problem = one(found(secret_rules.missing, secrets=secrets, environment="staging"))
     assert named(problem) == ("missing-secret", ", ".join(missing))
     assert re.findall(r"\b[A-Z]+_[A-Z]+\b", problem.what) == missing
@@ -216,7 +214,7 @@ def test_all_missing_secrets_are_asked_for_once_with_each_way_out(
 
 
 @pytest.mark.parametrize("secrets", [{"A": "x"}, {"A": "x", "B": ""}, {"A": 0}, {"A": False}, {"A": ["x"]}])
-def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any]) -> None:
+def test_a_required_secret_that_is_set_is_accepted(secrets: Mapping[str, Any]) -> None:
     assert found(secret_rules.missing, secrets=secrets, required_secrets=["A"]) == []
 
 
@@ -237,7 +235,7 @@ def test_a_required_secret_that_is_there_is_no_problem(secrets: Mapping[str, Any
         ("flask_app_health_path", "/he alth", "malformed-value", "slash"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: object, kind: str, hint: str) -> None:
+def test_an_invalid_value_is_reported_with_valid_ones(name: str, value: object, kind: str, hint: str) -> None:
     good = {"flask_app_service_memory_max": "40%", "flask_app_health_path": "/health"}
     problem = one(of_values({**good, name: value}))
     assert named(problem) == (kind, name)
@@ -246,18 +244,18 @@ def test_a_value_that_makes_no_sense_is_named_with_what_does(name: str, value: o
 
 
 @pytest.mark.parametrize(("name", "bounds"), value_rules.NUMBERS.items())
-def test_a_number_from_its_least_to_its_most_is_no_problem(name: str, bounds: tuple[int, int]) -> None:
+def test_a_number_within_its_bounds_is_accepted(name: str, bounds: tuple[int, int]) -> None:
     least, most = bounds
     assert [len(of_values({name: number})) for number in (least - 1, least, most, most + 1)] == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("memory", ["40%", "100%", "512M", "1.5G", "2147483648", "infinity"])
-def test_a_memory_limit_that_systemd_reads_is_no_problem(memory: str) -> None:
+def test_a_memory_limit_valid_for_systemd_is_accepted(memory: str) -> None:
     values = {"flask_app_service_memory_max": memory, "flask_app_health_path": "/", "flask_app_http_port": 8080}
     assert of_values(values) == []
 
 
-def test_unreadable_secrets_name_the_way_to_make_them() -> None:
+def test_unreadable_secrets_are_reported_with_the_command_to_create_them() -> None:
     [problem] = found_reading(
         reading_rules.unreadable,
         unreadable={"flask_app_secrets": "vault_flask_app_secret_key is undefined"},
@@ -283,7 +281,7 @@ def test_unreadable_secrets_name_the_way_to_make_them() -> None:
         ({}, {"A": "hunter2" * 20_000}, "unfit-variable", "flask_app_secrets", "A is 140002 bytes long"),
     ],
 )
-def test_a_variable_that_a_process_can_not_get_is_told(
+def test_a_variable_that_a_process_cannot_get_is_reported(
     env: Mapping[str, Any], secrets: Mapping[str, Any], kind: str, subject: str, told: str
 ) -> None:
     problem = one(of_process(env=env, secrets=secrets))
@@ -292,7 +290,7 @@ def test_a_variable_that_a_process_can_not_get_is_told(
     assert "hunter2" not in str(problem)
 
 
-def test_good_variables_are_no_problem() -> None:
+def test_valid_variables_are_accepted() -> None:
     assert of_process(env={"A": "x", "PORT": 8080}, secrets={"B": "it's \n x", "C": ""}) == []
 
 
@@ -306,7 +304,7 @@ def test_good_variables_are_no_problem() -> None:
         ({}, {"raw_env": ["FLASK_CONFIG=x"]}, "flask_app_gunicorn_settings"),
     ],
 )
-def test_a_variable_of_the_role_in_settings_of_the_unit_is_told(
+def test_a_variable_of_the_role_in_the_unit_settings_is_reported(
     service: dict[str, Any], gunicorn: dict[str, Any], owner: str
 ) -> None:
     problem = one(of_process(service_settings=service, gunicorn_settings=gunicorn))
@@ -314,7 +312,7 @@ def test_a_variable_of_the_role_in_settings_of_the_unit_is_told(
     assert owner in problem.what
 
 
-def test_other_variables_in_settings_of_the_unit_are_no_problem() -> None:
+def test_other_variables_in_the_unit_settings_are_accepted() -> None:
     service = {"Environment": ["A=FLASK_CONFIG=x", ""], "LimitNOFILE": 1024, "PassEnvironment": "LANG"}
     assert of_process(service_settings=service, gunicorn_settings={"raw_env": ["B=c"], "threads": 2}) == []
 
@@ -350,7 +348,7 @@ def of_source(directory: str, **changed: Any) -> list[Finding]:
     return found(*asked, **{"source_git_url": "", **changed}, source_directory=directory)
 
 
-def test_a_good_source_is_no_problem(app: Path) -> None:
+def test_a_valid_source_is_accepted(app: Path) -> None:
     (app / "backend").mkdir()
     (app / "backend/uv.lock").write_text('[[package]]\nname = "gunicorn"\n')
     assert source(app) == []
@@ -364,7 +362,7 @@ def test_a_lock_is_found_however_its_path_is_written(app: Path, name: str) -> No
     assert source(app, lock=name) == []
 
 
-def test_a_lock_with_a_byte_order_mark_is_no_problem(app: Path) -> None:
+def test_a_lock_file_with_a_byte_order_mark_is_accepted(app: Path) -> None:
     (app / "requirements.txt").write_text("\ufeff" + LOCK)
     assert source(app) == []
 
@@ -372,7 +370,7 @@ def test_a_lock_with_a_byte_order_mark_is_no_problem(app: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "command"), [("uv.lock", "uv lock"), ("backend/uv.lock", "uv lock"), ("a.txt", "uv pip compile")]
 )
-def test_a_missing_lock_is_told_with_the_command_that_makes_one_of_its_kind(app: Path, name: str, command: str) -> None:
+def test_a_missing_lock_file_is_reported_with_the_command_to_create_it(app: Path, name: str, command: str) -> None:
     problem = one(source(app, lock=name))
     assert named(problem) == ("missing-lock", "flask_app_requirements")
     assert name in problem.what
@@ -381,13 +379,13 @@ def test_a_missing_lock_is_told_with_the_command_that_makes_one_of_its_kind(app:
 
 
 @pytest.mark.parametrize("name", ["../requirements.txt", "/etc/requirements.txt"])
-def test_a_lock_outside_of_the_source_is_told(app: Path, name: str) -> None:
+def test_a_lock_file_outside_the_source_is_reported(app: Path, name: str) -> None:
     problem = one(source(app, lock=name))
     assert named(problem) == ("unreadable-lock", "flask_app_requirements")
     assert name in problem.what
 
 
-def test_a_lock_that_is_no_text_is_told(app: Path) -> None:
+def test_a_lock_file_that_is_not_text_is_reported(app: Path) -> None:
     (app / "requirements.txt").write_bytes(b"gunicorn\xff\xfe")
     (problem,) = source(app)
     assert named(problem) == ("unreadable-lock", "flask_app_requirements")
@@ -395,7 +393,7 @@ def test_a_lock_that_is_no_text_is_told(app: Path) -> None:
     assert "UTF-8" in problem.what
 
 
-def test_what_is_chosen_of_the_lock_is_checked(app: Path) -> None:
+def test_the_selection_from_a_lock_file_is_checked(app: Path) -> None:
     (problem,) = of_source(str(app), uv_extras=["web"], install_project=True)
     assert problem.id == "unfit-lock"
     assert "flask_app_uv_extras" in problem.what
@@ -405,7 +403,7 @@ def test_what_is_chosen_of_the_lock_is_checked(app: Path) -> None:
 
 
 @pytest.mark.parametrize(("directory", "git_url", "said"), [("", "", "empty"), (".", "https://example.org", "set")])
-def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: str) -> None:
+def test_a_source_is_either_a_directory_or_a_git_url(app: Path, directory: str, git_url: str, said: str) -> None:
     problem = one(source(app, directory, git_url))
     assert named(problem) == ("source-choice", "flask_app_source_directory")
     assert "flask_app_source_git_url" in problem.what
@@ -423,7 +421,7 @@ def test_a_source_is_one_of_two(app: Path, directory: str, git_url: str, said: s
         "ssh://git:hunter22@example.org/shop.git",
     ],
 )
-def test_a_git_address_with_a_token_is_told_without_it(app: Path, url: str) -> None:
+def test_a_git_url_with_a_token_is_reported_without_the_token(app: Path, url: str) -> None:
     problem = one(source(app, directory="", git_url=url))
     assert named(problem) == ("secret-in-url", "flask_app_source_git_url")
     assert "flask_app_source_git_key_file" in problem.fix
@@ -437,7 +435,7 @@ def test_a_git_address_with_a_token_is_told_without_it(app: Path, url: str) -> N
         "/srv/git/shop.git", "file:///srv/git/shop.git", "https://example.org/token/key=a/shop.git",
     ],
 )  # fmt: skip
-def test_a_git_address_without_a_token_is_no_problem(app: Path, url: str) -> None:
+def test_a_git_url_without_a_token_is_accepted(app: Path, url: str) -> None:
     assert source(app, directory="", git_url=url) == []
 
 
@@ -477,7 +475,7 @@ def test_a_git_address_without_a_token_is_no_problem(app: Path, url: str) -> Non
     ],
     ids=["no directory", "no lock", "ignored lock", "no hashes", "no gunicorn"],
 )
-def test_a_source_that_can_not_be_deployed_is_told(
+def test_a_source_that_cannot_be_deployed_is_reported(
     app: Path, break_it: Callable[[Path], object], kind: str, subject: str, told: str
 ) -> None:
     break_it(app)
@@ -497,7 +495,7 @@ def test_a_source_that_can_not_be_deployed_is_told(
         "ssh://%2doProxyCommand=x/y", "git+ssh://example.org/x", "rsync://example.org/x", "https://example.org",
     ],
 )  # fmt: skip
-def test_an_address_that_git_must_not_be_given_is_refused_without_it(app: Path, url: str) -> None:
+def test_a_dangerous_git_url_is_refused_without_being_shown(app: Path, url: str) -> None:
     problem = one(source(app, directory="", git_url=url))
     assert named(problem) in {
         ("malformed-value", "flask_app_source_git_url"),
@@ -513,12 +511,12 @@ def test_an_address_that_git_must_not_be_given_is_refused_without_it(app: Path, 
         "git@example.org:/srv/my shop.git", "https://xn--bcher-kva.example/x.git", "https://[::1]:8443/x",
     ],
 )  # fmt: skip
-def test_other_addresses_that_git_knows_are_no_problem(app: Path, url: str) -> None:
+def test_other_git_urls_are_accepted(app: Path, url: str) -> None:
     assert source(app, directory="", git_url=url) == []
 
 
 @pytest.mark.parametrize("target", ["../vault-password", "{tmp}/vault-password", "up/../vault-password"])
-def test_a_lock_that_leads_outside_is_refused_and_nothing_of_it_is_said(tmp_path: Path, app: Path, target: str) -> None:
+def test_a_lock_file_linked_outside_is_refused_without_its_content(tmp_path: Path, app: Path, target: str) -> None:
     inner = app / "app"
     inner.mkdir()
     (app / "vault-password").write_text("hunter2\n")
@@ -530,7 +528,7 @@ def test_a_lock_that_leads_outside_is_refused_and_nothing_of_it_is_said(tmp_path
     assert "hunter2" not in str(problem)
 
 
-def test_a_lock_may_be_a_link_to_another_file_of_the_source(app: Path) -> None:
+def test_a_lock_file_may_be_a_link_within_the_source(app: Path) -> None:
     (app / "locks").mkdir()
     (app / "requirements.txt").rename(app / "locks/production.txt")
     (app / "requirements.txt").symlink_to("locks/production.txt")
@@ -538,7 +536,7 @@ def test_a_lock_may_be_a_link_to_another_file_of_the_source(app: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["..", "../elsewhere", "{tmp}/elsewhere"])
-def test_a_subdirectory_that_leads_out_of_the_source_is_refused(tmp_path: Path, app: Path, target: str) -> None:
+def test_a_subdirectory_outside_the_source_is_refused(tmp_path: Path, app: Path, target: str) -> None:
     (app / "elsewhere").mkdir()
     (app / "elsewhere/requirements.txt").write_text("hunter2\n")
     (app / "app").mkdir()
@@ -550,7 +548,7 @@ def test_a_subdirectory_that_leads_out_of_the_source_is_refused(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("static", ["dist", "absent", "wsgi.py", "shop"])
-def test_a_static_directory_that_is_not_shipped_is_named(app: Path, static: str) -> None:
+def test_a_static_directory_that_is_not_shipped_is_reported(app: Path, static: str) -> None:
     (app / ".gitignore").write_text("dist/\n")
     (app / "dist").mkdir()
     (app / "dist/app.css").touch()
@@ -568,13 +566,13 @@ def test_a_static_directory_that_is_not_shipped_is_named(app: Path, static: str)
 
 
 @pytest.mark.parametrize("pattern", ["", "/dist", "../dist", "dist/../..", ".", "dist/.", ".git", "a/.git/config"])
-def test_a_pattern_that_is_not_below_the_source_is_refused(app: Path, pattern: str) -> None:
+def test_a_pattern_outside_the_source_is_refused(app: Path, pattern: str) -> None:
     problem = one(refusals({**values(app), "flask_app_source_include": ["wsgi.py", pattern]}))
     assert named(problem) == ("malformed-value", "flask_app_source_include")
 
 
 @pytest.mark.parametrize("ref", ["main", "feature/a-b", "v1.2.3", "HEAD", "refs/pull/1/head", "a" * 40, "é", "1.0+x"])
-def test_names_of_commits_are_no_problem(app: Path, ref: str) -> None:
+def test_valid_git_refs_are_accepted(app: Path, ref: str) -> None:
     assert refusals({**values(app), "flask_app_source_git_ref": ref}) == []
 
 
@@ -600,19 +598,19 @@ def test_names_of_commits_are_no_problem(app: Path, ref: str) -> None:
         ("flask_app_packages", ["-oAPT::Update::Pre-Invoke::=x"]),
     ],
 )
-def test_what_a_program_would_take_for_an_option_is_refused(app: Path, name: str, value: Any) -> None:
+def test_a_value_that_a_program_would_read_as_an_option_is_refused(app: Path, name: str, value: Any) -> None:
     problems = refusals({**values(app), name: value})
     assert ("malformed-value", name) in {named(problem) for problem in problems if problem.fix}
 
 
 @pytest.mark.parametrize("name", ["flask_app_source_subdirectory", "flask_app_requirements"])
 @pytest.mark.parametrize("path", ["..", "../x", "a/../../x", "/etc/passwd", "a/.."])
-def test_a_path_of_the_source_has_no_step_up(app: Path, name: str, path: str) -> None:
+def test_a_path_that_leaves_the_source_is_refused(app: Path, name: str, path: str) -> None:
     problems = refusals({**values(app), name: path})
     assert ("malformed-value", name) in map(named, problems)
 
 
-def test_what_git_ignores_can_not_come_from_git(app: Path) -> None:
+def test_git_ignored_files_cannot_come_from_git(app: Path) -> None:
     given = {**values(app), "flask_app_source_directory": "", "flask_app_source_git_url": "git@example.org:shop.git"}
     problem = one(refusals({**given, "flask_app_source_include": ["dist"]}))
     assert named(problem) == ("include-from-git", "flask_app_source_include")
@@ -628,7 +626,7 @@ def test_what_git_ignores_can_not_come_from_git(app: Path) -> None:
         ["localhost"],
     ],
 )
-def test_plain_server_names_are_no_problem(names: list[str]) -> None:
+def test_valid_server_names_are_accepted(names: list[str]) -> None:
     assert found(nginx_rules.server_names, server_names=names) == []
 
 
@@ -638,7 +636,7 @@ def test_plain_server_names_are_no_problem(names: list[str]) -> None:
      "a..b", "x;}", "é.example", "a" * 64, "a." * 127 + "a", 5.5, "shop\n"],
     ids=repr,
 )  # fmt: skip
-def test_another_server_name_is_told(name: Any) -> None:
+def test_an_invalid_server_name_is_reported(name: Any) -> None:
     if name == 5.5:
         assert found(nginx_rules.server_names, server_names=[name]) == []  # as text it is a host name
         return
@@ -648,20 +646,20 @@ def test_another_server_name_is_told(name: Any) -> None:
     assert "good.example.org" not in problem.what
 
 
-def test_a_site_without_a_name_is_told() -> None:
+def test_a_site_without_a_server_name_is_reported() -> None:
     problem = one(found(nginx_rules.server_names, server_names=[]))
     assert named(problem) == ("missing-value", "flask_app_server_names")
     assert problem.fix
 
 
-def test_a_name_that_is_there_twice_is_told() -> None:
+def test_a_repeated_server_name_is_reported() -> None:
     problem = one(found(nginx_rules.server_names, server_names=["a.example", "b.example", "a.example"]))
     assert named(problem) == ("named-twice", "flask_app_server_names")
     assert "a.example" in problem.what
 
 
 @pytest.mark.parametrize(("successes", "probes"), [(0, 5), (6, 5), (-1, 5), (1, 0)])
-def test_a_proof_that_proves_nothing_or_can_not_be_had_is_told(successes: int, probes: int) -> None:
+def test_an_empty_or_impossible_number_of_probes_is_reported(successes: int, probes: int) -> None:
     problem = one(found(value_rules.proofs, probe_successes=successes, probes=probes))
     assert named(problem) == ("out-of-range", "flask_app_probe_successes")
     assert problem.concerns(["flask_app_probes"])
@@ -669,14 +667,14 @@ def test_a_proof_that_proves_nothing_or_can_not_be_had_is_told(successes: int, p
 
 
 @pytest.mark.parametrize(("successes", "probes"), [(1, 1), (3, 5), (5, 5)])
-def test_a_proof_that_can_be_had_is_no_problem(successes: int, probes: int) -> None:
+def test_a_possible_number_of_probes_is_accepted(successes: int, probes: int) -> None:
     assert found(value_rules.proofs, probe_successes=successes, probes=probes) == []
 
 
 # Hooks and notification
 
 
-def test_a_hook_that_is_a_file_with_its_whole_path_is_no_problem(tmp_path: Path) -> None:
+def test_a_hook_with_an_absolute_path_to_a_file_is_accepted(tmp_path: Path) -> None:
     hook = tmp_path / "hook.yml"
     hook.write_text("[]\n")
     (tmp_path / "link.yml").symlink_to(hook)
@@ -684,7 +682,7 @@ def test_a_hook_that_is_a_file_with_its_whole_path_is_no_problem(tmp_path: Path)
     assert registry.findings(Case(hooks), asked=[value_rules.hooks]) == []
 
 
-def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_hook_that_is_not_a_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hook.yml").write_text("[]\n")
     (tmp_path / "gone.yml").symlink_to("nowhere")
@@ -704,7 +702,7 @@ def test_each_hook_that_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("url", ["", "https://hooks.example.org/services/hunter2", "http://127.0.0.1:8080/hunter2?x=y"])
-def test_a_notification_that_can_be_sent_is_no_problem(url: str) -> None:
+def test_a_valid_notification_url_is_accepted(url: str) -> None:
     assert found(value_rules.notification, notify_url=url) == []
 
 
@@ -718,7 +716,7 @@ def test_a_notification_that_can_be_sent_is_no_problem(url: str) -> None:
         "https://hooks.example.org/hunter2 ",
     ],
 )
-def test_a_notification_that_can_not_be_sent_is_told_without_its_url(url: str) -> None:
+def test_an_invalid_notification_url_is_reported_without_the_url(url: str) -> None:
     problem = one(found(value_rules.notification, notify_url=url))
     assert named(problem) == ("malformed-value", "flask_app_notify_url")
     assert not re.search("hunter2|example.org", str(problem))
@@ -744,7 +742,7 @@ def values(app: Path) -> dict[str, Any]:
     return {**defaults, **outcome.validated_parameters, **given}
 
 
-def test_good_inputs_are_no_problem(app: Path) -> None:
+def test_valid_inputs_have_no_problems(app: Path) -> None:
     assert refusals(values(app)) == []
 
 
@@ -781,14 +779,14 @@ def test_good_inputs_are_no_problem(app: Path) -> None:
         ("flask_app_notify_url", "hunter2"),
     ],
 )
-def test_each_wrong_input_is_the_one_problem_that_is_told(app: Path, name: str, value: Any) -> None:
+def test_each_wrong_input_is_the_only_problem_reported(app: Path, name: str, value: Any) -> None:
     (problem,) = refusals({**values(app), name: value})
     assert problem.severity == ERROR
     assert re.search(r"flask_app_\w+", problem.what)
     assert not re.search("hunter2|None", str(problem))
 
 
-def test_a_build_may_have_variables_that_the_app_has_too(app: Path) -> None:
+def test_build_variables_may_share_names_with_app_variables(app: Path) -> None:
     given = {"flask_app_build_environment": {"FLASK_CONFIG": "", "A": 1}, "flask_app_env": {"A": "x"}}
     assert refusals({**values(app), **given}) == []
 
@@ -810,7 +808,7 @@ def test_a_build_may_have_variables_that_the_app_has_too(app: Path) -> None:
         ({"flask_app_notify_url": "no url"}, True),
     ],
 )
-def test_what_may_not_be_written_is_not_written_for_a_test_of_nginx(
+def test_invalid_nginx_inputs_are_not_tested_with_nginx(
     app: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], tested: bool
 ) -> None:
     known = {"__flask_app_packages": [], "__flask_app_nginx": {"files": {"sites-enabled/shop.conf": "x"}}}
@@ -838,7 +836,7 @@ def test_a_variable_with_the_path_of_a_credential_is_reported(app: Path, name: s
     assert named(problem) == ("environment-by-hand", name)
 
 
-def test_the_path_of_old_keys_has_the_name_of_the_key(app: Path) -> None:
+def test_the_fallbacks_path_is_named_after_the_key(app: Path) -> None:
     given = {**values(app), "flask_app_secrets_as": "credentials", "flask_app_secret_key_variable": "TOKEN"}
     assert refusals({**given, "flask_app_env": {"SECRET_KEY_FALLBACKS_FILE": "/x"}}) == []
     problem = one(refusals({**given, "flask_app_env": {"TOKEN_FALLBACKS_FILE": "/x"}}))
@@ -846,7 +844,7 @@ def test_the_path_of_old_keys_has_the_name_of_the_key(app: Path) -> None:
 
 
 @pytest.mark.parametrize("as_what", ["environment", "credentials"])
-def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_what: str) -> None:
+def test_a_file_variable_unrelated_to_credentials_is_accepted(app: Path, as_what: str) -> None:
     given = {**values(app), "flask_app_secrets_as": as_what, "flask_app_env": {"LOG_FILE": "x", "FILE_SECRET_KEY": "x"}}
     assert refusals(given) == []
 
@@ -860,7 +858,7 @@ def test_a_path_of_a_file_that_is_no_credentials_is_no_problem(app: Path, as_wha
         ("flask_app_env", "hunter2: bad filter", "AnsibleError"),
     ],
 )
-def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str, error: str, told: str) -> None:
+def test_an_unresolvable_variable_is_reported_without_its_text(name: str, error: str, told: str) -> None:
     reason = task_reading._reason(AnsibleError(error))
     given = {"flask_app_environment": "staging"}
     (problem,) = found_reading(reading_rules.unreadable, unreadable={name: reason}, given=given)
@@ -870,7 +868,7 @@ def test_a_variable_that_can_not_be_resolved_is_told_without_its_text(name: str,
     assert "hunter2" not in str(problem)
 
 
-def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
+def test_the_undefined_variable_error_of_ansible_is_understood() -> None:
     (problem,) = cases.of("reading", cases.as_read({**cases.values(), "flask_app_secrets": {"A": "{{ vault_a }}"}}))
     assert "vault_a" in problem.what
     assert "inventories/production/" in problem.fix
@@ -885,7 +883,7 @@ def test_what_ansible_says_of_an_undefined_variable_is_understood() -> None:
         ("flask_app_secrets", ["hunter2"], "type list"),
     ],
 )
-def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(name: str, value: Any, told: str) -> None:
+def test_a_type_error_of_ansible_names_the_variable_without_secrets(name: str, value: Any, told: str) -> None:
     values = {name: value}
     problem = one(
         found_reading(reading_rules.types, given=values, faults={name: task_reading._faults(name, SPEC, values)})
@@ -896,7 +894,7 @@ def test_what_ansible_says_of_a_wrong_type_names_the_variable_and_no_secret(name
     assert "hunter2" not in str(problem)
 
 
-def test_what_is_not_set_is_told_as_one() -> None:
+def test_unset_required_variables_are_reported_together() -> None:
     faults = {name: task_reading._faults(name, SPEC, {}) for name in SPEC}
     problem = one(found_reading(reading_rules.types, faults=faults))
     assert named(problem) == ("missing-value", "flask_app_environment")
@@ -913,7 +911,7 @@ def tagged(value: Any) -> Any:
     return Origin(description="inventory").tag(value)
 
 
-def test_what_ansible_tags_becomes_pythons_own() -> None:
+def test_tagged_ansible_values_become_plain_python_values() -> None:
     value = {tagged("k"): tagged("text"), "list": tagged([tagged(1), tagged(2.5)]), "n": None, "b": True, "t": ("x",)}
     result = plain(tagged(value))
     assert result == {"k": "text", "list": [1, 2.5], "n": None, "b": True, "t": ["x"]}
@@ -930,7 +928,7 @@ def test_what_ansible_tags_becomes_pythons_own() -> None:
 
 
 @pytest.mark.parametrize("value", ["x", 1, 1.5, True, None, [], {}, "true", "1", ""])
-def test_plain_values_stay_what_they_are(value: Any) -> None:
+def test_plain_values_stay_unchanged(value: Any) -> None:
     assert plain(value) == value
     assert type(plain(value)) is type(value)
 
@@ -946,14 +944,14 @@ def test_plain_values_stay_what_they_are(value: Any) -> None:
         ("flask_app_revision", 1.50, "quotes"),
     ],
 )
-def test_a_value_that_would_mean_something_else_is_refused(name: str, value: Any, hint: str) -> None:
+def test_an_ambiguous_value_is_refused(name: str, value: Any, hint: str) -> None:
     problem = one(found_reading(reading_rules.types, given={name: value}))
     assert named(problem) == ("unquoted-number" if hint == "quotes" else "wrong-type", name)
     assert hint in problem.fix
     assert "hunter2" not in str(problem)
 
 
-def test_a_value_that_means_what_was_written_is_no_problem() -> None:
+def test_an_unambiguous_value_is_accepted() -> None:
     for name, value in (("flask_app_revision", 7), ("flask_app_http_port", "80"), ("flask_app_secrets", {})):
         assert found_reading(reading_rules.types, given={name: value}) == []
 
@@ -975,7 +973,7 @@ def test_a_template_inside_a_list_or_a_mapping_is_resolved() -> None:
     assert resolve("flask_app_nginx_headers") == {"X-Name": "a"}
 
 
-def test_each_variable_has_its_type_for_what_depends_on_it() -> None:
+def test_templates_see_each_variable_with_its_type() -> None:
     resolve = typed(
         flask_app_http_port="8080",
         flask_app_server_names=trust_as_template("{{ name }},b.example"),
@@ -986,7 +984,7 @@ def test_each_variable_has_its_type_for_what_depends_on_it() -> None:
     assert (resolve("sum"), resolve("first"), resolve("flask_app_http_port")) == (8081, "a.example", 8080)
 
 
-def test_a_variable_that_can_not_have_its_type_disturbs_no_other() -> None:
+def test_a_variable_of_the_wrong_type_does_not_affect_others() -> None:
     known = {"flask_app_http_port": "eighty", "flask_app_debug": trust_as_template("{{ nothing }}")}
     resolve = typed(flask_app_probes="7", **known)
     assert (resolve("flask_app_probes"), resolve("flask_app_http_port")) == (7, "eighty")
@@ -994,21 +992,21 @@ def test_a_variable_that_can_not_have_its_type_disturbs_no_other() -> None:
         resolve("flask_app_debug")
 
 
-def test_what_is_not_a_name_is_not_made_a_template() -> None:
+def test_an_expression_is_not_accepted_as_a_variable_name() -> None:
     with pytest.raises(AnsibleError, match="not the name of a variable"):
         typed()("lookup('env', 'HOME')")
 
 
 @pytest.mark.parametrize("name", ["flask_app_secrets", "flask_app_env"])
-def test_what_may_be_secret_stays_as_it_is_given(name: str) -> None:
+def test_variables_with_secrets_are_not_converted(name: str) -> None:
     assert typed(**{name: "A=b"})(name) == "A=b"
 
 
-def test_one_set_of_variables_is_not_taken_for_another() -> None:
+def test_each_set_of_variables_is_resolved_separately() -> None:
     assert [typed(flask_app_probes=text)("flask_app_probes") for text in ("7", "8")] == [7, 8]
 
 
-def test_a_variable_is_read_with_its_templates_resolved() -> None:
+def test_a_variable_is_read_with_resolved_templates() -> None:
     known = {"a": trust_as_template("{{ b }}/x"), "b": "y", "c": {"k": trust_as_template("{{ a }}")}}
     templar = Templar(loader=DataLoader(), variables=known)
     assert templated(templar, known, "c") == {"k": "y/x"}
@@ -1021,7 +1019,7 @@ def test_later_mappings_win_and_undefined_ones_count_as_empty() -> None:
 
 
 @pytest.mark.parametrize("value", ["A=hunter2", ["hunter2"]])
-def test_what_is_not_a_mapping_is_an_error_without_its_value(value: Any) -> None:
+def test_a_value_that_is_not_a_mapping_is_an_error_without_the_value(value: Any) -> None:
     with pytest.raises(AnsibleError, match="flask_app_env isn't a mapping") as error:
         merged(
             Templar(loader=DataLoader(), variables={"flask_app_env": value}),
@@ -1079,7 +1077,7 @@ FULL = Finding("no-space", ERROR, "/srv", "the disk is full.", "Make room.")
 NAMED = {"flask_app_name": "shop", "flask_app_environment": "staging", "flask_app_server_names": ["shop.example.org"]}
 
 
-def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Path, refusal: Refusal) -> None:
+def test_a_minimal_app_gets_all_its_problems_in_one_refusal(app: Path, refusal: Refusal) -> None:
     (app / "config.py").write_text('API_TOKEN = "hunter2-9"\n')
     assert all_named(refusal(**NAMED)) == [
         ("missing-secret", "SECRET_KEY, DATABASE_URL"),
@@ -1088,7 +1086,7 @@ def test_an_app_with_nothing_but_its_names_and_its_lock_is_refused_once(app: Pat
     ]
 
 
-def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal: Refusal) -> None:
+def test_all_unreadable_secrets_are_reported_with_all_other_problems(refusal: Refusal) -> None:
     held = {
         "SECRET_KEY": trust_as_template("{{ vault_a }}"),
         "DATABASE_URL": trust_as_template("{{ vault_b }}"),
@@ -1106,7 +1104,7 @@ def test_all_secrets_that_can_not_be_read_are_told_at_once_with_all_else(refusal
     assert "short-secret:DOOR_PIN" in found[2].fix
 
 
-def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_too(refusal: Refusal) -> None:
+def test_unreadable_secrets_of_one_template_are_not_also_missing(refusal: Refusal) -> None:
     found = refusal(**NAMED, flask_app_secrets=trust_as_template("{{ vault_all }}"), flask_app_keep_releases=0)
     assert "vault_all" in found[0].what
     assert [finding.id for finding in found] == ["unreadable-variable", "out-of-range", "no-space"]
@@ -1123,7 +1121,7 @@ def test_secrets_of_one_template_that_can_not_be_read_are_not_told_as_missing_to
         ({"flask_app_env": trust_as_template("{{ nowhere }}")}, "unreadable-variable", "flask_app_env"),
     ],
 )
-def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
+def test_a_wrong_type_does_not_hide_other_problems(
     refusal: Refusal, given: dict[str, Any], kind: str, name: str
 ) -> None:
     secrets = {"SECRET_KEY": os.urandom(16).hex(), "DATABASE_URL": "sqlite:////x", "DOOR_PIN": "4711"}
@@ -1135,7 +1133,7 @@ def test_what_is_wrong_beside_a_variable_of_a_wrong_type_is_told_at_once(
     ]
 
 
-def test_a_version_that_is_a_number_and_none_of_the_choices_is_told_as_both() -> None:
+def test_a_number_that_is_also_an_invalid_choice_is_reported_as_both() -> None:
     seen = cases.as_read({**cases.values(), "flask_app_tls": 1.3})
     assert sorted(map(named, cases.of("reading", seen))) == [
         ("unquoted-number", "flask_app_tls"),
@@ -1143,7 +1141,7 @@ def test_a_version_that_is_a_number_and_none_of_the_choices_is_told_as_both() ->
     ]
 
 
-def test_the_variable_of_old_keys_that_the_role_itself_sets_is_told() -> None:
+def test_a_release_variable_named_like_the_fallbacks_is_reported() -> None:
     given = {"release_variable": "SECRET_KEY_FALLBACKS", "secret_key_fallbacks": ["x" * 40]}
     problem = one(of_process(**given))
     assert named(problem) == ("environment-by-hand", "SECRET_KEY_FALLBACKS")
@@ -1167,7 +1165,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     return ask
 
 
-def test_what_takes_long_is_resolved_once_for_all_tasks_of_a_run(counted: Callable[..., Any]) -> None:
+def test_slow_variables_are_resolved_once_per_run(counted: Callable[..., Any]) -> None:
     assert [counted(flask_app_probes="7"), counted(flask_app_probes="7"), counted(flask_app_probes=7)] == ["1"] * 3
 
 
@@ -1181,14 +1179,14 @@ def test_what_takes_long_is_resolved_once_for_all_tasks_of_a_run(counted: Callab
         {"inventory_hostname": "b"},
     ],
 )
-def test_what_was_resolved_counts_only_for_the_same_variables_of_the_same_host(
+def test_cached_values_apply_only_to_the_same_host_and_variables(
     counted: Callable[..., Any], changed: dict[str, Any]
 ) -> None:
     known = {"flask_app_server_names": [trust_as_template("{{ site }}")], "site": "a"}
     assert [counted(**known), counted(**{**known, **changed}), counted(**known)] == ["1", "2", "1"]
 
 
-def test_what_only_typed_variables_can_resolve_counts_too(counted: Callable[..., Any]) -> None:
+def test_values_that_need_typed_variables_are_cached_too(counted: Callable[..., Any]) -> None:
     """After -e each value is a text, and a template may add a number to it."""
     known = {
         "flask_app_http_port": "8080",
@@ -1197,16 +1195,16 @@ def test_what_only_typed_variables_can_resolve_counts_too(counted: Callable[...,
     assert [counted(**known, tag="a"), counted(**known, tag="b"), counted(**known, tag="a")] == ["1", "2", "1"]
 
 
-def test_where_a_variable_can_not_be_resolved_nothing_is_kept(counted: Callable[..., Any]) -> None:
+def test_nothing_is_cached_if_a_variable_is_unresolvable(counted: Callable[..., Any]) -> None:
     known = {"flask_app_nginx_before": trust_as_template("{{ nothing }}")}
     assert [counted(**known), counted(**known)] == ["1", "2"]
 
 
 @pytest.mark.parametrize("name", ["flask_app_tls_key", "flask_app_notify_url"])
-def test_a_secret_is_not_resolved_for_what_does_not_need_it(counted: Callable[..., Any], name: str) -> None:
+def test_secrets_are_not_resolved_when_not_needed(counted: Callable[..., Any], name: str) -> None:
     assert [counted(**{name: trust_as_template("{{ nothing }}")}) for _ in range(2)] == ["1", "1"]
 
 
-def test_what_was_resolved_is_for_its_user_only(counted: Callable[..., Any], tmp_path: Path) -> None:
+def test_cached_values_are_private_to_the_user(counted: Callable[..., Any], tmp_path: Path) -> None:
     counted()
     assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.json")] == [0o600]

@@ -58,7 +58,7 @@ def about(
 # The contract
 
 
-def test_an_app_as_it_should_be_keeps_the_contract() -> None:
+def test_a_correct_app_meets_the_contract() -> None:
     assert about(report()) == []
 
 
@@ -74,37 +74,37 @@ def test_an_app_as_it_should_be_keeps_the_contract() -> None:
         ({"debuggers": ["flask_debugtoolbar"]}, "package flask_debugtoolbar"),
     ],
 )
-def test_each_assertion_fails_by_itself_with_how_many_say_so(change: dict[str, Any], failing: str) -> None:
+def test_each_assertion_fails_separately_with_the_number_of_workers(change: dict[str, Any], failing: str) -> None:
     assert about(report(**change)) == [failing]
     assert about(report(**change), report(**change)) == [failing]
     assert about(report(), report(**change), report()) == [f"{failing} in 1 of 3 workers"]
 
 
-def test_all_that_fails_is_said_at_once() -> None:
+def test_all_failures_are_reported_at_once() -> None:
     wrong = report("dev", "sqlite:///x", environment="qa", debug=True, testing=True, debuggers=["flask_debug"])
     assert len(about(wrong)) == 6
 
 
 @pytest.mark.parametrize("name", ["STAGING", "Staging", "staging"])
-def test_an_environment_is_compared_without_case(name: str) -> None:
+def test_environments_are_compared_case_insensitively(name: str) -> None:
     assert about(report(environment=name)) == []
     assert about(report(), contract=replace(CONTRACT, environment=name)) == []
 
 
-def test_debug_is_what_the_contract_expects() -> None:
+def test_debug_must_match_the_contract() -> None:
     debugging = replace(CONTRACT, debug=True)
     assert about(report(debug=True), contract=debugging) == []
     assert about(report(), contract=debugging) == ["app.debug"]
 
 
-def test_testing_is_wrong_wherever_it_is() -> None:
+def test_testing_is_wrong_in_every_environment() -> None:
     development = replace(CONTRACT, environment=DEVELOPMENT, debug=True)
     seen: dict[str, Any] = {"environment": DEVELOPMENT, "debug": True}
     assert about(report(**seen), contract=development) == []
     assert about(report(**seen, testing=True), contract=development) == ["app.config TESTING"]
 
 
-def test_a_debugger_is_right_in_development_only() -> None:
+def test_a_debugger_is_allowed_only_in_development() -> None:
     seen: dict[str, Any] = {"debuggers": ["flask_debug_toolbar"]}
     assert about(report(**seen, environment=DEVELOPMENT), contract=replace(CONTRACT, environment=DEVELOPMENT)) == []
     assert len(about(report(**seen, environment="qa"), contract=replace(CONTRACT, environment="qa"))) == 1
@@ -154,17 +154,17 @@ def test_a_debugger_that_was_accepted_is_not_a_failure(entry: str, left: int) ->
     ],
 )
 @pytest.mark.parametrize("name", inspector.DATABASES)
-def test_the_database_is_the_one_that_a_variable_names(name: str, given: str, used: str, same: bool) -> None:
+def test_the_database_must_be_the_one_a_variable_names(name: str, given: str, used: str, same: bool) -> None:
     found = about(report(database=used), variables={**SECRETS, "DATABASE_URL": "redis://x/0", name: given})
     assert found == ([] if same else ["database in app.config DATABASE_URL"])
 
 
 @pytest.mark.parametrize("given", ["", "/var/lib/shop.db", "redis://cache/0", "host=db password=hunter2 next=a://b"])
-def test_a_database_that_no_variable_names_is_not_asserted(given: str) -> None:
+def test_a_database_named_by_no_variable_is_not_checked(given: str) -> None:
     assert about(report(database="sqlite:///x"), variables={**SECRETS, "DATABASE_URL": given}) == []
 
 
-def test_a_path_is_compared_with_no_address() -> None:
+def test_a_database_file_is_not_compared_with_an_address() -> None:
     beside = [*report()["databases"], {"setting": "DATABASE", "kind": "file", "address": ""}]
     for given in ("postgresql://other/shop", "sqlite:///x"):
         variables = {**SECRETS, "DATABASE_URL": given}
@@ -172,24 +172,24 @@ def test_a_path_is_compared_with_no_address() -> None:
         assert about(report(databases=beside), variables=variables) == ["database in app.config DATABASE_URL"]
 
 
-def test_a_file_beside_a_servers_database_needs_no_command() -> None:
+def test_a_file_next_to_a_server_database_needs_no_command() -> None:
     beside = [*report()["databases"], {"setting": "DATABASE", "kind": "file", "address": ""}]
     elsewhere = replace(QUESTION, command_elsewhere=True)
     assert about(report(databases=beside), question=elsewhere) == []
 
 
-def test_an_app_without_a_database_is_not_asked_for_one() -> None:
+def test_an_app_need_not_have_a_database() -> None:
     assert about(report(database="")) == []
 
 
-def test_a_database_that_one_of_several_variables_names_is_right() -> None:
+def test_a_database_may_be_named_by_any_of_several_variables() -> None:
     both = {**SECRETS, "MONGO_URI": "mongodb://db/shop"}
     for used, count in ((SECRETS["DATABASE_URL"], 0), ("mongodb://db/shop", 0), ("mysql://db/shop", 1)):
         assert len(about(report(database=used), variables=both)) == count
 
 
 @pytest.mark.parametrize("used", ["sqlite:///shop.db", "duckdb:///shop.duckdb", "/var/lib/shop/flaskr.sqlite"])
-def test_a_file_is_not_the_database_for_which_a_command_ran_elsewhere(used: str) -> None:
+def test_a_file_database_cannot_rely_on_a_command_on_another_host(used: str) -> None:
     variables = {**SECRETS, "DATABASE_URL": used}
     elsewhere = replace(QUESTION, command_elsewhere=True)
     assert about(report(database=used), variables=variables) == []
@@ -216,7 +216,7 @@ KEY = "0123456789abcdef0123456789abcdef"
         (KEY.encode()[:-1], False),
     ],
 )
-def test_the_key_is_the_one_that_was_given(used: bytes, good: bool) -> None:
+def test_the_secret_key_must_be_the_given_one(used: bytes, good: bool) -> None:
     reported = report(secret_key=inspector.digest(bytes.fromhex(report()["salt"]), used) if used else "")
     found = about(
         reported, variables={**SECRETS, "SIGNING": KEY}, question=replace(QUESTION, secret_key_variable="SIGNING")
@@ -224,7 +224,7 @@ def test_the_key_is_the_one_that_was_given(used: bytes, good: bool) -> None:
     assert found == ([] if good else ["app.secret_key"])
 
 
-def test_a_key_that_was_not_given_must_still_be_the_same_in_each_worker() -> None:
+def test_a_secret_key_that_was_not_given_must_match_in_all_workers() -> None:
     without = {"DATABASE_URL": SECRETS["DATABASE_URL"]}
     assert about(report("one"), report("one"), variables=without) == []
     assert about(report("one"), report("two"), variables=without) == ["app.secret_key"]
@@ -236,7 +236,7 @@ def test_a_key_that_was_not_given_must_still_be_the_same_in_each_worker() -> Non
 
 
 @pytest.mark.parametrize("accepted", [[], ["unproved-environment"], ["unproved-debug"], ["self-signed"]])
-def test_what_nobody_proves_is_a_failure_unless_it_is_accepted(accepted: Sequence[str]) -> None:
+def test_an_unproved_fact_is_a_failure_unless_accepted(accepted: Sequence[str]) -> None:
     question = replace(QUESTION, accepted=accepted)
     nobody: dict[str, Sequence[str]] = {"environment": [], "debug": []}
     names = [failure.assertion for failure in unproved(nobody, question, CONTRACT, "")]
@@ -244,7 +244,7 @@ def test_what_nobody_proves_is_a_failure_unless_it_is_accepted(accepted: Sequenc
     assert unproved({"environment": ["page"], "debug": ["page"]}, question, CONTRACT, "") == []
 
 
-def test_why_nobody_proves_it_is_said() -> None:
+def test_the_reason_for_an_unproved_fact_is_given() -> None:
     nobody: dict[str, Sequence[str]] = {"environment": [], "debug": ["page"]}
     (failure,) = unproved(nobody, QUESTION, CONTRACT, "the moon is full")
     assert "the moon is full" in str(failure)
@@ -255,7 +255,7 @@ def test_why_nobody_proves_it_is_said() -> None:
 
 @pytest.mark.parametrize("wrong", [None, 7, "text", [], {}, [7], [{"setting": 7}], "x" * 10_000])
 @pytest.mark.parametrize("field", list(report()))
-def test_no_type_in_a_report_is_believed(field: str, wrong: object) -> None:
+def test_types_in_a_report_are_not_trusted(field: str, wrong: object) -> None:
     seen = Seen.of({**report(), field: wrong}, Secrets())
     assert disagreements([seen], QUESTION, CONTRACT, SECRETS) is not None
     shown = json.dumps(seen.as_result())
@@ -300,7 +300,7 @@ def refused(layout: Layout, release: str) -> tuple[str, str]:
     return str(failed.value), str(failed.value.details.get("journal", ""))
 
 
-def test_an_app_is_asked_by_its_own_python_in_its_releases_sandbox(host: Host, layout: Layout, release: str) -> None:
+def test_an_app_is_inspected_by_its_own_python_in_its_sandbox(host: Host, layout: Layout, release: str) -> None:
     host.ended = says()
     assert asked(layout, release) == Seen.of(SEEN, Secrets())
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
@@ -313,9 +313,7 @@ def test_an_app_is_asked_by_its_own_python_in_its_releases_sandbox(host: Host, l
     assert "--property=Type=notify" not in words
 
 
-def test_the_program_goes_to_standard_input_and_not_on_the_command_line(
-    host: Host, layout: Layout, release: str
-) -> None:
+def test_the_program_is_passed_on_standard_input(host: Host, layout: Layout, release: str) -> None:
     host.ended = says()
     asked(layout, release)
     assert host.given == Path(str(inspector.__file__)).read_text()
@@ -323,7 +321,7 @@ def test_the_program_goes_to_standard_input_and_not_on_the_command_line(
 
 
 @pytest.mark.parametrize("field", ["environment", "preferred_url_scheme"])
-def test_a_secret_in_what_an_app_says_is_masked(host: Host, layout: Layout, release: str, field: str) -> None:
+def test_a_secret_in_the_report_of_an_app_is_masked(host: Host, layout: Layout, release: str, field: str) -> None:
     for secret in SECRETS.values():
         host.ended = says(**{field: f"x{secret}"})
         assert getattr(asked(layout, release), field) == "x********"
@@ -346,14 +344,14 @@ BOOM = "Traceback (most recent call last):\nRuntimeError: boom\n"
         (Finished(OUT_OF_TIME, "", BOOM), "took longer than 7 seconds"),
     ],
 )
-def test_an_app_that_gave_no_answer_is_told_with_its_last_words(
+def test_an_app_without_a_report_is_reported_with_its_last_output(
     host: Host, layout: Layout, release: str, ended: Finished, why: str
 ) -> None:
     host.ended = ended
     assert refused(layout, release) == (f"importing the app once more, beside Gunicorn, {why}", BOOM.rstrip())
 
 
-def test_an_app_that_systemd_ended_in_time_is_told_to_be_late(
+def test_an_inspection_stopped_by_systemd_is_reported_as_timed_out(
     host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """systemd-run --quiet ends with 1 then, and says nothing."""
@@ -363,7 +361,7 @@ def test_an_app_that_systemd_ended_in_time_is_told_to_be_late(
     assert refused(layout, release)[0].endswith("took longer than 7 seconds")
 
 
-def test_the_last_words_are_the_last_lines_and_hold_no_secret(host: Host, layout: Layout, release: str) -> None:
+def test_the_reported_output_is_the_last_lines_without_secrets(host: Host, layout: Layout, release: str) -> None:
     lines = [f"line {number}" for number in range(100)]
     host.ended = Finished(1, "", "\n".join([*lines, f"cannot reach {SECRETS['DATABASE_URL']}", "pass-w0rd", "end"]))
     sentence, journal = refused(layout, release)
@@ -371,7 +369,7 @@ def test_the_last_words_are_the_last_lines_and_hold_no_secret(host: Host, layout
     assert "line" not in sentence
 
 
-def test_an_object_without_a_flask_app_is_told_by_its_type(host: Host, layout: Layout, release: str) -> None:
+def test_an_object_that_is_not_a_flask_app_is_reported_with_its_type(host: Host, layout: Layout, release: str) -> None:
     host.ended = Finished(0, '{"no_app": "function"}', "")
     assert refused(layout, release) == ("in the WSGI object, a function, no Flask app was found", "")
 
@@ -383,7 +381,7 @@ def heard(layout: Layout) -> dict[str, object]:
     return dict(step.run(Call(layout, {"environment_keys": ["ENVIRONMENT"], "seconds": 7.0})))
 
 
-def test_the_app_of_the_live_release_is_heard(host: Host, layout: Layout, release: str) -> None:
+def test_the_app_of_the_live_release_is_inspected(host: Host, layout: Layout, release: str) -> None:
     link(layout.live_socket, str(layout.socket(release)))
     host.ended = says()
     told = {"changed": False, "release": release}
@@ -398,7 +396,7 @@ def test_the_app_of_the_live_release_is_heard(host: Host, layout: Layout, releas
     assert heard(layout)["app_says"] == Seen.of(report(environment="qa"), Secrets()).as_result()
 
 
-def test_without_a_live_release_no_app_is_heard(host: Host, layout: Layout, release: str) -> None:
+def test_without_a_live_release_no_app_is_inspected(host: Host, layout: Layout, release: str) -> None:
     why = "shop has no live release on this host"
     assert heard(layout) == {"changed": False, "release": "", "why": why, "app_says": {}}
     assert host.calls == []
@@ -428,5 +426,5 @@ def test_the_program_is_read_from_an_archive_too(tmp_path: Path) -> None:
     assert done.stdout == Path(str(inspector.__file__)).read_text()
 
 
-def test_no_locale_can_spoil_the_program() -> None:
+def test_the_program_is_pure_ascii() -> None:
     assert program().isascii()

@@ -109,7 +109,7 @@ def test_an_app_is_found_inside_middleware(flask: Any, name: str) -> None:
     assert inspector.find(Middleware(name, app).handle) is app
 
 
-def test_an_app_is_found_as_it_is(flask: Any) -> None:
+def test_a_plain_app_is_found(flask: Any) -> None:
     app, _other = flask(), flask()
     assert inspector.find(app) is app
     assert inspector.find(app.wsgi_app) is app
@@ -117,35 +117,35 @@ def test_an_app_is_found_as_it_is(flask: Any) -> None:
     assert inspector.find(app) is app
 
 
-def test_an_app_of_a_class_of_its_own_is_found(flask: Any) -> None:
+def test_an_app_of_a_flask_subclass_is_found(flask: Any) -> None:
     app, _other = type("Shop", (flask,), {})(), flask()
     assert inspector.find(Middleware("app", app)) is app
 
 
-def test_of_several_apps_behind_a_dispatcher_the_one_at_the_root_counts(flask: Any) -> None:
+def test_the_root_app_behind_a_dispatcher_counts(flask: Any) -> None:
     dispatcher = Middleware("app", flask())
     dispatcher.mounts = {"/admin": flask()}  # type: ignore[attr-defined]
     assert inspector.find(dispatcher) is dispatcher.app  # type: ignore[attr-defined]
 
 
-def test_an_app_that_middleware_hides_is_found_where_it_is_the_only_one(flask: Any) -> None:
+def test_an_app_hidden_by_middleware_is_found_if_it_is_the_only_one(flask: Any) -> None:
     app = type("Shop", (flask,), {})()
     assert inspector.find(hidden(app)) is app
 
 
-def test_of_two_apps_that_middleware_hides_none_is_guessed(flask: Any) -> None:
+def test_none_of_two_apps_hidden_by_middleware_is_guessed(flask: Any) -> None:
     app, _other = flask(), flask()
     assert inspector.find(hidden(app)) is None
 
 
-def test_a_proxy_for_the_app_is_no_second_one(flask: Any) -> None:
+def test_a_proxy_for_the_app_does_not_count_as_a_second_app(flask: Any) -> None:
     app = flask()
     current_app = Proxy(app)
     assert isinstance(current_app, flask)
     assert inspector.find(hidden(app)) is app
 
 
-def test_a_dead_proxy_of_whoever_is_no_obstacle(flask: Any) -> None:
+def test_an_unrelated_dead_proxy_is_ignored(flask: Any) -> None:
     app, passing = flask(), Middleware("app", None)
     dead = weakref.proxy(passing)
     del passing
@@ -154,7 +154,7 @@ def test_a_dead_proxy_of_whoever_is_no_obstacle(flask: Any) -> None:
     assert inspector.find(hidden(app)) is app
 
 
-def test_middleware_that_goes_round_ends(flask: Any) -> None:
+def test_circular_middleware_does_not_loop_forever(flask: Any) -> None:
     one = Middleware("app", None)
     one.app = Middleware("app", one)  # type: ignore[attr-defined]
     assert inspector.find(one) is None
@@ -162,7 +162,7 @@ def test_middleware_that_goes_round_ends(flask: Any) -> None:
     assert inspector.find(one) is app
 
 
-def test_what_is_no_flask_app_is_none(flask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_not_a_flask_app_is_not_found(flask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert inspector.find(Middleware("app", hidden(list))) is None
     app = flask()
     monkeypatch.delitem(sys.modules, "flask")
@@ -200,7 +200,7 @@ URL = types.SimpleNamespace(drivername="postgresql+psycopg", password="hunter2")
         (b"sqlite://", ""),
     ],
 )
-def test_the_kind_of_a_database_is_told_and_nothing_else_of_its_address(value: object, kind: str) -> None:
+def test_only_the_kind_of_a_database_address_is_reported(value: object, kind: str) -> None:
     assert inspector.engine(value) == kind
 
 
@@ -208,14 +208,14 @@ def said(flask: Any, *keys: str, **config: object) -> dict[str, Any]:
     return inspector.describe(flask(**config), list(keys))
 
 
-def test_the_first_key_that_is_there_names_the_environment(flask: Any) -> None:
+def test_the_first_existing_key_names_the_environment(flask: Any) -> None:
     config = {"ENVIRONMENT": "", "STAGE": 3, "APP_ENV": "production", "CONFIG_NAME": "staging"}
     told = said(flask, "NONE", "ENVIRONMENT", "STAGE", "APP_ENV", "CONFIG_NAME", **config)
     assert (told["environment"], told["environment_key"]) == ("production", "APP_ENV")
 
 
 @pytest.mark.parametrize("keys", [(), ("APP_ENV",)])
-def test_an_environment_that_no_key_names_is_empty(flask: Any, keys: tuple[str, ...]) -> None:
+def test_an_environment_named_by_no_key_is_empty(flask: Any, keys: tuple[str, ...]) -> None:
     told = said(flask, *keys, ENVIRONMENT="production")
     assert (told["environment"], told["environment_key"]) == ("", "")
 
@@ -237,7 +237,7 @@ def test_an_environment_that_no_key_names_is_empty(flask: Any, keys: tuple[str, 
         ({"SECRET_KEY": b"key"}, "secret_key", inspector.digest(inspector.SALT, b"key")),
     ],
 )
-def test_a_setting_is_told(flask: Any, config: dict[str, object], field: str, value: object) -> None:
+def test_each_setting_is_reported(flask: Any, config: dict[str, object], field: str, value: object) -> None:
     assert said(flask, **config)[field] == value
 
 
@@ -257,13 +257,11 @@ def test_a_setting_is_told(flask: Any, config: dict[str, object], field: str, va
         ({}, []),
     ],
 )
-def test_the_databases_that_are_used_are_told(
-    flask: Any, config: dict[str, object], found: list[tuple[str, str]]
-) -> None:
+def test_the_databases_in_use_are_reported(flask: Any, config: dict[str, object], found: list[tuple[str, str]]) -> None:
     assert [(each["setting"], each["kind"]) for each in said(flask, **config)["databases"]] == found
 
 
-def test_env_of_an_old_flask_names_an_environment_only_where_somebody_set_it(flask: Any) -> None:
+def test_env_of_an_old_flask_counts_only_if_it_was_set(flask: Any) -> None:
     """Before Flask 2.3 app.config has ENV by default, and says production whatever is meant."""
     assert said(flask, "ENV", ENV="production")["environment"] == "production"
     flask.default_config = {"ENV": None}
@@ -274,7 +272,7 @@ def test_env_of_an_old_flask_names_an_environment_only_where_somebody_set_it(fla
 @pytest.mark.parametrize(
     ("config", "good"), [({"REMEMBER_COOKIE_SECURE": True}, True), ({"REMEMBER_COOKIE_SECURE": False}, False)]
 )
-def test_the_cookie_of_flask_login_counts_where_there_is_flask_login(
+def test_the_remember_cookie_counts_only_with_flask_login(
     flask: Any, monkeypatch: pytest.MonkeyPatch, config: dict[str, object], good: bool
 ) -> None:
     assert said(flask, **config)["remember_cookie_secure"] is True
@@ -283,7 +281,7 @@ def test_the_cookie_of_flask_login_counts_where_there_is_flask_login(
 
 
 @pytest.mark.parametrize("name", inspector.DEBUGGERS)
-def test_a_debugger_that_is_imported_is_told(flask: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_imported_debugger_is_reported(flask: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert said(flask)["debuggers"] == []
     monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     assert said(flask)["debuggers"] == [name]
@@ -328,7 +326,7 @@ def answered(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return told
 
 
-def test_a_variable_that_gunicorns_settings_change_counts(app: Path) -> None:
+def test_a_variable_changed_by_gunicorn_settings_counts(app: Path) -> None:
     wsgi = 'app = Flask(ENVIRONMENT=os.environ["FLASK_CONFIG"])\n'
     done = asked(app, wsgi, "ENVIRONMENT", settings='raw_env = ["FLASK_CONFIG=development"]\n')
     assert answered(done)["environment"] == "development"
@@ -337,7 +335,7 @@ def test_a_variable_that_gunicorns_settings_change_counts(app: Path) -> None:
 GOOD = 'app = Flask(ENVIRONMENT="production", SESSION_COOKIE_SECURE=True, PREFERRED_URL_SCHEME="https")\n'
 
 
-def test_an_app_says_how_it_is_configured(app: Path) -> None:
+def test_an_app_reports_its_configuration(app: Path) -> None:
     told = answered(asked(app, GOOD, "APP_ENV", "ENVIRONMENT"))
     assert len(bytes.fromhex(told.pop("salt"))) == len(inspector.SALT)
     assert told == {
@@ -354,11 +352,11 @@ def test_an_app_says_how_it_is_configured(app: Path) -> None:
     }
 
 
-def test_the_answer_has_what_the_host_reads(app: Path) -> None:
+def test_the_report_has_the_fields_the_host_reads(app: Path) -> None:
     assert answered(asked(app, GOOD)).keys() == {field.name for field in fields(Seen)}
 
 
-def test_an_app_that_a_factory_makes_is_asked(app: Path) -> None:
+def test_an_app_from_a_factory_is_inspected(app: Path) -> None:
     factory = "def create_app():\n    return Flask(DEBUG=True)\n"
     assert answered(asked(app, factory, name="wsgi:create_app()"))["debug"] is True
 
@@ -375,7 +373,7 @@ def test_an_app_that_a_factory_makes_is_asked(app: Path) -> None:
         'sys.stderr.write("noise\\n")',
     ],
 )
-def test_what_an_app_prints_is_no_part_of_the_answer(app: Path, noise: str) -> None:
+def test_output_printed_by_an_app_is_not_part_of_the_report(app: Path, noise: str) -> None:
     done = asked(app, f"{noise}\n{GOOD}", "ENVIRONMENT")
     assert answered(done)["environment"] == "production"
     assert "noise" in done.stderr
@@ -384,7 +382,7 @@ def test_what_an_app_prints_is_no_part_of_the_answer(app: Path, noise: str) -> N
 @pytest.mark.parametrize(
     "kept", ["threading.Thread(target=time.sleep, args=(60,)).start()", "atexit.register(time.sleep, 60)"]
 )
-def test_an_app_that_would_keep_the_process_is_answered_for_at_once(app: Path, kept: str) -> None:
+def test_an_app_that_would_block_exit_is_reported_at_once(app: Path, kept: str) -> None:
     done = asked(app, f"{kept}\n{GOOD}", "ENVIRONMENT")
     assert answered(done)["environment"] == "production"
 
@@ -403,7 +401,7 @@ def test_an_app_that_would_keep_the_process_is_answered_for_at_once(app: Path, k
         ("app = Flask()\ndel app.config", "has no attribute 'config'"),
     ],
 )
-def test_an_app_that_can_not_be_asked_is_no_answer_and_says_why(app: Path, wsgi: str, said: str) -> None:
+def test_an_app_that_cannot_be_inspected_gives_only_a_reason(app: Path, wsgi: str, said: str) -> None:
     done = asked(app, wsgi)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
@@ -415,7 +413,7 @@ def test_an_object_without_an_app_is_named_by_its_type(app: Path) -> None:
     assert answered(asked(app, two)) == {"no_app": "function"}
 
 
-def test_no_secret_of_the_config_is_said(app: Path) -> None:
+def test_no_secret_of_the_config_is_reported(app: Path) -> None:
     done = asked(
         app,
         """

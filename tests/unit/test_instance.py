@@ -39,7 +39,7 @@ def folders(layout: Layout) -> tuple[Path, Path]:
     return layout.sources / SOURCE / "instance", layout.venvs / VENV / "var"
 
 
-def test_what_the_app_writes_to_its_instance_folder_is_in_its_own_directory(layout: Layout) -> None:
+def test_files_written_to_the_instance_folder_are_in_the_state_directory(layout: Layout) -> None:
     provide_instance_folders(layout, SOURCE, VENV)
     beside, installed_as = folders(layout)
     (beside / "shop.sqlite").write_text("entries")
@@ -49,7 +49,7 @@ def test_what_the_app_writes_to_its_instance_folder_is_in_its_own_directory(layo
     assert (beside / "shop.sqlite").read_text() == "entries"
 
 
-def test_what_a_source_or_a_package_brings_stays_as_it_is(layout: Layout) -> None:
+def test_an_instance_folder_shipped_by_source_or_package_is_unchanged(layout: Layout) -> None:
     beside, installed_as = folders(layout)
     beside.mkdir()
     (beside / "config.py").write_text("X = 1\n")
@@ -59,14 +59,14 @@ def test_what_a_source_or_a_package_brings_stays_as_it_is(layout: Layout) -> Non
     assert str(installed_as.readlink()) == "nowhere"
 
 
-def test_the_link_leaves_no_trace_in_the_times_of_a_source(layout: Layout) -> None:
+def test_the_link_does_not_change_the_time_of_the_source(layout: Layout) -> None:
     source = layout.sources / SOURCE
     before = source.stat().st_mtime_ns
     provide_instance_folders(layout, SOURCE, VENV)
     assert source.stat().st_mtime_ns == before
 
 
-def test_a_source_with_the_link_is_what_its_digest_names(layout: Layout) -> None:
+def test_a_source_with_the_link_still_matches_its_digest(layout: Layout) -> None:
     draft = layout.sources / SOURCE
     (draft / "wsgi.py").write_text("app = None\n")
     name = digest(draft, entries(draft, ["wsgi.py"]))
@@ -79,14 +79,14 @@ def test_a_source_with_the_link_is_what_its_digest_names(layout: Layout) -> None
     assert integrity.check_source(layout, name).faults
 
 
-def test_a_source_from_git_with_the_link_was_not_changed(layout: Layout) -> None:
+def test_a_git_source_with_the_link_counts_as_unchanged(layout: Layout) -> None:
     release = create(layout, "20261121T094420Z")
     provide_instance_folders(layout, SOURCE, VENV)
     checked = integrity.check_source(layout, SOURCE)
     assert (checked.faults, bool(checked.unchecked), release) == ([], True, f"20261121T094420Z-{SOURCE[:8]}")
 
 
-def test_what_is_pruned_takes_nothing_of_the_apps_own_directory(layout: Layout) -> None:
+def test_pruning_keeps_the_state_directory(layout: Layout) -> None:
     provide_instance_folders(layout, SOURCE, VENV)
     (layout.state / "shop.sqlite").write_text("entries")
     prune(layout, 1)
@@ -100,7 +100,7 @@ def run(layout: Layout, *, dry: bool = False) -> None:
     step.run(Call(layout, {"specification": given, "variables": wanted.variables, "by": "tester"}, dry))
 
 
-def test_each_deploy_sees_to_it_also_where_the_release_is_there_already(layout: Layout) -> None:
+def test_each_deploy_restores_the_link_even_for_an_existing_release(layout: Layout) -> None:
     run(layout, dry=True)
     assert not any(path.is_symlink() for path in folders(layout))
     for _ in range(2):

@@ -97,7 +97,7 @@ def test_the_keys_are_read(vault: Vault, text: str, fallbacks: list[str]) -> Non
 
 
 @pytest.mark.parametrize("text", ["other: 1\n", f"{NAME}:\n", f"other:\n  {NAME}: x\n"])
-def test_a_file_without_the_key_has_none(vault: Vault, text: str) -> None:
+def test_a_file_without_the_key_gives_no_key(vault: Vault, text: str) -> None:
     before = vault.holds(text)
     assert vault.keys.read() is None
     for step in (vault.keys.start, vault.keys.finish):
@@ -106,7 +106,7 @@ def test_a_file_without_the_key_has_none(vault: Vault, text: str) -> None:
     assert vault.path.read_bytes() == before
 
 
-def test_no_file_has_no_key(vault: Vault) -> None:
+def test_a_missing_file_gives_no_key(vault: Vault) -> None:
     vault.path.unlink()
     assert vault.keys.read() is None
     with pytest.raises(GreenlightError, match=f"holds no {NAME}"):
@@ -114,7 +114,7 @@ def test_no_file_has_no_key(vault: Vault) -> None:
     assert not vault.path.exists()
 
 
-def test_one_old_key_that_is_no_list_is_one_key_or_refused(vault: Vault) -> None:
+def test_a_fallbacks_value_that_is_not_a_list_is_one_key_or_refused(vault: Vault) -> None:
     vault.holds(f"{TEXT}{LIST}: {OLDER}\n")
     try:
         found = vault.keys.read()
@@ -126,14 +126,14 @@ def test_one_old_key_that_is_no_list_is_one_key_or_refused(vault: Vault) -> None
 # A rotation
 
 
-def test_at_the_start_a_new_key_signs_and_the_old_one_still_verifies(vault: Vault) -> None:
+def test_starting_adds_a_new_key_and_keeps_the_old_one_as_fallback(vault: Vault) -> None:
     vault.keys.start()
     assert re.fullmatch("[0-9a-f]{64}", vault.values[NAME])
     assert vault.values[LIST] == [KEY]
     assert vault.keys.read() == {"key": vault.values[NAME], "fallbacks": [KEY]}
 
 
-def test_each_start_keeps_every_key_the_newest_first(vault: Vault) -> None:
+def test_each_start_keeps_all_keys_newest_first(vault: Vault) -> None:
     vault.holds(f"{TEXT}{LIST}: ['{OLDER}']\n")
     vault.keys.start()
     second = vault.values[NAME]
@@ -142,7 +142,7 @@ def test_each_start_keeps_every_key_the_newest_first(vault: Vault) -> None:
     assert len({vault.values[NAME], second, KEY, OLDER}) == 4
 
 
-def test_at_the_end_the_old_keys_are_gone_and_the_new_one_stays(vault: Vault) -> None:
+def test_finishing_removes_the_old_keys_and_keeps_the_new_one(vault: Vault) -> None:
     vault.keys.start()
     vault.keys.start()
     key = vault.values[NAME]
@@ -151,7 +151,7 @@ def test_at_the_end_the_old_keys_are_gone_and_the_new_one_stays(vault: Vault) ->
     assert KEY not in vault.text
 
 
-def test_the_next_rotation_begins_where_the_last_one_ended(vault: Vault) -> None:
+def test_the_next_rotation_begins_with_the_result_of_the_last(vault: Vault) -> None:
     vault.keys.start()
     vault.keys.finish()
     key = vault.values[NAME]
@@ -196,7 +196,7 @@ def test_comments_and_other_variables_stay_as_they_are(vault: Vault) -> None:
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_whatever_else_is_in_the_file_stays_as_it_is(vault: Vault, others: str, first: bool) -> None:
+def test_everything_else_in_the_file_stays_unchanged(vault: Vault, others: str, first: bool) -> None:
     line = f"{NAME}: {KEY}\n"
     vault.holds(others + line if first else line + others)
     before = vault.values
@@ -205,13 +205,13 @@ def test_whatever_else_is_in_the_file_stays_as_it_is(vault: Vault, others: str, 
     assert others in vault.text
 
 
-def test_a_comment_behind_the_key_stays(vault: Vault) -> None:
+def test_a_comment_after_the_key_stays(vault: Vault) -> None:
     vault.holds(f"{NAME}: {KEY} # each November\n")
     vault.keys.start()
     assert "# each November" in vault.text
 
 
-def test_a_comment_behind_the_key_stays_to_the_end_of_the_rotation(vault: Vault) -> None:
+def test_a_comment_after_the_key_stays_through_the_whole_rotation(vault: Vault) -> None:
     vault.holds(f"{NAME}: {KEY} # each November\n")
     vault.keys.start()
     vault.keys.finish()
@@ -219,7 +219,7 @@ def test_a_comment_behind_the_key_stays_to_the_end_of_the_rotation(vault: Vault)
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n\n", "\n# the end", "\r\n"])
-def test_a_file_may_end_as_it_likes(vault: Vault, end: str) -> None:
+def test_a_file_may_end_in_any_way(vault: Vault, end: str) -> None:
     vault.holds(f"{NAME}: {KEY}\nother: x{end}")
     vault.keys.start()
     assert (vault.values["other"], vault.values[LIST]) == ("x", [KEY])
@@ -245,7 +245,7 @@ def test_the_file_keeps_its_vault_id_and_its_password(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_the_file_keeps_its_mode_and_nothing_is_left_beside_it(vault: Vault, mode: int) -> None:
+def test_the_file_keeps_its_mode_and_no_other_file_is_left(vault: Vault, mode: int) -> None:
     vault.path.chmod(mode)
     for step in (vault.keys.start, vault.keys.finish):
         step()
@@ -253,7 +253,7 @@ def test_the_file_keeps_its_mode_and_nothing_is_left_beside_it(vault: Vault, mod
         assert os.listdir(vault.path.parent) == ["vault.yml"]
 
 
-def test_a_link_to_a_vault_file_stays_one(vault: Vault) -> None:
+def test_a_link_to_a_vault_file_stays_a_link(vault: Vault) -> None:
     real = vault.path.rename(vault.path.with_name("of-two-inventories.yml"))
     vault.path.symlink_to(real.name)
     vault.keys.start()
@@ -283,7 +283,7 @@ NO_YAML = [f"{NAME}: {KEY}\nother: !include x\n", f"{NAME}: {KEY}\n  bad: [{KEY}
 
 
 @pytest.mark.parametrize("text", [*BLOCK, *OTHERWISE, *NO_YAML])
-def test_a_file_that_can_not_be_changed_safely_is_left_as_it_is(vault: Vault, text: str) -> None:
+def test_a_file_that_cannot_be_changed_safely_is_left_unchanged(vault: Vault, text: str) -> None:
     before = vault.holds(text)
     with pytest.raises(GreenlightError) as refused:
         vault.keys.start()
@@ -301,7 +301,7 @@ def test_a_file_that_can_not_be_changed_safely_is_left_as_it_is(vault: Vault, te
         *OTHERWISE,
     ],
 )
-def test_who_must_change_a_file_by_hand_is_told_how(vault: Vault, text: str) -> None:
+def test_a_file_to_change_by_hand_is_reported_with_instructions(vault: Vault, text: str) -> None:
     vault.holds(text)
     with pytest.raises(GreenlightError) as refused:
         vault.keys.start()
@@ -321,7 +321,7 @@ def test_who_must_change_a_file_by_hand_is_told_how(vault: Vault, text: str) -> 
         ),
     ],
 )
-def test_at_the_end_no_line_holds_the_old_key(vault: Vault, line: str) -> None:
+def test_after_finishing_no_line_holds_the_old_key(vault: Vault, line: str) -> None:
     vault.holds(line)
     try:
         vault.keys.start()
@@ -331,7 +331,7 @@ def test_at_the_end_no_line_holds_the_old_key(vault: Vault, line: str) -> None:
     assert KEY not in vault.text
 
 
-def test_a_file_that_is_not_encrypted_is_refused(vault: Vault) -> None:
+def test_an_unencrypted_file_is_refused(vault: Vault) -> None:
     vault.path.write_text(TEXT)
     for step in (vault.keys.read, vault.keys.start, vault.keys.finish):
         with pytest.raises(GreenlightError) as refused:
@@ -341,7 +341,7 @@ def test_a_file_that_is_not_encrypted_is_refused(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("passwords", [["default"], []])
-def test_a_file_that_this_run_can_not_decrypt_is_refused(vault: Vault, passwords: list[str]) -> None:
+def test_a_file_that_cannot_be_decrypted_is_refused(vault: Vault, passwords: list[str]) -> None:
     before = vault.path.read_bytes()
     vault.opened_with(*passwords)
     for step in (vault.keys.read, vault.keys.start, vault.keys.finish):
@@ -355,7 +355,7 @@ def test_a_file_that_this_run_can_not_decrypt_is_refused(vault: Vault, passwords
 # However it ends
 
 
-def test_a_rotation_killed_at_any_instant_leaves_a_file_that_can_be_read_and_loses_no_key(tmp_path: Path) -> None:
+def test_a_killed_rotation_leaves_a_readable_file_with_all_keys(tmp_path: Path) -> None:
     for change in itertools.count(1):
         directory = tmp_path / f"{change}"
         directory.mkdir()
@@ -377,14 +377,14 @@ def test_a_rotation_killed_at_any_instant_leaves_a_file_that_can_be_read_and_los
     assert change > 5
 
 
-def test_who_reads_the_file_meanwhile_reads_the_old_one_whole(vault: Vault) -> None:
+def test_a_concurrent_reader_sees_the_complete_old_file(vault: Vault) -> None:
     before = vault.path.read_bytes()
     with vault.path.open("rb") as reader:
         vault.keys.start()
         assert reader.read() == before
 
 
-def test_the_old_file_stays_until_the_new_one_was_read(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_file_stays_until_the_new_one_is_verified(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     before = vault.path.read_bytes()
     encrypt: Callable[..., bytes] = VaultLib.encrypt
 
@@ -420,7 +420,7 @@ def turned(vault: Vault, step: str, *, live: bool = True, check_mode: bool = Fal
     return dict(done)
 
 
-def test_a_start_says_what_comes_next(vault: Vault) -> None:
+def test_starting_prints_the_next_step(vault: Vault) -> None:
     done = turned(vault, "start")
     assert done["changed"] is True
     assert vault.values[LIST] == [KEY]
@@ -429,7 +429,7 @@ def test_a_start_says_what_comes_next(vault: Vault) -> None:
     assert vault.values[NAME] not in str(done)
 
 
-def test_a_finish_says_what_comes_next(vault: Vault) -> None:
+def test_finishing_prints_the_next_step(vault: Vault) -> None:
     vault.keys.start()
     done = turned(vault, "finish")
     assert done["changed"] is True
@@ -439,7 +439,7 @@ def test_a_finish_says_what_comes_next(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("step", ["start", "finish"])
-def test_keys_that_are_not_live_on_every_host_are_deployed_first(vault: Vault, step: str) -> None:
+def test_keys_not_live_on_every_host_are_deployed_first(vault: Vault, step: str) -> None:
     before = vault.holds(f"{TEXT}{LIST}: [{OLDER}]\n")
     done = turned(vault, step, live=False)
     assert done == {
@@ -449,13 +449,13 @@ def test_keys_that_are_not_live_on_every_host_are_deployed_first(vault: Vault, s
     assert vault.path.read_bytes() == before
 
 
-def test_a_finish_without_an_old_key_changes_nothing(vault: Vault) -> None:
+def test_finishing_without_an_old_key_changes_nothing(vault: Vault) -> None:
     before = vault.path.read_bytes()
     assert turned(vault, "finish") == {"changed": False, "said": "There is no old key left to drop."}
     assert vault.path.read_bytes() == before
 
 
-def test_a_start_that_is_said_again_makes_no_third_key(vault: Vault) -> None:
+def test_starting_twice_makes_no_third_key(vault: Vault) -> None:
     assert turned(vault, "start")["changed"] is True
     begun = vault.path.read_bytes()
     again = turned(vault, "start")
@@ -480,7 +480,9 @@ def test_check_mode_touches_no_vault(vault: Vault, step: str, fallbacks: str) ->
     ],
 )
 @pytest.mark.parametrize("absent", ["file", "variable"])
-def test_who_keeps_the_keys_elsewhere_is_told_what_to_do(vault: Vault, step: str, words: str, absent: str) -> None:
+def test_keys_kept_in_another_store_are_reported_with_instructions(
+    vault: Vault, step: str, words: str, absent: str
+) -> None:
     vault.holds("other: 1\n")
     if absent == "file":
         vault.path.unlink()
@@ -491,7 +493,7 @@ def test_who_keeps_the_keys_elsewhere_is_told_what_to_do(vault: Vault, step: str
     )
 
 
-def test_a_refusal_fails_the_task_without_a_secret(vault: Vault) -> None:
+def test_a_refusal_fails_the_task_without_showing_a_secret(vault: Vault) -> None:
     vault.holds(OTHERWISE[1])
     with pytest.raises(AnsibleActionFail, match="can't be changed safely") as failed:
         turned(vault, "start")
@@ -499,7 +501,7 @@ def test_a_refusal_fails_the_task_without_a_secret(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"step": "purge"}, {"file": None}])
-def test_a_task_that_asks_for_something_else_is_refused(vault: Vault, arguments: dict[str, Any]) -> None:
+def test_a_task_with_invalid_arguments_is_refused(vault: Vault, arguments: dict[str, Any]) -> None:
     given = {"step": "start", "file": str(vault.path), "name": NAME, "live": True, **arguments}
     with pytest.raises(AnsibleActionFail):
         action(rotate_vault, vault, **{name: value for name, value in given.items() if value}).run(task_vars={})
@@ -532,15 +534,13 @@ def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -
     return dict(keys)
 
 
-def test_a_host_gets_the_keys_that_the_file_holds_now(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_gets_the_current_keys_of_the_file(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.keys.start()
     old = {"flask_app_secrets": {"SECRET_KEY": KEY}, "__flask_app_fallbacks": {}}
     assert handed(vault, monkeypatch, **old) == {"key": vault.values[NAME], "fallbacks": [KEY]}
 
 
-def test_a_key_that_the_file_takes_from_elsewhere_is_never_deployed_as_the_text_of_its_template(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_templated_key_is_never_deployed_as_its_template_text(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.holds(f"{NAME}: '{{{{ elsewhere }}}}'\n")
     secrets = {"SECRET_KEY": trust_as_template("{{ elsewhere }}")}
     try:
@@ -550,7 +550,7 @@ def test_a_key_that_the_file_takes_from_elsewhere_is_never_deployed_as_the_text_
     assert found["key"] == KEY
 
 
-def test_where_the_file_takes_the_key_from_elsewhere_a_host_gets_the_keys_of_the_inventory(
+def test_for_a_templated_key_a_host_gets_the_keys_of_the_inventory(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is told to rotate the key where it is kept does so and runs the play again, which must then deploy it."""
@@ -562,7 +562,7 @@ def test_where_the_file_takes_the_key_from_elsewhere_a_host_gets_the_keys_of_the
 
 @pytest.mark.parametrize("absent", ["file", "variable"])
 @pytest.mark.parametrize("fallbacks", [[], [OLDER, "b"]])
-def test_without_such_a_file_a_host_gets_the_keys_of_the_inventory(
+def test_without_a_vault_file_a_host_gets_the_keys_of_the_inventory(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, absent: str, fallbacks: list[str]
 ) -> None:
     vault.holds("other: 1\n")
@@ -576,9 +576,7 @@ def test_without_such_a_file_a_host_gets_the_keys_of_the_inventory(
     assert handed(vault, monkeypatch, **known) == {"key": KEY, "fallbacks": fallbacks}
 
 
-def test_a_file_that_can_not_be_read_is_not_replaced_by_the_inventory(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_vault_file_that_cannot_be_decrypted_is_an_error(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.opened_with("default")
     with pytest.raises(AnsibleActionFail, match="can't be decrypted with the vault passwords of this run"):
         handed(vault, monkeypatch, flask_app_secrets={"SECRET_KEY": KEY})

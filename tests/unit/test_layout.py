@@ -28,7 +28,7 @@ def places(layout: Layout, release: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("other", ["shop2", "sho", "live", "greenlight-shop"])
-def test_no_two_places_of_two_apps_and_of_their_releases_are_the_same_or_inside_of_each_other(other: str) -> None:
+def test_no_paths_of_two_apps_or_releases_overlap(other: str) -> None:
     shop, another = (Layout(app, Path("/root")) for app in ("shop", other))
     ours = [*places(shop), *places(shop, RELEASE), *places(shop, OTHER)]
     theirs = [*places(another), *places(another, RELEASE)]
@@ -45,19 +45,19 @@ def test_systemd_reads_the_settings_of_a_release_after_its_unit() -> None:
     assert {path.parent for path in drop_ins} == {service.with_name(f"{service.name}.d")}
 
 
-def test_a_socket_path_fits_into_the_kernels_address() -> None:
+def test_a_socket_path_fits_the_kernel_limit() -> None:
     longest = "a" * 31
     assert APP_NAME.match(longest)
     assert len(str(Layout(longest).socket(RELEASE))) < 108  # sun_path, unix(7)
 
 
-def test_a_name_that_can_be_no_account_unit_and_directory_is_refused() -> None:
+def test_a_name_unusable_for_accounts_units_or_directories_is_refused() -> None:
     assert all(map(APP_NAME.match, ["a", "guestbook", "my-app2"]))
     names = ["", "1app", "-app", "App", "my_app", "my.app", "my app", "a/b", "app\n", "a" * 32, "ä"]
     assert [name for name in names if APP_NAME.match(name)] == []
 
 
-def test_only_a_whole_id_is_a_release_id() -> None:
+def test_only_a_complete_id_is_a_release_id() -> None:
     assert RELEASE_ID.match(RELEASE)
     cut = [
         "",
@@ -71,7 +71,7 @@ def test_only_a_whole_id_is_a_release_id() -> None:
     assert [name for name in cut if RELEASE_ID.match(name)] == []
 
 
-def test_what_hosts_that_were_deployed_before_have_stays_where_it_is() -> None:
+def test_paths_on_existing_hosts_never_change() -> None:
     """Moved, it would be made anew: other digests, another release, a host without a stamp."""
     layout = Layout("shop", Path("/root"))
     kept = [layout.digest_key, layout.environment_id, layout.ledger, layout.live, layout.live_socket]
@@ -80,6 +80,6 @@ def test_what_hosts_that_were_deployed_before_have_stays_where_it_is() -> None:
     assert (layout.etc, layout.srv) == (Path("/root/etc/shop"), Path("/root/srv/shop"))
 
 
-def test_no_app_has_a_name_that_makes_its_units_those_of_another_apps_process() -> None:
+def test_no_app_name_matches_the_process_units_of_another_app() -> None:
     assert [process for process in PROCESSES if process is not WEB and APP_NAME.match(f"shop{process.infix}")] == []
     assert [process.infix for process in PROCESSES if process is WEB] == [""]

@@ -31,11 +31,11 @@ def test_entries_are_kept_in_order_with_their_time(tmp_path: Path) -> None:
     assert path.read_text().count("\n") == 2
 
 
-def test_no_ledger_has_no_entries(tmp_path: Path) -> None:
+def test_a_missing_ledger_has_no_entries(tmp_path: Path) -> None:
     assert entries(tmp_path / "ledger.jsonl") == []
 
 
-def test_no_line_has_what_a_terminal_obeys(tmp_path: Path) -> None:
+def test_no_line_contains_control_characters(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     health = "\x1b[2J\x7f\x9b2J\u202eé\n"
     append(path, {"health": health})
@@ -46,7 +46,7 @@ def test_no_line_has_what_a_terminal_obeys(tmp_path: Path) -> None:
 
 @settings(max_examples=20)
 @given(json_values)
-def test_any_json_comes_back(tmp_path: Path, value: object) -> None:
+def test_any_json_survives_a_round_trip(tmp_path: Path, value: object) -> None:
     path = tmp_path / "ledger.jsonl"
     path.unlink(missing_ok=True)
     append(path, {"value": value})
@@ -55,7 +55,7 @@ def test_any_json_comes_back(tmp_path: Path, value: object) -> None:
 
 
 @pytest.mark.parametrize("cut", [b"x", b'{"at": "2026', b'{"at": "2026", "name": "J\xc3', b"{", b"\x00\x00\x00"])
-def test_a_torn_line_is_passed_over_and_the_next_entry_is_whole(tmp_path: Path, cut: bytes) -> None:
+def test_a_torn_line_is_skipped_and_the_next_entry_is_complete(tmp_path: Path, cut: bytes) -> None:
     path = tmp_path / "ledger.jsonl"
     append(path, {"release": "a"})
     with path.open("ab") as ledger:
@@ -66,7 +66,7 @@ def test_a_torn_line_is_passed_over_and_the_next_entry_is_whole(tmp_path: Path, 
     assert [entry["release"] for entry in entries(path)] == ["a", "b", "c"]
 
 
-def test_the_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
+def test_the_ledger_is_append_only(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     append(path, {"release": "a"})
     before = path.read_bytes()
@@ -74,7 +74,7 @@ def test_the_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(before)
 
 
-def test_the_ledger_is_readable_text_and_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_is_readable_text_and_flushed_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.jsonl"
     flushed: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(path.read_text(encoding="utf-8")))
@@ -84,14 +84,14 @@ def test_the_ledger_is_readable_text_and_on_disk(tmp_path: Path, monkeypatch: py
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_ledger_that_begins_with_a_torn_byte_goes_on(tmp_path: Path) -> None:
+def test_a_ledger_that_begins_with_a_torn_line_still_works(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(b"{")
     append(path, {"release": "a"})
     assert [entry["release"] for entry in entries(path)] == ["a"]
 
 
-def test_lines_that_can_not_be_read_are_kept_and_counted(tmp_path: Path) -> None:
+def test_unreadable_lines_are_kept_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     append(path, {"release": "a"})
     with path.open("ab") as ledger:
@@ -102,9 +102,7 @@ def test_lines_that_can_not_be_read_are_kept_and_counted(tmp_path: Path) -> None
     assert b"\xff\x00\n" in path.read_bytes()
 
 
-def test_a_disk_that_is_nearly_full_takes_a_whole_line_or_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nearly_full_disk_gets_a_complete_line_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """write(2) takes what fits and says how much that was; only the next one fails."""
     path, real = tmp_path / "ledger.jsonl", os.write
     monkeypatch.setattr(os, "write", lambda handle, content: real(handle, content[:7]))
@@ -121,7 +119,7 @@ def test_a_disk_that_is_nearly_full_takes_a_whole_line_or_says_so(
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
-def test_nothing_is_appended_to_what_is_not_a_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_nothing_is_appended_to_a_ledger_that_is_not_a_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
     path = tmp_path / "ledger.jsonl"
     make(path)
     assert entries(path) == []

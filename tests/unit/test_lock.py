@@ -141,7 +141,7 @@ def whose(layout: Layout) -> str:
 # It is taken
 
 
-def test_the_first_run_gets_the_lock_and_nobody_else(layout: Layout, clock: Clock) -> None:
+def test_only_the_first_run_gets_the_lock(layout: Layout, clock: Clock) -> None:
     assert take(layout, ANN, STALE) == ""
     assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
     assert layout.lock.stat().st_mode & 0o777 == 0o600
@@ -151,14 +151,14 @@ def test_the_first_run_gets_the_lock_and_nobody_else(layout: Layout, clock: Cloc
     assert whose(layout).endswith("(process 4711)")
 
 
-def test_a_run_that_takes_its_lock_again_had_it_all_the_time(layout: Layout, clock: Clock) -> None:
+def test_taking_its_own_lock_again_refreshes_it(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     clock.pass_(STALE + 1)
     assert take(layout, ANN, STALE) == ""
     assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
 
 
-def test_who_is_refused_learns_who_is_at_work_and_what_to_do(layout: Layout, clock: Clock) -> None:
+def test_a_refusal_names_the_lock_holder_and_the_fix(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     clock.pass_(12)
     with pytest.raises(Locked) as refused:
@@ -180,7 +180,7 @@ def test_a_refusal_changes_nothing(layout: Layout, clock: Clock) -> None:
     assert layout.lock.read_bytes() == before
 
 
-def test_each_app_has_a_lock_of_its_own(layout: Layout, impatient: None) -> None:
+def test_each_app_has_its_own_lock(layout: Layout, impatient: None) -> None:
     blog = replace(layout, app="blog")
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run):
@@ -195,7 +195,7 @@ def test_each_app_has_a_lock_of_its_own(layout: Layout, impatient: None) -> None
     "content",
     [b"", b"\n", b"{", b'{"run": "a11a", "by": "an', b"null", b"[]", b'"a11a"', b"{}", b'{"by": "ann"}'],
 )
-def test_a_torn_or_empty_file_is_no_lock(layout: Layout, content: bytes) -> None:
+def test_a_torn_or_empty_lock_file_does_not_count(layout: Layout, content: bytes) -> None:
     layout.lock.parent.mkdir(parents=True)
     layout.lock.write_bytes(content)
     with pytest.raises(Refused) as lost, held(layout, ANN.run):
@@ -209,7 +209,7 @@ def test_a_torn_or_empty_file_is_no_lock(layout: Layout, content: bytes) -> None
     assert not layout.lock.exists()
 
 
-def test_a_run_that_is_killed_while_it_takes_the_lock_leaves_it_whole_or_not_at_all(layout: Layout) -> None:
+def test_a_run_killed_while_taking_the_lock_leaves_it_complete_or_absent(layout: Layout) -> None:
     for change in range(1, 20):
         ended = not killed(change, lambda: take(layout, ANN, STALE))
         found = whose(layout)
@@ -221,7 +221,7 @@ def test_a_run_that_is_killed_while_it_takes_the_lock_leaves_it_whole_or_not_at_
     assert change > 3
 
 
-def test_who_reads_the_lock_reads_it_whole(layout: Layout, clock: Clock) -> None:
+def test_a_reader_always_sees_the_complete_lock(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     with layout.lock.open() as reader:
         before = layout.lock.read_text()
@@ -269,7 +269,7 @@ def _race(turns: mmap.mmap, me: int, layouts: list[Layout], owner: Owner, told: 
     told.send(got)
 
 
-def test_of_two_runs_that_come_at_the_same_instant_one_gets_the_lock(tmp_path: Path, clock: Clock) -> None:
+def test_exactly_one_of_two_simultaneous_runs_gets_the_lock(tmp_path: Path, clock: Clock) -> None:
     """Fifty times. In every second case there is the lock of a run that is long dead."""
     layouts = [Layout("shop", tmp_path / str(turn)) for turn in range(50)]
     dead = replace(ANN, run="dead")
@@ -299,7 +299,7 @@ def test_of_two_runs_that_come_at_the_same_instant_one_gets_the_lock(tmp_path: P
 
 
 @pytest.mark.parametrize(("seconds", "dead"), [(0, False), (STALE - 1, False), (STALE, True), (STALE * 10, True)])
-def test_a_run_without_a_step_for_long_counts_as_dead(layout: Layout, clock: Clock, seconds: float, dead: bool) -> None:
+def test_a_run_without_a_recent_step_counts_as_dead(layout: Layout, clock: Clock, seconds: float, dead: bool) -> None:
     take(layout, ANN, STALE)
     clock.pass_(seconds)
     if not dead:
@@ -314,7 +314,7 @@ def test_a_run_without_a_step_for_long_counts_as_dead(layout: Layout, clock: Clo
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_no_lock_is_older_because_somebody_set_the_time_of_day(layout: Layout, clock: Clock, hours: int) -> None:
+def test_changing_the_clock_does_not_age_a_lock(layout: Layout, clock: Clock, hours: int) -> None:
     take(layout, ANN, STALE)
     clock.day += timedelta(hours=hours)
     clock.boot += 12
@@ -324,7 +324,7 @@ def test_no_lock_is_older_because_somebody_set_the_time_of_day(layout: Layout, c
     assert take(layout, BOB, STALE)
 
 
-def test_no_age_is_less_than_nothing(layout: Layout, clock: Clock) -> None:
+def test_the_age_of_a_lock_is_never_negative(layout: Layout, clock: Clock) -> None:
     """As in a container whose /run outlives its machine."""
     take(layout, ANN, STALE)
     clock.boot = 1
@@ -332,7 +332,7 @@ def test_no_age_is_less_than_nothing(layout: Layout, clock: Clock) -> None:
         take(layout, BOB, STALE)
 
 
-def test_a_run_with_a_step_at_work_is_alive_however_old(
+def test_a_run_with_a_running_step_is_alive_whatever_its_age(
     layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(layout, ANN, STALE)
@@ -346,7 +346,7 @@ def test_a_run_with_a_step_at_work_is_alive_however_old(
         assert take(layout, BOB, STALE)
 
 
-def test_a_run_that_is_known_to_be_dead_is_not_waited_for(layout: Layout, clock: Clock) -> None:
+def test_the_lock_of_a_known_dead_run_is_taken_over_at_once(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     clock.pass_(1)
     with pytest.raises(Locked):
@@ -366,7 +366,7 @@ def test_the_last_step_of_a_dead_run_is_waited_for(layout: Layout, monkeypatch: 
     assert whose(layout).startswith("bob@desk")
 
 
-def test_the_last_step_of_a_dead_run_is_not_waited_for_endlessly(layout: Layout, impatient: None) -> None:
+def test_the_last_step_of_a_dead_run_is_not_awaited_forever(layout: Layout, impatient: None) -> None:
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run), pytest.raises(Locked, match="ann@laptop"):
         take(layout, BOB, STALE, instead_of=ANN.run)
@@ -376,7 +376,7 @@ def test_the_last_step_of_a_dead_run_is_not_waited_for_endlessly(layout: Layout,
 # Its steps
 
 
-def test_a_step_renews_the_time(layout: Layout, clock: Clock) -> None:
+def test_a_step_refreshes_the_lock_time(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     for _ in range(5):
         clock.pass_(STALE - 1)
@@ -396,14 +396,14 @@ def refused_step(layout: Layout) -> Finding:
     return finding
 
 
-def test_a_step_whose_lock_is_gone_is_not_begun(layout: Layout) -> None:
+def test_a_step_without_its_lock_does_not_start(layout: Layout) -> None:
     take(layout, ANN, STALE)
     break_lock(layout)
     assert refused_step(layout).id == "lock-lost"
     assert whose(layout) == ""
 
 
-def test_a_step_whose_lock_is_anothers_is_not_begun_and_does_not_renew_it(layout: Layout, clock: Clock) -> None:
+def test_a_step_does_not_start_or_refresh_the_lock_of_another_run(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     take(layout, BOB, STALE, instead_of=ANN.run)
     clock.pass_(30)
@@ -424,7 +424,7 @@ def test_a_step_waits_for_the_one_before(layout: Layout, monkeypatch: pytest.Mon
             take(layout, BOB, STALE)
 
 
-def test_a_step_is_not_begun_while_another_is_at_work(layout: Layout, impatient: None) -> None:
+def test_a_step_does_not_start_while_another_is_running(layout: Layout, impatient: None) -> None:
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run):
         refusal = refused_step(layout)
@@ -433,7 +433,9 @@ def test_a_step_is_not_begun_while_another_is_at_work(layout: Layout, impatient:
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), KeyboardInterrupt()], ids=repr)
-def test_a_step_that_fails_leaves_the_lock_and_no_guard(layout: Layout, impatient: None, error: BaseException) -> None:
+def test_a_failed_step_keeps_the_lock_and_releases_the_guard(
+    layout: Layout, impatient: None, error: BaseException
+) -> None:
     take(layout, ANN, STALE)
     with pytest.raises(type(error)), held(layout, ANN.run):
         raise error
@@ -442,7 +444,7 @@ def test_a_step_that_fails_leaves_the_lock_and_no_guard(layout: Layout, impatien
     assert whose(layout).startswith("ann@laptop")
 
 
-def test_a_step_that_is_killed_leaves_no_guard(layout: Layout, impatient: None) -> None:
+def test_a_killed_step_releases_the_guard(layout: Layout, impatient: None) -> None:
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run) as step:
         step.kill()
@@ -451,7 +453,7 @@ def test_a_step_that_is_killed_leaves_no_guard(layout: Layout, impatient: None) 
         pass
 
 
-def test_a_program_that_outlives_its_step_is_a_step_at_work(layout: Layout, clock: Clock) -> None:
+def test_a_program_that_outlives_its_step_counts_as_a_running_step(layout: Layout, clock: Clock) -> None:
     started = layout.root / "started"
     os.mkfifo(started)
     handle = os.open(started, os.O_RDWR)
@@ -482,7 +484,7 @@ def test_a_run_gives_back_its_own_lock(layout: Layout) -> None:
     assert take(layout, BOB, STALE) == ""
 
 
-def test_a_run_gives_back_no_lock_but_its_own(layout: Layout) -> None:
+def test_a_run_gives_back_only_its_own_lock(layout: Layout) -> None:
     give_back(layout, ANN.run)
     assert not layout.lock.parent.exists()
     take(layout, BOB, STALE)
@@ -490,7 +492,7 @@ def test_a_run_gives_back_no_lock_but_its_own(layout: Layout) -> None:
     assert whose(layout).startswith("bob@desk")
 
 
-def test_a_lock_is_not_given_back_under_a_step(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_not_given_back_during_a_step(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     take(layout, ANN, STALE)
     seen = []
     with at_work(layout, ANN.run) as step:
@@ -505,7 +507,9 @@ def test_a_lock_is_not_given_back_under_a_step(layout: Layout, monkeypatch: pyte
     assert whose(layout) == ""
 
 
-def test_a_run_waits_a_moment_for_whoever_gives_the_lock_back(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_briefly_for_a_lock_that_is_being_given_back(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_lock, "MOMENT_SECONDS", 2)
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run, lambda: break_lock(layout)) as step:
@@ -528,7 +532,7 @@ def test_a_lock_can_be_broken_while_a_step_hangs(layout: Layout, clock: Clock, m
     assert take(layout, BOB, STALE) == ""
 
 
-def test_breaking_a_lock_can_be_tried(layout: Layout, clock: Clock) -> None:
+def test_breaking_a_lock_has_a_dry_run(layout: Layout, clock: Clock) -> None:
     assert break_lock(layout, dry=True) == ""
     assert not layout.lock.parent.exists()
     take(layout, ANN, STALE)

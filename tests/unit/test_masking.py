@@ -65,30 +65,30 @@ def test_a_secret_is_masked_in_each_form(form: str) -> None:
         ("redis://:hunter2-long@cache:6379/0", "AUTH hunter2-long"),
     ],
 )
-def test_the_password_inside_a_url_is_masked_alone(url: str, said: str) -> None:
+def test_the_password_of_a_url_is_masked_on_its_own(url: str, said: str) -> None:
     assert "hunter" not in mask(said, [url])
     assert MASK in mask(said, [url])
     assert mask(f"at {url}.", [url]) == f"at {MASK}."
 
 
-def test_a_line_of_a_value_is_masked_without_the_blanks_at_its_ends() -> None:
+def test_a_line_of_a_value_is_masked_without_surrounding_blanks() -> None:
     assert mask("said: first line\n", ["  first line \nsecond line"]) == f"said: {MASK}\n"
 
 
-def test_of_a_url_all_but_scheme_and_host_may_be_secret() -> None:
+def test_every_part_of_a_url_except_scheme_and_host_may_be_secret() -> None:
     parts = url_parts("https://deploy:hunter2@pypi.example.org/t0ken/simple?key=v4lue")
     assert {"deploy", "hunter2", "deploy:hunter2", "/t0ken/simple", "t0ken", "v4lue"} <= set(parts)
     assert not {"https", "pypi.example.org", "//"} & set(parts)
     assert url_parts("http://[broken") == ["http://[broken"]
 
 
-def test_the_lines_of_a_value_are_masked_alone() -> None:
+def test_each_line_of_a_value_is_masked_on_its_own() -> None:
     key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
     assert mask("line 2 is MIIEvQIBADANBg, line 3 kqhkiG9w0BAQEF", [key]) == f"line 2 is {MASK}, line 3 {MASK}"
 
 
 @pytest.mark.parametrize("short", ["", "a", "true", "12345"])
-def test_a_short_value_is_left(short: str) -> None:
+def test_a_short_value_is_not_masked(short: str) -> None:
     text = "it is true that 12345 a's are not secret"
     assert mask(text, [short]) == text
 
@@ -98,11 +98,11 @@ def test_the_shortest_value_that_is_masked_has_six_characters() -> None:
     assert mask("123456 12345", ["123456"]) == f"{MASK} 12345"
 
 
-def test_a_secret_that_holds_another_one_is_masked_whole() -> None:
+def test_a_secret_that_contains_another_is_masked_completely() -> None:
     assert mask("x hunter2-and-more y hunter2", ["hunter2", "hunter2-and-more"]) == f"x {MASK} y {MASK}"
 
 
-def test_a_value_that_is_no_url_is_masked_like_any_other() -> None:
+def test_a_value_that_is_not_a_url_is_masked_like_any_other() -> None:
     assert mask("x http://[broken y", ["http://[broken"]) == f"x {MASK} y"
 
 
@@ -179,7 +179,7 @@ def left(text: str, secret: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SHORT, *LONG_ONES])
-def test_no_form_that_is_hunted_survives(name: str) -> None:
+def test_no_form_the_leak_search_knows_survives(name: str) -> None:
     secret = {**SHORT, **LONG_ONES}[name]
     hunted = secret.partition("KEY-----\n")[2] or secret  # the first line of a key is not a secret
     written = {form.decode(errors="ignore"): kind for form, kind in forms(hunted).items()}
@@ -202,7 +202,7 @@ def masked_each(texts: Iterable[str], secret: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SECRETS)
-def test_no_quoting_saves_a_secret(name: str) -> None:
+def test_a_secret_is_masked_in_every_quoting_style(name: str) -> None:
     secret = SECRETS[name]
     masked = masked_each([f"before '{quoting(secret)}' behind" for quoting in QUOTINGS.values()], secret)
     for quoting, text in zip(QUOTINGS, masked, strict=True):
@@ -213,7 +213,7 @@ def test_no_quoting_saves_a_secret(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_secret_inside_a_text_in_base64_is_masked(name: str) -> None:
+def test_a_secret_within_base64_text_is_masked(name: str) -> None:
     secret = SECRETS[name]
     written = []
     for before in range(3):
@@ -230,7 +230,7 @@ def test_a_secret_inside_a_text_in_base64_is_masked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_escapes_are_known_in_either_case_and_mixed(name: str) -> None:
+def test_escapes_are_recognized_in_upper_lower_and_mixed_case(name: str) -> None:
     secret = SECRETS[name]
     hexadecimal = secret.encode().hex()
     mixed = random.Random(0)
@@ -260,7 +260,7 @@ def test_escapes_are_known_in_either_case_and_mixed(name: str) -> None:
     ],
     ids=["Flask's JSON in pages", "Go's JSON", "PHP's JSON", "JavaScript's URL", "the same in lower case", "XML"],
 )
-def test_other_languages_quotings_are_known(written: str) -> None:
+def test_quoting_styles_of_other_languages_are_recognized(written: str) -> None:
     assert mask(f"it is {written}.", ["a/b&'c<d>é\"e"]) == f"it is {MASK}."
 
 
@@ -272,16 +272,16 @@ def test_other_languages_quotings_are_known(written: str) -> None:
         json.dumps(json.dumps(['it\'s\\ "é" 😀'], ensure_ascii=False), ensure_ascii=False),
     ],
 )
-def test_json_in_json_is_known_however_the_two_write_what_is_not_ascii(written: str) -> None:
+def test_nested_json_is_recognized_with_any_ascii_setting(written: str) -> None:
     assert mask(written, ['it\'s\\ "é" 😀']) == f'"[\\"{MASK}\\"]"'
 
 
-def test_python_escapes_a_quote_only_where_it_must() -> None:
+def test_quotes_escaped_by_python_only_when_needed_are_recognized() -> None:
     assert mask(repr("it's é\n 12".encode()), ["it's é\n 12"]) == f'b"{MASK}"'
     assert mask(ascii("it's é\n 12"), ["it's é\n 12"]) == f'"{MASK}"'
 
 
-def test_an_escape_that_begins_before_the_secret_hides_nothing() -> None:
+def test_an_escape_that_begins_before_a_secret_does_not_hide_it() -> None:
     assert mask("100%4AB-secret %41", ["4AB-secret"]) == f"100%{MASK} %41"
 
 
@@ -311,7 +311,7 @@ def test_a_long_secret_in_pieces_is_masked(secret: str, written: Callable[[str],
     assert len(masked) < 100 or "wrapped" in cut
 
 
-def test_a_blank_that_a_line_break_took_along_hides_nothing() -> None:
+def test_a_blank_lost_at_a_line_break_does_not_hide_a_secret() -> None:
     middle = "".join(map(block, range(9)))
     for first, last in (("4'é-9c", middle), (middle, "4'é-9c")):
         masked = mask(f"it is {first}\n{last} <", [f"{first} {last}"])
@@ -330,13 +330,13 @@ def test_a_key_in_lines_of_any_length_is_masked(width: int, written: Callable[[s
     assert not [at for at in range(len(body) - 8) if body[at : at + 9] in masked]
 
 
-def test_a_short_line_of_a_long_secret_is_masked_alone() -> None:
+def test_a_short_line_of_a_long_secret_is_masked_on_its_own() -> None:
     secret = f"{block(1) * 4}\n  ab'\\é-cd\n{block(2) * 4}"
     for line in ("ab'\\é-cd", json.dumps("ab'\\é-cd")[1:-1], base64.b64encode("ab'\\é-cd".encode()).decode()):
         assert mask(f"line 2 is {line}.", [secret]) == f"line 2 is {MASK}."
 
 
-def test_from_which_length_on_parts_are_masked() -> None:
+def test_parts_of_a_secret_are_masked_above_a_minimum_length() -> None:
     secret = "/".join(characters(7, seed) for seed in range(16))
     assert len(secret) == LONG - 1
     assert mask(f"it is {secret[8:64]}", [secret]) == f"it is {secret[8:64]}"
@@ -346,7 +346,7 @@ def test_from_which_length_on_parts_are_masked() -> None:
     assert mask(f"it is <{secret[8 : 8 + PART - 1]}>", [secret]) == f"it is <{secret[8 : 8 + PART - 1]}>"
 
 
-def test_of_a_shorter_secret_a_part_without_punctuation_is_masked() -> None:
+def test_an_alphanumeric_part_of_a_shorter_secret_is_masked() -> None:
     secret = characters(40, 6)
     for start in range(len(secret) - CORE + 1):
         assert mask(f"it is <{secret[start : start + CORE]}>", [secret]) == f"it is <{MASK}>"
@@ -363,13 +363,13 @@ ORDINARY = [
 ]
 
 
-def test_ordinary_text_is_left_whatever_a_long_secret_has_of_it() -> None:
+def test_ordinary_text_is_kept_even_if_a_long_secret_contains_it() -> None:
     text = BETWEEN.join(ORDINARY)
     words = "\n".join(f"{characters(9, seed)} the database of the worker did not answer" for seed in range(50))
     assert mask(text, [f"{words} {RULES}".replace("\n", " "), *LONG_ONES.values(), *LONGEST.values()]) == text
 
 
-def test_a_rule_inside_of_what_is_masked_is_masked_too() -> None:
+def test_a_line_of_dashes_within_a_masked_part_is_masked() -> None:
     secret = "".join(f"{characters(30, seed)}{'-' * 300}" for seed in range(40))
     assert mask(f"it is {secret[:5000]} <", [secret]) == f"it is {MASK} <"
 
@@ -383,7 +383,7 @@ SLOW = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
-def test_the_longest_secret_costs_no_time(name: str) -> None:
+def test_the_longest_secret_is_masked_quickly(name: str) -> None:
     secret = SLOW[name]
     text = f"it is {secret[:LINE_MAX]}\n{secret[LINE_MAX:]} " + "an ordinary line %C3 with \\u00E9\n" * 1000
     began = time.process_time()
@@ -391,7 +391,7 @@ def test_the_longest_secret_costs_no_time(name: str) -> None:
     assert time.process_time() - began < 1.5  # on a slow machine; a quadratic search takes ten seconds and more
 
 
-def test_a_text_that_is_searched_in_stretches_has_no_gaps() -> None:
+def test_searching_a_text_in_chunks_leaves_no_gaps() -> None:
     secret = f"'{characters(30, 7)}'"
     text = f"{secret}some words;" * 8000
     assert len(text) > 256 * 1024
@@ -399,12 +399,12 @@ def test_a_text_that_is_searched_in_stretches_has_no_gaps() -> None:
 
 
 @pytest.mark.parametrize("show", [str, repr, "{}".format, "{0!r:>40}".format, lambda value: str([value]), ascii])
-def test_secrets_show_nothing_of_themselves(show: Callable[[object], str]) -> None:
+def test_secrets_do_not_show_their_values(show: Callable[[object], str]) -> None:
     assert "hunter2" not in show(Secrets(["hunter2-and-more"]))
     assert Secrets(["hunter2-and-more"]).mask("it is hunter2-and-more") == f"it is {MASK}"
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, copy.copy, json.dumps])
-def test_secrets_are_not_written_down(write: Callable[[object], object]) -> None:
+def test_secrets_cannot_be_serialized(write: Callable[[object], object]) -> None:
     with pytest.raises(TypeError):
         write(Secrets(["hunter2-and-more"]))

@@ -108,7 +108,7 @@ def refused(layout: Layout) -> Finding:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [file, empty_directory, broken_link])
 @pytest.mark.parametrize("place", TAKEN)
-def test_a_name_that_somebody_has_is_not_taken(layout: Layout, place: str, make: Callable[[Path], None]) -> None:
+def test_a_name_already_in_use_is_not_claimed(layout: Layout, place: str, make: Callable[[Path], None]) -> None:
     (layout.root / place).parent.mkdir(parents=True)
     make(layout.root / place)
     (found,) = in_use(layout)
@@ -120,21 +120,21 @@ def test_a_name_that_somebody_has_is_not_taken(layout: Layout, place: str, make:
 
 
 @pytest.mark.parametrize("place", FREE)
-def test_a_name_that_only_looks_so_is_free(layout: Layout, place: str) -> None:
+def test_a_name_that_only_looks_used_is_free(layout: Layout, place: str) -> None:
     path = put(layout, place)
     assert in_use(layout) == []
     claim(layout, "staging")
     assert path.exists() is not place.startswith("etc/.unfinished-")
 
 
-def test_a_name_with_a_dash_is_looked_for_as_systemd_writes_it(tmp_path: Path) -> None:
+def test_a_name_with_a_dash_is_searched_in_its_systemd_form(tmp_path: Path) -> None:
     layout = Layout("my-shop", tmp_path)
     (tmp_path / r"sys/fs/cgroup/system.slice/system-my\x2dshop.slice").mkdir(parents=True)
     assert len(in_use(layout)) == 1
 
 
 @pytest.mark.parametrize(("module", "lookup", "word"), [(pwd, "getpwnam", "account"), (grp, "getgrnam", "group")])
-def test_an_account_or_a_group_of_any_source_is_somebodys(
+def test_an_account_or_group_from_any_source_is_in_use(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, module: object, lookup: str, word: str
 ) -> None:
     known = pwd.getpwuid(0) if word == "account" else grp.getgrgid(0)
@@ -145,7 +145,7 @@ def test_an_account_or_a_group_of_any_source_is_somebodys(
     assert f"the {word} shop" in finding.what
 
 
-def test_all_that_somebody_has_is_reported_at_once(layout: Layout) -> None:
+def test_everything_in_use_is_reported_at_once(layout: Layout) -> None:
     places = ["etc/shop/file", "var/log/shop", "usr/lib/systemd/system/shop@.service"]
     for place in places:
         put(layout, place)
@@ -155,7 +155,7 @@ def test_all_that_somebody_has_is_reported_at_once(layout: Layout) -> None:
 @pytest.mark.parametrize(
     "name", ["private", "staff", "systemd", "dbus", "nginx", "lock", "greenlight", "http", "proxy"]
 )
-def test_a_name_of_the_system_is_refused_on_a_host_that_has_nothing_of_it(tmp_path: Path, name: str) -> None:
+def test_a_reserved_system_name_is_refused_even_on_a_host_without_it(tmp_path: Path, name: str) -> None:
     assert name in RESERVED
     finding = refused(Layout(name, tmp_path))
     assert named(finding) == ("reserved-name", "flask_app_name")
@@ -163,7 +163,7 @@ def test_a_name_of_the_system_is_refused_on_a_host_that_has_nothing_of_it(tmp_pa
 
 
 @pytest.mark.parametrize("list_", ["passwd", "group"])
-def test_no_name_of_debians_base_system_is_free(list_: str) -> None:
+def test_every_account_of_the_debian_base_system_is_reserved(list_: str) -> None:
     source = Path(f"/usr/share/base-passwd/{list_}.master")
     if not source.exists():
         pytest.skip("this machine is not Debian")
@@ -171,7 +171,7 @@ def test_no_name_of_debians_base_system_is_free(list_: str) -> None:
     assert {name for name in names if APP_NAME.match(name)} - RESERVED == set()
 
 
-def test_every_reserved_name_could_be_an_apps() -> None:
+def test_every_reserved_name_is_a_possible_app_name() -> None:
     assert [name for name in RESERVED if not APP_NAME.match(name)] == []
 
 
@@ -184,7 +184,7 @@ def mount(layout: Layout, place: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["srv", "state"])
-def test_an_empty_disk_that_waits_for_the_app_is_used_and_not_recorded(layout: Layout, place: str) -> None:
+def test_an_empty_mounted_disk_is_used_and_not_recorded(layout: Layout, place: str) -> None:
     disk: Path = getattr(layout, place)
     mount(layout, disk)
     claim(layout, "staging")
@@ -193,7 +193,7 @@ def test_an_empty_disk_that_waits_for_the_app_is_used_and_not_recorded(layout: L
 
 
 @pytest.mark.parametrize("place", ["etc", "runtime_root", "state"])
-def test_a_disk_of_somebody_else_is_not(layout: Layout, place: str) -> None:
+def test_a_foreign_mounted_disk_is_in_use(layout: Layout, place: str) -> None:
     disk: Path = getattr(layout, place)
     mount(layout, disk)
     if place == "state":
@@ -204,14 +204,14 @@ def test_a_disk_of_somebody_else_is_not(layout: Layout, place: str) -> None:
 # The record
 
 
-def test_all_that_an_app_takes_by_its_name_is_recorded(layout: Layout) -> None:
+def test_everything_an_app_claims_by_name_is_recorded(layout: Layout) -> None:
     claim(layout, "staging")
     assert layout.made.stat().st_mode & 0o777 == 0o600
     assert recorded(layout) == {f"/{path.relative_to(layout.root)}" for path in paths(layout)} | set(PARTS)
     assert json.loads(layout.made.read_text())[0] == "/etc/shop"
 
 
-def test_a_claim_killed_at_any_instant_leaves_no_name_without_its_record(tmp_path: Path) -> None:
+def test_a_killed_claim_leaves_no_unrecorded_name(tmp_path: Path) -> None:
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / f"{change}")
         (layout.root / "etc").mkdir(parents=True)
@@ -229,7 +229,7 @@ def test_a_claim_killed_at_any_instant_leaves_no_name_without_its_record(tmp_pat
     assert change > 10
 
 
-def test_a_name_that_was_taken_stays_the_apps(layout: Layout) -> None:
+def test_a_claimed_name_stays_with_the_app(layout: Layout) -> None:
     claim(layout, "staging")
     for place in TAKEN:
         if not place.startswith(("etc/shop", "srv/shop")):
@@ -238,7 +238,7 @@ def test_a_name_that_was_taken_stays_the_apps(layout: Layout) -> None:
     assert claim(layout, "staging") == [str(layout.rehearsal)]
 
 
-def test_a_record_that_was_lost_is_written_again(layout: Layout) -> None:
+def test_a_lost_record_is_rewritten(layout: Layout) -> None:
     claim(layout, "staging")
     before = layout.made.read_text()
     for damage in (layout.made.unlink, lambda: layout.made.write_text("{")):
@@ -249,9 +249,7 @@ def test_a_record_that_was_lost_is_written_again(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("text", [None, ""])
-def test_a_stamp_that_was_lost_is_asked_for_and_the_names_are_not_somebody_elses(
-    layout: Layout, text: str | None
-) -> None:
+def test_a_lost_stamp_is_requested_and_the_names_stay_claimed(layout: Layout, text: str | None) -> None:
     claim(layout, "staging")
     layout.environment_id.unlink()
     if text is not None:

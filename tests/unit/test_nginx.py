@@ -151,7 +151,7 @@ def apply(tree: Tree, change: Change, names: list[str], **more: Any) -> bool:
         ("crlf\r\n", "crlf\n", ("crlf\r\n", "crlf\n")),
     ],
 )
-def test_what_differs_is_told_with_before_and_after(
+def test_differences_are_shown_with_before_and_after(
     machine: Machine, there: str | None, after: str | None, expected: tuple[str, str] | None
 ) -> None:
     if there is not None:
@@ -170,7 +170,7 @@ def refused(act: Callable[[], object]) -> Finding:
 # The check
 
 
-def test_a_check_touches_nothing_and_tests_a_copy_with_the_change_in_it(machine: Machine) -> None:
+def test_a_check_tests_a_changed_copy_and_touches_nothing(machine: Machine) -> None:
     before = machine.files()
     check(machine.tree, CHANGE, NAMES)
     assert machine.files() == before
@@ -181,14 +181,14 @@ def test_a_check_touches_nothing_and_tests_a_copy_with_the_change_in_it(machine:
     assert machine.files() == before
 
 
-def test_a_refusal_names_the_file_where_it_really_is(machine: Machine) -> None:
+def test_a_refusal_names_the_real_file(machine: Machine) -> None:
     finding = refused(lambda: check(machine.tree, {SITE: "bad"}, NAMES))
     assert named(finding) == BY_NGINX
     assert finding.what.splitlines()[1:] == [f"nginx: [emerg] unknown directive in {machine.tree.etc / SITE}:1"]
     assert finding.fix == ""
 
 
-def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> None:
+def test_a_fault_in_a_foreign_file_is_reported_as_foreign(machine: Machine) -> None:
     machine.put("sites-enabled/other.conf", "bad")
     finding = refused(lambda: check(machine.tree, CHANGE, NAMES))
     assert named(finding) == BY_NGINX
@@ -215,7 +215,7 @@ def test_a_fault_of_somebody_elses_file_is_told_as_theirs(machine: Machine) -> N
         ),
     ],
 )
-def test_only_a_file_that_is_named_is_called_somebody_elses(reason: str, theirs: bool, setting: str) -> None:
+def test_only_a_named_file_is_called_foreign(reason: str, theirs: bool, setting: str) -> None:
     done = Finished(1, "", f"2026/11/29 16:45:06 [emerg] 14162#14162: {reason}\nnginx: configuration test failed")
     finding = refused(lambda: _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str))
     assert named(finding) == BY_NGINX
@@ -223,7 +223,7 @@ def test_only_a_file_that_is_named_is_called_somebody_elses(reason: str, theirs:
     assert setting in finding.fix
 
 
-def test_a_path_that_another_app_of_the_site_has_names_the_variable() -> None:
+def test_a_duplicate_path_in_a_site_is_reported_with_its_variable() -> None:
     name = "sites-shared/blog/server/shop.conf"
     done = Finished(1, "", f'nginx: [emerg] duplicate location "/shop" in /etc/nginx/{name}:6')
     finding = refused(lambda: _nginx._judge(done, _nginx._mine({name: "x"}, None), [], str))
@@ -239,14 +239,14 @@ def test_a_server_name_of_another_site_is_refused(machine: Machine) -> None:
     check(machine.tree, CHANGE, ["elsewhere.example.org"])
 
 
-def test_a_second_default_server_names_the_variable(machine: Machine) -> None:
+def test_a_second_default_server_is_reported_with_its_variable(machine: Machine) -> None:
     done = Finished(1, "", "nginx: [emerg] a duplicate default server for 0.0.0.0:80 in /etc/nginx/x:1")
     finding = refused(lambda: _nginx._judge(done, _nginx._mine(CHANGE, None), NAMES, str))
     assert named(finding) == BY_NGINX
     assert "flask_app_nginx_default_server: false" in finding.fix
 
 
-def test_a_file_that_is_to_go_is_not_in_the_copy(machine: Machine) -> None:
+def test_a_file_to_be_removed_is_not_in_the_copy(machine: Machine) -> None:
     machine.put("sites-enabled/old.conf", "bad")
     check(machine.tree, {**CHANGE, "sites-enabled/old.conf": None}, NAMES)
 
@@ -266,7 +266,7 @@ def test_links_are_followed_and_broken_ones_stay(machine: Machine, tmp_path: Pat
     assert not (copy / "pipe").exists()
 
 
-def test_absolute_paths_logs_and_the_pid_file_lead_into_the_copy(machine: Machine, tmp_path: Path) -> None:
+def test_absolute_paths_logs_and_the_pid_file_point_into_the_copy(machine: Machine, tmp_path: Path) -> None:
     etc, stage = machine.tree.etc, tmp_path / "stage"
     machine.put(
         "nginx.conf",
@@ -287,7 +287,7 @@ def test_absolute_paths_logs_and_the_pid_file_lead_into_the_copy(machine: Machin
 # The change
 
 
-def test_a_change_is_swapped_in_tested_and_reloaded(machine: Machine) -> None:
+def test_a_change_is_installed_tested_and_reloaded(machine: Machine) -> None:
     assert apply(machine.tree, CHANGE, NAMES) is True
     assert {name: machine.files()[name] for name in CHANGE} == CHANGE
     assert machine.told("reload nginx") == 1
@@ -304,7 +304,7 @@ def test_a_second_run_changes_nothing(machine: Machine, app: str) -> None:
     assert (machine.told("test "), machine.told("reload")) == (0, 0)
 
 
-def test_what_somebody_wrote_by_hand_is_loaded_all_the_same(machine: Machine) -> None:
+def test_manual_edits_are_loaded_too(machine: Machine) -> None:
     apply(machine.tree, CHANGE, NAMES)
     by_hand = {**CHANGE, SITE: "server { } # by hand, and not reloaded\n"}
     machine.put(SITE, str(by_hand[SITE]))
@@ -312,7 +312,7 @@ def test_what_somebody_wrote_by_hand_is_loaded_all_the_same(machine: Machine) ->
     assert machine.told("reload nginx") == 2
 
 
-def test_each_app_has_a_marker_of_its_own(machine: Machine) -> None:
+def test_each_app_has_its_own_marker(machine: Machine) -> None:
     other = {"sites-enabled/blog.conf": "server { }\n", DEFAULT: CHANGE[DEFAULT]}
     apply(machine.tree, CHANGE, NAMES)
     _nginx.apply(machine.tree, "blog", other, [])
@@ -320,7 +320,7 @@ def test_each_app_has_a_marker_of_its_own(machine: Machine) -> None:
     assert _nginx.apply(machine.tree, "blog", other, []) is False
 
 
-def test_an_nginx_that_a_reboot_would_not_start_is_enabled(machine: Machine) -> None:
+def test_a_disabled_nginx_is_enabled(machine: Machine) -> None:
     apply(machine.tree, CHANGE, NAMES)
     (machine.state / "disabled").touch()
     assert apply(machine.tree, CHANGE, NAMES) is True
@@ -328,7 +328,7 @@ def test_an_nginx_that_a_reboot_would_not_start_is_enabled(machine: Machine) -> 
     assert apply(machine.tree, CHANGE, NAMES) is False
 
 
-def test_an_nginx_that_does_not_run_is_started(machine: Machine) -> None:
+def test_a_stopped_nginx_is_started(machine: Machine) -> None:
     (machine.state / "active").unlink()
     assert apply(machine.tree, CHANGE, NAMES) is True
     assert machine.told("start nginx") == 1
@@ -337,7 +337,7 @@ def test_an_nginx_that_does_not_run_is_started(machine: Machine) -> None:
     assert (machine.state / "active").exists()
 
 
-def test_a_change_that_the_check_refuses_touches_nothing(machine: Machine) -> None:
+def test_a_change_refused_by_the_check_touches_nothing(machine: Machine) -> None:
     before = machine.files()
     with pytest.raises(GreenlightError):
         apply(machine.tree, {**CHANGE, SITE: "bad"}, NAMES)
@@ -354,7 +354,7 @@ def test_a_change_that_the_check_refuses_touches_nothing(machine: Machine) -> No
         ("no-workers", [NOT_RELOADED], None),
     ],
 )
-def test_the_old_tree_is_back_when_the_new_one_does_not_work(
+def test_the_old_tree_is_restored_if_the_new_one_fails(
     machine: Machine, fault: str, kinds: list[tuple[str, str]], reason: str | None
 ) -> None:
     machine.put(SITE, "server { } # old\n")
@@ -372,14 +372,16 @@ def test_the_old_tree_is_back_when_the_new_one_does_not_work(
     assert "sites-enabled/default" not in machine.files()
 
 
-def test_workers_that_were_there_before_the_reload_are_not_taken_for_new_ones(machine: Machine) -> None:
+def test_old_workers_are_not_mistaken_for_new_ones_after_a_reload(machine: Machine) -> None:
     (machine.state / "workers").write_text("\n\n")
     machine.turn("no-workers")
     assert named(refused(lambda: apply(machine.tree, CHANGE, NAMES))) == NOT_RELOADED
     assert SITE not in machine.files()
 
 
-def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_a_failed_reload_comes_only_from_nginx(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = """2026/11/29 17:00:00 [emerg] 1#1: bind() failed
 2026/11/29 17:00:01 [error] 2#2: *1 connect() failed, request: "GET / HTTP/1.1", referrer: "[emerg] run this"
 """
@@ -393,14 +395,14 @@ def test_why_a_reload_failed_says_nginx_and_no_client(machine: Machine, monkeypa
     assert "run this" not in str(finding)
 
 
-def test_the_old_tree_is_loaded_again_after_a_failed_reload(machine: Machine) -> None:
+def test_the_old_tree_is_reloaded_after_a_failed_reload(machine: Machine) -> None:
     machine.turn("no-workers")
     with pytest.raises(GreenlightError):
         apply(machine.tree, CHANGE, NAMES)
     assert machine.told("reload nginx") == 2
 
 
-def test_a_link_of_the_same_name_becomes_a_link_again(machine: Machine) -> None:
+def test_a_replaced_link_is_restored_as_a_link(machine: Machine) -> None:
     machine.put("sites-available/shop.conf", "theirs\n")
     (machine.tree.etc / SITE).symlink_to("../sites-available/shop.conf")
     before = machine.files()
@@ -410,7 +412,7 @@ def test_a_link_of_the_same_name_becomes_a_link_again(machine: Machine) -> None:
     assert machine.files() == before
 
 
-def test_the_old_tree_is_back_when_the_disk_is_full(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_tree_is_restored_when_the_disk_is_full(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = machine.files()
 
     def full(path: Path, content: str, mode: int = 0o644) -> bool:
@@ -424,7 +426,7 @@ def test_the_old_tree_is_back_when_the_disk_is_full(machine: Machine, monkeypatc
     assert machine.files() == before
 
 
-def test_a_change_is_not_begun_during_another_apps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_does_not_start_during_one_of_another_app(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once would each undo the other's where it fails."""
     before = machine.files()
     monkeypatch.setattr(_nginx, "LOCK_SECONDS", 0)
@@ -435,7 +437,7 @@ def test_a_change_is_not_begun_during_another_apps(machine: Machine, monkeypatch
     assert apply(machine.tree, CHANGE, NAMES) is True
 
 
-def test_a_change_waits_for_another_apps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_waits_for_one_of_another_app(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as other:
         other.enter_context(exclusively(machine.tree.state / "lock", 0))
         monkeypatch.setattr(time, "sleep", lambda seconds: other.close())
@@ -443,7 +445,7 @@ def test_a_change_waits_for_another_apps(machine: Machine, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("switch", ["", "reload-fails"])
-def test_no_other_app_changes_anything_until_a_change_is_proved_or_undone(
+def test_other_apps_wait_until_a_change_is_proved_or_undone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, switch: str
 ) -> None:
     looks = []
@@ -467,7 +469,7 @@ def test_no_other_app_changes_anything_until_a_change_is_proved_or_undone(
 
 
 @pytest.mark.parametrize("loses", [False, True])
-def test_a_run_killed_at_any_instant_is_ended_by_the_next(
+def test_a_run_killed_at_any_instant_is_completed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loses: bool
 ) -> None:
     """The programs are played in the process here, so that nothing but our own changes are counted."""
@@ -516,7 +518,7 @@ SHARED = {"nginx.conf": "events { }\n", DEFAULT: "server { listen 80; }\n"}
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 2])
 @pytest.mark.parametrize("meanwhile", ["", "another app", "another app, with the same", "by hand"])
-def test_what_apps_share_is_put_back_only_while_it_is_as_the_killed_change_left_it(
+def test_shared_files_are_restored_only_if_unchanged_since_the_kill(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, meanwhile: str, kills: int
 ) -> None:
     apply(machine.tree, OLD, NAMES)
@@ -544,7 +546,7 @@ def raising() -> None:
 
 
 @pytest.mark.parametrize("change", [{SITE: None, "nginx.conf": "events { }\n"}, {"sites-enabled/default": None}])
-def test_what_was_confirmed_is_noted_for_the_app_whatever_the_change_holds(machine: Machine, change: Change) -> None:
+def test_a_confirmed_change_is_recorded_under_the_name_of_the_app(machine: Machine, change: Change) -> None:
     apply(machine.tree, change, NAMES)
     assert [path.name for path in machine.tree.state.glob("*.json")] == ["shop.json"]
 
@@ -564,7 +566,7 @@ def watch(served: Callable[[], str], *, well: bool = True, page: str = "") -> Wa
     )
 
 
-def test_a_change_that_loses_what_was_reached_is_taken_back(machine: Machine) -> None:
+def test_a_change_that_breaks_reachability_is_reverted(machine: Machine) -> None:
     served = machine.site
     apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old"))
     before = machine.files()
@@ -579,7 +581,7 @@ def test_a_change_that_loses_what_was_reached_is_taken_back(machine: Machine) ->
     assert noted_page(machine.tree, "shop") == {"prefix": "/new"}
 
 
-def test_the_old_site_that_nginx_does_not_load_again_is_not_called_confirmed(machine: Machine) -> None:
+def test_a_restored_site_that_nginx_cannot_load_is_not_confirmed(machine: Machine) -> None:
     served = machine.site
     apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old"))
     before = machine.files()
@@ -598,7 +600,7 @@ def test_the_old_site_that_nginx_does_not_load_again_is_not_called_confirmed(mac
 
 
 @pytest.mark.parametrize("noted", ['{"begun": "x"}', "[]", "{", '{"begun": "x", "kept": {"files": 7}}'])
-def test_of_a_site_that_nobody_confirmed_nothing_is_lost(machine: Machine, noted: str) -> None:
+def test_an_unconfirmed_site_cannot_lose_reachability(machine: Machine, noted: str) -> None:
     """With what a killed run of an older version has left, nobody knows what Nginx serves."""
     apply(machine.tree, OLD, NAMES)
     (machine.tree.state / "shop.json").write_text(noted)
@@ -608,7 +610,7 @@ def test_of_a_site_that_nobody_confirmed_nothing_is_lost(machine: Machine, noted
     assert asked == ([] if "begun" in noted else [{}])
 
 
-def test_what_a_change_keeps_for_the_next_run_is_for_root_alone(machine: Machine) -> None:
+def test_the_saved_state_of_a_change_is_readable_only_by_root(machine: Machine) -> None:
     modes = []
     marker = machine.tree.state / "shop.json"
 
@@ -624,7 +626,7 @@ def test_what_a_change_keeps_for_the_next_run_is_for_root_alone(machine: Machine
 # Its workers
 
 
-def test_a_reload_has_ended_when_no_worker_of_before_accepts_a_connection(
+def test_a_reload_ends_when_no_old_worker_accepts_connections(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One would answer by the old configuration whoever looks at the new one."""
@@ -660,7 +662,7 @@ def conffiles(path: Path, text: str) -> Callable[..., Finished]:
     ("case", "expected"),
     [("stock", True), ("edited", False), ("a file", False), ("absent", False), ("broken", False), ("unknown", False)],
 )
-def test_only_debians_unchanged_site_gives_way(
+def test_only_the_unmodified_stock_site_is_removed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, case: str, expected: bool
 ) -> None:
     available = machine.tree.etc / "sites-available/default"
@@ -695,12 +697,12 @@ def nginx(tmp_path: Path) -> Tree:
 
 
 @real
-def test_the_real_nginx_takes_a_good_site(nginx: Tree) -> None:
+def test_the_real_nginx_accepts_a_good_site(nginx: Tree) -> None:
     check(nginx, CHANGE, NAMES)
 
 
 @real
-def test_the_real_nginx_takes_a_neighbour_with_a_log_directory_of_its_own(nginx: Tree) -> None:
+def test_the_real_nginx_accepts_a_neighbour_with_its_own_log_directory(nginx: Tree) -> None:
     (nginx.etc / "sites-enabled/blog").write_text(
         "server { server_name blog; access_log /var/log/nginx/blog/access.log; }"
     )
@@ -708,14 +710,14 @@ def test_the_real_nginx_takes_a_neighbour_with_a_log_directory_of_its_own(nginx:
 
 
 @real
-def test_the_real_nginxs_refusal_names_file_and_line(nginx: Tree) -> None:
+def test_a_refusal_of_the_real_nginx_names_file_and_line(nginx: Tree) -> None:
     finding = refused(lambda: check(nginx, {SITE: "server {\n    nonsense;\n}\n"}, NAMES))
     assert named(finding) == BY_NGINX
     assert f'unknown directive "nonsense" in {nginx.etc / SITE}:2' in finding.what
 
 
 @real
-def test_the_real_nginxs_warning_of_a_taken_name_is_understood(nginx: Tree) -> None:
+def test_the_real_nginx_warning_about_a_duplicate_name_is_understood(nginx: Tree) -> None:
     (nginx.etc / "sites-enabled/other").write_text("server { listen 80; server_name shop.example.org; }")
     finding = refused(lambda: check(nginx, CHANGE, NAMES))
     assert named(finding) == TAKEN
@@ -723,7 +725,7 @@ def test_the_real_nginxs_warning_of_a_taken_name_is_understood(nginx: Tree) -> N
 
 
 @real
-def test_the_real_nginxs_refusal_of_a_second_default_server_is_understood(nginx: Tree) -> None:
+def test_the_real_nginx_refusal_of_a_second_default_server_is_understood(nginx: Tree) -> None:
     (nginx.etc / "sites-enabled/other").write_text("server { listen 80 default_server; }")
     finding = refused(lambda: check(nginx, {DEFAULT: "server { listen 80 default_server; }"}, NAMES))
     assert named(finding) == BY_NGINX

@@ -100,7 +100,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("code", [200, 202, 204])
-def test_a_notification_arrives_as_json_at_the_whole_url(webhook: Webhook, code: int) -> None:
+def test_a_notification_arrives_as_json_at_the_full_url(webhook: Webhook, code: int) -> None:
     assert webhook.sends(status(code)) == ""
     [(method, path, headers, content)] = webhook.received
     assert (method, path) == ("POST", TOKEN.partition("#")[0])
@@ -108,11 +108,11 @@ def test_a_notification_arrives_as_json_at_the_whole_url(webhook: Webhook, code:
     assert json.loads(content) == {"text": "guestbook is live.", "facts": {"app": "guestbook"}}
 
 
-def test_without_facts_a_notification_has_a_text_only() -> None:
+def test_without_facts_a_notification_has_only_a_text() -> None:
     assert json.loads(body("It is live.", {})) == {"text": "It is live."}
 
 
-def test_a_notification_holds_control_characters_only_as_json_writes_them() -> None:
+def test_a_notification_contains_control_characters_only_escaped() -> None:
     content = body("two\nlines\x1b[31m\0\u2028", {"a\r\n": "b\r\n"})
     assert re.search(rb"[^ -~]", content) is None
     assert json.loads(content) == {"text": "two\nlines\x1b[31m\0\u2028", "facts": {"a\r\n": "b\r\n"}}
@@ -124,12 +124,12 @@ def test_facts_keep_their_types_and_a_date_is_text() -> None:
     assert json.loads(body("", {"day": datetime.date(2026, 11, 21)}))["facts"] == {"day": "2026-11-21"}
 
 
-def test_a_long_message_is_cut_visibly_and_one_that_just_fits_is_not() -> None:
+def test_a_long_message_is_visibly_truncated_and_one_that_fits_is_not() -> None:
     assert json.loads(body("é" * 3000, {}))["text"] == "é" * 3000
     assert json.loads(body("é" * 3001, {}))["text"] == "é" * 2999 + "…"
 
 
-def test_user_and_password_of_the_url_are_sent_at_once(webhook: Webhook) -> None:
+def test_user_and_password_of_the_url_are_sent_without_a_challenge(webhook: Webhook) -> None:
     assert send(webhook.url().replace("//", "//hunter:hunter2@"), CONTENT) == ""
     [(_, _, headers, _)] = webhook.received
     assert headers["Authorization"] == "Basic aHVudGVyOmh1bnRlcjI="
@@ -148,7 +148,7 @@ def test_passwords_of_other_programs_are_not_sent(
 
 
 @pytest.mark.parametrize("code", [400, 404, 429, 503])
-def test_an_answer_that_is_no_success_is_told_by_its_status(webhook: Webhook, code: int) -> None:
+def test_an_unsuccessful_response_is_reported_with_its_status(webhook: Webhook, code: int) -> None:
     assert webhook.sends(status(code)) == f"HTTP {code} from 127.0.0.1"
     assert len(webhook.received) == 1
 
@@ -160,37 +160,37 @@ def test_an_answer_that_is_no_success_is_told_by_its_status(webhook: Webhook, co
         *((302, location) for location in ("file:///etc/hunter8", "ftp://127.0.0.1/hunter8", "gopher:hunter8")),
     ],
 )
-def test_a_redirect_is_told_and_not_followed(webhook: Webhook, code: int, location: str) -> None:
+def test_a_redirect_is_reported_and_not_followed(webhook: Webhook, code: int, location: str) -> None:
     reason = webhook.sends(status(code, Location=location))
     assert reason == f"HTTP {code} from 127.0.0.1, a redirect, which is not followed"
     assert len(webhook.received) == 1
 
 
-def test_a_webhook_that_closes_without_an_answer_is_told(webhook: Webhook) -> None:
+def test_a_webhook_that_closes_without_a_response_is_reported(webhook: Webhook) -> None:
     reason = webhook.sends(lambda handler: handler.connection.shutdown(socket.SHUT_RDWR))
     assert reason == "127.0.0.1: Remote end closed connection without response"
     assert len(webhook.received) == 1
 
 
-def test_a_webhook_that_hangs_is_left_in_time(webhook: Webhook) -> None:
+def test_a_hanging_webhook_times_out(webhook: Webhook) -> None:
     began = time.monotonic()
     assert webhook.sends(lambda handler: webhook.over.wait(60), 0.2) == ("127.0.0.1: no answer within 0.2 seconds")
     assert time.monotonic() - began < 30
     assert len(webhook.received) == 1
 
 
-def test_an_answer_that_is_not_http_is_told_without_repeating_it(webhook: Webhook) -> None:
+def test_a_response_that_is_not_http_is_reported_without_its_content(webhook: Webhook) -> None:
     reason = webhook.sends(lambda handler: handler.wfile.write(f"you asked {handler.path}\r\n\r\n".encode()))
     assert reason == "127.0.0.1: its answer is not HTTP"
 
 
-def test_a_webhook_that_is_not_there_is_told() -> None:
+def test_a_missing_webhook_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nothing listens
         assert send(f"http://127.0.0.1:{taken.getsockname()[1]}{TOKEN}", CONTENT) == "127.0.0.1: Connection refused"
 
 
-def test_a_webhook_without_tls_is_told(webhook: Webhook) -> None:
+def test_a_webhook_without_tls_is_reported(webhook: Webhook) -> None:
     reason = send(webhook.url("https"), CONTENT)
     assert reason.startswith("127.0.0.1: [SSL")
     assert not HUNTED.search(reason)
@@ -212,7 +212,7 @@ def test_a_webhook_without_tls_is_told(webhook: Webhook) -> None:
         TimeoutError,
     ],
 )
-def test_what_a_library_says_is_told_without_the_url(
+def test_a_library_error_is_reported_without_the_url(
     monkeypatch: pytest.MonkeyPatch, failure: Callable[[str], Exception]
 ) -> None:
     def fails(url: str, **_: object) -> None:
@@ -228,7 +228,7 @@ def test_what_a_library_says_is_told_without_the_url(
 @pytest.mark.parametrize(
     "part", ["https://user:pw@hooks.example.org/v1/k1/t2?s=q3", "/v1/k1/t2?s=q3", "/v1/k1/t2", "user:pw"]
 )
-def test_short_parts_of_a_url_are_masked_together(monkeypatch: pytest.MonkeyPatch, part: str, shown: str) -> None:
+def test_short_parts_of_a_url_are_masked_as_a_whole(monkeypatch: pytest.MonkeyPatch, part: str, shown: str) -> None:
     def fails(*_: object, **__: object) -> None:
         raise ValueError(shown.format(part))
 
@@ -252,7 +252,7 @@ def test_the_host_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("port", ["", ":8443"])
 @pytest.mark.parametrize("host", ["hooks.example.org", "HOOKS.example.org", "my_host", "127.0.0.1", "[::1]"])
 @pytest.mark.parametrize("scheme", ["http", "https", "HTTPS"])
-def test_a_url_that_can_be_asked_has_no_flaw(scheme: str, host: str, port: str) -> None:
+def test_a_usable_url_has_no_flaw(scheme: str, host: str, port: str) -> None:
     assert flaw(f"{scheme}://{host}{port}{TOKEN}") == ""
     assert flaw(f"{scheme}://hunter:hunter2@{host}{port}") == ""
 
@@ -279,7 +279,7 @@ def test_a_url_that_can_be_asked_has_no_flaw(scheme: str, host: str, port: str) 
         (2, "not text"),
     ],
 )
-def test_another_url_is_told_without_any_part_of_it(url: Any, told: str) -> None:
+def test_an_unusable_url_is_reported_without_any_part_of_it(url: Any, told: str) -> None:
     reason = flaw(url)
     assert reason == f"the URL is {told}"
     assert not HUNTED.search(reason)
@@ -309,7 +309,7 @@ TASK = """\
 
 
 @pytest.mark.slow
-def test_a_play_goes_on_whatever_becomes_of_a_notification_and_shows_no_url(webhook: Webhook, tmp_path: Path) -> None:
+def test_a_play_continues_after_a_failed_notification_and_shows_no_url(webhook: Webhook, tmp_path: Path) -> None:
     webhook.plays["gone"] = status(404)
     variables = {
         "good": f"{webhook.url()}\n",

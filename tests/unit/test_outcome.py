@@ -58,14 +58,14 @@ def message(outcome: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("error", FULL)
-def test_a_host_without_room_for_a_module_is_told_with_path_and_file_system(error: str) -> None:
+def test_a_full_disk_for_a_module_is_reported_with_path_and_file_system(error: str) -> None:
     text = message({**UNPARSED, "module_stderr": TRACEBACK.format(error=error), "rc": 1})
     assert "/tmp is on the file system / (/dev/vda1, 0 MiB and 12 inodes free)." in text
     assert "/var/tmp is on the file system /var/tmp (tmpfs, 63 MiB and 65535 inodes free)." in text
     assert "ansible_python_interpreter" not in text
 
 
-def test_a_host_without_room_that_can_not_be_asked_what_is_free_is_told_all_the_same() -> None:
+def test_a_full_disk_is_reported_even_if_free_space_is_unknown() -> None:
     found, _ = described("switch", {**UNPARSED, "module_stderr": FULL[0], "rc": 1}, lambda _: "df: not found")
     assert "No space left on device" in found["msg"]
 
@@ -85,16 +85,16 @@ def test_a_host_without_room_that_can_not_be_asked_what_is_free_is_told_all_the_
     ],
     ids=repr,
 )
-def test_a_module_that_says_nothing_of_its_failure_is_reported_in_a_sentence(outcome: dict[str, Any]) -> None:
+def test_a_module_failure_without_a_message_is_reported_in_one_sentence(outcome: dict[str, Any]) -> None:
     assert message(outcome)
 
 
 @pytest.mark.parametrize("outcome", [{"changed": False}, {"failed": True, "msg": "the lock is bob's", "locked": {}}])
-def test_a_module_that_speaks_for_itself_is_left_alone(outcome: dict[str, Any]) -> None:
+def test_a_module_result_with_a_message_is_unchanged(outcome: dict[str, Any]) -> None:
     assert described("preflight", outcome, ask) == (outcome, "")
 
 
-def test_all_that_a_module_said_is_kept_for_who_asks() -> None:
+def test_the_whole_module_output_is_kept_for_verbose_mode() -> None:
     _, more = described("switch", {**UNPARSED, "module_stderr": TRACEBACK.format(error="KeyError: 'x'")}, ask)
     assert "tempfile.py" in more
 
@@ -164,7 +164,7 @@ def says_where(outcome: dict[str, Any]) -> bool:
     return bool(outcome["failed"]) and "~/.ansible/tmp is on the file system /home (/dev/vdb1, 10 MiB and 7" in told
 
 
-def test_a_host_without_room_for_ansibles_directory_is_no_unreachable_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_space_for_ansible_is_not_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     action = playing(monkeypatch, object.__new__(Switch), Connection(can_pipeline=False))
     outcome = action.run_step({}, {})
     assert says_where(outcome)
@@ -173,17 +173,13 @@ def test_a_host_without_room_for_ansibles_directory_is_no_unreachable_one(monkey
 
 
 @pytest.mark.parametrize("said", [{"changed": True}, {"failed": True, "msg": "no"}, {**UNPARSED, "rc": 1}], ids=repr)
-def test_a_module_that_needs_no_directory_runs_without_one(
-    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
-) -> None:
+def test_a_pipelined_module_needs_no_remote_directory(monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]) -> None:
     outcome = playing(monkeypatch, object.__new__(Switch), Connection(), **said).run_step({}, {})
     assert says_where(outcome) if "rc" in said else outcome == said
 
 
 @pytest.mark.parametrize("connection", [Connection(), Connection(pipelining=True)], ids=["plain", "pipelining"])
-def test_a_host_that_does_not_answer_is_an_unreachable_one(
-    monkeypatch: pytest.MonkeyPatch, connection: Connection
-) -> None:
+def test_a_host_that_does_not_respond_is_unreachable(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> None:
     action = playing(monkeypatch, object.__new__(Switch), connection, answers=False)
 
     def lost(**_: Any) -> None:
@@ -196,7 +192,7 @@ def test_a_host_that_does_not_answer_is_an_unreachable_one(
 
 @pytest.mark.parametrize("step", ["_make_tmp_path", "_transfer_file"])
 @pytest.mark.parametrize("answers", [True, False], ids=["a full disk", "no host"])
-def test_a_source_that_a_host_has_no_room_for_is_a_failure(
+def test_a_host_without_space_for_the_source_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str, *, answers: bool
 ) -> None:
     action = playing(monkeypatch, object.__new__(source.ActionModule), Connection(pipelining=True), answers=answers)
@@ -222,13 +218,13 @@ def test_a_source_that_a_host_has_no_room_for_is_a_failure(
 
 
 @pytest.mark.parametrize("places", [["/"], ["~", "/nowhere/at all", "/tmp"]])
-def test_what_is_free_is_asked_of_the_nearest_directory_that_is_there(places: list[str]) -> None:
+def test_free_space_is_measured_at_the_nearest_existing_directory(places: list[str]) -> None:
     done = subprocess.run(["sh", "-c", question(places)], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert len([line for line in done.stdout.splitlines() if "Filesystem" not in line]) == 2 * len(places)
 
 
-def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_action_passes_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     action = object.__new__(Switch)
     outcome = {**UNPARSED, "module_stderr": FULL[0], "rc": 1, "invocation": {}}
     shown: list[str] = []
@@ -241,7 +237,9 @@ def test_an_action_hands_on_the_message(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("outcome", [{"failed": True, "msg": None}, {**UNPARSED, "module_stderr": FULL[0], "rc": 1}])
-def test_a_preflight_that_could_not_look_says_why(monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any]) -> None:
+def test_a_preflight_that_could_not_run_gives_the_reason(
+    monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any]
+) -> None:
     action = object.__new__(preflight.ActionModule)
     names = ("name", "environment", "environments", "python", "python_minimum", "http_port", "free_space_mb")
     values = dict.fromkeys((f"flask_app_{name}" for name in (*names, "keep_releases", "accepted_findings")), "x") | {

@@ -16,7 +16,7 @@ from tests.unit.fakes import create
 FIRST, SECOND, THIRD, FOURTH = (f"20261121T09442{second}Z" for second in range(4))
 
 
-def test_each_release_is_told_newest_first_with_what_became_of_it(tmp_path: Path) -> None:
+def test_releases_are_listed_newest_first_with_their_outcome(tmp_path: Path) -> None:
     layout = Layout("shop", tmp_path)
     previous, bad, live, unproved = (create(layout, time) for time in (FIRST, SECOND, THIRD, FOURTH))
     for release in (previous, bad, live):
@@ -37,7 +37,7 @@ def test_each_release_is_told_newest_first_with_what_became_of_it(tmp_path: Path
     assert {(row["revision"], row["environment"], row["by"]) for row in rows} == {("r1", "staging", "tester")}
 
 
-def test_a_release_has_the_time_at_which_it_went_live_or_was_refused_last(tmp_path: Path) -> None:
+def test_a_release_shows_when_it_last_went_live_or_was_refused(tmp_path: Path) -> None:
     layout = Layout("shop", tmp_path)
     releases = [create(layout, time) for time in (FIRST, SECOND, THIRD, FOURTH)]
     story = [

@@ -107,7 +107,7 @@ def put(root: Path, boot: str = "b00t", namespace: str = "pid:[1]", **started: s
 
 
 @either
-def test_all_workers_of_a_run_are_one_run() -> None:
+def test_all_workers_of_a_run_share_its_identity() -> None:
     first, second = worker(), worker()
     assert first == second
     assert (first["by"], first["pid"]) == ("ann@laptop", os.getpid())
@@ -125,14 +125,12 @@ def test_another_process_is_another_run() -> None:
     assert [found["pid"] for found in runs] == [one.pid, other.pid, os.getpid()]
 
 
-def test_the_run_is_the_same_whatever_its_people_are_called() -> None:
+def test_the_identity_of_a_run_does_not_depend_on_the_user() -> None:
     assert worker("bob@desk") == {**worker("ann@laptop"), "by": "bob@desk"}
 
 
 @pytest.mark.parametrize("change", ["started", "boot", "namespace", "name"])
-def test_a_process_id_that_comes_again_is_another_run(
-    machine: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_a_reused_process_id_is_another_run(machine: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     pid = f"p{os.getppid()}"
     put(machine, **{pid: "100"})
     before = owner("ann")
@@ -161,14 +159,14 @@ def test_a_run_is_dead_when_its_process_has_ended() -> None:
 
 
 @either
-def test_a_run_is_dead_when_its_process_id_is_anothers() -> None:
+def test_a_run_is_dead_when_its_process_id_was_reused() -> None:
     with running() as run, running() as other:
         assert not is_dead(worker())
         assert is_dead({**run.owner, "started": "before"})
         assert not is_dead(other.owner)
 
 
-def test_start_times_are_what_tells_two_processes_of_one_id(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_times_distinguish_processes_with_the_same_id(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(machine, p4711="100")
     monkeypatch.setattr(os, "kill", lambda *_: None)  # there is one
     known = {**owner("ann"), "pid": 4711}
@@ -179,14 +177,14 @@ def test_start_times_are_what_tells_two_processes_of_one_id(machine: Path, monke
 
 
 @either
-def test_of_another_machine_nothing_is_known() -> None:
+def test_a_run_on_another_machine_is_never_known_to_be_dead() -> None:
     with running() as run:
         run.kill()
     assert is_dead(run.owner)
     assert not is_dead({**run.owner, "place": "elsewhere"})
 
 
-def test_a_process_may_be_called_what_it_likes() -> None:
+def test_a_process_may_have_any_name() -> None:
     """Its name stands among what the kernel tells of it, in brackets (proc(5))."""
     for name in ("a b", ") S 1 1 (", ") R 1"):
         before = worker()
@@ -204,7 +202,7 @@ def _late(ours: Connection) -> None:
     ours.send(worker_says())
 
 
-def test_a_worker_that_outlives_its_run_is_of_a_dead_run() -> None:
+def test_a_worker_that_outlives_its_run_belongs_to_a_dead_run() -> None:
     """It has another parent then, which lives."""
     ours, theirs = FORK.Pipe()
     run = FORK.Process(target=lambda: FORK.Process(target=_late, args=(theirs,)).start())
@@ -245,14 +243,14 @@ def dead() -> dict[str, Any]:
     return run.owner
 
 
-def test_a_lock_that_is_free_is_asked_for_once() -> None:
+def test_a_free_lock_is_requested_once() -> None:
     module = Module({"changed": False, "host": {}})
     mine = owner("ann@laptop")
     assert execute_with_lock(module, "ann@laptop") == {"changed": False, "host": {}, "run": mine["run"]}
     assert module.asked == [{"owner": mine}]
 
 
-def test_a_lock_of_a_dead_run_is_asked_for_in_its_place() -> None:
+def test_the_lock_of_a_dead_run_is_requested_again_in_its_place() -> None:
     other = dead()
     module = Module(refusal(other), {"changed": False})
     mine = owner("ann@laptop")
@@ -260,14 +258,14 @@ def test_a_lock_of_a_dead_run_is_asked_for_in_its_place() -> None:
     assert module.asked == [{"owner": mine}, {"owner": mine, "instead_of": other["run"]}]
 
 
-def test_a_lock_that_stays_refused_is_not_asked_for_again() -> None:
+def test_a_lock_that_stays_refused_is_not_requested_again() -> None:
     module = Module(refusal(dead()), refusal(dead()))
     assert execute_with_lock(module, "ann@laptop")["msg"] == "another run is at work"
     assert len(module.asked) == 2
 
 
 @pytest.mark.parametrize("whose", ["alive", "of another machine"])
-def test_a_lock_of_a_run_that_may_live_is_left_alone(whose: str) -> None:
+def test_the_lock_of_a_possibly_live_run_is_left_alone(whose: str) -> None:
     with running() as run:
         if whose != "alive":
             run.kill()
@@ -279,6 +277,6 @@ def test_a_lock_of_a_run_that_may_live_is_left_alone(whose: str) -> None:
 
 
 @pytest.mark.parametrize("outcome", [{"failed": True, "msg": "the host refused"}, {"unreachable": True, "msg": "no"}])
-def test_another_failure_is_not_tried_again(outcome: dict[str, Any]) -> None:
+def test_other_failures_are_not_retried(outcome: dict[str, Any]) -> None:
     module: Callable[[dict[str, Any]], dict[str, Any]] = Module(outcome)
     assert outcome.items() <= execute_with_lock(module, "ann@laptop").items()

@@ -39,12 +39,12 @@ RED = "\x1b[31mall is well\x1b[0m"
         ("\U000e0041", "\\U000e0041"),
     ],
 )
-def test_what_a_terminal_obeys_is_written_out(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(st.text(alphabet=st.characters()))
-def test_nothing_is_obeyed_whatever_the_text_is_and_once_is_enough(text: str) -> None:
+def test_escaping_is_complete_and_idempotent(text: str) -> None:
     shown = printable(text)
     assert not OBEYED.search(shown)
     assert printable(shown) == shown
@@ -62,7 +62,7 @@ def test_each_text_of_a_result_is_made_printable() -> None:
     assert all_printable(result) == {"journal": [safe, 1, None, True], "answer": {safe: [safe]}, "seconds": 1.5}
 
 
-def test_what_is_found_on_the_controller_is_made_printable() -> None:
+def test_findings_on_the_controller_are_made_printable() -> None:
     finding = Reported("a", WARNING, RED, RED, "Remove it.")
     for text in (
         describe([finding], "shop", "web1"),

@@ -76,7 +76,7 @@ def deployed(host: Host, time: str, **changes: object) -> str:
     return release
 
 
-def test_a_candidate_takes_no_work(host: Host) -> None:
+def test_a_candidate_runs_no_background_worker(host: Host) -> None:
     release = proved(host, create_all(host.layout, NEW))
     assert host.running() == web(release)
     switch(host.layout, release)
@@ -84,7 +84,7 @@ def test_a_candidate_takes_no_work(host: Host) -> None:
     assert not serves(host.layout, release)
 
 
-def test_a_release_takes_work_once_it_has_passed_at_the_front_door(host: Host) -> None:
+def test_background_workers_start_after_the_front_door_check_passes(host: Host) -> None:
     release = proved(host, create_all(host.layout, NEW))
     switch(host.layout, release)
     passed(host, release, dry=True)
@@ -97,7 +97,7 @@ def test_a_release_takes_work_once_it_has_passed_at_the_front_door(host: Host) -
     assert len([call for call in host.calls if "start" in call]) == starts
 
 
-def test_a_release_that_fails_at_the_front_door_takes_no_work(host: Host) -> None:
+def test_a_release_that_fails_the_front_door_check_runs_no_background_worker(host: Host) -> None:
     old = deployed(host, OLD)
     new = proved(host, create_all(host.layout, NEW, source=OTHER))
     switch(host.layout, new)
@@ -108,7 +108,7 @@ def test_a_release_that_fails_at_the_front_door_takes_no_work(host: Host) -> Non
     assert host.running() == host.enabled() == {*web(old), worker(old)}
 
 
-def test_where_a_worker_does_not_run_its_release_goes_back_whole(host: Host) -> None:
+def test_a_failing_background_worker_rolls_its_whole_release_back(host: Host) -> None:
     old = deployed(host, OLD)
     before = state(host.layout, host)
     new = proved(host, create_all(host.layout, NEW, source=OTHER))
@@ -128,7 +128,7 @@ def test_where_a_worker_does_not_run_its_release_goes_back_whole(host: Host) -> 
     assert host.running() == {*web(old), worker(old)}
 
 
-def test_a_worker_of_the_live_release_that_has_ended_is_started_again(host: Host) -> None:
+def test_a_stopped_background_worker_of_the_live_release_is_restarted(host: Host) -> None:
     release = deployed(host, OLD)
     (host.active / worker(release)).unlink()
     assert not serves(host.layout, release)
@@ -142,7 +142,7 @@ def test_a_worker_of_the_live_release_that_has_ended_is_started_again(host: Host
     assert serves(host.layout, release)
 
 
-def test_a_release_that_is_retired_takes_no_more_work_while_it_ends_its_requests(host: Host) -> None:
+def test_retiring_stops_background_workers_before_draining_requests(host: Host) -> None:
     old = deployed(host, OLD)
     host.calls.clear()
     new = deployed(host, NEW, source=OTHER)
@@ -153,7 +153,7 @@ def test_a_release_that_is_retired_takes_no_more_work_while_it_ends_its_requests
 
 
 @pytest.mark.slow
-def test_a_release_that_goes_back_killed_at_any_instant_leaves_no_work_to_it(
+def test_a_killed_revert_leaves_no_background_worker_of_the_failed_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second of its workers doesn't start; the first one is at work by then."""
@@ -180,7 +180,7 @@ def test_a_release_that_goes_back_killed_at_any_instant_leaves_no_work_to_it(
 
 
 @pytest.mark.slow
-def test_a_deploy_killed_at_any_instant_leaves_work_to_one_release_that_was_proved(
+def test_a_killed_deploy_leaves_background_workers_of_one_proved_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = playing(tmp_path / "0", monkeypatch)

@@ -150,7 +150,7 @@ def units(*releases: str) -> set[str]:
 # Claim
 
 
-def test_a_claim_makes_stamp_key_and_directories(layout: Layout) -> None:
+def test_a_claim_creates_stamp_key_and_directories(layout: Layout) -> None:
     made = claim(layout, "staging")
     assert len(made) == 10
     assert layout.environment_id.read_text() == "staging\n"
@@ -169,7 +169,7 @@ def test_a_second_claim_changes_nothing(layout: Layout) -> None:
     assert key(layout) == before
 
 
-def test_each_host_has_a_key_of_its_own(tmp_path: Path) -> None:
+def test_each_host_has_its_own_key(tmp_path: Path) -> None:
     hosts = [Layout("shop", tmp_path / name) for name in "ab"]
     for each in hosts:
         claim(each, "staging")
@@ -182,7 +182,7 @@ def test_a_claim_in_check_mode_touches_nothing(layout: Layout) -> None:
     assert sorted(layout.root.rglob("*")) == before
 
 
-def test_a_claim_repairs_a_mode_and_nothing_else(layout: Layout) -> None:
+def test_a_claim_repairs_only_a_wrong_mode(layout: Layout) -> None:
     claim(layout, "staging")
     before = key(layout)
     layout.environment_files.chmod(0o755)
@@ -192,7 +192,7 @@ def test_a_claim_repairs_a_mode_and_nothing_else(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("name", ["pre prod", "x" * 101, "", "a\nb", "a\u200bb", "\x1b[31m"])
-def test_a_claim_writes_no_stamp_that_can_not_be_read(layout: Layout, name: str) -> None:
+def test_a_claim_writes_only_readable_stamps(layout: Layout, name: str) -> None:
     with pytest.raises(Refused) as refused:
         claim(layout, name)
     assert all_named(refused) == [("unfit-environment", "flask_app_environment")]
@@ -204,7 +204,7 @@ def test_a_claim_writes_no_stamp_that_can_not_be_read(layout: Layout, name: str)
 
 
 @pytest.mark.parametrize("name", ["qa", "x" * 100, "pre-prod", "Prüfung", "a/b"])
-def test_a_stamp_says_what_a_claim_was_given(layout: Layout, name: str) -> None:
+def test_a_stamp_holds_the_environment_of_the_claim(layout: Layout, name: str) -> None:
     claim(layout, name)
     assert stamped(layout) == name
 
@@ -216,7 +216,7 @@ def test_a_claim_never_changes_the_stamp(layout: Layout) -> None:
     assert layout.environment_id.read_text() == "staging\n"
 
 
-def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> None:
+def test_a_killed_claim_is_completed_by_the_next(tmp_path: Path) -> None:
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / f"{change}")
         ended = not killed(change, lambda layout=layout: claim(layout, "staging"))  # type: ignore[misc]
@@ -231,7 +231,7 @@ def test_a_claim_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> Non
     assert change > 10
 
 
-def test_a_missing_key_says_what_to_do(layout: Layout) -> None:
+def test_a_missing_key_is_reported_with_the_fix(layout: Layout) -> None:
     with pytest.raises(Refused, match=r"site\.yml") as refused:
         key(layout)
     assert all_named(refused) == [("damaged-state", str(layout.digest_key))]
@@ -240,7 +240,7 @@ def test_a_missing_key_says_what_to_do(layout: Layout) -> None:
 # Prove
 
 
-def test_a_candidate_that_keeps_its_contract_is_proved_and_runs(host: Host, layout: Layout) -> None:
+def test_a_candidate_that_meets_its_contract_is_proved_and_runs(host: Host, layout: Layout) -> None:
     release = prove(host, create(layout, NEW))
     assert Releases(layout).get(release).proved  # type: ignore[union-attr]
     assert host.running() == units(release)
@@ -248,7 +248,7 @@ def test_a_candidate_that_keeps_its_contract_is_proved_and_runs(host: Host, layo
     assert Releases(layout).live() == ""
 
 
-def test_socket_and_service_are_started_together_after_systemd_has_read_them(host: Host, layout: Layout) -> None:
+def test_socket_and_service_start_together_after_a_daemon_reload(host: Host, layout: Layout) -> None:
     release = prove(host, create(layout, NEW))
     starts = [call[2:] for call in host.calls if call[1] == "start"]
     assert starts == [[layout.socket_unit(release), layout.service_unit(release)]]
@@ -256,14 +256,14 @@ def test_socket_and_service_are_started_together_after_systemd_has_read_them(hos
     assert verbs.index("daemon-reload") < verbs.index("start")
 
 
-def test_systemd_has_the_time_that_the_units_have_and_some_more(host: Host, layout: Layout) -> None:
+def test_systemctl_waits_a_little_longer_than_the_unit_timeouts(host: Host, layout: Layout) -> None:
     go_live(host, OLD)
     go_live(host, NEW)
     assert host.seconds["start"] == pytest.approx(PATIENCE.start_seconds + _systemd.GRACE_SECONDS)
     assert host.seconds["stop"] == pytest.approx(BOUNDS.stop_seconds + _systemd.GRACE_SECONDS)
 
 
-def test_what_is_left_of_a_killed_candidate_is_stopped_first(host: Host, layout: Layout) -> None:
+def test_leftovers_of_a_killed_candidate_are_stopped_first(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     (host.active / layout.socket_unit(release)).touch()
     (host.failed / layout.service_unit(release)).touch()
@@ -291,7 +291,7 @@ def test_a_candidate_that_still_runs_is_not_restarted(host: Host, layout: Layout
     ],
     ids=["no answer", "500", "environment", "debug", "revision"],
 )
-def test_a_candidate_that_breaks_its_contract_is_stopped_kept_and_bad(
+def test_a_candidate_that_breaks_its_contract_is_stopped_kept_and_marked_bad(
     host: Host, layout: Layout, answer: Answer | None, reason: str
 ) -> None:
     old = go_live(host, OLD)
@@ -318,7 +318,7 @@ def test_a_candidate_that_breaks_its_contract_is_stopped_kept_and_bad(
     assert state(layout, host) == {**before, "marks": marks}
 
 
-def test_a_first_candidate_that_fails_leaves_no_live_release(host: Host, layout: Layout) -> None:
+def test_a_failed_first_candidate_leaves_no_live_release(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     with pytest.raises(Refused) as failed:
         prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS)
@@ -328,7 +328,7 @@ def test_a_first_candidate_that_fails_leaves_no_live_release(host: Host, layout:
 
 
 @pytest.mark.parametrize("kind", ["service", "socket"])
-def test_a_unit_that_does_not_start_is_told_at_once(host: Host, layout: Layout, kind: str) -> None:
+def test_a_unit_that_does_not_start_is_reported_at_once(host: Host, layout: Layout, kind: str) -> None:
     release = create(layout, NEW)
     host.failing = {f"shop@{release}.{kind}"}
     with pytest.raises(Refused, match="process: expected running, got ended by itself") as failed:
@@ -337,7 +337,7 @@ def test_a_unit_that_does_not_start_is_told_at_once(host: Host, layout: Layout, 
     assert (host.running(), list(host.failed.iterdir())) == (set(), [])
 
 
-def test_a_process_that_systemd_had_to_restart_is_not_proved(
+def test_a_process_restarted_by_systemd_is_not_proved(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = create(layout, NEW)
@@ -352,7 +352,7 @@ def test_a_process_that_systemd_had_to_restart_is_not_proved(
     assert all_named(failed) == [("candidate-failed", release)]
 
 
-def test_the_live_release_is_left_running_when_it_breaks_its_contract(host: Host, layout: Layout) -> None:
+def test_the_live_release_keeps_running_when_it_breaks_its_contract(host: Host, layout: Layout) -> None:
     release = go_live(host, NEW)
     host.answers[release] = Answer(500, "broken", 0.01)
     with pytest.raises(Refused) as failed:
@@ -363,7 +363,7 @@ def test_the_live_release_is_left_running_when_it_breaks_its_contract(host: Host
     assert not Releases(layout).get(release).bad  # type: ignore[union-attr]
 
 
-def test_a_release_that_is_not_whole_is_not_started(host: Host, layout: Layout) -> None:
+def test_an_incomplete_release_is_not_started(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     layout.environment_file(release).unlink()
     with pytest.raises(Refused, match=f"{layout.environment_file(release)}") as refused:
@@ -384,9 +384,7 @@ def test_a_release_that_is_not_whole_is_not_started(host: Host, layout: Layout) 
     ],
     ids=["answer", "cut at 200", "cut at 500", "no json", "field", "nested"],
 )
-def test_no_message_and_no_file_holds_a_secret_that_the_app_gave_away(
-    host: Host, layout: Layout, answer: Answer
-) -> None:
+def test_a_secret_leaked_by_the_app_is_in_no_message_or_file(host: Host, layout: Layout, answer: Answer) -> None:
     release = create(layout, NEW)
     host.answers[release] = answer
     host.journal = f"connecting to {SECRETS['DATABASE_URL']}\npassword pass-w0rd\nkey {SECRETS['SECRET_KEY']!r}\n"
@@ -398,12 +396,12 @@ def test_no_message_and_no_file_holds_a_secret_that_the_app_gave_away(
         assert part not in said
 
 
-def test_the_mark_of_a_proved_release_holds_no_secret(host: Host, layout: Layout) -> None:
+def test_the_mark_of_a_proved_release_contains_no_secret(host: Host, layout: Layout) -> None:
     release = prove(host, create(layout, NEW), healthy(f"20261121T094422Z-{'a1' * 4}", key=SECRETS["SECRET_KEY"]))
     assert "hunter2" not in (layout.release(release) / PROVED).read_text()
 
 
-def test_what_a_release_was_given_is_read_once_a_step(
+def test_the_variables_of_a_release_are_read_once_per_step(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = store.environment_of
@@ -425,7 +423,7 @@ def test_what_a_release_was_given_is_read_once_a_step(
     assert reads == [release]
 
 
-def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_traffic(
+def test_a_candidate_is_also_probed_through_nginx_before_it_gets_traffic(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = go_live(host, OLD)
@@ -447,7 +445,7 @@ def test_a_candidate_is_asked_through_nginx_too_while_the_live_release_has_the_t
     assert Releases(layout).get(release).proved  # type: ignore[union-attr]
 
 
-def test_a_candidate_that_fails_behind_nginx_only_gets_no_traffic(host: Host, layout: Layout) -> None:
+def test_a_candidate_that_fails_only_behind_nginx_gets_no_traffic(host: Host, layout: Layout) -> None:
     old = go_live(host, OLD)
     release = create(layout, NEW)
     host.answers[release], host.front_door = healthy(release), Answer(400, "Bad Request", 0.01)
@@ -464,7 +462,7 @@ def test_a_candidate_that_fails_behind_nginx_only_gets_no_traffic(host: Host, la
     assert host.running() == units(old)
 
 
-def test_a_candidate_without_a_word_for_its_rehearsal_is_not_judged(host: Host, layout: Layout) -> None:
+def test_a_candidate_is_not_judged_without_a_valid_rehearsal_word(host: Host, layout: Layout) -> None:
     """Nginx would lead the request to the live release, and a good candidate would be bad."""
     old, release = go_live(host, OLD), create(layout, NEW)
     before = state(layout, host)
@@ -507,7 +505,7 @@ def imports(host: Host) -> list[list[str]]:
     return [call for call in host.calls if call[0] == "systemd-run"]
 
 
-def test_workers_prove_what_the_page_does_not_say_and_the_app_is_not_imported_again(host: Host, layout: Layout) -> None:
+def test_workers_prove_what_the_page_omits_without_another_import(host: Host, layout: Layout) -> None:
     host.reports = [{**REPORTED, "workers": 2}] * 2
     release = create(layout, NEW)
     proved = prove_by_asking(host, release)
@@ -526,7 +524,7 @@ def test_page_and_workers_prove_together(host: Host, layout: Layout) -> None:
     assert proved.proved_by == {"environment": [PAGE_SAYS], "debug": [PAGE_SAYS, "1 worker"]}
 
 
-def test_an_app_that_is_not_to_be_asked_is_not_asked(host: Host, layout: Layout) -> None:
+def test_an_app_is_not_inspected_if_inspection_is_off(host: Host, layout: Layout) -> None:
     host.reports = [report(debug=True)]
     proved = prove_by_asking(host, create(layout, NEW), healthy(""), replace(QUESTION, ask=False))
     assert (proved.seen, proved.proved_by["debug"]) == (None, [PAGE_SAYS])
@@ -547,7 +545,7 @@ def test_an_app_that_is_not_to_be_asked_is_not_asked(host: Host, layout: Layout)
     ],
 )
 @pytest.mark.parametrize(("page", "others"), [("ok", 0), ("ok", 1), ("all", 0), ("all", 1)])
-def test_a_worker_that_contradicts_is_enough_to_refuse(  # noqa: PLR0917  # a case and how it is met
+def test_one_contradicting_worker_is_enough_to_refuse(  # noqa: PLR0917  # a case and how it is met
     host: Host, layout: Layout, change: dict[str, Any], about: str, page: str, others: int
 ) -> None:
     old = go_live(host, OLD)
@@ -565,14 +563,14 @@ def test_a_worker_that_contradicts_is_enough_to_refuse(  # noqa: PLR0917  # a ca
     assert entries(layout.ledger)[-1]["event"] == "refused"
 
 
-def test_page_and_worker_that_contradict_are_both_named(host: Host, layout: Layout) -> None:
+def test_contradictions_of_page_and_worker_are_both_named(host: Host, layout: Layout) -> None:
     host.reports = [report(environment="production")]
     failed = refusal(host, create(layout, NEW), healthy("", env="development"))
     assert "env:" in str(failed)
     assert "app.config ENVIRONMENT:" in str(failed)
 
 
-def test_a_worker_that_has_not_reported_is_waited_for_and_then_missed(
+def test_a_worker_without_a_report_is_awaited_and_then_counted_as_missing(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "PATIENCE", replace(PATIENCE, start_seconds=0.1))
@@ -581,14 +579,14 @@ def test_a_worker_that_has_not_reported_is_waited_for_and_then_missed(
     assert str(failed.details["failures"]).startswith("workers that report: expected 2, got 1 ")
 
 
-def test_a_worker_without_the_app_gets_no_traffic_beside_one_with_it(host: Host, layout: Layout) -> None:
+def test_a_release_with_one_worker_lacking_the_app_gets_no_traffic(host: Host, layout: Layout) -> None:
     host.reports = [{**REPORTED, "workers": 2}, {"no_app": "function", "workers": 2}]
     failed = refusal(host, create(layout, NEW))
     assert str(failed.details["failures"]).startswith("workers with a Flask app: expected 2, got 1; of 1: ")
     assert "function" in str(failed)
 
 
-def test_where_nobody_says_it_every_way_out_is_named(host: Host, layout: Layout) -> None:
+def test_an_unproved_environment_is_reported_with_every_fix(host: Host, layout: Layout) -> None:
     host.reports = [{"no_app": "function", "workers": 1}]
     failed = str(refusal(host, create(layout, NEW)))
     ways = (
@@ -610,7 +608,7 @@ def test_where_nobody_says_it_every_way_out_is_named(host: Host, layout: Layout)
         ({"debuggers": ["flask_debug"]}, "debug-toolbar:flask-debug"),
     ],
 )
-def test_what_can_be_accepted_is_no_reason_to_refuse_then(
+def test_an_accepted_finding_does_not_refuse_a_candidate(
     host: Host, layout: Layout, change: dict[str, Any], entry: str
 ) -> None:
     host.reports = [report(**change)]
@@ -643,7 +641,7 @@ NOT_FOUND = Answer(404, "Not Found", 0.01)
 
 
 @pytest.mark.parametrize("status", [200, 302])
-def test_an_app_without_a_health_page_is_proved_by_its_workers_and_another_page(
+def test_without_a_health_page_workers_and_another_page_prove_the_app(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     host.reports = [REPORTED]
@@ -663,7 +661,7 @@ def test_an_app_without_a_health_page_is_proved_by_its_workers_and_another_page(
     [("", [REPORTED], 200), ("/", [report(debug=True)], 200), ("/", [{"no_app": "f", "workers": 1}], 200),
      ("/", [REPORTED], 404), ("/", [REPORTED], 500)],
 )  # fmt: skip
-def test_a_missing_health_page_is_refused_where_nobody_proves_the_rest(  # noqa: PLR0917  # a case and how it is met
+def test_a_missing_health_page_is_refused_unless_workers_prove_the_rest(  # noqa: PLR0917  # a case and how it is met
     host: Host,
     layout: Layout,
     monkeypatch: pytest.MonkeyPatch,
@@ -678,7 +676,7 @@ def test_a_missing_health_page_is_refused_where_nobody_proves_the_rest(  # noqa:
     assert ("flask_app_health_path" in str(failed)) == (home != 200)
 
 
-def test_a_candidate_is_asked_as_nginx_asks_for_a_visitor(
+def test_a_candidate_is_probed_with_the_headers_nginx_sends(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = create(layout, NEW)
@@ -700,7 +698,7 @@ def test_a_candidate_is_asked_as_nginx_asks_for_a_visitor(
 
 
 @pytest.mark.parametrize("other_path", ["", "/"])
-def test_an_app_below_a_path_is_asked_there_and_its_gunicorn_is_told_as_by_nginx(
+def test_an_app_with_a_url_prefix_is_probed_below_it_as_by_nginx(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch, other_path: str
 ) -> None:
     """Gunicorn takes the path from the request by itself; Nginx adds the header."""
@@ -733,7 +731,7 @@ def says(**change: object) -> Finished:
     return Finished(0, json.dumps({**REPORTED, **change}), "")
 
 
-def test_where_no_worker_reports_the_app_is_imported_once_more(host: Host, layout: Layout) -> None:
+def test_the_app_is_imported_once_more_if_no_worker_reports(host: Host, layout: Layout) -> None:
     host.ended = says()
     release = create(layout, NEW)
     proved = prove_by_asking(host, release, url=PUBLIC)
@@ -749,9 +747,7 @@ def test_where_no_worker_reports_the_app_is_imported_once_more(host: Host, layou
     assert "app.debug" in str(refusal(host, create(layout, OLD)))
 
 
-def test_an_app_that_can_not_be_imported_is_refused_with_its_last_words_unless_the_page_proves_all(
-    host: Host, layout: Layout
-) -> None:
+def test_an_app_that_fails_to_import_is_refused_unless_the_page_proves_all(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     host.journal = "what Gunicorn said"
     host.ended = Finished(1, "", f"KeyError: 'X'\nin {SECRETS['DATABASE_URL']}\n")
@@ -762,9 +758,7 @@ def test_an_app_that_can_not_be_imported_is_refused_with_its_last_words_unless_t
     assert prove_by_asking(host, create(layout, OLD), healthy("")).proved_by["environment"] == [PAGE_SAYS]
 
 
-def test_a_refusal_names_the_variable_that_the_journal_leads_to_however_far_up_it_stands(
-    host: Host, layout: Layout
-) -> None:
+def test_a_refusal_names_the_variable_hinted_at_anywhere_in_the_journal(host: Host, layout: Layout) -> None:
     host.journal = "ImportError: libpq.so.5: cannot open shared object file\n" + "and more\n" * 100
     failed = refusal(host, create(layout, NEW), None)
     assert "flask_app_packages: [libpq5]" in str(failed)
@@ -775,7 +769,7 @@ def test_a_refusal_names_the_variable_that_the_journal_leads_to_however_far_up_i
     assert "flask-login" in str(refusal(host, create(layout, OLD)))
 
 
-def test_a_front_door_that_fails_names_it_too(host: Host, layout: Layout) -> None:
+def test_a_failed_front_door_check_names_the_hinted_variable(host: Host, layout: Layout) -> None:
     release = go_live(host, NEW)
     host.front_door, host.journal = Answer(500, "broken", 0.01), "OSError: [Errno 24] Too many open files"
     with pytest.raises(Refused, match="LimitNOFILE") as failed:
@@ -783,7 +777,7 @@ def test_a_front_door_that_fails_names_it_too(host: Host, layout: Layout) -> Non
     assert all_named(failed) == [("front-door-failed", release)]
 
 
-def test_a_candidate_that_is_ill_is_refused_for_that(host: Host, layout: Layout) -> None:
+def test_an_unhealthy_candidate_is_refused_for_its_health(host: Host, layout: Layout) -> None:
     host.reports, host.journal = [report(debug=True)], "what Gunicorn said"
     failed = refusal(host, create(layout, NEW), Answer(500, "broken", 0.01))
     assert str(failed.details["failures"]).startswith("HTTP status")
@@ -793,9 +787,7 @@ def test_a_candidate_that_is_ill_is_refused_for_that(host: Host, layout: Layout)
 # The front door, and what the workers report there
 
 
-def test_workers_that_contradict_at_the_front_door_take_the_traffic_back_on_trial_only(
-    host: Host, layout: Layout
-) -> None:
+def test_contradicting_workers_move_traffic_back_only_during_the_trial(host: Host, layout: Layout) -> None:
     old = go_live(host, OLD)
     host.reports = [REPORTED]
     new = create(layout, NEW)
@@ -836,7 +828,7 @@ def test_a_switch_moves_traffic_and_boot_to_the_release(host: Host, layout: Layo
     assert not serves(layout, old)
 
 
-def test_a_first_switch_has_nobody_before_it(host: Host, layout: Layout) -> None:
+def test_a_first_switch_has_no_previous_release(host: Host, layout: Layout) -> None:
     new = prove(host, create(layout, NEW))
     assert switch(layout, new) == ""
     assert Releases(layout).previous() == ""
@@ -849,7 +841,7 @@ def test_a_switch_to_the_live_release_keeps_the_previous_one(host: Host, layout:
 
 
 @pytest.mark.parametrize("case", ["unproved", "bad", "gone"])
-def test_a_switch_refuses_what_was_not_proved(host: Host, layout: Layout, case: str) -> None:
+def test_a_switch_refuses_an_unproved_release(host: Host, layout: Layout, case: str) -> None:
     go_live(host, OLD)
     new = create(layout, NEW)
     if case != "unproved":
@@ -907,7 +899,7 @@ def deploy(host: Host, time: str, **changes: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_it(
+def test_a_killed_deploy_keeps_the_site_up_and_the_next_run_completes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = installed(tmp_path / "0", monkeypatch.setattr)
@@ -949,7 +941,7 @@ def test_a_deploy_killed_at_any_instant_keeps_the_site_up_and_the_next_run_ends_
         assert end == ends[-1], f"change {number}"
 
 
-def test_a_way_back_killed_at_any_instant_leaves_a_running_release_and_is_ended_by_the_next_run(
+def test_a_killed_revert_leaves_a_running_release_and_is_completed_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = installed(tmp_path / "0", monkeypatch.setattr)
@@ -977,7 +969,7 @@ def test_a_way_back_killed_at_any_instant_leaves_a_running_release_and_is_ended_
     assert change > 8
 
 
-def test_a_switch_killed_at_any_instant_leaves_no_release_with_the_traffic_that_nobody_judges(
+def test_a_killed_switch_leaves_no_unjudged_release_with_traffic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = installed(tmp_path / "0", monkeypatch.setattr)
@@ -1001,7 +993,7 @@ def test_a_switch_killed_at_any_instant_leaves_no_release_with_the_traffic_that_
 # The front door
 
 
-def test_a_front_door_that_leads_to_the_release_is_answered(host: Host, layout: Layout) -> None:
+def test_the_front_door_check_passes_for_the_live_release(host: Host, layout: Layout) -> None:
     release = go_live(host, NEW)
     host.front_door = healthy(release)
     proved = check_front_door(layout, contract(release), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
@@ -1009,7 +1001,7 @@ def test_a_front_door_that_leads_to_the_release_is_answered(host: Host, layout: 
 
 
 @pytest.mark.parametrize("text", ["", '"w0rd" 1;\n', "\x00"])
-def test_a_release_on_trial_is_not_judged_without_the_hosts_word(host: Host, layout: Layout, text: str) -> None:
+def test_a_release_on_trial_is_not_judged_without_a_rehearsal_word(host: Host, layout: Layout, text: str) -> None:
     """During maintenance Nginx would answer for it, and a good release would be bad."""
     old = go_live(host, OLD)
     new = prove(host, create(layout, NEW))
@@ -1029,7 +1021,7 @@ def test_a_release_on_trial_is_not_judged_without_the_hosts_word(host: Host, lay
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"restarts": "0"}', '{"path": {}}', '{"proved_by": 1}', '{"proved_by": {"debug": 1}}']
 )
-def test_a_proof_that_somebody_edited_stops_no_look_at_the_front_door(host: Host, layout: Layout, text: str) -> None:
+def test_an_edited_proof_does_not_stop_the_front_door_check(host: Host, layout: Layout, text: str) -> None:
     host.reports = [REPORTED]
     new = create(layout, NEW)
     prove_by_asking(host, new)
@@ -1040,7 +1032,7 @@ def test_a_proof_that_somebody_edited_stops_no_look_at_the_front_door(host: Host
     assert "proved_by" not in entries(layout.ledger)[-1]
 
 
-def test_an_app_that_is_well_and_tells_a_secret_has_it_masked(host: Host, layout: Layout) -> None:
+def test_a_secret_shown_by_a_healthy_app_is_masked(host: Host, layout: Layout) -> None:
     release = create(layout, NEW)
     telling = healthy(release, told=SECRETS["SECRET_KEY"])
     host.answers[release] = host.front_door = telling
@@ -1053,9 +1045,7 @@ def test_an_app_that_is_well_and_tells_a_secret_has_it_masked(host: Host, layout
 
 
 @pytest.mark.parametrize("stamp", ["production\n", "staging\n", None])
-def test_a_host_of_another_environment_is_refused_and_one_that_has_none_yet_is_not(
-    layout: Layout, stamp: str | None
-) -> None:
+def test_only_a_host_stamped_for_another_environment_is_refused(layout: Layout, stamp: str | None) -> None:
     layout.etc.mkdir(parents=True)
     if stamp:
         layout.environment_id.write_text(stamp)
@@ -1075,7 +1065,7 @@ def test_a_host_of_another_environment_is_refused_and_one_that_has_none_yet_is_n
 
 
 @pytest.mark.parametrize("trial", [True, False])
-def test_a_front_door_that_leads_elsewhere_gives_the_traffic_back(host: Host, layout: Layout, trial: bool) -> None:
+def test_a_front_door_that_leads_elsewhere_moves_the_traffic_back(host: Host, layout: Layout, trial: bool) -> None:
     old = go_live(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1107,7 +1097,7 @@ def test_a_front_door_that_leads_elsewhere_gives_the_traffic_back(host: Host, la
 
 
 @pytest.mark.parametrize("case", ["first", "previous stopped", "previous bad"])
-def test_without_a_running_previous_release_the_site_answers_503(host: Host, layout: Layout, case: str) -> None:
+def test_without_a_running_previous_release_the_site_returns_503(host: Host, layout: Layout, case: str) -> None:
     if case != "first":
         old = go_live(host, OLD)
     new = prove(host, create(layout, NEW))
@@ -1137,7 +1127,7 @@ def test_nothing_is_retired_while_the_live_release_is_on_trial(host: Host, layou
     assert units(old) <= host.enabled()
 
 
-def test_a_trial_that_never_began_keeps_no_other_release_running(host: Host, layout: Layout) -> None:
+def test_an_unstarted_trial_keeps_no_other_release_running(host: Host, layout: Layout) -> None:
     """As after a run that was killed before the traffic moved, and a change of mind."""
     old = deployed(host, OLD)
     prove(host, create(layout, NEW))
@@ -1160,9 +1150,7 @@ def test_retiring_stops_all_but_the_live_release(host: Host, layout: Layout) -> 
     assert retired(layout) == {}
 
 
-def test_a_socket_is_stopped_before_its_service_and_both_are_kept_from_the_next_boot(
-    host: Host, layout: Layout
-) -> None:
+def test_a_socket_stops_before_its_service_and_both_are_disabled(host: Host, layout: Layout) -> None:
     old = go_live(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1180,7 +1168,7 @@ def test_a_socket_is_stopped_before_its_service_and_both_are_kept_from_the_next_
     ]
 
 
-def test_a_release_is_stopped_only_when_nobody_waits_in_its_queue(host: Host, layout: Layout) -> None:
+def test_a_release_is_stopped_only_when_its_queue_is_empty(host: Host, layout: Layout) -> None:
     old = go_live(host, OLD)
     switch(layout, prove(host, create(layout, NEW)))
     host.queues[str(layout.socket(old))] = [3, 2, 1]
@@ -1192,7 +1180,7 @@ def test_a_release_is_stopped_only_when_nobody_waits_in_its_queue(host: Host, la
     assert 0.1 < seconds < 0.6
 
 
-def test_a_queue_that_never_empties_is_waited_for_no_longer_than_the_bound(host: Host, layout: Layout) -> None:
+def test_a_queue_that_never_empties_is_awaited_only_up_to_the_limit(host: Host, layout: Layout) -> None:
     old = go_live(host, OLD)
     switch(layout, prove(host, create(layout, NEW)))
     host.queues[str(layout.socket(old))] = [1] * 1000
@@ -1224,7 +1212,7 @@ def kept(layout: Layout) -> set[str]:
     return {release.id for release in Releases(layout).all()}
 
 
-def test_live_previous_the_newest_good_ones_and_the_newest_bad_one_stay(host: Host, layout: Layout) -> None:
+def test_pruning_keeps_live_previous_newest_good_and_newest_bad(host: Host, layout: Layout) -> None:
     made = [create(layout, f"20261121T0944{second}Z") for second in range(10, 20)]
     for release in made:
         Releases(layout).mark(release, PROVED, {})
@@ -1238,21 +1226,21 @@ def test_live_previous_the_newest_good_ones_and_the_newest_bad_one_stay(host: Ho
 
 
 @pytest.mark.parametrize("keep", [0, -1])
-def test_who_keeps_none_keeps_live_and_previous(host: Host, layout: Layout, keep: int) -> None:
+def test_keeping_no_releases_still_keeps_live_and_previous(host: Host, layout: Layout, keep: int) -> None:
     go_live(host, OLDER)
     releases = {go_live(host, OLD), go_live(host, NEW)}
     prune(layout, keep=keep)
     assert kept(layout) == releases
 
 
-def test_an_unproved_release_that_is_not_live_goes(host: Host, layout: Layout) -> None:
+def test_an_unproved_release_that_is_not_live_is_pruned(host: Host, layout: Layout) -> None:
     live = go_live(host, OLD)
     create(layout, NEW)
     prune(layout, keep=5)
     assert kept(layout) == {live}
 
 
-def test_a_pruned_release_leaves_nothing_and_a_kept_one_keeps_everything(host: Host, layout: Layout) -> None:
+def test_a_pruned_release_leaves_no_trace_and_a_kept_one_is_complete(host: Host, layout: Layout) -> None:
     old = go_live(host, OLDER, source="c3" * 32, venv="c3" * 32)
     releases = [go_live(host, OLD), go_live(host, NEW, revision="r1", venv="d4" * 32)]
     doomed = prunable(layout, keep=1)
@@ -1271,7 +1259,7 @@ def test_a_pruned_release_leaves_nothing_and_a_kept_one_keeps_everything(host: H
     assert sorted(os.listdir(layout.environment_files)) == [f"{release}.env" for release in releases]
 
 
-def test_the_credentials_of_kept_releases_stay_and_others_go(host: Host, layout: Layout) -> None:
+def test_only_credentials_of_kept_releases_stay(host: Host, layout: Layout) -> None:
     names = sorted(SECRETS)
     old = go_live(host, OLDER, credentials=names)
     releases = [go_live(host, OLD, credentials=names), go_live(host, NEW)]
@@ -1287,7 +1275,7 @@ def test_the_credentials_of_kept_releases_stay_and_others_go(host: Host, layout:
 
 
 @pytest.mark.parametrize("left", ["env", "credentials"])
-def test_secrets_without_a_release_go(host: Host, layout: Layout, left: str) -> None:
+def test_secrets_without_a_release_are_pruned(host: Host, layout: Layout, left: str) -> None:
     live = go_live(host, NEW, credentials=sorted(SECRETS))
     gone = create(layout, OLD, credentials=sorted(SECRETS))
     layout.release(gone).rename(layout.root / "away")
@@ -1298,7 +1286,7 @@ def test_secrets_without_a_release_go(host: Host, layout: Layout, left: str) -> 
     assert sorted(os.listdir(layout.environment_files)) == [f"{live}.credentials", f"{live}.env"]
 
 
-def test_what_killed_runs_left_goes(host: Host, layout: Layout) -> None:
+def test_leftovers_of_killed_runs_are_pruned(host: Host, layout: Layout) -> None:
     live = go_live(host, NEW)
     for directory in (
         layout.sources,
@@ -1318,7 +1306,7 @@ def test_what_killed_runs_left_goes(host: Host, layout: Layout) -> None:
     assert kept(layout) == {live}
 
 
-def test_pruning_in_check_mode_only_names(host: Host, layout: Layout) -> None:
+def test_pruning_in_check_mode_only_lists(host: Host, layout: Layout) -> None:
     go_live(host, OLDER, source="c3" * 32)
     go_live(host, OLD)
     go_live(host, NEW)
@@ -1327,7 +1315,7 @@ def test_pruning_in_check_mode_only_names(host: Host, layout: Layout) -> None:
     assert sorted(layout.root.rglob("*")) == before
 
 
-def test_nothing_is_pruned_where_there_is_nothing(layout: Layout) -> None:
+def test_pruning_an_empty_host_does_nothing(layout: Layout) -> None:
     assert prune(layout, keep=5) == []
 
 
@@ -1394,7 +1382,7 @@ def test_the_code_of_a_live_release_whose_manifest_is_damaged_stays(host: Host, 
 
 
 @pytest.mark.parametrize("text", ["", "20261121T0944", "\x00"])
-def test_nothing_is_retired_while_nobody_knows_which_release_is_on_trial(host: Host, layout: Layout, text: str) -> None:
+def test_nothing_is_retired_while_the_release_on_trial_is_unknown(host: Host, layout: Layout, text: str) -> None:
     old = deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1407,7 +1395,7 @@ def test_nothing_is_retired_while_nobody_knows_which_release_is_on_trial(host: H
 
 
 @pytest.mark.parametrize("part", ["units", "service", "socket"])
-def test_a_release_whose_units_are_gone_is_retired_all_the_same(host: Host, layout: Layout, part: str) -> None:
+def test_a_release_without_unit_files_is_still_retired(host: Host, layout: Layout, part: str) -> None:
     """systemctl disable fails for them, and systemctl stop for one that doesn't run."""
     old = deployed(host, OLD)
     new = prove(host, create(layout, NEW))
@@ -1424,7 +1412,7 @@ def test_a_release_whose_units_are_gone_is_retired_all_the_same(host: Host, layo
 # Rollback
 
 
-def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: Layout) -> None:
+def test_rollback_goes_to_the_previously_live_release(host: Host, layout: Layout) -> None:
     old, new = go_live(host, OLD), go_live(host, NEW)
     assert find_rollback(layout).id == old
     switch(layout, old)
@@ -1432,7 +1420,7 @@ def test_rollback_goes_to_the_release_that_was_live_before(host: Host, layout: L
     assert find_rollback(layout).id == new
 
 
-def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, layout: Layout) -> None:
+def test_rollback_uses_the_ledger_if_the_previous_link_is_unusable(host: Host, layout: Layout) -> None:
     # The newest by name was live first: names don't tell, a clock may have been set back.
     newest, oldest, live = go_live(host, NEW), go_live(host, OLDER), go_live(host, OLD)
     for release in (newest, oldest, live):
@@ -1453,7 +1441,7 @@ def test_rollback_asks_the_ledger_where_the_link_leads_nowhere_good(host: Host, 
         ("../../etc", "no release"),
     ],
 )
-def test_rollback_to_what_is_no_good_release_is_refused(host: Host, layout: Layout, case: str, why: str) -> None:
+def test_rollback_to_anything_but_a_good_release_is_refused(host: Host, layout: Layout, case: str, why: str) -> None:
     good, live = go_live(host, OLDER), go_live(host, NEW)
     wanted = create(layout, OLD)
     if case == "bad":
@@ -1496,7 +1484,7 @@ def migrated(host: Host, time: str, *, told: bool = True, **changes: object) -> 
 
 @pytest.mark.parametrize("told", [True, False], ids=["ran here", "ran on another host"])
 @pytest.mark.parametrize("asked", [True, False])
-def test_rollback_across_a_command_that_can_not_be_undone_is_refused(
+def test_rollback_across_an_irreversible_command_is_refused(
     host: Host, layout: Layout, told: bool, asked: bool
 ) -> None:
     old = deployed(host, OLD)
@@ -1510,7 +1498,7 @@ def test_rollback_across_a_command_that_can_not_be_undone_is_refused(
     assert find_rollback(layout, old if asked else "", force=True).id == old
 
 
-def test_rollback_is_not_refused_for_the_command_of_the_release_it_goes_to(host: Host, layout: Layout) -> None:
+def test_rollback_is_not_refused_for_the_command_of_its_target(host: Host, layout: Layout) -> None:
     deployed(host, OLDER)
     migration = migrated(host, OLD)
     deployed(host, NEW)
@@ -1518,16 +1506,14 @@ def test_rollback_is_not_refused_for_the_command_of_the_release_it_goes_to(host:
     assert irreversible_since(layout, migration) == ""
 
 
-def test_a_release_whose_command_ran_and_that_got_no_traffic_yet_works_with_its_own_command(
-    host: Host, layout: Layout
-) -> None:
+def test_a_release_works_with_its_own_command_before_going_live(host: Host, layout: Layout) -> None:
     deployed(host, OLD)
     new = prove(host, create(layout, NEW, command="flask db upgrade", reversible=False))
     record(layout, "command", new)
     assert find_rollback(layout, new).id == new
 
 
-def test_rollback_over_two_releases_is_refused_for_the_command_of_the_one_between(host: Host, layout: Layout) -> None:
+def test_rollback_over_two_releases_is_refused_for_a_command_in_between(host: Host, layout: Layout) -> None:
     oldest = deployed(host, OLDER)
     migration = migrated(host, OLD)
     deployed(host, NEW)
@@ -1536,7 +1522,7 @@ def test_rollback_over_two_releases_is_refused_for_the_command_of_the_one_betwee
     assert all_named(refused) == [("irreversible-command", migration)]
 
 
-def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Host, layout: Layout) -> None:
+def test_a_command_counts_even_if_its_release_was_refused_later(host: Host, layout: Layout) -> None:
     old, live = deployed(host, OLDER), deployed(host, OLD)
     release = create(layout, NEW, command="flask db upgrade", reversible=False)
     record(layout, "command", release)
@@ -1548,7 +1534,7 @@ def test_a_command_counts_also_when_its_release_was_refused_afterwards(host: Hos
     assert all_named(refused) == [("irreversible-command", release)]
 
 
-def test_a_release_that_was_live_again_since_the_command_works_with_it(host: Host, layout: Layout) -> None:
+def test_a_release_that_was_live_after_a_command_works_with_it(host: Host, layout: Layout) -> None:
     old = deployed(host, OLDER)
     migrated(host, OLD)
     assert gone_back(host, force=True) == old
@@ -1557,7 +1543,7 @@ def test_a_release_that_was_live_again_since_the_command_works_with_it(host: Hos
     assert gone_back(host) == old
 
 
-def test_a_command_that_can_be_undone_bars_no_rollback(host: Host, layout: Layout) -> None:
+def test_a_reversible_command_does_not_prevent_a_rollback(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     new = create(layout, NEW, command="flask db upgrade")
     record(layout, "command", new)
@@ -1568,7 +1554,7 @@ def test_a_command_that_can_be_undone_bars_no_rollback(host: Host, layout: Layou
 
 @pytest.mark.parametrize("reversible", [True, False])
 @pytest.mark.parametrize("first", [True, False])
-def test_who_gets_traffic_back_after_a_command_that_can_not_be_undone_is_to_be_looked_at(
+def test_moving_traffic_back_after_an_irreversible_command_asks_for_a_check(
     host: Host, layout: Layout, reversible: bool, first: bool
 ) -> None:
     if not first:
@@ -1581,7 +1567,7 @@ def test_who_gets_traffic_back_after_a_command_that_can_not_be_undone_is_to_be_l
     assert (IRREVERSIBLE in str(failed.value)) is (not reversible and not first)
 
 
-def test_rollback_forward_again_is_not_refused_for_a_command_that_ran_before(host: Host, layout: Layout) -> None:
+def test_rolling_forward_again_is_not_refused_for_an_earlier_command(host: Host, layout: Layout) -> None:
     deployed(host, OLDER)
     migration = migrated(host, OLD)
     new = deployed(host, NEW)
@@ -1589,7 +1575,7 @@ def test_rollback_forward_again_is_not_refused_for_a_command_that_ran_before(hos
     assert find_rollback(layout).id == new
 
 
-def test_without_a_command_there_is_nothing_that_can_not_be_undone(host: Host, layout: Layout) -> None:
+def test_without_a_command_nothing_is_irreversible(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     deployed(host, NEW, command="", reversible=False)
     assert find_rollback(layout).id == old
@@ -1602,7 +1588,7 @@ def events(layout: Layout) -> list[tuple[object, object]]:
     return [(entry["event"], entry["release"]) for entry in entries(layout.ledger)]
 
 
-def test_the_ledger_tells_the_story_of_a_deploy_once(host: Host, layout: Layout) -> None:
+def test_the_ledger_records_a_deploy_once(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     for _ in range(2):
         host.front_door = healthy(old)
@@ -1619,7 +1605,7 @@ def test_the_ledger_tells_the_story_of_a_deploy_once(host: Host, layout: Layout)
     assert isinstance(live["start_seconds"], float)
 
 
-def test_the_ledger_tells_what_was_refused_and_why(host: Host, layout: Layout) -> None:
+def test_the_ledger_records_what_was_refused_and_why(host: Host, layout: Layout) -> None:
     old = go_live(host, OLD)
     release = create(layout, NEW)
     with pytest.raises(GreenlightError):
@@ -1630,7 +1616,7 @@ def test_the_ledger_tells_what_was_refused_and_why(host: Host, layout: Layout) -
     assert Releases(layout).live() == old
 
 
-def test_the_ledger_says_which_release_lost_the_traffic_and_which_has_it_again(host: Host, layout: Layout) -> None:
+def test_the_ledger_records_which_release_lost_and_regained_the_traffic(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1645,7 +1631,7 @@ def test_the_ledger_says_which_release_lost_the_traffic_and_which_has_it_again(h
     assert "health answer" in str(taken["failures"])
 
 
-def test_the_ledger_tells_that_nobody_got_the_traffic_that_was_taken(host: Host, layout: Layout) -> None:
+def test_the_ledger_records_that_no_release_got_the_traffic_back(host: Host, layout: Layout) -> None:
     new = prove(host, create(layout, NEW))
     switch(layout, new)
     with pytest.raises(GreenlightError):
@@ -1654,9 +1640,7 @@ def test_the_ledger_tells_that_nobody_got_the_traffic_that_was_taken(host: Host,
     assert entries(layout.ledger)[0]["previous"] == ""
 
 
-def test_a_release_goes_live_once_also_when_the_run_that_asked_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_going_live_is_recorded_once_even_after_a_killed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for change in itertools.count(1):
         host = installed(tmp_path / f"{change}", monkeypatch.setattr)
         old = deployed(host, OLD)
@@ -1671,13 +1655,13 @@ def test_a_release_goes_live_once_also_when_the_run_that_asked_was_killed(
     assert change > 2
 
 
-def test_who_is_live_again_is_told_again(host: Host, layout: Layout) -> None:
+def test_a_release_that_is_live_again_is_recorded_again(host: Host, layout: Layout) -> None:
     old, new = deployed(host, OLD), deployed(host, NEW)
     assert gone_back(host) == old
     assert events(layout) == [("live", old), ("live", new), ("retired", old), ("live", old), ("retired", new)]
 
 
-def test_a_release_that_a_killed_run_has_stopped_is_told_to_be_retired_by_the_next(host: Host, layout: Layout) -> None:
+def test_the_next_run_records_a_release_stopped_by_a_killed_run(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1692,7 +1676,7 @@ def test_a_release_that_a_killed_run_has_stopped_is_told_to_be_retired_by_the_ne
     assert "seconds" not in entries(layout.ledger)[-1]
 
 
-def test_all_that_were_live_once_are_retired_and_no_other(host: Host, layout: Layout) -> None:
+def test_only_releases_that_were_live_are_recorded_as_retired(host: Host, layout: Layout) -> None:
     for release in (older := create(layout, OLDER), old := create(layout, OLD)):
         append(layout.ledger, {"event": "live", "release": release})
     gone = f"{OLDER}-00000000"
@@ -1704,7 +1688,7 @@ def test_all_that_were_live_once_are_retired_and_no_other(host: Host, layout: La
     assert never not in layout.ledger.read_text()
 
 
-def test_the_ledger_tells_how_long_a_release_took_to_retire(host: Host, layout: Layout) -> None:
+def test_the_ledger_records_how_long_a_release_took_to_retire(host: Host, layout: Layout) -> None:
     deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1712,7 +1696,7 @@ def test_the_ledger_tells_how_long_a_release_took_to_retire(host: Host, layout: 
     assert entries(layout.ledger)[-1]["seconds"] == seconds
 
 
-def test_without_a_live_release_nobody_is_told_to_be_retired(host: Host, layout: Layout) -> None:
+def test_without_a_live_release_no_retirement_is_recorded(host: Host, layout: Layout) -> None:
     release = deployed(host, NEW)
     layout.live_socket.unlink()
     retire(layout, BOUNDS)
@@ -1720,7 +1704,7 @@ def test_without_a_live_release_nobody_is_told_to_be_retired(host: Host, layout:
 
 
 @pytest.mark.parametrize("reversible", [True, False])
-def test_the_ledger_tells_only_what_can_not_be_undone(host: Host, layout: Layout, reversible: bool) -> None:
+def test_the_ledger_marks_only_irreversible_releases(host: Host, layout: Layout, reversible: bool) -> None:
     deployed(host, NEW, command="flask db upgrade", reversible=reversible)
     (live,) = entries(layout.ledger)
     assert live.get("reversible", "absent") == ("absent" if reversible else False)
@@ -1761,7 +1745,7 @@ def test_a_ledger_that_is_none_does_not_hide_why_a_candidate_was_refused(host: H
 
 
 @pytest.mark.parametrize("full", ["mark", "append"])
-def test_a_full_disk_keeps_no_traffic_at_a_release_that_broke_its_contract(
+def test_a_full_disk_does_not_keep_traffic_on_a_broken_release(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
     old = deployed(host, OLD)
@@ -1824,15 +1808,13 @@ ModuleNotFoundError: No module named 'absent'
 @pytest.mark.parametrize(
     "between", ["", "During handling of the above exception, another exception occurred:\n\n"], ids=["alone", "chained"]
 )
-def test_the_journal_is_the_workers_traceback_and_not_the_masters(
-    monkeypatch: pytest.MonkeyPatch, between: str
-) -> None:
+def test_the_journal_excerpt_is_the_traceback_of_the_worker(monkeypatch: pytest.MonkeyPatch, between: str) -> None:
     monkeypatch.setattr(_systemd, "run", lambda argv, **_: _command.Finished(0, WORKER + between + MASTER, ""))
     assert _systemd.journal("shop@x.service") == WORKER.splitlines()
     assert _systemd.journal("shop@x.service", lines=2) == WORKER.splitlines()[-2:]
 
 
-def test_a_systemctl_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_systemctl_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_command, "run", lambda argv, **_: _command.Finished(1, "", "Failed to connect to bus\n"))
     with pytest.raises(GreenlightError, match=r"(?s)daemon-reload failed \(exit code 1\):\nFailed to connect to bus"):
         _systemd.reload_units()
@@ -1841,7 +1823,7 @@ def test_a_systemctl_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 # What a critic found
 
 
-def test_one_slow_answer_at_the_front_door_is_no_false_alarm(
+def test_one_slow_response_at_the_front_door_does_not_fail_it(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_live(host, OLD)
@@ -1862,7 +1844,7 @@ def test_one_slow_answer_at_the_front_door_is_no_false_alarm(
     assert Releases(layout).live() == new
 
 
-def test_a_release_that_was_live_once_is_refused_and_stays_good(host: Host, layout: Layout) -> None:
+def test_a_release_that_was_live_before_is_refused_but_stays_good(host: Host, layout: Layout) -> None:
     """What it suffers from now, such as a database that is down, may be over tomorrow."""
     old = deployed(host, OLD)
     deployed(host, NEW)
@@ -1873,7 +1855,7 @@ def test_a_release_that_was_live_once_is_refused_and_stays_good(host: Host, layo
     assert entries(layout.ledger)[-1]["event"] == "refused"
 
 
-def test_a_unit_of_other_people_with_the_apps_name_is_not_pruned(host: Host, layout: Layout) -> None:
+def test_a_foreign_unit_with_the_name_of_the_app_is_not_pruned(host: Host, layout: Layout) -> None:
     go_live(host, NEW)
     theirs = [layout.units / name for name in ("shop@.service", "shop@celery.service", "shop@celery.service.d")]
     for path in theirs:
@@ -1883,7 +1865,7 @@ def test_a_unit_of_other_people_with_the_apps_name_is_not_pruned(host: Host, lay
     assert all(path.exists() for path in theirs)
 
 
-def test_a_release_that_was_restarted_long_ago_may_come_back(host: Host, layout: Layout) -> None:
+def test_a_release_restarted_long_ago_can_be_live_again(host: Host, layout: Layout) -> None:
     go_live(host, OLD)
     host.restarts = 1
     new = prove(host, create(layout, NEW))
@@ -1896,7 +1878,7 @@ def test_a_release_that_was_restarted_long_ago_may_come_back(host: Host, layout:
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
 
 
-def test_the_ledger_names_who_went_back_and_not_who_made_the_release(host: Host, layout: Layout) -> None:
+def test_the_ledger_names_who_rolled_back_not_who_created_the_release(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     deployed(host, NEW)
     take(layout, RUN, 60)
@@ -1905,7 +1887,7 @@ def test_the_ledger_names_who_went_back_and_not_who_made_the_release(host: Host,
     assert (last["release"], last["by"]) == (old, "carol@desk")
 
 
-def test_a_rollback_that_was_not_ended_goes_on_to_the_release_it_was_begun_for(host: Host, layout: Layout) -> None:
+def test_an_unfinished_rollback_continues_to_its_target(host: Host, layout: Layout) -> None:
     old = deployed(host, OLD)
     new = deployed(host, NEW)
     for step in ("begun", "switched", "asked"):
@@ -1921,7 +1903,7 @@ def test_a_rollback_that_was_not_ended_goes_on_to_the_release_it_was_begun_for(h
     assert find_rollback(layout).id == new
 
 
-def test_a_rollback_that_was_begun_binds_no_later_deploy(host: Host, layout: Layout) -> None:
+def test_an_unfinished_rollback_does_not_affect_later_deploys(host: Host, layout: Layout) -> None:
     old = deployed(host, OLDER)
     deployed(host, OLD)
     assert find_rollback(layout).id == old
@@ -1930,14 +1912,14 @@ def test_a_rollback_that_was_begun_binds_no_later_deploy(host: Host, layout: Lay
     assert find_rollback(layout).id == middle
 
 
-def test_a_named_release_outranks_the_rollback_that_was_begun(host: Host, layout: Layout) -> None:
+def test_a_named_release_overrides_an_unfinished_rollback(host: Host, layout: Layout) -> None:
     older, _, live = deployed(host, OLDER), deployed(host, OLD), deployed(host, NEW)
     assert find_rollback(layout).id != older
     assert find_rollback(layout, older).id == older
     assert Releases(layout).live() == live
 
 
-def test_check_mode_of_a_rollback_begins_none(host: Host, layout: Layout) -> None:
+def test_rollback_in_check_mode_starts_none(host: Host, layout: Layout) -> None:
     deployed(host, OLD)
     deployed(host, NEW)
     find_rollback(layout, dry=True)

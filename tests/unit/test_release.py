@@ -53,7 +53,7 @@ def mode(path: Path) -> int:
 # Its making
 
 
-def test_a_release_is_whole_under_its_id(layout: Layout) -> None:
+def test_a_release_is_complete_under_its_id(layout: Layout) -> None:
     made = Releases(layout).create(specification(command="flask db upgrade\n"), KEY, "alice")
     assert made.id == ID
     home = layout.release(ID)
@@ -70,7 +70,7 @@ def test_a_release_is_whole_under_its_id(layout: Layout) -> None:
     assert Releases(layout).all() == [made]
 
 
-def test_the_manifest_names_all_and_holds_no_secret(layout: Layout) -> None:
+def test_the_manifest_lists_everything_without_secrets(layout: Layout) -> None:
     create(layout, FIRST)
     manifest = json.loads((layout.release(ID) / "release.json").read_text())
     assert manifest == {
@@ -89,13 +89,13 @@ def test_the_manifest_names_all_and_holds_no_secret(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("reversible", [True, False])
-def test_a_release_says_whether_its_command_can_be_undone(layout: Layout, reversible: bool) -> None:
+def test_a_release_records_whether_its_command_is_reversible(layout: Layout, reversible: bool) -> None:
     made = Releases(layout).create(specification(command="true", reversible=reversible), KEY, "alice")
     found = Releases(layout).get(made.id)
     assert found and found.reversible is made.reversible is reversible
 
 
-def test_the_process_gets_the_releases_id_under_the_name_that_the_user_gave(layout: Layout) -> None:
+def test_the_process_gets_the_release_id_in_the_configured_variable(layout: Layout) -> None:
     create(layout, FIRST, release_variable="RELEASE_ID")
     variables = parse(layout.environment_file(ID).read_text())
     assert variables["RELEASE_ID"] == ID
@@ -109,7 +109,7 @@ def test_the_command_is_kept_byte_for_byte(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
-def test_only_root_reads_the_environment_and_everybody_the_rest(layout: Layout, umask: int) -> None:
+def test_only_root_can_read_the_environment_but_anyone_the_rest(layout: Layout, umask: int) -> None:
     before = os.umask(umask)
     try:
         create(layout, FIRST)
@@ -124,7 +124,7 @@ def test_only_root_reads_the_environment_and_everybody_the_rest(layout: Layout, 
     assert mode(layout.drop_in(ID).parent) == 0o755
 
 
-def test_no_secret_is_in_a_file_but_the_environment_file(layout: Layout) -> None:
+def test_secrets_are_only_in_the_environment_file(layout: Layout) -> None:
     create(layout, FIRST)
     holding = [
         path
@@ -141,14 +141,14 @@ def test_two_deploys_in_one_second_do_not_become_one(layout: Layout) -> None:
     assert Releases(layout).all()[0].manifest["revision"] == "r1"
 
 
-def test_a_value_that_systemd_can_not_carry_makes_no_release(layout: Layout) -> None:
+def test_a_value_unsupported_by_systemd_creates_no_release(layout: Layout) -> None:
     with pytest.raises(EnvironmentValueError, match="SECRET_KEY"):
         create(layout, FIRST, variables={"SECRET_KEY": "hunter2\0"})
     assert Releases(layout).all() == []
 
 
 @pytest.mark.slow
-def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(tmp_path: Path) -> None:
+def test_a_release_killed_during_creation_is_never_half_visible(tmp_path: Path) -> None:
     """Before each change to the disk: nothing or all of it is there, and the next run makes it whole and tidy."""
     change = 0
     while True:
@@ -182,7 +182,7 @@ def test_a_release_that_is_killed_while_it_is_made_is_never_seen_by_half(tmp_pat
     assert change > 20
 
 
-def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_older_release_are_removed(tmp_path: Path) -> None:
     for change in range(1, 60, 4):
         layout = Layout("shop", tmp_path / f"{change}")
         if not killed(change, lambda layout=layout: create(layout, FIRST)):  # type: ignore[misc]
@@ -197,7 +197,7 @@ def test_a_release_killed_with_an_older_time_leaves_nothing_behind_a_newer_one(t
 @pytest.mark.parametrize("hand", [
     "none", "comment", "unit", "socket", "drop-in", "gunicorn", "command", "variable", "mode", "override",
 ])  # fmt: skip
-def test_a_release_that_a_hand_has_changed_is_not_intact(layout: Layout, hand: str) -> None:
+def test_a_release_edited_by_hand_is_not_intact(layout: Layout, hand: str) -> None:
     create(layout, FIRST)
     service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
     places = {"comment": service, "unit": service, "socket": socket, "drop-in": layout.drop_in(ID)}
@@ -226,7 +226,7 @@ def test_a_line_of_a_value_that_looks_like_a_comment_counts(layout: Layout, old:
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c"], ids=ascii)
-def test_what_follows_a_separator_in_a_value_is_not_taken_for_a_comment(separator: str) -> None:
+def test_text_after_a_separator_in_a_value_is_not_a_comment(separator: str) -> None:
     digests = {
         specification(gunicorn=f'proc_name = "x{separator}# {text}"\n').digest(b"k" * 32) for text in ("one", "two")
     }
@@ -234,7 +234,7 @@ def test_what_follows_a_separator_in_a_value_is_not_taken_for_a_comment(separato
 
 
 @pytest.mark.parametrize("missing", ["manifest", "environment", "service", "socket", "drop-in"])
-def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
+def test_an_incomplete_release_does_not_count(layout: Layout, missing: str) -> None:
     create(layout, FIRST)
     service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
     parts = {
@@ -250,12 +250,12 @@ def test_half_a_release_is_none(layout: Layout, missing: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../../etc", ".unfinished-x", f"{ID}x"])
-def test_what_has_no_release_id_is_no_release(layout: Layout, name: str) -> None:
+def test_an_entry_without_a_release_id_is_not_a_release(layout: Layout, name: str) -> None:
     create(layout, FIRST)
     assert Releases(layout).get(name) is None
 
 
-def test_a_release_is_destroyed_with_all_that_is_its_own(layout: Layout) -> None:
+def test_destroying_a_release_removes_everything_of_it(layout: Layout) -> None:
     create(layout, FIRST)
     Releases(layout).destroy(ID)
     assert os.listdir(layout.releases) == os.listdir(layout.environment_files) == []
@@ -265,7 +265,7 @@ def test_a_release_is_destroyed_with_all_that_is_its_own(layout: Layout) -> None
     Releases(layout).destroy(ID)
 
 
-def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(tmp_path: Path) -> None:
+def test_a_killed_destruction_leaves_no_half_visible_release(tmp_path: Path) -> None:
     for change in range(1, 60):
         layout = Layout("shop", tmp_path / f"{change}")
         create(layout, FIRST)
@@ -280,7 +280,7 @@ def test_a_release_whose_destruction_is_killed_is_not_seen_by_half(tmp_path: Pat
 # Its digest
 
 
-def test_the_digest_does_not_depend_on_time_order_what_is_secret_or_whether_there_is_a_way_back() -> None:
+def test_the_digest_ignores_time_order_secrecy_and_reversibility() -> None:
     reference = specification().digest(KEY)
     reordered = dict(reversed(list(specification().variables.items())))
     assert specification(SECOND).digest(KEY) == reference
@@ -313,18 +313,18 @@ def test_the_digest_changes_with_each_part(field: str, value: object) -> None:
     assert changed.digest(KEY) != specification().digest(KEY)
 
 
-def test_the_digest_tells_nothing_without_the_hosts_key() -> None:
+def test_the_digest_depends_on_the_key_of_the_host() -> None:
     assert specification().digest(KEY) != specification().digest(b"other")
 
 
-def test_the_digest_of_what_hosts_have_stays_what_it_was() -> None:
+def test_the_digest_of_existing_releases_never_changes() -> None:
     """Another one would be another release on each host, with nothing changed."""
     assert (
         specification(hooks="").digest(b"k" * 32) == "592bf30f077c15690eb47c001ab284d4b422ff573f5adf9557beec00206fbab2"
     )
 
 
-def test_every_field_of_a_release_is_known_to_these_tests() -> None:
+def test_every_field_of_a_release_is_covered_by_the_digest_tests() -> None:
     in_digest = {
         "source",
         "venv",
@@ -356,7 +356,7 @@ def with_worker(layout: Layout, time: str) -> str:
     )
 
 
-def test_a_release_has_the_processes_that_it_was_made_with(wider: Layout) -> None:
+def test_a_release_keeps_the_processes_it_was_created_with(wider: Layout) -> None:
     old, new = create(wider, FIRST), with_worker(wider, SECOND)
     releases = Releases(wider)
     assert [releases.get(name) is not None for name in (old, new)] == [True, True]
@@ -367,14 +367,14 @@ def test_a_release_has_the_processes_that_it_was_made_with(wider: Layout) -> Non
     assert mode(wider.part(new, "drop_in", WORKER).parent) == 0o755
 
 
-def test_a_release_without_a_worker_is_whole_where_others_have_one(wider: Layout) -> None:
+def test_a_release_without_a_worker_process_is_complete(wider: Layout) -> None:
     made = create(wider, FIRST, credentials=["SECRET_KEY"])
     found = Releases(wider).get(made)
     assert found and Releases(wider).is_intact(found, specification(FIRST, credentials=["SECRET_KEY"]))
     assert not wider.credentials_drop_in(made, WORKER).parent.exists()
 
 
-def test_each_file_of_each_process_makes_a_release(wider: Layout) -> None:
+def test_every_file_of_every_process_is_part_of_a_release(wider: Layout) -> None:
     release = with_worker(wider, FIRST)
     found = Releases(wider).get(release)
     processes = {**specification().processes, "worker": WORKER_TEXTS}
@@ -389,7 +389,7 @@ def test_each_file_of_each_process_makes_a_release(wider: Layout) -> None:
     assert [damage.path for damage in Releases(wider).faults(release)] == [wider.part(release, "service", WORKER)]
 
 
-def test_nothing_of_any_process_is_left_of_a_release_that_goes(wider: Layout) -> None:
+def test_a_removed_release_leaves_no_file_of_any_process(wider: Layout) -> None:
     Releases(wider).destroy(with_worker(wider, FIRST))
     assert [path for path in wider.units.rglob("*") if "shop" in path.name] == []
 
@@ -397,7 +397,7 @@ def test_nothing_of_any_process_is_left_of_a_release_that_goes(wider: Layout) ->
 # What there is
 
 
-def test_releases_are_listed_oldest_first_and_what_is_none_is_passed_over(layout: Layout) -> None:
+def test_releases_are_listed_oldest_first_and_other_entries_skipped(layout: Layout) -> None:
     assert Releases(layout).all() == []
     later, earlier = create(layout, SECOND), create(layout, FIRST)
     (layout.releases / "by-hand").mkdir()
@@ -417,7 +417,7 @@ def test_the_live_release_is_the_one_whose_socket_is_linked(layout: Layout) -> N
     assert Releases(layout).live() == ID
 
 
-def test_find_takes_the_newest_good_one_of_equals(layout: Layout) -> None:
+def test_find_prefers_the_newest_good_release_of_equals(layout: Layout) -> None:
     digest = specification().digest(KEY)
     assert Releases(layout).find(digest) is None
     first, second = create(layout, FIRST), create(layout, SECOND)
@@ -437,7 +437,7 @@ def test_find_prefers_the_live_one(layout: Layout) -> None:
     assert Releases(layout).find(specification().digest(KEY)).id != first  # type: ignore[union-attr]
 
 
-def test_marks_are_told(layout: Layout) -> None:
+def test_marks_of_a_release_are_read_back(layout: Layout) -> None:
     create(layout, FIRST)
     Releases(layout).mark(ID, PROVED, {"health": "é"})
     assert (Releases(layout).get(ID).proved, Releases(layout).get(ID).bad) == (True, False)  # type: ignore[union-attr]
@@ -449,7 +449,7 @@ def test_marks_are_told(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("case", "expected"), [("good", True), ("bad", False), ("gone", False), ("live", False), ("no link", False)]
 )
-def test_previous_is_whole_good_and_not_live(layout: Layout, case: str, expected: bool) -> None:
+def test_the_previous_release_is_complete_good_and_not_live(layout: Layout, case: str, expected: bool) -> None:
     first, second = create(layout, FIRST), create(layout, SECOND)
     live(layout, first if case == "live" else second)
     if case != "no link":
@@ -468,7 +468,7 @@ def test_secrets_are_the_values_of_the_secret_names(layout: Layout) -> None:
     assert Releases(layout).secret_values("20200101T000000Z-00000000") == []
 
 
-def test_each_key_of_a_list_of_old_keys_is_a_secret_of_its_own(layout: Layout) -> None:
+def test_each_key_in_a_list_of_old_keys_is_a_separate_secret(layout: Layout) -> None:
     old = ["hunter2-old-and-secret", 'hunter2 "older"\n and é']
     variables = {"SECRET_KEY": "hunter2-new", "SECRET_KEY_FALLBACKS": json.dumps(old), "PUBLIC": '["public"]'}
     create(layout, FIRST, variables=variables, secret_names=["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
@@ -479,7 +479,7 @@ def test_each_key_of_a_list_of_old_keys_is_a_secret_of_its_own(layout: Layout) -
 
 
 @pytest.mark.parametrize("value", ["[hunter2", "hunter2", '"hunter2"', '{"hunter2": "x"}', "[1, null, [2]]", "17", ""])
-def test_a_secret_that_is_no_list_of_keys_is_one_secret(layout: Layout, value: str) -> None:
+def test_a_secret_that_is_not_a_list_of_keys_is_one_secret(layout: Layout, value: str) -> None:
     create(layout, FIRST, variables={"TOKEN": value}, secret_names=["TOKEN"])
     assert Releases(layout).secret_values(ID) == [value]
 
@@ -487,7 +487,7 @@ def test_a_secret_that_is_no_list_of_keys_is_one_secret(layout: Layout, value: s
 # The diff
 
 
-def test_the_diff_names_variables_and_never_values(layout: Layout) -> None:
+def test_the_diff_names_variables_without_values(layout: Layout) -> None:
     create(layout, FIRST)
     live(layout, ID)
     new = {"FLASK_CONFIG": "production", **SECRETS, "SECRET_KEY": "another-long-secret", "TOKEN": "token-value"}

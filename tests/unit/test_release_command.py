@@ -68,14 +68,14 @@ def test_a_command_runs_once_for_a_release(host: Host, layout: Layout) -> None:
     assert [(entry["event"], entry["release"]) for entry in entries(layout.ledger)] == [("command", release)]
 
 
-def test_each_release_has_its_own_run(host: Host, layout: Layout) -> None:
+def test_the_command_runs_for_each_release_separately(host: Host, layout: Layout) -> None:
     for release in (made(layout), create(layout, OLD, command="flask db upgrade")):
         assert run_release_command(layout, release, 60).ran
         assert marked(layout, release)
     assert [entry["release"] for entry in entries(layout.ledger)] == [f"{NEW}-a1a1a1a1", f"{OLD}-a1a1a1a1"]
 
 
-def test_the_shell_reads_the_releases_command_and_stops_at_the_first_failure(host: Host, layout: Layout) -> None:
+def test_the_shell_stops_the_release_command_at_the_first_failure(host: Host, layout: Layout) -> None:
     release = made(layout)
     run_release_command(layout, release, 90)
     (words,) = started(host)
@@ -86,7 +86,7 @@ def test_the_shell_reads_the_releases_command_and_stops_at_the_first_failure(hos
     assert programs.index(["systemctl", "daemon-reload"]) < host.calls.index(words)
 
 
-def test_what_a_command_says_holds_no_secret(host: Host, layout: Layout) -> None:
+def test_secrets_in_the_output_of_a_command_are_masked(host: Host, layout: Layout) -> None:
     release = made(layout)
     host.journal = f"connecting to {SECRETS['DATABASE_URL']}\nold key {FALLBACK}\n"
     done = run_release_command(layout, release, 60)
@@ -94,9 +94,7 @@ def test_what_a_command_says_holds_no_secret(host: Host, layout: Layout) -> None
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_command_that_fails_is_told_with_its_last_words_and_what_to_do(
-    host: Host, layout: Layout, live: bool
-) -> None:
+def test_a_failed_command_is_reported_with_its_last_output_and_a_fix(host: Host, layout: Layout, live: bool) -> None:
     release, old = made(layout), create(layout, OLD, revision="r0")
     if live:
         link(layout.live_socket, str(layout.socket(old)))
@@ -118,7 +116,7 @@ def test_a_command_that_fails_is_told_with_its_last_words_and_what_to_do(
     assert "hunter2" not in layout.ledger.read_text()
 
 
-def test_a_command_that_fails_names_the_variable_that_its_words_lead_to(host: Host, layout: Layout) -> None:
+def test_a_failed_command_names_the_variable_hinted_at_by_its_output(host: Host, layout: Layout) -> None:
     host.journal, host.ended = "ImportError: libpq.so.5: cannot open shared object file\n", FAILED
     release = made(layout)
     with pytest.raises(Refused, match=r"flask_app_packages: \[libpq5\]") as failed:
@@ -138,7 +136,7 @@ def test_a_command_that_failed_runs_again(host: Host, layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("reversible", [True, False])
-def test_the_ledger_tells_whether_a_command_can_be_undone(host: Host, layout: Layout, reversible: bool) -> None:
+def test_the_ledger_records_whether_a_command_is_reversible(host: Host, layout: Layout, reversible: bool) -> None:
     release = made(layout, reversible=reversible)
     run_release_command(layout, release, 60)
     (told,) = entries(layout.ledger)
@@ -147,7 +145,7 @@ def test_the_ledger_tells_whether_a_command_can_be_undone(host: Host, layout: La
     assert told.get("reversible", "absent") == ("absent" if reversible else False)
 
 
-def test_who_says_after_a_failure_that_a_command_can_not_be_undone_is_believed(host: Host, layout: Layout) -> None:
+def test_a_command_can_be_declared_irreversible_after_a_failure(host: Host, layout: Layout) -> None:
     layout.etc.mkdir(parents=True, exist_ok=True)
     layout.digest_key.write_text(KEY.hex())
 
@@ -166,7 +164,7 @@ def test_who_says_after_a_failure_that_a_command_can_not_be_undone_is_believed(h
     assert entries(layout.ledger)[-1].get("reversible") is False
 
 
-def test_the_command_of_half_a_release_does_not_run(host: Host, layout: Layout) -> None:
+def test_the_command_of_an_incomplete_release_does_not_run(host: Host, layout: Layout) -> None:
     release = made(layout)
     layout.environment_file(release).unlink()
     with pytest.raises(Refused, match=f"{layout.environment_file(release)}") as refused:

@@ -219,14 +219,14 @@ def left(machine: Machine) -> list[str]:
 # All of it
 
 
-def test_nothing_with_the_apps_name_is_left(machine: Machine) -> None:
+def test_no_file_with_the_name_of_the_app_is_left(machine: Machine) -> None:
     assert left(machine)
     removed(machine)
     assert left(machine) == []
     assert machine.enabled() == set()
 
 
-def test_what_builds_have_left_goes_and_the_cache_of_another_app_stays(machine: Machine) -> None:
+def test_build_leftovers_are_removed_and_caches_of_other_apps_stay(machine: Machine) -> None:
     for app in (machine.layout.app, "other"):
         link, cache = workshop.traces(machine.layout.root, app)
         (cache / "wheels").mkdir(parents=True)
@@ -239,7 +239,7 @@ def test_what_builds_have_left_goes_and_the_cache_of_another_app_stays(machine: 
     assert workshop.build_unit(machine.layout.app) not in machine.running()
 
 
-def test_what_was_removed_is_told_and_a_second_time_there_is_nothing(machine: Machine) -> None:
+def test_removed_files_are_listed_and_a_second_removal_finds_none(machine: Machine) -> None:
     layout, release = machine.layout, f"{NEW}-a1a1a1a1"
     told = removed(machine)
     for path in (layout.srv, layout.state, layout.etc, layout.socket(release), *layout.parts(release).values()):
@@ -251,7 +251,7 @@ def test_what_was_removed_is_told_and_a_second_time_there_is_nothing(machine: Ma
     assert machine.calls == []
 
 
-def test_check_mode_tells_the_same_and_touches_nothing(machine: Machine) -> None:
+def test_check_mode_lists_the_same_files_and_changes_nothing(machine: Machine) -> None:
     before, running = machine.files(), machine.running()
     told = removed(machine, dry=True)
     assert machine.files() == before
@@ -259,7 +259,7 @@ def test_check_mode_tells_the_same_and_touches_nothing(machine: Machine) -> None
     assert told == removed(machine)
 
 
-def test_nginx_lets_go_before_a_release_is_stopped_and_releases_stop_before_files_go(machine: Machine) -> None:
+def test_a_removal_goes_in_order_nginx_releases_files(machine: Machine) -> None:
     seen: list[tuple[str, list[str], bool]] = []
 
     def watch(argv: Sequence[str | Path], **options: object) -> Finished:
@@ -277,7 +277,7 @@ def test_nginx_lets_go_before_a_release_is_stopped_and_releases_stop_before_file
     assert all(there for _, _, there in seen)
 
 
-def test_a_release_gets_the_time_that_its_requests_may_take(machine: Machine) -> None:
+def test_a_release_gets_time_to_finish_its_requests(machine: Machine) -> None:
     release = f"{NEW}-a1a1a1a1"
     machine.queues = {str(machine.layout.socket(release)): [2, 1]}
     removed(machine)
@@ -285,7 +285,7 @@ def test_a_release_gets_the_time_that_its_requests_may_take(machine: Machine) ->
     assert machine.seconds["stop"] == BOUNDS.stop_seconds + _systemd.GRACE_SECONDS
 
 
-def test_systemd_forgets_the_units_and_that_one_had_failed(machine: Machine) -> None:
+def test_systemd_forgets_the_units_and_their_failures(machine: Machine) -> None:
     unit = machine.layout.service_unit(f"{OLD}-a1a1a1a1")
     (machine.active / unit).rename(machine.failed / unit)
     removed(machine)
@@ -295,15 +295,13 @@ def test_systemd_forgets_the_units_and_that_one_had_failed(machine: Machine) -> 
     assert reloads[-1] > max(number for number, call in enumerate(machine.calls) if call[1:2] == ["reset-failed"])
 
 
-def test_a_release_that_failed_and_has_no_files_any_more_is_no_obstacle(machine: Machine) -> None:
+def test_a_failed_release_without_files_does_not_block_the_removal(machine: Machine) -> None:
     (machine.failed / "shop@20260101T000000Z-00000000.service").touch()
     removed(machine)
     assert list(machine.failed.iterdir()) == []
 
 
-def test_the_slice_of_an_app_with_a_dash_is_named_as_systemd_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_slice_of_an_app_with_a_dash_has_its_systemd_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = played(tmp_path, monkeypatch.setattr, "my-shop")
     fill(machine)
     removed(machine)
@@ -319,7 +317,7 @@ def share(machine: Machine, owner: str, app: str) -> list[Path]:
     return paths
 
 
-def test_an_app_in_the_site_of_another_goes_and_that_one_stays(machine: Machine) -> None:
+def test_removing_an_app_from_a_shared_site_keeps_the_site(machine: Machine) -> None:
     site = machine.tree.etc / "sites-enabled/shop.conf"
     site.with_name("blog.conf").write_text(site.read_text().replace("shop", "blog"))
     site.unlink()
@@ -332,14 +330,14 @@ def test_an_app_in_the_site_of_another_goes_and_that_one_stays(machine: Machine)
     assert "blog.conf" in machine.served()
 
 
-def test_no_directory_of_a_shared_site_stays_empty(machine: Machine) -> None:
+def test_no_empty_directory_of_a_shared_site_stays(machine: Machine) -> None:
     share(machine, "blog", "shop")
     removed(machine)
     assert not (machine.tree.etc / "sites-shared").exists()
 
 
 @pytest.mark.parametrize("dry", [False, True])
-def test_a_site_that_others_are_served_in_stays(machine: Machine, dry: bool) -> None:
+def test_a_site_that_serves_other_apps_stays(machine: Machine, dry: bool) -> None:
     share(machine, "shop", "blog")
     share(machine, "shop", "docs")
     before = machine.files()
@@ -352,7 +350,7 @@ def test_a_site_that_others_are_served_in_stays(machine: Machine, dry: bool) -> 
 # Nothing else
 
 
-def test_another_app_keeps_all_it_has(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_app_keeps_all_its_files(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     without = machine.files()
     other = played(machine.layout.root, monkeypatch.setattr, "shop-two")
     settle(other)
@@ -392,7 +390,7 @@ def test_another_app_keeps_all_it_has(machine: Machine, monkeypatch: pytest.Monk
         "var/lib/shop-two/file",
     ],
 )
-def test_what_only_looks_like_the_apps_stays(machine: Machine, name: str) -> None:
+def test_files_that_only_look_like_those_of_the_app_stay(machine: Machine, name: str) -> None:
     path = machine.layout.root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("somebody else's")
@@ -401,7 +399,7 @@ def test_what_only_looks_like_the_apps_stays(machine: Machine, name: str) -> Non
     assert not machine.layout.etc.exists()
 
 
-def test_a_unit_of_somebody_elses_goes_on_running(machine: Machine) -> None:
+def test_a_foreign_unit_keeps_running(machine: Machine) -> None:
     (machine.active / "shop@celery.service").touch()
     removed(machine)
     assert "shop@celery.service" in machine.running()
@@ -421,7 +419,7 @@ def test_a_link_is_removed_and_never_followed(machine: Machine, place: str) -> N
 
 
 @pytest.mark.parametrize("place", ["srv", "state", "etc"])
-def test_a_directory_that_somebody_moved_elsewhere_loses_its_link_only(machine: Machine, place: str) -> None:
+def test_of_a_directory_moved_elsewhere_only_the_link_is_removed(machine: Machine, place: str) -> None:
     directory: Path = getattr(machine.layout, place)
     elsewhere = machine.layout.root / "big-disk"
     shutil.move(directory, elsewhere)
@@ -459,7 +457,7 @@ def in_the_way(machine: Machine) -> list[Finding]:
 
 @pytest.mark.parametrize("below", ["", "/uploads\\040of\\040ada", "/\x0b\u2028"])
 @pytest.mark.parametrize("place", ["srv", "state", "etc", "runtime_root"])
-def test_a_mounted_file_system_is_no_part_of_the_app(machine: Machine, place: str, below: str) -> None:
+def test_a_mounted_file_system_is_not_part_of_the_app(machine: Machine, place: str, below: str) -> None:
     directory: Path = getattr(machine.layout, place)
     mounts = machine.layout.root / "proc/self/mountinfo"
     mounts.parent.mkdir(parents=True)
@@ -547,7 +545,7 @@ def _without_certbot(machine: Machine) -> None:
         "certbot",
     ],
 )
-def test_what_would_stop_the_removal_is_found_before_anything_goes(
+def test_obstacles_are_found_before_anything_is_removed(
     machine: Machine, obstacle: Callable[[Machine], None], finding: tuple[str, str], facts: list[str]
 ) -> None:
     obstacle(machine)
@@ -568,14 +566,14 @@ def test_what_would_stop_the_removal_is_found_before_anything_goes(
         "ssl_certificate {root}/etc/letsencrypt/live/shop/fullchain.pem;",  # of a lineage that isn't the app's
     ],
 )
-def test_a_site_that_needs_nothing_of_the_app_is_not_in_the_way(machine: Machine, text: str) -> None:
+def test_a_site_that_does_not_use_the_app_is_not_an_obstacle(machine: Machine, text: str) -> None:
     _site(text)(machine)
     removed(machine)
     assert "theirs.conf" in machine.served()
     assert not machine.layout.etc.exists()
 
 
-def test_all_that_is_in_the_way_is_reported_at_once(machine: Machine) -> None:
+def test_all_obstacles_are_reported_at_once(machine: Machine) -> None:
     for obstacle in (_process, _package, _guest):
         obstacle(machine)
     assert all_named(in_the_way(machine)) == [
@@ -585,14 +583,14 @@ def test_all_that_is_in_the_way_is_reported_at_once(machine: Machine) -> None:
     ]
 
 
-def test_the_processes_of_the_releases_are_not_in_the_way(machine: Machine) -> None:
+def test_the_processes_of_the_releases_are_not_an_obstacle(machine: Machine) -> None:
     _process(machine)
     group = machine.layout.root / "proc/4711/cgroup"
     group.write_text(f"0::/app.slice/{machine.layout.service_unit(f'{NEW}-a1a1a1a1')}/worker\n")
     assert removed(machine, dry=True)
 
 
-def test_a_process_that_comes_while_the_units_stop_keeps_the_directories(
+def test_a_process_started_during_the_removal_keeps_the_directories(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = remove._remove_units
@@ -612,7 +610,7 @@ def test_a_process_that_comes_while_the_units_stop_keeps_the_directories(
     assert left(machine) == [] == [unit for unit in machine.running() if "shop" in unit]
 
 
-def test_what_can_not_be_removed_after_all_is_reported_with_its_cure(
+def test_a_file_that_cannot_be_removed_is_reported_with_a_fix(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take(directory: int, entry: os.DirEntry[str]) -> None:
@@ -623,7 +621,7 @@ def test_what_can_not_be_removed_after_all_is_reported_with_its_cure(
         removed(machine)
 
 
-def test_whatever_an_app_has_put_into_its_directory_goes(machine: Machine) -> None:
+def test_everything_in_the_directory_of_an_app_is_removed(machine: Machine) -> None:
     state = os.fsencode(machine.layout.state)
     for name in (b"-rf", b"\xff\n\x1b[2J", b"x" * 255):
         os.makedirs(os.path.join(state, name, name))
@@ -637,7 +635,7 @@ def test_whatever_an_app_has_put_into_its_directory_goes(machine: Machine) -> No
     assert not machine.layout.state.exists()
 
 
-def test_a_file_system_that_is_mounted_beside_it_is_no_obstacle(machine: Machine) -> None:
+def test_a_file_system_mounted_next_to_the_app_is_not_an_obstacle(machine: Machine) -> None:
     mounts = machine.layout.root / "proc/self/mountinfo"
     mounts.parent.mkdir(parents=True)
     mounts.write_text("21 1 0:20 / /srv rw - ext4 /dev/vdb rw\n22 1 0:21 / /srv/shop-two rw - ext4 /dev/vdc rw\n")
@@ -661,7 +659,7 @@ def test_a_host_of_another_environment_is_refused(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_without_a_stamp_the_name_is_not_ours_and_nothing_is_touched(machine: Machine, environment: str) -> None:
+def test_a_name_that_was_never_claimed_is_left_alone(machine: Machine, environment: str) -> None:
     shutil.rmtree(machine.layout.etc)
     shutil.rmtree(machine.layout.releases)
     before = machine.files()
@@ -685,7 +683,7 @@ def lose_everything(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_stamp, lose_all_but_the_record, lose_everything])
-def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine, lose: Callable[[Machine], None]) -> None:
+def test_an_app_with_a_lost_stamp_is_still_recognized(machine: Machine, lose: Callable[[Machine], None]) -> None:
     lose(machine)
     before = machine.files()
     [finding] = in_the_way(machine)
@@ -702,7 +700,7 @@ def test_an_app_whose_stamp_is_lost_is_still_ours(machine: Machine, lose: Callab
     assert left(machine) == []
 
 
-def test_somebodys_files_in_place_of_the_site_are_not_removed(machine: Machine) -> None:
+def test_foreign_files_in_place_of_the_site_are_not_removed(machine: Machine) -> None:
     site = machine.tree.etc / "sites-enabled/shop.conf"
     site.unlink()
     (site / "work").mkdir(parents=True)
@@ -710,7 +708,7 @@ def test_somebodys_files_in_place_of_the_site_are_not_removed(machine: Machine) 
     assert (site / "work").is_dir()
 
 
-def test_a_host_whose_file_system_renames_no_directory_loses_the_app_too(
+def test_an_app_is_removed_even_if_directories_cannot_be_renamed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As overlayfs does with a directory of the image that a container or a small system was started from."""
@@ -741,7 +739,7 @@ def test_a_host_whose_file_system_renames_no_directory_loses_the_app_too(
         ("group", "accounts/group/shop"),
     ],
 )
-def test_what_is_not_recorded_as_made_by_the_role_stays(machine: Machine, part: str, place: str) -> None:
+def test_files_not_recorded_as_created_by_the_role_stay(machine: Machine, part: str, place: str) -> None:
     record = json.loads(machine.layout.made.read_text())
     record.remove(part)
     machine.layout.made.write_text(json.dumps(record))
@@ -754,7 +752,7 @@ def test_what_is_not_recorded_as_made_by_the_role_stays(machine: Machine, part: 
     assert not machine.layout.etc.exists()
 
 
-def test_a_record_never_leads_to_what_is_not_the_apps(machine: Machine) -> None:
+def test_a_record_cannot_point_outside_the_app(machine: Machine) -> None:
     (machine.layout.root / "home/ada").mkdir(parents=True)
     record = json.loads(machine.layout.made.read_text())
     machine.layout.made.write_text(json.dumps([*record, "/home/ada", "/", ".."]))
@@ -763,7 +761,7 @@ def test_a_record_never_leads_to_what_is_not_the_apps(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "[", "5", '[["/srv/shop"]]', "\xff"])
-def test_without_a_record_nothing_goes_and_a_deploy_writes_it_again(machine: Machine, text: str | None) -> None:
+def test_without_a_record_nothing_is_removed_until_a_deploy_rewrites_it(machine: Machine, text: str | None) -> None:
     machine.layout.made.unlink()
     if text is not None:
         machine.layout.made.write_text(text, encoding="latin-1")
@@ -775,7 +773,7 @@ def test_without_a_record_nothing_goes_and_a_deploy_writes_it_again(machine: Mac
 
 @pytest.mark.parametrize("place", ["cache", "logs"])
 @pytest.mark.parametrize("ours", [True, False])
-def test_of_cache_and_logs_goes_what_belongs_to_the_apps_account(machine: Machine, place: str, ours: bool) -> None:
+def test_cache_and_logs_owned_by_the_app_are_removed(machine: Machine, place: str, ours: bool) -> None:
     directory: Path = getattr(machine.layout, place)
     directory.mkdir(parents=True)
     (directory / "file").touch()
@@ -785,7 +783,7 @@ def test_of_cache_and_logs_goes_what_belongs_to_the_apps_account(machine: Machin
 
 
 @pytest.mark.parametrize("process", [WEB, WORKER])
-def test_a_directory_in_run_that_is_a_releases_goes_with_it(machine: Machine, process: Process) -> None:
+def test_the_runtime_directory_of_a_release_is_removed_with_it(machine: Machine, process: Process) -> None:
     machine.layout = replace(machine.layout, processes=(WEB, WORKER))
     (machine.layout.runtime(f"{NEW}-a1a1a1a1", process) / "scratch").mkdir(parents=True)
     removed(machine)
@@ -801,7 +799,7 @@ def test_a_name_is_free_after_the_removal(machine: Machine) -> None:
 # With the last app
 
 
-def test_what_apps_share_goes_with_the_last_one(machine: Machine) -> None:
+def test_shared_files_are_removed_with_the_last_app(machine: Machine) -> None:
     root = machine.layout.root
     for name in ("opt/greenlight/uv-0.9.11/bin/uv", "opt/greenlight/theirs"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -823,7 +821,7 @@ def test_what_apps_share_goes_with_the_last_one(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("app", ["", ".", "..", "../srv", "shop/../nginx", "Shop"])
-def test_what_is_no_name_of_an_app_is_refused(machine: Machine, app: str) -> None:
+def test_an_invalid_app_name_is_refused(machine: Machine, app: str) -> None:
     before = machine.files()
     with pytest.raises(Refused) as refused:
         remove_app(Layout(app, machine.layout.root), "staging", machine.tree, BOUNDS)
@@ -831,7 +829,7 @@ def test_what_is_no_name_of_an_app_is_refused(machine: Machine, app: str) -> Non
     assert machine.files() == before
 
 
-def test_a_claim_of_which_nothing_else_came_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_without_a_deploy_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = played(tmp_path, monkeypatch.setattr)
     claim(machine.layout, "staging")
     assert removed(machine) == [str(machine.layout.srv), str(machine.layout.etc)]
@@ -841,21 +839,21 @@ def test_a_claim_of_which_nothing_else_came_is_removed(tmp_path: Path, monkeypat
 # Nginx
 
 
-def test_nginx_that_refuses_the_change_leaves_all_as_it_is(machine: Machine) -> None:
+def test_a_removal_refused_by_nginx_changes_nothing(machine: Machine) -> None:
     machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
     [finding] = in_the_way(machine)
     assert named(finding) == ("refused-by-nginx", "nginx")
     assert machine.refused in finding.what
 
 
-def test_nginx_that_is_stopped_and_was_broken_before_is_not_in_the_way(machine: Machine) -> None:
+def test_a_stopped_and_already_broken_nginx_is_not_an_obstacle(machine: Machine) -> None:
     (machine.active / "nginx.service").unlink()
     machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
     removed(machine)
     assert left(machine) == []
 
 
-def test_nginx_that_is_stopped_is_not_broken_either(machine: Machine) -> None:
+def test_a_removal_must_not_break_a_stopped_nginx(machine: Machine) -> None:
     (machine.active / "nginx.service").unlink()
     (machine.tree.etc / "sites-enabled/theirs.conf").write_text("proxy_pass http://shop_live;\n")
     [finding] = in_the_way(machine)
@@ -863,7 +861,7 @@ def test_nginx_that_is_stopped_is_not_broken_either(machine: Machine) -> None:
     assert "shop_live" in finding.what
 
 
-def test_nginx_that_was_broken_after_the_site_was_closed_is_not_in_the_way(machine: Machine) -> None:
+def test_nginx_broken_after_closing_the_site_is_not_an_obstacle(machine: Machine) -> None:
     for name in ("sites-enabled/shop.conf", "sites-enabled/00-default-80.conf", HASHES):
         (machine.tree.etc / name).unlink(missing_ok=True)
     (machine.tree.state / "shop.json").unlink()
@@ -872,14 +870,14 @@ def test_nginx_that_was_broken_after_the_site_was_closed_is_not_in_the_way(machi
     assert left(machine) == []
 
 
-def test_nginx_that_was_stopped_is_not_started(machine: Machine) -> None:
+def test_a_stopped_nginx_is_not_started(machine: Machine) -> None:
     (machine.active / "nginx.service").unlink()
     removed(machine)
     assert left(machine) == []
     assert not [call for call in machine.calls if call[1:2] in (["start"], ["reload"], ["enable"])]
 
 
-def test_nginx_that_is_not_installed_is_no_obstacle(machine: Machine) -> None:
+def test_a_missing_nginx_is_not_an_obstacle(machine: Machine) -> None:
     Path(machine.tree.nginx).unlink()
     removed(machine)
     assert left(machine) == []
@@ -889,7 +887,7 @@ def test_nginx_that_is_not_installed_is_no_obstacle(machine: Machine) -> None:
 # The lock
 
 
-def test_the_lock_goes_with_its_guard(machine: Machine) -> None:
+def test_the_lock_is_removed_with_its_guard(machine: Machine) -> None:
     take(machine.layout, OURS, 1800)
     with held(machine.layout, OURS.run):
         forget_lock(machine.layout)
@@ -900,7 +898,7 @@ def test_the_lock_goes_with_its_guard(machine: Machine) -> None:
 
 
 @pytest.mark.slow
-def test_a_removal_killed_at_any_instant_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_removal_is_completed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = played(tmp_path / "0", monkeypatch.setattr)
     fill(before)
     (before.layout.units / "shop@celery.service").write_text("somebody else's")

@@ -76,7 +76,7 @@ def test_a_requirements_file_with_all_hashes_is_a_lock(text: str) -> None:
         (f"{GUNICORN}--constraint=constraints.txt\n", "--constraint=constraints.txt"),
     ],
 )
-def test_what_the_hashes_do_not_cover_is_named(text: str, first: str) -> None:
+def test_requirements_without_hashes_are_named(text: str, first: str) -> None:
     fault = lock_faults(text, "deploy/lock.txt")
     assert fault.startswith("flask_app_requirements is deploy/lock.txt, and it is not a lock: ")
     assert f"(the first is {first})" in fault
@@ -84,7 +84,7 @@ def test_what_the_hashes_do_not_cover_is_named(text: str, first: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# flask==3 --hash=sha256:0\n", "--index-url https://example.org\n"])
-def test_an_empty_file_is_no_lock(text: str) -> None:
+def test_an_empty_file_is_not_a_lock(text: str) -> None:
     assert "it is not a lock" in lock_faults(text, "requirements.txt")
 
 
@@ -106,7 +106,7 @@ def test_a_lock_without_gunicorn_is_refused(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["uv.lock", "backend/uv.lock"])
-def test_a_lock_of_uv_with_gunicorn_is_a_lock(name: str) -> None:
+def test_a_uv_lock_with_gunicorn_is_accepted(name: str) -> None:
     assert lock_faults('version = 1\n\n[[package]]\nname = "gunicorn"\nversion = "27.0.1"\n', name) == ""
 
 
@@ -164,7 +164,7 @@ WORKSPACE = f'version = 1\n[manifest]\nmembers = ["core", "shop", "worker"]\n{PR
         (Choice(project=True), "shop"),
     ],
 )
-def test_what_is_chosen_of_a_lock_of_uv_is_installed_and_nothing_else(choice: Choice, more: str) -> None:
+def test_only_the_selection_of_a_uv_lock_is_installed(choice: Choice, more: str) -> None:
     assert installed_by_uv(WORKSPACE, choice) == {"gunicorn", "tools", "core", "click", *more.split()}
     assert lock_faults(WORKSPACE, "uv.lock", choice) == ""
 
@@ -182,7 +182,7 @@ def test_a_member_of_a_workspace_is_installed_without_the_others() -> None:
         (Choice(package="core", groups=["prod"]), "flask_app_uv_groups", "prod", "none"),
     ],
 )
-def test_what_a_lock_of_uv_has_not_is_named_with_what_it_has(
+def test_a_selection_missing_from_a_uv_lock_is_named_with_alternatives(
     choice: Choice, variable: str, wanted: str, known: str
 ) -> None:
     fault = lock_faults(WORKSPACE, "uv.lock", choice)
@@ -207,18 +207,18 @@ def test_what_a_lock_of_uv_has_not_is_named_with_what_it_has(
         ),
     ],
 )
-def test_a_gunicorn_that_is_locked_and_not_chosen_is_told_with_the_choice(text: str, fix: str) -> None:
+def test_a_locked_but_unselected_gunicorn_is_reported_with_its_selection(text: str, fix: str) -> None:
     assert fix in lock_faults(text + package("gunicorn"), "uv.lock")
 
 
 @pytest.mark.parametrize("choice", [Choice(extras=["web"]), Choice(groups=["prod"]), Choice(package="shop")])
-def test_a_requirements_file_has_no_extras_groups_or_packages(choice: Choice) -> None:
+def test_extras_groups_and_packages_require_a_uv_lock(choice: Choice) -> None:
     fault = lock_faults(GUNICORN, "requirements.txt", choice)
     assert re.match(r"flask_app_uv_(extras|groups|package) is set", fault)
     assert "flask_app_requirements: uv.lock" in fault
 
 
-def test_pip_reads_no_lock_of_uv() -> None:
+def test_pip_cannot_use_a_uv_lock() -> None:
     assert "flask_app_installer: uv" in lock_faults(WORKSPACE, "uv.lock", Choice(installer="pip"))
     assert lock_faults(GUNICORN, "requirements.txt", Choice(installer="pip")) == ""
 
@@ -237,11 +237,11 @@ def test_pip_reads_no_lock_of_uv() -> None:
         ),
     ],
 )
-def test_a_lock_of_uv_that_proves_nothing_is_refused(text: str, word: str) -> None:
+def test_an_invalid_uv_lock_is_refused(text: str, word: str) -> None:
     assert word in lock_faults(text, "uv.lock")
 
 
-def test_what_only_another_platform_installs_needs_no_hash_here() -> None:
+def test_requirements_of_other_platforms_need_no_hash() -> None:
     windows = WORKSPACE.replace('{ name = "tools" }', '{ name = "tools" }, { name = "w", marker = "os == \'w\'" }')
     assert lock_faults(windows + package("w", source='{ git = "x#1" }'), "uv.lock") == ""
 
@@ -257,23 +257,23 @@ def test_what_only_another_platform_installs_needs_no_hash_here() -> None:
         ("a//b/../uv.lock", "a/uv.lock"),
     ],
 )
-def test_a_path_is_read_as_git_names_it(given: str, name: str) -> None:
+def test_a_lock_path_is_normalized_like_in_git(given: str, name: str) -> None:
     assert within_source(given) == name
 
 
 @pytest.mark.parametrize("given", ["../requirements.txt", "/etc/passwd", "a/../../b", "", ".", ".."])
-def test_a_lock_is_a_file_of_the_source(given: str) -> None:
+def test_a_lock_must_be_a_file_of_the_source(given: str) -> None:
     with pytest.raises(GreenlightError, match=f"flask_app_requirements is {re.escape(given)}"):
         within_source(given)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_is_no_part_of_a_lock(encoding: str) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_lock(encoding: str) -> None:
     assert lock_faults(decoded(GUNICORN.encode(encoding), "requirements.txt"), "requirements.txt") == ""
 
 
 @pytest.mark.parametrize("content", [b"gunicorn\xff\xfe", b"\xff\xfeg"])
-def test_a_lock_that_is_no_text_is_named(content: bytes) -> None:
+def test_a_lock_that_is_not_text_is_named(content: bytes) -> None:
     with pytest.raises(GreenlightError, match=r"flask_app_requirements is a/lock\.txt, .*UTF-8"):
         decoded(content, "a/lock.txt")
 
@@ -286,7 +286,7 @@ def test_a_lock_that_is_no_text_is_named(content: bytes) -> None:
         ("backend/uv.lock", "uv lock --project backend"),
     ],
 )
-def test_the_command_makes_this_lock_for_every_python(name: str, command: str) -> None:
+def test_the_suggested_command_creates_this_lock_for_every_python(name: str, command: str) -> None:
     assert re.fullmatch(command, how_to_lock(name))
 
 
@@ -301,7 +301,7 @@ def project(top: Path, where: str = "", needs: str = '["setuptools>=61"]') -> No
 
 
 @pytest.mark.parametrize("fix", ["-e .\n", "--editable=.\n", "-e ./\n"])
-def test_an_editable_project_in_a_lock_is_told_with_the_variable(fix: str) -> None:
+def test_an_editable_project_in_a_lock_is_reported_with_its_variable(fix: str) -> None:
     assert "flask_app_install_project: true" in lock_faults(GUNICORN + fix, "requirements.txt")
     assert "flask_app_install_project" not in lock_faults(GUNICORN + "-e ./x\n", "requirements.txt")
 
@@ -314,7 +314,7 @@ def test_a_lock_alone_installs_nothing_of_the_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "place"), [("requirements.txt", "."), ("deploy/lock.txt", "."), ("web/l.txt", "web")])
-def test_the_project_is_beside_the_lock_or_at_the_top(tmp_path: Path, name: str, place: str) -> None:
+def test_the_project_is_next_to_the_lock_or_at_the_top(tmp_path: Path, name: str, place: str) -> None:
     project(tmp_path)
     project(tmp_path, "web")
     choice = Choice(project=True)
@@ -333,14 +333,14 @@ def test_the_members_of_a_workspace_are_built_from_the_source(tmp_path: Path) ->
     ("needs", "tool"),
     [('["setuptools>=61"]', "setuptools"), ('["Flit_Core >=3,<4"]', "flit-core"), ("[]", ""), ('["uv_build<1"]', "")],
 )
-def test_what_builds_a_project_must_be_locked(tmp_path: Path, needs: str, tool: str) -> None:
+def test_the_build_tool_of_a_project_must_be_locked(tmp_path: Path, needs: str, tool: str) -> None:
     project(tmp_path, needs=needs)
     fault = project_faults(GUNICORN, "requirements.txt", Choice(project=True), tmp_path)
     assert bool(fault) == bool(tool)
     assert f"builds with {tool}, which is not among" in fault or not tool
 
 
-def test_pip_has_no_build_tool_of_uv(tmp_path: Path) -> None:
+def test_pip_does_not_have_the_uv_build_tool(tmp_path: Path) -> None:
     project(tmp_path, needs='["uv_build<1"]')
     choice = Choice(project=True, installer="pip")
     assert "builds with uv-build" in project_faults(GUNICORN, "requirements.txt", choice, tmp_path)
@@ -353,24 +353,24 @@ def test_a_project_without_pyproject_is_built_with_setuptools(tmp_path: Path) ->
     assert project_faults(GUNICORN + SETUPTOOLS, "requirements.txt", choice, tmp_path) == ""
 
 
-def test_a_source_without_a_project_is_told(tmp_path: Path) -> None:
+def test_a_source_without_a_project_is_reported(tmp_path: Path) -> None:
     fault = project_faults(GUNICORN, "requirements.txt", Choice(project=True), tmp_path)
     assert "flask_app_install_project" in fault
 
 
-def test_a_project_outside_of_the_source_is_told(tmp_path: Path) -> None:
+def test_a_project_outside_the_source_is_reported(tmp_path: Path) -> None:
     text = WORKSPACE.replace('"libs/tools"', '"../tools"')
     assert "../tools" in project_faults(text, "uv.lock", Choice(), tmp_path)
 
 
-def test_a_project_of_uv_without_a_build_system_is_told() -> None:
+def test_a_uv_project_without_a_build_system_is_reported() -> None:
     text = own("shop", ".", f"dependencies = {needs('gunicorn')}", "virtual") + package("gunicorn")
     assert lock_faults(text, "uv.lock") == ""
     assert "flask_app_install_project" in lock_faults(text, "uv.lock", Choice(project=True))
 
 
 @pytest.mark.parametrize(("name", "target"), [("pyproject.toml", "../out/pyproject.toml"), ("shop", "../out")])
-def test_no_link_out_of_the_source_is_followed_for_its_build_tools(tmp_path: Path, name: str, target: str) -> None:
+def test_links_out_of_the_source_are_not_followed_for_build_tools(tmp_path: Path, name: str, target: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/pyproject.toml").write_text('[build-system]\nrequires = ["hunter2"]\n')
     (tmp_path / "app").mkdir()

@@ -80,7 +80,7 @@ def variables(layout: Layout, release: str) -> dict[str, str]:
 # The keys
 
 
-def test_the_process_gets_the_old_keys_as_json_and_without_any_no_such_variable() -> None:
+def test_the_process_gets_old_keys_as_json_only_if_there_are_any() -> None:
     assert keys(THIRD, SECOND, FIRST).variables() == {
         "SECRET_KEY": THIRD,
         "SECRET_KEY_FALLBACKS": json.dumps([SECOND, FIRST]),
@@ -101,7 +101,7 @@ def test_the_process_gets_the_old_keys_as_json_and_without_any_no_such_variable(
         ([THIRD, SECOND, FIRST], [THIRD, SECOND, FIRST], True),
     ],
 )
-def test_keys_are_live_when_the_live_release_has_exactly_these(
+def test_keys_are_live_if_the_live_release_has_exactly_them(
     layout: Layout, has: list[str], asked: list[str], expected: bool
 ) -> None:
     live(layout, with_keys(layout, LIVE, *has))
@@ -109,7 +109,7 @@ def test_keys_are_live_when_the_live_release_has_exactly_these(
     assert is_live(layout, keys(*asked)) is expected
 
 
-def test_a_key_that_the_live_release_does_not_know_is_told(layout: Layout) -> None:
+def test_a_key_unknown_to_the_live_release_is_reported(layout: Layout) -> None:
     live(layout, create(layout, LIVE))
     with pytest.raises(Refused, match="flask_app_secret_key_variable") as refused:
         is_live(layout, Keys("TOKEN", SECOND))
@@ -175,7 +175,7 @@ def texts(layout: Layout, release: str) -> Sequence[object]:
 
 
 @pytest.mark.parametrize("fallbacks", [[], [FIRST], [SECOND, FIRST]])
-def test_a_rotated_release_is_the_live_one_with_other_keys_byte_for_byte(layout: Layout, fallbacks: list[str]) -> None:
+def test_a_rotated_release_differs_from_the_live_one_only_in_its_keys(layout: Layout, fallbacks: list[str]) -> None:
     old = live(layout, create(layout, LIVE, **PECULIAR))
     made = rotated(layout, ROTATION, keys(THIRD, *fallbacks), "alice")
     assert made.id == f"{ROTATION}-c3c3c3c3"
@@ -194,7 +194,7 @@ def test_a_rotated_release_is_the_live_one_with_other_keys_byte_for_byte(layout:
     assert Releases(layout).live() == old
 
 
-def test_the_old_keys_of_the_live_release_are_replaced_and_not_added_to(layout: Layout) -> None:
+def test_the_old_keys_of_the_live_release_are_replaced(layout: Layout) -> None:
     live(layout, with_keys(layout, LIVE, SECOND, FIRST))
     made = rotated(layout, ROTATION, keys(THIRD, SECOND), "alice")
     assert variables(layout, made.id)["SECRET_KEY_FALLBACKS"] == json.dumps([SECOND])
@@ -213,7 +213,7 @@ def test_the_keys_of_a_rotated_release_are_secrets(layout: Layout, named: list[s
     assert finished.manifest["secret_names"] == ["DATABASE_URL", "SECRET_KEY"]
 
 
-def test_a_rotated_release_is_made_once(layout: Layout) -> None:
+def test_a_rotated_release_is_created_once(layout: Layout) -> None:
     live(layout, create(layout, LIVE, **PECULIAR))
     made = rotated(layout, ROTATION, keys(SECOND, FIRST), "alice")
     again = rotated(layout, TIMES[6], keys(SECOND, FIRST), "bob")
@@ -224,19 +224,19 @@ def test_a_rotated_release_is_made_once(layout: Layout) -> None:
     assert len(Releases(layout).all()) == 2
 
 
-def test_the_live_release_itself_is_found_where_it_has_the_keys(layout: Layout) -> None:
+def test_the_live_release_is_reused_if_it_already_has_the_keys(layout: Layout) -> None:
     release = live(layout, create(layout, LIVE))
     assert rotated(layout, ROTATION, keys(FIRST), "alice").id == release
 
 
-def test_a_rotated_release_that_was_found_bad_is_made_anew(layout: Layout) -> None:
+def test_a_rotated_release_marked_bad_is_recreated(layout: Layout) -> None:
     live(layout, create(layout, LIVE))
     bad = rotated(layout, ROTATION, keys(SECOND), "alice").id
     Releases(layout).mark(bad, BAD, {})
     assert rotated(layout, TIMES[6], keys(SECOND), "alice").id == f"{TIMES[6]}-a1a1a1a1"
 
 
-def test_the_next_deploy_takes_the_rotated_release_for_its_own(layout: Layout) -> None:
+def test_the_next_deploy_reuses_the_rotated_release(layout: Layout) -> None:
     """The digest is that of a release from the inventory with the new keys, so site.yml has nothing to do."""
     live(layout, create(layout, LIVE))
     made = rotated(layout, ROTATION, keys(SECOND, FIRST), "alice")
@@ -250,7 +250,7 @@ def test_the_next_deploy_takes_the_rotated_release_for_its_own(layout: Layout) -
 
 
 @pytest.mark.slow
-def test_a_rotation_that_is_killed_is_completed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_rotation_is_completed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for change in itertools.count(1):
         layout = prepared(installed(tmp_path / f"{change}", monkeypatch.setattr)).layout
         old = live(layout, create(layout, LIVE))
@@ -281,7 +281,7 @@ def handed_over(layout: Layout, release: str) -> list[str]:
     return re.findall(r"^LoadCredential=(\w+):/etc/shop/releases/%i\.credentials/\1$", text, re.MULTILINE)
 
 
-def test_rotated_keys_are_credentials_where_the_key_was_one(layout: Layout) -> None:
+def test_rotated_keys_are_credentials_if_the_key_was_one(layout: Layout) -> None:
     live(layout, with_credentials(layout, LIVE, FIRST))
     made = rotated(layout, ROTATION, keys(SECOND, FIRST), "alice")
     new = {**SECRETS, **keys(SECOND, FIRST).variables()}
@@ -298,14 +298,14 @@ def test_rotated_keys_are_credentials_where_the_key_was_one(layout: Layout) -> N
 
 
 @pytest.mark.parametrize("credentials", [[], ["DATABASE_URL"]])
-def test_rotated_keys_are_variables_where_the_key_was_one(layout: Layout, credentials: list[str]) -> None:
+def test_rotated_keys_are_variables_if_the_key_was_one(layout: Layout, credentials: list[str]) -> None:
     live(layout, create(layout, LIVE, credentials=credentials))
     made = rotated(layout, ROTATION, keys(SECOND, FIRST), "alice")
     assert list(held(layout, made.id)) == credentials
     assert keys(SECOND, FIRST).variables().items() <= variables(layout, made.id).items()
 
 
-def test_the_next_deploy_takes_a_rotated_release_with_credentials_for_its_own(layout: Layout) -> None:
+def test_the_next_deploy_reuses_a_rotated_release_with_credentials(layout: Layout) -> None:
     live(layout, with_credentials(layout, LIVE, FIRST))
     for time, given in ((ROTATION, keys(SECOND, FIRST)), (TIMES[6], keys(SECOND))):
         made = rotated(layout, time, given, "alice")
@@ -329,7 +329,7 @@ def test_old_keys_within_credentials_are_found_and_removed(layout: Layout) -> No
     assert is_live(layout, keys(THIRD, SECOND))
 
 
-def test_old_keys_as_variables_are_outdated_beside_credentials(layout: Layout) -> None:
+def test_old_keys_as_variables_are_outdated_next_to_credentials(layout: Layout) -> None:
     old, same = with_keys(layout, TIMES[0], FIRST), with_keys(layout, TIMES[1], SECOND)
     live(layout, with_credentials(layout, LIVE, SECOND))
     assert same not in outdated(layout)
@@ -358,7 +358,7 @@ def story(layout: Layout) -> list[str]:
         (4, [0, 1, 2, 3]),
     ],
 )
-def test_a_release_is_outdated_when_it_holds_a_secret_that_the_live_one_does_not_hold(
+def test_a_release_with_a_secret_missing_from_the_live_one_is_outdated(
     layout: Layout, number: int, expected: list[int]
 ) -> None:
     releases = story(layout)
@@ -366,7 +366,7 @@ def test_a_release_is_outdated_when_it_holds_a_secret_that_the_live_one_does_not
     assert outdated(layout) == [releases[each] for each in expected]
 
 
-def test_any_secret_counts_and_what_is_no_secret_does_not(layout: Layout) -> None:
+def test_any_secret_counts_but_public_variables_do_not(layout: Layout) -> None:
     old = {**SECRETS, "DATABASE_URL": "postgresql://shop:pass-w0rd-old@db/shop"}
     outdated_ones = [create(layout, TIMES[0], variables={"FLASK_CONFIG": "staging", **old})]
     create(layout, TIMES[1], variables={"FLASK_CONFIG": "development", **SECRETS}, source="c3" * 32)
@@ -376,7 +376,7 @@ def test_any_secret_counts_and_what_is_no_secret_does_not(layout: Layout) -> Non
     assert outdated(layout) == outdated_ones
 
 
-def test_a_release_is_not_outdated_when_the_live_one_holds_each_of_its_keys(layout: Layout) -> None:
+def test_a_release_whose_keys_are_all_live_is_not_outdated(layout: Layout) -> None:
     with_keys(layout, TIMES[2], SECOND, FIRST)
     live(layout, with_keys(layout, LIVE, THIRD, SECOND, FIRST))
     assert outdated(layout) == []
@@ -390,7 +390,7 @@ def left(layout: Layout) -> list[str]:
     return sorted(str(path.relative_to(layout.root)) for place in places for path in place.rglob("*"))
 
 
-def test_what_is_outdated_is_removed_with_all_that_is_its_own(layout: Layout) -> None:
+def test_an_outdated_release_is_removed_completely(layout: Layout) -> None:
     doomed = [with_keys(layout, TIMES[0], FIRST), with_keys(layout, TIMES[1], SECOND, FIRST, source="c3" * 32)]
     kept = [with_keys(layout, TIMES[2], SECOND, source="c3" * 32), live(layout, with_keys(layout, LIVE, SECOND))]
     assert destroy(layout) == doomed
@@ -403,7 +403,7 @@ def test_what_is_outdated_is_removed_with_all_that_is_its_own(layout: Layout) ->
 
 
 @pytest.mark.parametrize("old", [True, False])
-def test_the_link_to_the_previous_release_goes_only_when_it_leads_nowhere(layout: Layout, old: bool) -> None:
+def test_the_previous_link_is_removed_only_if_its_target_is_gone(layout: Layout, old: bool) -> None:
     previous = live(layout, with_keys(layout, TIMES[0], FIRST if old else SECOND))
     with_keys(layout, TIMES[1], FIRST)
     live(layout, with_keys(layout, LIVE, SECOND))
@@ -438,7 +438,7 @@ def test_nothing_is_removed_while_an_outdated_release_runs(host: Host, layout: L
     assert Releases(layout).get(first)
 
 
-def test_another_release_that_runs_hinders_no_removal(host: Host, layout: Layout) -> None:
+def test_other_running_releases_do_not_prevent_the_removal(host: Host, layout: Layout) -> None:
     doomed = with_keys(layout, TIMES[0], FIRST)
     running = [with_keys(layout, TIMES[1], SECOND), live(layout, with_keys(layout, LIVE, SECOND))]
     for release in running:
@@ -468,7 +468,7 @@ def removals(tmp_path: Path, patch: Callable[[object, str, object], None]) -> li
 
 
 @pytest.mark.slow
-def test_a_removal_killed_at_any_instant_and_run_again_leaves_no_outdated_release(
+def test_a_killed_and_repeated_purge_leaves_no_outdated_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for layout in removals(tmp_path, monkeypatch.setattr):
@@ -477,9 +477,7 @@ def test_a_removal_killed_at_any_instant_and_run_again_leaves_no_outdated_releas
 
 
 @pytest.mark.slow
-def test_a_removal_killed_at_any_instant_and_run_again_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_and_repeated_purge_has_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = removals(tmp_path, monkeypatch.setattr)
     for number, end in enumerate(ends, start=1):
         assert left(end) == left(ends[-1]), f"change {number}"
@@ -487,7 +485,7 @@ def test_a_removal_killed_at_any_instant_and_run_again_ends_the_same(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deployed", [with_keys, with_credentials])
-def test_a_removal_takes_along_the_keys_that_a_killed_deploy_has_left(
+def test_a_purge_also_removes_keys_left_by_a_killed_deploy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Callable[[Layout, str, str], str]
 ) -> None:
     for change in itertools.count(1):
@@ -502,7 +500,7 @@ def test_a_removal_takes_along_the_keys_that_a_killed_deploy_has_left(
     assert change > 30
 
 
-def test_rollback_to_the_release_before_a_rotation_crosses_no_command(layout: Layout) -> None:
+def test_rollback_across_a_rotation_crosses_no_command(layout: Layout) -> None:
     old = live(layout, create(layout, LIVE, command="flask db upgrade", reversible=False))
     record(layout, "command", old)
     append(layout.ledger, {"event": "live", "release": old, "reversible": False})

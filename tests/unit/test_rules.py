@@ -86,7 +86,7 @@ def test_a_rule_finds_its_bad_example_and_not_its_good_one(each: Rule, kind: str
 
 
 @pytest.mark.parametrize("each", RULES.values(), ids=RULES)
-def test_a_rule_has_both_examples_and_a_function_that_looks_for_it(each: Rule) -> None:
+def test_a_rule_has_both_examples_and_a_check(each: Rule) -> None:
     alone = each.id in WITHOUT_EXAMPLE
     assert (each.bad is None) == (each.good is None) == alone
     assert each.bad != each.good or alone
@@ -96,12 +96,12 @@ def test_a_rule_has_both_examples_and_a_function_that_looks_for_it(each: Rule) -
     assert each.docs.endswith(".")
 
 
-def test_a_function_finds_nothing_but_what_it_says(tmp_path: Path) -> None:
+def test_a_check_reports_only_its_own_rules(tmp_path: Path) -> None:
     for number, (each, kind) in enumerate(EXAMPLES):
         seen = case_of(getattr(each, kind), tmp_path / str(number))
         for check in registry.checks():
             assert {found.rule.id for found in check(seen)} <= {one.id for one in check.rules}
 
 
-def test_an_app_in_order_breaks_no_rule(tmp_path: Path) -> None:
+def test_a_correct_app_breaks_no_rule(tmp_path: Path) -> None:
     assert ids(registry.findings(case_of(Example(), tmp_path))) == set()

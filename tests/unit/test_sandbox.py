@@ -90,9 +90,7 @@ def started(host: Host) -> list[str]:
 # The settings
 
 
-def test_the_settings_are_those_of_the_unit_and_then_of_the_drop_in_less_what_makes_a_server(
-    layout: Layout, release: str
-) -> None:
+def test_the_sandbox_uses_unit_and_drop_in_settings_except_server_ones(layout: Layout, release: str) -> None:
     assert settings(layout, release, UNIT) == [
         "User=shop",
         f"EnvironmentFile=/etc/shop/releases/{release}.env",
@@ -119,18 +117,18 @@ def test_the_settings_are_those_of_the_unit_and_then_of_the_drop_in_less_what_ma
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["service", "drop_in"])
-def test_no_setting_of_a_server_is_left(layout: Layout, name: str, place: str) -> None:
+def test_no_server_setting_is_left(layout: Layout, name: str, place: str) -> None:
     release = create(layout, TIME, **{place: f"[Service]\n{name}=x\n"})
     assert not [line for line in settings(layout, release, UNIT) if line.startswith(name)]
 
 
-def test_a_program_has_a_runtime_directory_that_no_other_unit_has(layout: Layout) -> None:
+def test_a_program_has_its_own_runtime_directory(layout: Layout) -> None:
     """systemd removes it when the unit ends, and the release goes on."""
     release = create(layout, TIME, drop_in="[Service]\nRuntimeDirectory=shop/%i\nRuntimeDirectoryMode=0700\n")
     assert settings(layout, release, UNIT) == ["RuntimeDirectory=shop/shop-something", "RuntimeDirectoryMode=0700"]
 
 
-def test_settings_of_the_sandbox_that_begin_like_a_servers_are_kept(layout: Layout) -> None:
+def test_sandbox_settings_with_the_prefix_of_a_server_one_are_kept(layout: Layout) -> None:
     lines = ["ExecPaths=/usr /srv", "NoExecPaths=/", "ExecSearchPath=/usr/bin"]
     release = create(layout, TIME, drop_in="\n".join(["[Service]", *lines, ""]))
     assert settings(layout, release, UNIT) == lines
@@ -143,7 +141,7 @@ def test_specifiers_are_expanded_as_in_the_release(layout: Layout) -> None:
     assert found == f"Environment=A=100% B=%i C={release} D=shop E=/run/shop F=/var/lib G=/var/log H=%z"
 
 
-def test_a_program_has_the_releases_credentials_in_a_directory_of_its_own(host: Host, layout: Layout) -> None:
+def test_a_program_gets_the_release_credentials_in_its_own_directory(host: Host, layout: Layout) -> None:
     release = create(layout, TIME, service=SERVICE, drop_in=DROP_IN, credentials=["SECRET_KEY"])
     found = settings(layout, release, UNIT)
     expected = [
@@ -157,7 +155,7 @@ def test_a_program_has_the_releases_credentials_in_a_directory_of_its_own(host: 
     assert [f"--property={line}" for line in expected] == [word for word in started(host) if "SECRET_KEY" in word]
 
 
-def test_a_program_beside_a_release_without_credentials_is_given_none(host: Host, layout: Layout, release: str) -> None:
+def test_a_program_of_a_release_without_credentials_gets_none(host: Host, layout: Layout, release: str) -> None:
     run_in_release(layout, release, UNIT, ["true"], 1)
     assert not [word for word in started(host) if "redential" in word or "_FILE" in word]
 
@@ -165,12 +163,12 @@ def test_a_program_beside_a_release_without_credentials_is_given_none(host: Host
 @pytest.mark.parametrize(
     "line", ["TypeOf=x", "Environment=Type=x", "OOMScoreAdjust=5", "KillSignal=SIGINT", "NonStandard=x"]
 )
-def test_a_setting_that_only_looks_like_a_servers_is_kept(layout: Layout, line: str) -> None:
+def test_a_setting_that_only_resembles_a_server_one_is_kept(layout: Layout, line: str) -> None:
     release = create(layout, TIME, drop_in=f"[Service]\n{line}\n")
     assert line in settings(layout, release, UNIT)
 
 
-def test_credentials_are_where_systemd_puts_those_of_the_unit_that_runs(layout: Layout) -> None:
+def test_credentials_are_in_the_systemd_directory_of_the_running_unit(layout: Layout) -> None:
     release = create(layout, TIME, credentials=["SECRET_KEY"], drop_in="[Service]\nEnvironment=A=%d/%i:%d\n")
     lines = settings(layout, release, UNIT)
     assert f"LoadCredential=SECRET_KEY:/etc/shop/releases/{release}.credentials/SECRET_KEY" in lines
@@ -178,7 +176,7 @@ def test_credentials_are_where_systemd_puts_those_of_the_unit_that_runs(layout: 
     assert f"Environment=A=/run/credentials/{UNIT}/{release}:/run/credentials/{UNIT}" in lines
 
 
-def test_nothing_changes_how_the_programs_of_a_command_find_modules(host: Host, layout: Layout, release: str) -> None:
+def test_the_sandbox_does_not_change_the_python_module_path(host: Host, layout: Layout, release: str) -> None:
     run_in_release(layout, release, UNIT, ["true"], 1)
     assert not [word for word in started(host) if "PYTHONPATH" in word or "PYTHONSAFEPATH" in word]
 
@@ -186,7 +184,7 @@ def test_nothing_changes_how_the_programs_of_a_command_find_modules(host: Host, 
 # The run
 
 
-def test_a_program_gets_the_releases_settings_its_own_modules_and_a_bound(
+def test_a_program_gets_release_settings_its_own_modules_and_a_time_limit(
     host: Host, layout: Layout, release: str
 ) -> None:
     ended = run_in_release(layout, release, UNIT, ["/bin/sh", "-e", Path("/x y")], 600)
@@ -210,7 +208,7 @@ def test_a_program_gets_the_releases_settings_its_own_modules_and_a_bound(
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.5, "0.5"), (86400, "86400"), (1.0, "1")])
-def test_a_bound_is_written_as_systemd_reads_it(
+def test_a_time_limit_is_written_in_systemd_form(
     host: Host, layout: Layout, release: str, seconds: float, text: str
 ) -> None:
     run_in_release(layout, release, UNIT, ["true"], seconds)
@@ -233,7 +231,7 @@ Service runtime: 12ms
         (Finished(1, "", "Unknown assignment: Soup=x\n"), "Unknown assignment: Soup=x"),
     ],
 )
-def test_how_a_program_failed_is_told_in_systemds_words(
+def test_a_program_failure_is_reported_in_the_words_of_systemd(
     host: Host, layout: Layout, release: str, ended: Finished, how: str
 ) -> None:
     host.ended = ended
@@ -243,7 +241,7 @@ def test_how_a_program_failed_is_told_in_systemds_words(
     assert ["journalctl", f"--unit={UNIT}"] in [call[:2] for call in host.calls]
 
 
-def test_one_that_still_runs_is_waited_for(host: Host, layout: Layout, release: str) -> None:
+def test_a_program_still_running_is_awaited(host: Host, layout: Layout, release: str) -> None:
     host.busy[UNIT] = 3
     run_in_release(layout, release, UNIT, ["true"], 60)
     programs = [call[0] for call in host.calls]
@@ -251,7 +249,7 @@ def test_one_that_still_runs_is_waited_for(host: Host, layout: Layout, release: 
     assert programs[: programs.index("systemd-run")].count("systemctl") == 4
 
 
-def test_one_that_does_not_end_is_given_up_and_none_is_started_beside_it(
+def test_a_program_that_does_not_end_is_given_up_and_not_started_twice(
     host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.busy[UNIT] = 10**9
@@ -268,9 +266,7 @@ def test_one_that_does_not_end_is_given_up_and_none_is_started_beside_it(
 # The question
 
 
-def test_a_program_that_is_asked_gets_the_same_settings_its_input_and_a_bound(
-    host: Host, layout: Layout, release: str
-) -> None:
+def test_an_inspected_program_gets_settings_input_and_a_time_limit(host: Host, layout: Layout, release: str) -> None:
     host.ended = Finished(0, "said", "noise")
     assert ask_in_release(layout, release, UNIT, ["/x/python", Path("-")], given="the program", seconds=7) == host.ended
     words = started(host)
@@ -292,9 +288,7 @@ def test_a_program_that_is_asked_gets_the_same_settings_its_input_and_a_bound(
     assert "journalctl" not in [call[0] for call in host.calls]
 
 
-def test_one_that_a_killed_run_left_is_stopped_before_the_next_is_asked(
-    host: Host, layout: Layout, release: str
-) -> None:
+def test_a_program_left_by_a_killed_run_is_stopped_first(host: Host, layout: Layout, release: str) -> None:
     host.busy[UNIT] = 1
     ask_in_release(layout, release, UNIT, ["true"], given="", seconds=7)
     assert [call[:3] for call in host.calls if call[0] == "systemctl"] == [

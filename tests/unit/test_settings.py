@@ -35,7 +35,7 @@ def named(problem: Finding) -> tuple[str, str]:
     return problem.id, problem.subject.removeprefix("flask_app_")
 
 
-def test_the_roles_defaults_are_no_problem() -> None:
+def test_the_defaults_of_the_role_are_accepted() -> None:
     assert problems() == []
 
 
@@ -62,7 +62,7 @@ OF_THE_ROLE = {
 
 
 @pytest.mark.parametrize("name", ["forwarder_headers", "header_map"])
-def test_by_what_gunicorn_learns_of_a_path_is_refused_where_there_is_one(name: str) -> None:
+def test_with_a_url_prefix_the_prefix_settings_are_refused(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: "x"}, url_prefix="/shop")
     assert named(problem) == ("setting-of-the-role", "gunicorn_settings")
     assert problem.concerns(["flask_app_url_prefix"])
@@ -71,7 +71,7 @@ def test_by_what_gunicorn_learns_of_a_path_is_refused_where_there_is_one(name: s
 
 
 @pytest.mark.parametrize("name", OF_THE_ROLE)
-def test_a_setting_that_the_roles_promise_rests_on_is_refused_with_what_to_use(name: str) -> None:
+def test_a_setting_reserved_for_the_role_is_refused_with_an_alternative(name: str) -> None:
     [problem] = of_unit(name)
     assert named(problem) == ("setting-of-the-role", "service_settings")
     assert name in problem.what
@@ -87,7 +87,7 @@ def test_a_setting_that_the_roles_promise_rests_on_is_refused_with_what_to_use(n
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("value", ["x", "", 5, 1.5, True, ["", "a b"], []], ids=repr)
-def test_another_setting_is_the_users(name: str, value: Any) -> None:
+def test_other_unit_settings_are_accepted(name: str, value: Any) -> None:
     assert of_unit(name, value) == []
 
 
@@ -99,7 +99,7 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES, ids=ascii)
 @pytest.mark.parametrize("listed", [False, True], ids=["", "in a list"])
-def test_a_value_that_becomes_a_line_of_the_unit_is_refused_by_its_name(line: str, listed: bool) -> None:
+def test_a_value_that_would_add_a_unit_line_is_refused_by_name(line: str, listed: bool) -> None:
     [problem] = of_unit("MemoryHigh", ["1G", line] if listed else line)
     assert named(problem) == ("control-character", "service_settings")
     assert "MemoryHigh" in problem.what
@@ -107,14 +107,14 @@ def test_a_value_that_becomes_a_line_of_the_unit_is_refused_by_its_name(line: st
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A=b\nC", "[Unit]", "#A", "A\n", "-A", "Ä"], ids=ascii)
-def test_a_name_that_is_not_one_word_is_refused(name: str) -> None:
+def test_a_setting_name_that_is_not_one_word_is_refused(name: str) -> None:
     [problem] = of_unit(name)
     assert named(problem) == ("malformed-value", "service_settings")
     assert repr(name) in problem.what
 
 
 @pytest.mark.parametrize("value", [None, {"a": 1}, [None], [["a"]], date(2026, 1, 2)], ids=repr)
-def test_a_value_that_is_not_a_text_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_a_string_is_refused(value: Any) -> None:
     [problem] = of_unit("Nice", value)
     assert named(problem) == ("wrong-type", "service_settings")
     assert "Nice" in problem.what
@@ -136,7 +136,7 @@ def test_a_value_that_is_not_a_text_is_refused(value: Any) -> None:
         ("%p", False),
     ],
 )
-def test_a_directory_that_systemd_gives_to_the_app_has_the_apps_name(name: str, value: Any, good: bool) -> None:
+def test_a_directory_managed_by_systemd_must_be_named_after_the_app(name: str, value: Any, good: bool) -> None:
     assert list(map(named, of_unit(name, value))) == [("foreign-directory", "service_settings")] * (not good)
 
 
@@ -148,21 +148,21 @@ def test_a_directory_that_systemd_gives_to_the_app_has_the_apps_name(name: str, 
     ["bind", "chdir", "check_config", "config", "daemon", "group", "initgroups", "pidfile", "print_config", "user",
      "wsgi_app"],
 )  # fmt: skip
-def test_a_setting_of_gunicorn_that_the_unit_rests_on_is_refused(name: str) -> None:
+def test_a_gunicorn_setting_that_the_unit_depends_on_is_refused(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: "x"})
     assert named(problem) == ("setting-of-the-role", "gunicorn_settings")
     assert name in problem.what
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
-def test_a_hook_belongs_into_the_file_of_the_source(name: str) -> None:
+def test_a_gunicorn_hook_belongs_in_the_file_of_the_source(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: "x"})
     assert named(problem) == ("gunicorn-hook", "gunicorn_settings")
     assert "gunicorn.conf.py" in problem.fix
 
 
 @pytest.mark.parametrize("name", ["a\nimport os", "a b", "", "A", "__builtins__", "import os;x", "é"], ids=ascii)
-def test_a_name_that_is_not_a_setting_of_gunicorn_is_refused(name: str) -> None:
+def test_a_name_that_is_not_a_gunicorn_setting_is_refused(name: str) -> None:
     [problem] = problems(gunicorn_settings={name: 1})
     assert named(problem) == ("malformed-value", "gunicorn_settings")
     assert repr(name) in problem.what
@@ -173,7 +173,7 @@ def test_a_name_that_is_not_a_setting_of_gunicorn_is_refused(name: str) -> None:
     [date(2026, 1, 2), float("nan"), float("inf"), b"x", {1: 2}, {"a": [date(2026, 1, 2)]}, {"a", "b"}, "\ud800"],
     ids=ascii,
 )  # fmt: skip
-def test_a_value_that_python_would_read_as_another_is_refused(value: Any) -> None:
+def test_a_value_that_python_would_read_differently_is_refused(value: Any) -> None:
     [problem] = problems(gunicorn_settings={"max_requests": value})
     assert named(problem) == ("wrong-type", "gunicorn_settings")
     assert "max_requests" in problem.what
@@ -182,7 +182,7 @@ def test_a_value_that_python_would_read_as_another_is_refused(value: Any) -> Non
 @pytest.mark.parametrize(
     "value", [1, 1.5, True, None, 'it\'s \n "x" \u2028', ["a", 1], {"version": 1, "x": {"y": [None]}}], ids=ascii
 )
-def test_a_value_of_data_is_no_problem(value: Any) -> None:
+def test_a_plain_data_value_is_accepted(value: Any) -> None:
     assert problems(gunicorn_settings={"logconfig_dict": value, "workers": 5}) == []
 
 
@@ -190,7 +190,7 @@ def test_a_value_of_data_is_no_problem(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["wsgi", "revision", "python", "environment", "hooks_before_build", "packages"])
-def test_a_text_with_several_lines_is_refused_by_the_name_of_its_variable(name: str) -> None:
+def test_a_multiline_text_is_refused_by_the_name_of_its_variable(name: str) -> None:
     value: Any = "a\nb" if cases.SPEC[f"flask_app_{name}"]["type"] == "str" else ["a", "a\nb"]
     [problem] = problems(**{name: value})
     assert named(problem) == ("control-character", name)
@@ -198,13 +198,13 @@ def test_a_text_with_several_lines_is_refused_by_the_name_of_its_variable(name: 
 
 
 @pytest.mark.parametrize("name", value_rules.SEVERAL_LINES)
-def test_a_text_that_is_a_file_by_itself_has_as_many_lines_as_it_likes(name: str) -> None:
+def test_a_variable_with_a_whole_file_may_have_several_lines(name: str) -> None:
     assert problems(**{name.removeprefix("flask_app_"): "a\nb\n"}) == []
 
 
 @pytest.mark.parametrize("part", ["environment", "revision", "release", "secret_key"])
 @pytest.mark.parametrize("name", ["A B", "1A", "", "A=b", "Ä"])
-def test_a_name_of_a_variable_that_a_process_can_not_have_is_refused(part: str, name: str) -> None:
+def test_an_invalid_environment_variable_name_is_refused(part: str, name: str) -> None:
     [problem] = problems(**{f"{part}_variable": name})
     assert named(problem) == ("unfit-variable", f"{part}_variable")
 
@@ -212,7 +212,7 @@ def test_a_name_of_a_variable_that_a_process_can_not_have_is_refused(part: str, 
 # What the host is asked
 
 
-def test_systemd_is_asked_of_the_lines_that_the_unit_gets() -> None:
+def test_systemd_checks_the_lines_that_the_unit_gets() -> None:
     given = {"Nice": 5, "PrivateTmp": True, "ReadWritePaths": ["", "/x"], "IPAddressDeny": []}
     assert service.for_the_host(case(service_settings=given)) == {
         "Nice": ["5"],
@@ -223,11 +223,11 @@ def test_systemd_is_asked_of_the_lines_that_the_unit_gets() -> None:
 
 
 @pytest.mark.parametrize("entry", ["unit-setting", "unit-setting:Nise"])
-def test_systemd_is_not_asked_of_what_somebody_has_accepted(entry: str) -> None:
+def test_systemd_does_not_check_accepted_settings(entry: str) -> None:
     given = {"Nise": 5}
     assert service.for_the_host(case(service_settings=given, accepted_findings=["no-tls"])) == {"Nise": ["5"]}
     assert service.for_the_host(case(service_settings=given, accepted_findings=[entry])) == {}
 
 
-def test_systemd_is_not_asked_of_what_may_not_be_written() -> None:
+def test_systemd_does_not_check_refused_settings() -> None:
     assert service.for_the_host(case(service_settings={"Nice": "5\nExecStart=x", "UMask": "077"})) == {}

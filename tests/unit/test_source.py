@@ -93,7 +93,7 @@ def sent(app: Path, python: str = NO_PYTHON) -> Path:
 # What is taken
 
 
-def test_a_repository_gives_tracked_and_new_files_without_ignored_ones(app: Path) -> None:
+def test_a_repository_ships_tracked_and_new_files_but_not_ignored_ones(app: Path) -> None:
     git(app, "init", "--quiet")
     put(app, "tracked.py", "gone.py", "kept.log")
     commit(app)
@@ -104,7 +104,7 @@ def test_a_repository_gives_tracked_and_new_files_without_ignored_ones(app: Path
     assert list_files(app) == files
 
 
-def test_a_plain_directory_gives_all_but_what_its_gitignore_names(app: Path) -> None:
+def test_a_plain_directory_ships_everything_except_its_gitignored_files(app: Path) -> None:
     (app / ".gitignore").write_text("*.log\n!kept.log\n")
     (app / "shop/.gitignore").write_text("/local.py\n")
     put(app, "debug.log", "kept.log", "shop/local.py", "local.py")
@@ -121,7 +121,7 @@ def test_a_plain_directory_gives_all_but_what_its_gitignore_names(app: Path) -> 
     assert not (app / ".git").exists()
 
 
-def test_a_directory_that_an_outer_repository_ignores_is_taken_as_a_plain_one(app: Path) -> None:
+def test_a_directory_ignored_by_an_outer_repository_counts_as_plain(app: Path) -> None:
     git(app.parent, "init", "--quiet")
     (app.parent / ".gitignore").write_text("/app/\n*.css\n")
     (app / ".gitignore").write_text("*.log\n")
@@ -129,7 +129,7 @@ def test_a_directory_that_an_outer_repository_ignores_is_taken_as_a_plain_one(ap
     assert list_files(app) == [".gitignore", "shop/__init__.py", "shop/static/style.css", "wsgi.py"]
 
 
-def test_a_directory_of_a_repository_gives_only_its_own_files(app: Path) -> None:
+def test_a_directory_of_a_repository_ships_only_its_own_files(app: Path) -> None:
     git(app.parent, "init", "--quiet")
     (app.parent / ".gitignore").write_text("*.css\n")
     put(app.parent, "outside.py")
@@ -138,7 +138,7 @@ def test_a_directory_of_a_repository_gives_only_its_own_files(app: Path) -> None
 
 @pytest.mark.parametrize("outer", [True, False], ids=["in a repository", "in a plain directory"])
 @pytest.mark.parametrize("tracked", [True, False], ids=["submodule", "untracked clone"])
-def test_a_repository_inside_gives_its_files_as_git_sees_them_there(app: Path, outer: bool, tracked: bool) -> None:
+def test_a_nested_repository_ships_the_files_git_sees_there(app: Path, outer: bool, tracked: bool) -> None:
     inner = app / "vendored"
     put(inner, "lib.py")
     git(inner, "init", "--quiet")
@@ -153,7 +153,7 @@ def test_a_repository_inside_gives_its_files_as_git_sees_them_there(app: Path, o
     assert taken == ["vendored/.gitignore", "vendored/lib.py", "vendored/new.py"]
 
 
-def test_nothing_of_git_itself_is_taken(app: Path) -> None:
+def test_no_internal_files_of_git_are_shipped(app: Path) -> None:
     git(app, "init", "--quiet")
     commit(app)
     shutil.copytree(app, app / "copy")
@@ -165,14 +165,12 @@ def test_nothing_of_git_itself_is_taken(app: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["with space.py", "été.py", 'quo"te.py', "new\nline.py", "-dash.py", "😀.py", "\udcff latin.py"], ids=ascii
 )
-def test_a_file_with_an_unusual_name_is_taken_and_arrives(app: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_with_an_unusual_name_is_shipped(app: Path, tmp_path: Path, name: str) -> None:
     (app / name).write_text("x")
     assert (sent(app) / name).read_text() == "x"
 
 
-def test_the_variables_of_a_git_hook_do_not_lead_elsewhere(
-    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_set_by_a_git_hook_are_ignored(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other"
     put(other, "elsewhere.py")
     git(other, "init", "--quiet")
@@ -187,7 +185,7 @@ def test_the_variables_of_a_git_hook_do_not_lead_elsewhere(
     assert list_files(app) == ["shop/__init__.py", "shop/static/style.css", "wsgi.py"]
 
 
-def test_a_clone_of_another_account_is_read_all_the_same(app: Path) -> None:
+def test_a_clone_owned_by_another_account_is_still_read(app: Path) -> None:
     git(app, "init", "--quiet")
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
@@ -205,13 +203,13 @@ def test_a_clone_of_another_account_is_read_all_the_same(app: Path) -> None:
     ],
     ids=["absent", "a file", "empty"],
 )
-def test_a_source_that_is_none_is_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+def test_an_invalid_source_is_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
     make(tmp_path / "app")
     with pytest.raises(GreenlightError, match=reason):
         list_files(tmp_path / "app")
 
 
-def test_a_controller_without_git_is_told_so(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_controller_without_git_is_reported(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(GreenlightError, match="git is not installed on the machine you deploy from"):
         list_files(app)
@@ -220,7 +218,7 @@ def test_a_controller_without_git_is_told_so(app: Path, monkeypatch: pytest.Monk
 # What it is made of
 
 
-def test_executables_and_links_are_told_from_files(app: Path) -> None:
+def test_executables_and_links_are_distinguished_from_files(app: Path) -> None:
     (app / "wsgi.py").chmod(0o700)
     (app / "shop/app.css").symlink_to("static/style.css")
     (app / "static").symlink_to("shop/static")
@@ -249,13 +247,13 @@ def test_a_link_at_the_top_that_stays_inside_is_kept(app: Path, target: str) -> 
     "target",
     ["/etc/passwd", "//etc/passwd", "../../../x", "../../../app/wsgi.py", "a/../../../../x", "../../..", "../../../.."],
 )
-def test_a_link_that_leads_out_is_refused(app: Path, target: str) -> None:
+def test_a_link_that_leads_outside_is_refused(app: Path, target: str) -> None:
     (app / "shop/static/link").symlink_to(target)
     with pytest.raises(GreenlightError, match="shop/static/link"):
         entries(app, ["shop/static/link"])
 
 
-def test_what_is_neither_file_nor_link_is_refused(app: Path) -> None:
+def test_special_files_in_a_source_are_refused(app: Path) -> None:
     os.mkfifo(app / "pipe")
     with pytest.raises(GreenlightError, match="pipe"):
         entries(app, ["pipe"])
@@ -307,7 +305,7 @@ def test_the_digest_never_changes_between_versions(tmp_path: Path) -> None:
     ],
     ids=["content", "mode", "name", "fewer", "more", "link", "directory", "swapped"],
 )
-def test_the_digest_changes_with_whatever_changes_the_app(app: Path, change: Callable[[Path], object]) -> None:
+def test_the_digest_changes_with_everything_that_affects_the_app(app: Path, change: Callable[[Path], object]) -> None:
     before = named(app)
     change(app)
     assert named(app) != before
@@ -333,9 +331,7 @@ def modes(directory: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_what_was_packed_arrives_with_the_same_digest_and_readable_by_all(
-    app: Path, tmp_path: Path, umask: int
-) -> None:
+def test_a_packed_source_arrives_with_the_same_digest_and_world_readable(app: Path, tmp_path: Path, umask: int) -> None:
     (app / "run.sh").write_text("#!/bin/sh\n")
     (app / "run.sh").chmod(0o700)
     (app / "wsgi.py").write_text("value = 1\n")
@@ -363,17 +359,17 @@ def test_times_are_kept(app: Path, tmp_path: Path) -> None:
     assert (sent(app) / "shop/static/style.css").stat().st_mtime == 1_700_000_000
 
 
-def test_an_archive_belongs_to_root_and_names_nobody(app: Path) -> None:
+def test_an_archive_belongs_to_root_without_user_names(app: Path) -> None:
     with tarfile.open(packed(app)[1]) as tar:
         assert {(member.uid, member.gid, member.uname, member.gname) for member in tar} == {(0, 0, "root", "root")}
 
 
-def test_a_module_that_does_not_compile_is_no_hindrance(app: Path, tmp_path: Path) -> None:
+def test_a_module_that_does_not_compile_is_still_shipped(app: Path, tmp_path: Path) -> None:
     (app / "wsgi.py").write_text("def broken(:\n")
     assert (sent(app, sys.executable) / "wsgi.py").exists()
 
 
-def test_what_a_killed_run_left_is_no_hindrance(app: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_do_not_matter(app: Path, tmp_path: Path) -> None:
     put(tmp_path / "sources" / f"{UNFINISHED}{named(app)}", "left.py")
     assert not (sent(app) / "left.py").exists()
 
@@ -419,7 +415,7 @@ def test_a_tampered_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, -1000], ids=["all", "a byte left", "the head", "the tail"])
-def test_a_cut_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: Path, cut: int) -> None:
+def test_a_truncated_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: Path, cut: int) -> None:
     (app / "big").write_bytes(os.urandom(100_000))
     name, archive = packed(app)
     archive.write_bytes(archive.read_bytes()[:cut])
@@ -449,7 +445,7 @@ segments = st.text(st.sampled_from("ab.-_ é😀"), min_size=1, max_size=6).filt
         min_size=1,
     )
 )
-def test_any_tree_arrives_as_it_was_packed(tmp_path: Path, tree: dict[str, tuple[bytes, bool]]) -> None:
+def test_any_tree_arrives_exactly_as_packed(tmp_path: Path, tree: dict[str, tuple[bytes, bool]]) -> None:
     tmp_path = tmp_path / f"{len(os.listdir(tmp_path))}"
     app = tmp_path / "app"
     names = []
@@ -496,7 +492,7 @@ def taken(repository: Path, wanted: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_a_commit_is_exported_whole(repository: tuple[Path, str], tmp_path: Path, umask: int) -> None:
+def test_a_commit_is_exported_completely(repository: tuple[Path, str], tmp_path: Path, umask: int) -> None:
     directory, first = repository
     put(directory, "untracked.py", "second.py")
     before = os.umask(umask)
@@ -512,7 +508,7 @@ def test_a_commit_is_exported_whole(repository: tuple[Path, str], tmp_path: Path
 
 
 @pytest.mark.parametrize("subdirectory", ["shop", "shop/", "/shop"])
-def test_a_directory_of_a_commit_is_exported_alone(
+def test_a_subdirectory_of_a_commit_is_exported_on_its_own(
     repository: tuple[Path, str], tmp_path: Path, subdirectory: str
 ) -> None:
     arrived = exported(*repository, tmp_path, subdirectory)
@@ -520,15 +516,13 @@ def test_a_directory_of_a_commit_is_exported_alone(
     assert (arrived / "__init__.py").stat().st_mtime == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
 
-def test_a_commit_and_each_directory_of_it_have_their_own_digest() -> None:
+def test_each_commit_and_subdirectory_has_its_own_digest() -> None:
     digests = {git_digest(commit, directory) for commit in ("a" * 40, "b" * 40) for directory in ("", "x", "y")}
     assert len(digests) == 6
     assert git_digest("a" * 40, "x") == "6243c5e0b9ddd8c0dd353453a26db7bcc6ab14334c33b71265b9e32962e10bc7"
 
 
-def test_a_commit_or_directory_that_is_not_there_leaves_nothing_under_its_name(
-    repository: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_a_missing_commit_or_directory_leaves_nothing_behind(repository: tuple[Path, str], tmp_path: Path) -> None:
     directory, first = repository
     for wanted, subdirectory in (("0" * 40, ""), (first, "absent")):
         with pytest.raises(GreenlightError, match=wanted):
@@ -592,7 +586,7 @@ def test_a_tree_that_leads_outside_is_refused_by_name(app: Path, outside: Path, 
 
 
 @pytest.mark.parametrize("way", ["directory", "git"])
-def test_an_instance_folder_that_the_source_brings_is_a_folder_like_any_other(app: Path, way: str) -> None:
+def test_an_instance_folder_in_a_source_is_an_ordinary_folder(app: Path, way: str) -> None:
     put(app, "instance/default.css")
     make_links(app, {"default.css": "instance/default.css", "shop/instance": "static", "x": "shop/instance/style.css"})
     git(app, "init", "--quiet")
@@ -612,7 +606,7 @@ INSIDE = {
 
 
 @pytest.mark.parametrize("way", ["directory", "git"])
-def test_links_that_stay_inside_work_also_by_way_of_each_other(app: Path, way: str) -> None:
+def test_links_that_stay_inside_work_even_through_each_other(app: Path, way: str) -> None:
     make_links(app, INSIDE)
     git(app, "init", "--quiet")
     wanted = commit(app)
@@ -629,7 +623,7 @@ places = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
 @pytest.mark.slow
 @settings(max_examples=100)
 @given(st.dictionaries(places, steps, min_size=1, max_size=6))
-def test_a_tree_is_refused_where_the_kernel_leaves_it_and_only_there(tmp_path: Path, links: dict[str, str]) -> None:
+def test_a_tree_is_refused_exactly_if_the_kernel_would_leave_it(tmp_path: Path, links: dict[str, str]) -> None:
     top = tmp_path / f"{len(os.listdir(tmp_path))}/1/2/3/4/5/6/top"
     top.mkdir(parents=True)
     made: list[str] = []
@@ -698,7 +692,7 @@ CRAFTED: dict[str, Callable[[str, str], list[tuple[str, str, str]]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CRAFTED)
-def test_a_tree_that_git_would_not_make_is_refused_and_writes_nothing_outside(
+def test_a_tree_that_git_would_not_create_is_refused_without_side_effects(
     repository: tuple[Path, str], outside: Path, tmp_path: Path, case: str
 ) -> None:
     directory, _ = repository
@@ -767,7 +761,7 @@ def test_a_file_that_became_a_link_meanwhile_is_not_read(app: Path, outside: Pat
         tmp_path.joinpath(name).rename(app / name)
 
 
-def test_what_a_repository_configures_is_not_run(app: Path, tmp_path: Path) -> None:
+def test_programs_configured_in_a_repository_are_not_run(app: Path, tmp_path: Path) -> None:
     for place in (app, app / "vendored"):
         put(place, "lib.py")
         git(place, "init", "--quiet")
@@ -823,7 +817,7 @@ def add_submodule(directory: Path, path: str, url: str, wanted: str) -> str:
 
 
 @pytest.mark.slow
-def test_submodules_come_from_git_as_from_a_directory(server: str, tmp_path: Path) -> None:
+def test_submodules_are_shipped_the_same_from_git_and_directory(server: str, tmp_path: Path) -> None:
     _, deepest = library(tmp_path, "deepest", "deep.py")
     inner, _ = library(tmp_path, "inner", "lib.py")
     middle = add_submodule(inner, "more/deepest", "../deepest", deepest)
@@ -850,7 +844,7 @@ def test_submodules_come_from_git_as_from_a_directory(server: str, tmp_path: Pat
     ["file://{here}/served/inner", "{here}/served/inner", "ext::touch {here}/run", "--upload-pack=touch {here}/run",
      "http://127.0.0.1/inner", "ssh://-oProxyCommand=touch {here}/run/x", "../inner", ""],
 )  # fmt: skip
-def test_a_submodule_from_where_a_tree_may_not_lead_is_refused_by_name(tmp_path: Path, url: str) -> None:
+def test_a_submodule_with_a_forbidden_url_is_refused_by_name(tmp_path: Path, url: str) -> None:
     _, inner = library(tmp_path, "inner", "lib.py")
     outer, _ = library(tmp_path, "outer", "wsgi.py")
     wanted = add_submodule(outer, "vendored", url.format(here=tmp_path), inner)
@@ -860,7 +854,7 @@ def test_a_submodule_from_where_a_tree_may_not_lead_is_refused_by_name(tmp_path:
     assert os.listdir(tmp_path / "sources") == []
 
 
-def test_a_submodule_that_a_tree_names_twice_is_refused(server: str, tmp_path: Path) -> None:
+def test_a_submodule_listed_twice_in_a_tree_is_refused(server: str, tmp_path: Path) -> None:
     _, inner = library(tmp_path, "inner", "lib.py")
     outer, _ = library(tmp_path, "outer", "wsgi.py")
     add_submodule(outer, "vendored", f"{server}/inner", inner)
@@ -885,7 +879,7 @@ def test_a_submodule_that_is_not_checked_out_is_refused_by_name(app: Path, aroun
         list_files(app)
 
 
-def test_a_submodule_whose_files_were_copied_is_taken(app: Path) -> None:
+def test_a_submodule_with_copied_files_is_shipped(app: Path) -> None:
     add_submodule(app, "vendored", "https://example.org/vendored.git", "1" * 40)
     put(app, "vendored/lib.py")
     assert "vendored/lib.py" in list_files(app)
@@ -895,7 +889,7 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0a' * 32}\n
 
 
 @pytest.mark.parametrize("way", ["directory", "git"])
-def test_what_git_lfs_left_is_refused_by_name(app: Path, way: str) -> None:
+def test_a_git_lfs_pointer_is_refused_by_name(app: Path, way: str) -> None:
     (app / "shop/static/logo.png").write_text(POINTER)
     (app / "README.md").write_text(f"A pointer is as follows:\n\n{POINTER}")
     (app / "POINTER.md").write_text(f"{POINTER}\nThis is how a pointer looks.\n")
@@ -908,7 +902,7 @@ def test_what_git_lfs_left_is_refused_by_name(app: Path, way: str) -> None:
     assert "git lfs pull" in str(refused.value)
 
 
-def test_what_archives_leave_out_is_brought(app: Path, tmp_path: Path) -> None:
+def test_files_excluded_from_git_archives_are_still_exported(app: Path, tmp_path: Path) -> None:
     put(app, "migrations/one.sql")
     (app / ".gitattributes").write_text("migrations export-ignore\n*.css export-ignore\n")
     git(app, "init", "--quiet")
@@ -946,7 +940,7 @@ def built(app: Path) -> Path:
     ids=str,
 )
 @pytest.mark.parametrize("repository", [True, False], ids=["repository", "plain directory"])
-def test_what_git_ignores_is_included_by_name(
+def test_git_ignored_files_can_be_included_by_name(
     built: Path, patterns: list[str], more: list[str], repository: bool
 ) -> None:
     if not repository:
@@ -955,13 +949,13 @@ def test_what_git_ignores_is_included_by_name(
     assert [entry.path for entry in take(built, patterns)] == sorted([*before, *more])
 
 
-def test_a_pattern_that_names_nothing_is_refused_unless_it_is_still_made(built: Path) -> None:
+def test_a_pattern_without_matches_is_refused_unless_built_later(built: Path) -> None:
     with pytest.raises(GreenlightError, match=r"flask_app_source_include .*build"):
         take(built, ["dist", "build"])
     assert take(built, ["dist", "build"], to_be_made=True)
 
 
-def test_a_pattern_leads_by_way_of_no_link(built: Path, outside: Path) -> None:
+def test_a_pattern_does_not_follow_links(built: Path, outside: Path) -> None:
     (built / "dist/out").symlink_to("../../outside")
     with pytest.raises(GreenlightError, match="dist/out"):
         take(built, ["dist"])
@@ -970,11 +964,11 @@ def test_a_pattern_leads_by_way_of_no_link(built: Path, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("static", ["dist", "dist/css", "absent", "wsgi.py", "shop/static/style.css"])
-def test_a_static_directory_that_is_not_shipped_is_refused_by_name(built: Path, static: str) -> None:
+def test_an_unshipped_static_directory_is_refused_by_name(built: Path, static: str) -> None:
     with pytest.raises(GreenlightError, match=rf"flask_app_nginx_static .*{static}"):
         take(built, [], [static])
 
 
-def test_a_static_directory_that_is_shipped_is_in_order(built: Path) -> None:
+def test_a_shipped_static_directory_is_accepted(built: Path) -> None:
     (built / "assets").symlink_to("shop/static")
     assert take(built, ["dist"], ["shop/static", "shop/static/", "shop", "dist/css", "assets"])

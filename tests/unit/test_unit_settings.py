@@ -68,7 +68,7 @@ UNKNOWN = "Unknown key '{}' in section [Service], ignoring."
         ("Xyzzy", ""),
     ],
 )
-def test_a_name_that_systemd_does_not_know_is_refused_with_the_one_that_was_meant(
+def test_an_unknown_systemd_setting_is_refused_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, name: str, fix: str
 ) -> None:
     settings = {"Nice": ["5"], name: ["1"]}
@@ -80,7 +80,7 @@ def test_a_name_that_systemd_does_not_know_is_refused_with_the_one_that_was_mean
         assert fact in problem.fix
 
 
-def test_a_value_that_systemd_can_not_read_is_refused_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_systemd_value_is_refused_in_the_words_of_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "Invalid memory limit '1GG', ignoring: Invalid argument"
     [problem] = found(monkeypatch, {"MemoryHigh": ["1G", "1GG"], "Nice": ["5"]}, {"MemoryHigh=1GG": words})
     assert (problem.id, problem.subject) == ("unit-setting", "MemoryHigh")
@@ -88,18 +88,18 @@ def test_a_value_that_systemd_can_not_read_is_refused_in_its_words(monkeypatch: 
     assert "ignoring" not in str(problem)
 
 
-def test_each_setting_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_faulty_setting_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     complaints = {f"Nice={value}": "Failed to parse nice value" for value in ("a", "b")}
     assert len(found(monkeypatch, {"Nice": ["a", "b"]}, complaints)) == 1
 
 
-def test_where_the_names_can_not_be_had_systemds_words_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_list_of_names_the_words_of_systemd_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     [problem] = found(monkeypatch, {"Nise": ["1"]}, {"Nise=1": UNKNOWN.format("Nise")}, known="")
     assert problem.subject == "Nise"
     assert "Unknown key" in problem.what
 
 
-def test_what_systemd_takes_costs_one_question_and_nothing_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_settings_cost_one_systemd_call_and_no_settings_none(monkeypatch: pytest.MonkeyPatch) -> None:
     systemd = Systemd({})
     monkeypatch.setattr(unit_settings, "run", systemd.run)
     assert setting_problems({}) == []
@@ -109,13 +109,13 @@ def test_what_systemd_takes_costs_one_question_and_nothing_costs_none(monkeypatc
     assert systemd.unit.endswith("\nNice=5\nReadWritePaths=\nReadWritePaths=/x\n")
 
 
-def test_a_host_without_systemd_analyze_is_no_problem_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_analyze_settings_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_settings, "run", lambda *_, **__: Finished(127, "", "systemd-analyze is not installed"))
     assert setting_problems({"Nise": ["1"]}) == []
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed on this machine")
-def test_systemd_itself_is_understood() -> None:
+def test_the_messages_of_the_real_systemd_are_understood() -> None:
     settings = {
         "LimitNOFILES": ["5"],
         "MemoryHigh": ["1GG"],

@@ -91,7 +91,7 @@ def vault(tmp_path: Path) -> Vault:
     value=VALUES,
     end=st.sampled_from(["", "\n", "\n\n\n"]),
 )
-def test_a_changed_value_is_read_back_exactly_and_other_lines_stay_byte_for_byte(
+def test_a_changed_value_is_exact_and_other_lines_stay_unchanged(
     before: list[str], written: str, after: list[str], value: str, end: str
 ) -> None:
     after = [line for line in after if line not in before]
@@ -110,7 +110,7 @@ def test_a_changed_value_is_read_back_exactly_and_other_lines_stay_byte_for_byte
 
 
 @given(before=st.lists(st.sampled_from(OTHERS), unique=True), value=VALUES, end=st.sampled_from(["", "\n", "\n\n\n"]))
-def test_a_value_that_is_added_has_a_line_of_its_own_at_the_end(before: list[str], value: str, end: str) -> None:
+def test_an_added_value_gets_its_own_line_at_the_end(before: list[str], value: str, end: str) -> None:
     text = "\n".join(before) + end
     changed = with_value(text, NAME, scalar(value))
     assert changed is not None
@@ -128,7 +128,7 @@ def test_an_empty_file_gets_its_first_value(text: str) -> None:
     assert parsed(changed, PATH) == {NAME: NEW}
 
 
-def test_line_ends_of_another_system_stay_and_are_used() -> None:
+def test_line_endings_of_another_system_are_kept_and_used() -> None:
     changed = with_value(f"a: 1\r\n{NAME}: {OLD}\r\nb: 2\r\n", NAME, "x")
     assert changed == f"a: 1\r\n{NAME}: x\r\nb: 2\r\n"
     assert with_value("a: 1\r\n", NAME, "x") == f"a: 1\r\n{NAME}: x\r\n"
@@ -144,7 +144,7 @@ def read_by_ansible(tmp_path: Path, written: str) -> object:
 
 
 @given(value=VALUES)
-def test_ansible_reads_a_value_as_exactly_this_text_whatever_is_in_it(tmp_path: Path, value: str) -> None:
+def test_ansible_reads_any_value_as_exactly_the_same_text(tmp_path: Path, value: str) -> None:
     assert "\n" not in scalar(value)
     assert read_by_ansible(tmp_path, scalar(value)) == value
 
@@ -152,7 +152,7 @@ def test_ansible_reads_a_value_as_exactly_this_text_whatever_is_in_it(tmp_path: 
 @pytest.mark.parametrize(
     "value", ["{{ 1 + 1 }}", "{% raw %}", "a{#b", "{{", "17", "true", "~", "", " x ", "a: b", "'\"\\"]
 )
-def test_a_value_that_looks_like_something_else_is_text_to_ansible(tmp_path: Path, value: str) -> None:
+def test_a_value_that_looks_like_another_type_is_text_to_ansible(tmp_path: Path, value: str) -> None:
     assert read_by_ansible(tmp_path, scalar(value)) == value
 
 
@@ -178,7 +178,7 @@ def test_the_file_keeps_its_vault_id_its_password_and_its_mode(
     assert Vault(vault.file.path.parent, password).file.values() == {NAME: NEW}
 
 
-def test_a_link_to_a_vault_file_stays_one(vault: Vault) -> None:
+def test_a_link_to_a_vault_file_stays_a_link(vault: Vault) -> None:
     vault.holds(f"{NAME}: {OLD}\n")
     vault.file.path.symlink_to(vault.file.path.rename(vault.file.path.with_name("of-two.yml")).name)
     vault.file.put(NAME, NEW)
@@ -197,7 +197,7 @@ def test_no_plain_text_is_ever_written(vault: Vault, monkeypatch: pytest.MonkeyP
     assert "hunter2" not in content
 
 
-def test_a_change_killed_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+def test_a_killed_change_leaves_the_old_or_the_new_vault_file(tmp_path: Path) -> None:
     change = 0
     while True:
         change += 1
@@ -232,7 +232,7 @@ def test_a_change_killed_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_p
         f"when: 2026-99-99\n{NAME}: {OLD}\n",
     ],
 )
-def test_a_file_that_can_not_be_changed_safely_is_left_as_it_is(vault: Vault, text: str) -> None:
+def test_a_file_that_cannot_be_changed_safely_is_left_unchanged(vault: Vault, text: str) -> None:
     before = vault.holds(text)
     with pytest.raises(GreenlightError) as refused:
         vault.file.put(NAME, NEW)
@@ -242,13 +242,13 @@ def test_a_file_that_can_not_be_changed_safely_is_left_as_it_is(vault: Vault, te
     assert os.listdir(vault.file.path.parent) == ["vault.yml"]
 
 
-def test_who_must_change_a_file_by_hand_is_told_how(vault: Vault) -> None:
+def test_a_file_to_change_by_hand_is_reported_with_instructions(vault: Vault) -> None:
     vault.holds(f"{NAME}: [{OLD}]\n")
     with pytest.raises(GreenlightError, match=f"{NAME} .* by hand: ansible-vault edit {vault.file.path}"):
         vault.file.put(NAME, NEW)
 
 
-def test_a_wrong_password_is_told_apart(vault: Vault) -> None:
+def test_a_wrong_password_is_distinguished(vault: Vault) -> None:
     before = vault.holds(f"{NAME}: {OLD}\n")
     with pytest.raises(WrongPasswordError):
         Vault(vault.file.path.parent, "default").file.put(NAME, NEW)
@@ -262,7 +262,7 @@ def test_a_file_in_plain_text_is_refused(vault: Vault) -> None:
     assert vault.file.path.read_text() == f"{NAME}: {OLD}\n"
 
 
-def test_bytes_that_are_no_text_are_refused_without_being_shown(vault: Vault) -> None:
+def test_bytes_that_are_not_text_are_refused_without_being_shown(vault: Vault) -> None:
     encrypted = VaultLib().encrypt(b"hunter2: \xff\xfe", PASSWORDS["staging"], vault_id="staging")
     vault.file.path.write_bytes(encrypted)
     with pytest.raises(GreenlightError, match="not text in UTF-8") as refused:
@@ -270,7 +270,7 @@ def test_bytes_that_are_no_text_are_refused_without_being_shown(vault: Vault) ->
     assert refused.value.__suppress_context__
 
 
-def test_what_could_not_be_read_again_is_not_written(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_back_is_not_written(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     before = vault.holds(f"{NAME}: {OLD}\n")
     encrypted = VaultLib().encrypt("other: 1\n", PASSWORDS["staging"], vault_id="staging")
     monkeypatch.setattr(VaultLib, "encrypt", lambda *_, **__: encrypted)

@@ -75,11 +75,11 @@ def recipe(tmp_path: Path) -> Recipe:
     return Recipe(source, "requirements.txt", python, Choice(installer="pip"), {}, "", tmp_path / "tools")
 
 
-def test_a_venv_is_named_by_sixty_four_hexadecimal_digits_that_stay(recipe: Recipe) -> None:
+def test_the_name_of_a_venv_is_a_stable_64_digit_hash(recipe: Recipe) -> None:
     assert named(recipe) == "fc53d8be9fab22a087cb556c8db02311297823c940db8b122f549e1ca98ebf28"
 
 
-def test_another_lock_is_another_venv(recipe: Recipe) -> None:
+def test_another_lock_gives_another_venv(recipe: Recipe) -> None:
     before = named(recipe)
     (recipe.source / "requirements.txt").write_text(GUNICORN + "# a comment\n")
     assert named(recipe) != before
@@ -94,24 +94,24 @@ def test_another_lock_is_another_venv(recipe: Recipe) -> None:
     ],
     ids=["version", "platform", "place"],
 )
-def test_another_interpreter_is_another_venv(recipe: Recipe, says: str) -> None:
+def test_another_interpreter_gives_another_venv(recipe: Recipe, says: str) -> None:
     before = named(recipe)
     playing_interpreter(Path(recipe.python), says)
     assert named(recipe) != before
 
 
-def test_a_real_interpreter_tells_its_kind(recipe: Recipe) -> None:
+def test_a_real_interpreter_reports_its_kind(recipe: Recipe) -> None:
     assert named(dataclasses.replace(recipe, python="python3")) != named(recipe)
 
 
-def test_what_only_moves_packages_is_no_part_of_the_name(recipe: Recipe) -> None:
+def test_settings_without_effect_on_packages_are_not_part_of_the_name(recipe: Recipe) -> None:
     (recipe.source / "other.txt").write_text("x")
     other = dataclasses.replace(recipe, choice=Choice(), environment={"PIP_INDEX_URL": "https://pypi.example.org"})
     assert named(other) == named(recipe)
 
 
 @pytest.mark.parametrize("directory", ["", "backend/"])
-def test_the_project_beside_a_lock_of_uv_is_part_of_the_name(recipe: Recipe, directory: str) -> None:
+def test_the_project_next_to_a_uv_lock_is_part_of_the_name(recipe: Recipe, directory: str) -> None:
     (recipe.source / directory).mkdir(exist_ok=True)
     (recipe.source / f"{directory}uv.lock").write_text('[[package]]\nname = "gunicorn"\n')
     (recipe.source / f"{directory}pyproject.toml").write_text("[project]\n")
@@ -124,7 +124,7 @@ def test_the_project_beside_a_lock_of_uv_is_part_of_the_name(recipe: Recipe, dir
 @pytest.mark.parametrize(
     "choice", [Choice(extras=["web"]), Choice(groups=["web"]), Choice(package="core"), Choice(project=True)]
 )
-def test_what_is_chosen_is_part_of_the_name(recipe: Recipe, choice: Choice) -> None:
+def test_the_selection_is_part_of_the_name(recipe: Recipe, choice: Choice) -> None:
     text = WORKSPACE.replace("[package.optional", "[package.dev-dependencies]\nweb = []\n[package.optional")
     text = text.replace('packages/core" }\n', 'packages/core" }\ndependencies = [{ name = "gunicorn" }]\n')
     names = set()
@@ -136,7 +136,7 @@ def test_what_is_chosen_is_part_of_the_name(recipe: Recipe, choice: Choice) -> N
 
 
 @pytest.mark.parametrize(("choice", "same"), [(Choice(), True), (Choice(extras=["web"]), False)])
-def test_the_source_is_part_of_the_name_where_the_venv_has_code_of_it(
+def test_the_source_is_part_of_the_name_if_the_venv_contains_its_code(
     recipe: Recipe, choice: Choice, *, same: bool
 ) -> None:
     locked = workspace(recipe, choice)
@@ -152,9 +152,7 @@ def test_a_missing_lock_is_named(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("kind", ["a file", "a pipe"])
 @pytest.mark.parametrize("name", ["uv.lock", "pyproject.toml"])
-def test_nothing_is_read_by_a_link_that_leads_out_of_the_source(
-    recipe: Recipe, tmp_path: Path, name: str, kind: str
-) -> None:
+def test_links_out_of_the_source_are_not_read(recipe: Recipe, tmp_path: Path, name: str, kind: str) -> None:
     locked = workspace(recipe, Choice())
     (recipe.source / "pyproject.toml").unlink()
     before = named(locked)
@@ -180,24 +178,24 @@ def test_an_unfit_lock_is_refused(recipe: Recipe) -> None:
         named(recipe)
 
 
-def test_a_newer_patch_of_the_interpreter_is_the_same_venv(recipe: Recipe) -> None:
+def test_a_newer_patch_release_of_the_interpreter_keeps_the_venv(recipe: Recipe) -> None:
     before = named(recipe)
     playing_interpreter(Path(recipe.python), SAYS.replace("3, 13, 5", "3, 13, 6"))
     assert named(recipe) == before
 
 
-def test_an_interpreter_tells_its_version(recipe: Recipe) -> None:
+def test_an_interpreter_reports_its_version(recipe: Recipe) -> None:
     assert interpreter(recipe.python)[0] == "3.13.5"
 
 
 @pytest.mark.parametrize("says", ["", "no python", "5", "[]", '["x"]', "[[3, null]]", "[[3, 13]]"])
-def test_what_is_no_interpreter_has_no_version(recipe: Recipe, says: str) -> None:
+def test_a_program_that_is_not_an_interpreter_has_no_version(recipe: Recipe, says: str) -> None:
     assert interpreter(playing_interpreter(Path(recipe.python), says)) == ("", "")
     assert interpreter("/nonexistent/python") == ("", "")
 
 
 @pytest.mark.parametrize("mode", [None, 0o644, 0o755], ids=["a directory", "not executable", "no program"])
-def test_what_can_not_be_run_is_no_interpreter(tmp_path: Path, mode: int | None) -> None:
+def test_a_file_that_cannot_run_is_not_an_interpreter(tmp_path: Path, mode: int | None) -> None:
     if mode is not None:
         (tmp_path / "python3").write_text("no program")
         (tmp_path / "python3").chmod(mode)
@@ -238,7 +236,7 @@ def playing(recipe: Recipe, fails: str = "", says: str = "") -> Path:
     return log
 
 
-def test_a_venv_is_whole_when_it_can_import_gunicorn(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_venv_is_complete_if_it_can_import_gunicorn(recipe: Recipe, tmp_path: Path) -> None:
     log = playing(recipe)
     build(recipe, tmp_path / "venvs/a")
     assert is_complete(tmp_path / "venvs/a")
@@ -253,7 +251,7 @@ def test_a_venv_is_whole_when_it_can_import_gunicorn(recipe: Recipe, tmp_path: P
     [("venv", "making the venv"), ("pip", "installing the locked packages"), ("gunicorn", "can't import gunicorn")],
 )
 @pytest.mark.parametrize("says", ["no such package", ""])
-def test_a_venv_that_can_not_be_built_is_not_taken_for_whole(
+def test_a_failed_venv_does_not_count_as_complete(
     recipe: Recipe, tmp_path: Path, step: str, reason: str, says: str
 ) -> None:
     playing(recipe, fails=step, says=says)
@@ -265,7 +263,7 @@ def test_a_venv_that_can_not_be_built_is_not_taken_for_whole(
     assert is_complete(tmp_path / "venvs/a")
 
 
-def test_what_a_killed_run_left_is_removed_first(recipe: Recipe, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed_first(recipe: Recipe, tmp_path: Path) -> None:
     playing(recipe)
     (tmp_path / "venvs/a/lib").mkdir(parents=True)
     (tmp_path / "venvs/a/lib/half.py").write_text("x")
@@ -273,7 +271,7 @@ def test_what_a_killed_run_left_is_removed_first(recipe: Recipe, tmp_path: Path)
     assert not (tmp_path / "venvs/a/lib").exists()
 
 
-def test_a_package_that_leads_by_way_of_the_instance_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_package_with_a_link_through_the_instance_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     playing(recipe)
     script = Path(recipe.python).read_text()
     Path(recipe.python).write_text(script.replace("step=pip;", 'step=pip; ln -s ../var/x "$(dirname "$0")/x";'))
@@ -283,7 +281,7 @@ def test_a_package_that_leads_by_way_of_the_instance_folder_is_refused(recipe: R
 
 
 @pytest.mark.parametrize("left", ["bin", MARKER])
-def test_half_a_venv_is_not_whole(tmp_path: Path, left: str) -> None:
+def test_a_partial_venv_is_not_complete(tmp_path: Path, left: str) -> None:
     (tmp_path / "bin").mkdir()
     if left == "bin":
         (tmp_path / "bin/python").write_text("")
@@ -292,7 +290,7 @@ def test_half_a_venv_is_not_whole(tmp_path: Path, left: str) -> None:
     assert not is_complete(tmp_path)
 
 
-def test_a_token_in_an_indexs_url_is_masked_though_the_rest_differs(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_token_of_an_index_url_is_masked_even_in_another_url(recipe: Recipe, tmp_path: Path) -> None:
     index = "https://deploy:hunter2-long@pypi.example.org/t0ken-of-the-path/simple"
     playing(recipe, fails="pip", says="401 for https://pypi.example.org/t0ken-of-the-path/simple/flask")
     with pytest.raises(GreenlightError) as failure:
@@ -301,7 +299,7 @@ def test_a_token_in_an_indexs_url_is_masked_though_the_rest_differs(recipe: Reci
     assert "https://pypi.example.org********/flask" in str(failure.value)
 
 
-def test_what_the_downloads_were_given_is_masked_in_a_failure(recipe: Recipe, tmp_path: Path) -> None:
+def test_download_credentials_are_masked_in_a_failure(recipe: Recipe, tmp_path: Path) -> None:
     index = "https://deploy:hunter2-long@pypi.example.org/simple"
     playing(recipe, fails="pip", says=f"401 for {index} with hunter2-long")
     with pytest.raises(GreenlightError) as failed:
@@ -311,7 +309,7 @@ def test_what_the_downloads_were_given_is_masked_in_a_failure(recipe: Recipe, tm
 
 
 @pytest.mark.parametrize("given", [{"A": None}, {"A": ["hunter2"]}, {"A": "hunter2\0"}, {"A=": "hunter2"}], ids=repr)
-def test_a_variable_that_no_build_can_get_is_refused_by_name(
+def test_a_variable_that_a_build_cannot_get_is_refused_by_name(
     recipe: Recipe, tmp_path: Path, given: dict[str, Any]
 ) -> None:
     playing(recipe)
@@ -354,7 +352,7 @@ def test_uv_is_installed_once_at_its_pinned_version(uv: Recipe, tmp_path: Path) 
     assert steps[1].endswith(str(uv.source / "requirements.txt"))
 
 
-def test_half_an_installation_of_uv_is_made_again(uv: Recipe, tmp_path: Path) -> None:
+def test_a_partial_uv_installation_is_repeated(uv: Recipe, tmp_path: Path) -> None:
     log = playing(uv)
     (uv.tools / "uv-0.11.30/bin").mkdir(parents=True)
     (uv.tools / "uv-0.11.30/bin/uv").write_text("half")
@@ -385,7 +383,7 @@ def workspace(recipe: Recipe, choice: Choice) -> Recipe:
     return dataclasses.replace(recipe, requirements="./uv.lock", choice=choice)
 
 
-def test_of_a_lock_of_uv_only_what_is_chosen_is_installed(uv: Recipe, tmp_path: Path) -> None:
+def test_from_a_uv_lock_only_the_selection_is_installed(uv: Recipe, tmp_path: Path) -> None:
     log = playing(uv)
     build(workspace(uv, Choice()), tmp_path / "venvs/a")
     _, export, sync, _ = log.read_text().splitlines()
@@ -400,7 +398,7 @@ def test_of_a_lock_of_uv_only_what_is_chosen_is_installed(uv: Recipe, tmp_path: 
     assert "--no-emit-project" not in export
 
 
-def test_what_the_source_itself_has_is_installed_from_a_copy_with_locked_tools_and_no_network(
+def test_packages_of_the_source_are_built_from_a_copy_without_network(
     uv: Recipe, tmp_path: Path, sandbox: Sandbox
 ) -> None:
     log = playing(uv)
@@ -414,7 +412,7 @@ def test_what_the_source_itself_has_is_installed_from_a_copy_with_locked_tools_a
     assert "PrivateNetwork=yes" in sandbox.settings[-1]
 
 
-def test_a_project_is_installed_by_pip_too(recipe: Recipe, tmp_path: Path) -> None:
+def test_pip_can_install_a_project_too(recipe: Recipe, tmp_path: Path) -> None:
     log = playing(recipe)
     (recipe.source / "setup.py").touch()
     (recipe.source / "requirements.txt").write_text(f"{GUNICORN}setuptools==80 {HASH}\n")
@@ -423,7 +421,7 @@ def test_a_project_is_installed_by_pip_too(recipe: Recipe, tmp_path: Path) -> No
     assert install.endswith("--no-deps --no-index --no-build-isolation .")
 
 
-def test_what_a_lock_names_by_a_relative_path_is_beside_it(uv: Recipe, tmp_path: Path, sandbox: Sandbox) -> None:
+def test_relative_paths_in_a_lock_are_resolved_next_to_it(uv: Recipe, tmp_path: Path, sandbox: Sandbox) -> None:
     playing(uv)
     (uv.source / "deploy").mkdir()
     (uv.source / "deploy/lock.txt").write_text(GUNICORN)
@@ -440,7 +438,7 @@ def test_what_a_lock_names_by_a_relative_path_is_beside_it(uv: Recipe, tmp_path:
 
 
 @pytest.mark.parametrize("step", ["uv-venv", "uv-sync", "uv-check", "pip", "venv"])
-def test_a_venv_that_uv_can_not_build_is_not_taken_for_whole(uv: Recipe, tmp_path: Path, step: str) -> None:
+def test_a_venv_that_uv_failed_to_build_does_not_count_as_complete(uv: Recipe, tmp_path: Path, step: str) -> None:
     playing(uv, fails=step, says="no such thing")
     with pytest.raises(GreenlightError, match="no such thing"):
         build(uv, tmp_path / "venvs/a")
@@ -453,7 +451,7 @@ def test_a_venv_that_uv_can_not_build_is_not_taken_for_whole(uv: Recipe, tmp_pat
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_a_venv_can_be_read_by_all_and_written_by_root_alone(recipe: Recipe, tmp_path: Path, umask: int) -> None:
+def test_a_venv_is_world_readable_and_writable_only_by_root(recipe: Recipe, tmp_path: Path, umask: int) -> None:
     playing(recipe)
     before = os.umask(umask)
     try:
@@ -464,7 +462,7 @@ def test_a_venv_can_be_read_by_all_and_written_by_root_alone(recipe: Recipe, tmp
     assert modes == {0o755, 0o644}
 
 
-def test_a_venv_is_whole_or_not_there_however_its_build_is_killed(
+def test_a_killed_build_leaves_a_complete_venv_or_none(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def perform(shop: Workshop, _steps: object, **_options: object) -> str:

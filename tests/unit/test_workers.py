@@ -81,18 +81,18 @@ LONG = '{"workers": "' + "x" * MAXIMUM_BYTES + '"}'
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", "null", "[" * 50_000, "\udcff", LONG])
-def test_what_is_not_a_report_is_left_out(layout: Layout, directory: Path, content: str) -> None:
+def test_invalid_reports_are_skipped(layout: Layout, directory: Path, content: str) -> None:
     (directory / "7.json").write_bytes(content.encode(errors="surrogateescape"))
     assert reports(layout, RELEASE).told == []
 
 
-def test_a_pipe_holds_nobody_up(layout: Layout, directory: Path) -> None:
+def test_a_pipe_among_the_reports_does_not_block(layout: Layout, directory: Path) -> None:
     os.mkfifo(directory / "7.json")
     (directory / "8.json").mkdir()
     assert reports(layout, RELEASE).told == []
 
 
-def test_reports_are_waited_for_while_the_release_runs(
+def test_reports_are_awaited_while_the_release_runs(
     layout: Layout, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
@@ -109,9 +109,7 @@ def test_reports_are_waited_for_while_the_release_runs(
     assert len(wait(layout, RELEASE, 0, lambda: True).told) == 2
 
 
-def test_a_first_report_is_not_waited_for_as_long_as_for_the_others(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wait_for_the_first_report_is_shorter(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "FIRST_SECONDS", 0.01)
     began = time.monotonic()
     assert wait(layout, RELEASE, 60, lambda: True).told == []
@@ -182,7 +180,7 @@ def until(done: Any, seconds: float = 20) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--preload",), ("--worker-class", "gthread")])
-def test_each_worker_reports_the_app_that_it_serves_and_imports_it_once(
+def test_each_worker_imports_its_app_once_and_reports_it(
     tmp_path: Path, layout: Layout, options: tuple[str, ...]
 ) -> None:
     with gunicorn(tmp_path, layout, *options):
@@ -207,7 +205,7 @@ def test_each_worker_reports_the_app_that_it_serves_and_imports_it_once(
         until(lambda: reports(layout, RELEASE).complete)
 
 
-def test_signals_stay_within_the_release_where_the_kernel_can_keep_them() -> None:
+def test_signals_stay_within_the_release_if_the_kernel_supports_it() -> None:
     """A process of the same account outside can't be reached, and Gunicorn's own can."""
     code = f"""if True:
         import os, runpy, signal, subprocess, sys
@@ -229,7 +227,7 @@ def test_signals_stay_within_the_release_where_the_kernel_can_keep_them() -> Non
         assert done.stdout.strip() == "True refused"
 
 
-def test_a_report_that_can_not_be_written_never_costs_the_app_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_report_never_prevents_the_app_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     warned: list[object] = []
     worker = SimpleNamespace(pid=7, wsgi=object(), log=SimpleNamespace(warning=lambda *words: warned.append(words)))

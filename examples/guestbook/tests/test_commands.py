@@ -24,14 +24,14 @@ def migrate() -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_migrate_makes_the_tables_and_says_so_in_one_line(tmp_path: Path) -> None:
+def test_migrate_creates_the_tables_and_says_so_in_one_line(tmp_path: Path) -> None:
     done = migrate()
     assert (done.returncode, done.stdout) == (0, "The database has its tables.\n"), done.stderr
     engine = sa.create_engine(f"sqlite:///{tmp_path}/guestbook.db")
     assert sa.inspect(engine).get_table_names() == ["entries"]
 
 
-def test_migrate_leaves_tables_that_are_there_as_they_are(tmp_path: Path) -> None:
+def test_migrate_leaves_existing_tables_unchanged(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/guestbook.db")
     store.sign("Ada", "Greetings")
     for _ in range(2):
@@ -41,7 +41,7 @@ def test_migrate_leaves_tables_that_are_there_as_they_are(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("file", "kind"), [("no/such.db", "OperationalError"), ("text.db", "DatabaseError")])
-def test_migrate_says_in_one_sentence_that_the_database_is_away_and_not_where_it_is(
+def test_migrate_reports_an_unreachable_database_without_its_address(
     environ: pytest.MonkeyPatch, tmp_path: Path, file: str, kind: str
 ) -> None:
     secret = tmp_path / "never-in-a-log"

@@ -11,13 +11,13 @@ import pytest
 from guestbook import config, create_app
 
 
-def test_without_flask_config_the_app_refuses_and_names_the_variable() -> None:
+def test_missing_flask_config_is_refused_by_name() -> None:
     with pytest.raises(config.ConfigError, match=r"FLASK_CONFIG is not set; .*development, production, staging"):
         create_app()
 
 
 @pytest.mark.parametrize("name", ["prod", "Production", "base"])
-def test_an_unknown_name_is_refused_with_the_known_ones(environ: pytest.MonkeyPatch, name: str) -> None:
+def test_an_unknown_environment_is_refused_with_the_known_names(environ: pytest.MonkeyPatch, name: str) -> None:
     environ.setenv("FLASK_CONFIG", name)
     with pytest.raises(config.ConfigError, match=f"'{name}'.*development, production, staging"):
         create_app()
@@ -36,7 +36,9 @@ def test_a_missing_secret_is_refused_by_name(
         create_app(name)
 
 
-def test_development_has_a_database_of_its_own_but_no_secret_key(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_development_has_a_default_database_but_no_default_secret_key(
+    environ: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     instance = tmp_path / "instance"
     settings = config.load("development", {"SECRET_KEY": "dev"}, instance)
     assert f"sqlite:///{instance}/guestbook.db" == settings.DATABASE_URL
@@ -50,7 +52,7 @@ def test_development_has_a_database_of_its_own_but_no_secret_key(environ: pytest
     ("value", "keys"),
     [(None, []), ("", []), ("[]", []), ('["old"]', ["old"]), ('["older", "old"]', ["older", "old"])],
 )
-def test_the_keys_that_still_verify_are_a_json_list(
+def test_fallback_keys_are_read_from_a_json_list(
     environ: pytest.MonkeyPatch, value: str | None, keys: list[str]
 ) -> None:
     if value is not None:
@@ -75,7 +77,7 @@ def test_the_keys_that_still_verify_are_a_json_list(
         "0",
     ],
 )
-def test_keys_of_another_form_are_refused_and_not_shown(environ: pytest.MonkeyPatch, value: str) -> None:
+def test_malformed_fallback_keys_are_refused_and_not_shown(environ: pytest.MonkeyPatch, value: str) -> None:
     environ.setenv("SECRET_KEY_FALLBACKS", value)
     with pytest.raises(config.ConfigError, match=r"^SECRET_KEY_FALLBACKS must be a JSON list of strings") as refusal:
         create_app("production")
@@ -94,7 +96,7 @@ def test_debug_and_cookies_follow_the_environment(name: str, debug: bool, secure
 
 
 @pytest.mark.parametrize("name", sorted(config.CONFIGS))
-def test_one_line_at_startup_names_the_environment_and_no_secret(
+def test_startup_logs_one_line_with_the_environment_and_without_secrets(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     environ: pytest.MonkeyPatch,
@@ -123,13 +125,13 @@ def test_secrets_may_be_in_files(environ: pytest.MonkeyPatch, tmp_path: Path) ->
     assert settings["DATABASE_URL"] == f"sqlite:///{tmp_path}/guestbook.db"
 
 
-def test_a_variable_counts_before_its_file(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_variable_takes_precedence_over_its_file(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environ.setenv("SECRET_KEY", "of the variable")
     environ.setenv("SECRET_KEY_FILE", str(tmp_path / "absent"))
     assert create_app("production").config["SECRET_KEY"] == "of the variable"
 
 
-def test_a_file_that_is_not_there_is_named_by_its_variable(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_secret_file_is_reported_by_its_variable(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environ.delenv("SECRET_KEY")
     environ.setenv("SECRET_KEY_FILE", str(tmp_path / "absent"))
     with pytest.raises(config.ConfigError, match=r"^SECRET_KEY_FILE names a file that can't be read: No such file"):

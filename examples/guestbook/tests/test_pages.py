@@ -21,7 +21,7 @@ ENTRY = {"name": "Ada", "message": "<b>Greetings</b>"}
 
 
 @pytest.mark.parametrize(("name", "debug"), [("development", True), ("staging", False), ("production", False)])
-def test_health_says_what_runs(environ: pytest.MonkeyPatch, name: str, debug: bool) -> None:
+def test_health_reports_the_running_release(environ: pytest.MonkeyPatch, name: str, debug: bool) -> None:
     environ.setenv("FLASK_CONFIG", name)
     answer = create_app().test_client().get("/health")
     assert (answer.status_code, answer.json) == (
@@ -37,7 +37,7 @@ def test_health_says_what_runs(environ: pytest.MonkeyPatch, name: str, debug: bo
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_health_without_a_release_says_unknown(environ: pytest.MonkeyPatch) -> None:
+def test_health_reports_unknown_without_a_release(environ: pytest.MonkeyPatch) -> None:
     environ.delenv("APP_REVISION")
     environ.delenv("APP_RELEASE")
     answer = create_app("production").test_client().get("/health")
@@ -45,7 +45,7 @@ def test_health_without_a_release_says_unknown(environ: pytest.MonkeyPatch) -> N
     assert (answer.json["revision"], answer.json["release"]) == ("unknown", "unknown")
 
 
-def test_health_is_unavailable_without_a_database_and_tells_no_secret(
+def test_health_is_unavailable_without_a_database_and_shows_no_secret(
     environ: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ.setenv("DATABASE_URL", "sqlite:////nowhere/never-in-a-log.db")
@@ -75,12 +75,12 @@ def test_health_does_not_wait_for_a_database_that_hangs(client: FlaskClient, env
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/static/style.css", "/no-such-page"])
-def test_every_answer_says_which_release_gave_it(client: FlaskClient, path: str) -> None:
+def test_every_response_names_its_release(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert (headers["X-Revision"], headers["X-Release"]) == ("abc1234", "20261121T100000Z-abc1234")
 
 
-def test_the_page_greets_and_names_its_environment_and_stylesheet(environ: pytest.MonkeyPatch) -> None:
+def test_the_page_shows_greeting_environment_and_stylesheet(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("GREETING", "Grüß Gott & welcome")
     client = create_app("production").test_client()
     page = client.get("/").text
@@ -91,7 +91,7 @@ def test_the_page_greets_and_names_its_environment_and_stylesheet(environ: pytes
     assert client.get(stylesheet[1]).status_code == 200
 
 
-def test_sign_and_see(client: FlaskClient) -> None:
+def test_a_signed_entry_is_shown(client: FlaskClient) -> None:
     assert "Nobody has signed yet" in client.get("/").text
     answer = client.post("/sign", data=ENTRY)
     assert (answer.status_code, answer.location) == (303, "/")
@@ -112,21 +112,21 @@ def test_sign_and_see(client: FlaskClient) -> None:
         ({"Origin": "null"}, 403),
     ],
 )
-def test_only_this_site_may_send_the_form(client: FlaskClient, headers: dict[str, str], status: int) -> None:
+def test_a_form_from_another_site_is_refused(client: FlaskClient, headers: dict[str, str], status: int) -> None:
     forwarded = {"X-Forwarded-Host": "guests.example", "X-Forwarded-Proto": "http"}
     assert client.post("/sign", data=ENTRY, headers=forwarded | headers).status_code == status
     assert ("Greetings" in client.get("/").text) == (status == 303)
 
 
 @pytest.mark.parametrize("change", [{"name": " "}, {"message": ""}, {"name": "x" * 81}, {"message": "x" * 501}])
-def test_an_entry_that_does_not_fit_is_refused(client: FlaskClient, change: dict[str, str]) -> None:
+def test_an_invalid_entry_is_refused(client: FlaskClient, change: dict[str, str]) -> None:
     answer = client.post("/sign", data=ENTRY | change)
     assert answer.status_code == 400
     assert "Please give a name and a message" in answer.text
     assert "Nobody has signed yet" in answer.text
 
 
-def test_workers_that_start_at_once_share_one_new_table(tmp_path: Path) -> None:
+def test_workers_starting_together_share_one_new_table(tmp_path: Path) -> None:
     stores = [Store(f"sqlite:///{tmp_path}/new.db") for _ in range(8)]
     together = threading.Barrier(len(stores))
 
@@ -139,7 +139,7 @@ def test_workers_that_start_at_once_share_one_new_table(tmp_path: Path) -> None:
     assert len(stores[0].last(100)) == len(stores)
 
 
-def test_losing_the_race_for_the_table_is_no_error(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
+def test_losing_the_race_to_create_the_table_is_not_an_error(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
     """Elsewhere two CREATE TABLE IF NOT EXISTS may collide; SQLite without the clause takes its place."""
     url = f"sqlite:///{tmp_path}/new.db"
     Store(url).prepare()
@@ -148,25 +148,25 @@ def test_losing_the_race_for_the_table_is_no_error(tmp_path: Path, environ: pyte
 
 
 @pytest.mark.parametrize("seconds", ["-1", "5.1", "inf", "nan", "soon", ""])
-def test_slow_refuses_what_is_out_of_bounds(client: FlaskClient, seconds: str) -> None:
+def test_slow_refuses_a_duration_out_of_range(client: FlaskClient, seconds: str) -> None:
     began = time.monotonic()
     assert client.get("/slow", query_string={"seconds": seconds}).status_code == 400
     assert time.monotonic() - began < 1
 
 
-def test_slow_takes_its_time(client: FlaskClient) -> None:
+def test_slow_takes_the_requested_time(client: FlaskClient) -> None:
     began = time.monotonic()
     assert client.get("/slow?seconds=0.2").text == "That took 0.2 s.\n"
     assert time.monotonic() - began >= 0.2
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "multipart/form-data; boundary=x"])
-def test_upload_measures_a_body_of_any_kind(client: FlaskClient, content_type: str) -> None:
+def test_upload_measures_any_kind_of_body(client: FlaskClient, content_type: str) -> None:
     answer = client.post("/upload", data=b"x" * 1_000_000, content_type=content_type)
     assert (answer.status_code, answer.json) == (200, {"length": 1_000_000})
 
 
-def test_upload_is_bounded(client: FlaskClient, app: Flask) -> None:
+def test_upload_size_is_limited(client: FlaskClient, app: Flask) -> None:
     assert app.config["MAX_CONTENT_LENGTH"] == 16 * 1024 * 1024
     app.config["MAX_CONTENT_LENGTH"] = 10
     assert client.post("/upload", data=b"x" * 10).json == {"length": 10}

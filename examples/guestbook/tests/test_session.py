@@ -35,7 +35,7 @@ def signed(client: FlaskClient) -> str:
     return cookie.value
 
 
-def test_the_form_knows_who_has_signed_and_nobody_else(app: Flask) -> None:
+def test_the_form_remembers_only_the_visitor_who_signed(app: Flask) -> None:
     ada, bob = app.test_client(), app.test_client()
     assert UNKNOWN in ada.get("/").text
     signed(ada)
@@ -43,7 +43,7 @@ def test_the_form_knows_who_has_signed_and_nobody_else(app: Flask) -> None:
     assert UNKNOWN in bob.get("/").text
 
 
-def test_a_name_can_not_leave_its_field(client: FlaskClient) -> None:
+def test_a_name_cannot_break_out_of_its_field(client: FlaskClient) -> None:
     client.post("/sign", data=ENTRY | {"name": '"><script>'})
     assert '<input name="name" value="&#34;&gt;&lt;script&gt;"' in client.get("/").text
 
@@ -71,7 +71,7 @@ def test_only_signing_sets_a_cookie(
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_cookie_of_an_old_key_is_read_as_long_as_the_key_is_a_fallback(environ: pytest.MonkeyPatch) -> None:
+def test_a_cookie_signed_with_a_fallback_key_is_still_accepted(environ: pytest.MonkeyPatch) -> None:
     cookie = signed(visitor(environ, "old"))
     assert REMEMBERED in visitor(environ, "new", "old", cookie=cookie).get("/").text
     assert REMEMBERED in visitor(environ, "newer", "old", "new", cookie=cookie).get("/").text

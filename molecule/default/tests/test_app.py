@@ -53,7 +53,7 @@ def live() -> dict[str, str]:
     return {name: connect(name).live for name in servers()}
 
 
-def test_the_guides_app_is_deployed_as_it_is_and_imported_once_per_worker(
+def test_the_tutorial_app_deploys_unchanged_and_is_imported_once_per_worker(
     play: Callable[..., Played], tmp_path: Path
 ) -> None:
     given = {"flask_app_source_directory": str(apps.make(tmp_path / "app")), **NOTHING}
@@ -88,7 +88,9 @@ def test_the_guides_app_is_deployed_as_it_is_and_imported_once_per_worker(
         ("a database from elsewhere", ["SQLALCHEMY_DATABASE_URI", "DATABASE_URL", "other-database"]),
     ],
 )
-def test_a_wrong_twin_of_it_gets_no_traffic(in_turns: Server, tmp_path: Path, twin: str, says: list[str]) -> None:
+def test_a_faulty_copy_of_the_tutorial_app_gets_no_traffic(
+    in_turns: Server, tmp_path: Path, twin: str, says: list[str]
+) -> None:
     live = in_turns.live
     source = apps.make(tmp_path / "app", twin)
     done = run_play(limit=in_turns.name, flask_app_source_directory=str(source), **NOTHING)
@@ -99,7 +101,7 @@ def test_a_wrong_twin_of_it_gets_no_traffic(in_turns: Server, tmp_path: Path, tw
     assert units(in_turns) == of_live(in_turns)
 
 
-def test_where_workers_cannot_report_the_app_is_imported_once_more(in_turns: Server, tmp_path: Path) -> None:
+def test_the_app_is_imported_once_more_if_workers_cannot_report(in_turns: Server, tmp_path: Path) -> None:
     source = apps.make(tmp_path / "app", "a worker class without hooks")
     given = {"flask_app_source_directory": str(source), **NOTHING}
     given["flask_app_gunicorn_settings"] = {"worker_class": "wsgi.Silent"}
@@ -110,9 +112,7 @@ def test_where_workers_cannot_report_the_app_is_imported_once_more(in_turns: Ser
     assert units(in_turns) == of_live(in_turns)
 
 
-def test_an_app_that_answers_by_https_only_is_proved_behind_a_proxy_that_speaks_it(
-    in_turns: Server, tmp_path: Path
-) -> None:
+def test_an_https_only_app_is_proved_behind_an_https_proxy(in_turns: Server, tmp_path: Path) -> None:
     given = {"flask_app_source_directory": str(apps.make(tmp_path / "app", "only HTTPS")), **NOTHING}
     before = in_turns.live
     done = run_play(limit=in_turns.name, flask_app_nginx_trusted_proxies=["10.0.0.0/8"], **given)
@@ -126,7 +126,7 @@ def test_an_app_that_answers_by_https_only_is_proved_behind_a_proxy_that_speaks_
 # What else is proved
 
 
-def test_an_app_whose_health_page_is_only_ok_is_proved(play: Callable[..., Played], tmp_path: Path) -> None:
+def test_an_app_whose_health_page_only_says_ok_is_proved(play: Callable[..., Played], tmp_path: Path) -> None:
     source = variants.make("not_json", tmp_path / "app")
     before = live()
     done = play(flask_app_source_directory=str(source))
@@ -136,7 +136,7 @@ def test_an_app_whose_health_page_is_only_ok_is_proved(play: Callable[..., Playe
         assert connect(name).ask("/health").body == "ok"
 
 
-def test_an_app_without_a_health_page_is_proved_also_in_maintenance(
+def test_an_app_without_a_health_page_is_proved_even_during_maintenance(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     given = {"limit": one_server.name, "flask_app_source_directory": str(variants.make("no_health", tmp_path / "app"))}
@@ -156,7 +156,7 @@ def test_an_app_without_a_health_page_is_proved_also_in_maintenance(
     assert "After the maintenance" in one_server.ask("/").body
 
 
-def test_an_app_that_says_nowhere_what_it_is_is_refused_until_that_is_accepted(
+def test_an_app_with_an_unproved_environment_is_refused_unless_accepted(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("not_json", tmp_path / "app")
@@ -174,14 +174,14 @@ def test_an_app_that_says_nowhere_what_it_is_is_refused_until_that_is_accepted(
     assert one_server.live != before
 
 
-def test_nothing_that_asks_is_left(one_server: Server) -> None:
+def test_no_inspection_unit_is_left_running(one_server: Server) -> None:
     assert units(one_server) == of_live(one_server)
 
 
 # What is only warned of
 
 
-def test_a_cookie_without_secure_is_warned_of_and_may_be_accepted(
+def test_an_insecure_cookie_is_a_warning_that_can_be_accepted(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("insecure_cookie", tmp_path / "app")
@@ -200,7 +200,7 @@ def test_a_cookie_without_secure_is_warned_of_and_may_be_accepted(
     assert "PREFERRED_URL_SCHEME" not in accepted.prose
 
 
-def test_the_doctor_says_where_no_app_can_be_heard(play: Callable[..., Played], one_server: Server) -> None:
+def test_the_doctor_reports_hosts_without_a_live_release(play: Callable[..., Played], one_server: Server) -> None:
     given = {"limit": one_server.name, "playbook": DOCTOR, "flask_app_doctor_hosts": True}
     done = play(**given, flask_app_name="never-deployed")
     assert done.finds("unheard-app:flask_app_doctor_hosts"), done.output

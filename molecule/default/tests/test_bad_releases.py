@@ -10,7 +10,7 @@ from tests.support import variants
 from tests.support.deployed import APP, Played, Server, connect, servers
 
 
-def test_a_release_that_fails_on_one_host_goes_live_on_none(play: Callable[..., Played]) -> None:
+def test_a_release_that_fails_on_one_host_goes_live_nowhere(play: Callable[..., Played]) -> None:
     before = {name: connect(name).live for name in servers()}
     wsgi = "{{ 'guestbook.missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
     done = play(flask_app_wsgi=wsgi, flask_app_env={"GREETING": "On both or on none"})
@@ -26,9 +26,7 @@ def test_a_release_that_fails_on_one_host_goes_live_on_none(play: Callable[..., 
         assert units.split() == [f"{APP}@{before[name]}.service", f"{APP}@{before[name]}.socket"]
 
 
-def test_a_run_with_nothing_to_change_still_fails_when_the_answer_is_wrong(
-    play: Callable[..., Played], one_server: Server
-) -> None:
+def test_an_unchanged_run_still_fails_on_a_wrong_response(play: Callable[..., Played], one_server: Server) -> None:
     assert play(limit=one_server.name).code == 0
     live = one_server.live
     done = play(limit=one_server.name, flask_app_health_subset={"status": "never"})
@@ -38,7 +36,7 @@ def test_a_run_with_nothing_to_change_still_fails_when_the_answer_is_wrong(
     assert one_server.ask("/health").json["release"] == one_server.live == live
 
 
-def test_traffic_comes_back_when_the_front_door_fails(
+def test_traffic_returns_when_the_front_door_check_fails(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("ill_when_live", tmp_path / "app")
@@ -52,7 +50,7 @@ def test_traffic_comes_back_when_the_front_door_fails(
     assert sorted(rows) == [f"{APP}@{live}.service", f"{APP}@{live}.socket"]
 
 
-def test_an_app_that_falls_ill_soon_after_its_start_is_found_by_probes_over_time(
+def test_spaced_probes_catch_an_app_that_fails_soon_after_start(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("ill_later", tmp_path / "app", seconds=2)

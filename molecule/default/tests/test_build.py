@@ -15,7 +15,7 @@ from tests.support.deployed import APP, Played, Server
 
 
 @pytest.mark.parametrize("installer", ["uv", pytest.param("pip", marks=pytest.mark.outside)])
-def test_hostile_packages_get_hold_of_nothing_while_they_are_built(
+def test_hostile_packages_get_access_to_nothing_during_their_build(
     play: Callable[..., Played], in_turns: Server, tmp_path: Path, installer: str
 ) -> None:
     """The same run installs the project, and its app starts a program: it is live only if both went well."""

@@ -50,7 +50,7 @@ def test_hooks_run_at_their_points_with_the_facts(hooks: dict[str, Any], one_ser
     assert [event["name"] for event, _ in written(one_server)] == ["before_build"]
 
 
-def test_the_hook_on_failure_is_told_why(hooks: dict[str, Any], one_server: Server) -> None:
+def test_the_failure_hook_gets_the_reason(hooks: dict[str, Any], one_server: Server) -> None:
     done = run_play(limit=one_server.name, flask_app_wsgi="guestbook.missing:app", **hooks)
     assert done.code != 0
     events = [event for event, _ in written(one_server)]
@@ -58,9 +58,7 @@ def test_the_hook_on_failure_is_told_why(hooks: dict[str, Any], one_server: Serv
     assert "process: expected running" in events[-1]["reason"]
 
 
-def test_a_hook_that_fails_before_the_switch_leaves_the_traffic_and_no_candidate(
-    tmp_path: Path, one_server: Server
-) -> None:
+def test_a_hook_failing_before_the_switch_keeps_traffic_and_no_candidate(tmp_path: Path, one_server: Server) -> None:
     live = one_server.live
     path = tmp_path / "no.yml"
     path.write_text(json.dumps([{"name": "Say no", "ansible.builtin.fail": {"msg": "not on a Friday"}}]))
@@ -72,7 +70,7 @@ def test_a_hook_that_fails_before_the_switch_leaves_the_traffic_and_no_candidate
     assert len(units) == 2
 
 
-def test_a_hook_that_is_not_there_is_found_before_anything_is_touched(one_server: Server) -> None:
+def test_a_missing_hook_is_found_before_anything_changes(one_server: Server) -> None:
     before = one_server.state()
     done = run_play(limit=one_server.name, flask_app_hooks_on_failure=["/nonexistent/hook.yml"])
     assert done.code != 0
@@ -101,7 +99,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.shutdown()
 
 
-def test_a_webhook_is_told_once_of_a_new_release_and_of_each_failure(
+def test_a_webhook_gets_one_message_per_new_release_and_failure(
     webhook: tuple[str, list[dict[str, Any]]],
 ) -> None:
     url, told = webhook

@@ -311,14 +311,14 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
 
 
 @pytest.mark.parametrize("case", [*INPUTS, *SOURCES, *TREES])
-def test_the_preflight_refuses(case: str, play_of_refusals: Refusals) -> None:
+def test_the_preflight_refuses_bad_inputs(case: str, play_of_refusals: Refusals) -> None:
     _, findings, facts = {**INPUTS, **SOURCES, **TREES}[case]
     done = play_of_refusals.of[case]
     told(done, host_name(case), *facts)
     assert done.findings == findings
 
 
-def test_a_broken_site_of_somebody_else_is_named(one_server: Server) -> None:
+def test_a_broken_foreign_site_is_reported_by_name(one_server: Server) -> None:
     begin = "echo 'server { bogus_directive on; }' > /etc/nginx/sites-enabled/squatter"
     with on_server(one_server, begin, "rm /etc/nginx/sites-enabled/squatter"):
         done = run_play(limit=one_server.name)
@@ -351,5 +351,5 @@ def test_an_inventory_that_does_not_exist_is_an_error(play: Callable[..., Played
     assert "inventories/prodution" in done.prose
 
 
-def test_a_server_that_was_refused_is_as_reachable_as_before(one_server: Server) -> None:
+def test_a_refused_server_stays_reachable(one_server: Server) -> None:
     assert json.loads(connect(one_server.name).ask("/health").body)["status"] == "ok"

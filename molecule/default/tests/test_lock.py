@@ -35,7 +35,7 @@ def test_a_run_leaves_no_lock(play: Callable[..., Played], one_server: Server) -
     assert one_server.host.run(f"test -e {LOCK}").rc == 1
 
 
-def test_a_second_run_is_refused_and_told_who_is_at_work(
+def test_a_second_run_is_refused_and_names_the_lock_holder(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("good_change", tmp_path / "app", label="refused-by-the-lock")
@@ -55,7 +55,7 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(
     assert "ada@laptop" in one_server.root(f"cat {LOCK}")
 
 
-def test_the_playbook_breaks_the_lock_and_says_whose_it_was(one_server: Server) -> None:
+def test_the_unlock_playbook_breaks_the_lock_and_names_its_holder(one_server: Server) -> None:
     held_by_another_machine(one_server, steps_ago=30)
     done = run_play(playbook=ROOT / "playbooks/unlock.yml", limit=one_server.name)
     assert done.code == 0
@@ -63,9 +63,7 @@ def test_the_playbook_breaks_the_lock_and_says_whose_it_was(one_server: Server) 
     assert one_server.host.run(f"test -e {LOCK}").rc == 1
 
 
-def test_the_lock_of_a_run_that_made_no_step_for_long_is_taken_over(
-    play: Callable[..., Played], one_server: Server
-) -> None:
+def test_the_lock_of_a_stale_run_is_taken_over(play: Callable[..., Played], one_server: Server) -> None:
     held_by_another_machine(one_server, steps_ago=70)
     assert play(limit=one_server.name).code != 0
     done = play(limit=one_server.name, flask_app_lock_seconds=60)
@@ -73,7 +71,7 @@ def test_the_lock_of_a_run_that_made_no_step_for_long_is_taken_over(
     assert "Took over the lock of a run that is dead: ada@laptop" in done.prose
 
 
-def test_a_run_whose_lock_was_taken_does_nothing_more(one_server: Server, tmp_path: Path) -> None:
+def test_a_run_that_lost_its_lock_stops(one_server: Server, tmp_path: Path) -> None:
     hook = tmp_path / "steal.yml"
     record = {
         "run": "0123456789ab",
@@ -108,7 +106,7 @@ def test_a_run_whose_lock_was_taken_does_nothing_more(one_server: Server, tmp_pa
     assert run_play(limit=one_server.name).code == 0
 
 
-def test_check_mode_takes_no_lock_and_asks_for_none(play: Callable[..., Played], one_server: Server) -> None:
+def test_check_mode_neither_takes_nor_needs_a_lock(play: Callable[..., Played], one_server: Server) -> None:
     held_by_another_machine(one_server, steps_ago=5)
     done = play("--check", limit=one_server.name)
     assert done.code == 0, done.output

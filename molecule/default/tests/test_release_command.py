@@ -22,7 +22,7 @@ def told() -> dict[str, list[str]]:
     return {name: connect(name).host.run(f"cat {TOLD}").stdout.splitlines() for name in servers()}
 
 
-def test_it_runs_on_each_host_whose_database_is_a_file_before_the_release_has_traffic() -> None:
+def test_with_a_file_database_it_runs_on_every_host_before_traffic() -> None:
     for name in servers():
         connect(name).root(f"rm -f {TOLD}")
     before = {name: connect(name).live for name in servers()}
@@ -34,7 +34,7 @@ def test_it_runs_on_each_host_whose_database_is_a_file_before_the_release_has_tr
     assert told() == {name: [f"{APP} staging {live} {before[name]} {flask}"] for name in servers()}
 
 
-def test_a_host_whose_file_it_did_not_see_gets_no_traffic_where_it_runs_once() -> None:
+def test_run_once_a_host_with_its_own_file_database_gets_no_traffic() -> None:
     for name in servers():
         connect(name).root(f"rm -f {TOLD}")
     before = {name: connect(name).live for name in servers()}
@@ -47,7 +47,7 @@ def test_a_host_whose_file_it_did_not_see_gets_no_traffic_where_it_runs_once() -
     assert {name: len(lines) for name, lines in told().items()} == {"debian12": 1, "debian13": 0}
 
 
-def test_it_has_the_sandbox_of_the_release() -> None:
+def test_it_runs_in_the_sandbox_of_the_release() -> None:
     server = connect("debian13")
     server.root(
         "mount -t tmpfs -o mode=1777 tmpfs /run/lock; touch /dev/shm/of-the-host; chmod 666 /dev/shm/of-the-host"
@@ -66,7 +66,7 @@ def test_it_has_the_sandbox_of_the_release() -> None:
         server.root("umount /run/lock; rm /dev/shm/of-the-host")
 
 
-def test_a_command_that_hangs_is_ended() -> None:
+def test_a_hanging_command_is_stopped() -> None:
     done = run_play(
         flask_app_release_command="echo waiting; sleep 300", flask_app_release_command_seconds=3, limit="debian13"
     )
@@ -76,7 +76,7 @@ def test_a_command_that_hangs_is_ended() -> None:
     assert "waiting" in done.prose
 
 
-def test_no_secret_that_it_prints_is_shown() -> None:
+def test_secrets_in_its_output_are_masked() -> None:
     done = run_play("-vvv", flask_app_release_command='echo "key: $SECRET_KEY"; exit 1', limit="debian13")
     assert done.code != 0
     key = connect("debian13").root(f"sed -n \"s/^SECRET_KEY='\\(.*\\)'$/\\1/p\" /etc/{APP}/releases/*.env | head -n 1")
@@ -86,7 +86,7 @@ def test_no_secret_that_it_prints_is_shown() -> None:
     assert key not in done.output
 
 
-def test_a_rollback_across_one_that_cannot_be_undone_is_refused_unless_forced(tmp_path: Path) -> None:
+def test_a_rollback_across_an_irreversible_command_is_refused_unless_forced(tmp_path: Path) -> None:
     assert run_play().code == 0
     before = {name: connect(name).live for name in servers()}
     source = variants.make("tutorial", tmp_path / "one")
@@ -113,7 +113,7 @@ def test_a_rollback_across_one_that_cannot_be_undone_is_refused_unless_forced(tm
     assert {name: connect(name).live for name in servers()} == before
 
 
-def test_the_ledger_tells_of_it() -> None:
+def test_the_ledger_records_the_command() -> None:
     events = [json.loads(line) for line in connect("debian12").root(f"cat /srv/{APP}/ledger.jsonl").splitlines()]
     commands = [event for event in events if event["event"] == "command"]
     assert commands[-1]["reversible"] is False

@@ -37,7 +37,7 @@ def newer_is_live(two: tuple[str, str], one_server: Server) -> None:
 
 
 @pytest.mark.usefixtures("newer_is_live")
-def test_rollback_brings_code_and_environment_back_and_costs_no_request(
+def test_rollback_restores_code_and_environment_without_a_lost_request(
     two: tuple[str, str], one_server: Server
 ) -> None:
     old, new = two
@@ -55,7 +55,7 @@ def test_rollback_brings_code_and_environment_back_and_costs_no_request(
 
 
 @pytest.mark.usefixtures("newer_is_live")
-def test_rollback_to_a_named_release_and_on_to_the_one_before(two: tuple[str, str], one_server: Server) -> None:
+def test_rollback_goes_to_a_named_release_and_then_to_the_one_before(two: tuple[str, str], one_server: Server) -> None:
     old, new = two
     assert run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=old).code == 0
     assert one_server.live == old
@@ -87,7 +87,7 @@ def test_rollback_to_the_live_release_is_refused(two: tuple[str, str], one_serve
 
 
 @pytest.mark.usefixtures("newer_is_live")
-def test_a_rollback_that_failed_after_its_switch_goes_on_where_it_was(
+def test_a_rollback_that_failed_after_its_switch_is_resumed(
     two: tuple[str, str], one_server: Server, tmp_path: Path
 ) -> None:
     old, _ = two
@@ -100,14 +100,14 @@ def test_a_rollback_that_failed_after_its_switch_goes_on_where_it_was(
 
 
 @pytest.mark.usefixtures("newer_is_live")
-def test_a_misspelt_variable_of_a_rollback_is_refused(two: tuple[str, str], one_server: Server) -> None:
+def test_a_misspelt_rollback_variable_is_refused(two: tuple[str, str], one_server: Server) -> None:
     done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rolback_to=two[0])
     assert (done.code != 0, one_server.live) == (True, two[1])
     assert "Did you mean flask_app_rollback_to?" in done.prose
 
 
 @pytest.mark.usefixtures("newer_is_live")
-def test_check_mode_of_rollback_moves_nothing(two: tuple[str, str], one_server: Server) -> None:
+def test_rollback_in_check_mode_moves_no_traffic(two: tuple[str, str], one_server: Server) -> None:
     _, live = two
     done = run_play("--check", playbook=PLAYBOOK, limit=one_server.name)
     assert done.code == 0, done.output
@@ -115,7 +115,7 @@ def test_check_mode_of_rollback_moves_nothing(two: tuple[str, str], one_server: 
 
 
 @pytest.mark.usefixtures("newer_is_live")
-def test_the_list_of_releases_tells_which_is_live(two: tuple[str, str], one_server: Server) -> None:
+def test_the_list_of_releases_marks_the_live_one(two: tuple[str, str], one_server: Server) -> None:
     done = run_play(playbook=ROOT / "playbooks/releases.yml", limit=one_server.name)
     assert (done.code, done.count("changed")) == (0, 0), done.output
     rows = [line.split() for line in done.output.splitlines() if "@" in line and " good " in line]

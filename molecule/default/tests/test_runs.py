@@ -27,7 +27,7 @@ from tests.support.deployed import (
 from tests.support.load.load import Load
 
 
-def test_check_mode_shows_the_change_and_makes_none(play: Callable[..., Played], tmp_path: Path) -> None:
+def test_check_mode_shows_the_change_without_making_it(play: Callable[..., Played], tmp_path: Path) -> None:
     source = variants.make("good_change", tmp_path / "app", label="checked-only")
     before = {name: connect(name).state() for name in servers()}
     done = play("--check", "--diff", flask_app_source_directory=str(source))
@@ -37,13 +37,13 @@ def test_check_mode_shows_the_change_and_makes_none(play: Callable[..., Played],
     assert {name: connect(name).state() for name in servers()} == before
 
 
-def test_check_mode_with_nothing_to_change_says_so(play: Callable[..., Played]) -> None:
+def test_check_mode_reports_when_nothing_would_change(play: Callable[..., Played]) -> None:
     assert play().code == 0  # what a failed deploy of another test has left is pruned by the next good run
     done = play("--check", "--diff")
     assert (done.code, done.count("changed")) == (0, 0), done.output
 
 
-def test_a_good_change_costs_no_user_a_request(play: Callable[..., Played], tmp_path: Path) -> None:
+def test_a_good_deploy_loses_no_request(play: Callable[..., Played], tmp_path: Path) -> None:
     source = variants.make("good_change", tmp_path / "app", label="changed-under-load")
     before = {name: connect(name).live for name in servers()}
     with Load(connect("debian12").url, SITE, 100) as first, Load(connect("debian13").url, SITE, 100) as second:
@@ -66,7 +66,7 @@ def test_the_previous_release_is_kept_and_stopped(server: Server) -> None:
     assert server.host.run(f"systemctl is-active {APP}@{previous}.service").stdout.strip() == "inactive"
 
 
-def test_the_ledger_tells_who_deployed_what(server: Server) -> None:
+def test_the_ledger_records_who_deployed_what(server: Server) -> None:
     events = [json.loads(line) for line in server.root(f"cat /srv/{APP}/ledger.jsonl").splitlines()]
     live = [event for event in events if event["event"] == "live"]
     assert live[-1]["release"] == server.live
@@ -74,7 +74,7 @@ def test_the_ledger_tells_who_deployed_what(server: Server) -> None:
     assert events[-1]["event"] == "retired"
 
 
-def test_a_changed_secret_is_a_new_release_of_the_same_source_and_venv(
+def test_a_changed_secret_makes_a_new_release_with_the_same_source_and_venv(
     play: Callable[..., Played], one_server: Server
 ) -> None:
     assert play(limit=one_server.name).code == 0
@@ -113,15 +113,13 @@ def test_a_stopped_release_is_started_by_the_next_run(play: Callable[..., Played
     assert (one_server.ask("/health").json["release"], one_server.live) == (live, live)
 
 
-def test_an_nginx_that_a_reboot_would_not_start_is_enabled_again(
-    play: Callable[..., Played], one_server: Server
-) -> None:
+def test_a_disabled_nginx_is_enabled_again(play: Callable[..., Played], one_server: Server) -> None:
     one_server.root("systemctl disable --quiet nginx")
     assert play(limit=one_server.name).code == 0
     assert one_server.root("systemctl is-enabled nginx") == "enabled"
 
 
-def test_a_request_as_long_as_nginx_waits_survives_the_switch(
+def test_a_request_as_long_as_nginx_allows_survives_the_switch(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("good_change", tmp_path / "app", label="while-one-waits")
@@ -135,7 +133,7 @@ def test_a_request_as_long_as_nginx_waits_survives_the_switch(
     assert waiting.result().status == 200
 
 
-def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
+def test_the_next_run_completes_one_killed_before_its_switch(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("good_change", tmp_path / "app", label="killed")
@@ -149,7 +147,7 @@ def test_a_run_that_was_killed_before_its_switch_is_finished_by_the_next(
     assert len(rows) == 2
 
 
-def test_a_reboot_brings_the_same_release_back_without_ansible(server: Server) -> None:
+def test_a_reboot_restores_the_same_release_without_ansible(server: Server) -> None:
     live = server.live
     subprocess.run([PODMAN, "restart", f"{PROJECT}-{server.name}"], check=True, capture_output=True)
     deadline = time.monotonic() + 60

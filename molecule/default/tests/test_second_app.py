@@ -56,7 +56,7 @@ def push(server: Server, source: Path) -> str:
     return commit
 
 
-def test_a_first_release_that_fails_leaves_a_plain_503_and_the_other_app_alone(
+def test_a_failed_first_release_leaves_a_503_and_the_other_app_untouched(
     second: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     broken = variants.make("import_error", tmp_path / "app")
@@ -70,7 +70,7 @@ def test_a_first_release_that_fails_leaves_a_plain_503_and_the_other_app_alone(
     assert one_server.ask("/health", site=SITE).json["status"] == "ok"
 
 
-def test_a_git_commit_goes_live_in_development_with_pip(
+def test_a_git_commit_deploys_to_development_with_pip(
     second: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     commit = push(one_server, variants.make("good_change", tmp_path / "app", label="from-git"))
@@ -87,7 +87,7 @@ def test_a_git_commit_goes_live_in_development_with_pip(
     assert (again.code, again.count("changed")) == (0, 0), again.output
 
 
-def test_a_runtime_directory_is_the_releases_own_and_outlives_what_ran_beside_it(one_server: Server) -> None:
+def test_a_runtime_directory_belongs_to_its_release_and_outlives_its_helpers(one_server: Server) -> None:
     release = Path(one_server.root("readlink /srv/second/live.sock")).stem
     assert one_server.root(f"stat --format='%U %a' /run/second/{release}") == "second 700"
 
@@ -98,7 +98,7 @@ def test_development_runs_one_worker(one_server: Server) -> None:
     assert len(one_server.root(f"cat /proc/{main}/task/{main}/children").split()) == 1
 
 
-def test_the_venv_of_pip_is_complete_and_compiled(one_server: Server) -> None:
+def test_a_venv_built_by_pip_is_complete_and_compiled(one_server: Server) -> None:
     marker = json.loads(one_server.root("cat /srv/second/live/venv/greenlight.json"))
     assert marker["installer"] == "pip"
     assert int(one_server.root("find /srv/second/live/venv/ -name '*.pyc' | wc -l")) > 100
@@ -111,5 +111,5 @@ def test_each_app_has_its_own_account_and_cannot_read_the_others_state(one_serve
     assert done.rc != 0
 
 
-def test_the_first_app_never_noticed(play: Callable[..., Played], one_server: Server) -> None:
+def test_the_first_app_is_unaffected(play: Callable[..., Played], one_server: Server) -> None:
     assert one_server.ask("/health", site=SITE).json["env"] == "staging"

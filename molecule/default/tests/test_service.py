@@ -38,24 +38,24 @@ def service(server: Server) -> str:
         ("UMask", "0077"),
     ],
 )
-def test_the_unit_really_has(server: Server, name: str, expected: str) -> None:
+def test_the_loaded_unit_has_the_property(server: Server, name: str, expected: str) -> None:
     # systemctl leaves empty properties out.
     assert properties(server, service(server)).get(name, "") == expected
 
 
-def test_a_reboot_starts_the_unit(server: Server) -> None:
+def test_the_unit_starts_at_boot(server: Server) -> None:
     # Not the property UnitFileState, which systemd remembers from before until it is reloaded.
     assert server.root(f"systemctl is-enabled {service(server)}") == "enabled"
 
 
-def test_the_unit_has_a_memory_limit_that_leaves_room_for_two_releases(server: Server) -> None:
+def test_the_memory_limit_leaves_room_for_two_releases(server: Server) -> None:
     found = properties(server, service(server))
     limit = int(found["MemoryMax"])
     total = 1024 * int(server.root("awk '/MemTotal/ {print $2}' /proc/meminfo"))
     assert 0.3 * total < limit < 0.5 * total
 
 
-def test_systemd_finds_little_exposure(server: Server) -> None:
+def test_systemd_rates_the_exposure_as_low(server: Server) -> None:
     output = server.root(f"systemd-analyze security --no-pager {service(server)}")
     match = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
     assert match
@@ -78,32 +78,32 @@ def test_workers_follow_the_processors(server: Server) -> None:
     assert len(workers) == min(int(server.root("nproc")), 8)
 
 
-def test_the_process_has_every_byte_of_its_secrets(server: Server) -> None:
+def test_the_process_gets_its_secrets_byte_for_byte(server: Server) -> None:
     main = properties(server, service(server))["MainPID"]
     pairs = base64.b64decode(server.root(f"base64 --wrap=0 /proc/{main}/environ")).decode().split("\0")
     for name, value in secrets().items():
         assert f"{name}={value}" in pairs
 
 
-def test_the_apps_user_can_write_none_of_its_code(server: Server) -> None:
+def test_the_app_user_cannot_write_its_own_code(server: Server) -> None:
     places = f"/srv/{APP} /etc/{APP} /opt/greenlight /etc/systemd/system /etc/nginx"
     # find fails, and says so, where the app's user may not even look.
     found = server.root(f"su --shell /bin/sh {APP} --command 'find {places} -writable ! -type l 2>/dev/null' || true")
     assert found == ""
 
 
-def test_the_app_can_write_its_state_and_nothing_else_sees_it(server: Server) -> None:
+def test_only_the_app_can_access_its_state(server: Server) -> None:
     # StateDirectory= makes it, private to the app.
     assert server.root(f"stat --format='%U %a' /var/lib/{APP}") == f"{APP} 700"
 
 
-def test_the_start_is_free_of_errors(server: Server) -> None:
+def test_the_app_starts_without_errors(server: Server) -> None:
     journal = server.root(f"journalctl --unit={service(server)} --no-pager --output=cat")
     assert "Listening at: unix:" in journal
     assert not re.search(r"error|traceback|denied", journal, re.IGNORECASE)
 
 
-def test_the_environment_is_named_once_at_the_start_of_each_worker(server: Server) -> None:
+def test_each_worker_logs_its_environment_once_at_start(server: Server) -> None:
     journal = server.root(f"journalctl --unit={service(server)} --no-pager --output=cat")
     assert "staging" in journal
 

@@ -11,12 +11,12 @@ import pytest
 from tests.support.deployed import APP, Server
 
 
-def test_health_tells_the_environment_that_the_inventory_means(server: Server) -> None:
+def test_health_reports_the_environment_of_the_inventory(server: Server) -> None:
     health = server.ask("/health").json
     assert (health["env"], health["debug"]) == ("staging", False)
 
 
-def test_health_tells_the_release_and_revision_that_are_live(server: Server) -> None:
+def test_health_reports_the_live_release_and_revision(server: Server) -> None:
     manifest = json.loads(server.root(f"cat /srv/{APP}/live/release.json"))
     health = server.ask("/health").json
     assert (health["release"], health["revision"]) == (manifest["release"], manifest["revision"]) != ("", "")
@@ -42,7 +42,7 @@ def test_a_visitors_entry_is_kept(server: Server) -> None:
     assert "Written by a test" in server.ask("/").body
 
 
-def test_an_unknown_name_gets_no_answer_at_all(server: Server) -> None:
+def test_an_unknown_host_name_gets_no_response(server: Server) -> None:
     with pytest.raises(http.client.RemoteDisconnected):
         server.ask("/", site="someone-else.test")
 

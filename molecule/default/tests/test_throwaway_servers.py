@@ -84,7 +84,7 @@ def others(tmp_path: Path) -> Iterator[Path]:
             podman("rm", "--force", "--time", "0", *names)
 
 
-def test_only_what_runs_of_another_directory_is_in_the_way(others: Path, tmp_path: Path) -> None:
+def test_only_running_containers_of_another_directory_are_kept(others: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     start("mine", mine)

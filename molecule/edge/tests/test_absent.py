@@ -74,7 +74,7 @@ def traces(server: Server) -> str:
 
 
 @pytest.mark.usefixtures("both")
-def test_a_removed_app_leaves_nothing_and_the_other_apps_users_notice_nothing(
+def test_a_removed_app_leaves_no_trace_and_other_apps_lose_no_request(
     second: Callable[..., Played], one_server: Server
 ) -> None:
     for part in ("/srv/second", "/var/lib/second", "second:x:", "second@", "sites-enabled/second.conf"):
@@ -96,7 +96,7 @@ def test_a_removed_app_leaves_nothing_and_the_other_apps_users_notice_nothing(
 
 
 @pytest.mark.usefixtures("both")
-def test_a_removal_in_check_mode_finds_what_would_stop_it_and_touches_nothing(
+def test_a_removal_in_check_mode_reports_obstacles_and_changes_nothing(
     second: Callable[..., Played], one_server: Server
 ) -> None:
     site = "/etc/nginx/sites-enabled/neighbour"
@@ -130,7 +130,7 @@ def test_a_removal_in_check_mode_finds_what_would_stop_it_and_touches_nothing(
     ],
     ids=["another environment", "misspelt variable", "misspelt value"],
 )
-def test_a_removal_that_was_not_meant_is_refused(
+def test_a_removal_with_mistaken_variables_is_refused(
     second: Callable[..., Played], one_server: Server, variables: dict[str, str], finding: str, reason: str
 ) -> None:
     before = one_server.state(), traces(one_server)
@@ -142,7 +142,7 @@ def test_a_removal_that_was_not_meant_is_refused(
 
 
 @pytest.mark.usefixtures("both")
-def test_an_app_that_was_removed_can_come_again(second: Callable[..., Played], one_server: Server) -> None:
+def test_a_removed_app_can_be_deployed_again(second: Callable[..., Played], one_server: Server) -> None:
     assert second(flask_app_state="absent").code == 0
     assert one_server.host.run("test -e /srv/second").rc == 1
     done = second()

@@ -182,7 +182,7 @@ def play_of_refusals() -> Refusals:
 
 
 @pytest.mark.parametrize("case", INPUTS)
-def test_what_is_wrong_is_named_and_nothing_is_touched(case: str, play_of_refusals: Refusals) -> None:
+def test_a_broken_input_is_named_and_nothing_changes(case: str, play_of_refusals: Refusals) -> None:
     done, (_, finding, facts) = play_of_refusals.of[case], INPUTS[case]
     assert (done.code, done.findings) == (1, {finding}), done.output
     assert [fact for fact in facts if fact not in done.prose] == [], done.output
@@ -201,7 +201,7 @@ def refused(server: Server, finding: tuple[str, str], facts: list[str], **variab
 
 
 @pytest.mark.parametrize("case", LATER)
-def test_what_is_wrong_with_a_site_is_named_and_the_old_one_is_served(case: str, in_turns: Server) -> None:
+def test_a_broken_site_is_named_and_the_old_one_stays_served(case: str, in_turns: Server) -> None:
     variables, finding, facts = LATER[case]
     refused(in_turns, finding, facts, **variables)
 
@@ -243,7 +243,7 @@ def test_a_port_in_use_is_named_with_its_owner(one_server: Server) -> None:
     ],
     ids=["broken", "same name", "default server"],
 )
-def test_the_site_of_somebody_else_is_named(
+def test_a_conflicting_foreign_site_is_named(
     theirs: str, finding: tuple[str, str], facts: list[str], in_turns: Server
 ) -> None:
     try:

@@ -32,7 +32,7 @@ def deployed() -> Iterator[None]:
     assert run_play().code == 0
 
 
-def test_sslyze_finds_mozillas_intermediate_configuration(server: Server) -> None:
+def test_sslyze_confirms_mozillas_intermediate_configuration(server: Server) -> None:
     verdict = judges.sslyze(name(server), judges.container_address(server.name))
     assert verdict["compliant"], verdict["text"]
 
@@ -52,7 +52,7 @@ def test_nginx_itself_has_no_warning(server: Server) -> None:
     assert "[warn]" not in said
 
 
-def test_the_unit_of_nginx_is_confined_and_does_all_its_work(server: Server) -> None:
+def test_the_hardened_nginx_unit_still_does_all_its_work(server: Server) -> None:
     said = server.root("systemd-analyze security --no-pager nginx.service | tail -n 1")
     assert float(said.split("exposure level for nginx.service: ")[1].split()[0]) <= EXPOSURE, said
     with Load(server.https_url, name(server), 50) as load:

@@ -87,16 +87,16 @@ def log(server: Server) -> list[dict[str, Any]]:
 # Names and ways in
 
 
-def test_http_leads_to_https_with_method_and_query_kept(server: Server) -> None:
+def test_http_redirects_to_https_and_keeps_method_and_query(server: Server) -> None:
     answer = server.curl("/sign?a=b", "--data", "name=x", scheme="http")
     assert (answer.status, answer.headers["location"]) == (308, f"https://{SITE}/sign?a=b")
 
 
-def test_http2_is_spoken(server: Server) -> None:
+def test_http2_works(server: Server) -> None:
     assert server.curl("/", "--http2").headers[":version"] == "HTTP/2"
 
 
-def test_a_name_that_no_site_has_gets_neither_an_answer_nor_a_certificate(server: Server) -> None:
+def test_an_unknown_host_name_gets_no_response_and_no_certificate(server: Server) -> None:
     assert server.curl("/", site="other.test", scheme="http").status == 0
     refused = server.curl("/", site="other.test")
     assert refused.status == 0
@@ -119,7 +119,7 @@ def test_obsolete_tls_is_refused(server: Server, version: str) -> None:
 # Headers
 
 
-def test_security_headers_are_sent_and_can_be_changed_and_left_out(server: Server) -> None:
+def test_security_headers_are_sent_and_can_be_changed_or_removed(server: Server) -> None:
     headers = server.curl("/").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
@@ -129,12 +129,12 @@ def test_security_headers_are_sent_and_can_be_changed_and_left_out(server: Serve
     assert headers["server"] == "nginx"
 
 
-def test_security_headers_are_on_what_nginx_itself_sends(server: Server) -> None:
+def test_security_headers_are_on_responses_from_nginx_itself(server: Server) -> None:
     for path in ("/static/plain.css", "/inside", "/nothing-here"):
         assert server.curl(path).headers["x-content-type-options"] == "nosniff", path
 
 
-def test_a_header_of_the_app_wins(server: Server) -> None:
+def test_a_header_from_the_app_takes_precedence(server: Server) -> None:
     """The health page says itself how it may be cached; Nginx adds no second line."""
     answer = server.curl("/health")
     assert answer.headers["cache-control"] == "no-store"
@@ -143,7 +143,7 @@ def test_a_header_of_the_app_wins(server: Server) -> None:
 # Who asked, and which request it was
 
 
-def test_a_request_id_is_made_passed_on_logged_and_returned(server: Server) -> None:
+def test_a_request_id_is_generated_passed_on_logged_and_returned(server: Server) -> None:
     made = server.curl("/").headers["x-request-id"]
     assert len(made) == 32
     own = server.curl("/", "--header", "X-Request-ID: my-own-id-1").headers["x-request-id"]
@@ -164,25 +164,25 @@ def test_the_app_gets_the_request_id(server: Server) -> None:
     assert echo(server, "X-Request-ID: my-own-id-1")["headers"]["X-Request-Id"] == "my-own-id-1"
 
 
-def test_the_app_believes_of_a_client_what_a_trusted_proxy_tells(server: Server) -> None:
+def test_the_app_sees_the_client_that_a_trusted_proxy_reports(server: Server) -> None:
     seen = echo(server, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http")
     assert (seen["remote"], seen["scheme"]) == ("203.0.113.9", "http")
     assert echo(server, "X-Forwarded-For: 203.0.113.9")["scheme"] == "https"
 
 
-def test_nobody_reaches_a_candidate_by_guessing(server: Server) -> None:
+def test_a_candidate_cannot_be_reached_by_guessing(server: Server) -> None:
     answer = server.curl("/health", "--header", "X-Greenlight-Rehearsal: candidate")
     assert (answer.status, answer.json["release"]) == (200, server.live)
     word = server.root(f"cut -d '\"' -f 2 /etc/{APP}/rehearsal.map")
     assert server.curl("/health", "--header", f"X-Greenlight-Rehearsal: {word}").status == 502  # there is none now
 
 
-def test_the_address_of_a_client_is_the_one_that_a_trusted_proxy_tells(server: Server) -> None:
+def test_the_client_address_comes_from_a_trusted_proxy(server: Server) -> None:
     server.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
     assert log(server)[-1]["client"] == "203.0.113.9"
 
 
-def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server) -> None:
+def test_the_access_log_is_valid_json_with_release_and_times(server: Server) -> None:
     server.curl('/?q="quote"\\', "--header", 'User-Agent: "agent"')
     line = log(server)[-1]
     assert line["release"] == server.live
@@ -191,7 +191,7 @@ def test_the_access_log_tells_release_times_and_no_more_than_json(server: Server
     assert line["user_agent"] == '"agent"'
 
 
-def test_no_client_breaks_the_format_of_the_log(server: Server) -> None:
+def test_a_client_cannot_break_the_log_format(server: Server) -> None:
     """Bytes that are not text, a control character above ASCII, and one that turns a line around."""
     for more in ("\udcff", "\udc9b31m", "\x9b31m", "\u202e", "\x1b[2J", "\x7f"):
         server.curl("/", "--http1.1", "--header", f"User-Agent: agent{more}", "--header", f"Referer: http://x/{more}")
@@ -200,7 +200,7 @@ def test_no_client_breaks_the_format_of_the_log(server: Server) -> None:
         assert line["referer"] == "http://x/ [cut]"
 
 
-def test_nothing_that_a_terminal_obeys_is_in_the_error_log(server: Server, tmp_path: Path) -> None:
+def test_the_error_log_contains_no_terminal_control_characters(server: Server, tmp_path: Path) -> None:
     """A body that is too large is an error, which is written down with the request, its Host and its Referer."""
     path = f"/var/log/nginx/{APP}.error.log"
     (tmp_path / "body").write_bytes(b"x" * (17 * 2**20))
@@ -218,7 +218,7 @@ def test_nothing_that_a_terminal_obeys_is_in_the_error_log(server: Server, tmp_p
     assert not set(written) & {*map(chr, range(9)), *map(chr, range(11, 32)), *map(chr, range(127, 160))}
 
 
-def test_a_rotated_log_is_closed_to_others_and_written_on(server: Server) -> None:
+def test_a_rotated_log_stays_private_and_logging_continues(server: Server) -> None:
     path = f"/var/log/nginx/{APP}.access.log"
     server.curl("/?before")
     server.root("logrotate --force /etc/logrotate.d/nginx")
@@ -231,14 +231,14 @@ def test_a_rotated_log_is_closed_to_others_and_written_on(server: Server) -> Non
 # Static files
 
 
-def test_a_fingerprinted_file_of_the_release_before_is_still_served_and_kept_for_a_year(server: Server) -> None:
+def test_a_fingerprinted_file_of_the_previous_release_is_served_for_a_year(server: Server) -> None:
     assert server.host.run(f"ls /srv/{APP}/live/source/guestbook/static/{FINGERPRINTED}").rc != 0
     answer = server.curl(f"/static/{FINGERPRINTED}")
     assert (answer.status, answer.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
     assert log(server)[-1]["upstream_status"] == ""
 
 
-def test_any_other_static_file_is_asked_for_each_time(server: Server) -> None:
+def test_other_static_files_are_revalidated_on_each_request(server: Server) -> None:
     answer = server.curl("/static/style.css")
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
     again = server.curl("/static/style.css", "--header", f"If-None-Match: {answer.headers['etag']}")
@@ -249,18 +249,18 @@ def test_any_other_static_file_is_asked_for_each_time(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "asked"), [("/static/none.css", True), ("/static/.hidden", False), ("/static/a/.git/config", False)]
 )
-def test_what_is_no_static_file_is_asked_of_the_app_unless_it_is_hidden(server: Server, path: str, asked: bool) -> None:
+def test_a_missing_static_path_goes_to_the_app_unless_it_is_hidden(server: Server, path: str, asked: bool) -> None:
     answer = server.curl(path)
     assert (answer.status, "x-release" in answer.headers) == (404, asked)
 
 
-def test_nothing_beside_the_static_directories_is_served(server: Server) -> None:
+def test_nothing_outside_the_static_directories_is_served(server: Server) -> None:
     for path in ("/static/../config.py", "/static/%2e%2e/config.py", "/static/..%2fconfig.py", "/live/release.json"):
         answer = server.curl(path, "--path-as-is")
         assert answer.status in (400, 404), path
 
 
-def test_links_within_the_release_are_served_and_none_leads_out_of_it(server: Server) -> None:
+def test_links_within_the_release_are_served_and_links_out_of_it_are_not(server: Server) -> None:
     """A source with a link that leads out never gets here: molecule/default/tests/test_inputs.py has it refused."""
     for path in ("/static/linked.css", "/static/themes/dark.css"):
         answer = server.curl(path)
@@ -290,7 +290,7 @@ def leading_out(server: Server) -> Iterator[str]:
     server.root(f"rm {static}/state {static}/passwd {state}/kept.css {state}/passwd.css && chmod {mode} {state}")
 
 
-def test_what_another_account_than_roots_has_written_is_not_served(server: Server, leading_out: str) -> None:
+def test_a_file_not_owned_by_root_is_not_served(server: Server, leading_out: str) -> None:
     """Nginx hands such a path to the app, which may answer with what it can read itself."""
     for path in ("state/kept.css", "state/passwd.css", "state/"):
         server.curl(f"{leading_out}/{path}")
@@ -307,7 +307,7 @@ def test_precompressed_files_are_used(server: Server) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
-def test_text_is_sent_compressed(server: Server, coding: str) -> None:
+def test_text_responses_are_compressed(server: Server, coding: str) -> None:
     for path in ("/static/plain.css", "/"):
         answer = server.curl(path, *HEADERS_ONLY, "--header", f"Accept-Encoding: {coding}")
         assert answer.headers["content-encoding"] == coding, path
@@ -326,9 +326,7 @@ def test_a_body_above_the_limit_is_refused(server: Server, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("length", "status"), [(30_000, 200), (40_000, 502)])
-def test_an_answer_with_a_long_header_arrives_and_a_lost_one_is_not_called_a_maintenance(
-    server: Server, length: int, status: int
-) -> None:
+def test_a_long_response_header_arrives_and_a_lost_response_is_a_502(server: Server, length: int, status: int) -> None:
     answer = server.curl(f"/header/{length}", "--data", "a=b")
     assert (answer.status, "retry-after" in answer.headers) == (status, False)
 
@@ -336,7 +334,7 @@ def test_an_answer_with_a_long_header_arrives_and_a_lost_one_is_not_called_a_mai
 # What the user adds
 
 
-def test_snippets_stand_before_inside_and_after_the_server(server: Server) -> None:
+def test_snippets_are_included_before_inside_and_after_the_server(server: Server) -> None:
     assert server.curl("/inside?x=hello").body == "hello"
     assert server.curl("/inside").body == "none"
     done = server.root("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8099/\").status)'")
@@ -347,7 +345,7 @@ def test_snippets_stand_before_inside_and_after_the_server(server: Server) -> No
 CLOSED = "if ($uri !~ ^/static/) {\n    return 403;\n}"
 
 
-def test_a_site_that_leads_nowhere_is_taken_back_after_a_moment(deployed: dict[str, Any], one_server: Server) -> None:
+def test_a_site_that_loses_the_app_is_reverted_within_seconds(deployed: dict[str, Any], one_server: Server) -> None:
     files = "find /etc/nginx -type f -exec sha256sum {} + | sort"
     before = (one_server.live, one_server.root(files))
     with Load(one_server.https_url, SITE, 50, mix=HALVES[1], max_seconds=280) as load:
@@ -367,7 +365,7 @@ def test_a_site_that_leads_nowhere_is_taken_back_after_a_moment(deployed: dict[s
 # Maintenance
 
 
-def test_maintenance_shows_a_page_and_leaves_health_and_deploys_alone(
+def test_maintenance_shows_a_page_without_affecting_health_or_deploys(
     deployed: dict[str, Any], one_server: Server
 ) -> None:
     page = "<p>Back at noon</p>"
@@ -415,21 +413,21 @@ def otherwise(deployed: dict[str, Any]) -> Server:
 
 
 # The first of them: nothing was asked before.
-def test_a_rate_limit_answers_429_beyond_it_and_never_for_static_files(otherwise: Server) -> None:
+def test_requests_above_the_rate_limit_get_429_except_static_files(otherwise: Server) -> None:
     answers = [otherwise.curl("/").status for _ in range(40)]
     assert answers[:10] == [200] * 10  # the burst is twice the rate
     assert 429 in answers
     assert {otherwise.curl("/static/plain.css").status for _ in range(20)} == {200}
 
 
-def test_http3_is_answered_where_nginx_has_it(otherwise: Server) -> None:
+def test_http3_works_if_nginx_supports_it(otherwise: Server) -> None:
     otherwise.root("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl >/dev/null")
     assert otherwise.curl("/").headers["alt-svc"] == 'h3=":443"; ma=86400'
     said = otherwise.root(f"curl -sik --http3-only --resolve {SITE}:443:127.0.0.1 https://{SITE}/ | head -n 1")
     assert said.startswith("HTTP/3 200")
 
 
-def test_the_app_hears_nothing_of_what_a_client_claims(otherwise: Server) -> None:
+def test_forged_proxy_headers_of_a_client_do_not_reach_the_app(otherwise: Server) -> None:
     forged = ["X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Real-Ip", "Forwarded"]
     claims = [f"{name}: forged" for name in forged]
     seen = echo(otherwise, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", *claims)
@@ -437,10 +435,10 @@ def test_the_app_hears_nothing_of_what_a_client_claims(otherwise: Server) -> Non
     assert set(forged).isdisjoint(seen["headers"])
 
 
-def test_the_address_that_a_stranger_tells_is_ignored(otherwise: Server) -> None:
+def test_a_client_address_from_an_untrusted_peer_is_ignored(otherwise: Server) -> None:
     otherwise.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
     assert log(otherwise)[-1]["client"].startswith("10.")
 
 
-def test_the_health_page_is_for_the_listed_networks(otherwise: Server) -> None:
+def test_the_health_page_is_limited_to_the_listed_networks(otherwise: Server) -> None:
     assert otherwise.curl("/health").status == 403

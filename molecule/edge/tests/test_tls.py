@@ -65,7 +65,7 @@ def change(modes: dict[str, tuple[str, dict[str, Any]]], https: set[str]) -> Non
         assert load.result.failed == 0, f"{load.result}\n{done.output}"
 
 
-def test_each_change_of_mode_costs_no_request() -> None:
+def test_no_change_of_tls_mode_loses_a_request() -> None:
     """In every direction that people go, with a real ACME server: some on one server, the others on the other."""
     none: dict[str, Any] = {"flask_app_tls": "none"}
     assert run_play(**BOTH, **none).code == 0
@@ -120,7 +120,7 @@ class Visitor(threading.Thread):
             self.statuses.append(subprocess.run(self.command, capture_output=True, text=True, check=False).stdout)
 
 
-def test_the_first_certificate_comes_without_one_untrusted_moment() -> None:
+def test_the_first_certificate_arrives_without_an_untrusted_moment() -> None:
     """From plain HTTP to HTTPS with the redirect: nobody is led to a placeholder."""
     assert run_play(**NAMED, flask_app_tls="none").code == 0
     visitors = [Visitor(server) for server in all_servers()]
@@ -137,7 +137,7 @@ def test_the_first_certificate_comes_without_one_untrusted_moment() -> None:
     assert all(server.curl("/", site=name(server), scheme="http").status == 308 for server in all_servers())
 
 
-def test_keys_are_for_root_only_and_what_is_not_served_is_gone(server: Server) -> None:
+def test_keys_are_for_root_only_and_unused_certificates_are_removed(server: Server) -> None:
     assert run_play(**BOTH, **provided(*(name(each) for each in all_servers()))).code == 0
     assert server.root(f"stat -L -c '%a %U' /etc/{APP}/tls/live/privkey.pem") == "600 root"
     assert len(server.root(f"ls -d /etc/{APP}/tls/*").split()) == 2  # the link and where it leads
@@ -159,7 +159,7 @@ def issued() -> None:
 
 
 @pytest.mark.usefixtures("issued")
-def test_the_timer_renews_in_time_and_nginx_serves_the_new_one_without_a_lost_request(server: Server) -> None:
+def test_the_timer_renews_in_time_and_nginx_reloads_without_a_lost_request(server: Server) -> None:
     before = served(server, name(server))
     # Days, not months: half of them before the end, and the timer ticks each hour instead of twice a day.
     assert "renew_before_expiry = 72 hours" in server.root(f"cat /etc/letsencrypt/renewal/{APP}.conf")
@@ -181,7 +181,7 @@ def test_the_timer_renews_in_time_and_nginx_serves_the_new_one_without_a_lost_re
 
 
 @pytest.mark.usefixtures("issued")
-def test_a_renewal_beside_somebodys_broken_site_keeps_the_old_one_served_and_says_so(server: Server) -> None:
+def test_a_renewal_next_to_a_broken_foreign_site_keeps_the_old_certificate(server: Server) -> None:
     before = served(server, name(server))
     server.write("/etc/nginx/conf.d/theirs.conf", "broken;\n", umask="022")
     try:
@@ -198,7 +198,7 @@ def test_a_renewal_beside_somebodys_broken_site_keeps_the_old_one_served_and_say
 
 
 @pytest.mark.usefixtures("issued")
-def test_another_name_is_another_certificate(one_server: Server) -> None:
+def test_a_changed_name_gets_a_new_certificate(one_server: Server) -> None:
     names = [name(one_server), "guestbook.test"]
     done = run_play(**{**BOTH, "flask_app_server_names": names}, **acme(14000), limit=one_server.name)
     assert (done.code != 0, done.finds(f"no-certificate:{names[0]}")) == (True, True)  # nobody leads to the other

@@ -52,7 +52,7 @@ def second(server: Server, **variables: Any) -> Played:
     )
 
 
-def test_nginx_has_no_warning_about_an_app_with_the_longest_names_and_many_of_them(first: Server) -> None:
+def test_nginx_accepts_many_names_of_maximum_length_without_a_warning(first: Server) -> None:
     name = "an-app-with-the-longest-name-oh"
     names = ["long.test", ".".join(["a" * 61] * 4) + ".test", *(f"customer-{number}.test" for number in range(700))]
     assert (len(name), len(names[1])) == (31, 252)
@@ -80,9 +80,7 @@ def look_below(server: Server) -> None:
     assert (server.curl("/second/own").status, server.curl("/own").status) == (204, 404)
 
 
-def test_one_app_comes_breaks_goes_back_and_is_removed_without_a_lost_request_of_the_other(
-    first: Server, tmp_path: Path
-) -> None:
+def test_the_life_of_one_app_loses_no_request_of_the_other(first: Server, tmp_path: Path) -> None:
     good = str(variants.make("good_change", tmp_path / "good", label="second"))
     bad = str(variants.make("import_error", tmp_path / "bad"))
     with ExitStack() as stack:

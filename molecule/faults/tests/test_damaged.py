@@ -56,7 +56,7 @@ def test_damaged_state(trial: Trial) -> None:
     assert all(server.root(f"find {SRV} {ETC} -not -user root") == "" for server in all_servers())
 
 
-def test_damaged_state_that_only_people_can_repair(trial: Trial) -> None:
+def test_damaged_state_that_needs_manual_repair(trial: Trial) -> None:
     on_all(f"mv {SRV}/releases /srv/aside && ln -s /srv/aside {SRV}/releases && : > {ETC}/environment-id")
     with trial.users():
         trial.run()
@@ -74,7 +74,7 @@ def test_damaged_state_that_only_people_can_repair(trial: Trial) -> None:
         assert "Traceback" not in run.output
 
 
-def test_sockets_that_are_gone_while_systemd_calls_them_active(trial: Trial) -> None:
+def test_missing_sockets_that_systemd_reports_as_active(trial: Trial) -> None:
     """Nobody is served until the next deploy of the same inventory, so users come when it is over.
 
     It makes no other release: only what is below /run is gone. The first deploy puts right whatever tests before left.

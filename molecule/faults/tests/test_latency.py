@@ -26,7 +26,7 @@ def with_cold_build(source: Path) -> None:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("build", ["no build", "a cold build"])
-def test_a_good_deploy_less_than_doubles_the_p99(tmp_path: Path, build: str) -> None:
+def test_a_good_deploy_keeps_the_p99_below_double(tmp_path: Path, build: str) -> None:
     """Held against a server at rest on the same busy machine: the other one is deployed meanwhile.
 
     The servers, the machine that deploys and the users share two processors here. Without the other deploy, what the

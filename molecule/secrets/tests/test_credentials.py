@@ -38,7 +38,7 @@ def environment(server: Server) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def test_the_deploy_went_well(deployed: Played) -> None:
+def test_the_deploy_succeeds(deployed: Played) -> None:
     assert deployed.code == 0, deployed.output
 
 
@@ -57,7 +57,7 @@ def test_the_files_hold_the_secrets_byte_for_byte(server: Server) -> None:
         assert done.stdout == value, name
 
 
-def test_the_files_are_readable_by_root_and_the_service_alone(server: Server) -> None:
+def test_only_root_and_the_service_can_read_the_files(server: Server) -> None:
     place = f"/etc/{APP}/releases/{server.live}.credentials"
     found = server.root(f"stat --format='%U:%G %a' {place} {place}/SECRET_KEY").splitlines()
     assert found == ["root:root 700", "root:root 600"]
@@ -69,14 +69,14 @@ def test_the_app_signs_with_the_key_that_it_was_given(server: Server) -> None:
     assert server.ask("/health").json["env"] == "staging"
 
 
-def test_again_changes_nothing(play: Callable[..., Played]) -> None:
+def test_a_second_deploy_changes_nothing(play: Callable[..., Played]) -> None:
     done = play(**AS_CREDENTIALS)
     assert (done.code, done.count("changed")) == (0, 0)
     check = play("--check", **AS_CREDENTIALS)
     assert (check.code, check.count("changed")) == (0, 0)
 
 
-def test_verify_finds_no_drift_and_finds_a_file_that_was_edited(play: Callable[..., Played]) -> None:
+def test_verify_finds_no_drift_until_a_file_is_edited(play: Callable[..., Played]) -> None:
     given = {"playbook": VERIFY, **AS_CREDENTIALS}
     assert play(**given).code == 0
     edited = {name: f"/etc/{APP}/releases/{connect(name).live}.credentials/API_TOKEN" for name in servers()}
@@ -92,13 +92,13 @@ def test_verify_finds_no_drift_and_finds_a_file_that_was_edited(play: Callable[.
             connect(name).root(f"cp -p /root/kept {path} && rm /root/kept")
 
 
-def test_a_release_command_gets_them_too(play: Callable[..., Played], one_server: Server) -> None:
+def test_a_release_command_gets_the_credentials(play: Callable[..., Played], one_server: Server) -> None:
     command = 'test -z "$SECRET_KEY" && test "$(wc -c < "$SECRET_KEY_FILE")" -ge 32 && flask --app wsgi migrate'
     done = play(limit=one_server.name, flask_app_release_command=command, **AS_CREDENTIALS)
     assert done.code == 0, done.output
 
 
-def test_a_reboot_brings_them_back(server: Server) -> None:
+def test_the_credentials_survive_a_reboot(server: Server) -> None:
     unit = f"{APP}@{server.live}.service"
     server.root(f"systemctl restart {unit}")
     assert server.ask("/health").status == 200
@@ -111,7 +111,7 @@ def test_a_variable_of_the_same_name_is_refused(play: Callable[..., Played], one
     assert "flask_app_env " in done.prose
 
 
-def test_a_rotation_hands_over_both_keys(play: Callable[..., Played]) -> None:
+def test_a_rotation_passes_both_keys(play: Callable[..., Played]) -> None:
     make_vault()
     for step in ("start", "finish"):
         done = play(**rotation(step), **AS_CREDENTIALS)

@@ -229,7 +229,7 @@ HARD = {
 }
 
 
-def test_each_hard_value_arrives_byte_for_byte(unit: Unit) -> None:
+def test_each_difficult_value_arrives_byte_for_byte(unit: Unit) -> None:
     arrived: dict[str, bytes | None] = {}
     names = iter(HARD)
     for batch in batches(list(HARD.values())):
@@ -238,7 +238,7 @@ def test_each_hard_value_arrives_byte_for_byte(unit: Unit) -> None:
     assert [name for name, value in HARD.items() if arrived[name] != value.encode()] == []
 
 
-def test_nothing_else_comes_out_of_a_value(unit: Unit) -> None:
+def test_a_value_cannot_inject_another_variable(unit: Unit) -> None:
     """A value can't make another variable."""
     unit.server.write(
         f"{PLACE}/given.env", render(named(["first\nINJECTED=yes\n", "'\nINJECTED='yes", "\\\nINJECTED=1"]))
@@ -262,7 +262,7 @@ def in_lines(form: Callable[[str], str]) -> Form:
         pytest.param(in_lines(lambda value: "'" + value.replace("'", "'\\''") + "'"), "it's", id="a shell's escape"),
     ],
 )
-def test_a_value_that_is_rendered_wrongly_is_seen(unit: Unit, form: Form, value: str) -> None:
+def test_a_wrongly_rendered_value_is_detected(unit: Unit, form: Form, value: str) -> None:
     """By the function that the random values are judged with; among values that every form gets right."""
     wrong = Unit(unit.server, form)
     assert wrong.first_wrong(["plain", "x", value, "y"]) == value

@@ -377,7 +377,7 @@ def changed_here(began: float, ended: float, ours: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_each_play_says_what_it_must_and_masks_the_rest(name: str, evidence: Evidence) -> None:
+def test_each_play_prints_what_it_must_and_masks_secrets(name: str, evidence: Evidence) -> None:
     """What it said instead is in a file: it may hold a secret, and so is not shown here."""
     done, run = evidence.played[name], RUNS[name]
     missing = [words for words in run.says if words not in done.prose]
@@ -390,7 +390,7 @@ def test_each_play_says_what_it_must_and_masks_the_rest(name: str, evidence: Evi
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_no_play_shows_a_secret_in_output_log_or_callbacks(name: str, evidence: Evidence) -> None:
+def test_no_play_leaks_a_secret_in_output_log_or_callbacks(name: str, evidence: Evidence) -> None:
     [directory] = evidence.place.glob(f"[0-9][0-9] {name}")
     written = [path for path in directory.rglob("*") if path.is_file()]
     assert {path.relative_to(directory).parts[0] for path in written} == {"output", "log", *CALLBACKS}
@@ -405,17 +405,17 @@ def test_no_command_line_holds_a_secret(machine: str, evidence: Evidence) -> Non
     assert evidence.hunter.in_files([seen]) == []
 
 
-def test_no_play_leaves_a_secret_here_for_others_to_read(evidence: Evidence) -> None:
+def test_no_play_leaves_a_secret_readable_on_the_controller(evidence: Evidence) -> None:
     assert evidence.hunter.in_files(evidence.elsewhere) == []
 
 
 @pytest.mark.parametrize("name", servers())
-def test_no_secret_is_left_on_a_server_for_others_to_read(name: str, evidence: Evidence) -> None:
+def test_no_server_holds_a_secret_that_others_can_read(name: str, evidence: Evidence) -> None:
     """In files, names of files, the journal, logs, the ledger, units and their properties, and command lines."""
     assert evidence.on_servers[name] == []
 
 
-def test_what_the_tests_themselves_keep_secret_is_ours_alone() -> None:
+def test_the_secret_files_of_the_tests_are_private() -> None:
     kept = [DIRECTORY / name for name in ("secret_key", "token", "id_ed25519")]
     assert [path.name for path in kept if path.stat().st_mode & 0o077] == []
     assert DIRECTORY.stat().st_mode & 0o077 == 0
@@ -461,7 +461,7 @@ PLANTS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-def test_the_hunt_on_a_server_finds_what_is_planted(server: Server) -> None:
+def test_the_server_search_finds_planted_secrets(server: Server) -> None:
     value = token_hex(16)
     server.write(PLANTED, value)
     hunter = Hunter({"planted": value})
@@ -478,7 +478,7 @@ def test_the_hunt_on_a_server_finds_what_is_planted(server: Server) -> None:
     assert [place for place in PLANTS if f"{server.name}: {place}" not in found] == []
 
 
-def test_the_hunt_among_command_lines_finds_what_is_planted(server: Server, tmp_path: Path) -> None:
+def test_the_command_line_search_finds_planted_secrets(server: Server, tmp_path: Path) -> None:
     value = token_hex(16)
     server.write(PLANTED, value)
     with ExitStack() as stack:

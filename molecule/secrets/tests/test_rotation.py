@@ -52,7 +52,7 @@ def agrees(with_what: dict[str, Any]) -> bool:
     return (done.code, done.count("changed")) == (0, 0)
 
 
-def test_sessions_survive_a_new_key_and_end_with_the_old_one(vault: Path) -> None:
+def test_sessions_survive_rotation_and_end_when_the_old_key_is_removed(vault: Path) -> None:
     """And the inventory, the vault and the servers agree after each step, and no key is shown."""
     visited = [connect(name) for name in servers()]
     old, old_key = {server.name: sign(server) for server in visited}, keys()[0]
@@ -83,7 +83,7 @@ def test_sessions_survive_a_new_key_and_end_with_the_old_one(vault: Path) -> Non
     assert "# kept\n" in ansible_vault("view", str(vault))
 
 
-def test_an_interrupted_rotation_goes_on_with_the_same_key(one_server: Server) -> None:
+def test_an_interrupted_rotation_continues_with_the_same_key(one_server: Server) -> None:
     # The vault is changed, and one of the servers was not reached.
     assert rotate("start", limit="debian12").code == 0
     begun = keys()

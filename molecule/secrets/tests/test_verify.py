@@ -53,7 +53,7 @@ def restored(one_server: Server) -> Iterator[Server]:
     assert findings(one_server) == []
 
 
-def test_a_server_that_nobody_touched_has_no_drift(server: Server) -> None:
+def test_an_untouched_server_has_no_drift(server: Server) -> None:
     done = verify(server)
     assert done.code == 0, done.output
     assert done.findings == set()
@@ -61,7 +61,7 @@ def test_a_server_that_nobody_touched_has_no_drift(server: Server) -> None:
     assert "Not fully checked" not in done.output
 
 
-def test_the_environment_overridden_by_a_drop_in_is_found(restored: Server) -> None:
+def test_an_environment_overridden_by_a_drop_in_is_reported(restored: Server) -> None:
     """With Environment= alone the release's own file would win, so systemctl edit needs another file to succeed."""
     unit = f"{APP}@{restored.live}.service"
     directory = f"/etc/systemd/system/{unit}.d"
@@ -72,7 +72,7 @@ def test_the_environment_overridden_by_a_drop_in_is_found(restored: Server) -> N
     assert found == {("drop-in", f"{directory}/override.conf"), ("environment", "FLASK_CONFIG")}
 
 
-def test_an_environment_file_edited_by_hand_is_found_before_and_after_the_restart(restored: Server) -> None:
+def test_an_edited_environment_file_is_reported_before_and_after_a_restart(restored: Server) -> None:
     path = f"/etc/{APP}/releases/{restored.live}.env"
     restored.root(f"sed -i \"s/^FLASK_CONFIG=.*/FLASK_CONFIG='development'/\" {path}")
     restored.root(f"echo \"ODD='{BY_HAND}'\" >> {path}")
@@ -83,7 +83,7 @@ def test_an_environment_file_edited_by_hand_is_found_before_and_after_the_restar
     assert {(each["id"], each["subject"]) for each in findings(restored)} == edited
 
 
-def test_what_systemd_was_told_for_all_services_is_found_in_the_process(restored: Server) -> None:
+def test_a_systemd_default_for_all_services_is_reported_for_the_process(restored: Server) -> None:
     restored.root(f"systemctl set-environment FLASK_DEBUG=1 && systemctl restart {APP}@{restored.live}.service")
     try:
         assert [(each["id"], each["subject"]) for each in findings(restored)] == [("environment", "FLASK_DEBUG")]
@@ -91,7 +91,7 @@ def test_what_systemd_was_told_for_all_services_is_found_in_the_process(restored
         restored.root("systemctl unset-environment FLASK_DEBUG")
 
 
-def test_a_unit_that_is_stopped_or_not_enabled_is_found(restored: Server) -> None:
+def test_a_stopped_or_disabled_unit_is_reported(restored: Server) -> None:
     unit = f"{APP}@{restored.live}.service"
     restored.root(f"systemctl disable --quiet {unit}")
     assert [each["subject"] for each in findings(restored)] == [unit]
@@ -99,7 +99,7 @@ def test_a_unit_that_is_stopped_or_not_enabled_is_found(restored: Server) -> Non
     assert [each["subject"] for each in findings(restored)] == [unit]
 
 
-def test_what_a_deploy_would_change_is_found_and_undeployed_code_is_not(one_server: Server) -> None:
+def test_pending_settings_are_reported_and_undeployed_code_is_not(one_server: Server) -> None:
     assert findings(one_server, flask_app_revision="not-deployed-yet") == []
     other = {"flask_app_gunicorn_threads": 5, "flask_app_service_tasks_max": 99, "flask_app_nginx_body_size_mb": 3}
     found = findings(one_server, flask_app_env={"NEW": "new"}, **other)
@@ -110,13 +110,13 @@ def test_what_a_deploy_would_change_is_found_and_undeployed_code_is_not(one_serv
         assert word in told
 
 
-def test_the_wrong_inventory_is_found(one_server: Server) -> None:
+def test_the_wrong_inventory_is_reported(one_server: Server) -> None:
     [found] = findings(one_server, flask_app_environment="production", flask_app_required_secrets=[])
     assert (found["id"], found["subject"]) == ("host", f"/etc/{APP}/environment-id")
     assert [fact for fact in ("staging", "production") if fact not in found["what"]] == []
 
 
-def test_an_edited_venv_is_found() -> None:
+def test_an_edited_venv_is_reported() -> None:
     server = connect("debian12")
     path = server.root(f"realpath /srv/{APP}/live/venv/lib/python3*/site-packages/flask/app.py")
     # A copy of its own first: uv links the files of all venvs to its cache.

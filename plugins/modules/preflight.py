@@ -49,7 +49,7 @@ options:
     type: dict
     required: true
   site:
-    description: What Nginx is to serve, as M(greenlight.flask.nginx_site) takes it. Without it, Nginx tests nothing.
+    description: What Nginx is to serve, as M(greenlight.flask.publish_site) takes it. Without it, Nginx tests nothing.
     type: dict
 extends_documentation_fragment:
   - greenlight.flask.shared.app

@@ -1461,7 +1461,7 @@ def called(moment: str, **known: Any) -> list[str]:
     return modules
 
 
-ACTIVATION = ["candidate", "switch", "front_door", "retire"]
+ACTIVATION = ["prove_candidate", "switch", "check_front_door", "retire"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/"])
@@ -1477,7 +1477,7 @@ def test_a_rotation_activates_its_release_and_a_purge_removes_old_secrets() -> N
     begin = ["compare_keys", "rotate_vault", "rotate"]
     assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]
     # A run that was killed may have left something, and only a deploy's preflight knows that there is nothing.
-    tidied = ["front_door", "retire", "prune"]
+    tidied = ["check_front_door", "retire", "prune"]
     assert called("rotation, nothing to do") == [*begin, *tidied]
     assert called("purge") == ["compare_keys", "rotate", *tidied, "purge_old_secrets"]
 
@@ -1510,15 +1510,15 @@ def test_a_play_that_takes_the_lock_always_gives_it_back(name: str) -> None:
     ],
 )
 def test_the_release_command_runs_on_the_first_host_of_a_new_release(known: dict[str, Any], expected: bool) -> None:
-    assert ("release_command" in called("deploy, waiting", **known)) is expected
+    assert ("run_release_command" in called("deploy, waiting", **known)) is expected
 
 
 def test_the_release_command_runs_before_the_candidate_and_only_in_a_deploy() -> None:
     command = {"flask_app_release_command": "flask db upgrade"}
     deploy = called("deploy, waiting", **command)
-    assert deploy.index("make_release") < deploy.index("release_command") < deploy.index("candidate")
+    assert deploy.index("make_release") < deploy.index("run_release_command") < deploy.index("prove_candidate")
     for moment in ("rollback", "rotation, begun"):
-        assert "release_command" not in called(moment, **command)
+        assert "run_release_command" not in called(moment, **command)
 
 
 @pytest.mark.parametrize("removed", [False, True])

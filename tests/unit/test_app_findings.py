@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.greenlight.flask.plugins.action import candidate
+from ansible_collections.greenlight.flask.plugins.action import prove_candidate
 from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
@@ -173,11 +173,11 @@ def prove(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the action of the task that proves a candidate, whose module returned ``outcome``."""
 
     def run(outcome: dict[str, Any], **known: Any) -> dict[str, Any]:
-        known = {**{name: values()[name] for name in candidate._NEEDED}, **known}
-        action = made(candidate, known, app="shop", release="r1")
+        known = {**{name: values()[name] for name in prove_candidate._NEEDED}, **known}
+        action = made(prove_candidate, known, app="shop", release="r1")
 
         def execute(*, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-            assert (module_name, module_args["step"]) == ("greenlight.flask.host_step", "candidate")
+            assert (module_name, module_args["step"]) == ("greenlight.flask.host_step", "prove_candidate")
             assert json.loads(module_args["options"]) == {"app": "shop", "release": "r1"}
             return {**outcome, "invocation": {"module_args": module_args}}
 
@@ -190,7 +190,7 @@ def prove(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 def made(module: Any, known: dict[str, Any], **arguments: object) -> Any:
     """Make the action of a task as Ansible does."""
     return module.ActionModule(
-        task=SimpleNamespace(args=arguments, check_mode=False, async_val=0, action="greenlight.flask.candidate"),
+        task=SimpleNamespace(args=arguments, check_mode=False, async_val=0, action="greenlight.flask.prove_candidate"),
         connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
         play_context=None,
         loader=DataLoader(),
@@ -257,7 +257,7 @@ def test_the_findings_read_only_variables_known_to_the_action() -> None:
     says = {**SAYS, "session_cookie_secure": False, "preferred_url_scheme": "http", "debuggers": ["flask_debugtoolbar"]}
     for environment in ("development", "staging", "production"):
         of("app", Case(Asked(values(environment)), says=says))
-    assert read <= set(candidate._NEEDED)
+    assert read <= set(prove_candidate._NEEDED)
 
 
 # The doctor's hosts

@@ -38,18 +38,18 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol import 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
-    candidate,
+    check_front_door,
     claim,
     compare_keys,
     find_rollback,
-    front_door,
     make_release,
     preflight,
+    prove_candidate,
     prune,
     purge_old_secrets,
-    release_command,
     releases_info,
     retire,
+    run_release_command,
     switch,
     unlock,
 )
@@ -167,7 +167,7 @@ class Operator:
                 variables=VARIABLES,
             )
             if not made["serves"]:
-                self.step(release_command, run=OWNER["run"], release=made["release"], seconds=600)
+                self.step(run_release_command, run=OWNER["run"], release=made["release"], seconds=600)
             self.activate(made["release"], serves=made["serves"])
             if not made["serves"] or host["leftovers"]:
                 self.tidy()
@@ -177,7 +177,7 @@ class Operator:
 
     def roll_back(self) -> Outcome:
         def story() -> str:
-            target = self.step(find_rollback, **TAKING, environment="staging")["release"]
+            target = self.step(find_rollback, **TAKING, environment="staging", release="", force=False)["release"]
             self.activate(target, serves=False)
             self.tidy()
             return str(target)
@@ -201,9 +201,9 @@ class Operator:
         question = {**QUESTION, "ask": not self.site.has_page}
         asked = {"page": PAGE, "contract": contract, "patience": PATIENCE, "question": question, "bounds": BOUNDS}
         if not serves:
-            self.step(candidate, run=OWNER["run"], release=name, url="", **asked)
+            self.step(prove_candidate, run=OWNER["run"], release=name, url="", **asked)
             self.step(switch, run=OWNER["run"], release=name)
-        self.step(front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
+        self.step(check_front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
 
     def tidy(self) -> None:
         self.step(retire, run=OWNER["run"], bounds=BOUNDS)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.greenlight.flask.plugins.action.source import ActionModule
+from ansible_collections.greenlight.flask.plugins.action.bring_source import ActionModule
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, source
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, bring_source
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported
 
 from tests.unit.test_doctor import app, found, one
@@ -121,7 +121,7 @@ def shipped(tmp_path: Path) -> dict[str, Any]:
 
 
 def brought(given: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
-    return source.run(Call(given["layout"], given, dry=check_mode))
+    return bring_source.run(Call(given["layout"], given, dry=check_mode))
 
 
 def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.greenlight.flask.plugins.action import preflight, source
+from ansible_collections.greenlight.flask.plugins.action import bring_source, preflight
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.outcome import PLACES, described, question
@@ -195,7 +195,7 @@ def test_a_host_that_does_not_respond_is_unreachable(monkeypatch: pytest.MonkeyP
 def test_a_host_without_space_for_the_source_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str, *, answers: bool
 ) -> None:
-    action = playing(monkeypatch, object.__new__(source.ActionModule), Connection(pipelining=True), answers=answers)
+    action = playing(monkeypatch, object.__new__(bring_source.ActionModule), Connection(pipelining=True), answers=answers)
     removed: list[str] = []
 
     def make() -> str:

@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.venv impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._build.workshop import Workshop
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
-from ansible_collections.greenlight.flask.plugins.module_utils._steps import venv as step
+from ansible_collections.greenlight.flask.plugins.module_utils._steps import build_venv as step
 
 from tests.unit.fakes import Sandbox
 from tests.unit.killing import killed

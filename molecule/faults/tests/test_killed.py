@@ -37,13 +37,13 @@ STEPS = [
     "unlock | Give the lock",
 ]
 HOST_STEPS = [
-    "source",
+    "bring_source",
     "make_release",
-    "nginx_site",
-    "release_command",
-    "candidate",
+    "publish_site",
+    "run_release_command",
+    "prove_candidate",
     "switch",
-    "front_door",
+    "check_front_door",
     "retire",
     "prune",
 ]
@@ -78,7 +78,7 @@ def _reference(directory: Path, *, venv: bool) -> Reference:
     first, second = (wanted(directory / name, venv=venv) for name in ("first", "second"))
     done = run_play(**first)
     assert done.code == 0, done.output
-    changes = changes_of([*HOST_STEPS, "venv"], lambda: run_play(**second))
+    changes = changes_of([*HOST_STEPS, "build_venv"], lambda: run_play(**second))
     return Reference(venv, {server.name: state(server) for server in all_servers()}, changes)
 
 
@@ -150,10 +150,10 @@ def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, tria
     kill_the_run(reference_with_venv, trial, "venv | Build it", tmp_path)
 
 
-@pytest.mark.killed(host_step="venv")
+@pytest.mark.killed(host_step="build_venv")
 @pytest.mark.parametrize("where", ["middle", "last"])
 def test_venv_step_killed(reference_with_venv: Reference, trial: Trial, where: str, tmp_path: Path) -> None:
-    kill_the_host_step(reference_with_venv, trial, "venv", where, tmp_path)
+    kill_the_host_step(reference_with_venv, trial, "build_venv", where, tmp_path)
 
 
 # --- the ways to a release that no deploy made -----------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Way:
         """Go it in peace."""
         prepare(directory)
         before = told()
-        steps = ["find_rollback", "rotate", "switch", "front_door", "retire"]
+        steps = ["find_rollback", "rotate", "switch", "check_front_door", "retire"]
         changes = changes_of(steps, lambda: run_play(**variables))
         states = {server.name: state(server, before[server.name]) for server in all_servers()}
         return cls(prepare, variables, states, changes)
@@ -222,7 +222,7 @@ def test_rollback_killed(rollback: Way, trial: Trial, step: str, tmp_path: Path)
     rollback.hurt(trial, tmp_path, killed_at(step))
 
 
-@pytest.mark.parametrize("host_step", ["find_rollback", "switch", "front_door", "retire"])
+@pytest.mark.parametrize("host_step", ["find_rollback", "switch", "check_front_door", "retire"])
 def test_step_of_a_rollback_killed(rollback: Way, trial: Trial, host_step: str, tmp_path: Path) -> None:
     last = rollback.changes[host_step]
     trial.fault = f"step of a rollback killed: {host_step}, change {last} of {last}"

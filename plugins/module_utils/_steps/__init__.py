@@ -13,28 +13,28 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 if TYPE_CHECKING:
     # All steps. Ansible packs for the host what an import names, here too; a step loads no other one's code.
     from . import (  # noqa: F401
-        candidate,
+        bring_source,
+        build_venv,
+        check_front_door,
         claim,
         compare_keys,
-        drift,
+        find_drift,
         find_rollback,
-        front_door,
         host_info,
         inspect,
         make_release,
-        nginx_site,
         preflight,
+        prove_candidate,
         prune,
+        publish_site,
         purge_old_secrets,
-        release_command,
         releases_info,
         remove,
         retire,
         rotate,
-        source,
+        run_release_command,
         switch,
         unlock,
-        venv,
     )
 
 

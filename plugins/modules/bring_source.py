@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: source
+module: bring_source
 short_description: Put one exact state of an app's code on a host, under its digest
 description:
   - On the host it unpacks what the action of the same name packed and sent.
@@ -81,7 +81,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Send the source
-  greenlight.flask.source:
+  greenlight.flask.bring_source:
     app: guestbook
     directory: examples/guestbook
     python: /usr/bin/python3

@@ -94,4 +94,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return outcome
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        return execute(self, "source", arguments, task_vars or {})
+        return execute(self, "bring_source", arguments, task_vars or {})

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: nginx_site
+module: publish_site
 short_description: Publish a site, with its certificate, as a transaction
 description:
   - Tests the change in a copy of the tree, swaps the files and the certificate, reloads, sees new workers.
@@ -47,7 +47,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Publish the site
-  greenlight.flask.nginx_site:
+  greenlight.flask.publish_site:
     app: guestbook
     site:
       files:

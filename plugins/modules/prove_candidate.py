@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: candidate
+module: prove_candidate
 short_description: Start a release on its own socket and prove that it keeps its contract
 description:
   - Traffic does not move. A candidate that fails is stopped, kept and marked bad.
@@ -42,7 +42,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Prove the candidate
-  greenlight.flask.candidate:
+  greenlight.flask.prove_candidate:
     app: guestbook
     release: 20261121T094420Z-1a2b3c4d
     page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: drift
+module: find_drift
 short_description: Compare a host with the inventory, and its live process with its release
 description:
   - Reads only, takes no lock, and never fails because of what it finds.
@@ -68,7 +68,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Compare the host with the inventory
-  greenlight.flask.drift:
+  greenlight.flask.find_drift:
     app: guestbook
     host: web1
     inventory: inventories/staging

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: front_door
+module: check_front_door
 short_description: Ask the health page through Nginx and take the traffic back if the contract is broken
 description:
   - The check after each deploy, and of each run with nothing to change.
@@ -37,7 +37,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Verify the live site through Nginx
-  greenlight.flask.front_door:
+  greenlight.flask.check_front_door:
     app: guestbook
     url: http://127.0.0.1:80
     page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}

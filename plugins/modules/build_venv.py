@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: venv
+module: build_venv
 short_description: Build the virtual environment of a source from its lock, once
 description:
   - With O(directory), the action of the same name knows the digest without asking the host, and asks it only to build.
@@ -85,7 +85,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Build the venv
-  greenlight.flask.venv:
+  greenlight.flask.build_venv:
     app: guestbook
     source: "{{ source.digest }}"
     requirements: requirements.txt

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: release_command
+module: run_release_command
 short_description: Run the command of a release, such as a database migration
 description:
   - Runs what the release holds as its command, in its environment and sandbox.
@@ -36,7 +36,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Migrate the database
-  greenlight.flask.release_command:
+  greenlight.flask.run_release_command:
     app: guestbook
     release: 20261121T094420Z-1a2b3c4d
     seconds: 600

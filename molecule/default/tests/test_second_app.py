@@ -66,6 +66,8 @@ def test_a_failed_first_release_leaves_a_503_and_the_other_app_untouched(
     assert "503" in done.prose
     answer = one_server.ask("/", site=SECOND)
     assert (answer.status, answer.headers["content-type"]) == (503, "text/plain")
+    # Whoever asks knows that it is for now: a proxy keeps nothing of it, a crawler comes again.
+    assert (answer.headers.get("retry-after"), answer.headers.get("cache-control")) == ("10", "no-store")
     assert "not available" in answer.body
     assert one_server.ask("/health", site=SITE).json["status"] == "ok"
 

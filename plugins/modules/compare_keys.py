@@ -49,9 +49,4 @@ live:
   description: Whether the live release has exactly these keys.
   returned: success
   type: bool
-outdated:
-  description: Releases that hold a secret which the live release doesn't hold.
-  returned: success
-  type: list
-  elements: str
 """

@@ -582,8 +582,8 @@ def test_only_the_rehearsal_word_opens_the_way_to_a_candidate(app: str, variable
 
 
 def test_the_site_finds_the_maintenance_page() -> None:
-    assert f"if (-f {Layout('shop').maintenance}) {{" in text_of("site")
-    assert f"alias {Layout('shop').maintenance};" in text_of("site")
+    assert f"if (-f {Layout('shop').srv}/maintenance.html) {{" in text_of("site")
+    assert f"alias {Layout('shop').srv}/maintenance.html;" in text_of("site")
 
 
 def test_a_request_is_retried_only_after_an_error_and_at_most_twice() -> None:

@@ -337,7 +337,7 @@ class Sandbox:
         self.stopped: list[str] = []
 
     def state(self, unit: str) -> _systemd.UnitState:
-        return _systemd.UnitState("active" if unit in self.running else "inactive", "", 0, 0, "")
+        return _systemd.UnitState("active" if unit in self.running else "inactive", "", 0)
 
     def stop(self, units: Sequence[str], _seconds: float) -> None:
         self.stopped += units

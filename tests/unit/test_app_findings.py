@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.greenlight.flask.plugins.action import prove_candidate
 from ansible_collections.greenlight.flask.plugins.action import doctor as doctor_action
+from ansible_collections.greenlight.flask.plugins.action import prove_candidate
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING, Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks import registry
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place

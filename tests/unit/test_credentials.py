@@ -113,7 +113,7 @@ def test_the_drop_in_does_not_depend_on_an_order(order: list[str]) -> None:
 def test_without_credentials_there_is_no_directory_and_no_drop_in(layout: Layout) -> None:
     made(layout, credentials=[])
     assert os.listdir(layout.environment_files) == [f"{ID}.env"]
-    assert os.listdir(layout.drop_in(ID).parent) == ["release.conf"]
+    assert os.listdir(layout.part(ID, "drop_in").parent) == ["release.conf"]
     assert held(layout, ID) == {}
 
 
@@ -341,7 +341,7 @@ def test_destroying_a_release_removes_secrets_last(tmp_path: Path) -> None:
         create(layout, TIME, credentials=NAMES)
         ended = not killed(change, lambda layout=layout: Releases(layout).destroy(ID))  # type: ignore[misc]
         service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
-        files = (layout.release(ID), layout.drop_in(ID).parent, service, socket)
+        files = (layout.release(ID), layout.part(ID, "drop_in").parent, service, socket)
         left = [path.exists() for path in (*files, layout.credentials(ID), layout.environment_file(ID))]
         assert left == sorted(left), f"change {change}: what goes first is gone first"
         assert Releases(layout).get(ID) is None or all(left)

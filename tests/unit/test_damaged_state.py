@@ -335,7 +335,7 @@ STATE = {
     "credentials": Place(lambda layout: layout.credentials(LIVE), "directory"),
     "credential": Place(lambda layout: layout.credentials(LIVE) / "DATABASE_URL", "part"),
     "credentials drop-in": Place(lambda layout: layout.credentials_drop_in(LIVE), "part"),
-    "drop-in": Place(lambda layout: layout.drop_in(LIVE), "part"),
+    "drop-in": Place(lambda layout: layout.part(LIVE, "drop_in"), "part"),
     "service unit": Place(lambda layout: layout.part(LIVE, "service"), "part"),
     "socket unit": Place(lambda layout: layout.part(LIVE, "socket"), "part"),
     "wanted service": Place(lambda layout: layout.units / f"multi-user.target.wants/{APP}@{LIVE}.service", "wanted"),

@@ -84,7 +84,7 @@ class Machine(Host):
             "MainPID": str(PID if unit.endswith(".service") and state == "active" else 0),
             "ExecMainStartTimestamp": f"@{int(time.time()) - 1800}",
             "FragmentPath": str(self.layout.units / unit),
-            "DropInPaths": str(self.layout.drop_in(self.live)) if unit.endswith(".service") else "",
+            "DropInPaths": str(self.layout.part(self.live, "drop_in")) if unit.endswith(".service") else "",
             "NeedDaemonReload": "no",
             **self.facts.get(unit, {}),
         }
@@ -395,8 +395,8 @@ def test_links_to_two_different_releases_are_drift(machine: Machine) -> None:
 def test_an_incomplete_or_bad_live_release_is_drift(machine: Machine) -> None:
     Releases(machine.layout).mark(machine.live, BAD, {})
     assert named(only(machine)) == ("live", machine.live)
-    machine.layout.drop_in(machine.live).unlink()
-    assert only(machine).subject == str(machine.layout.drop_in(machine.live))
+    machine.layout.part(machine.live, "drop_in").unlink()
+    assert only(machine).subject == str(machine.layout.part(machine.live, "drop_in"))
 
 
 def test_an_invalid_manifest_is_drift(machine: Machine) -> None:
@@ -462,7 +462,7 @@ def test_a_manual_drop_in_is_drift_wherever_it_is(machine: Machine, place: str, 
 
 
 def test_a_foreign_drop_in_is_drift_unless_it_applies_to_all_services(machine: Machine) -> None:
-    known = f"{machine.layout.drop_in(machine.live)} /run/systemd/system/service.d/lxc.conf"
+    known = f"{machine.layout.part(machine.live, 'drop_in')} /run/systemd/system/service.d/lxc.conf"
     machine.facts[machine.service] = {"DropInPaths": known}
     assert look(machine).findings == []
     machine.facts[machine.service] = {"DropInPaths": f"{known} /usr/lib/systemd/system/shop@.service.d/x.conf"}
@@ -475,7 +475,7 @@ def test_a_foreign_drop_in_is_drift_unless_it_applies_to_all_services(machine: M
 EDITED: dict[str, Callable[[Machine], Path]] = {
     "gunicorn.conf.py": lambda machine: write(machine.home / "gunicorn.conf.py", "workers = 9\n"),
     "release-command": lambda machine: write(machine.home / "release-command", "rm -rf /\n"),
-    "drop-in": lambda machine: write(machine.layout.drop_in(machine.live), "[Service]\nMemoryMax=99%\n"),
+    "drop-in": lambda machine: write(machine.layout.part(machine.live, "drop_in"), "[Service]\nMemoryMax=99%\n"),
     "unit": lambda machine: write(machine.layout.part(machine.live, "service"), SERVICE + "User=root\n"),
     "socket": lambda machine: write(machine.layout.part(machine.live, "socket"), "[Socket]\nSocketMode=0666\n"),
 }
@@ -574,7 +574,7 @@ def test_a_secret_that_is_not_utf8_is_compared(machine: Machine) -> None:
 
 
 def test_extra_variables_allowed_by_a_drop_in_are_not_drift(machine: Machine) -> None:
-    drop_in = machine.layout.drop_in(machine.live)
+    drop_in = machine.layout.part(machine.live, "drop_in")
     drop_in.write_text("[Service]\nMemoryMax=40%\nEnvironmentFile=-/etc/proxy.env\nEnvironment=WHO=%H\n")
     machine.run_process(HTTP_PROXY="http://proxy", WHO="web1")
     assert [finding.id for finding in look(machine).findings] == ["file"]
@@ -644,7 +644,7 @@ class TestCredentials:
         made = {"variables": variables, "source": source, "service": SERVICE, "gunicorn": gunicorn}
         assert create(layout, NEW, credentials=self.NAMES, **made) == machine.live
         Releases(layout).mark(machine.live, PROVED, {"path": "/health"})
-        known = f"{layout.drop_in(machine.live)} {layout.credentials_drop_in(machine.live)}"
+        known = f"{layout.part(machine.live, 'drop_in')} {layout.credentials_drop_in(machine.live)}"
         machine.facts[machine.service] = {"DropInPaths": known}
         for name, value in SECRETS.items():
             write(self.loaded(machine, name), value)

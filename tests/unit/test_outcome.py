@@ -195,7 +195,9 @@ def test_a_host_that_does_not_respond_is_unreachable(monkeypatch: pytest.MonkeyP
 def test_a_host_without_space_for_the_source_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str, *, answers: bool
 ) -> None:
-    action = playing(monkeypatch, object.__new__(bring_source.ActionModule), Connection(pipelining=True), answers=answers)
+    action = playing(
+        monkeypatch, object.__new__(bring_source.ActionModule), Connection(pipelining=True), answers=answers
+    )
     removed: list[str] = []
 
     def make() -> str:

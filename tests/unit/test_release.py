@@ -62,7 +62,7 @@ def test_a_release_is_complete_under_its_id(layout: Layout) -> None:
     assert os.readlink(home / "venv") == "../../venvs/" + "b2" * 32
     assert (home / "gunicorn.conf.py").read_text() == "workers = 2\n"
     assert (home / "release-command").read_text() == "flask db upgrade\n"
-    assert layout.drop_in(ID).read_text() == "[Service]\nMemoryMax=40%\n"
+    assert layout.part(ID, "drop_in").read_text() == "[Service]\nMemoryMax=40%\n"
     assert (layout.units / f"shop@{ID}.service").read_text() == "[Service]\nType=notify\n"
     assert (layout.units / f"shop@{ID}.socket").read_text() == "[Socket]\n"
     assert parse(layout.environment_file(ID).read_text()) == {"FLASK_CONFIG": "staging", **SECRETS, "APP_RELEASE": ID}
@@ -120,8 +120,8 @@ def test_only_root_can_read_the_environment_but_anyone_the_rest(layout: Layout, 
     assert mode(layout.release(ID)) == 0o755
     assert mode(layout.release(ID) / "gunicorn.conf.py") == 0o644
     assert mode(layout.release(ID) / "release-command") == 0o644
-    assert mode(layout.drop_in(ID)) == 0o644
-    assert mode(layout.drop_in(ID).parent) == 0o755
+    assert mode(layout.part(ID, "drop_in")) == 0o644
+    assert mode(layout.part(ID, "drop_in").parent) == 0o755
 
 
 def test_secrets_are_only_in_the_environment_file(layout: Layout) -> None:
@@ -164,7 +164,7 @@ def test_a_release_killed_during_creation_is_never_half_visible(tmp_path: Path) 
         if ID in seen:
             assert sorted(os.listdir(layout.release(ID))) == PARTS
             assert "APP_RELEASE" in layout.environment_file(ID).read_text()
-            assert layout.drop_in(ID).exists()
+            assert layout.part(ID, "drop_in").exists()
             assert (layout.units / f"shop@{ID}.socket").exists()
         for time in (FIRST, SECOND):
             if not Releases(layout).find(specification().digest(KEY)):
@@ -200,14 +200,14 @@ def test_leftovers_of_a_killed_older_release_are_removed(tmp_path: Path) -> None
 def test_a_release_edited_by_hand_is_not_intact(layout: Layout, hand: str) -> None:
     create(layout, FIRST)
     service, socket = layout.part(ID, "service"), layout.part(ID, "socket")
-    places = {"comment": service, "unit": service, "socket": socket, "drop-in": layout.drop_in(ID)}
+    places = {"comment": service, "unit": service, "socket": socket, "drop-in": layout.part(ID, "drop_in")}
     places |= {"gunicorn": layout.release(ID) / "gunicorn.conf.py", "variable": layout.environment_file(ID)}
     places |= {"command": layout.release(ID) / "release-command"}
     if hand in places:
         with places[hand].open("a", encoding="utf-8") as file:
             file.write("# by hand\n" if hand == "comment" else "User=root\n")
     if hand == "override":
-        layout.drop_in(ID).with_name("override.conf").write_text("[Service]\nEnvironment=A=b\n")
+        layout.part(ID, "drop_in").with_name("override.conf").write_text("[Service]\nEnvironment=A=b\n")
     if hand == "mode":
         layout.environment_file(ID).chmod(0o644)
     releases = Releases(layout)
@@ -242,7 +242,7 @@ def test_an_incomplete_release_does_not_count(layout: Layout, missing: str) -> N
         "environment": layout.environment_file(ID),
         "service": service,
         "socket": socket,
-        "drop-in": layout.drop_in(ID),
+        "drop-in": layout.part(ID, "drop_in"),
     }
     parts[missing].unlink()
     assert Releases(layout).get(ID) is None

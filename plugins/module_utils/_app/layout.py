@@ -147,11 +147,6 @@ class Layout:
         return self.srv / "rollback"
 
     @cached_property
-    def maintenance(self) -> Path:
-        """The page that Nginx answers with while this file is there."""
-        return self.srv / "maintenance.html"
-
-    @cached_property
     def ledger(self) -> Path:
         return self.srv / "ledger.jsonl"
 
@@ -229,9 +224,6 @@ class Layout:
         """The files of these processes of a release, or of all that it may have: by names of process and part."""
         wanted = self.processes if processes is None else processes
         return {(process.name, part): self.part(release, part, process) for process in wanted for part in process.parts}
-
-    def drop_in(self, release: str) -> Path:
-        return self.part(release, DROP_IN)
 
     def credentials_drop_in(self, release: str, process: Process = WEB) -> Path:
         """Names the release's credentials for a process; there only where it has some."""

@@ -49,8 +49,6 @@ class UnitState:
     active: str
     sub: str
     restarts: int
-    main_pid: int
-    result: str
 
     @property
     def is_active(self) -> bool:
@@ -64,15 +62,13 @@ class UnitState:
 
 def state(unit: str) -> UnitState:
     """Ask for one unit's state; a unit that systemd doesn't know is ``inactive``."""
-    names = ("ActiveState", "SubState", "NRestarts", "MainPID", "Result")
+    names = ("ActiveState", "SubState", "NRestarts")
     done = run(["systemctl", "show", unit, *(f"--property={name}" for name in names)])
     values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     return UnitState(
         active=values.get("ActiveState") or "inactive",
         sub=values.get("SubState", ""),
         restarts=int(values.get("NRestarts") or 0),
-        main_pid=int(values.get("MainPID") or 0),
-        result=values.get("Result", ""),
     )
 
 

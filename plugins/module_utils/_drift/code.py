@@ -9,10 +9,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 )
 
 from . import integrity
-from .look import NAMED, Look
+from .look import NAMED, Look, Report
 
 
-def code(look: Look, live: Release) -> None:
+def code(look: Look, report: Report, live: Release) -> None:
     layout = look.layout
     source, venv = (str(live.manifest.get(name)) for name in ("source", "venv"))
     fresh = f"Deploy a new revision of the code, which comes whole: {look.play} site.yml"
@@ -23,9 +23,9 @@ def code(look: Look, live: Release) -> None:
         ("venv", integrity.check_venv(layout.venvs / venv), again),
     ):
         for fault in checked.faults[:NAMED]:
-            look.report.add(kind, fault.path, f"{fault.what}.", fix)
+            report.add(kind, fault.path, f"{fault.what}.", fix)
         more = len(checked.faults) - NAMED
         if more > 0:
             place = layout.sources / source if kind == "source" else layout.venvs / venv
-            look.report.add(kind, place, f"So were {more} more files of {place}.", fix)
-        look.report.unchecked += [checked.unchecked] if checked.unchecked else []
+            report.add(kind, place, f"So were {more} more files of {place}.", fix)
+        report.unchecked += [checked.unchecked] if checked.unchecked else []

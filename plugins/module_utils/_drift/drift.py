@@ -26,24 +26,24 @@ def drift(layout: Layout, wanted: Wanted, name: str = "<inventory>", edge: Edge 
     Args:
         name: the inventory as it is typed.
     """
-    look = Look(layout, wanted, name, edge)
-    stamped = stamp(look)
+    look, report = Look(layout, wanted, name, edge), Report()
+    stamped = stamp(look, report)
     if stamped is None:
-        return look.report
-    lock(look)
-    environment(look, stamped)
-    unfinished(look)
-    history(look)
-    live = live_release(look)
-    if look.report.release:
-        units(look, look.report.release)
+        return report
+    lock(look, report)
+    compared = environment(look, report, stamped)
+    unfinished(look, report)
+    history(look, report)
+    live = live_release(look, report)
+    if report.release:
+        units(look, report, report.release)
     if live:
-        made = files(look, live)
-        process(look, live)
-        code(look, live)
-        if made and look.compared:
-            inventory(look, live, made)
-    superfluous_releases(look)
-    if wanted.site and look.compared:
-        edge_of(look, wanted.site)
-    return look.report
+        made = files(look, report, live)
+        process(look, report, live)
+        code(look, report, live)
+        if made and compared:
+            inventory(look, report, live, made)
+    superfluous_releases(look, report)
+    if wanted.site and compared:
+        edge_of(look, report, wanted.site)
+    return report

@@ -7,12 +7,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import certificate
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site
 
-from .look import Look, settings
+from .look import Look, Report, settings
 from .units import is_enabled, properties
 
 
-def edge_of(look: Look, site: Site) -> None:
-    edge, add = look.edge, look.report.add
+def edge_of(look: Look, report: Report, site: Site) -> None:
+    edge, add = look.edge, report.add
     if not edge.tree.installed:
         add("nginx", edge.tree.nginx, "Nginx is not installed.", look.deploy)
         return
@@ -35,23 +35,23 @@ def edge_of(look: Look, site: Site) -> None:
         confirmed = False
     if not confirmed:
         add("unfinished", marker, "A change of Nginx was begun and never confirmed.", look.deploy)
-    _nginx_unit(look)
-    if site.tls.mode != "none" and not any(finding.id == "certificate" for finding in look.report.findings):
-        _certificate(look, site)
+    _nginx_unit(report)
+    if site.tls.mode != "none" and not any(finding.id == "certificate" for finding in report.findings):
+        _certificate(look, report, site)
 
 
-def _nginx_unit(look: Look) -> None:
+def _nginx_unit(report: Report) -> None:
     facts = properties("nginx.service")
     if facts.get("ActiveState") != "active":
         what = f"nginx.service is {facts.get('ActiveState', 'inactive')}."
-        look.report.add("unit", "nginx.service", what, "On the host: nginx -t && systemctl start nginx")
+        report.add("unit", "nginx.service", what, "On the host: nginx -t && systemctl start nginx")
     if not is_enabled("nginx.service"):
         what = "nginx.service is not enabled: a reboot would not start it."
-        look.report.add("unit", "nginx.service", what, "On the host: systemctl enable nginx")
+        report.add("unit", "nginx.service", what, "On the host: systemctl enable nginx")
 
 
-def _certificate(look: Look, site: Site) -> None:
-    link, add = look.layout.certificate, look.report.add
+def _certificate(look: Look, report: Report, site: Site) -> None:
+    link, add = look.layout.certificate, report.add
     on_disk = certificate.encoded(link)
     if not certificate.is_pair(link):
         again = f"On the host: certbot renew --force-renewal --cert-name {look.layout.app}"

@@ -25,12 +25,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     as_made,
 )
 
-from .look import Look, settings
+from .look import Look, Report, settings
 
 
-def files(look: Look, live: Release) -> Specification | None:
+def files(look: Look, report: Report, live: Release) -> Specification | None:
     """Hold the release's files against the digest that it was made with; return what they say now."""
-    layout, add = look.layout, look.report.add
+    layout, add = look.layout, report.add
     names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
     handing_over = [layout.credentials_drop_in(live.id, process) for process in look.releases.processes(live.id)]
     # No part of the digest, for they are made of the names.
@@ -53,16 +53,16 @@ def files(look: Look, live: Release) -> Specification | None:
         add("file", damage.path, f"{damage.path} can't be read: {damage.why}.", look.deploy)
         return None
     if made.digest(host_key) != live.digest:
-        _edited(look, live, [path for path in paths if path not in handing_over])
+        _edited(look, report, live, [path for path in paths if path not in handing_over])
     return made
 
 
-def _edited(look: Look, live: Release, files: Sequence[Path]) -> None:
+def _edited(look: Look, report: Report, live: Release, files: Sequence[Path]) -> None:
     """The manifest is written last, so what is newer was edited."""
     manifest = look.layout.release(live.id) / MANIFEST
     newer = [path for path in files if path.stat().st_mtime > manifest.stat().st_mtime]
     for path in newer:
-        look.report.add("file", path, f"{path} was edited after the release was made.", look.deploy)
+        report.add("file", path, f"{path} was edited after the release was made.", look.deploy)
     if not newer:
         what = f"The files of release {live.id} and its {MANIFEST} don't belong together: one was edited."
-        look.report.add("file", manifest, what, look.deploy)
+        report.add("file", manifest, what, look.deploy)

@@ -23,15 +23,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     noted_release,
 )
 
-from .look import NAMED, Look
+from .look import NAMED, Look, Report
 
 
-def stamp(look: Look) -> str | None:
+def stamp(look: Look, report: Report) -> str | None:
     """Return the environment that the host is stamped with, empty where that can't be known.
 
     None says that there is nothing to compare: the app isn't to be here, or was never deployed here.
     """
-    layout, add = look.layout, look.report.add
+    layout, add = look.layout, report.add
     unusable = lost_stamp(layout, removal=not look.wanted.present)
     try:
         found = "" if unusable else stamped(layout)
@@ -50,33 +50,34 @@ def stamp(look: Look) -> str | None:
     return None
 
 
-def lock(look: Look) -> None:
+def lock(look: Look, report: Report) -> None:
     damage = damage_of_lock(look.layout)
     if damage:
-        look.report.add("lock", damage.path, f"{damage.path} can't be used: {damage.why}.", look.deploy)
+        report.add("lock", damage.path, f"{damage.path} can't be used: {damage.why}.", look.deploy)
         return
     at_work = break_lock(look.layout, dry=True)
     if at_work:
         what = f"Another run is at work, and what follows may be its doing: {at_work}."
         fix = f"Look again when it has ended. If it is dead: {look.play} playbooks/unlock.yml"
-        look.report.add("lock", look.layout.lock, what, fix)
+        report.add("lock", look.layout.lock, what, fix)
 
 
-def environment(look: Look, name: str) -> None:
+def environment(look: Look, report: Report, name: str) -> bool:
+    """Say whether the host can be compared with this inventory."""
     for fault in faults(look.layout, name):
-        look.report.add("host", fault.path, fault.finding.what, fault.fix or look.deploy)
+        report.add("host", fault.path, fault.finding.what, fault.fix or look.deploy)
     for missing in accounts.missing(look.layout.app):
-        look.report.add("host", missing, f"{missing} is missing.", look.deploy)
+        report.add("host", missing, f"{missing} is missing.", look.deploy)
     other = other_environment(look.layout, look.wanted.environment) if name else ""
-    look.compared = bool(name) and not other
     if other:
         path = look.layout.environment_id
         fix = f"If you mean to move this host to another environment, write {look.wanted.environment} into {path}."
-        look.report.add("host", path, f"{other} The host was not compared with it further.", fix)
+        report.add("host", path, f"{other} The host was not compared with it further.", fix)
+    return bool(name) and not other
 
 
-def unfinished(look: Look) -> None:
-    layout, add = look.layout, look.report.add
+def unfinished(look: Look, report: Report) -> None:
+    layout, add = look.layout, report.add
     if os.path.lexists(layout.trial):
         name = noted_release(layout.trial) or f"a release ({layout.trial} doesn't say which)"
         what = f"A run switched to {name} and ended before it asked at the front door."
@@ -92,9 +93,9 @@ def unfinished(look: Look) -> None:
         add("unfinished", layout.candidate_socket, what, look.deploy)
 
 
-def history(look: Look) -> None:
+def history(look: Look, report: Report) -> None:
     """Look at the ledger and at the releases that a rollback could go to."""
-    layout, add, releases = look.layout, look.report.add, look.releases
+    layout, add, releases = look.layout, report.add, look.releases
     live = releases.live()
     if live and not (layout.ledger.is_file() and layout.ledger.stat().st_size):
         what = f"{layout.ledger} is missing or empty: the history before the next deploy is lost."

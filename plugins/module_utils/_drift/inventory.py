@@ -19,7 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     Specification,
 )
 
-from .look import Look, names_of, settings
+from .look import Look, Report, names_of, settings
 
 #: Part of a specification to what makes it: files of the release, and parts of its processes.
 _FILES = {
@@ -33,22 +33,22 @@ _PARTS = {
 }
 
 
-def inventory(look: Look, live: Release, made: Specification) -> None:
+def inventory(look: Look, report: Report, live: Release, made: Specification) -> None:
     """Name where the inventory would make another release of the same code."""
     wanted = look.wanted.with_code_of(live)
     try:
         texts = environment_texts(wanted.variables)
     except GreenlightError as error:
-        look.report.add("inventory", "flask_app_env", str(error), "Correct the inventory.")
+        report.add("inventory", "flask_app_env", str(error), "Correct the inventory.")
         texts = {}
     if texts:
-        _variables(look, live, made, wanted, texts)
-    _texts(look, live, made, wanted)
+        _variables(look, report, live, made=made, wanted=wanted, texts=texts)
+    _texts(look, report, live, made, wanted)
 
 
-def _texts(look: Look, live: Release, made: Specification, wanted: Specification) -> None:
+def _texts(look: Look, report: Report, live: Release, made: Specification, wanted: Specification) -> None:
     """Name the files of the release and of its units that the inventory makes otherwise."""
-    told = {finding.subject for finding in look.report.findings if finding.id == "file"}
+    told = {finding.subject for finding in report.findings if finding.id == "file"}
     home, paths = look.layout.release(live.id), look.layout.parts(live.id)
     others = [
         (home / name, getattr(made, part), getattr(wanted, part), replace(made, **{part: getattr(wanted, part)}), why)
@@ -70,24 +70,31 @@ def _texts(look: Look, live: Release, made: Specification, wanted: Specification
         if other.digest(b"") != made.digest(b"") and str(path) not in told:
             names = names_of(set(settings(text)) ^ set(settings(before)))
             which = f" ({', '.join(names)})" if names and path.name not in (COMMAND, HOOKS) else ""
-            look.report.add("inventory", path, f"{path} is not what the inventory makes{which}: {why}.", look.deploy)
+            report.add("inventory", path, f"{path} is not what the inventory makes{which}: {why}.", look.deploy)
 
 
-def _variables(look: Look, live: Release, made: Specification, wanted: Specification, texts: Mapping[str, str]) -> None:
+def _variables(
+    look: Look,
+    report: Report,
+    live: Release,
+    *,
+    made: Specification,
+    wanted: Specification,
+    texts: Mapping[str, str],
+) -> None:
     path = look.layout.environment_file(live.id)
     if wanted.release_variable != made.release_variable:
         what = f"flask_app_release_variable is {wanted.release_variable}, and in the live release it is another."
-        look.report.add("inventory", wanted.release_variable, what, look.deploy)
+        report.add("inventory", wanted.release_variable, what, look.deploy)
     both = texts.keys() & made.variables.keys()
     if both & set(wanted.credentials) != both & set(made.credentials):
         as_what = "credentials" if wanted.credentials else "variables"
         what = f"flask_app_secrets_as asks for secrets as {as_what}, and the live release gets them otherwise."
-        look.report.add("inventory", "flask_app_secrets_as", what, look.deploy)
+        report.add("inventory", "flask_app_secrets_as", what, look.deploy)
     found = processes.compare(look.key(), texts, environment_texts(made.variables))
     for names, what in (
-        (found.changed, f"have other values in the inventory than in {path}"),
-        (found.missing, f"are in the inventory, and not in {path}"),
-        (found.extra, f"are in {path}, and not in the inventory"),
+        (found.changed, f"The inventory has other values than {path}"),
+        (found.missing, f"{path} lacks variables of the inventory"),
+        (found.extra, f"{path} has variables that the inventory hasn't"),
     ):
-        if names:
-            look.add_variables("inventory", names, what, look.deploy)
+        report.add_variables("inventory", names, what, look.deploy)

@@ -72,6 +72,12 @@ class Report:
         """
         self.findings.append(Finding(kind, ERROR, str(subject), what, fix))
 
+    def add_variables(self, kind: str, names: Sequence[str], what: str, fix: str) -> None:
+        """Add one finding for several variables, if there are any; ``what`` is a clause that their names end."""
+        listed = ", ".join(names)
+        if listed:
+            self.add(kind, listed, f"{what}: {listed}.", fix)
+
     def lines(self, app: str, host: str) -> list[str]:
         """Tell it: a heading, a line for each finding, and a line for each thing that was not checked."""
         count = len(self.findings)
@@ -85,7 +91,7 @@ class Report:
 
 
 class Look:
-    """One look at a host.
+    """One look at a host, which only reads.
 
     Args:
         layout: where the app lives.
@@ -101,9 +107,6 @@ class Look:
         self.wanted = wanted
         self.edge = edge or Edge(layout)
         self.releases = Releases(layout)
-        self.report = Report()
-        #: False where the host can't be compared with this inventory.
-        self.compared = True
         self.play = f"ansible-playbook -i {inventory}"
         self.deploy = f"Deploy: {self.play} site.yml"
 
@@ -120,12 +123,6 @@ class Look:
             return stamp.key(self.layout)
         except GreenlightError:  # told of the file; for a comparison any will do
             return secrets.token_bytes(stamp.KEY_BYTES)
-
-    def add_variables(self, kind: str, names: Sequence[str], what: str, fix: str) -> None:
-        listed = ", ".join(names)
-        if len(names) == 1:
-            what = f" {what}".replace(" have other values ", " has another value ").replace(" are ", " is ").strip()
-        self.report.add(kind, listed, f"{listed} {what}.", fix)
 
 
 def settings(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from ansible_collections.greenlight.flask.plugins.module_utils._release import process as processes
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import GUNICORN, Release
 
-from .look import Look
+from .look import Look, Report
 from .units import properties
 
 #: Seconds by which systemd's time of a start, in whole seconds, may be too early.
@@ -26,6 +26,7 @@ class Compared:
 
     Args:
         look: at the host.
+        report: what is found goes there.
         live: the release.
         kind: of process.
         facts: of its service, see :func:`~.units.properties`.
@@ -33,6 +34,7 @@ class Compared:
     """
 
     look: Look
+    report: Report
     live: Release
     kind: Process
     facts: Mapping[str, str]
@@ -46,25 +48,24 @@ class Compared:
     def service(self) -> str:
         return self.look.layout.service_unit(self.live.id, self.kind)
 
-    def report(self, subject: object, what: str) -> None:
-        self.look.report.add("process", subject, what, self.again)
+    def add(self, subject: object, what: str) -> None:
+        self.report.add("process", subject, what, self.again)
 
-    def report_variables(self, names: Sequence[str], what: str) -> None:
-        if names:
-            self.look.add_variables("environment", names, what, self.again)
+    def add_variables(self, names: Sequence[str], what: str) -> None:
+        self.report.add_variables("environment", names, what, self.again)
 
     @property
     def again(self) -> str:
         return self.look.again(self.live.id, processes=[self.kind])
 
 
-def process(look: Look, live: Release) -> None:
+def process(look: Look, report: Report, live: Release) -> None:
     for kind in look.releases.processes(live.id):
         facts = properties(look.layout.service_unit(live.id, kind))
         pid = int(facts.get("MainPID") or 0)
         running = processes.look(look.layout.root, pid) if pid else None
         if running:  # the finding of its unit says that it doesn't run
-            compared = Compared(look, live, kind, facts, running)
+            compared = Compared(look, report, live, kind, facts, running)
             _program(compared)
             _credentials(compared)
             _age(compared, shown=_environment(compared))
@@ -74,13 +75,13 @@ def _program(of: Compared) -> None:
     layout, running = of.look.layout, of.running
     if not running.titled and running.argv != processes.command_line(layout, of.live.id, of.kind):
         what = f"The {of.name} was started with another command line than the unit of release {of.live.id} has."
-        of.report(of.name, what)
+        of.add(of.name, what)
     python = os.path.realpath(layout.release(of.live.id) / "venv/bin/python")
     if running.program.endswith(processes.DELETED):
-        of.report(of.name, f"The {of.name} runs a Python that was replaced on this host since it started.")
+        of.add(of.name, f"The {of.name} runs a Python that was replaced on this host since it started.")
     elif running.program and running.program != python:
         what = f"The {of.name} runs {running.program}, and the venv of release {of.live.id} has {python}."
-        of.report(of.name, what)
+        of.add(of.name, what)
 
 
 def _credentials(of: Compared) -> None:
@@ -89,8 +90,8 @@ def _credentials(of: Compared) -> None:
     path = layout.credentials(of.live.id)
     held = credentials.held(layout, of.live.id)
     found = processes.compare(of.look.key(), held, credentials.loaded(layout, of.service) if held else {})
-    of.report_variables(found.changed, f"have other values as credentials of the {of.name} than in {path}")
-    of.report_variables(found.missing, f"are in {path}, and no credentials of the {of.name}")
+    of.add_variables(found.changed, f"The credentials of the {of.name} have other values than {path}")
+    of.add_variables(found.missing, f"The {of.name} lacks credentials that are in {path}")
 
 
 def _environment(of: Compared) -> bool:
@@ -103,11 +104,11 @@ def _environment(of: Compared) -> bool:
     found = processes.compare_process(of.look.key(), declared, of.running)
     if not found:
         what = f"the environment of {of.name}, which has written its title over it (setproctitle)"
-        of.look.report.unchecked.append(what)
+        of.report.unchecked.append(what)
         return False
-    of.report_variables(found.changed, f"have other values in the {of.name} than in {path} and the unit")
-    of.report_variables(found.missing, f"are in {path} or the unit, and not in the {of.name}")
-    of.report_variables(found.extra, f"are in the {of.name}, and neither in {path} nor in the unit")
+    of.add_variables(found.changed, f"The {of.name} has other values than {path} and the unit")
+    of.add_variables(found.missing, f"The {of.name} lacks variables of {path} or the unit")
+    of.add_variables(found.extra, f"The {of.name} has variables that neither {path} nor the unit has")
     return True
 
 
@@ -117,7 +118,7 @@ def _age(of: Compared, *, shown: bool) -> None:
     paths = [layout.release(of.live.id) / GUNICORN] if of.kind.takes_requests else []
     paths += layout.settings_files(of.live.id, of.kind)
     paths += [] if shown else [layout.environment_file(of.live.id)]
-    told = {finding.subject for finding in of.look.report.findings}
+    told = {finding.subject for finding in of.report.findings}
     for path in paths if started.isdigit() else []:
         if path.exists() and path.stat().st_mtime > int(started) + CLOCK_SECONDS and str(path) not in told:
-            of.report(path, f"{path} was written after the {of.name} had started.")
+            of.add(path, f"{path} was written after the {of.name} had started.")

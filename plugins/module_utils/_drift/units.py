@@ -23,7 +23,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     Release,
 )
 
-from .look import Look
+from .look import Look, Report
 
 #: A unit that nobody edits. Since systemd 255 NeedDaemonReload= is "yes" for every unit after any "enable" without a
 #: reload (unit_file_state_outdated in its manager.h), which says nothing of one unit.
@@ -32,14 +32,14 @@ REFERENCE = "systemd-journald.service"
 DROP_INS = ("etc/systemd/system", "etc/systemd/system.control", "run/systemd/system", "run/systemd/system.control")
 
 
-def live_release(look: Look) -> Release | None:
-    layout, add = look.layout, look.report.add
+def live_release(look: Look, report: Report) -> Release | None:
+    layout, add = look.layout, report.add
     live = look.releases.live()
     if not live:
         what = f"No release is live: {layout.live_socket} leads to the socket of none."
         add("live", layout.live_socket, what, look.deploy)
         return None
-    look.report.release = live
+    report.release = live
     if not leads(layout.live_socket, str(layout.socket(live))):
         what = f"{layout.live_socket} doesn't lead to {layout.socket(live)}."
         add("live", layout.live_socket, what, look.deploy)
@@ -60,14 +60,14 @@ def live_release(look: Look) -> Release | None:
     return found
 
 
-def superfluous_releases(look: Look) -> None:
+def superfluous_releases(look: Look, report: Report) -> None:
     for release in superfluous(look.layout):
         what = f"Release {release} runs, or a reboot would start it, and it is not the live one."
-        look.report.add("superfluous", release, what, look.deploy)
+        report.add("superfluous", release, what, look.deploy)
 
 
-def units(look: Look, live: str) -> None:
-    layout, add = look.layout, look.report.add
+def units(look: Look, report: Report, live: str) -> None:
+    layout, add = look.layout, report.add
     processes = look.releases.processes(live)
     names = layout.units_of(live, processes)
     for process, unit in [(each, unit) for each in processes for unit in layout.units_of(live, [each])]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._options import LOCK, STAMP
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import refuse_damage
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import Keys, is_live, outdated
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import Keys, is_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import refuse_other_environment
 
 from . import Call
@@ -24,4 +24,4 @@ def run(call: Call) -> dict[str, object]:
     refuse_other_environment(call.layout, call.options["environment"])
     refuse_damage(call.layout, call.options["environment"])
     keys = Keys(call.options["variable"], **call.options["keys"])
-    return {"changed": False, "live": is_live(call.layout, keys), "outdated": outdated(call.layout)}
+    return {"changed": False, "live": is_live(call.layout, keys)}

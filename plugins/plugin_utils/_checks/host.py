@@ -5,6 +5,7 @@ from __future__ import annotations
 
 #: Before a deploy changes anything.
 PREFLIGHT = {
+    "failed-step": "The step that looks at the host broke; the message says how.",
     "lost-stamp": "The app was deployed to this host, and the stamp with its environment is gone.",
     "name-in-use": "flask_app_name is the name of an account, a unit or a directory that isn't this role's.",
     "no-inodes": "The file system of /srv has too few inodes free.",

@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a deploy costs, in trivial tasks.
+"""Measure what a deploy costs, in trivial tasks.
 
-Seconds of one machine say little on another. So each round also measures, on the same host and with the same
-configuration, an empty play and one trivial task, and a deploy is read as (run - empty play) / trivial task:
-how many of the cheapest tasks that Ansible can do over SSH would have taken as long.
+Seconds measured on one machine say little about another. So each round also measures, on the same host and with the
+same configuration, an empty play and one trivial task. A deploy is reported as (run - empty play) / trivial task: how
+many of the cheapest tasks that Ansible can do over SSH take as long.
 
 From the root of the repository::
 
     .venv/bin/python benchmarks/deploy.py --inventory inventories/staging --host staging1 --rounds 5
 
-With --url also a rollback is measured: from the start of the command to the first answer of the release that it
-goes back to.
+With --url, a rollback is measured too: from the start of the command to the first response of the release that it goes
+back to.
 
-The host ends with the release of the app as it is in the repository. Exit status: 0; 1 with one sentence that
-says why there are no figures; 2 for wrong arguments.
+The host ends with the release of the app as it is in the repository. Exit status: 0; 1 with one sentence that says why
+there are no figures; 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ MEASUREMENTS = {
 
 
 class BenchmarkError(Exception):
-    """There are no figures; the message says why in one sentence."""
+    """The benchmark has no figures; the message says why in one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Site:
 
     @classmethod
     def of(cls, url: str, name: str = "") -> Site:
-        """Read a URL such as http://127.0.0.1:28201, whose path is /health unless it says another.
+        """Read a URL such as http://127.0.0.1:28201; the default path is /health.
 
-        No name is looked up. Raises BenchmarkError for a URL of another machine: polling it isn't ours to do.
+        No name is resolved. Raises BenchmarkError for a URL on another machine, which is not ours to poll.
         """
         try:
             parts = urllib.parse.urlsplit(url)
@@ -98,7 +98,7 @@ class Site:
         return f"http://{host}:{self.port}{self.path} (Host: {self.name})"
 
     def release(self) -> str:
-        """Which release answers now; empty where no answer says it."""
+        """Return the release that answers now; empty if no response names one."""
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER_SECONDS)
         try:
             connection.request("GET", self.path, headers={"Host": self.name})
@@ -111,7 +111,7 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The command line."""
+    """The parsed command line."""
 
     inventory: str
     host: str
@@ -129,7 +129,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One deploy or rollback: its seconds, and what the host's ledger says of it (None where it says nothing)."""
+    """One deploy or rollback: its seconds, and what the host's ledger reports (None if it reports nothing)."""
 
     seconds: float
     candidate_seconds: float | None = None
@@ -138,14 +138,14 @@ class Run:
 
 @dataclasses.dataclass
 class Series:
-    """The rounds of one measurement, in seconds: deploys, and beside each what to read it by."""
+    """The rounds of one measurement, in seconds: the deploys, and the reference plays to compare them with."""
 
     runs: list[Run] = dataclasses.field(default_factory=list)
     empty: list[float] = dataclasses.field(default_factory=list)
     task: list[float] = dataclasses.field(default_factory=list)
 
     def figures(self) -> dict[str, float | int | None]:
-        """Medians, and the ratios made of them; `besides_start` leaves out the candidate's own start-up."""
+        """Return the medians and their ratios; `besides_start` leaves out the candidate's own start-up."""
         seconds = statistics.median(run.seconds for run in self.runs)
         empty, task = statistics.median(self.empty), statistics.median(self.task)
         if task <= 0:
@@ -166,13 +166,13 @@ class Series:
 
 
 def _median(values: list[float | None]) -> float | None:
-    """Median of the values, None where one is missing."""
+    """Return the median of the values, or None if one is missing."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if values and len(known) == len(values) else None
 
 
 def changed_tasks(output: str, host: str) -> int:
-    """Read from the recap how many tasks changed the host. BenchmarkError when the host isn't in it."""
+    """Read from the recap how many tasks changed the host. Raises BenchmarkError if the recap lacks the host."""
     found = re.search(RECAP.format(host=re.escape(host)), output, re.MULTILINE)
     if not found:
         raise BenchmarkError(f"The play ran without {host}: is it in the inventory, in the playbook's group?")
@@ -187,7 +187,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def release_in(body: bytes) -> str:
-    """Read the field `release` of a health answer; empty where it has none."""
+    """Read the field `release` of a health response; empty if it has none."""
     try:
         document = json.loads(body)
     except ValueError:
@@ -197,9 +197,9 @@ def release_in(body: bytes) -> str:
 
 
 def first_change(ask: Callable[[], str], before: str, ended: threading.Event) -> float | None:
-    """Ask every 20 ms until another release than `before` answers; gives that instant of time.perf_counter().
+    """Poll every 20 ms until a release other than `before` answers; return that instant of time.perf_counter().
 
-    None if it didn't until `ended` was set, after which it asks once more.
+    Return None if `ended` is set before that; one more request is made after it is set.
     """
     while True:
         last = ended.is_set()
@@ -214,7 +214,7 @@ def first_change(ask: Callable[[], str], before: str, ended: threading.Event) ->
 
 
 class Benchmark:
-    """The measuring, on one host, with a directory for the plays and the changed copy of the app."""
+    """The measurements on one host, with a directory for the plays and the changed copy of the app."""
 
     def __init__(self, options: Options, directory: Path) -> None:
         self.options = options
@@ -225,9 +225,9 @@ class Benchmark:
         self.programs = Path(sys.executable).parent
 
     def prepare(self) -> None:
-        """Write the reference plays, and copy the app as git sees it, ignored files left at home."""
+        """Write the reference plays, and copy the app as git sees it, without ignored files."""
         self.plays.mkdir()
-        # Root group_vars are found beside the playbook: the same connection as the deploy's.
+        # Ansible finds the root group_vars next to the playbook: the connection is the same as the deploy's.
         (self.plays / "group_vars").symlink_to(ROOT / "group_vars")
         for name, count in {"empty": 0, "one": 1, "many": TASKS + 1}.items():
             play: dict[str, object] = {"hosts": self.options.host, "gather_facts": False}
@@ -244,7 +244,7 @@ class Benchmark:
         if listing.returncode != 0:
             raise BenchmarkError(f"{source} is in no git checkout that could say which files are the app.")
         for name in filter(None, listing.stdout.split("\0")):
-            if (source / name).is_file():  # a file that was removed is still listed
+            if (source / name).is_file():  # git still lists a removed file
                 (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source / name, self.copy / name)
         self._changed_file()
@@ -259,7 +259,7 @@ class Benchmark:
         return path
 
     def change_code(self) -> None:
-        """Change one line of the copy, to what no round before it had."""
+        """Change one line of the copy to text that no earlier round had."""
         self.round += 1
         text = self.options.change_text
         original = self.options.app_source / self.options.change_file
@@ -267,7 +267,7 @@ class Benchmark:
         self._changed_file().write_text(changed, encoding="utf-8")
 
     def play(self, playbook: str | Path, *extra: str) -> tuple[float, str]:
-        """Run ansible-playbook from the root of the repository; gives its seconds and output."""
+        """Run ansible-playbook from the root of the repository; return its seconds and output."""
         command = [
             str(self.programs / "ansible-playbook"),
             "-i",
@@ -301,24 +301,24 @@ class Benchmark:
         return seconds, done.stdout
 
     def connect(self) -> None:
-        """Open the connection to the host, which belongs to no measurement."""
+        """Open the connection to the host, so that no measurement includes it."""
         changed_tasks(self.play(self.plays / "one.yml")[1], self.options.host)
 
     def reference(self, series: Series) -> None:
-        """Measure an empty play and a trivial task: eleven of them less one, divided by ten."""
+        """Measure an empty play and a trivial task: (a play of eleven - a play of one) / 10."""
         series.empty.append(self.play(self.plays / "empty.yml")[0])
         one = self.play(self.plays / "one.yml")[0]
         series.task.append((self.play(self.plays / "many.yml")[0] - one) / TASKS)
 
     def deploy(self, *, original: bool = False) -> tuple[float, int]:
-        """Deploy the copy, or the app itself; gives the seconds and the number of changed tasks."""
+        """Deploy the copy, or the app itself; return the seconds and the number of changed tasks."""
         self.touched = True
         source = [] if original else ["-e", json.dumps({"flask_app_source_directory": str(self.copy)})]
         seconds, output = self.play(self.options.playbook, "--limit", self.options.host, *source)
         return seconds, changed_tasks(output, self.options.host)
 
     def rollback(self, site: Site) -> Run:
-        """Roll back to the release before; its seconds end with the first answer of that one, the play goes on."""
+        """Roll back; the seconds end with the first response of the earlier release, while the play continues."""
         before = site.release()
         if not before:
             raise BenchmarkError(f"No answer of {site} says which release it is from: look at --url and --site.")
@@ -334,13 +334,13 @@ class Benchmark:
         answered = change.result()
         if answered is None:
             raise BenchmarkError(f"After the rollback {site} is still {before}: is it the site of {self.options.host}?")
-        # The drain comes after the first answer, so it is not part of these seconds.
+        # The drain follows the first response, so these seconds don't include it.
         return Run(answered - started, self.ledger().get("live"))
 
     def ledger(self) -> dict[str, float]:
-        """Seconds by event of the last deploy or rollback, from the host's ledger; empty where there is none to read.
+        """Return the seconds by event of the last deploy or rollback, from the host's ledger; empty if unreadable.
 
-        ``live`` has those of the app's own start, ``retired`` those of the old release's drain.
+        ``live`` has the seconds of the app's own start, ``retired`` those of the old release's drain.
         """
         ledger = f"/srv/{self.options.app}/ledger.jsonl"
         command = [str(self.programs / "ansible"), self.options.host, "-i", self.options.inventory, "-b"]
@@ -352,12 +352,12 @@ class Benchmark:
             return {}
 
     def measured_run(self, seconds: float) -> Run:
-        """A deploy that made a release, with what the ledger says of it."""
+        """Return a deploy that made a release, with what the ledger reports about it."""
         events = self.ledger()
         return Run(seconds, events.get("live"), events.get("retired"))
 
     def reset_command(self) -> str:
-        """The command that the user gave, or for a throwaway server the one that makes it anew."""
+        """Return the user's --reset command, or the one that recreates a throwaway server."""
         if self.options.reset:
             return self.options.reset
         servers = json.loads(self._run([sys.executable, "script/demo-servers"])[1])
@@ -383,9 +383,9 @@ class Benchmark:
         return series
 
     def rounds(self) -> dict[str, Series]:
-        """Measure in each round what to read the rest by, a run with nothing to change, a code change, a rollback.
+        """Measure in each round the reference plays, a run with nothing to change, a code change and a rollback.
 
-        The rollback only with --url; without it, it has no series.
+        Without --url there is no rollback, and so no series for it.
         """
         nothing, change, rollback = Series(), Series(), Series()
         _say("deploying, so that there is nothing to change")
@@ -393,7 +393,7 @@ class Benchmark:
         for number in range(self.options.rounds):
             _say(f"round {number + 1} of {self.options.rounds}")
             if rollback.runs:
-                self.deploy()  # what was rolled back, so that there is nothing to change
+                self.deploy()  # Redeploy what was rolled back, so that there is nothing to change.
             self.reference(nothing)
             seconds, changed = self.deploy()
             if changed:
@@ -423,7 +423,7 @@ def _say(text: str) -> None:
 
 
 def report(options: Options, figures: dict[str, dict[str, float | int | None]]) -> str:
-    """The figures for people: ratios first, seconds beside them."""
+    """Format the figures for people: ratios first, then seconds."""
 
     def cell(value: float | int | None, digits: int = 2) -> str:
         return f"{'-' if value is None else f'{value:.{digits}f}':>13}"
@@ -461,7 +461,7 @@ def report(options: Options, figures: dict[str, dict[str, float | int | None]]) 
 
 
 def parse(arguments: list[str] | None) -> Options:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="What a deploy costs, in trivial tasks.")
     parser.add_argument("--inventory", default="inventories/staging", help="(default: %(default)s)")
     parser.add_argument("--host", default="staging1", help="one host of it (default: %(default)s)")
@@ -518,7 +518,7 @@ def parse(arguments: list[str] | None) -> Options:
 
 
 def measure(options: Options) -> dict[str, dict[str, float | int | None]]:
-    """Do all of it and leave the host as the repository has it. Raises BenchmarkError."""
+    """Run all measurements, and leave the host as the repository has it. Raises BenchmarkError."""
     with tempfile.TemporaryDirectory(prefix="greenlight-benchmark-") as directory:
         benchmark = Benchmark(options, Path(directory))
         benchmark.prepare()
@@ -540,7 +540,7 @@ def measure(options: Options) -> dict[str, dict[str, float | int | None]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; gives the exit status."""
+    """Run the command line; return the exit status."""
     options = parse(arguments)
     try:
         figures = measure(options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Before a release has traffic its workers report the app that they serve, and that is held to the contract."""
+"""Before a release gets traffic, its workers report which app they serve, and the report must meet the contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _as_before() -> Iterator[None]:
 
 
 def units(server: Server) -> list[str]:
-    """What of the app systemd runs, starts, stops or has seen failing."""
+    """Return the app's units that systemd runs, starts, stops or has seen fail."""
     listed = server.root(
         f"systemctl list-units --all --plain --no-legend '{APP}*' | awk '$3 != \"inactive\" {{print $1}}'"
     )
@@ -34,9 +34,9 @@ def of_live(server: Server) -> list[str]:
     return [f"{APP}@{server.live}.service", f"{APP}@{server.live}.socket"]
 
 
-# The app of the guides, with nothing set but its name, environment, source, names and secrets
+# The app of the guides, with only its name, environment, source, server names and secrets set
 
-#: What the inventory of the tests sets beside that, as the role's defaults have it.
+#: The role's defaults for what the test inventory sets in addition.
 NOTHING: dict[str, Any] = {
     "flask_app_env": {},
     "flask_app_nginx_static": {},
@@ -44,7 +44,7 @@ NOTHING: dict[str, Any] = {
     "flask_app_nginx_health_networks": [],
 }
 IMPORTS = f"/var/lib/{APP}/imports"
-#: The servers' kernel is this machine's; the first one that can keep signals inside.
+#: The servers share this machine's kernel. SCOPES_SIGNALS: the first version that can confine signals.
 KERNEL = tuple(int(number) for number in os.uname().release.split(".")[:2])
 SCOPES_SIGNALS = (6, 12)
 
@@ -68,7 +68,7 @@ def test_the_tutorial_app_deploys_unchanged_and_is_imported_once_per_worker(
         pids = server.root(f"cat {IMPORTS}").split()
         master = f"systemctl show {APP}@{server.live}.service --property=MainPID --value"
         assert sorted(pids) == sorted(server.root(f"pgrep -P $({master})").split())
-        # Another process of the account, as that of the next release is.
+        # Another process of the same account, like one of the next release.
         server.root(f"systemd-run --quiet --uid={APP} --unit=neighbor sleep 300")
         neighbor = server.root("systemctl show neighbor --property=MainPID --value")
         assert server.ask(f"/signal/{neighbor}").body == ("refused" if KERNEL >= SCOPES_SIGNALS else "reached")
@@ -118,7 +118,7 @@ def test_an_https_only_app_is_proved_behind_an_https_proxy(in_turns: Server, tmp
     done = run_play(limit=in_turns.name, flask_app_nginx_trusted_proxies=["10.0.0.0/8"], **given)
     assert done.code == 0, done.output
     assert in_turns.live != before
-    for said, status in (("http", 302), ("https", 200), ("", 200)):  # who says nothing stands for the public scheme
+    for said, status in (("http", 302), ("https", 200), ("", 200)):  # without a header, the public scheme is assumed
         answer = in_turns.curl("/", "--header", f"X-Forwarded-Proto: {said}", scheme="http")
         assert (said, answer.status) == (said, status)
 
@@ -178,7 +178,7 @@ def test_no_inspection_unit_is_left_running(one_server: Server) -> None:
     assert units(one_server) == of_live(one_server)
 
 
-# What is only warned of
+# What only causes a warning
 
 
 def test_an_insecure_cookie_is_a_warning_that_can_be_accepted(

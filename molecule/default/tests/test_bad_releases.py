@@ -20,7 +20,7 @@ def test_a_release_that_fails_on_one_host_goes_live_nowhere(play: Callable[..., 
     assert "guestbook.missing" in done.prose
     assert {name: connect(name).live for name in servers()} == before
     assert all("On both or on none" not in connect(name).ask("/").body for name in servers())
-    # Also the candidate that was well: it gets no traffic, so it does not go on running.
+    # The healthy candidate stops too, because it gets no traffic.
     for name in servers():
         units = connect(name).root(f"systemctl list-units --all --plain --no-legend '{APP}@*' | awk '{{print $1}}'")
         assert units.split() == [f"{APP}@{before[name]}.service", f"{APP}@{before[name]}.socket"]

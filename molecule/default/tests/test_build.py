@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What packages do while they are built stays in the venv."""
+"""Whatever packages do during their build stays in the venv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.deployed import APP, Played, Server
 def test_hostile_packages_get_access_to_nothing_during_their_build(
     play: Callable[..., Played], in_turns: Server, tmp_path: Path, installer: str
 ) -> None:
-    """The same run installs the project, and its app starts a program: it is live only if both went well."""
+    """The same run installs the project, and its app starts a program: it goes live only if both worked."""
     server = in_turns
     source = hostile.make(tmp_path / "app")
     done = play(
@@ -38,7 +38,7 @@ def test_hostile_packages_get_access_to_nothing_during_their_build(
     odd = r"\( ! -user root -o ! -group root -o -perm /6022 ! -type l -o -links +1 ! -type d \)"
     assert server.root(f"find /srv/{APP}/venvs /srv/{APP}/sources /opt/greenlight {odd} -print") == ""
     assert server.root(f"ls -A /srv/{APP}/venvs /srv/{APP}/sources | grep unfinished || true") == ""
-    # The processes of a build have ended, and its unit is gone.
+    # The build's processes have ended, and its unit is gone.
     assert server.root("systemctl list-units --all --plain --no-legend 'greenlight-build-*'") == ""
-    # An app's cache is for its own builds.
+    # An app's cache serves only its own builds.
     assert server.root(f"stat -c %a /var/cache/private /var/cache/private/greenlight/{APP}").split() == ["700", "700"]

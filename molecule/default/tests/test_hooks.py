@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Task files of the user's own, and who is told."""
+"""The user's own task files, and the messages that a webhook gets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POINTS = ("before_build", "before_switch", "after_switch", "on_failure")
 
 @pytest.fixture
 def hooks(tmp_path: Path) -> dict[str, Any]:
-    """At each point a hook that writes down what it was given and who is live then."""
+    """A hook at each point that writes down the facts it was given and the release live at that moment."""
     event = "printf '%s\\n' {{ flask_app_event | to_json | quote }}"
     live = "basename $(readlink /srv/guestbook/live)"
     task = {"name": "Write down", "ansible.builtin.shell": {"cmd": f"({event}; {live}) >> /tmp/hooks"}}
@@ -46,7 +46,7 @@ def test_hooks_run_at_their_points_with_the_facts(hooks: dict[str, Any], one_ser
     assert (last["app"], last["environment"], last["host"]) == ("guestbook", "staging", one_server.name)
     assert (last["release"], last["previous"], last["reason"]) == (now, before, "")
 
-    assert run_play(**given).code == 0  # with nothing to change, only the first one runs
+    assert run_play(**given).code == 0  # with nothing to change, only the first hook runs
     assert [event["name"] for event, _ in written(one_server)] == ["before_build"]
 
 
@@ -81,7 +81,7 @@ def test_a_missing_hook_is_found_before_anything_changes(one_server: Server) -> 
 
 @pytest.fixture
 def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A chat that keeps what it is told."""
+    """A chat that keeps the messages it gets."""
     told: list[dict[str, Any]] = []
 
     class Chat(BaseHTTPRequestHandler):
@@ -91,7 +91,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             self.end_headers()
 
         def log_message(self, *_arguments: object) -> None:
-            """Not beside the tests' own words."""
+            """Keep requests out of the tests' own output."""
 
     server = HTTPServer(("127.0.0.1", 0), Chat)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -106,7 +106,7 @@ def test_a_webhook_gets_one_message_per_new_release_and_failure(
     given = {**fresh(), "flask_app_notify_url": url}
     done = run_play("-vvvv", **given)
     assert done.code == 0
-    assert run_play(**given).code == 0  # with nothing to change, nobody is told
+    assert run_play(**given).code == 0  # with nothing to change, no message is sent
     [message] = told
     live = {name: connect(name).live for name in servers()}
     assert live["debian13"] in message["text"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input: one clear message that names the variable or host and the cure, before anything is touched."""
+"""Bad input: one clear message names the variable or host and the fix, before anything is touched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.refusals import Refusals, host_name, refusals
 
 
 def told(done: Played, *facts: str) -> None:
-    """The play was stopped, and says all of ``facts``."""
+    """Assert that the play stopped and that its output has all of ``facts``."""
     assert done.code != 0, done.output
     assert [fact for fact in facts if fact not in done.prose] == [], done.output
     assert "Traceback" not in done.output
@@ -26,11 +26,11 @@ def told(done: Played, *facts: str) -> None:
 
 RESERVED, IN_USE = ("reserved-name", "flask_app_name"), ("name-in-use", "flask_app_name")
 NO_PYTHON, NO_SPACE = ("no-python", "flask_app_python"), ("no-space", "/srv")
-#: The first app has it.
+#: The first app has this name.
 TAKEN = ("name-taken", "flask_app_server_names")
 UNFIT_SOURCE, UNFIT_LOCK = ("unfit-source", "flask_app_source_directory"), ("unfit-lock", "flask_app_requirements")
 SETTINGS = "flask_app_service_settings"
-#: What is wrong -> variables that make it so, all that must be found, and facts that the message must hold beside that.
+#: Fault -> variables that cause it, all findings expected, and further facts that the message must have.
 INPUTS: dict[str, tuple[dict[str, Any], set[tuple[str, str]], list[str]]] = {
     "an unknown environment": (
         {"flask_app_environment": "stagging"},
@@ -221,7 +221,7 @@ INPUTS: dict[str, tuple[dict[str, Any], set[tuple[str, str]], list[str]]] = {
         ["/usr/local/bin/old-python", "3.9.2"],
     ),
 }
-#: What is wrong with a source -> the variant that has it; findings and facts as above.
+#: Fault of a source -> the variant that has it; findings and facts as above.
 SOURCES: dict[str, tuple[str, set[tuple[str, str]], list[str]]] = {
     "no lock": (
         "no_lock",
@@ -233,7 +233,7 @@ SOURCES: dict[str, tuple[str, set[tuple[str, str]], list[str]]] = {
 }
 
 
-#: What is wrong with the tree of a source -> what is added to it, links as ``-> target``; findings and facts as above.
+#: Fault in a source's tree -> what is added to the tree, links as ``-> target``; findings and facts as above.
 TREES: dict[str, tuple[dict[str, str], set[tuple[str, str]], list[str]]] = {
     "links that lead out of the source": (
         {"a/b/c/d/f": "-> ../../../..", "guestbook/static/x": "-> ../../a/b/c/d/f/../../../../etc"},
@@ -259,7 +259,7 @@ TREES: dict[str, tuple[dict[str, str], set[tuple[str, str]], list[str]]] = {
 
 
 def grown(directory: Path, more: Mapping[str, str]) -> str:
-    """The example app with more in it."""
+    """Make the example app with these additions."""
     made = variants.make("good_change", directory)
     for name, content in more.items():
         (made / name).parent.mkdir(parents=True, exist_ok=True)
@@ -281,7 +281,7 @@ def on_server(server: Server, begin: str, end: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
-    """All of them in one play, which leaves the server as it was."""
+    """Try all of them in one play, which must leave the server unchanged."""
     server = connect("debian13")
     cases = {case: variables for case, (variables, *_) in INPUTS.items()}
     for case, (variant, *_) in SOURCES.items():
@@ -293,7 +293,7 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
     listen = "systemd-run --quiet --unit=squatter python3 -m http.server 8099; sleep 1"
     site = "server { listen 80; server_name taken.test; return 200 mine; }"
     publish = f"echo '{site}' > /etc/nginx/sites-enabled/squatter && systemctl reload nginx"
-    # An interpreter that says so: Debian 12 and 13 have none as old.
+    # An interpreter that claims to be this old: Debian 12 and 13 have none.
     old, said = "/usr/local/bin/old-python", '[[3, 9, 2], "cpython-39", "linux-x86_64", "/usr/bin/python3.9"]'
     server.write(old, f"#!/bin/sh\necho '{said}'\n", umask="022")
     with (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose run is at work: two at once, a dead one, and how a lock is broken."""
+"""The lock: two runs at once, a dead run, and how to break a lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOCK = f"/run/greenlight/{APP}.lock"
 
 
 def held_by_another_machine(server: Server, steps_ago: float) -> None:
-    """Write the record of a run of some other machine, whose last step was so many seconds ago."""
+    """Write the record of another machine's run, whose last step was ``steps_ago`` seconds ago."""
     uptime = float(server.root("cat /proc/uptime").split()[0])
     record = {
         "run": "0123456789ab",

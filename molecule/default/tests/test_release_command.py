@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release command: where and when it runs, and as which user, and what a rollback across it needs."""
+"""The release command: where, when and as which user it runs, and what a rollback across it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.deployed import APP, ROOT, connect, fresh, run_play, servers
 ROLLBACK = ROOT / "playbooks/rollback.yml"
 TOLD = f"/var/lib/{APP}/commanded"
 INSTANCE = f"/var/lib/{APP}/flaskr.sqlite"
-#: Tells who ran it, where, and with what; and that the release it is for has no traffic yet.
+#: Records who ran it, where and with what, and that its release has no traffic yet.
 TELL = (
     f'echo "$(id -un) $FLASK_CONFIG $APP_RELEASE $(basename $(readlink /srv/{APP}/live)) $(command -v flask)" >> {TOLD}'
 )
@@ -98,7 +98,7 @@ def test_a_rollback_across_an_irreversible_command_is_refused_unless_forced(tmp_
         flask_app_release_command_reversible=False,
     )
     assert done.code == 0, done.output
-    # Command and workers find Flask's instance folder, which is the same for all releases.
+    # The command and the workers find Flask's instance folder, which all releases share.
     assert {name: connect(name).root(f"stat -c %U {INSTANCE}") for name in servers()} == dict.fromkeys(servers(), APP)
     after = {name: connect(name).live for name in servers()}
     done = run_play(playbook=ROLLBACK)
@@ -106,7 +106,7 @@ def test_a_rollback_across_an_irreversible_command_is_refused_unless_forced(tmp_
     assert done.finds(f"irreversible-command:{after['debian13']}"), done.output
     assert before["debian13"] in done.prose
     assert {name: connect(name).live for name in servers()} == after
-    # The server that did not run the command knows of it too.
+    # The server that did not run the command has it in its ledger too.
     assert run_play(playbook=ROLLBACK, limit="debian13").code != 0
     done = run_play(playbook=ROLLBACK, flask_app_rollback_force=True)
     assert done.code == 0, done.output

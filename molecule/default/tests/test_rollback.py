@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way back by hand: to the release that was live before, or to a named one."""
+"""Manual rollback: to the release that was live before, or to a named one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAYBOOK = ROOT / "playbooks/rollback.yml"
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """An older release and a newer one, which differ in code and in environment."""
+    """An older and a newer release, which differ in code and environment."""
     server = connect("debian13")
     assert run_play(limit=server.name).code == 0
     old = server.live
@@ -31,7 +31,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture
 def newer_is_live(two: tuple[str, str], one_server: Server) -> None:
-    """Whatever the test before has left."""
+    """Make the newer release live again, whatever the previous test left."""
     if one_server.live != two[1]:
         assert run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=two[1]).code == 0
 
@@ -74,7 +74,7 @@ def test_rollback_to_a_bad_release_is_refused(
     done = run_play(playbook=PLAYBOOK, limit=one_server.name, flask_app_rollback_to=bad)
     assert done.code != 0
     assert done.finds(f"no-rollback:{bad}"), done.output
-    assert old in done.prose  # which it can go back to
+    assert old in done.prose  # where a rollback can go
     assert one_server.live == live
 
 

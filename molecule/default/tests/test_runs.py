@@ -38,7 +38,7 @@ def test_check_mode_shows_the_change_without_making_it(play: Callable[..., Playe
 
 
 def test_check_mode_reports_when_nothing_would_change(play: Callable[..., Played]) -> None:
-    assert play().code == 0  # what a failed deploy of another test has left is pruned by the next good run
+    assert play().code == 0  # a successful run prunes what another test's failed deploy left
     done = play("--check", "--diff")
     assert (done.code, done.count("changed")) == (0, 0), done.output
 
@@ -123,7 +123,7 @@ def test_a_request_as_long_as_nginx_allows_survives_the_switch(
     play: Callable[..., Played], one_server: Server, tmp_path: Path
 ) -> None:
     source = variants.make("good_change", tmp_path / "app", label="while-one-waits")
-    # Shorter times than the default's, so that the test need not wait as long; what is held is their relation.
+    # Shorter than the defaults, so that the test waits less; only their ratio matters.
     times = {"flask_app_gunicorn_timeout_seconds": 1}
     assert play(limit=one_server.name, **times).code == 0
     with ThreadPoolExecutor() as pool:
@@ -161,5 +161,5 @@ def test_a_reboot_restores_the_same_release_without_ansible(server: Server) -> N
         time.sleep(0.2)
     assert health
     assert health.json["release"] == live
-    # A new boot: the connection that testinfra keeps is gone with the old one.
+    # testinfra's kept connection is gone after the reboot.
     assert connect(server.name).live == live

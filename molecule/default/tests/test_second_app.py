@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second app on a server that has one: in development, from git, installed by pip; first broken, then well."""
+"""A second app on the same server: in development, from git, installed by pip; first broken, then healthy."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_failed_first_release_leaves_a_503_and_the_other_app_untouched(
     assert "503" in done.prose
     answer = one_server.ask("/", site=SECOND)
     assert (answer.status, answer.headers["content-type"]) == (503, "text/plain")
-    # Whoever asks knows that it is for now: a proxy keeps nothing of it, a crawler comes again.
+    # Clients learn that it is temporary: a proxy doesn't cache it, and a crawler returns.
     assert (answer.headers.get("retry-after"), answer.headers.get("cache-control")) == ("10", "no-store")
     assert "not available" in answer.body
     assert one_server.ask("/health", site=SITE).json["status"] == "ok"

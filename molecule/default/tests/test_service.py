@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the release runs, asked of systemd and the kernel."""
+"""How the release runs, as systemd and the kernel report it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def service(server: Server) -> str:
     ],
 )
 def test_the_loaded_unit_has_the_property(server: Server, name: str, expected: str) -> None:
-    # systemctl leaves empty properties out.
+    # systemctl omits empty properties.
     assert properties(server, service(server)).get(name, "") == expected
 
 
 def test_the_unit_starts_at_boot(server: Server) -> None:
-    # Not the property UnitFileState, which systemd remembers from before until it is reloaded.
+    # Not the property UnitFileState: systemd caches it until its next reload.
     assert server.root(f"systemctl is-enabled {service(server)}") == "enabled"
 
 
@@ -87,13 +87,13 @@ def test_the_process_gets_its_secrets_byte_for_byte(server: Server) -> None:
 
 def test_the_app_user_cannot_write_its_own_code(server: Server) -> None:
     places = f"/srv/{APP} /etc/{APP} /opt/greenlight /etc/systemd/system /etc/nginx"
-    # find fails, and says so, where the app's user may not even look.
+    # find reports an error where the app's user may not even look.
     found = server.root(f"su --shell /bin/sh {APP} --command 'find {places} -writable ! -type l 2>/dev/null' || true")
     assert found == ""
 
 
 def test_only_the_app_can_access_its_state(server: Server) -> None:
-    # StateDirectory= makes it, private to the app.
+    # StateDirectory= creates it, private to the app.
     assert server.root(f"stat --format='%U %a' /var/lib/{APP}") == f"{APP} 700"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose throwaway servers a run removes: its own, and on request what a killed run of another directory left."""
+"""Which throwaway servers a run removes: its own and, on request, those that a killed run of another directory left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.deployed import PODMAN, PROJECT, ROOT, play_environment
 
-#: A project of its own, so that the servers of the scenario are none of its.
+#: A separate project, so that it doesn't include the scenario's servers.
 THROWAWAY = f"{PROJECT}-throwaway"
 
 
@@ -28,7 +28,7 @@ def containers() -> set[str]:
 
 
 def start(name: str, directory: Path) -> str:
-    """Run a container as the role labels it, for this directory; return its name."""
+    """Run a container with the labels that the role sets, for this directory; return its name."""
     labels = {"project": THROWAWAY, "directory": str(directory)}
     marks = [f"--label=greenlight_{key}={value}" for key, value in labels.items()]
     full = f"{THROWAWAY}-{name}"
@@ -38,7 +38,7 @@ def start(name: str, directory: Path) -> str:
 
 
 def kill_with_monitor(container: str) -> None:
-    """Kill it as a machine does that ends all that a session left running."""
+    """Kill it like a machine that ends everything a session left running."""
     state = json.loads(podman("inspect", container))[0]["State"]
     for process in (state["ConmonPid"], state["Pid"]):
         os.kill(process, signal.SIGKILL)
@@ -70,7 +70,7 @@ def remove_servers(directory: Path, replace_stopped: bool) -> None:
 
 @pytest.fixture
 def others(tmp_path: Path) -> Iterator[Path]:
-    """Servers of another directory: one that runs, one that stopped, and one that was killed with its monitor."""
+    """Servers of another directory: one running, one stopped, and one killed together with its monitor."""
     directory = tmp_path / "others"
     directory.mkdir()
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second app comes and goes on a server that has one: nothing of it stays, and users of the first notice nothing."""
+"""Adding and removing a second app leaves nothing behind, and users of the first app notice nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.load.load import Load
 SECOND = "second.test"
 
 
-#: What an app may put into its own directory: names of any bytes, a link out of it, a tree deeper than any recursion.
+#: What an app may put into its own directory: names of any bytes, a link out of it, a tree too deep for recursion.
 ODD_NAMES = """
 import os
 os.chdir("/var/lib/second")
@@ -32,7 +32,7 @@ for _ in range(3000):
 
 @pytest.fixture
 def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Played]:
-    """Run the play for the second app, of another environment than the first."""
+    """Run the play for the second app, in another environment than the first."""
 
     def run(*options: str, **variables: object) -> Played:
         return play(
@@ -55,7 +55,7 @@ def second(play: Callable[..., Played], one_server: Server) -> Callable[..., Pla
 
 @pytest.fixture
 def both(second: Callable[..., Played], one_server: Server) -> None:
-    """Both apps are there and answer."""
+    """Make sure that both apps exist and answer."""
     if not traces(one_server):
         done = second()
         assert done.code == 0, done.output
@@ -64,7 +64,7 @@ def both(second: Callable[..., Played], one_server: Server) -> None:
 
 
 def traces(server: Server) -> str:
-    """Everything on the server that has the second app's name."""
+    """Return everything on the server that has the second app's name."""
     files = "find /etc /srv /var /run -xdev -name '*second*' 2>/dev/null"
     accounts = "getent passwd second; getent group second"
     units = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ways to get the edge wrong: each is named, and the site is served as before."""
+"""Broken input for the edge: each message names it, and the site stays as before."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def acme(directory: str = "https://world.test:14000/dir", name: str = HERE, **mo
 
 
 CERTIFICATE = "flask_app_tls_certificate"
-#: What is wrong -> the variables, what must be found, and facts that the message must hold. The preflight finds these.
+#: Fault -> the variables, the finding expected, and facts that the message must have. The preflight finds these.
 INPUTS: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
     "bad PEM": (
         provided(flask_app_tls_certificate="-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----"),
@@ -122,7 +122,7 @@ INPUTS: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
     ),
 }
 NGINX_REFUSES = ("refused-by-nginx", "nginx")
-#: Each of its hosts has such a name.
+#: Each host has a name of this form.
 NO_CERTIFICATE = ("no-certificate", "{server}.guestbook.test")
 #: These only show when the site is published.
 LATER: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
@@ -156,7 +156,7 @@ LATER: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def deployed() -> Iterator[None]:
-    for server in map(connect, servers()):  # a test before may have bound an account
+    for server in map(connect, servers()):  # an earlier test may have bound an account
         server.root("rm -rf /etc/letsencrypt/accounts")
     done = run_play(**GOOD, flask_app_tls_redirect=False)
     assert done.code == 0, done.output
@@ -170,7 +170,7 @@ def is_served(server: Server) -> bool:
 
 @pytest.fixture(scope="module")
 def play_of_refusals() -> Refusals:
-    """All that the preflight finds, in one play."""
+    """Try everything that the preflight finds in one play."""
     server = connect("debian13")
     before = server.state()
     done = refusals(server.name, {case: variables for case, (variables, *_) in INPUTS.items()})
@@ -189,7 +189,7 @@ def test_a_broken_input_is_named_and_nothing_changes(case: str, play_of_refusals
 
 
 def refused(server: Server, finding: tuple[str, str], facts: list[str], **variables: Any) -> None:
-    """Deploy, which must fail for this, with these facts, no traceback and no secret; the site is as before."""
+    """Assert that a deploy fails with this finding and these facts, no traceback, no secret, and the same site."""
     done = run_play(limit=server.name, **variables)
     assert done.code != 0, done.output
     kind, subject = finding
@@ -206,13 +206,13 @@ def test_a_broken_site_is_named_and_the_old_one_stays_served(case: str, in_turns
     refused(in_turns, finding, facts, **variables)
 
 
-# What is wrong on the server
+# Faults on the server
 
 PORT = 18443
 
 
 def listener(server: Server) -> Callable[[], None]:
-    """Let another program listen on a port; return what ends it."""
+    """Let another program listen on a port; return a function that stops it."""
     server.root(f"systemd-run --quiet --unit=squatter python3 -m http.server {PORT}")
     return lambda: server.host.run("systemctl stop squatter")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people who know nothing of this project think of the example app as the role has deployed it."""
+"""How independent tools rate the example app as the role deploys it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def name(server: Server) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def deployed() -> Iterator[None]:
-    """As a user has it in production: a certificate from an ACME server, and all else as it comes."""
+    """Deploy as in production: a certificate from an ACME server, and defaults for the rest."""
     done = run_play(
         flask_app_server_names=["{{ inventory_hostname }}.guestbook.test"],
         flask_app_tls="acme",
@@ -66,6 +66,6 @@ def test_the_hardened_nginx_unit_still_does_all_its_work(server: Server) -> None
 
 @pytest.mark.outside
 def test_testssl_gives_its_best_grade_too(one_server: Server) -> None:
-    """It gives that to Debian's plain Nginx as well, so it proves little; but nothing grave must be there."""
+    """Debian's plain Nginx gets the same grade, so it proves little; but there must be no grave finding."""
     verdict = judges.testssl(name(one_server))
     assert verdict == {"grade": "A+", "grave": {}}

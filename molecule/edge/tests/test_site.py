@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What visitors, browsers and proxies get of the site beside the app's own pages, seen from outside."""
+"""What visitors, browsers and proxies get from the site in addition to the app's own pages, seen from outside."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.support import variants
 from tests.support.deployed import APP, ROOT, SITE, Server, connect, run_play
 from tests.support.load.load import HALVES, Load
 
-#: Its name tells its contents, so browsers may keep it.
+#: The name depends on the content, so browsers may keep the file.
 FINGERPRINTED = "app.0123456789abcdef.css"
 CSS = "body { color: black }\n" * 100
-#: What a request looks like to the app.
+#: Shows a request as the app sees it.
 ECHO = """
 
 @pages.get("/echo")
@@ -37,7 +37,7 @@ MAINTENANCE = ROOT / "playbooks/maintenance.yml"
 
 
 def source(directory: Path, *, fingerprinted: bool) -> str:
-    """The example app with static files of every kind; the next release has one of them no more."""
+    """Make the example app with static files of every kind; the second release lacks the fingerprinted one."""
     made = variants.make("good_change", directory, label=f"label {time.time_ns()}")
     with (made / "guestbook/views.py").open("a") as views:
         views.write(ECHO)
@@ -69,7 +69,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Two releases, so that one is the previous; afterwards all is as the inventory says."""
+    """Deploy two releases, so that one is the previous; restore the inventory's state afterwards."""
     directory = tmp_path_factory.mktemp("app")
     for number, fingerprinted in enumerate((True, False)):
         SETTINGS["flask_app_source_directory"] = source(directory / str(number), fingerprinted=fingerprinted)
@@ -80,7 +80,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
 
 
 def log(server: Server) -> list[dict[str, Any]]:
-    """The last lines of the access log."""
+    """Return the last lines of the access log."""
     return [json.loads(line) for line in server.root(f"tail -n 20 /var/log/nginx/{APP}.access.log").splitlines()]
 
 
@@ -135,12 +135,12 @@ def test_security_headers_are_on_responses_from_nginx_itself(server: Server) -> 
 
 
 def test_a_header_from_the_app_takes_precedence(server: Server) -> None:
-    """The health page says itself how it may be cached; Nginx adds no second line."""
+    """The health page sets its own Cache-Control; Nginx adds no second one."""
     answer = server.curl("/health")
     assert answer.headers["cache-control"] == "no-store"
 
 
-# Who asked, and which request it was
+# Client addresses and request ids
 
 
 def test_a_request_id_is_generated_passed_on_logged_and_returned(server: Server) -> None:
@@ -154,7 +154,7 @@ def test_a_request_id_is_generated_passed_on_logged_and_returned(server: Server)
 
 
 def echo(server: Server, *claims: str) -> dict[str, Any]:
-    """What the app sees of a request with these headers."""
+    """Return what the app sees of a request with these headers."""
     options = [word for claim in claims for word in ("--header", claim)]
     found: dict[str, Any] = server.curl("/echo", *options).json
     return found
@@ -174,7 +174,7 @@ def test_a_candidate_cannot_be_reached_by_guessing(server: Server) -> None:
     answer = server.curl("/health", "--header", "X-Greenlight-Rehearsal: candidate")
     assert (answer.status, answer.json["release"]) == (200, server.live)
     word = server.root(f"cut -d '\"' -f 2 /etc/{APP}/rehearsal.map")
-    assert server.curl("/health", "--header", f"X-Greenlight-Rehearsal: {word}").status == 502  # there is none now
+    assert server.curl("/health", "--header", f"X-Greenlight-Rehearsal: {word}").status == 502  # no candidate now
 
 
 def test_the_client_address_comes_from_a_trusted_proxy(server: Server) -> None:
@@ -192,7 +192,7 @@ def test_the_access_log_is_valid_json_with_release_and_times(server: Server) -> 
 
 
 def test_a_client_cannot_break_the_log_format(server: Server) -> None:
-    """Bytes that are not text, a control character above ASCII, and one that turns a line around."""
+    """Try bytes that are not text, a control character above ASCII, and one that reverses the text direction."""
     for more in ("\udcff", "\udc9b31m", "\x9b31m", "\u202e", "\x1b[2J", "\x7f"):
         server.curl("/", "--http1.1", "--header", f"User-Agent: agent{more}", "--header", f"Referer: http://x/{more}")
         line = log(server)[-1]
@@ -201,7 +201,7 @@ def test_a_client_cannot_break_the_log_format(server: Server) -> None:
 
 
 def test_the_error_log_contains_no_terminal_control_characters(server: Server, tmp_path: Path) -> None:
-    """A body that is too large is an error, which is written down with the request, its Host and its Referer."""
+    """A body that is too large is an error; Nginx logs it with the request, its Host and its Referer."""
     path = f"/var/log/nginx/{APP}.error.log"
     (tmp_path / "body").write_bytes(b"x" * (17 * 2**20))
     large = ("--http1.1", "--data-binary", f"@{tmp_path}/body")
@@ -261,12 +261,12 @@ def test_nothing_outside_the_static_directories_is_served(server: Server) -> Non
 
 
 def test_links_within_the_release_are_served_and_links_out_of_it_are_not(server: Server) -> None:
-    """A source with a link that leads out never gets here: molecule/default/tests/test_inputs.py has it refused."""
+    """A source with a link that leads out never gets here: molecule/default/tests/test_inputs.py tests its refusal."""
     for path in ("/static/linked.css", "/static/themes/dark.css"):
         answer = server.curl(path)
         assert (answer.status, answer.body, "x-release" in answer.headers) == (200, CSS, False), path
     links = (
-        # The one that is left out is the role's, to the state of the app: the next test.
+        # The excluded link is the role's own, to the app's state; see the next test.
         f"find /srv/{APP}/sources -type l -not -path '*/instance'"
     )
     leading = f"{links} -exec realpath --canonicalize-missing {{}} +"
@@ -278,7 +278,7 @@ def test_links_within_the_release_are_served_and_links_out_of_it_are_not(server:
 
 @pytest.fixture
 def leading_out(server: Server) -> Iterator[str]:
-    """Links that only root can make, and files of the app's account that everybody may read; yields their place."""
+    """Make links that only root can make, and world-readable files of the app's account; yield their path."""
     static, state = f"/srv/{APP}/live/source/guestbook/static", f"/var/lib/{APP}"
     mode = server.root(f"stat -c %a {state}")
     server.root(
@@ -291,11 +291,11 @@ def leading_out(server: Server) -> Iterator[str]:
 
 
 def test_a_file_not_owned_by_root_is_not_served(server: Server, leading_out: str) -> None:
-    """Nginx hands such a path to the app, which may answer with what it can read itself."""
+    """Nginx hands such a path to the app, which may answer with whatever it can read itself."""
     for path in ("state/kept.css", "state/passwd.css", "state/"):
         server.curl(f"{leading_out}/{path}")
         assert log(server)[-1]["upstream_status"] != "", path
-    # From root to root is followed, so that sources may have links; what keeps this one out is the check of the source.
+    # Nginx follows links from root to root, so that sources may have links; the check of the source refuses this one.
     assert server.curl(f"{leading_out}/passwd").body.startswith("root:")
     assert log(server)[-1]["upstream_status"] == ""
 
@@ -314,7 +314,7 @@ def test_text_responses_are_compressed(server: Server, coding: str) -> None:
         assert "Accept-Encoding" in answer.headers["vary"].split(", "), path
 
 
-# Limits, and who may ask for the health page
+# Limits, and access to the health page
 
 
 def test_a_body_above_the_limit_is_refused(server: Server, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_long_response_header_arrives_and_a_lost_response_is_a_502(server: Ser
     assert (answer.status, "retry-after" in answer.headers) == (status, False)
 
 
-# What the user adds
+# The user's own snippets
 
 
 def test_snippets_are_included_before_inside_and_after_the_server(server: Server) -> None:
@@ -341,7 +341,7 @@ def test_snippets_are_included_before_inside_and_after_the_server(server: Server
     assert done == "204"
 
 
-#: Answers for the app, its health page too.
+#: Answers instead of the app, even for its health page.
 CLOSED = "if ($uri !~ ^/static/) {\n    return 403;\n}"
 
 
@@ -357,7 +357,7 @@ def test_a_site_that_loses_the_app_is_reverted_within_seconds(deployed: dict[str
     assert (one_server.live, one_server.root(files)) == before
     assert one_server.curl("/inside?x=hello").body == "hello"
     assert load.result.failures.keys() <= {"status"}, str(load.result)
-    assert load.result.failed <= 50 * 3, str(load.result)  # seconds, on a machine with much to do
+    assert load.result.failed <= 50 * 3, str(load.result)  # seconds, on a busy machine
     done = run_play(**deployed, limit=one_server.name)
     assert (done.code, done.count("changed")) == (0, 0), done.output
 
@@ -400,7 +400,7 @@ OTHERWISE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def otherwise(deployed: dict[str, Any]) -> Server:
-    """Somebody has removed Nginx, and can't install it again by hand: its package starts it without Brotli."""
+    """Reinstall Nginx after somebody removed it. By hand that fails, because its package starts it without Brotli."""
     server = connect("debian13")
     assert server.curl("/health").status == 200
     apt = "DEBIAN_FRONTEND=noninteractive apt-get --yes --no-install-recommends"
@@ -412,7 +412,7 @@ def otherwise(deployed: dict[str, Any]) -> Server:
     return server
 
 
-# The first of them: nothing was asked before.
+# This test is first: the limit has counted no request yet.
 def test_requests_above_the_rate_limit_get_429_except_static_files(otherwise: Server) -> None:
     answers = [otherwise.curl("/").status for _ in range(40)]
     assert answers[:10] == [200] * 10  # the burst is twice the rate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates: where they come from, each change of that under load, and their renewal by the client's own timer."""
+"""Certificates: their sources, each change between them under load, and renewal by certbot's own timer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.deployed import APP, DIRECTORY, Server, connect, run_play, se
 from tests.support.inventories import inventory
 from tests.support.load.load import HALVES, Load
 
-#: Each server has a name of its own, by which the ACME server finds it.
+#: Each server has its own name, by which the ACME server finds it.
 NAMED: dict[str, Any] = {"flask_app_server_names": ["{{ inventory_hostname }}.guestbook.test"]}
 WORLD = "https://world.test"
-#: Nginx goes on to serve both ports alike, so that one load sees each change of mode.
+#: Nginx keeps serving both ports, so that one load sees each change of mode.
 BOTH = {**NAMED, "flask_app_tls_redirect": False}
 
 
@@ -41,7 +41,7 @@ def acme(port: int, **more: Any) -> dict[str, Any]:
 
 
 def bound() -> dict[str, Any]:
-    """For the ACME server that knows only accounts bound to another one."""
+    """Return the settings for the ACME server that accepts only accounts bound to an external one."""
     hmac = (DIRECTORY / "eab_key").read_text().strip()
     return acme(14001, flask_app_acme_eab_kid="kid-1", flask_app_acme_eab_hmac_key=hmac)
 
@@ -51,7 +51,7 @@ def all_servers() -> list[Server]:
 
 
 def change(modes: dict[str, tuple[str, dict[str, Any]]], https: set[str]) -> None:
-    """Deploy each server in its mode while users ask them, those in ``https`` by HTTPS too."""
+    """Deploy each server in its mode under load, with HTTPS requests too for those in ``https``."""
     with ExitStack() as stack:
         loads = []
         for server in all_servers():
@@ -66,7 +66,7 @@ def change(modes: dict[str, tuple[str, dict[str, Any]]], https: set[str]) -> Non
 
 
 def test_no_change_of_tls_mode_loses_a_request() -> None:
-    """In every direction that people go, with a real ACME server: some on one server, the others on the other."""
+    """Go in every direction that users go, with a real ACME server, split between the two servers."""
     none: dict[str, Any] = {"flask_app_tls": "none"}
     assert run_play(**BOTH, **none).code == 0
     everywhere = [name(server) for server in all_servers()]
@@ -121,7 +121,7 @@ class Visitor(threading.Thread):
 
 
 def test_the_first_certificate_arrives_without_an_untrusted_moment() -> None:
-    """From plain HTTP to HTTPS with the redirect: nobody is led to a placeholder."""
+    """From plain HTTP to HTTPS with the redirect: visitors are not redirected to a placeholder."""
     assert run_play(**NAMED, flask_app_tls="none").code == 0
     visitors = [Visitor(server) for server in all_servers()]
     for visitor in visitors:
@@ -140,12 +140,12 @@ def test_the_first_certificate_arrives_without_an_untrusted_moment() -> None:
 def test_keys_are_for_root_only_and_unused_certificates_are_removed(server: Server) -> None:
     assert run_play(**BOTH, **provided(*(name(each) for each in all_servers()))).code == 0
     assert server.root(f"stat -L -c '%a %U' /etc/{APP}/tls/live/privkey.pem") == "600 root"
-    assert len(server.root(f"ls -d /etc/{APP}/tls/*").split()) == 2  # the link and where it leads
-    assert server.root("ls /etc/letsencrypt/renewal 2>/dev/null || true") == ""  # without certbot there is none
+    assert len(server.root(f"ls -d /etc/{APP}/tls/*").split()) == 2  # the link and its target
+    assert server.root("ls /etc/letsencrypt/renewal 2>/dev/null || true") == ""  # missing if certbot is not installed
 
 
 def renew(server: Server) -> None:
-    """Let the time for a renewal come, and the timer tick."""
+    """Make a renewal due, and run the timer's service."""
     settings = f"/etc/letsencrypt/renewal/{APP}.conf"
     server.root(f"sed -i 's/^renew_before_expiry = .*/renew_before_expiry = 200 hours/' {settings}")
     server.root("systemctl start certbot.service")
@@ -153,7 +153,7 @@ def renew(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def issued() -> None:
-    """A certificate of six days from the ACME server."""
+    """Get a certificate of six days from the ACME server."""
     done = run_play(**BOTH, **acme(14002))
     assert done.code == 0, done.output
 
@@ -161,12 +161,12 @@ def issued() -> None:
 @pytest.mark.usefixtures("issued")
 def test_the_timer_renews_in_time_and_nginx_reloads_without_a_lost_request(server: Server) -> None:
     before = served(server, name(server))
-    # Days, not months: half of them before the end, and the timer ticks each hour instead of twice a day.
+    # Days, not months: it renews at half of its lifetime, and the timer runs hourly instead of twice a day.
     assert "renew_before_expiry = 72 hours" in server.root(f"cat /etc/letsencrypt/renewal/{APP}.conf")
     assert server.root("systemctl is-active certbot.timer") == "active"
     assert "hourly" in server.root("systemctl cat certbot.timer")
     server.root("systemctl start certbot.service")
-    assert served(server, name(server)).serial_number == before.serial_number  # it isn't time yet
+    assert served(server, name(server)).serial_number == before.serial_number  # renewal isn't due yet
 
     with ExitStack() as stack:
         loads = [stack.enter_context(Load(server.https_url, name(server), 50, mix=half)) for half in HALVES]
@@ -201,6 +201,6 @@ def test_a_renewal_next_to_a_broken_foreign_site_keeps_the_old_certificate(serve
 def test_a_changed_name_gets_a_new_certificate(one_server: Server) -> None:
     names = [name(one_server), "guestbook.test"]
     done = run_play(**{**BOTH, "flask_app_server_names": names}, **acme(14000), limit=one_server.name)
-    assert (done.code != 0, done.finds(f"no-certificate:{names[0]}")) == (True, True)  # nobody leads to the other
+    assert (done.code != 0, done.finds(f"no-certificate:{names[0]}")) == (True, True)  # one doesn't resolve
     assert one_server.curl("/", site=names[0]).status == 200
     assert run_play(**BOTH, **acme(14002), limit=one_server.name).code == 0

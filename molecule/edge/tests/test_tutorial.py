@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first tutorial, typed from its own text: a bare server becomes one with HTTPS, a database and an app.
+"""Run the first tutorial from its own text: a bare server gets HTTPS, a database and an app.
 
-A reader has what a test has to bring along: the address of the server, a name that leads there, Pebble in
-place of Let's Encrypt, a repository to clone, and a venv that was filled before.
+The test supplies what a reader brings along: the address of the server, a name that resolves to it, Pebble in place of
+Let's Encrypt, a repository to clone, and a venv that was filled before.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ NAME, ADDRESS = "notes.example.org", "203.0.113.10"
 REPOSITORY = "https://git.example.org/greenlight.git"
 SETTINGS = "inventories/production/group_vars/flask_app/main.yml"
 THERE = "# on the server\n"
-#: Minutes of apt, pip and two deploys.
+#: Enough for apt, pip and two deploys.
 SECONDS = 900
 
 
 def address() -> str:
-    """The server's own address, at which it has the ports that the tutorial speaks of."""
+    """Return the server's own address, where it listens on the ports that the tutorial names."""
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     command = [str(PODMAN), "inspect", "--format", template, f"{PROJECT}-first"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -44,7 +44,7 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def typed() -> Iterator[str]:
-    """Yield what a reader types and writes, as parts of one script, each after a line that says where it is from."""
+    """Yield what a reader types and writes, as parts of one script."""
     for number, (language, text) in enumerate(blocks()):
         if language == "sh" and text.startswith(THERE):
             yield f"ssh root@{ADDRESS} bash -es <<'END-{number}'\n{text}END-{number}\n"
@@ -61,7 +61,7 @@ def typed() -> Iterator[str]:
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A reader's home: a key for the server, a repository to clone, programs that look for their files here."""
+    """A reader's home: a key for the server, a repository to clone, and programs that look for their files here."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as directory:
         made = Path(directory)
         (made / ".ssh").mkdir(mode=0o700)
@@ -109,7 +109,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def filled_venv() -> str:
-    """A function of the shell that makes .venv as script/secrets would, from the packages that are here."""
+    """Return a shell function that makes .venv as script/secrets would, from the packages installed here."""
     lock = hashlib.sha256((ROOT / "requirements/controller.txt").read_bytes()).hexdigest()
     packages = next(path for path in sys.path if path.endswith("/site-packages"))
     programs = shlex.quote(str(Path(sys.executable).parent))
@@ -127,7 +127,7 @@ def first_server(command: str) -> None:
 
 
 def test_the_first_tutorial_works_as_it_is_written(home: Path) -> None:
-    # What the provider has done: the reader's key lets root in. And what this network has of its own.
+    # The provider's part: the reader's key gives access as root. Then what only this network needs.
     trust = (DIRECTORY / "world-ca.pem").read_text()
     first_server(f"""
 install -d -m 700 /root/.ssh

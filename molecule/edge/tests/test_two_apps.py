@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two apps with HTTPS on one server: whatever happens to one of them, the users of the other notice nothing."""
+"""Two apps with HTTPS on one server: whatever happens to one, users of the other notice nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.load.load import HALVES, Load
 SECOND = "second.test"
 KEY = secrets.token_hex(32)
 TLS = {"flask_app_tls": "self_signed"}
-#: The second app in the site of the first.
+#: The second app inside the first one's site.
 BELOW = {
     "flask_app_server_names": [SITE],
     "flask_app_url_prefix": "/second",
@@ -67,7 +67,7 @@ def test_nginx_accepts_many_names_of_maximum_length_without_a_warning(first: Ser
 
 
 def look_below(server: Server) -> None:
-    """See the second app below its path, with its own pages, files, redirects and cookies; and the first beside it."""
+    """Check the second app below its path: its pages, files, redirects and cookies, and the first app next to it."""
     assert server.curl("/second/health").json["release"] != server.live == server.curl("/health").json["release"]
     assert "second" in server.curl("/second/").body
     assert "second" not in server.curl("/").body

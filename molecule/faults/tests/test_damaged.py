@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State that somebody damaged on a real server: verify names it, and the next deploy repairs it or says what to do.
+"""State damaged on a real server: verify names it, and the next deploy repairs it or says how to.
 
-What can be damaged, and in what ways, the unit tests try one by one. Here is what only systemd, Nginx and the kernel
-can tell.
+The unit tests try each kind of damage one by one. This file tests only what needs systemd, Nginx and the kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ SRV, ETC, UNITS = f"/srv/{APP}", f"/etc/{APP}", "/etc/systemd/system"
 
 
 def findings() -> dict[str, set[str]]:
-    """What verify finds on each server: the subjects."""
+    """Return the subjects that verify finds, by server."""
     done = run_play(playbook=VERIFY, flask_app_verify_format="json", **limit())
     found = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
     return {document["host"]: {finding["subject"] for finding in document["findings"]} for document in found}
@@ -75,9 +74,9 @@ def test_damaged_state_that_needs_manual_repair(trial: Trial) -> None:
 
 
 def test_missing_sockets_that_systemd_reports_as_active(trial: Trial) -> None:
-    """Nobody is served until the next deploy of the same inventory, so users come when it is over.
+    """The site is down until the next deploy of the same inventory, so the load starts after it.
 
-    It makes no other release: only what is below /run is gone. The first deploy puts right whatever tests before left.
+    No new release is made: only what is below /run is gone. The first deploy repairs whatever earlier tests left.
     """
     assert run_play(**limit()).code == 0
     trial.before = live()

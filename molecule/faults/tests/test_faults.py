@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every fault that a deploy may meet, tried on both servers at once while users ask them: the rows of the table."""
+"""Every fault that a deploy may meet, tried on both servers under load: the rows of the table."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ROLLBACK = ROOT / "playbooks/rollback.yml"
 
 
 def source(tmp_path: Path, variant: str = "good_change", **options: Any) -> str:
-    """A variant of the example app; a good one differs from all others."""
+    """Make a variant of the example app; each good one differs from all others."""
     options.setdefault("label", f"label {time.time_ns()}")
     return str(variants.make(variant, tmp_path / variant, **options))
 
 
 def with_another_lock(directory: str) -> str:
-    """Make the app need a venv that is not there yet, of the same packages."""
+    """Make the app need a new venv with the same packages."""
     lock = Path(directory) / "requirements.txt"
     lock.write_text(f"{lock.read_text()}\n# {time.time_ns()}\n")
     return directory
@@ -92,7 +92,7 @@ def test_rotation(trial: Trial) -> None:
 # --- releases that must not go live ----------------------------------------------------------------------------------
 
 CANDIDATE = "candidate-failed"
-#: By what is wrong: the variant of the app, what must be found and said, and variables.
+#: Fault -> the variant of the app, the finding and the text expected, and variables.
 BAD: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "import error": ("import_error", CANDIDATE, "process: expected running", {}),
     "exit at start": ("exit_at_start", CANDIDATE, "process: expected running", {}),
@@ -125,7 +125,7 @@ BAD: dict[str, tuple[str, str, str, dict[str, Any]]] = {
         "leaks_at_start",
         CANDIDATE,
         "process: expected running",
-        # The containers of a test machine have no memory controller; a limit of the address space is the kernel's own.
+        # The containers of a test machine have no memory controller; the kernel itself limits the address space.
         {"flask_app_service_settings": {"LimitAS": "1G"}},
     ),
 }
@@ -181,7 +181,7 @@ def test_git_reference_missing(trial: Trial) -> None:
 
 @contextmanager
 def small_disk() -> Iterator[Callable[[int], None]]:
-    """Move /srv to a small file system; give a function that leaves so many KiB of it free."""
+    """Move /srv to a small file system; yield a function that leaves so many KiB of it free."""
     on_all(
         "mount -t tmpfs -o size=$(( $(du -sk /srv | cut -f1) + 65536 ))k,mode=755 tmpfs /mnt && cp -a /srv/. /mnt/"
         " && mount --bind /mnt /srv && umount /mnt"
@@ -196,7 +196,7 @@ def small_disk() -> Iterator[Callable[[int], None]]:
     try:
         yield leave
     finally:
-        # What was deployed meanwhile stays.
+        # Keep what was deployed meanwhile.
         on_all("rm -f /srv/fill; mount --bind / /mnt && cp -a /srv/. /mnt/srv/ && umount /mnt; umount -l /srv")
 
 
@@ -216,7 +216,7 @@ def test_disk_full_while_sending_the_source(trial: Trial, tmp_path: Path) -> Non
     changed = source(tmp_path)
     (Path(changed) / "large.bin").write_bytes(os.urandom(2**21))
     place = "/home/deploy/.ansible"
-    # With room for no further name: Ansible can't make its directory there.
+    # Without room for another name, so that Ansible can't make its directory there.
     on_all(f"mkdir -p {place} && mount -t tmpfs -o nr_inodes=1,mode=1777 tmpfs {place}")
     try:
         with trial.users():
@@ -228,7 +228,7 @@ def test_disk_full_while_sending_the_source(trial: Trial, tmp_path: Path) -> Non
         on_all(f"umount {place} 2>/dev/null; true")
     trial.expect(live="new", code=1, says="No space left on device", again=0)
     assert f"~/.ansible/tmp is on the file system {place} (tmpfs" in trial.runs[0].prose
-    assert not any(locks)  # it was given back
+    assert not any(locks)  # the lock was released
 
 
 def test_disk_full_while_writing_the_release(trial: Trial) -> None:
@@ -245,7 +245,7 @@ def test_disk_full_while_writing_the_release(trial: Trial) -> None:
 def test_disk_full_while_writing_the_ledger(trial: Trial, tmp_path: Path) -> None:
     changed = source(tmp_path)
     ledger = f"/srv/{APP}/ledger.jsonl"
-    # The last page is filled up, so that the next line needs a new one.
+    # Fill the last page, so that the next line needs a new one.
     on_all(
         f"truncate -s $(( ($(stat -c %s {ledger}) + 4095) / 4096 * 4096 )) {ledger};"
         f" mount -t tmpfs -o size=$(( $(stat -c %s {ledger}) / 1024 ))k tmpfs /mnt && cp -a {ledger} /mnt/ledger"
@@ -306,7 +306,7 @@ def test_ssh_connection_cut(trial: Trial, tmp_path: Path) -> None:
     def cut(_process: subprocess.Popen[str]) -> None:
         time.sleep(0.5)
         for name in at_work():
-            # By the container's own door: SSH is what is cut.
+            # Through the container, because the SSH connection is what gets cut.
             command = [str(PODMAN), "exec", f"{PROJECT}-{name}"]
             subprocess.run([*command, "pkill", "-KILL", "-f", "^sshd.*deploy"], check=False, capture_output=True)
 
@@ -334,14 +334,14 @@ def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
     changed = source(tmp_path)
 
     def reboot(process: subprocess.Popen[str]) -> None:
-        os.killpg(process.pid, signal.SIGSTOP)  # the run waits where it is until the servers are back
+        os.killpg(process.pid, signal.SIGSTOP)  # pause the run until the servers are back
         ended.set()
         users.join()
         restarts = [subprocess.Popen([PODMAN, "restart", f"{PROJECT}-{name}"], stdout=-3) for name in at_work()]
         assert [restart.wait() for restart in restarts] == [0] * len(restarts)
         os.killpg(process.pid, signal.SIGCONT)
 
-    # Nobody is served by a server that is down: users ask until just before it goes, and again when it is back.
+    # A server that is down can't answer: the load ends just before the reboot, and starts again after it.
     ended = threading.Event()
 
     def ask() -> None:
@@ -373,11 +373,11 @@ def _wait_until_it_answers(name: str, seconds: float = 60) -> None:
     raise AssertionError(f"{name} does not answer {seconds:g} seconds after its reboot")
 
 
-# --- the live release is hurt ----------------------------------------------------------------------------------------
+# --- faults of the live release --------------------------------------------------------------------------------------
 
 
 def in_its_hands(result: Result) -> int:
-    """Requests that may have had an effect are not sent again, so those in the hands of a killed process are lost."""
+    """Nginx doesn't repeat requests that may have had an effect, so those of a killed process are lost."""
     lost = result.failures.get("status")
     return lost.count if lost and all(each.request in ("post", "upload") for each in lost.examples) else 0
 
@@ -396,7 +396,7 @@ def test_live_process_killed_with_sigkill(trial: Trial, victim: str) -> None:
 
 
 def test_clock_set_back_an_hour(trial: Trial, tmp_path: Path) -> None:
-    """The ids of releases hold the time of the machine that deploys; what is live, and was before, never asks it."""
+    """Release ids have the time of the deploying machine; which release is live or previous doesn't depend on it."""
     earlier = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y%m%dT%H%M%SZ")
     changed = source(tmp_path)
     with trial.users():

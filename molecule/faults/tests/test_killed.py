@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run that is killed anywhere and started again ends like one that was never killed, file by file.
+"""A run that is killed anywhere and repeated ends like one that was never killed, file by file.
 
-Killed is once the run on the controller, with all its workers, once the step on the servers. These are rows of the
-table too.
+One kind of row kills the run on the controller with all its workers, the other the step on the servers. These rows are
+part of the fault table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.rotation import keys, make_vault, rotation
 
 pytestmark = pytest.mark.killed
 
-#: A task's line: the run is killed there, somewhere in the middle of the step.
+#: A task's line: the run is killed when it appears, somewhere in the middle of the step.
 STEPS = [
     "preflight | Find everything",
     "source | Send the directory",
@@ -50,7 +50,7 @@ HOST_STEPS = [
 
 
 def wanted(tmp_path: Path, *, venv: bool) -> dict[str, Any]:
-    """A deploy that goes through every step: another source and site, a release command, and if asked another venv."""
+    """Return variables of a deploy that needs every step: new source and site, a release command, maybe a new venv."""
     now = time.time_ns()
     directory = variants.make("good_change", tmp_path / "app", label=f"label {now}")
     if venv:
@@ -66,7 +66,7 @@ def wanted(tmp_path: Path, *, venv: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Reference:
-    """What such a deploy leaves on each server when nobody kills it, and how many changes each step makes in it."""
+    """What an unharmed deploy leaves on each server, and how many changes each of its steps makes."""
 
     venv: bool
     states: dict[str, list[str]]
@@ -74,7 +74,7 @@ class Reference:
 
 
 def _reference(directory: Path, *, venv: bool) -> Reference:
-    """Deploy twice in peace: the second is then the live release, and the first the one before."""
+    """Deploy twice undisturbed, so that the second release is live and the first is the previous one."""
     first, second = (wanted(directory / name, venv=venv) for name in ("first", "second"))
     done = run_play(**first)
     assert done.code == 0, done.output
@@ -93,7 +93,7 @@ def reference_with_venv(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
-    """Deploy, hurt; deploy again; and compare."""
+    """Deploy with the fault, deploy again, and compare."""
     variables = wanted(tmp_path, venv=reference.venv)
     trial.before = live()
     with trial.users():
@@ -106,12 +106,12 @@ def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict
 
 
 def killed_at(step: str) -> Callable[[dict[str, Any]], Played]:
-    """What kills a run in the middle of this step: the shortest, such as the last, take a third of a second."""
+    """Return a function that kills a run in the middle of this step; the shortest steps take a third of a second."""
     return lambda variables: run_until(step, kill_run(0.1), **{**limit(), **variables})
 
 
 def killed_in(host_step: str, change: int) -> Callable[[dict[str, Any]], Played]:
-    """What kills a step on the servers before this change of it."""
+    """Return a function that kills a step on the servers before its ``change``-th change."""
 
     def hurt(variables: dict[str, Any]) -> Played:
         with killer(host_step, change):
@@ -143,7 +143,7 @@ def test_step_killed(reference: Reference, trial: Trial, host_step: str, where: 
     kill_the_host_step(reference, trial, host_step, where, tmp_path)
 
 
-# A venv is the longest of all steps, so only these rows have one to build.
+# Building a venv is the longest of all steps, so only these rows do it.
 
 
 def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, trial: Trial, tmp_path: Path) -> None:
@@ -156,24 +156,24 @@ def test_venv_step_killed(reference_with_venv: Reference, trial: Trial, where: s
     kill_the_host_step(reference_with_venv, trial, "build_venv", where, tmp_path)
 
 
-# --- the ways to a release that no deploy made -----------------------------------------------------------------------
+# --- other plays that switch releases --------------------------------------------------------------------------------
 
 ROLLBACK = {"playbook": ROOT / "playbooks/rollback.yml", "flask_app_keep_releases": 1}
 ROTATION = {"flask_app_keep_releases": 1}
 
 
 def told() -> dict[str, int]:
-    """How many lines each server's ledger has."""
+    """Return the number of lines in each server's ledger."""
     return {server.name: int(server.root(f"wc -l < /srv/{APP}/ledger.jsonl")) for server in all_servers()}
 
 
 @dataclass(frozen=True)
 class Way:
-    """Another play: how to get to where it starts, and its command.
+    """Another play: how to prepare for it, and its command.
 
     Attributes:
-        states: what it leaves on each server when nobody kills it.
-        changes: how many changes each step makes in it.
+        states: what it leaves on each server when it isn't killed.
+        changes: how many changes each of its steps makes.
     """
 
     prepare: Callable[[Path], None]
@@ -183,7 +183,7 @@ class Way:
 
     @classmethod
     def tried(cls, prepare: Callable[[Path], None], variables: dict[str, Any], directory: Path) -> Way:
-        """Go it in peace."""
+        """Run it undisturbed."""
         prepare(directory)
         before = told()
         steps = ["find_rollback", "rotate", "switch", "check_front_door", "retire"]
@@ -192,7 +192,7 @@ class Way:
         return cls(prepare, variables, states, changes)
 
     def hurt(self, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
-        """Go it, hurt; go it again; and compare."""
+        """Run it with the fault, run it again, and compare."""
         self.prepare(tmp_path)
         before = told()
         trial.before = live()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users of a server wait while it gets a good deploy."""
+"""How long users of a server wait for answers during a good deploy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 3
 
 
 def with_cold_build(source: Path) -> None:
-    """Let the next deploy of ``source`` build a venv on both servers, as if no build had been there before."""
+    """Make the next deploy of ``source`` build a venv on both servers, as if nothing had been built before."""
     lock = source / "requirements.txt"
     lock.write_text(f"{lock.read_text()}\n# {time.time_ns()}\n")
     for name in servers():
@@ -27,11 +27,11 @@ def with_cold_build(source: Path) -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize("build", ["no build", "a cold build"])
 def test_a_good_deploy_keeps_the_p99_below_double(tmp_path: Path, build: str) -> None:
-    """Held against a server at rest on the same busy machine: the other one is deployed meanwhile.
+    """Compare with an idle server on the same busy machine, while the other server is deployed.
 
-    The servers, the machine that deploys and the users share two processors here. Without the other deploy, what the
-    play costs the machine that runs it would be counted as the server's. So that is the measure for the fast requests;
-    all requests, of which one in twenty takes a second by itself, are held against the idle machine.
+    The servers, the deploying machine and the users share two processors here. Without the other deploy, the cost of
+    running the play would count as the server's. So that is the baseline for fast requests. All requests, of which one
+    in twenty takes a second by itself, are compared with the idle machine.
     """
     windows = ("at rest", "at rest beside a deploy", "during a deploy")
     fast: dict[str, list[float]] = {window: [] for window in windows}

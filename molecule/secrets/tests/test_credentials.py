@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets as credentials of systemd: files that only the service sees, and nothing in its environment."""
+"""Secrets as systemd credentials: files that only the service sees, and no secret in its environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def deployed() -> Iterator[Played]:
 
 
 def processes(server: Server) -> list[str]:
-    """The app's own, master and workers."""
+    """Return the process ids of the app's master and workers."""
     unit = f"{APP}@{server.live}.service"
     return server.root(
         f"cat $(systemctl show --property=ControlGroup --value {unit} | sed s,^,/sys/fs/cgroup,)/cgroup.procs"
@@ -32,7 +32,7 @@ def processes(server: Server) -> list[str]:
 
 
 def environment(server: Server) -> dict[str, str]:
-    """That of the app's master."""
+    """Return the environment of the app's master."""
     pid = server.root(f"systemctl show --property=MainPID --value {APP}@{server.live}.service")
     lines = server.root(f"tr '\\0' '\\n' < /proc/{pid}/environ").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the filter environment_file renders, a real unit's process gets byte for byte, on both Debians' systemd.
+"""A real unit's process gets byte for byte what the filter environment_file renders, on both Debians' systemd.
 
-Thousands of random values are handed over in a few starts of one unit. Where one is wrong, it is looked for by halves,
-and Hypothesis then makes it as small as it can, with a start for each attempt.
+Each start of a unit hands over thousands of random values. A wrong one is searched by halving, and Hypothesis then
+shrinks it, with one start per attempt.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.support.deployed import Server
 
 NAME = "greenlight-environment-test"
 PLACE = f"/run/{NAME}"
-#: Names in a batch begin so; all else that the process has is systemd's.
+#: The prefix of a batch's variables; the process gets all others from systemd.
 PREFIX = "VALUE"
-#: dd, because it reads until the end; the kernel says of files in /proc that they are empty.
+#: dd reads until the end; the kernel reports files in /proc as empty.
 SERVICE = f"""\
 [Unit]
 StartLimitIntervalSec=0
@@ -35,17 +35,17 @@ Type=oneshot
 EnvironmentFile={PLACE}/given.env
 ExecStart=/bin/dd status=none bs=64K if=/proc/self/environ of={PLACE}/arrived
 """
-#: Of different random values for each server.
+#: Each server gets its own random values.
 VALUES = 2_000
-#: In one start of the unit: a process's environment may have 2 MiB in all (execve(2)).
+#: Bytes for one start of the unit: a process's environment may have 2 MiB in all (execve(2)).
 BATCH_VALUES, BATCH_BYTES = 1_000, 500_000
 
 Form = Callable[[Mapping[str, str]], str]
 
-#: Planes whose last two code points are not characters; with U+FDD0 to U+FDEF all that Unicode has, and all refused.
+#: The last two code points of each plane are not characters; with U+FDD0 to U+FDEF these are all, and all refused.
 NONCHARACTERS = [chr(plane * 0x10000 + low) for plane in range(17) for low in (0xFFFE, 0xFFFF)]
 NONCHARACTERS += [chr(point) for point in range(0xFDD0, 0xFDF0)]
-#: What means something in a file of systemd, to a shell, or to who reads lines.
+#: Text with a meaning in a systemd file, in a shell, or to line-based readers.
 MEANINGFUL = [
     *(" ", "  ", "\t", "\n", "\n\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\xa0", "\ufeff"),
     *("'", "''", '"', '""', "'\"'\"'", "$", "$HOME", "${HOME}", "$$", "$(id)", "`id`", "%", "%%", "%i", "%n"),
@@ -65,7 +65,7 @@ MEANINGFUL = [
         "\U0010fffd",
     ),
 ]
-#: Other values in each run; a failure prints it, and the same ones come with it in the environment.
+#: Different in each run. A failure prints the seed; set in the environment, it repeats the same values.
 SEED = int(os.environ.get("GREENLIGHT_SEED", randbelow(2**32)))
 texts = st.text(st.characters(codec="utf-8", exclude_characters=["\0", *NONCHARACTERS]), max_size=40)
 pieces = st.lists(st.one_of(st.sampled_from(MEANINGFUL), texts), min_size=1, max_size=8).map("".join)
@@ -77,14 +77,14 @@ def repeated(unit: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
-#: Around what programs read at once; few of the longest, because each fills a good part of a start.
+#: Around the sizes that programs read at once; few of the longest, because each fills much of a start.
 SIZES = [*range(100, 1_000, 100), *(2**power + more for power in (10, 11, 12) for more in (-1, 0, 1)), 65_536]
 long = st.builds(repeated, pieces.filter(bool), st.sampled_from(SIZES))
 random_value = st.one_of(texts, pieces, long)
 
 
 def for_each_random_value(use: Callable[[str], object]) -> None:
-    """Call ``use`` with each value, the same ones in all of this run; one that fails is made small and named."""
+    """Call ``use`` with each value, the same ones throughout a run; shrink and report one that fails."""
     print(f"The values of this run: GREENLIGHT_SEED={SEED}")
 
     @seed(SEED)
@@ -110,7 +110,7 @@ def random_values() -> list[str]:
 
 
 def batches(values: Sequence[str]) -> Iterator[list[str]]:
-    """Split values into what one process can have."""
+    """Split values into batches that one process can have."""
     batch: list[str] = []
     size = 0
     for value in values:
@@ -128,20 +128,20 @@ def named(values: Sequence[str]) -> dict[str, str]:
 
 
 def read_environ(raw: bytes) -> dict[str, bytes]:
-    """Read what the kernel shows of a process's environment (proc_pid_environ(5))."""
+    """Read a process's environment from the kernel (proc_pid_environ(5))."""
     pairs = (entry.partition(b"=") for entry in raw.split(b"\0") if entry)
     return {name.decode(errors="replace"): value for name, _, value in pairs}
 
 
 class Unit:
-    """A unit on a server whose process writes down the environment that it was given."""
+    """A unit on a server whose process writes down its environment."""
 
     def __init__(self, server: Server, form: Form = render) -> None:
         self.server = server
         self.form = form
 
     def hand_over(self, values: Sequence[str]) -> list[bytes | None]:
-        """Return what the process got of each value; None where there was nothing, or no process at all."""
+        """Return what the process got for each value; None for a missing one, or without a process."""
         self.server.write(f"{PLACE}/given.env", self.form(named(values)))
         start = f"rm -f {PLACE}/arrived; systemctl start {NAME}.service && base64 --wrap=0 {PLACE}/arrived"
         done = self.server.host.run(start)
@@ -149,12 +149,12 @@ class Unit:
         return [arrived.get(name) for name in named(values)]
 
     def first_wrong(self, values: Sequence[str]) -> str | None:
-        """Return a value that doesn't arrive as it is, on its own if possible; None where all of them do."""
+        """Return a value that doesn't arrive unchanged, on its own if possible; None if all do."""
         arrived = self.hand_over(values)
         wrong = [value for value, got in zip(values, arrived, strict=True) if got != value.encode()]
         if not wrong or len(values) == 1:
             return wrong[0] if wrong else None
-        # The neighbours of a value that ends its line too late are wrong too.
+        # A value that ends its line too late spoils its neighbours too.
         middle = len(values) // 2
         found = self.first_wrong(values[:middle])
         found = self.first_wrong(values[middle:]) if found is None else found
@@ -187,7 +187,7 @@ def test_thousands_of_random_values_arrive_byte_for_byte(unit: Unit) -> None:
     pytest.fail(f"only among its neighbours, or not every time: {wrong!r}")
 
 
-#: Each alone would be an error of somebody's quoting.
+#: Each of these alone would trip a naive quoting.
 HARD = {
     "empty": "",
     "a space": " ",
@@ -224,7 +224,7 @@ HARD = {
     "64 KiB of single quotes": "'" * 65_536,
     "64 KiB of newlines": "\n" * 65_536,
     "64 KiB of all sorts": repeated('it\'s \\ "$5" \n\t\x01é😀', 65_536),
-    # The kernel's own limit; a name has its place in it.
+    # The kernel's own limit; it includes the name.
     "the longest that there is": "x" * (MAXIMUM_BYTES - len(f"{PREFIX}00=")),
 }
 
@@ -239,7 +239,7 @@ def test_each_difficult_value_arrives_byte_for_byte(unit: Unit) -> None:
 
 
 def test_a_value_cannot_inject_another_variable(unit: Unit) -> None:
-    """A value can't make another variable."""
+    """A value can't define another variable."""
     unit.server.write(
         f"{PLACE}/given.env", render(named(["first\nINJECTED=yes\n", "'\nINJECTED='yes", "\\\nINJECTED=1"]))
     )
@@ -263,7 +263,7 @@ def in_lines(form: Callable[[str], str]) -> Form:
     ],
 )
 def test_a_wrongly_rendered_value_is_detected(unit: Unit, form: Form, value: str) -> None:
-    """By the function that the random values are judged with; among values that every form gets right."""
+    """Check the function that judges the random values; all other values here are rendered correctly."""
     wrong = Unit(unit.server, form)
     assert wrong.first_wrong(["plain", "x", value, "y"]) == value
     assert wrong.first_wrong(["plain", "x", "y"]) is None

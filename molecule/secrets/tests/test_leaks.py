@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hunt for secrets: every kind of play, as loud as Ansible can be, with secrets as odd as they come.
+"""The hunt for secrets: every kind of play, at Ansible's highest verbosity, with the most awkward secrets.
 
-All plays are run once, on both servers, each with ``-vvvv --diff``. Then all that they have left is searched for each
-secret in each form: what was shown, logs and callbacks here, the journal, units, logs and files there, and the command
-lines of all processes, here and there, while the plays ran. The command lines are sampled a hundred times a second: a
-process that lives for less may be missed.
+All plays run once, on both servers, each with ``-vvvv --diff``. Then everything that they left is searched for each
+secret in each form: here the output, logs and callbacks; on the servers the journal, units, logs and files; and in both
+places the command lines of all processes while the plays ran. Command lines are sampled a hundred times a second, so a
+process with a shorter life may be missed.
 
-Two secrets the app itself tells everybody, one of them longer than a line of the journal may be: it prints them, in
-headers, in documents and as bytes, and repeats them in its health answers. So these may be in the journal of the app's
-own units, which is nobody's leak, and nowhere else: in what the plays show of that journal and of these answers they
-must be masked. All other secrets must be in no journal at all.
+The app itself prints two of the secrets, one of them longer than a line of the journal may be: in headers, in
+documents, as bytes, and in its health answers. These two may be in the journal of the app's own units, which is not a
+leak of ours, and nowhere else: where plays show that journal and these answers, they must be masked. All other secrets
+must be in no journal at all.
 
-A hunt that finds nothing must be able to find something: each kind of place has a secret planted by a test of its own.
+A hunt that finds nothing must be able to find something: for each kind of place, a test plants a secret.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ from tests.support.deployed import (
 )
 from tests.support.leaks import Hunter, Leak
 
-#: Callbacks that write down what they are told, each in a directory of its own.
+#: Callbacks that write down what they get, each in its own directory.
 CALLBACKS = {
     "ansible.builtin.junit": "JUNIT_OUTPUT_DIR",
     "ansible.builtin.tree": "ANSIBLE_CALLBACK_TREE_DIR",
     "community.general.log_plays": "ANSIBLE_LOG_FOLDER",
 }
-#: The secrets that the app tells everybody.
+#: The secrets that the app prints.
 TOLD, TOLD_LONG = variants.TOLD, variants.TOLD_LONG
 
 
@@ -67,12 +67,12 @@ TOLD, TOLD_LONG = variants.TOLD, variants.TOLD_LONG
 
 
 def part() -> str:
-    """What can't be anywhere by chance, and is the same in every quoting."""
+    """Return text that can't appear anywhere by chance and that every quoting leaves unchanged."""
     return token_hex(10)
 
 
 def long_secret(characters: int) -> str:
-    """One line. The hunt knows a core in each 500 characters of it: wherever a piece of it stands, it is found."""
+    """Return one long line. The hunt knows a core in each 500 characters of it, so it finds any piece."""
     filler = "~".join(token_hex(7) for _ in range(32))
     blocks = (f"{part()}'\" \\$%é;{filler}~" for _ in range(characters // len(filler)))
     return "".join(blocks)[:characters]
@@ -80,12 +80,12 @@ def long_secret(characters: int) -> str:
 
 APP_SECRETS = {
     "SECRET_KEY": f"{part()} '\"$HOME`\\ #%;&<>é{part()}\\n{part()}\\\\",
-    # SQLite is given the password, and doesn't mind it.
+    # SQLite gets the password, and ignores it.
     "DATABASE_URL": f"sqlite:///file:/var/lib/{APP}/{APP}.db?password={part()}%27%25{part()}&uri=true",
     "API_TOKEN": f"{part()}'\"'\"'${{HOME}}$(id)\\t%s%%{part()}\n {{{{ 7 * 7 }}}} {{% raw %}} # ;\n\té😀{part()} ",
     "SMTP_PASSWORD": "".join(f"{part()}'\"\\ $%é{'-' * 370}" for _ in range(13))[: 5 * 1024],
     TOLD: f"{part()}'\"\\ %d & é{part()} \n  {part()}<$PATH>\\{part()}",
-    # journald breaks a line after 48 KiB (LineMax=).
+    # journald breaks lines after 48 KiB (LineMax=).
     TOLD_LONG: long_secret(64 * 1024),
 }
 NOTIFY_PASSWORD, NOTIFY_PATH, NOTIFY_TOKEN = part(), part(), part()
@@ -95,13 +95,13 @@ PEM = key_pem(TLS_KEY)
 
 
 def scalar(pem: str) -> str:
-    """The private number of a P-256 key as its PEM has it (RFC 5958): the rest is public, or the same in all keys."""
+    """The private number of a P-256 key as in its PEM (RFC 5958): the rest is public, or the same in all keys."""
     text = "".join(pem.splitlines()[1:-1])
     assert base64.b64decode(text)[36:68] == TLS_KEY.private_numbers().private_value.to_bytes(32)
     return f"{text[48:64]}\n{text[64:90]}"
 
 
-#: In the inventory of each play.
+#: Part of the inventory of each play.
 VARIABLES: dict[str, Any] = {
     "flask_app_secrets": APP_SECRETS,
     "flask_app_notify_url": f"http://hook:{NOTIFY_PASSWORD}@127.0.0.1:9/services/{NOTIFY_PATH}?token={NOTIFY_TOKEN}",
@@ -110,7 +110,7 @@ VARIABLES: dict[str, Any] = {
     "flask_app_tls_certificate": certificate(TLS_KEY, SITE),
     "flask_app_tls_key": PEM,
 }
-#: What no deploy takes: a key that is too short, a list, and half of an external account.
+#: Secrets that every deploy refuses: a key that is too short, a list, and half of an external account.
 BROKEN_SECRETS = {"SECRET_KEY": part(), "API_TOKEN": part(), "EAB": part()}
 BROKEN: dict[str, Any] = {
     "flask_app_secrets": {
@@ -121,7 +121,7 @@ BROKEN: dict[str, Any] = {
     "flask_app_tls": "acme",
     "flask_app_acme_eab_hmac_key": BROKEN_SECRETS["EAB"],
 }
-#: As people write an environment file, and no mapping.
+#: Written as in an environment file, so not a mapping.
 LISTED_SECRET = part()
 LISTED: dict[str, Any] = {"flask_app_secrets": [f"SECRET_KEY={LISTED_SECRET}", f"DATABASE_URL={LISTED_SECRET}"]}
 INDEX: dict[str, Any] = {
@@ -130,7 +130,7 @@ INDEX: dict[str, Any] = {
         "UV_NO_CACHE": "1",
     }
 }
-#: What another inventory has, and how it says so.
+#: Secrets of another inventory, and how it defines them.
 OTHER_SECRET = part()
 
 HUNTED = {
@@ -150,7 +150,7 @@ HUNTED = {
 
 
 def write_variables(path: Path, variables: dict[str, Any]) -> Path:
-    """Write a file for ``--extra-vars @``, which only we can read; what looks like a template in a secret is none."""
+    """Write a private file for ``--extra-vars @``, in which Ansible takes no secret for a template."""
     text = json.dumps(variables, indent=1, ensure_ascii=False)
     texts = [value for value in [*APP_SECRETS.values()] if "{{" in value]
     for quoted in {json.dumps(value, ensure_ascii=False) for value in texts}:
@@ -165,11 +165,11 @@ def write_variables(path: Path, variables: dict[str, Any]) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """A play, and what its output must say.
+    """A play, and what its output must have.
 
     Args:
-        says: words of the output, where line breaks count as blanks.
-        finds: what must be found: ``id``, or ``id:subject``.
+        says: words of the output; line breaks count as blanks.
+        finds: the finding expected: ``id``, or ``id:subject``.
         fails: whether it must fail.
         variant: the app's source, one of tests/support/variants.py; empty for none.
         secret: variables with secrets in them, over those of all plays.
@@ -214,7 +214,7 @@ RUNS = {
         ("the table is locked", f"the token is {MASK}"),
         ("release-command-failed",),
         fails=True,
-        # Not by echo, which takes a backslash for its own.
+        # Not by echo, which interprets backslashes.
         variables={
             "flask_app_release_command": f'echo the table is locked; printf "the token is %s\\n" "${TOLD}"; exit 4'
         },
@@ -243,14 +243,14 @@ FAILING = [name for name, run in RUNS.items() if run.fails]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the plays said and left, in directories that only we can read.
+    """The output and remains of the plays, in private directories.
 
     Args:
         place: a directory for each play, with its output, its log and what the callbacks wrote.
-        played: by name of the play.
+        played: the finished plays, by name.
         on_servers: what was found on each server.
-        elsewhere: files that the plays made or changed here outside of ``place``, and that everybody can read.
-        hunter: looks for all secrets, those too that the plays made.
+        elsewhere: world-readable files that the plays made or changed here outside of ``place``.
+        hunter: looks for all secrets, including those that the plays made.
     """
 
     place: Path
@@ -272,7 +272,7 @@ def source(variant: str, into: Path) -> dict[str, Any]:
 
 
 def other_inventories(place: Path) -> Path:
-    """Two inventories beside each other, with a secret that differs and one that doesn't; return one of them."""
+    """Write two inventories side by side, with one secret that differs and one that doesn't; return one of them."""
     for name, secret in (("production", OTHER_SECRET), ("staging", APP_SECRETS["SMTP_PASSWORD"])):
         directory = place / name / "group_vars/flask_app"
         directory.mkdir(parents=True)
@@ -284,7 +284,7 @@ def other_inventories(place: Path) -> Path:
 
 
 def play(name: str, run: Run, work: Path, into: Path) -> Played:
-    """Run the user's command as loudly as can be; its output, its log and what callbacks write are left in ``into``."""
+    """Run the user's command as verbosely as possible; keep output, log and callback files in ``into``."""
     into.mkdir(parents=True)
     slug = name.replace(" ", "-").replace("'", "")
     files = [write_variables(work / f"{slug}.yml", {**VARIABLES, **run.secret})]
@@ -314,14 +314,14 @@ def play(name: str, run: Run, work: Path, into: Path) -> Played:
 
 
 def watched(seen: Path) -> Iterator[tuple[list[str], Path]]:
-    """The commands that look at the command lines, of this machine and of the servers, and where these go."""
+    """Yield the commands that sample the command lines of this machine and the servers, with their output files."""
     yield [sys.executable, "-c", leaks.SAMPLER], seen / "controller"
     for name in servers():
         yield [*ssh(name), shlex.join(["sudo", "python3", "-c", leaks.SAMPLER])], seen / name
 
 
 def hunt(name: str, hunter: Hunter, quiet: Hunter) -> list[Leak]:
-    """Search a server; for what ``quiet`` doesn't know, the journal of the app's own units is left out."""
+    """Search a server; secrets not in ``quiet`` are not searched for in the journal of the app's own units."""
     for path, each in ((leaks.PATTERNS, hunter), (leaks.QUIET, quiet)):
         command = [*ssh(name), f"sudo sh -c 'umask 077; cat > {path}'"]
         subprocess.run(command, input=each.patterns, check=True)
@@ -352,7 +352,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         inventory = {f"{name} of the inventory": value for name, value in secrets().items()}
         inventory["the token of the inventory"] = secrets()["API_TOKEN"].split()[0]
         hunter = Hunter({**HUNTED, **keys, **inventory})
-        # Another test makes the app print the inventory's.
+        # Another test makes the app print the inventory's secret.
         look = partial(hunt, hunter=hunter, quiet=hunter.without([TOLD, TOLD_LONG, *inventory]))
         with ThreadPoolExecutor() as pool:
             on_servers = dict(zip(servers(), pool.map(look, servers()), strict=True))
@@ -365,7 +365,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
 
 
 def changed_here(began: float, ended: float, ours: Path) -> Iterator[Path]:
-    """Files outside of the tests' own directory that were changed while the plays ran, and that everybody can read."""
+    """Return world-readable files outside the tests' own directory that changed while the plays ran."""
     apart = [ours, ROOT / ".venv", ROOT / ".git", ROOT / "build/molecule"]
     for top, hidden in ((Path("/tmp"), False), (ROOT, False), (Path.home() / ".ansible", True)):
         for path in leaks.changed_files(top, began, left_out=apart, hidden=hidden):
@@ -378,7 +378,7 @@ def changed_here(began: float, ended: float, ours: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_each_play_prints_what_it_must_and_masks_secrets(name: str, evidence: Evidence) -> None:
-    """What it said instead is in a file: it may hold a secret, and so is not shown here."""
+    """The message doesn't show the actual output, which may hold a secret; it is in a file."""
     done, run = evidence.played[name], RUNS[name]
     missing = [words for words in run.says if words not in done.prose]
     missing += [entry for entry in run.finds if not done.finds(entry)]
@@ -411,7 +411,7 @@ def test_no_play_leaves_a_secret_readable_on_the_controller(evidence: Evidence) 
 
 @pytest.mark.parametrize("name", servers())
 def test_no_server_holds_a_secret_that_others_can_read(name: str, evidence: Evidence) -> None:
-    """In files, names of files, the journal, logs, the ledger, units and their properties, and command lines."""
+    """Search files, names of files, the journal, logs, the ledger, units and their properties, and command lines."""
     assert evidence.on_servers[name] == []
 
 
@@ -424,7 +424,7 @@ def test_the_secret_files_of_the_tests_are_private() -> None:
 # --- the hunt can find something -------------------------------------------------------------------------------------
 
 PLANTED = "/root/planted-by-a-test"
-#: Where a secret is planted: how, and how it is taken away.
+#: Where a secret is planted -> the commands that plant and remove it.
 PLANTS: dict[str, tuple[str, str]] = {
     "the journal": (f"logger --file {PLANTED}", ""),
     "the journal, other units": ("true", ""),

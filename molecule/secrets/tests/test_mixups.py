@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One environment taken for another: the wrong inventory, the vault of another one, FLASK_CONFIG changed on the host.
+"""One environment mistaken for another: the wrong inventory, another one's vault, FLASK_CONFIG changed on the host.
 
-What playbooks/verify.yml finds of it is in test_verify.py; here is what else there is, and what deploys do.
+test_verify.py tests what playbooks/verify.yml finds of it; this file tests the rest, and deploys.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.support.rotation import ansible_vault, make_vault, rotate
 STAMP = f"/etc/{APP}/environment-id"
 DATABASE = "sqlite:////var/lib/guestbook/guestbook.db"
 ROLLBACK, VERIFY, MAINTENANCE = (ROOT / f"playbooks/{name}.yml" for name in ("rollback", "verify", "maintenance"))
-#: Of an app that no server has, so that nothing but what is tested can be wrong with it.
+#: An app that no server has, so that only the tested fault can cause a finding.
 ELSEWHERE = {"flask_app_name": "mixup", "flask_app_server_names": ["mixup.test"]}
 OTHER_GREETING = {"flask_app_env": {"GREETING": "Of another release"}}
 
 
 def make_inventory(directory: Path, environment: str, values: dict[str, str]) -> Path:
-    """Write an inventory as a user has it, its secrets in a vault file; its hosts are the test servers."""
+    """Write an inventory like a user's, with its secrets in a vault file; its hosts are the test servers."""
 
     def moved(name: str) -> str:
         return (INVENTORY / name).read_text().replace("{{ inventory_dir }}/../../..", str(ROOT))
@@ -51,7 +51,7 @@ def make_inventory(directory: Path, environment: str, values: dict[str, str]) ->
 
 @pytest.fixture
 def inventories(tmp_path: Path) -> Path:
-    """Staging, which the test servers are deployed as, and production beside it, aimed at the same hosts by mistake."""
+    """Staging, as which the test servers are deployed, and production, aimed at the same hosts by mistake."""
     directory = tmp_path / "inventories"
     make_inventory(directory, "staging", {**secrets(), "DATABASE_URL": DATABASE})
     fresh = {"SECRET_KEY": token_hex(), "API_TOKEN": token_hex(), "DATABASE_URL": DATABASE}
@@ -72,7 +72,7 @@ def verify(server: Server) -> Played:
 
 
 def is_refused(done: Played) -> bool:
-    """Say whether a host of another environment was found, and both were named."""
+    """Return whether the run finds a host of another environment and names both."""
     words = set(re.findall(r"\w+", done.output))
     return done.finds(f"wrong-environment:{STAMP}") and {"staging", "production"} <= words
 
@@ -171,7 +171,7 @@ def test_production_with_its_own_vault_is_accepted(inventories: Path, one_server
 
 @pytest.fixture
 def by_hand(one_server: Server) -> Iterator[Server]:
-    """A server where a test edits the live release's files; they are put back, whatever is live then."""
+    """A server on which a test edits the live release's files; they are restored, whatever is live then."""
     release = one_server.live
     path = f"/etc/{APP}/releases/{release}.env"
     one_server.root(f"cp -p {path} /root/kept.env")
@@ -185,7 +185,7 @@ def by_hand(one_server: Server) -> Iterator[Server]:
 
 
 def drop_in(release: str) -> str:
-    """Where systemctl edit puts what it is given."""
+    """Return the path where systemctl edit puts its file."""
     return f"/etc/systemd/system/{APP}@{release}.service.d/override.conf"
 
 
@@ -198,7 +198,7 @@ def override(server: Server, setting: str) -> str:
 
 
 def test_an_environment_in_a_drop_in_is_reported_and_has_no_effect(by_hand: Server) -> None:
-    """The release's environment file has the last word (systemd.exec(5), EnvironmentFile=)."""
+    """The release's environment file takes precedence (systemd.exec(5), EnvironmentFile=)."""
     path = override(by_hand, "Environment=FLASK_CONFIG=production")
     assert "FLASK_CONFIG=staging" in environment_of_the_process(by_hand)
     assert by_hand.ask().json["env"] == "staging"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A new key that signs, with a real visitor's session."""
+"""A new signing key, with a real visitor's session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "A visitor with a session"
 
 
 def sign(server: Server) -> str:
-    """Sign the guestbook as a visitor; return the cookie that the app made."""
+    """Sign the guestbook as a visitor; return the cookie that the app set."""
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
     headers = {"Host": SITE, "Content-Type": "application/x-www-form-urlencoded"}
     connection.request("POST", "/sign", f"name={NAME.replace(' ', '+')}&message=Hello", headers)
@@ -27,7 +27,7 @@ def sign(server: Server) -> str:
 
 
 def is_known(server: Server, cookie: str) -> bool:
-    """Say whether the app reads the session: it then fills in the visitor's name."""
+    """Return whether the app accepts the session: it then fills in the visitor's name."""
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
     connection.request("GET", "/", headers={"Host": SITE, "Cookie": cookie})
     return f'value="{NAME}"' in connection.getresponse().read().decode()
@@ -42,18 +42,18 @@ def vault() -> Iterator[Path]:
 
 
 def manifests() -> dict[str, dict[str, str]]:
-    """What the live release of each server is made of."""
+    """Return the manifest of each server's live release."""
     return {name: json.loads(connect(name).root(f"cat /srv/{APP}/live/release.json")) for name in servers()}
 
 
 def agrees(with_what: dict[str, Any]) -> bool:
-    """Say whether a deploy with these variables has nothing to change."""
+    """Return whether a deploy with these variables has nothing to change."""
     done = run_play(**with_what)
     return (done.code, done.count("changed")) == (0, 0)
 
 
 def test_sessions_survive_rotation_and_end_when_the_old_key_is_removed(vault: Path) -> None:
-    """And the inventory, the vault and the servers agree after each step, and no key is shown."""
+    """The inventory, the vault and the servers agree after each step, and no key is shown."""
     visited = [connect(name) for name in servers()]
     old, old_key = {server.name: sign(server) for server in visited}, keys()[0]
     assert all(is_known(server, old[server.name]) for server in visited)
@@ -84,7 +84,7 @@ def test_sessions_survive_rotation_and_end_when_the_old_key_is_removed(vault: Pa
 
 
 def test_an_interrupted_rotation_continues_with_the_same_key(one_server: Server) -> None:
-    # The vault is changed, and one of the servers was not reached.
+    # The vault is changed, but one of the servers was not reached.
     assert rotate("start", limit="debian12").code == 0
     begun = keys()
     for _ in range(2):

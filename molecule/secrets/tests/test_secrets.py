@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where secrets are. Where they are not, test_leaks.py looks for."""
+"""Where secrets are. test_leaks.py checks where they must not be."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drift made by hand on a real server is found and named; a server that nobody touched has none."""
+"""Drift made by hand on a real server is found and named; an untouched server has none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BY_HAND = "set-by-hand-and-secret"
 
 
 def verify(server: Server, *options: str, **variables: Any) -> Played:
-    """Verify one server; whatever is found, nothing is changed and no value shown."""
+    """Verify one server; assert that nothing changes and no value is shown."""
     before = server.state()
     done = run_play(*options, playbook=PLAYBOOK, limit=server.name, **variables)
     assert server.state() == before
@@ -43,7 +43,7 @@ def deployed() -> None:
 
 @pytest.fixture
 def restored(one_server: Server) -> Iterator[Server]:
-    """Take back what a test did by hand."""
+    """Undo the test's manual change."""
     unit = f"{APP}@{one_server.live}.service"
     path = f"/etc/{APP}/releases/{one_server.live}.env"
     one_server.root(f"cp -p {path} /root/kept.env")
@@ -119,7 +119,7 @@ def test_the_wrong_inventory_is_reported(one_server: Server) -> None:
 def test_an_edited_venv_is_reported() -> None:
     server = connect("debian12")
     path = server.root(f"realpath /srv/{APP}/live/venv/lib/python3*/site-packages/flask/app.py")
-    # A copy of its own first: uv links the files of all venvs to its cache.
+    # Copy it first: uv links the files of all venvs to its cache.
     server.root(f"cp -p {path} /root/kept.py && rm {path} && cp -p /root/kept.py {path} && echo '# edited' >> {path}")
     try:
         assert [(each["id"], each["subject"]) for each in findings(server)] == [("venv", path)]

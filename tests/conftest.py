@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests without servers share."""
+"""Shared by all tests that need no servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tests.support.collection  # noqa: F401 # its effect is what counts
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same examples on every run, so that a red run can be had again. GREENLIGHT_EXAMPLES=5000 looks further.
+# The same examples on every run, so that a failure can be repeated. GREENLIGHT_EXAMPLES=5000 looks further.
 settings.register_profile(
     "greenlight",
     derandomize=True,
@@ -29,9 +29,9 @@ set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 
 
 def _temporary_files_in_memory() -> None:
-    """Let all that the tests and their programs make for the moment be in memory, where the machine has some to spare.
+    """Put the temporary files of the tests and their programs in memory, if the machine has some to spare.
 
-    A disk costs three times the processor's time and ten times the wait. TMPDIR says otherwise.
+    A disk costs three times the processor time and ten times the wait. Setting TMPDIR overrides it.
     """
     place = "/dev/shm"
     if "TMPDIR" not in os.environ and os.access(place, os.W_OK):
@@ -45,7 +45,7 @@ _temporary_files_in_memory()
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_disk() -> Iterator[None]:
-    """No test pulls the plug; that files are flushed before they get their name has a test of its own."""
+    """Skip fsync: no test cuts the power, and other tests check that files are flushed before they get their name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
@@ -53,7 +53,7 @@ def _quick_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _git_of_nobody() -> Iterator[None]:
-    """Git as on a fresh machine: what the developer configured, or a hook that runs the tests set, doesn't count."""
+    """Use git as on a fresh machine, without the developer's configuration or the variables that hooks set."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("GIT_")]:
             patch.delenv(name)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """On a test server: keep the bytecode of what Ansible's modules import.
 
-A module arrives as a zip file, and Python keeps no bytecode of such a file (PEP 273). So each task compiles some eighty
-files anew, which costs more processor time than most tasks do. Python imports this at each start, by a .pth file that
-molecule/shared/prepare.yml writes. What is kept is found by a hash of the source: what changed is compiled.
+A module arrives as a zip file, and Python keeps no bytecode for zip files (PEP 273). So each task would compile some
+eighty files again, which costs more processor time than most tasks do. Python imports this file at each start, through
+a .pth file that molecule/shared/prepare.yml writes. The cache key is a hash of the source, so changed files are
+compiled again.
 """
 
 from __future__ import annotations

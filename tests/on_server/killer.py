@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """On a test server: kill a step of the collection with SIGKILL just before one of its changes to the host.
 
-Python imports this at each start, by a .pth file. An audit hook sees every change to the disk and every program that
-is started; which step is at work the stack tells. tests/support/faults.py copies this to the server and removes it.
+Python imports this file at each start, through a .pth file. An audit hook sees every change to the disk and every
+program start; the stack shows which step is running. tests/support/faults.py copies this file to the server and removes
+it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STEP = re.compile(r"greenlight/flask/plugins/module_utils/_steps/(\w+)\.py$")
 
 
 def _step() -> str:
-    """The step of ours at work in this process, if the change is its own."""
+    """Return the collection's step that makes this change; empty if none does."""
     frame: FrameType | None = sys._getframe(2)
     while frame:
         match = STEP.search(frame.f_code.co_filename)

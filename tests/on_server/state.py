@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On a test server: print all that a deploy leaves, in words that are the same for every deploy that left the same.
+"""On a test server: print everything that a deploy leaves, in a form that is equal for equal deploys.
 
-Ids and digests are replaced by whose they are; times and durations are left out. tests/support/faults.py gives it to
-the server's Python, with the app's name and the number of ledger lines to leave out; -1 leaves out those before the
+Names of their owner replace ids and digests; times and durations are left out. tests/support/faults.py passes this file
+to the server's Python, with the app's name and the number of ledger lines to leave out; -1 leaves out those before the
 live release.
 """
 
@@ -28,13 +28,13 @@ PLACES = [
     f"/run/{APP}",
     "/run/greenlight",
 ]
-#: What the processes of a release report: it has their ids and a salt of their start.
+#: The reports of a release's processes, which contain process ids and a salt from the start.
 OF_PROCESSES = re.compile(rf"^/run/{APP}/[^/]+/workers/")
-#: Their contents are times, or differ with the time at which Python compiled them.
+#: The content consists of times, or depends on when Python compiled it.
 ONLY_THERE = re.compile(r"\.pyc$|/(proved|commanded)\.json$|/ledger\.jsonl$|/venvs/[^/]+/.|/var/lib/greenlight/")
-#: What the tests themselves change in each deploy.
+#: The tests themselves change these in each deploy.
 LABELS = re.compile(rb"label \d+|client_max_body_size \d+m|# \d{15,}")
-#: A rotation's keys are new each time, and each as long as all others.
+#: A rotation makes new keys each time, all of the same length.
 KEYS = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -100,5 +100,5 @@ units = subprocess.run(
 )
 for row in sorted(units.stdout.splitlines()):
     name, _, active, sub = row.split()[:4]
-    if active != "inactive":  # one that was stopped is listed until systemd forgets it
+    if active != "inactive":  # systemd lists a stopped unit until it forgets it
         print("unit", told(name), active, sub)

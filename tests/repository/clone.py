@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A copy of the repository in which scripts and Ansible run as a user calls them. Shared by the tests beside this."""
+"""A copy of the repository in which scripts and Ansible run as a user calls them. Shared by the tests here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._vault.file impor
 
 from tests.repository import repository
 
-#: What script/secrets needs, and what Ansible needs beside that.
+#: SCRIPTS: what script/secrets needs. PLAYS: what Ansible needs in addition.
 SCRIPTS = ("ansible.cfg", "collections/", "group_vars/", "inventories/", "plugins/", "requirements/controller.txt",
            "roles/flask_app/defaults/", "script/")  # fmt: skip
 PLAYS = ("examples/", "galaxy.yml", "meta/", "playbooks/", "roles/flask_app/", "site.yml")
@@ -28,7 +28,7 @@ PLAYS = ("examples/", "galaxy.yml", "meta/", "playbooks/", "roles/flask_app/", "
 
 @dataclass(frozen=True)
 class Clone:
-    """A copy whose .venv is taken by the scripts for one that they made."""
+    """A copy with a .venv that the scripts take for one of their own."""
 
     root: Path
 
@@ -38,7 +38,7 @@ class Clone:
         repository.copy([name for name in repository.tracked() if name.startswith(places)], root)
         python = root / ".venv/bin/python"
         python.parent.mkdir(parents=True)
-        # No link: a script that fills a venv would reach through it.
+        # Not a link: a script that fills a venv would write through it.
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
         lock = hashlib.sha256((root / "requirements/controller.txt").read_bytes()).hexdigest()
@@ -46,7 +46,7 @@ class Clone:
         return cls(root)
 
     def run(self, *words: object, given: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as in a fresh shell, so that ansible.cfg alone says where the vault passwords are."""
+        """Run a command as in a fresh shell, so that only ansible.cfg says where the vault passwords are."""
         done = subprocess.run(
             [str(word) for word in words],
             cwd=self.root,
@@ -63,7 +63,7 @@ class Clone:
         return {**kept, "ANSIBLE_NOCOLOR": "1"}
 
     def secrets(self, *words: str, given: str | bytes = b"") -> subprocess.CompletedProcess[str]:
-        """Run what script/secrets hands to Python; in a fork of this process, for Ansible takes long to import."""
+        """Run the Python part of script/secrets in a fork of this process, because Ansible takes long to import."""
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             stdin.write(given.encode() if isinstance(given, str) else given)
             stdin.seek(0)
@@ -105,7 +105,7 @@ class Clone:
         return self.main(environment).with_name("vault.yml")
 
     def plain(self, environment: str) -> str:
-        """Return what the vault file holds, decrypted as Ansible does."""
+        """Return the content of the vault file, decrypted like Ansible does."""
         password = (self.root / ".vault" / environment).read_bytes().strip()
         return str(
             VaultLib([(environment, VaultSecret(password))]).decrypt(self.vault(environment).read_bytes()).decode()
@@ -115,7 +115,7 @@ class Clone:
         return dict(parsed(self.plain(environment), self.vault(environment)))
 
     def files(self) -> dict[str, tuple[int, bytes]]:
-        """Return mode and content of every file, links left out."""
+        """Return mode and content of every file, except links."""
         found = {}
         for path in self.root.rglob("*"):
             if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The repository as git would commit it, and the commands of Ansible on it. Shared by the tests beside this file."""
+"""The repository as git would commit it, and Ansible's commands on it. Shared by the tests in this directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Nothing here decrypts anything, but Ansible asks for the passwords that ansible.cfg names before it knows that.
+#: Nothing is decrypted here, but Ansible requests the passwords that ansible.cfg names before it knows that.
 VAULT = f"test@{ROOT / 'molecule/shared/unused-vault-password'}"
 
 
@@ -29,7 +29,7 @@ def tracked() -> tuple[str, ...]:
 
 
 def matching(*patterns: str) -> list[str]:
-    """Return the tracked files that one of the patterns matches; ``**`` is any directory."""
+    """Return the tracked files that match one of the patterns; ``**`` is any directory."""
     found = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
     return [name for name in tracked() if name in found]
 
@@ -39,7 +39,7 @@ def text(name: str) -> str:
 
 
 def load_yaml(name: str) -> Any:
-    """Parse a YAML file; ``!vault`` and the like become their text."""
+    """Parse a YAML file; values tagged ``!vault`` and the like become their text."""
     return yaml.load(text(name), _Loader)  # a SafeLoader with one more tag
 
 
@@ -58,7 +58,7 @@ def tool(name: str) -> Path:
 
 
 def run(*command: object, directory: Path, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as in a fresh shell: what the caller's environment says to Ansible doesn't count."""
+    """Run a command as in a fresh shell, without the caller's Ansible variables."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     return subprocess.run(
         [str(word) for word in command],

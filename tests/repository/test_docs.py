@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation shows works: commands, settings, examples, picture. What it names: test_house_rules.
+"""Whatever the documentation shows works: commands, settings, examples, picture. For names, see test_house_rules.
 
-Links between pages are checked by script/docs, which builds the site.
+script/docs checks the links between pages when it builds the site.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from tests.repository import repository
 from tests.support.deployed import Played
 
 ROOT = repository.ROOT
-#: What people wrote; the pages of variables and findings are generated.
+#: The pages written by hand; those of variables and findings are generated.
 PAGES = sorted({"README.md", *repository.matching("docs/**/*.md")} - {"docs/reference/variables.md"})
 TEXTS = {name: repository.text(name) for name in PAGES}
 MAIN = "roles/flask_app/tasks/main.yml"
-#: How a block for the server begins: nothing of it is typed here.
+#: A block for the server begins like this; the tests don't type it.
 THERE = "# on the server\n"
 LANGUAGES = {"ini", "nginx", "python", "sh", "text", "toml", "yaml"}
 SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][
     "main"
 ]["options"]
-#: Flask and Gunicorn as the example app has them. script/test makes it before it calls pytest.
+#: Flask and Gunicorn in the example app's versions. script/test makes this venv before it calls pytest.
 FLASK = ROOT / "build/guestbook-venv/bin/python"
 
 
 def blocks(language: str, *pages: str) -> list[str]:
-    """Return the code blocks of a language on some pages or all, in order; one inside a list without its indent."""
+    """Return the code blocks of a language, in order, from some pages or all; blocks inside lists lose their indent."""
     text = "\n".join(TEXTS[name] for name in pages or PAGES)
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
@@ -54,19 +54,19 @@ def section(page: str, title: str) -> str:
 
 
 def typed(*pages: str) -> list[str]:
-    """Return the commands that are typed on the reader's machine, each on one line."""
+    """Return the commands typed on the reader's machine, each on one line."""
     here = [block for block in blocks("sh", *pages) if not block.startswith(THERE)]
     lines = [line for block in here for line in re.sub(r"\\\n\s*", "", block).splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def commands(program: str, *pages: str) -> list[str]:
-    """Return the commands shown that start with a word."""
+    """Return the shown commands that start with a word."""
     return sorted({line for line in typed(*pages) if re.match(rf"{program}\b", line)})
 
 
 def variables(block: str) -> dict[str, Any]:
-    """Return the role's variables that a block of YAML sets, on its top level or in a play."""
+    """Return the role's variables that a YAML block sets, at its top level or in a play."""
     content = yaml.safe_load(block)
     tasks = [task for each in content for task in each.get("tasks", [each])] if isinstance(content, list) else []
     places = [task.get("vars", {}) for task in tasks]
@@ -79,8 +79,8 @@ PLAYS = commands("ansible-playbook")
 YAML = blocks("yaml")
 
 
-#: Lists the tasks of plays as ansible-playbook does, after Ansible was imported once. Of the commands that have the
-#: same inventory and playbook only the first is done; of the others the words are read.
+#: Lists the tasks of plays like ansible-playbook, but imports Ansible only once. Of several commands with the same
+#: inventory and playbook, it runs only the first, and only parses the words of the others.
 LIST_TASKS = """
 import contextlib, io, json, os, sys
 from ansible.cli.playbook import PlaybookCLI
@@ -106,7 +106,7 @@ for line in sys.stdin:
 
 @cache
 def listed(directory: Path) -> dict[str, str]:
-    """Return what the plays say that are shown for a directory."""
+    """Return the output of the plays shown for a directory."""
     words = {play: shlex.split(play)[1:] for play in PLAYS if ("inventories/" in play) is (directory == ROOT)}
     done = repository.run(
         *(repository.tool("python"), "-c", LIST_TASKS),
@@ -128,7 +128,7 @@ ELSEWHERE = "docs/how-to/other-repository.md"
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make another repository as its page says: the collection installed, an inventory, a playbook. No vault."""
+    """Make another repository as its page says: the installed collection, an inventory, a playbook, but no vault."""
     directory = tmp_path_factory.mktemp("elsewhere")
     repository.copy(repository.tracked(), directory / "path/to/greenlight")
     [command] = commands("ansible-galaxy", ELSEWHERE)
@@ -230,7 +230,7 @@ def test_the_documents_contain_each_kind_of_command() -> None:
     assert len(PLAYS) >= 3
 
 
-#: Programs whose commands are tried by nobody but the reader: they need a network, a terminal or a server.
+#: Programs whose commands only readers try: they need a network, a terminal or a server.
 TRIED_BY_READERS = {
     "cd", "curl", "echo", "flask", "git", "gunicorn", "mkdir", "mv", "openssl", "pip", "python3", "ssh", "ssh-keygen",
     "ssh-keyscan", "uv",
@@ -254,7 +254,7 @@ def test_every_documented_script_exists_with_its_options(command: str) -> None:
     script, *words = shlex.split(command)
     assert os.access(ROOT / script, os.X_OK)
     for before, word in zip(["", *words], words, strict=False):
-        if before in ("--new", "--set"):  # what follows is a name that isn't there yet
+        if before in ("--new", "--set"):  # a name that doesn't exist yet follows
             continue
         environment = ROOT / "inventories" / word
         assert word in repository.text(script) if word.startswith("-") else environment.is_dir(), word
@@ -278,7 +278,7 @@ def test_every_documented_play_loads(command: str, elsewhere: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("playbook", ["greenlight.flask.deploy", "deploy.yml"])
 def test_a_playbook_in_another_repository_runs_the_installed_role(playbook: str, elsewhere: Path) -> None:
-    """As far as its preflight, which misses only what the reader would have beside it: a vault, an app, a host."""
+    """It runs as far as its preflight, which misses only what the reader supplies: a vault, an app, a host."""
     words = ("-i", "staging", playbook, "--connection=local", "--extra-vars={ansible_become: false}")
     ansible = repository.tool("ansible-playbook")
     done = repository.run(ansible, *words, directory=elsewhere, ANSIBLE_COLLECTIONS_PATH="collections")

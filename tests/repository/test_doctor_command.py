@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor and the preflight as a user calls them, with the inventories as they are shipped and fresh secrets."""
+"""The doctor and the preflight as a user calls them, with the shipped inventories and fresh secrets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DATABASE = "sqlite:////var/lib/guestbook/guestbook.db"
 
 
 def fill(clone: Path, environment: str, key: str) -> None:
-    """Encrypt an environment's secrets, as script/secrets does."""
+    """Encrypt an environment's secrets, like script/secrets."""
     password = clone / ".vault" / environment
     password.parent.mkdir(exist_ok=True)
     if not password.exists():
@@ -144,7 +144,7 @@ def test_two_inventories_are_compared_as_ansible_reads_them(clone: Path, keys: d
     assert done.returncode == 0, done.stdout + done.stderr
     told = {each["setting"]: (each["one"], each["other"]) for each in report(done)["differences"]}
     assert told["flask_app_tls"] == ("none", "acme")
-    assert told["flask_app_nginx_hsts_seconds"] == ("0", "63072000")  # computed from it by the role's defaults
+    assert told["flask_app_nginx_hsts_seconds"] == ("0", "63072000")  # the role's defaults compute it from this one
     assert told["flask_app_gunicorn_threads"] == ("16 on staging1; 8 on staging2", "16")
     assert told["flask_app_secrets.SECRET_KEY"] == ("different", "different")
     assert told["flask_app_secrets.DATABASE_URL"] == ("same", "same")
@@ -181,7 +181,7 @@ def test_a_deploy_warns_once_about_an_inventory_it_could_not_compare(clone: Path
 
 @pytest.mark.parametrize("same", [True, False])
 def test_inventory_files_in_one_directory_are_compared(clone: Path, keys: dict[str, str], same: bool) -> None:
-    hosts = clone / "inventories/files"  # as deep as the others, for group_vars/all/ names the source from there
+    hosts = clone / "inventories/files"  # as deep as the others, because group_vars/all/ has a relative source path
     (hosts / "group_vars").mkdir(parents=True)
     for name in ("staging", "production"):
         (clone / f"inventories/{name}/group_vars/flask_app").rename(hosts / "group_vars" / name)

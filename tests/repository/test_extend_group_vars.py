@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every example of docs/how-to/extend-group-vars.md is done as the page says, and what it shows is what comes out.
+"""Every example of docs/how-to/extend-group-vars.md works as the page says, and prints what the page shows.
 
-Each part of the page gets a copy of the shipped inventories. Its blocks are taken in their order: one of YAML goes into
-the file that its first line names, one of commands is typed as it stands, and what they print is the block behind it.
+Each part of the page gets a copy of the shipped inventories. Its blocks are used in their order: a YAML block is
+written into the file that its first line names, a block of commands is typed as it is, and its output must match the
+block that follows.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ PAGE = repository.text(NAME)
 SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][
     "main"
 ]["options"]
-#: What an example needs of the repository: copied where it may be changed, linked where it is only read.
+#: The files that an example needs: copied where they may be changed, linked where they are only read.
 COPIED = ("ansible.cfg", "collections/", "group_vars/", "inventories/", "playbooks/", "site.yml")
 LINKED = ("meta", "plugins", "roles")
-#: A vault id of its own for the examples: its password needs no script and no prompt.
+#: A separate vault id for the examples, whose password needs no script and no prompt.
 PASSWORD = Path(repository.VAULT.partition("@")[2])
-#: ansible-vault opens an editor on a terminal only, unless it is told.
+#: ansible-vault opens an editor only on a terminal, without this option.
 NO_TERMINAL = 'ansible-vault() { command ansible-vault "$@" --skip-tty-check; }'
-#: Each part has about one command, and a command waits for other processes about half of its time.
+#: Each part has about one command, and a command waits for other processes about half the time.
 AT_ONCE = 4
 
 
@@ -46,19 +47,19 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: its language, and what is in it."""
+    """A code block: its language and its text."""
 
     language: str
     text: str
 
     @property
     def path(self) -> str:
-        """The file that a block of YAML names in its first line."""
+        """Return the file that a YAML block names in its first line."""
         return self.text.partition("\n")[0].removeprefix("# ")
 
     @property
     def is_typed(self) -> bool:
-        """Whether it goes into an editor, which a command has opened, and not into a file that anybody can read."""
+        """Return whether it is typed into an editor that a command opened, instead of written into a plain file."""
         return self.language == "yaml" and self.path.endswith("/vault.yml")
 
     @property
@@ -68,14 +69,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Part:
-    """What stands under one heading, up to the next one of any level."""
+    """The blocks below one heading, up to the next heading of any level."""
 
     title: str
     blocks: tuple[Block, ...]
 
 
 def parts(page: str) -> list[Part]:
-    """Return the parts that have blocks of code."""
+    """Return the parts that have code blocks."""
     headings = re.split(r"^#{2,} (.*)\n", page, flags=re.MULTILINE)
     found = [
         Part(title, tuple(Block(*block) for block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)))
@@ -88,12 +89,12 @@ PARTS = {part.title: part for part in parts(PAGE)}
 ALL_BLOCKS = [block for part in PARTS.values() for block in part.blocks]
 
 
-# Doing what it says
+# Doing what the page says
 
 
 @dataclass(frozen=True)
 class Typed:
-    """Commands that were typed: what the page shows behind them, which may be nothing, and what they did."""
+    """Commands that were typed: the output that the page shows, if any, and what they did."""
 
     commands: str
     shown: str
@@ -103,21 +104,21 @@ class Typed:
 
     @property
     def by_host(self) -> dict[str, Any]:
-        """What Ansible's debug said for each host."""
+        """Return the output of Ansible's debug module for each host."""
         answers = re.findall(r"^(\S+) \| SUCCESS => *\n((?: .*\n)+)", self.said, re.MULTILINE)
         return {host: yaml.safe_load(answer) for host, answer in answers}
 
 
 @dataclass(frozen=True)
 class Done:
-    """A part that was done: the copy of the repository as it is then, and what was typed."""
+    """A part that was run: the resulting copy of the repository, and what was typed."""
 
     clone: Path
     typed: list[Typed]
 
 
 def put(block: Block, clone: Path) -> None:
-    """Put the lines of a block into its file: those of the same names go, what else is there stays."""
+    """Put the lines of a block into its file; they replace lines of the same names, and all others stay."""
     path = clone / block.path
     whole = block.content.startswith("---\n")
     before = "" if whole or not path.exists() else path.read_text(encoding="utf-8")
@@ -128,7 +129,7 @@ def put(block: Block, clone: Path) -> None:
 
 
 def type_in(commands: str, clone: Path, editor: str) -> tuple[int, str, str]:
-    """Type commands as a reader does who has activated the venv; a vault's password is there, and nothing else asks."""
+    """Type commands like a reader with an activated venv; the vault password is given, and nothing else prompts."""
     done = repository.run(
         *("bash", "-e", "-o", "pipefail", "-c", f"{NO_TERMINAL}\n{commands}"),
         directory=clone,
@@ -140,7 +141,7 @@ def type_in(commands: str, clone: Path, editor: str) -> tuple[int, str, str]:
 
 
 def do(part: Part, clone: Path) -> Done:
-    """Do what a part says, in its order. What is typed into an editor, it shows behind the command that opens it."""
+    """Run a part in its order. Text for an editor is shown after the command that opens the editor."""
     repository.copy([name for name in repository.tracked() if name.startswith(COPIED)], clone)
     for name in LINKED:
         (clone / name).symlink_to(repository.ROOT / name)
@@ -158,9 +159,9 @@ def do(part: Part, clone: Path) -> Done:
 
 
 def answers(text: str) -> list[str]:
-    """Cut an output into what begins at the margin, sorted: Ansible's order of hosts is that in which they are ready.
+    """Split an output at unindented lines and sort the parts: Ansible prints hosts in the order they get ready.
 
-    The hosts that a play would have are in no order either.
+    The hosts in the list of a play have no fixed order either.
     """
     lines = "".join(f"{line.rstrip()}\n" for line in text.strip("\n").splitlines())
     cut = re.split(r"^(?=\S)", lines, flags=re.MULTILINE)
@@ -169,7 +170,7 @@ def answers(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
-    """Do what all parts say, several at once."""
+    """Run all parts, several at once."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         clones = [tmp_path_factory.mktemp("clone") for _ in PARTS]
         return dict(zip(PARTS, pool.map(do, PARTS.values(), clones), strict=True))
@@ -243,7 +244,7 @@ def test_the_key_of_each_app_is_rotated_in_its_own_vault() -> None:
 
 HOSTS = "inventories/staging/hosts.yml"
 CANARY = "a group below `flask_app`"
-#: In each row's words, how a value gets there. What a file can't hold is in the play or on its command line.
+#: Each row's text -> the file that sets the value. Empty: the inventory, the play or its command line sets it.
 PLACES = {
     "`roles/flask_app/defaults/main.yml`": "roles/flask_app/defaults/main.yml",
     "`vars:` of a group in `inventories/<environment>/hosts.yml`": "",
@@ -258,7 +259,7 @@ PLACES = {
     "`vars:` of the task that calls the role": "",
     "`-e` on the command line": "",
 }
-#: What else the page says of places, beside the table: name of a variable, the files that set it, the one that counts.
+#: The page's other statements about places: name of a variable, the files that set it, the file that wins.
 SAID = {
     "side_by_side": ("group_vars/large/main.yml", "group_vars/canary/main.yml", "group_vars/large/main.yml"),
     "beside_a_directory": ("host_vars/staging1.yml", ""),
@@ -278,7 +279,7 @@ def write(clone: Path, name: str, content: Any) -> None:
 
 @pytest.fixture(scope="module")
 def winners(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run a play whose role says what it has, where each row of the table and the next one set the same variable."""
+    """Run a play whose role prints its variables; each row of the table and the next one set the same variable."""
     clone = tmp_path_factory.mktemp("places")
     values = {row: {f"row{at}": row, f"row{at + 1}": row} for at, row in enumerate(rows())}
     group, host, task, line = (values[row] for row in PLACES if not PLACES[row])

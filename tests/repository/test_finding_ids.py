@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Findings are known by their ids: each is a slug with a sentence in the reference, on the controller a rule."""
+"""Each finding has an id: a slug with a sentence in the reference and, on the controller, a rule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_id_is_a_slug() -> None:
 
 
 def test_every_finding_of_the_controller_is_a_rule() -> None:
-    """What an action adds, the host has told it."""
+    """An action may pass on findings that the host reported."""
     assert of("plugins/plugin_utils/**/*.py") == set()
     assert of("plugins/action/*.py") == {"failed-step"}
 

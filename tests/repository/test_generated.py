@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What script/generate makes is up to date, and a new step needs nothing that it doesn't make."""
+"""The files that script/generate makes are up to date, and a new step needs nothing else."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role believes of Gunicorn is what the example's locked Gunicorn says and does."""
+"""The role's assumptions about Gunicorn match the example's locked version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.repository.test_docs import FLASK
 from tests.templates.test_templates import text_of
 
 ROOT = repository.ROOT
-#: Prints what Gunicorn itself makes of a file of settings: of a hook what it is called and where it was written.
+#: Prints how Gunicorn itself reads a settings file: of a hook, its name and where it was defined.
 LOADED = """
 import json, sys
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -56,7 +56,7 @@ def test_the_known_names_match_the_locked_gunicorn() -> None:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A release's directory with the role's own file, and a source with one of its own."""
+    """Make a release directory with the role's own file, and a source with a settings file of its own."""
     (tmp_path / "source").mkdir()
     (tmp_path / HOOKS).write_text(program())
     (tmp_path / "gunicorn.conf.py").write_text(text_of("gunicorn", flask_app_gunicorn_settings={"keepalive": 7}))
@@ -118,7 +118,7 @@ def test_a_source_without_a_gunicorn_file_changes_nothing(release: Path) -> None
     }
 
 
-#: Calls the hooks that both the role and the source have.
+#: Calls the hooks that both the role and the source define.
 CALLED = """
 import sys, types
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -150,7 +150,7 @@ def test_the_check_knows_every_setting_of_the_role(prefix: str, more: frozenset[
     assert {*found} & gunicorn.SETTINGS.keys() - gunicorn.HOOKS == gunicorn.OF_THE_ROLE | more
 
 
-#: Says where the app believes to be, and which headers it got.
+#: Reports the app's idea of its address, and the headers that it got.
 BELOW = """
 from flask import Flask, request, url_for
 app = Flask(__name__)

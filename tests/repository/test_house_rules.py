@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of this repository that no linter knows. Each is a mistake that was made somewhere and cost somebody a day."""
+"""Rules of this repository that no linter knows. Each is a mistake that once cost somebody a day."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.steps import STEPS, options_of
 
 PLAYS = repository.matching("*.yml", "playbooks/*.yml", "molecule/**/*.yml")
 TASK_FILES = repository.matching("roles/*/tasks/**/*.yml", "roles/*/handlers/*.yml", "molecule/**/tasks/*.yml")
-#: What becomes a file on a server, other than a page for visitors or what these import.
+#: Templates that become files on a server, except pages for visitors and imported templates.
 TEMPLATES = [
     name
     for name in repository.matching("roles/flask_app/templates/**/*.j2")
@@ -39,7 +39,7 @@ def plays() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def tasks() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield all tasks, those in blocks too."""
+    """Yield all tasks, including those in blocks."""
 
     def inside(content: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for task in content:
@@ -57,7 +57,7 @@ def tasks() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def uses_of(pattern: str) -> list[str]:
-    """Return the conditions of tasks that match, each with its place."""
+    """Return the conditions of tasks that match, each with its file."""
     found = []
     for name, task in tasks():
         conditions = task.get("when", [])
@@ -88,11 +88,11 @@ def test_no_play_targets_all_hosts() -> None:
 
 
 def test_no_task_depends_on_what_this_run_changed() -> None:
-    """A run that died in between would never do the rest: decide by the state of the host."""
+    """If a run dies in between, the next one would skip the rest: decide by the state of the host."""
     assert uses_of(r"\bis (not )?(ansible\.builtin\.)?changed\b|\.changed\b") == []
 
 
-#: What a block says once for all its steps.
+#: Defaults that a block sets for all its steps.
 DEFAULTS = {
     "group/greenlight.flask.steps": {"app": "{{ flask_app_name }}"},
     "group/greenlight.flask.steps_under_lock": {"run": "{{ __flask_app_run }}"},
@@ -100,7 +100,7 @@ DEFAULTS = {
 UNDER_LOCK = {name for name in STEPS if "run" in options_of(name)}
 
 
-#: Lines of a function beside its docstring.
+#: The maximum number of lines of a function, without its docstring.
 LINES = 42
 
 
@@ -117,7 +117,7 @@ def test_a_function_on_the_host_fits_a_screen(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_a_step_option_has_no_default(name: str) -> None:
-    """What a variable of the role says has its default there."""
+    """The role's variables hold the defaults."""
 
     def with_one(options: Mapping[str, Any]) -> Iterator[str]:
         for each, option in options.items():
@@ -128,7 +128,7 @@ def test_a_step_option_has_no_default(name: str) -> None:
 
 
 def test_every_step_that_can_hold_the_lock_does() -> None:
-    """A step without its run would work on, whoever has taken over the lock."""
+    """A step without its run would continue after another run has taken over the lock."""
     files = {PurePath(name).name for name in repository.matching("roles/flask_app/tasks/*.yml")}
     inside: dict[str, set[str]] = {name: set() for name in files}
     for path, task in tasks():
@@ -151,7 +151,7 @@ def test_every_step_that_can_hold_the_lock_does() -> None:
 
 
 def test_an_app_claims_its_name_after_packages_are_installed() -> None:
-    """Whatever a package brings, such as an account, is there before the host is asked whose the name is."""
+    """What a package brings, such as an account, must exist before the host is searched for the name."""
     steps = [key for name, task in tasks() if name.endswith("/platform.yml") for key in task if key not in KEYWORDS]
     assert steps.index("ansible.builtin.apt") < steps.index("greenlight.flask.claim")
 
@@ -179,7 +179,7 @@ def test_every_source_file_names_its_licence() -> None:
         if repository.text(name).startswith("#!")
     ]
     sources = [*repository.matching("**/*.py"), *scripts]
-    sources = [name for name in sources if not name.startswith("examples/")]  # users copy from there as they like
+    sources = [name for name in sources if not name.startswith("examples/")]  # users may copy these freely
     line = "# SPDX-License-Identifier: GPL-3.0-or-later"
     assert [name for name in sources if line not in repository.text(name).splitlines()[:3]] == []
 
@@ -188,15 +188,15 @@ def test_every_source_file_names_its_licence() -> None:
 def test_a_document_names_only_variables_that_exist(name: str) -> None:
     entries = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"].values()
     spec = {option for entry in entries for option in entry["options"]}
-    # flask_app_* and flask_app_gunicorn_* stand for many.
+    # flask_app_* and flask_app_gunicorn_* stand for groups of variables.
     named = set(re.findall(r"(?<!\w)flask_app_[a-z0-9_]*[a-z0-9](?!\w)(?!_?\*)", repository.text(name)))
-    # What hooks are given is no setting, and an example of what is refused is misspelt.
+    # Hooks get flask_app_event, which is not a setting; the misspelt one is an example of a refusal.
     assert named - spec - {"flask_app_event", "flask_app_server_name"} == set()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_names_only_files_that_exist(name: str) -> None:
-    """Of what is written as a path from the root; what the demo makes is named by its directory only."""
+    """Only paths from the root are checked; of what the demo makes, only the directory is named."""
     directories = {path.split("/")[0] for path in repository.tracked() if "/" in path}
     paths = re.findall(r"`([\w.-]+/[\w./@-]*)`", repository.text(name))
     ours = [path for path in paths if path.split("/")[0] in directories]
@@ -205,7 +205,7 @@ def test_a_document_names_only_files_that_exist(name: str) -> None:
     assert [path for path in missing if not (base / path).exists()] == []
 
 
-#: Words that we don't use, and what we say instead; see "Words" in CONTRIBUTING.md.
+#: Words that we don't use, with their replacements; see "Words" in CONTRIBUTING.md.
 UNUSED = {
     "bears": "supports, works with",
     "lest": "or",
@@ -218,12 +218,12 @@ UNUSED = {
     "is told of": "gets, knows",
     "are told of": "get, know",
 }
-#: What others wrote, and what has to name these words.
+#: Texts by others, and files that must quote these words.
 OF_OTHERS = ("LICENSE", "CONTRIBUTING.md", "tests/repository/test_house_rules.py", "tests/support/observatory/")
 
 
 def test_we_write_plain_english() -> None:
-    """In names too, where words are joined by underscores."""
+    """Names are checked too, in which underscores join the words."""
     pattern = re.compile(
         rf"(?<![A-Za-z])({'|'.join(word.replace(' ', '[ _]') for word in UNUSED)})(?![A-Za-z])", re.IGNORECASE
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ansible-doc says of a module is what the module takes; of a filter, what the filter takes."""
+"""ansible-doc describes exactly the options that each module and filter takes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.support.steps import MODULE, NAMES, STEPS, options_of
 
 MODULES = sorted(NAMES)
 FILTERS = [PurePath(name).stem for name in repository.matching("plugins/filter/*.py")]
-#: Of an option in a DOCUMENTATION and of one in a SPEC; the rest is text or behaviour.
+#: The keys that both a DOCUMENTATION and a SPEC have for an option; the others are text or behaviour.
 COMPARED = ("choices", "default", "elements", "required", "type")
 
 
 def options(described: dict[str, Any], nested: str) -> dict[str, Any]:
-    """Bring options to one form; ``nested`` is the key that holds the options of an option."""
+    """Convert options to a common form; ``nested`` is the key that holds an option's suboptions."""
     return {
         name: {
             "type": "str",
@@ -38,7 +38,7 @@ def options(described: dict[str, Any], nested: str) -> dict[str, Any]:
 
 
 def documents(kind: str, stems: list[str]) -> dict[str, Any]:
-    """Ask ansible-doc of plugins of one kind, with the parts that they share."""
+    """Return what ansible-doc prints for plugins of one kind, including the shared parts."""
     names = [f"greenlight.flask.{name}" for name in stems]
     command = [repository.tool("ansible-doc"), "--type", kind, "--json", *names]
     done = repository.run(*command, directory=repository.ROOT)
@@ -71,11 +71,11 @@ def test_module_examples_use_real_options_and_the_full_name(name: str) -> None:
     required = {option for option, spec in takes.items() if spec.get("required")}
     for task in tasks:
         given = set(task[f"greenlight.flask.{name}"])
-        if "variables_from" in given:  # which the action makes the option from
+        if "variables_from" in given:  # the action makes the option from these
             given = given - {"variables_from"} | {"variables"}
-        # An action of its own may make an option from others, which the collection documents in its sentences.
+        # An action may make an option from others, which the collection documents in prose.
         action = repository.ROOT / f"plugins/action/{name}.py"
-        if action.resolve().stem == "opening_step":  # which says who takes the lock
+        if action.resolve().stem == "opening_step":  # identifies the run that takes the lock
             required |= {*REQUIRED_BY["owner"]}
         has_its_own = action.exists() and action.resolve().stem not in ("step", "opening_step")
         assert has_its_own or required <= given <= {*takes, "by"}, (required - given, given - takes.keys())
@@ -83,7 +83,7 @@ def test_module_examples_use_real_options_and_the_full_name(name: str) -> None:
 
 
 def lacking(given: dict[str, Any], takes: dict[str, Any]) -> Iterator[str]:
-    """Yield what a group of values in an example must have, and doesn't."""
+    """Yield the required options that a group of values in an example lacks."""
     for option, value in given.items():
         inner = takes.get(option, {}).get("options", {}) if isinstance(value, dict) else {}
         yield from (f"{option}.{name}" for name, spec in inner.items() if spec.get("required") and name not in value)
@@ -113,7 +113,7 @@ def test_a_filter_documents_its_input_and_output(name: str, shown_filters: dict[
     filters = module.FilterModule().filters()
     assert list(filters) == [name]
     first, *others = inspect.signature(filters[name]).parameters.values()
-    # What is before the bar is called _input, whatever the function calls it.
+    # The value before the bar is called _input, whatever the function calls it.
     takes = {"_input": first, **{parameter.name: parameter for parameter in others}}
     needed = {option: parameter.default is inspect.Parameter.empty for option, parameter in takes.items()}
     document = shown_filters[name]["doc"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The repository holds no secret, whatever a commit takes along."""
+"""The repository holds no secret, whatever a commit includes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.repository import repository
 SECRET_NAME = re.compile(
     r"(^|/)(vault\.ya?ml|\.vault/.*|\.demo/.*|\.env|id_(rsa|dsa|ecdsa|ed25519)|.+\.(pem|key|p12|pfx))$"
 )
-#: Texts that are secrets; each is one that no file here could hold by chance.
+#: Patterns of secrets; none can match a file here by chance.
 SECRET_TEXT = {
     "private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}"),
     "Vault file": re.compile(r"^\s*\$ANSIBLE_VAULT;[0-9.]+;AES256.*\n\s*[0-9a-f]{32}", re.MULTILINE),
@@ -21,7 +21,7 @@ SECRET_TEXT = {
     "password in an address": re.compile(r"\b[a-z][a-z0-9+]*://[^\s:/@'\"{}<>]+:[^\s:/@'\"{}<>$]{6,}@[\w.-]+"),
     "value of a secret": re.compile(r"\b(SECRET_KEY|PASSWORD)['\"]?\s*[:=]\s*['\"]?[A-Za-z0-9+/_-]{32,}"),
 }
-#: What a text that only looks like a secret has in it, so that tests can have such texts.
+#: Parts of texts that only look like secrets, so that tests can have such texts.
 SHAM = re.compile(r"hunter(@|%40)?2|pass-w0rd|0123456789abcdef|(?i:example)")
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A secret from another store, as its page shows it: the app gets exactly what the store holds, and nobody else does.
+"""A secret from another store, as its page shows it: the app gets exactly the stored value, and nobody else does.
 
-The page is docs/how-to/secret-stores.md. age is the program of that name. Of SOPS only Ansible's half is tried: the
-program is a stand-in that decrypts with age, since no package of Debian, PyPI or npm has the real one.
+The page is docs/how-to/secret-stores.md. age is the real program. Of SOPS only Ansible's part is tested: the program is
+a stand-in that decrypts with age, because no package of Debian, PyPI or npm has the real one.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def clone(tmp_path: Path) -> Clone:
 
 
 def stores(clone: Clone) -> dict[str, str]:
-    """Return the environment in which the stores can be asked."""
+    """Return the environment in which the stores can be read."""
     home = clone.root / "home"
     return {
         "HOME": str(home),
@@ -101,7 +101,7 @@ def stores(clone: Clone) -> dict[str, str]:
 
 
 def doctor(clone: Clone, inventory: str, environment: Mapping[str, str]) -> tuple[int, dict[str, Any], str]:
-    """Return how the doctor ended, what it found, and all that it printed with the most words."""
+    """Run the doctor as verbosely as possible; return its exit code, its findings and its output."""
     words = ("-vvvv", "-i", f"inventories/{inventory}", "playbooks/doctor.yml", "-e", "flask_app_doctor_format=json")
     done = clone.play(*words, **environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -123,7 +123,7 @@ def test_the_doctor_finds_no_fault_and_prints_no_value(clone: Clone) -> None:
     assert code == 0, printed
     assert {finding["id"] for finding in told["findings"]} <= {"no-tls", "unreadable-inventory"}
     assert {finding["subject"] for finding in told["findings"] if finding["id"] == "unreadable-inventory"} <= {
-        "inventories/production", "inventories/development",  # whose passwords are not here
+        "inventories/production", "inventories/development",  # their passwords are not on this machine
     }  # fmt: skip
     assert "hunter2" not in printed
 
@@ -155,7 +155,7 @@ def test_the_doctor_asks_no_foreign_store_and_lists_what_it_skipped(clone: Clone
     assert "hunter2" not in printed
 
 
-@pytest.mark.parametrize("missing", ["STAGING_API_TOKEN", "HOME"])  # one looked up by Ansible, one by a program
+@pytest.mark.parametrize("missing", ["STAGING_API_TOKEN", "HOME"])  # Ansible looks up one, a program the other
 def test_an_unreachable_store_stops_the_run_and_is_named(clone: Clone, missing: str) -> None:
     environment = {**stores(clone), missing: "/nonexistent"}
     if missing == "STAGING_API_TOKEN":

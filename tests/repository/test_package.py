@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user of the package gets: all of the collection, and nothing else of this repository."""
+"""A user of the package gets the whole collection, and nothing else from this repository."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REQUIRED = {
     "playbooks/verify.yml",
     "roles/flask_app/tasks/main.yml",
 }
-#: What lies about in the directory of somebody who works here, and must stay there.
+#: Files in a contributor's directory that must not get into the package.
 LITTER = [
     ".cache/ruff/x",
     ".demo/id_ed25519",
@@ -55,7 +55,7 @@ LITTER = [
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the package, as from the directory of somebody who works here."""
+    """Build the package, as from a contributor's directory."""
     directory = repository.copy(repository.tracked(), tmp_path_factory.mktemp("repository"))
     for name in LITTER:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def test_the_installed_playbook_works_from_an_empty_directory(package: Path, tmp
     install = ["collection", "install", "--offline", "--collections-path", collections, package]
     installed = repository.run(GALAXY, *install, directory=empty)
     assert installed.returncode == 0, installed.stderr
-    # Loads what --syntax-check loads, and shows it.
+    # Loads the same as --syntax-check, and prints it.
     command = [PLAYBOOK, "--inventory=app.example.org,", "--list-tasks", "greenlight.flask.deploy"]
     done = repository.run(*command, directory=empty, ANSIBLE_COLLECTIONS_PATH=str(collections))
     assert done.returncode == 0, done.stderr

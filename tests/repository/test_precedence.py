@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A value reaches exactly the hosts that it is meant for, in a real run and in what ansible-inventory shows.
+"""A value reaches exactly the intended hosts, in a real run and in the output of ansible-inventory.
 
-The inventories are tested as they are shipped, site.yml and its playbook directory too; only the deploy itself is
-replaced, by a play that writes down what each host got.
+The tests use the inventories as shipped, with site.yml and its playbook directory; only the deploy itself is replaced,
+by a play that writes down each host's variables.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ HOSTS = {
 SHARED = "group_vars/all/main.yml"
 STAGING = "inventories/staging/group_vars/flask_app/main.yml"
 STAGING2 = "inventories/staging/host_vars/staging2.yml"
-#: What the tests add, by file.
+#: The variables that the tests add, by file.
 ADDED = {
     SHARED: {"only_shared": "shared", "layered": "shared", "below_host": "shared"},
     STAGING: {"only_staging": "staging", "layered": "staging"},
     STAGING2: {"only_staging2": "staging2", "layered": "staging2", "below_host": "staging2"},
 }
-#: What each host then has beside what it had.
+#: The variables that each host then has in addition.
 EXPECTED = {
     "dev1": {"only_shared": "shared", "layered": "shared", "below_host": "shared"},
     "staging1": {
@@ -77,7 +77,7 @@ Variables = dict[str, dict[str, Any]]
 
 
 def shown(directory: Path) -> Variables:
-    """Return all variables of all hosts, as ansible-inventory shows them."""
+    """Return all variables of all hosts, as ansible-inventory prints them."""
 
     def of(environment: str) -> Variables:
         options = ["--list", f"--inventory=inventories/{environment}", "--playbook-dir=playbooks"]
@@ -90,7 +90,7 @@ def shown(directory: Path) -> Variables:
 
 
 def had_in_a_run(directory: Path, into: Path) -> Variables:
-    """Return some variables of all hosts, as a play imported by site.yml has them."""
+    """Return some variables of all hosts, as they are in a play imported by site.yml."""
     names = sorted({name for added in ADDED.values() for name in added} | set(SHIPPED))
     play = WRITE_DOWN.replace("NAMES", ", ".join(names))
     (directory / "playbooks/deploy.yml").write_text(play, encoding="utf-8")
@@ -112,7 +112,7 @@ def _in_all_environments(of: Any) -> Variables:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy what decides about variables: no vault file, as on a fresh clone."""
+    """Copy the files that define variables: without vault files, as in a fresh clone."""
     places = ("ansible.cfg", "site.yml", "group_vars/", "inventories/", "playbooks/", "roles/", "collections/")
     names = [name for name in repository.tracked() if name.startswith(places)]
     return repository.copy(names, tmp_path_factory.mktemp("clone"))
@@ -168,7 +168,7 @@ def test_a_real_run_applies_changed_values_to_exactly_their_hosts(in_a_run: Vari
 
 @pytest.mark.parametrize(("host", "environment"), HOSTS.items())
 def test_a_real_run_uses_the_shipped_values(in_a_run: Variables, host: str, environment: str) -> None:
-    threads = 8 if host == "staging2" else "not there"  # elsewhere the role's default, which no inventory holds
+    threads = 8 if host == "staging2" else "not there"  # elsewhere the role's default, which no inventory sets
     assert [in_a_run[host][name] for name in SHIPPED] == ["guestbook", environment, threads]
 
 

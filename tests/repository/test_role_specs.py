@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A role's variables are in two files, for users and for the preflight; the two must say the same."""
+"""A role's variables are in two files, for users and for the preflight; the two must agree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.repository import repository
 
 ROLES = ["flask_app", "throwaway_servers"]
-#: Not required by the spec though there is no default, with the reason.
+#: Options that the spec doesn't require although they have no default, with the reason.
 NEITHER_REQUIRED_NOR_DEFAULT = {
     "flask_app_secrets": "an app may have none, and without a vault file the preflight says which command makes it",
 }
@@ -33,7 +33,7 @@ def defaults(role: str) -> dict[str, Any]:
 
 
 def commented_out(role: str) -> set[str]:
-    """Return the names in defaults/main.yml that have no default there."""
+    """Return the names in defaults/main.yml without a default there."""
     return set(re.findall(rf"^# ({role}\w*):", repository.text(f"roles/{role}/defaults/main.yml"), re.MULTILINE))
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.repository import repository
 
 COLLECTION = "ansible_collections.greenlight.flask."
-#: The floors of the host and of the controller, from the ground up. The rooms of a floor don't know each other.
+#: The floors of the host and of the controller, from the ground up. Rooms on one floor don't import each other.
 FLOORS = {
     "plugins/module_utils": [
         ("_base",),
@@ -35,23 +35,23 @@ FLOORS = {
         ("_task",),
     ],
 }
-#: Two rooms that are on different floors, and still don't know each other.
+#: Pairs of rooms on different floors that don't import each other either.
 STRANGERS = {("_release", "_edge"), ("_proof", "_edge"), ("_drift", "_protocol")}
-#: Which of the host's rooms the controller may use: nothing that changes a host.
+#: The host's rooms that the controller may use: none of them changes a host.
 SHARED = {"_base", "_app", "_build", "_release", "_edge", "_proof"}
-#: What Ansible calls, on top of all rooms: on the host only the one module, which knows the adapter.
+#: Plugins that Ansible calls, on top of all rooms: on the host only the one module, which imports the adapter.
 ADAPTERS = {
     "plugins/action": ("module_utils", "plugin_utils", "action"),
     "plugins/filter": ("module_utils", "plugin_utils"),
     "plugins/lookup": ("module_utils", "plugin_utils"),
     "plugins/modules": ("_adapter",),
 }
-#: Which may know Ansible.
+#: Rooms that may import Ansible.
 KNOW_ANSIBLE = {"_adapter", "_task", "_vault", "_notification"}
 
 
 def below(home: str, room: str) -> set[str]:
-    """Return the rooms that a room is on."""
+    """Return the rooms below a room."""
     found: set[str] = set()
     for floor in FLOORS[home]:
         if room in floor:
@@ -61,7 +61,7 @@ def below(home: str, room: str) -> set[str]:
 
 
 def place(name: str) -> tuple[str, str]:
-    """Return where a file is at home, and its room: its package, or itself where it is in none."""
+    """Return where a file belongs: its side, and its room or, outside of any room, the file itself."""
     home = next(home for home in FLOORS if name.startswith(f"{home}/"))
     return home, PurePath(name).relative_to(home).with_suffix("").parts[0]
 
@@ -79,7 +79,7 @@ def imports(text: str, name: str) -> Iterator[tuple[int, str]]:
 
 
 def faults(text: str, name: str) -> list[str]:
-    """Return what a file imports against the rules."""
+    """Return the imports of a file that break the rules."""
     found = []
     home, room = place(name)
     for level, target in imports(text, name):
@@ -87,7 +87,7 @@ def faults(text: str, name: str) -> list[str]:
             there, _, inside = target.removeprefix(f"{COLLECTION}plugins.").partition(".")
             other, *parts = inside.split(".")
             if f"plugins/{there}" == home and other == room:
-                allowed = bool(level)  # relative inside a room
+                allowed = bool(level)  # relative, within a room
             elif f"plugins/{there}" == home:
                 allowed = not level and other in below(home, room)
             else:
@@ -122,7 +122,7 @@ def test_a_file_imports_only_from_its_room_and_the_floors_below(name: str) -> No
 
 
 def faults_of_adapter(text: str, name: str) -> list[str]:
-    """Return what an adapter imports against the rules."""
+    """Return the imports of an adapter that break the rules."""
     home, found = str(PurePath(name).parent), []
     for level, target in imports(text, name):
         if target.startswith(COLLECTION):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""script/test runs every test that there is."""
+"""script/test runs every existing test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAYERS = repository.text("script/layers.mk")
 
 
 def group(name: str) -> set[str]:
-    """The layers in a group of script/layers.mk."""
+    """Return the layers in a group of script/layers.mk."""
     [words] = re.findall(rf"^{name} := (.*)$", LAYERS, re.MULTILINE)
     return set(words.split())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Environments have the same names of secrets and passwords of their own, and script/secrets makes and changes both."""
+"""Environments have the same secret names but separate passwords, and script/secrets creates and changes both."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def with_plays(tmp_path: Path) -> Clone:
 
 @pytest.fixture(scope="module")
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with the secrets of staging, for all the tests in which nothing may change."""
+    """A clone with staging's secrets, shared by all tests that change nothing."""
     clone = Clone.make(tmp_path_factory.mktemp("unchanged") / "clone")
     assert clone.secrets("staging").returncode == 0
     return clone
@@ -54,7 +54,7 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture
 def staging(clone: Clone) -> Clone:
-    """A clone with the secrets of staging."""
+    """A clone with staging's secrets."""
     done = clone.secrets("staging")
     assert done.returncode == 0, done.stderr
     return clone
@@ -71,7 +71,7 @@ def vault_ids(text: str) -> list[str]:
     return str(line).split(", ")
 
 
-# The inventories as they are shipped
+# The shipped inventories
 
 
 def test_every_environment_has_the_same_names() -> None:
@@ -191,7 +191,7 @@ def test_a_deploy_to_an_environment_without_hosts_says_so(with_plays: Clone) -> 
 
 
 def test_the_doctor_accepts_a_new_environment_with_a_host(with_plays: Clone) -> None:
-    """So the role knows its name, and its secrets are decrypted, with the password of that environment alone."""
+    """The role must know the new name, and be able to decrypt its secrets with that environment's password alone."""
     with_plays.secrets("--new", "qa")
     hosts = with_plays.root / "inventories/qa/hosts.yml"
     hosts.write_text(hosts.read_text().replace("# app1.example.org:", "app1.example.org:"))
@@ -200,7 +200,7 @@ def test_the_doctor_accepts_a_new_environment_with_a_host(with_plays: Clone) -> 
     [line] = [line for line in done.stdout.splitlines() if line.startswith("{")]
     told = json.loads(line)
     assert told["errors"] == 0
-    # The passwords of the others are not on this machine.
+    # The other passwords are not on this machine.
     assert {finding["id"] for finding in told["findings"]} <= {"no-tls", "unreadable-inventory"}
 
 
@@ -228,7 +228,7 @@ def test_an_ansible_cfg_without_the_vault_list_is_left_unchanged(clone: Clone) -
 
 
 def in_this_process(clone: Clone) -> None:
-    """Do what script/secrets hands to Python, so that it can be killed at any instant."""
+    """Run the Python part of script/secrets, so that it can be killed at any instant."""
     try:
         runpy.run_path(str(clone.root / "script/secrets-files"), run_name="__main__")
     except SystemExit as ended:
@@ -266,7 +266,7 @@ def test_a_run_killed_at_any_instant_can_be_repeated(clone: Clone, monkeypatch: 
     assert change > 8
 
 
-# One value
+# A single value
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_concurrent_changes_are_all_kept(staging: Clone) -> None:
 
 
 def test_no_file_and_no_program_ever_gets_the_plain_value(staging: Clone) -> None:
-    """Every program that is started and every text that is written is seen; the value comes by a pipe."""
+    """Record every started program and every written text; the value comes through a pipe."""
     watching = """
 import runpy, sys
 from ansible.plugins.loader import init_plugin_loader  # what Ansible starts for itself when it is imported
@@ -415,7 +415,7 @@ def test_a_typed_value_is_not_echoed(staging: Clone) -> None:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 1024)
-    except OSError as error:  # how Linux tells the end of a terminal
+    except OSError as error:  # how Linux reports the end of a terminal
         assert error.errno == errno.EIO
         return b""
 
@@ -438,7 +438,7 @@ def test_the_names_are_listed_without_values(staging: Clone) -> None:
     assert not [value for value in staging.values("staging").values() if value in done.stdout]
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small apps that know nothing of the role, as the guides write them, and their twins with one thing wrong.
+"""Small apps as the guides write them, unaware of the role, and copies with one fault each.
 
-They are locked as the example app is, so that no venv is built for them.
+They have the example app's lock, so that they need no new venv.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def create_app(name):
 
 app = create_app(os.environ["FLASK_CONFIG"])
 """
-#: The first of two workers that comes here is as it should be.
+#: Only the first of two workers to get here has the right configuration.
 HALF = """import contextlib
 
 with contextlib.suppress(FileExistsError):
@@ -93,7 +93,7 @@ ONLY_HTTPS = """    from flask import redirect, request
 
 """
 CREATE = 'app = create_app(os.environ["FLASK_CONFIG"])\n'
-#: What is wrong -> the file, the text there that is replaced, and what by.
+#: Fault -> the file, the text there that is replaced, and its replacement.
 TWINS = {
     "": ("wsgi.py", "", ""),
     "another class behind the same page": ("config.py", '"staging": StagingConfig', '"staging": ProductionConfig'),
@@ -120,7 +120,7 @@ class Silent(ThreadWorker):
 
 
 def make(directory: Path, twin: str = "") -> Path:
-    """Write the guide's app, or one of its twins, with the example app's lock."""
+    """Write the guide's app, or one of its faulty copies, with the example app's lock."""
     directory.mkdir(parents=True, exist_ok=True)
     files = {"wsgi.py": WSGI, "config.py": CONFIG}
     name, old, new = TWINS[twin]

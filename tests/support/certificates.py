@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates of the tests' own, and the one that a server serves."""
+"""Certificates made by the tests, and the one that a server serves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def key_pem(private: ec.EllipticCurvePrivateKey, passphrase: str = "") -> str:
 def certificate(
     private: ec.EllipticCurvePrivateKey, *names: str, begins_days: float = -1, ends_days: float = 90, issuer: str = ""
 ) -> str:
-    """A certificate for ``names`` as PEM, signed by its own key; its times are days from now."""
+    """Return a self-signed certificate for ``names`` as PEM; its times are days from now."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     signer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer or names[0])])
     now = datetime.now(UTC)
@@ -49,7 +49,7 @@ def certificate(
 
 
 def served(server: Server, site: str) -> x509.Certificate:
-    """The certificate that a visitor of ``site`` gets."""
+    """Return the certificate that a visitor of ``site`` gets."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
@@ -60,5 +60,5 @@ def served(server: Server, site: str) -> x509.Certificate:
 
 
 def issuer(found: x509.Certificate) -> str:
-    """Common name of who signed it."""
+    """Return the common name of its issuer."""
     return str(found.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the collection importable from the checkout, under the name it has once installed.
+"""Make the collection importable from the checkout, under its installed name.
 
-Ansible's own loader does it, as in a play: it also finds the collections of site-packages, and the checkout is first.
+Ansible's own loader does it, as in a play. It also finds the collections of site-packages, but the checkout is first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test servers as the tests see them: from outside, over HTTP and SSH, and by the user's own command.
+"""The test servers as the tests see them: from outside, over HTTP and SSH, and through the user's own command.
 
-Nothing here uses the role's code; what it claims is asked of systemd, Nginx, the kernel and the file system.
-A pytest plugin: the conftest.py of each Molecule scenario names it.
+Nothing here uses the role's code; the tests check its claims with systemd, Nginx, the kernel and the file system. A
+pytest plugin: the conftest.py of each Molecule scenario names it.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Each scenario has separate servers, so that two scenarios can run side by side.
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
-#: Keys, secrets and certificates that were made for these servers.
+#: The keys, secrets and certificates made for these servers.
 DIRECTORY = ROOT / "build/molecule" / SCENARIO
 PODMAN = ROOT / "script/podman/podman"
-#: Before the name of each container, and the name of their network.
+#: The prefix of each container's name, and the name of their network.
 PROJECT = f"greenlight-test-{SCENARIO}"
 SITE = "guestbook.test"
 APP = "guestbook"
 CURL = ("curl", "--silent", "--include", "--insecure", "--max-time", "30")
-#: Seconds that one run of the play may take at the very most.
+#: The maximum seconds of one run of the play.
 PLAY_SECONDS = 300
 
 
@@ -62,7 +62,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Server:
-    """One test server: ``run`` and the other helpers of testinfra are in ``host``."""
+    """A test server; ``host`` has ``run`` and the other helpers of testinfra."""
 
     name: str
     http_port: int
@@ -78,7 +78,7 @@ class Server:
         return f"https://127.0.0.1:{self.https_port}"
 
     def curl(self, path: str, *options: str, site: str = SITE, scheme: str = "https") -> Answer:
-        """Ask as curl does, whoever signed the certificate; the status is 0 where nothing that is HTTP came back."""
+        """Request a path with curl, accepting any certificate; the status is 0 if no HTTP response came back."""
         port = {"http": self.http_port, "https": self.https_port}[scheme]
         done = subprocess.run(
             [*CURL, *options, "--resolve", f"{site}:{port}:127.0.0.1", f"{scheme}://{site}:{port}{path}"],
@@ -112,17 +112,17 @@ class Server:
         return str(done.stdout).strip()
 
     def write(self, path: str, content: str, umask: str = "077") -> None:
-        """Write a file as root. By standard input: sudo logs command lines, and what is hunted must not be in one."""
+        """Write a file as root, through standard input: sudo logs command lines, which must hold no hunted secret."""
         command = [*ssh(self.name), f"sudo sh -c 'umask {umask}; cat > {path}'"]
         subprocess.run(command, input=content.encode(), check=True)
 
     @property
     def live(self) -> str:
-        """Id of the live release, as the link that Nginx connects through says."""
+        """Return the id of the live release, from the link that Nginx connects through."""
         return Path(self.root(f"readlink /srv/{APP}/live.sock")).stem
 
     def state(self) -> str:
-        """All that a deploy could change, in one text to compare: files with owner, mode, size, content; units."""
+        """Return everything a deploy could change as one text: files with owner, mode, size, content; units."""
         places = "/etc/guestbook /srv /etc/nginx /etc/systemd/system /etc/passwd /opt/greenlight"
         files = f"find {places} -printf '%p %u:%g %m %s %l\\n' 2>/dev/null | sort"
         contents = "find /etc/nginx /etc/systemd/system /srv/*/releases -type f -exec sha256sum {} + | sort"
@@ -135,7 +135,7 @@ def servers() -> dict[str, dict[str, Any]]:
     return dict(group["hosts"])
 
 
-#: One connection for each server, shared by all commands: a handshake costs more than most of what the tests ask.
+#: One connection for each server, shared by all commands: a handshake costs more than most requests of the tests.
 CONTROL_PATH = Path.home() / f".ansible/cp/tests-{hashlib.sha256(str(DIRECTORY).encode()).hexdigest()[:10]}-%p"
 SSH_OPTIONS = {
     "IdentitiesOnly": "yes",
@@ -144,19 +144,19 @@ SSH_OPTIONS = {
     "ControlMaster": "auto",
     "ControlPersist": "120s",
     "ControlPath": f'"{CONTROL_PATH}"',
-    # So that the connection to a server that was rebooted is given up.
+    # So that the connection to a rebooted server is dropped.
     "ServerAliveInterval": "5",
 }
 
 
 def _ssh_options() -> list[str]:
-    """SSH_OPTIONS as words of a command; the directory of the shared connection is there from now on."""
+    """Return SSH_OPTIONS as words of a command; makes the directory of the shared connection."""
     CONTROL_PATH.parent.mkdir(parents=True, exist_ok=True)
     return [word for option, value in SSH_OPTIONS.items() for word in ("-o", f"{option}={value}")]
 
 
 def ssh(name: str) -> list[str]:
-    """The start of an SSH command to a server."""
+    """Return the start of an SSH command to a server."""
     port = str(servers()[name]["ansible_port"])
     return ["ssh", "-i", str(DIRECTORY / "id_ed25519"), "-p", port, *_ssh_options(), "deploy@127.0.0.1"]
 
@@ -178,23 +178,23 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def one_server() -> Server:
-    """For what does not depend on the Debian release."""
+    """Return a server for tests that don't depend on the Debian release."""
     return connect("debian13")
 
 
 @pytest.fixture
 def in_turns(request: pytest.FixtureRequest) -> Server:
-    """For what goes the same way on both Debians: one test on this one, the next on that one."""
+    """Alternate the servers from test to test, for tests that work alike on both Debians."""
     names = sorted(servers())
     return connect(names[request.session.items.index(request.node) % len(names)])
 
 
-#: What comes before a finding's id, where Ansible prints a message line by line: "1." or how bad it is.
+#: What precedes a finding's id, where Ansible prints a message line by line: "1." or the severity.
 _BEFORE = r"(?:\d+\.|(?:accepted )?(?:error|warning))"
 _ID = r"[a-z]+(?:-[a-z]+)*"
-#: The first line of a message may be on that of Ansible's own words; below ``msg: |-`` all are indented.
+#: A message may start on the line of Ansible's own words; below ``msg: |-`` all lines are indented.
 _LISTED = re.compile(rf"^(?:\[ERROR\]: [^:]+: [^:]+: |[ ]*){_BEFORE} ({_ID}):(\S.*)$", re.MULTILINE)
-#: A warning ends with its name. Where it ends, an empty line follows, or another warning, or how a host fared.
+#: A warning ends with its name. An empty line follows, or another warning, or a host's result.
 _WARNED = re.compile(rf"^\[WARNING\]: (?:(?!\n\n|\n\[|\n\w+: \[).)*? \(({_ID}):([^()]+)\)$", re.MULTILINE | re.DOTALL)
 
 
@@ -206,28 +206,28 @@ class Played:
     output: str
 
     def count(self, what: str) -> int:
-        """Sum of a column of the recap, such as ``changed`` or ``failed``, over all hosts."""
+        """Return the sum of a column of the recap, such as ``changed`` or ``failed``, over all hosts."""
         return sum(int(number) for number in re.findall(rf"\b{what}=(\d+)", self.output))
 
     @property
     def prose(self) -> str:
-        """The output with its line breaks folded, for sentences that the terminal's width broke."""
+        """Return the output with its line breaks folded, for sentences that the terminal's width broke."""
         return " ".join(self.output.split())
 
     @property
     def findings(self) -> set[tuple[str, str]]:
-        """Id and subject of each finding that was printed, as what ends the play, as a report, or as a warning."""
+        """Return id and subject of each printed finding: of the error that ends the play, a report, or a warning."""
         found = [*_LISTED.findall(self.output), *_WARNED.findall(self.output)]
         return {(kind, " ".join(subject.split())) for kind, subject in found}
 
     def finds(self, entry: str) -> bool:
-        """Say whether a finding was printed that an entry means: ``id``, or ``id:subject``."""
+        """Return whether a finding was printed that matches ``id`` or ``id:subject``."""
         return any(entry in (kind, f"{kind}:{subject}") for kind, subject in self.findings)
 
 
 @functools.cache
 def payloads() -> Path:
-    """Where packed modules are kept for the next play: one directory for each state of what they are packed from."""
+    """Return the directory of packed modules for the next play: one for each state of the packed files."""
     digest = hashlib.sha256(f"{sys.version}{version('ansible-core')}".encode())
     for path in sorted((ROOT / "plugins").rglob("*.py")):
         digest.update(f"{path}{path.read_text(encoding='utf-8')}".encode())
@@ -235,7 +235,7 @@ def payloads() -> Path:
 
 
 def play_environment() -> dict[str, str]:
-    """The environment of the user's command: the repository's settings, not those that Molecule runs us under."""
+    """Return the environment of the user's command: with the repository's settings, without Molecule's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     return {
         **kept,
@@ -250,7 +250,7 @@ def play_environment() -> dict[str, str]:
 def play_command(
     *options: str, inventory: Path = INVENTORY, limit: str = "", playbook: Path = ROOT / "site.yml", **variables: Any
 ) -> list[str]:
-    """The user's command, with variables laid over the inventory's."""
+    """Return the user's command, with variables that override the inventory's."""
     command = ["ansible-playbook", "-i", str(inventory), str(playbook), *options]
     command += ["--limit", limit] if limit else []
     return [*command, *(["--extra-vars", json.dumps(variables)] if variables else [])]
@@ -258,7 +258,7 @@ def play_command(
 
 @functools.cache
 def player() -> Player:
-    """What runs this session's plays, but those that are watched or killed while they run."""
+    """Return the process that runs this session's plays, except those that are watched or killed while they run."""
     made = Player(play_environment(), ROOT)
     atexit.register(made.end)
     return made
@@ -294,7 +294,7 @@ def run_until(line: str, then: Callable[[subprocess.Popen[str]], None], *options
 
 
 def kill_run(after_seconds: float = 0) -> Callable[[subprocess.Popen[str]], None]:
-    """Kill a run and all its workers with SIGKILL, as a laptop's end does; what it started on a server lives on."""
+    """Kill a run and all its workers with SIGKILL, like a dying laptop; processes it started on a server live on."""
 
     def kill(process: subprocess.Popen[str]) -> None:
         time.sleep(after_seconds)
@@ -304,7 +304,7 @@ def kill_run(after_seconds: float = 0) -> Callable[[subprocess.Popen[str]], None
 
 
 def fresh() -> dict[str, Any]:
-    """Variables that make another release than any before, whatever is live."""
+    """Return variables that always make a new release."""
     return {"flask_app_env": {"GREETING": f"Hello for the {time.time_ns()}th time"}}
 
 
@@ -314,7 +314,7 @@ def play() -> Callable[..., Played]:
 
 
 def secrets() -> dict[str, str]:
-    """The secret values of the test inventory, as they were made for this run."""
+    """Return the test inventory's secret values, as made for this run."""
     token = (DIRECTORY / "token").read_text().strip()
     return {
         "SECRET_KEY": (DIRECTORY / "secret_key").read_text().strip(),
@@ -339,7 +339,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Show the journal of the app beside a failure: it mostly says why."""
+    """Add the app's journal to a failure's report: it mostly explains the failure."""
     report = yield
     if report.when == "call" and report.failed:
         for name in servers():

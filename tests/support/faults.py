@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fault table: what users notice, row by row, while a deploy goes wrong. A plugin of pytest, for one scenario.
+"""The fault table: what users notice, row by row, while a deploy goes wrong. A pytest plugin for one scenario.
 
-Users ask the servers of a row from before its start to after its end, and every request is counted. The rows end as a
-table on the screen and in ``build/faults.txt``.
+Each row has load on its servers from before its start to after its end, and counts every request. At the end the rows
+become a table on the screen and in ``build/faults.txt``.
 
-GREENLIGHT_FAULTS chooses what is tried: ``all`` (the default) tries every row on all servers; ``tenth:N`` tries a tenth
-of the killed runs, so that ten of them are all, and each other row on one of the servers, in turns, but nothing that
-measures time, for other scenarios run beside it; ``step:NAME`` tries the rows that kill that step on the servers.
+GREENLIGHT_FAULTS chooses the rows: ``all`` (the default) tries every row on all servers. ``tenth:N`` tries a tenth of
+the killed runs, so that ten of them cover all, and every other row on one server in turns; it skips rows that measure
+time, because other scenarios run at the same time. ``step:NAME`` tries the rows that kill that step on the servers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.support.deployed import APP, ROOT, SITE, Played, Server, connect, kee
 from tests.support.load.load import Load, Result
 
 CHOICE, _, CHOSEN = os.environ.get("GREENLIGHT_FAULTS", "all").partition(":")
-#: Requests per second and server, as many as a machine of two processors plays beside the deploys of two servers; fewer
-#: where another scenario runs there too.
+#: Requests per second and server: as many as a machine with two processors can send during the deploys of two servers;
+#: fewer if another scenario runs too.
 RATE = 50.0 if CHOICE == "tenth" else 100.0
 TABLE = ROOT / "build/faults.txt"
 COLUMNS = ("fault", "server", "requests", "failed", "by a bad release", "answers at the end", "exit", "says", "again")
@@ -44,7 +44,7 @@ class Row:
 ROWS: list[Row] = []
 #: Lines below the table.
 NOTES: list[str] = []
-#: The servers of the row at work; between rows, and in fixtures of a module, all of them.
+#: The servers of the current row; between rows, and in module fixtures, all of them.
 _AT_WORK: list[str] = []
 
 
@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the rows that GREENLIGHT_FAULTS asks for. A tenth is a block of rows, because neighbors share a fixture."""
+    """Keep the rows that GREENLIGHT_FAULTS selects. A tenth is a block of rows, because neighbors share a fixture."""
     if CHOICE == "tenth":
         killed = [item for item in items if item.get_closest_marker("killed")]
         start, end = (len(killed) * (int(CHOSEN) + more) // 10 for more in (0, 1))
@@ -75,7 +75,7 @@ def _marked_step(item: pytest.Item) -> str:
 
 
 def at_work() -> list[str]:
-    """Names of the servers of the row at work."""
+    """Return the names of the current row's servers."""
     return _AT_WORK or list(servers())
 
 
@@ -95,9 +95,9 @@ class Trial:
 
     Attributes:
         fault: its name in the table.
-        before: who was live at the start, by server.
-        results: what the users counted, by server; there after the ``users`` block.
-        runs: the runs of plays under the users' eyes.
+        before: the release live at the start, by server.
+        results: the counts of the load, by server; present after the ``users`` block.
+        runs: the runs of plays under load.
     """
 
     fault: str
@@ -106,13 +106,13 @@ class Trial:
     runs: list[Played] = field(default_factory=list)
 
     def run(self, *options: str, **variables: Any) -> Played:
-        """Run the play once; the first run is the one that the table tells of, the last the one done again."""
+        """Run the play once; the table shows the first run, and the last one as the repetition."""
         self.runs.append(run_play(*options, **{**limit(), **variables}))
         return self.runs[-1]
 
     @contextmanager
     def users(self) -> Iterator[None]:
-        """Let users ask all servers during the block and a second longer, so that what comes late is seen."""
+        """Put load on all servers during the block and for a second longer, so that late failures are seen."""
         with ExitStack() as stack:
             loads = {name: stack.enter_context(Load(connect(name).url, SITE, RATE)) for name in at_work()}
             yield
@@ -130,15 +130,15 @@ class Trial:
         again: int | None = None,
         may_fail: Callable[[Result], int] = lambda _result: 0,
     ) -> None:
-        """Write the row and hold it against what must be.
+        """Add the row and compare it with what is expected.
 
         Args:
-            live: ``old`` or ``new``: who must answer at the end.
-            code: exit code of the first run, None where there was none.
-            finds: what it must find: ``id``, or ``id:subject``.
-            says: what it must say beside that.
+            live: ``old`` or ``new``: the release that must answer at the end.
+            code: exit code of the first run, None if there was none.
+            finds: the finding it must have: ``id``, or ``id:subject``.
+            says: further text that it must print.
             again: exit code of the last run.
-            may_fail: of a result, how many failures this fault can't spare anybody.
+            may_fail: returns how many failures of a result are unavoidable with this fault.
         """
         wrong = []
         for name in at_work():
@@ -184,19 +184,19 @@ class Trial:
 
 
 def _same(code: int, wanted: int) -> bool:
-    """A failure is any code but 0."""
+    """Compare exit codes; all except 0 are failures."""
     return bool(code) == bool(wanted)
 
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest) -> Trial:
-    """The trial of this test; its name is the parameter's or the function's."""
+    """The trial of this test, named after the parameter or the function."""
     name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
     return Trial(name.replace("_", " "), live())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table, and keep it."""
+    """Print and save the table."""
     if not ROWS and not NOTES:
         return
     text = table()
@@ -207,7 +207,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def table() -> str:
-    """The rows as aligned lines, with what they are a count of."""
+    """Format the rows as aligned lines, with totals."""
     lines = [COLUMNS, *(row.cells for row in ROWS)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     said = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -218,21 +218,21 @@ def table() -> str:
     return "\n".join([*said, "", total, *NOTES, ""])
 
 
-# --- how a run is hurt -----------------------------------------------------------------------------------------------
+# --- how to disturb a run --------------------------------------------------------------------------------------------
 
 
 def limit() -> dict[str, str]:
-    """What limits a play to the servers of the row."""
+    """Return the option that limits a play to the row's servers."""
     return {"limit": ",".join(at_work())}
 
 
 def all_servers() -> list[Server]:
-    """Those of the row at work."""
+    """Return the current row's servers."""
     return [connect(name) for name in at_work()]
 
 
 def live() -> dict[str, str]:
-    """The live release of each of them."""
+    """Return the live release of each server."""
     return {server.name: server.live for server in all_servers()}
 
 
@@ -245,7 +245,7 @@ def on_all(command: str) -> None:
         thread.join()
 
 
-# --- a step that is killed on the server -----------------------------------------------------------------------------
+# --- killing a step on the server ------------------------------------------------------------------------------------
 
 PLACE = "/usr/lib/python3/dist-packages"
 ORDER = "/run/greenlight-kill.json"
@@ -255,7 +255,7 @@ KILLER = (ROOT / "tests/on_server/killer.py").read_text(encoding="utf-8")
 
 @contextmanager
 def killer(step: str, change: int) -> Iterator[None]:
-    """Kill this step of ours on all servers, before its ``change``-th change to the host (0: only count)."""
+    """Kill this step of the collection on all servers, before its ``change``-th change to the host (0: only count)."""
     for server in all_servers():
         server.write(f"{PLACE}/greenlight_killer.py", KILLER, umask="022")
         server.write(ORDER, json.dumps({"step": step, "change": change}), umask="022")
@@ -281,10 +281,10 @@ def changes_of(steps: list[str], run: Callable[[], Played]) -> dict[str, int]:
 
 
 def state(server: Server, told: int = -1) -> list[str]:
-    """All that a run left on a server, comparable with what another one left.
+    """Return everything that a run left on a server, comparable with what another one left.
 
     Args:
-        told: as many lines of the ledger were there before; -1: all of them, before the live release's first.
+        told: the number of ledger lines to leave out; -1: all before the live release's first line.
     """
     script = (ROOT / "tests/on_server/state.py").read_text(encoding="utf-8")
     done = subprocess.run(

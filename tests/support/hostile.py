@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The example app with packages that attack whoever builds them, and a project that must be installed.
+"""The example app with packages that attack the machine that builds them, and a project that must be installed.
 
-What an attack got hold of is in the venv: a file for each package, with the user that it ran as. So an attack that was
-never tried isn't taken for one that failed. No index is asked for these packages: the lock names them by their paths.
+Each attack leaves its results in the venv: a file for each package, with the user that it ran as. So an attack that was
+never tried isn't mistaken for one that failed. The lock names these packages by path, so no index is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.support import variants
 
-#: Where an attack leaves a file if it can: what root, other apps and other services read.
+#: Where an attack tries to leave a file: places that root, other apps and other services read.
 TARGETS = (
     "/etc/cron.d/hostile", "/etc/profile.d/hostile.sh", "/etc/nginx/sites-enabled/hostile", "/usr/local/bin/hostile",
     "/root/hostile", "/opt/greenlight/hostile", "/srv/hostile", "/srv/guestbook/hostile",
@@ -27,12 +27,12 @@ TARGETS = (
     "/run/greenlight/hostile", "/run/lock/hostile", "/run/hostile", "/dev/shm/hostile", "/tmp/hostile",
     "/var/tmp/hostile", "/home/hostile",
 )  # fmt: skip
-#: What an attack reads if it can.
+#: What an attack tries to read.
 SECRETS = (
     "/etc/guestbook/releases", "/etc/guestbook/digest.key", "/etc/shadow", "/root", "/run/greenlight/guestbook.lock",
     "/proc/1/environ", "/srv/guestbook/ledger.jsonl", "/run/dbus/system_bus_socket",
 )  # fmt: skip
-#: Of the targets, those of which a build has its own, so that they can be written and nothing is left.
+#: The targets that a build has to itself, so that writing them leaves nothing behind.
 OWN = ("/dev/shm/hostile", "/tmp/hostile", "/var/tmp/hostile")
 
 ATTACK = f"""
@@ -60,7 +60,7 @@ def attack():
     attempt("schedule", lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)))
     return {{"user": os.getuid(), "got": got}}
 """
-#: Python runs what an import line of a .pth file says at each start in the venv: of an installer, too.
+#: Python runs the import line of a .pth file at each start in the venv, that of an installer too.
 AT_START = """
 import hostile_code, json, os, sys
 place = os.path.join(sys.prefix, "hostile-wheel.json")
@@ -96,7 +96,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     return name
 """
 PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-#: The project is installed, and a program that the app starts finds the app's modules.
+#: The project is installed, and a program that the app starts can import the app's modules.
 AT_IMPORT = """
 import importlib.metadata
 import subprocess
@@ -105,7 +105,7 @@ import sys
 assert importlib.metadata.version("guestbook") == "4.5.6"
 subprocess.run([sys.executable, "-m", "guestbook.config"], check=True)
 """
-#: Each package, and the file below the venv that says what its attack got hold of.
+#: Each package, and the file below the venv with its attack's results.
 REPORTS = {"wheel": "hostile-wheel.json", "sdist": "hostile_sdist.json", "project": "guestbook.json"}
 
 

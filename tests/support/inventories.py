@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventories with other variables for each host, made from that of the scenario."""
+"""Inventories with different variables for each host, made from the scenario's."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.deployed import INVENTORY, ROOT, SCENARIO
 
 
 def inventory(name: str, hosts: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Path:
-    """Write an inventory and return its directory; one of the same name is replaced.
+    """Write an inventory and return its directory; it replaces one of the same name.
 
     Args:
         name: of its directory.
-        hosts: by name in this inventory, the test server that the host is, and its variables.
+        hosts: by name in this inventory, the test server behind the host, and its variables.
     """
-    # As deep as the inventory that it is a copy of, for paths that begin there.
+    # At the same depth as the original, because of its relative paths.
     place = ROOT / "build" / f"{name}-{SCENARIO}" / "inventory"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(INVENTORY, place)

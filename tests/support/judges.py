@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Outside judges of a server's HTTPS: they know nothing of this project, and were not written to like it."""
+"""Independent tools that rate a server's HTTPS; none of them was written for this project."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OBSERVATORY = ROOT / "build/observatory"
 RESOLVE = ROOT / "tests/support/observatory/resolve.cjs"
 #: The roots of the certificates that molecule/edge/prepare.yml's authorities issue.
 ROOTS = DIRECTORY / "world-roots.pem"
-#: Seconds that a judge may take at the very most.
+#: The maximum seconds for one tool.
 JUDGE_SECONDS = 120
-#: What gixy-ng wants beside try_files, open_file_cache, would show a release or a page for a minute after it's gone.
+#: gixy-ng recommends open_file_cache with try_files, which would serve a removed release or page for a minute.
 GIXY_SKIPS = "try_files_is_evil_too"
 
 
 def need(directory: Path) -> None:
-    """Fail where script/judges has not filled this directory; script/test calls it before all tests."""
+    """Fail if script/judges has not filled this directory; script/test calls it before all tests."""
     if not (directory / "greenlight-pins").exists():
         pytest.fail(f"{directory.relative_to(ROOT)} is missing. Fix: script/judges", pytrace=False)
 
@@ -46,7 +46,7 @@ def run(*command: str | Path, text: str | None = None, **environment: str) -> su
 
 
 def container_address(server: str) -> str:
-    """The address of a test server in its network, where it has all of its ports; this machine reaches it there."""
+    """Return a test server's address in its network, where this machine reaches all of its ports."""
     form = f'{{{{ (index .NetworkSettings.Networks "{PROJECT}").IPAddress }}}}'
     command = [str(PODMAN), "inspect", "--format", form, f"{PROJECT}-{server}"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -54,19 +54,19 @@ def container_address(server: str) -> str:
 
 
 def sslyze(name: str, address: str, port: int = 443, ca: Path = ROOTS) -> dict[str, Any]:
-    """Measure the handshake against Mozilla's intermediate TLS guideline, as clients that trust ``ca``.
+    """Compare the handshake with Mozilla's intermediate TLS guideline, as clients that trust ``ca``.
 
-    ``compliant`` is the verdict, ``text`` says why, ``scan`` has everything that was measured.
+    ``compliant`` is the verdict, ``text`` the reason, ``scan`` everything that was measured.
     """
     need(VENV)
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "scan.json")
         options = ["--mozilla_config=intermediate", f"--certinfo_ca_file={ca}", f"--json_out={output}"]
-        # Its colon is for the port: the braces say where the name is.
+        # The colon precedes the port: the address in braces overrides the name's.
         done = run(VENV / "bin/sslyze", *options, f"{name}:{port}{{{address}}}")
         assert output.exists(), done.stdout + done.stderr
         found = json.loads(output.read_text())
-    # A server that it can't reach is not a failure to it.
+    # sslyze doesn't count an unreachable server as a failure.
     [scan] = found["server_scan_results"] or [{"connectivity_status": "unknown"}]
     assert scan["connectivity_status"] == "COMPLETED", done.stdout + done.stderr
     _, _, text = done.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
@@ -75,11 +75,11 @@ def sslyze(name: str, address: str, port: int = 443, ca: Path = ROOTS) -> dict[s
 
 
 def gixy(configuration: str) -> list[dict[str, Any]]:
-    """Name the mistakes in a configuration, given as ``nginx -T`` prints it.
+    """Return the mistakes in a configuration, given as ``nginx -T`` prints it.
 
     Each has ``plugin``, ``severity``, ``summary``, ``reason``, ``config``, ``file`` and ``line``.
     """
-    # It says nothing about what it can't read. So each file gets a mistake at its end, and all of these must be found.
+    # gixy silently skips what it can't read. So append a mistake to each file, and expect to find all of them.
     files = re.split(r"(?m)^(?=# configuration file )", configuration)[1:]
     assert files, configuration
     canaries = [f"/canary{number}" for number in range(len(files))]
@@ -102,7 +102,7 @@ def run_gixy(configuration: str, *options: str) -> list[dict[str, Any]]:
 
 
 def observatory(name: str, address: str, ca: Path = ROOTS) -> dict[str, Any]:
-    """Grade a site's headers and redirects, on ports 80 and 443, as MDN's HTTP Observatory does in public.
+    """Grade a site's headers and redirects, on ports 80 and 443, like MDN's public HTTP Observatory.
 
     ``grade``, ``score``, ``passed`` of ``quantity`` tests; ``failed`` has the others by name, with the reason.
     """
@@ -128,9 +128,9 @@ def observatory(name: str, address: str, ca: Path = ROOTS) -> dict[str, Any]:
 
 
 def testssl(name: str) -> dict[str, Any]:
-    """Grade the handshake as testssl.sh does, from the server that plays the world; takes a minute.
+    """Grade the handshake with testssl.sh, from the server called world; takes a minute.
 
-    ``grade``, and ``grave``: what it calls high or critical, by id, but that this authority offers no revocation.
+    ``grade``, and ``grave``: findings rated high or critical, by id, except that this authority offers no revocation.
     """
     out = "/tmp/testssl.json"  # on a throwaway server
     command = f"rm -f {out}; testssl --quiet --color 0 --add-ca /etc/pebble/roots.pem --jsonfile {out} https://{name}/"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hunt for secrets where they must not be: in which forms one may appear, where to look, and what was found.
+"""The hunt for secrets: the forms in which one may appear, where to look, and what was found.
 
-What looks is grep with fixed strings, here and on the servers alike. It gets the patterns in memory or in a file that
-only root can read, never as words of a command. What is found is told by the secret's name, its form and the place.
+The search uses grep with fixed strings, both here and on the servers. grep gets the patterns in memory or in a file
+that only root can read, never as words of a command. A report names the secret, its form and the place.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from urllib.parse import quote, quote_plus
 
 import yaml
 
-#: Bytes below which a form is found by chance, and characters below which a secret, or a line of one, is none.
+#: SHORTEST: bytes below which a form could match by chance. SHORTEST_LINE: characters below which a secret, or a line
+#: of one, is ignored.
 SHORTEST = 12
 SHORTEST_LINE = 8
-#: Of a longer form its start is looked for: where the whole is, that is too.
+#: Only the start of a longer form is searched: it is in every place that has the whole form.
 LONGEST = 160
-#: So many letters and digits in a row are a core. No quoting changes it, so it is found in text that was quoted in a
-#: way that nobody thought of, or cut.
+#: An alphanumeric run this long is a core. No quoting changes it, so it is found even in text that was cut, or quoted
+#: in an unforeseen way.
 CORE = 16
 
 _CORES = re.compile(rf"[A-Za-z0-9]{{{CORE},}}")
-#: They hold nothing of a key, and are in every other key as well.
+#: These lines hold nothing of a key, and are in every key.
 _PEM = re.compile(r"-----(BEGIN|END) [A-Z ]+-----")
 
-#: Prints the file's name, a NUL and the pattern, for each place in it where one stands.
+#: Prints the file's name, a NUL and the pattern, for each match.
 GREP = ("grep", "--text", "--only-matching", "--fixed-strings", "--with-filename", "--null", "--no-messages")
 
 
@@ -45,11 +46,11 @@ GREP = ("grep", "--text", "--only-matching", "--fixed-strings", "--with-filename
 
 
 def forms(secret: str) -> dict[bytes, str]:
-    """Return what a secret may look like, each with the name of the form.
+    """Return all forms that a secret may have, each with the name of the form.
 
-    That is all of it, each of its lines and each of its cores, quoted and encoded in all ways; a form that has a line
-    break is left out, for its lines are there. Where a secret is in a text that was encoded as a whole, its ends
-    share characters with what is beside it, so of base64 there are the three alignments without their ends.
+    The forms are the secret, each of its lines and each of its cores, in every quoting and encoding. Forms with a line
+    break are left out, because the lines are included. In a text that is encoded as a whole, the secret's ends share
+    characters with the neighbouring text; so there are three base64 alignments, each without its ends.
     """
     found: dict[bytes, str] = {}
     lines = {line.strip() for line in secret.splitlines()} if "\n" in secret else set()
@@ -64,7 +65,7 @@ def forms(secret: str) -> dict[bytes, str]:
 
 
 def cores(secret: str) -> list[str]:
-    """Return the runs of letters and digits; a long one in pieces, because a text may be cut or broken into lines."""
+    """Return the alphanumeric runs; long ones in pieces, because a text may be cut or broken into lines."""
     return [piece for run in _CORES.findall(secret) for piece in _pieces(run)]
 
 
@@ -91,7 +92,7 @@ def _shell(text: str, quoted: str) -> str:
 
 
 def _c_escape(text: str) -> str:
-    """As systemd writes it: octal for what isn't ASCII."""
+    """Escape like systemd: octal for bytes outside ASCII."""
     known = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}
     return "".join(
         known.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}")
@@ -110,7 +111,7 @@ def _lower(quoted: str) -> str:
     return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), quoted)
 
 
-#: How programs quote a text, without the quotation marks around it.
+#: How programs quote a text, without the surrounding quotation marks.
 QUOTINGS: dict[str, Callable[[str], str]] = {
     "raw": str,
     "JSON": _json,
@@ -165,7 +166,7 @@ def _encoded(raw: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    """The characters that hold bits of ``raw`` only, for each of the three ways in which it may lie in a text."""
+    """Yield the characters that depend on ``raw`` only, for each of its three alignments in a text."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         yield encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
@@ -176,7 +177,7 @@ def _base64(raw: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True, order=True)
 class Leak:
-    """A secret that was found: where, which one and in which form; nothing of the secret itself."""
+    """A secret that was found: where, which one and in which form, without any part of its value."""
 
     place: str
     secret: str
@@ -187,7 +188,7 @@ class Leak:
 
 
 class Hunter:
-    """Looks for secrets, which have names."""
+    """Searches for named secrets."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._secrets = dict(secrets)
@@ -204,15 +205,15 @@ class Hunter:
 
     @property
     def patterns(self) -> bytes:
-        """One a line, as grep reads them."""
+        """Return one pattern per line, for grep."""
         return b"".join(form + b"\n" for form in sorted(self._known))
 
     def read(self, printed: bytes, before: str = "") -> list[Leak]:
-        """Return what grep, called with :data:`GREP`, has found; ``before`` is put before the places."""
+        """Return what grep, called with :data:`GREP`, has found; ``before`` is prepended to the places."""
         found = set()
         for line in printed.split(b"\n"):
             place, nul, form = line.partition(b"\0")
-            if not nul:  # the start of a file's name that has a line break
+            if not nul:  # the start of a file name with a line break in it
                 continue
             known = self._known.get(form)
             if known is None:
@@ -237,7 +238,7 @@ class Hunter:
                 stream.write(self.patterns)
             command = [*GREP, f"--file=/proc/self/fd/{handle}", *options]
             environment = {**os.environ, "LC_ALL": "C"}
-            # Not checked: it is 2 where one of many files is gone meanwhile. That it finds, the controls show.
+            # Not checked: it is 2 if one of many files has vanished. The control tests show that the search works.
             done = subprocess.run(
                 command, input=given, capture_output=True, pass_fds=[handle], env=environment, check=False
             )
@@ -255,9 +256,9 @@ class Hunter:
 
 
 def changed_files(top: Path, since: float, *, left_out: Collection[Path] = (), hidden: bool = False) -> Iterator[Path]:
-    """Yield the files that were made or changed at or after ``since``, and that everybody can read.
+    """Yield the world-readable files that were made or changed at or after ``since``.
 
-    With ``hidden`` also those that only their owner can read, or that are in a directory where only the owner may go.
+    With ``hidden``, also files and directories that only their owner can access.
     """
     for directory, names, files in os.walk(top):
         here = Path(directory)
@@ -265,7 +266,7 @@ def changed_files(top: Path, since: float, *, left_out: Collection[Path] = (), h
         for path in (here / name for name in files):
             try:
                 facts = path.lstat()
-            except OSError:  # gone meanwhile
+            except OSError:  # vanished meanwhile
                 continue
             if stat.S_ISREG(facts.st_mode) and facts.st_ctime >= since and (hidden or facts.st_mode & 0o004):
                 yield path
@@ -315,7 +316,7 @@ while True:
 
 @contextmanager
 def sampled(command: Sequence[str], into: Path) -> Iterator[None]:
-    """Let ``command`` run :data:`SAMPLER` during the block, and write what it prints into a file of ours alone."""
+    """Let ``command`` run :data:`SAMPLER` during the block, and write its output into a private file."""
     with os.fdopen(os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stream)
     try:
@@ -332,10 +333,10 @@ def sampled(command: Sequence[str], into: Path) -> Iterator[None]:
 
 # --- places on a server ----------------------------------------------------------------------------------------------
 
-#: Files that only root can read, one pattern a line: all, and those of the secrets that no app has printed.
+#: Files that only root can read, one pattern a line: all secrets, and those that no app has printed.
 PATTERNS = "/root/leaks-patterns"
 QUIET = "/root/leaks-patterns-of-quiet-secrets"
-#: What a whole search prints beside what it finds.
+#: Printed at the end of a complete search.
 WHOLE = b"whole"
 
 _SERVER = r"""
@@ -367,10 +368,10 @@ main </dev/null | sort --unique
 
 
 def server_script(app: str) -> str:
-    """Return the shell commands that search a server, as root, for what is in the two files of patterns.
+    """Return the shell commands that search a server, as root, for the patterns in the two files.
 
-    What an app itself prints is in the journal of its own units, and that is nobody's leak: in these, only secrets are
-    looked for that no app was made to print.
+    The app's own output is in the journal of its units, which is not a leak of ours: there, the search covers only
+    secrets that no app was made to print.
     """
     words = {"GREP": shlex.join(GREP), "PATTERNS": PATTERNS, "QUIET": QUIET, "APP": app, "WHOLE": WHOLE.decode()}
     return re.sub(r"\b(GREP|PATTERNS|QUIET|APP|WHOLE)\b", lambda match: words[match[0]], _SERVER)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ``ansible-playbook`` without its start: a process that has imported all of it forks itself for each play.
+"""Run ``ansible-playbook`` without its startup cost: a process that has imported all of it forks for each play.
 
-A fifth of what a short play costs are imports. The process that is forked runs the same program with the same arguments
-and environment, and has a temporary directory of its own, as if a shell had started it.
+Imports take a fifth of a short play. The forked process runs the same program with the same arguments and environment,
+and has its own temporary directory, as if a shell had started it.
 
-Run as a program, this is that process: it has its settings from its environment, reads what to play from the socket
-that is its standard input, and ends when that is closed.
+Run as a program, this file is that process: its environment holds its settings, it reads the plays from the socket that
+is its standard input, and it ends when that is closed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-#: Those of Ansible's own that a play needs.
+#: Ansible's own plugins that a play needs.
 PLUGINS = """
     action.debug
     action.set_fact
@@ -52,21 +52,21 @@ PLUGINS = """
 
 
 class Player:
-    """The process, from its first play on, as its user sees it.
+    """The parent of all plays, started with the first one.
 
     Args:
-        environment: of all plays, as it is when this is made.
+        environment: of all plays, fixed when this is made.
         directory: in which they run.
     """
 
     def __init__(self, environment: dict[str, str], directory: Path) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", __file__]  # -P: a play finds no module beside this file
+        command = [sys.executable, "-P", __file__]  # -P: a play can't import modules from this directory
         self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=directory, env=environment)
         theirs.close()
 
     def play(self, words: Sequence[str], seconds: float) -> tuple[int, str]:
-        """Run ``ansible-playbook`` with these arguments; return its exit code and all that it said.
+        """Run ``ansible-playbook`` with these arguments; return its exit code and its output.
 
         Raises:
             TimeoutError: it took longer than ``seconds``, and was killed.
@@ -101,7 +101,7 @@ def main() -> None:
     """Fork for each message: the words of a command, with descriptors for its output and for its id and exit code."""
     channel = socket.socket(fileno=os.dup(0))
     _import()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children need no wait
     while True:
         message, descriptors, *_ = socket.recv_fds(channel, 1 << 20, 2)
         if not message:
@@ -114,8 +114,8 @@ def main() -> None:
 
 
 def _import() -> None:
-    """Import what a play of this collection does."""
-    from ansible.cli import playbook  # noqa: F401  # not before this is that process
+    """Import what a play of this collection imports."""
+    from ansible.cli import playbook  # noqa: F401  # only in that process
     from ansible.executor import task_queue_manager  # noqa: F401
     from ansible.plugins import loader
     from ansible.utils import display
@@ -132,7 +132,7 @@ def _import() -> None:
 
 
 def _watch(words: Sequence[str], output: int, answer: int) -> NoReturn:
-    """Fork the play; say its process id and, when it has ended, its exit code."""
+    """Fork the play; write its process id and, when it has ended, its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
@@ -152,7 +152,7 @@ def _play(words: Sequence[str], output: int) -> NoReturn:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
-    atexit._clear()  # those are the parent's
+    atexit._clear()  # these belong to the parent
     constants.DEFAULT_LOCAL_TMP = tempfile.mkdtemp(
         prefix=f"ansible-local-{os.getpid()}", dir=Path(constants.DEFAULT_LOCAL_TMP).parent
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many wrong inputs in one play: each is a separate host in the inventory, and all these hosts are one server.
+"""Many wrong inputs in one play: each is a separate host in the inventory, and all hosts are one server.
 
-What a preflight refuses it refuses before it takes the lock, so the hosts don't get in each other's way.
+The preflight refuses input before it takes the lock, so the hosts don't get in each other's way.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tests.support.inventories import inventory
 
 @dataclass(frozen=True)
 class Refusals:
-    """How one play of many cases ended.
+    """The result of one play of many cases.
 
     Attributes:
-        output: all that it printed.
-        of: by case, how its host ended, see :func:`of_host`.
+        output: everything that it printed.
+        of: by case, the result of its host, see :func:`of_host`.
     """
 
     output: str
@@ -29,19 +29,19 @@ class Refusals:
 
 
 def host_name(case: str) -> str:
-    """The name in the inventory of a case with this title."""
+    """Return the inventory's name for a case with this title."""
     return re.sub(r"[^a-z0-9]+", "-", case.lower()).strip("-")
 
 
 def refusals(server: str, cases: Mapping[str, Mapping[str, Any]]) -> Refusals:
-    """Deploy to ``server`` once for each case, with its variables over those of the inventory, in one play."""
+    """Deploy to ``server`` once for each case in one play; a case's variables override the inventory's."""
     hosts = {host_name(case): (server, variables) for case, variables in cases.items()}
     done = run_play(inventory=inventory("refusals", hosts))
     return Refusals(done.output, {case: of_host(host_name(case), done) for case in cases})
 
 
 def of_host(name: str, done: Played) -> Played:
-    """Return how one host of a play ended: code 1 where it failed, and what the play printed about this host."""
+    """Return how one host of a play ended: code 1 if it failed, and the play's output about this host."""
     said = re.findall(rf"^fatal: \[{name}\].*?(?=^\S)", done.output, re.MULTILINE | re.DOTALL)
     [recap] = re.findall(rf"^{name} +: .*$", done.output, re.MULTILINE)
     failed = not re.search(r"\bfailed=0\b", recap)

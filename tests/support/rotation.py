@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A key that is rotated on the test servers: its vault file, and the play."""
+"""A key rotation on the test servers: its vault file and its play."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY, FALLBACKS = "vault_flask_app_secret_key", "vault_flask_app_secret_key_fallb
 
 
 def make_vault(key: str = "") -> Path:
-    """Write a vault file with ``key``, or that of the test inventory; the other variables are the inventory's."""
+    """Write a vault file with ``key``, or that of the test inventory; the other variables stay in the inventory."""
     VAULT.write_text(f"# kept\n{KEY}: {json.dumps(key or secrets()['SECRET_KEY'])}\nvault_other: 1\n")
     ansible_vault("encrypt", "--encrypt-vault-id", "test", str(VAULT))
     return VAULT
@@ -30,14 +30,14 @@ def ansible_vault(*words: str) -> str:
 
 
 def keys() -> tuple[str, list[str]]:
-    """The key that signs and those that still verify, as the vault file has them."""
+    """Return the signing key and the fallback keys from the vault file."""
     lines = ansible_vault("view", str(VAULT)).splitlines()
     held = {name: json.loads(value) for name, _, value in (line.partition(": ") for line in lines if ": " in line)}
     return held[KEY], held.get(FALLBACKS, [])
 
 
 def inventory() -> dict[str, Any]:
-    """The variables that an inventory with this vault file would give."""
+    """Return the variables that an inventory with this vault file would have."""
     key, fallbacks = keys()
     database = "sqlite:////var/lib/guestbook/guestbook.db"
     return {
@@ -47,7 +47,7 @@ def inventory() -> dict[str, Any]:
 
 
 def rotation(step: str) -> dict[str, Any]:
-    """The variables of a rotation's step, for the functions that run a play."""
+    """Return the variables of a rotation's step, for the functions that run a play."""
     return {"playbook": ROTATE, "flask_app_rotation_step": step, "flask_app_rotation_vault_file": str(VAULT)}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names that tasks of this collection have, and what each takes."""
+"""The names of the collection's tasks, and their options."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def _stems(directory: str) -> set[str]:
     return {path.stem for path in (ROOT / "plugins" / directory).glob("*.py")}
 
 
-#: Run on a host.
+#: They run on a host.
 STEPS = _stems("module_utils/_steps") - {"__init__"}
-#: What ansible-doc knows.
+#: Documented in ansible-doc.
 NAMES = _stems("modules")
 #: The one module on the host.
 MODULE = "host_step"

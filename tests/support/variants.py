@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the example app with one fault in it, for the tests that deploy what must not go live.
 
-Each variant is one edit of one file. The edit names the text it replaces, so that a change of the example app
-which leaves a variant without its fault is an error here, and not a deploy test that passes for the wrong
-reason.
+Each variant is one edit of one file. The edit names the text it replaces: if a change of the example app leaves a
+variant without its fault, this is an error here, and not a deploy test that passes for the wrong reason.
 
     python tests/support/variants.py health_500 build/broken
 """
@@ -24,12 +23,12 @@ Edit = Callable[[str], str | None]
 
 
 class AnchorError(LookupError):
-    """The text that an edit replaces is not, or not only once, in the file."""
+    """The text that an edit replaces does not occur exactly once in the file."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One edit of one file; None for its result means that the file goes."""
+    """One edit of one file; None as its result deletes the file."""
 
     path: str
     edit: Edit
@@ -47,7 +46,7 @@ def swap(old: str, new: str) -> Edit:
 
 
 def pattern(old: str, new: str) -> Edit:
-    """Replace each match of a regular expression that must match at all."""
+    """Replace each match of a regular expression; it must match at least once."""
 
     def edit(text: str) -> str:
         changed, count = re.subn(old, new, text, flags=re.MULTILINE)
@@ -59,7 +58,7 @@ def pattern(old: str, new: str) -> Edit:
 
 
 def remove(text: str) -> None:
-    """Take the file away."""
+    """Delete the file."""
 
 
 IMPORT = "from guestbook import create_app\n"
@@ -70,7 +69,7 @@ REPORTS_ANOTHER = """import os
 app = create_app("staging" if os.environ["FLASK_CONFIG"] == "production" else "production")
 """
 FRONT_DOOR = '    if "X-Greenlight-Release" in request.headers:\n        raise RuntimeError("ill at the front door")\n'
-# Each step is written to: memory that was only asked for counts towards no limit of systemd.
+# Write to each page: allocated but unused memory counts towards no limit of systemd.
 LEAK = """kept = []
 while True:
     kept.append(b"x" * (16 * 1024 * 1024))
@@ -81,10 +80,10 @@ WHEN_LIVE = """    import os
     if os.path.realpath("/srv/guestbook/live").endswith(current_app.config["RELEASE"]):
         raise RuntimeError("ill as soon as it is live")
 """
-#: The variables whose values some variants tell everybody; the second is longer than a line of the journal may be.
+#: The variables whose values some variants print; the second is longer than a line of the journal may be.
 TOLD = "TOLD_TOKEN"
 TOLD_LONG = "TOLD_LONG_TOKEN"
-#: As programs do that know of no secret: whole, in a header, in documents, in an address, and as bytes.
+#: Like programs that know of no secret: whole, in a header, in documents, in an address, and as bytes.
 WAYS_TO_TELL = f"""    import base64
     import json
     import os
@@ -110,7 +109,7 @@ WAYS_TO_TELL = f"""    import base64
         f"at length, as JSON: {{json.dumps(long)}}",
     ]
 """
-#: In what it says last, for that is what a play shows of a journal.
+#: In the last lines, because a play shows those of a journal.
 TELLS_AT_START = f"""
 def words():
 {WAYS_TO_TELL}    return "\\n".join(ways)
@@ -123,11 +122,11 @@ TELLS_WHEN_ASKED = f"""{WAYS_TO_TELL}
 """
 WELL = '        status="unavailable" if problem else "ok",\n'
 TELLS_AND_IS_WELL = f'        told=__import__("os").environ["{TOLD}"],\n'
-# All of Flask's hashes go: an installer with a choice would take the artifact whose hash is still right.
+# Remove all hashes of Flask: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
 
-#: Flask's tutorial: a database in the instance folder, which the app makes itself.
+#: Like Flask's tutorial: a database in the instance folder, which the app creates.
 TUTORIAL = """
 import os
 import sqlite3
@@ -139,33 +138,33 @@ with sqlite3.connect(os.path.join(app.instance_path, "flaskr.sqlite")) as databa
 
 
 def later(seconds: float) -> str:
-    """Lines for the health page that fail when so long has passed since it was asked first."""
+    """Return lines for the health page that fail once so much time has passed since its first request."""
     first = 'current_app.extensions.setdefault("asked", time.monotonic())'
     return f'    if time.monotonic() - {first} > {seconds!r}:\n        raise RuntimeError("ill by now")\n'
 
 
 def faults(label: str, seconds: float) -> dict[str, Fault]:
-    """Give all variants by name."""
+    """Return all variants by name."""
     return {
         # It can't start.
         "import_error": Fault("wsgi.py", swap(IMPORT, f"import missing_module\n{IMPORT}")),
         "exit_at_start": Fault("wsgi.py", swap(CREATE, f"{CREATE}raise SystemExit(3)\n")),
         "slow_start": Fault("wsgi.py", swap(IMPORT, f"import time\n\n{IMPORT}\ntime.sleep({seconds!r})\n")),
         "leaks_at_start": Fault("wsgi.py", swap(CREATE, LEAK + CREATE)),
-        # It starts, and /health gives no good answer.
+        # It starts, but /health gives no good answer.
         "health_500": Fault("guestbook/views.py", swap(ASK_DATABASE, '    raise RuntimeError("ill")\n')),
         "hangs": Fault("guestbook/views.py", swap(ASK_DATABASE, "    time.sleep(86_400)\n" + ASK_DATABASE)),
         "not_json": Fault("guestbook/views.py", swap(ASK_DATABASE, '    return Response("ok"), 200\n')),
-        # Well on its own socket, ill behind Nginx: only the front door's check can see it.
+        # Healthy on its own socket, unhealthy behind Nginx: only the front door's check can see it.
         "front_door_500": Fault("guestbook/views.py", swap(ASK_DATABASE, FRONT_DOOR + ASK_DATABASE)),
-        # Well until it has the traffic: only asking after the switch can see it.
+        # Healthy until it gets traffic: only a check after the switch can see it.
         "ill_when_live": Fault("guestbook/views.py", swap(ASK_DATABASE, WHEN_LIVE + ASK_DATABASE)),
-        # It answers, and is not what was to be deployed.
+        # It answers, but differs from what was to be deployed.
         "wrong_environment": Fault("wsgi.py", swap(CREATE, REPORTS_ANOTHER)),
         "debug_on": Fault("guestbook/config.py", swap("    DEBUG = False\n", "    DEBUG = True\n")),
         "wrong_revision": Fault("guestbook/config.py", swap('values.get("APP_REVISION", "unknown")', '"not-this-one"')),
         "insecure_cookie": Fault("guestbook/config.py", swap("COOKIE_SECURE = True\n", "COOKIE_SECURE = False\n")),
-        # Its key is another one than it was given.
+        # It uses another key than the one it got.
         "own_key": Fault("guestbook/config.py", swap('values["SECRET_KEY"]', 'values["SECRET_KEY"][::-1]')),
         # It has no health page.
         "no_health": Fault("guestbook/views.py", swap('@pages.get("/health")\n', "")),
@@ -175,15 +174,15 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         "bad_hash": Fault("requirements.txt", BAD_HASH),
         "unresolvable": Fault("requirements.txt", pattern(r"^flask==\S+", "flask==999.0.0")),
         "no_gunicorn": Fault("requirements.txt", pattern(r"^gunicorn==.*\n(?: .*\n)+", "")),
-        # It is well at first, and some time after it was asked first it is not.
+        # It is healthy at first, but fails some time after its first health check.
         "ill_later": Fault("guestbook/views.py", swap(ASK_DATABASE, later(seconds) + ASK_DATABASE)),
-        # It tells a secret: in its journal, in a bad answer, in a good one.
+        # It prints a secret: in its journal, in a bad answer, in a good one.
         "tells_at_start": Fault("wsgi.py", swap(CREATE, CREATE + TELLS_AT_START)),
         "tells_when_asked": Fault("guestbook/views.py", swap(ASK_DATABASE, TELLS_WHEN_ASKED + ASK_DATABASE)),
         "tells_and_is_well": Fault("guestbook/views.py", swap(WELL, WELL + TELLS_AND_IS_WELL)),
-        # It is well, and writes to its instance folder.
+        # It is healthy, and writes to its instance folder.
         "tutorial": Fault("wsgi.py", swap(CREATE, CREATE + TUTORIAL)),
-        # It is well, and differs.
+        # It is healthy, and differs.
         "good_change": Fault(
             "guestbook/templates/index.html",
             swap("This is the guestbook.", f"This is the guestbook, {label}."),
@@ -195,10 +194,10 @@ NAMES = tuple(faults("", 0.0))
 
 
 def make(variant: str, into: Path, *, label: str = "changed", seconds: float = 5.0) -> Path:
-    """Copy the example app into a folder, over what an earlier call left there, and put the fault in.
+    """Copy the example app into a folder, over an earlier copy, and add the fault.
 
-    ``label`` is what the page of ``good_change`` shows, ``seconds`` how long ``slow_start`` takes and how
-    long after its first answer ``ill_later`` falls ill.
+    ``label`` is shown on the page of ``good_change``. ``seconds`` is how long ``slow_start`` takes, and how long after
+    its first answer ``ill_later`` begins to fail.
     """
     if variant not in NAMES:
         raise ValueError(f"there is no variant {variant!r}, only: {', '.join(NAMES)}")

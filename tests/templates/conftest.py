@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two things that Ansible does again for each template, and that are two thirds of the time of these tests."""
+"""Cache two things that Ansible repeats for each template; they take two thirds of the time of these tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible.plugins.loader import lookup_loader
 
 @pytest.fixture(scope="session", autouse=True)
 def _what_was_compiled_is_kept() -> Iterator[None]:
-    """Compile a template once, and let the lookup of a template copy the variables, and not all that is in them."""
+    """Compile a template once, and let the template lookup copy its variables shallowly."""
     compiled: dict[object, CodeType] = {}
     compile_anew = AnsibleEnvironment.compile
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A number, a list or a yes that is given as a text, as with -e, does in each task what the typed value does."""
+"""A number, list or boolean given as text, as with -e, has the same effect in each task as the typed value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     for entry in yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"].values()
     for name, option in entry["options"].items()
 }
-#: By type: values, and texts that Ansible's check takes for them: not those that each template would take as well.
+#: By type: values, and texts that Ansible's check accepts for them, though not every template would.
 TEXTS: dict[str, list[tuple[Any, list[str]]]] = {
     "int": [(7, [" 7"])],
     "bool": [(True, ["y"]), (False, ["no"])],
@@ -48,7 +48,7 @@ CASES = [
     for value, texts in TEXTS.get(option["type"], [])
     for text in texts
 ]
-#: What is on in these moments, so that each variable counts for something.
+#: Features that are on in these moments, so that each variable has an effect.
 ALWAYS = {
     "flask_app_deployer": "alice",
     "flask_app_notify_url": "https://example.org",
@@ -105,7 +105,7 @@ def tasks_with(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def taken(task: dict[str, Any] | None) -> Any:
-    """Return a task with the options of our steps as the host converts them."""
+    """Return a task with the collection's options as the host converts them."""
     found = plain(task)
     for key in found or ():
         if key.startswith("greenlight.flask."):

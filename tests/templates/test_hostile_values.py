@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Data stays data: whatever is in a variable, each file has the same settings, and the value where it belongs.
+"""Data stays data: whatever a variable holds, each file has the same settings, with the value in its place.
 
-What can't be written so is refused by the name of its variable.
-Each variable of the role is tried, so that a new one can't be forgotten.
+A value that can't be written so is refused by the name of its variable. Each variable of the role is tried, so that a
+new one can't be forgotten.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.templates.test_templates import BASELINE, ROLE, ROLE_VARIABLES, unit
 OPTIONS: dict[str, dict[str, Any]] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))[
     "argument_specs"
 ]["main"]["options"]
-#: Configuration or a program by design: what is in them is the operator's own, and counts as it stands.
+#: Configuration or a program by design: the content is the operator's own, and is used verbatim.
 BY_DESIGN = {
     "flask_app_nginx_before": "Nginx configuration of the user's own",
     "flask_app_nginx_inside": "Nginx configuration of the user's own",
@@ -41,7 +41,7 @@ BY_DESIGN = {
     "flask_app_maintenance_page": "the page itself",
     "flask_app_release_command": "a program for the shell",
 }
-#: What each value is tried with: ways out of a line, a word, a block and a quoted text of any of these files.
+#: Tried with each variable: ways to break out of a line, a word, a block and a quoted text of any of these files.
 HOSTILE = [
     "x\nExecStartPre=+/bin/touch /root/x",
     "x\rUser=root",
@@ -65,7 +65,7 @@ HOSTILE = [
     "x\ty|`z`",
 ]
 PLAIN = "plainvalue"
-#: What must be around a text for its variable to take it, also where the bare one is refused by its form.
+#: Text to put around a value, for variables that refuse the bare one for its form.
 FRAMES = {
     "flask_app_health_path": ["/{}", "/x?{}"],
     "flask_app_server_names": ["a.{}"],
@@ -77,11 +77,11 @@ FRAMES = {
 }
 
 
-# What is in the files
+# The content of the files
 
 
 def words(text: str) -> list[Any]:
-    """Parse a configuration of Nginx: each directive as its words, a block as a list at the end (ngx_conf_file.c)."""
+    """Parse an Nginx configuration: each directive as its words, a block as a list at the end (ngx_conf_file.c)."""
     stack: list[list[Any]] = [[]]
     current: list[str] = []
     token = re.compile(
@@ -113,7 +113,7 @@ def words(text: str) -> list[Any]:
 
 
 def python(text: str) -> dict[str, Any]:
-    """Return the constants that a module assigns, and what else it does as text."""
+    """Return the constants that a module assigns; its other statements as text."""
     found: dict[str, Any] = {}
     for number, statement in enumerate(ast.parse(text).body):
         if isinstance(statement, ast.Assign) and not isinstance(statement.value, ast.Call):
@@ -125,7 +125,7 @@ def python(text: str) -> dict[str, Any]:
 
 
 def units(text: str) -> dict[str, dict[str, list[str]]]:
-    """Parse a unit as systemd reads its lines: they end at CR, LF and NUL, and go on after a backslash."""
+    """Parse a unit with systemd's line rules: lines end at CR, LF and NUL, and continue after a backslash."""
     return unit(re.sub(r"\\\n", " ", re.sub(r"[\r\n\0]", "\n", text)))
 
 
@@ -143,7 +143,7 @@ class Page(HTMLParser):
 
 
 def environment(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The environment file of a release, with the rules of a shell; on servers systemd's own reader is tried."""
+    """Read a release's environment file by the rules of a shell; server tests use systemd's own reader."""
     given = [templates.render(name, **values) for name in ("__flask_app_identity", "__flask_app_fallbacks")]
     given += [values.get(name, {}) for name in ("flask_app_env", "flask_app_secrets")]
     texts = environment_texts({name: value for each in given for name, value in each.items()})
@@ -151,7 +151,7 @@ def environment(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: json.loads(text) if name.endswith("_FALLBACKS") else text for name, text in read.items()}
 
 
-#: Each file -> what it is read with.
+#: File -> the function that reads it.
 READERS: dict[str, Callable[[str], Any]] = {
     "__flask_app_specification.gunicorn": python,
     "__flask_app_specification.processes.web.drop_in": units,
@@ -161,7 +161,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "__flask_app_nginx.main": words,
     "__flask_app_maintenance_page": lambda text: Page(text).parts,
 }
-#: What makes the sites have all their parts.
+#: Enables all parts of the sites.
 WHOLE = {
     "flask_app_tls": "self_signed",
     "flask_app_nginx_http3": True,
@@ -173,12 +173,12 @@ WHOLE = {
 }
 
 
-#: An app in the site of another.
+#: An app inside another one's site.
 INSIDE = {"flask_app_nginx_site_of": "main", "flask_app_url_prefix": "/shop"}
 
 
 def files(values: Mapping[str, Any], only: Collection[str] = ()) -> dict[str, Any]:
-    """Return what is in each file of a deploy with these values, or in these files."""
+    """Return the parsed files of a deploy with these values, or only these files."""
     given = {**BASELINE, **WHOLE, **values}
     wanted = only or untouched().keys()
     found = {name: read(templates.render(name, **given)) for name, read in READERS.items() if name in wanted}
@@ -192,7 +192,7 @@ def files(values: Mapping[str, Any], only: Collection[str] = ()) -> dict[str, An
 
 
 def sites(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is in the files of Nginx, of an app with a site and of one in the site of another."""
+    """Return the parsed Nginx files of an app with its own site and of one inside another's site."""
     found = {}
     for more in ({}, INSIDE):
         texts = templates.render("__flask_app_nginx_files", **{**more, **given})
@@ -213,7 +213,7 @@ def computed(name: str) -> Any:
 
 
 def everything(**changed: Any) -> dict[str, Any]:
-    """Return all of the role's variables in their types, as the preflight has them."""
+    """Return all of the role's variables in their types, as the preflight gets them."""
     given = {**BASELINE, **WHOLE, **changed}
     known = {name: given.get(name, ROLE_VARIABLES.get(name)) for name in OPTIONS}
     spec = {
@@ -233,10 +233,10 @@ def everything(**changed: Any) -> dict[str, Any]:
 
 
 class RefusedError(Exception):
-    """What a deploy's preflight says."""
+    """The preflight refuses; the message is its output."""
 
 
-#: There is none here.
+#: These rules need a source, which these tests don't have.
 _OF_A_SOURCE = {source.choice, source.git_url, source.include, source.directory}
 
 
@@ -272,7 +272,7 @@ def put(name: str, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def replaced(content: Any, old: str, new: str) -> Any:
-    """Return parsed content with one text in the place of another."""
+    """Return parsed content with one text replaced by another."""
     if isinstance(content, str):
         return content.replace(old, new)
     if isinstance(content, list):
@@ -298,7 +298,7 @@ def test_hostile_values_stay_data(name: str) -> None:
             except (
                 RefusedError,
                 AnsibleError,
-            ) as error:  # by its type or choices, or a template that can't work with it
+            ) as error:  # refused by its type or choices, or a template can't use it
                 told = str(error)
             if told:
                 assert name in told, (how, text, told)
@@ -313,7 +313,7 @@ def test_hostile_values_stay_data(name: str) -> None:
 
 @pytest.mark.parametrize("name", BY_DESIGN)
 def test_values_that_are_configuration_by_design_are_rendered_verbatim(name: str) -> None:
-    """Or it would not have to be left out here."""
+    """Otherwise they would not need this exception."""
     if name.startswith("flask_app_nginx_"):
         assert files({name: "map $x $y { a b; }"}) != files({})
     elif name == "flask_app_release_command":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role's templates, rendered as the role renders them from its defaults, an undefined variable being an error."""
+"""The role's templates, rendered with its defaults as in the role; an undefined variable is an error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 RELEASE = "20261121T094420Z-1a2b3c4d"
 
-#: What the role asks of a user, and what it has learnt of a host when it renders.
+#: The required variables of a user, and the facts of a host at the time of rendering.
 BASELINE: dict[str, Any] = {
     "flask_app_name": "shop",
     "flask_app_environment": "staging",
@@ -51,7 +51,7 @@ BASELINE: dict[str, Any] = {
 }
 
 LOADER = DataLoader()
-#: What the role derives from its variables, and then these.
+#: The role's computed variables, overridden by these.
 DERIVED_FILES = sorted((ROLE / "vars/main").glob("*.yml"))
 VARIABLE_FILES = [ROLE / "defaults/main.yml", *DERIVED_FILES]
 ROLE_VARIABLES = {
@@ -63,7 +63,7 @@ ROLE_VARIABLES = {
 
 RENDERED: dict[str, Any] = {}
 
-#: Hosts that Nginx's files are for.
+#: Hosts for which Nginx's files are rendered.
 NEW, OLD = Abilities(ipv6=True, nginx="1.26.3"), Abilities(ipv6=False, nginx="1.22.1")
 
 
@@ -90,13 +90,13 @@ FILES = {
 
 
 def text_of(name: str, **overrides: Any) -> str:
-    """Return a rendered file as ``host`` of the overrides keeps it."""
+    """Return a rendered file as the ``host`` of the overrides keeps it."""
     host: Abilities = overrides.pop("host", NEW)
     return host.kept(str(render(FILES[name], **overrides)))
 
 
 def nginx_files(**overrides: Any) -> dict[str, str]:
-    """Return Nginx's files as ``host`` of the overrides keeps them."""
+    """Return Nginx's files as the ``host`` of the overrides keeps them."""
     host: Abilities = overrides.pop("host", NEW)
     return {name: host.kept(str(text)) for name, text in render("__flask_app_nginx_files", **overrides).items()}
 
@@ -147,19 +147,19 @@ def test_an_undefined_variable_is_an_error(name: str, missing: str) -> None:
 
 @functools.cache
 def release_directory() -> Path:
-    """A directory with the files that are beside gunicorn.conf.py."""
+    """Make a directory with the files next to gunicorn.conf.py."""
     directory = Path(tempfile.mkdtemp(prefix="greenlight-templates-"))
     atexit.register(shutil.rmtree, directory)
     (directory / HOOKS).write_text(program())
     return directory
 
 
-#: What gunicorn.conf.py holds beside settings, and the hooks by which the workers report.
+#: What gunicorn.conf.py holds besides settings, and the hooks by which the workers report.
 BESIDE = ("runpy", "post_worker_init", "child_exit")
 
 
 def gunicorn(**overrides: Any) -> dict[str, Any]:
-    """The settings as Gunicorn reads them."""
+    """Return the settings as Gunicorn reads them."""
     settings: dict[str, Any] = {"__file__": str(release_directory() / "gunicorn.conf.py")}
     exec(compile(text_of("gunicorn", **overrides), "gunicorn.conf.py", "exec"), settings)
     return {name: value for name, value in settings.items() if name[0] != "_" and name not in BESIDE}
@@ -192,7 +192,7 @@ STAGING = {
         ({"flask_app_wsgi": 'shop:create_app("x")'}, {"wsgi_app": 'shop:create_app("x")'}),
         ({"flask_app_gunicorn_threads": 4}, {"threads": 4}),
         ({"flask_app_url_prefix": "/shop"}, {"forwarder_headers": "SCRIPT_NAME", "header_map": "drop"}),
-        # As long as Nginx waits, or a retiring release would cut what Nginx still waits for.
+        # As long as Nginx waits; otherwise a retiring release would cut requests that Nginx still waits for.
         ({"flask_app_gunicorn_timeout_seconds": 120}, {"timeout": 120, "graceful_timeout": 125}),
         ({"flask_app_gunicorn_graceful_timeout_seconds": 5}, {"graceful_timeout": 5}),
         ({"flask_app_gunicorn_log_level": "debug"}, {"loglevel": "debug"}),
@@ -212,7 +212,7 @@ def test_gunicorn_gets_the_intended_settings(overrides: dict[str, Any], expected
     }
 
 
-#: A value of the user's -> what Gunicorn must get, where that is not the same.
+#: A user's value -> what Gunicorn must get, if that differs.
 CUSTOM: list[tuple[Any, Any]] = [
     (1000, 1000),
     (2.5, 2.5),
@@ -241,18 +241,18 @@ def test_each_kind_of_value_reaches_gunicorn_unchanged(number: int) -> None:
     [
         (1, 1024, {}, 1),
         (2, 2048, {}, 2),
-        (4, 1024, {}, 2),  # 40 % of it is room for two of 150 MiB
+        (4, 1024, {}, 2),  # 40 % of it has room for two of 150 MiB
         (4, 768, {}, 2),
         (4, 512, {}, 1),
-        (4, 256, {}, 1),  # at least one, whatever the memory
+        (4, 256, {}, 1),  # at least one, however little memory
         (8, 65536, {}, 8),
-        (64, 262144, {}, 8),  # the ceiling
+        (64, 262144, {}, 8),  # the maximum
         (64, 262144, {"flask_app_gunicorn_workers_max": 32}, 32),
         (64, 8192, {"flask_app_gunicorn_workers_max": 32}, 21),
         (8, 8192, {"flask_app_gunicorn_worker_memory_mb": 1024}, 3),
         (8, 8192, {"flask_app_gunicorn_worker_memory_mb": "1024"}, 3),
         (8, 65536, {"flask_app_gunicorn_workers_max": 1}, 1),
-        (2, 2048, {"flask_app_gunicorn_workers": 12}, 12),  # what is said counts
+        (2, 2048, {"flask_app_gunicorn_workers": 12}, 12),  # an explicit value wins
         (2, 2048, {"flask_app_gunicorn_workers": 0}, 2),
         (8, 65536, {"flask_app_environment": "development"}, 1),
         (8, 65536, {"flask_app_environment": "development", "flask_app_gunicorn_workers": 0}, 8),
@@ -367,7 +367,7 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
     assert sections["Install"] == {"WantedBy": ["multi-user.target"]}
 
 
-#: Plays Gunicorn: it puts the source on the path itself, and the app in it starts another program.
+#: Stands in for Gunicorn: it puts the source on the path itself, and the app in it starts another program.
 GUNICORN = """\
 import json, os, subprocess, sys
 sys.path.insert(0, os.getcwd())
@@ -452,7 +452,7 @@ def test_the_drop_in_holds_the_limits_of_the_release(overrides: dict[str, Any], 
     assert unit(text_of("drop_in", **overrides)) == {"Service": {**LIMITS, **expected}}
 
 
-#: A value of the user's -> its lines in the drop-in.
+#: A user's value -> its lines in the drop-in.
 SETTINGS: list[tuple[Any, list[str]]] = [
     ("no", ["no"]),
     ("", [""]),
@@ -515,7 +515,7 @@ def test_systemd_itself_accepts_the_units(tmp_path: Path) -> None:
     )
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        # The program of a unit must be there, and nothing of the app is on this machine.
+        # The unit's program must exist, but nothing of the app is on this machine.
         (tmp_path / name).write_text(text.replace("/srv/shop/releases/%i", str(home)))
     units = [str(tmp_path / f"shop@{RELEASE}.{kind}") for kind in ("service", "socket")]
     for kind in ("service", "socket"):
@@ -554,7 +554,7 @@ def test_the_site_listens_on_its_ports_for_its_names(overrides: dict[str, Any], 
 
 
 def upstreams(text: str) -> dict[str, list[str]]:
-    """Each group of servers with those in it."""
+    """Return each upstream group with its servers."""
     return {
         name: directives(block, "server") for name, block in re.findall(r"upstream (\S+) {\n(.*?)^}", text, re.S | re.M)
     }
@@ -563,7 +563,7 @@ def upstreams(text: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("app", ["shop", "my-other-app"])
 def test_the_site_proxies_to_the_live_socket(app: str) -> None:
     text = text_of("site", flask_app_name=app)
-    # As often as Nginx may try, so that it has where to send a request again whose process was killed.
+    # As often as Nginx may try, so that it can repeat a request whose process was killed.
     assert upstreams(text)[f"{app}_live"] == [f"unix:{Layout(app).live_socket} max_fails=0"] * 3
     assert set(directives(text, "proxy_pass")) == {f"http://{app}_live", f"http://{app}_candidate"}
 
@@ -577,7 +577,7 @@ def test_only_the_rehearsal_word_opens_the_way_to_a_candidate(app: str, variable
     assert upstreams(text)[f"{app}_candidate"] == [f"unix:{layout.candidate_socket}"]
     ((source, choices),) = re.findall(rf"^map (\S+) \{variable} {{\n(.*?)^}}", text, re.S | re.M)
     assert source == f"$http_{REHEARSAL.lower().replace('-', '_')}"
-    # With a pattern, as a file that is not there yet would be an error without one.
+    # With a pattern, because a missing file without one would be an error.
     assert choices.split() == ["default", '"";', "include", f"{str(layout.rehearsal).replace('.map', '[.]map')};"]
 
 
@@ -592,7 +592,7 @@ def test_a_request_is_retried_only_after_an_error_and_at_most_twice() -> None:
     assert directives(text, "proxy_next_upstream_tries") == ["3"]
 
 
-#: What else Gunicorn or Werkzeug may believe.
+#: Further headers that Gunicorn or Werkzeug may trust.
 FORGED = ("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Real-IP")
 
 
@@ -665,9 +665,9 @@ def test_a_configured_client_header_sets_the_address_and_cannot_be_forged(header
 
 BELOW = {"flask_app_url_prefix": "/shop", "flask_app_nginx_static": {"/static/": "shop/static"}}
 INSIDE = {**BELOW, "flask_app_nginx_site_of": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
-#: The app in whose site that is.
+#: The app that owns the site.
 MAIN = {"flask_app_name": "main", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
-#: Its locations in a server, beside those with a name.
+#: Its locations in a server, besides those with a name.
 OF_THE_APP = [
     "/shop/",
     "= /shop/health",
@@ -679,7 +679,7 @@ OF_THE_APP = [
 NAMED = ["@shop_app", "@shop_health", "@shop_candidate", "@shop_unavailable"]
 
 
-#: What may name a database, and whether that is a file of the host.
+#: How an app may name its database, and whether that is a file of the host.
 DATABASES: dict[object, bool] = {
     "/var/lib/shop/flaskr.sqlite": True, "/srv/data": True, "./shop": True, "../shop": True, "file:x?mode=rwc": True,
     "shop.db": True, "instance/Shop.SQLite3": True, "": False, "shop": False, "db.example.org": False, 5432: False,
@@ -697,7 +697,7 @@ def runs_on_each(**given: object) -> bool:
 
 @pytest.mark.parametrize("value", DATABASES)
 def test_a_release_command_runs_on_each_host_with_a_file_database(value: object) -> None:
-    """Before the release, by its variables; and the workers' reports say the same of the app's config."""
+    """Its variables decide this before the release; the workers' reports say the same of the app's config."""
     for name in ("DATABASE", "FLASK_DATABASE", "DATABASE_PATH", *inspector.DATABASES):
         assert runs_on_each(**{name: value}) is (DATABASES[value] and "MONGO" not in name), name
     for name in ("NOT_A_DATABASE_AT_ALL", "GEOIP_DATABASE", "GEOIP_DATABASE_PATH"):
@@ -742,14 +742,14 @@ def test_an_app_in_a_shared_site_has_parts_but_no_server() -> None:
     assert set(upstreams(parts["http"])) == {"shop_live", "shop_candidate"}
     assert (locations(parts["http"]), locations(parts["settings"])) == ([], [])
     assert locations(parts["server"]) == ["= /shop", "^~ /shop/", *OF_THE_APP, *NAMED]
-    # Once for all that is below the path, and again in each location with a name, which inherits nothing of that.
+    # Once for everything below the path, and again in each named location, which inherits none of it.
     settings = ["/etc/nginx/sites-shared/main/settings/shop.conf"]
     assert directives(parts["server"], "include") == settings * (1 + len(NAMED))
     assert "SCRIPT_NAME" in parts["settings"]
 
 
 def test_an_app_in_a_shared_site_trusts_the_same_proxies() -> None:
-    """Each app believes the proxies that the server believes, each by a map of its own."""
+    """Each app trusts the same proxies as the server, through a map of its own."""
     site = text_of("site", **MAIN)
     parts = nginx_files(**INSIDE)
     assert directives(site, "set_real_ip_from") == ["10.0.0.0/8"]
@@ -764,7 +764,7 @@ def test_an_app_in_a_shared_site_trusts_the_same_proxies() -> None:
 
 
 def test_a_site_records_the_settings_shared_by_all_its_apps() -> None:
-    """Nginx takes no comment of more than 4 KiB, and no text can end one."""
+    """Nginx limits a comment to 4 KiB, and no text may end one."""
     names = [f"customer-{number}.example.org" for number in range(700)]
     proxies = [f"10.{number}.0.0/16" for number in range(255)]
     hostile = {"flask_app_acme_directory": "a\n}\u2028\r\\n# {", "flask_app_tls_certificate": "CHAIN"}
@@ -796,7 +796,7 @@ def test_additions_to_an_app_in_a_shared_site_apply_only_to_its_path() -> None:
     inside, _, after = rest.partition("\n    }\n")
     assert "7s" not in before + after
     assert "        location = /shop/robots.txt {\n            return 204;\n        }\n" in inside
-    # After the settings, of which Nginx takes the last word or refuses the second.
+    # After the settings, of which Nginx uses the last or refuses the second.
     assert inside.index("include") < inside.index("7s")
 
 
@@ -804,7 +804,7 @@ def test_a_site_includes_the_parts_of_others_in_every_server() -> None:
     shared = "/etc/nginx/sites-shared/shop"
     text = text_of("site", flask_app_tls="self_signed")
     assert [name for name in directives(text, "include") if shared in name] == [
-        f"{shared}/http/*.conf",  # before all that uses it
+        f"{shared}/http/*.conf",  # before everything that uses it
         f"{shared}/server/*.conf",
     ]
     text = text_of("site", flask_app_tls="self_signed", flask_app_tls_redirect=False)
@@ -830,7 +830,7 @@ def test_the_health_page_is_requested_below_the_path() -> None:
     assert (page["prefix"], page["path"]) == ("/shop", "/health")
 
 
-#: What Nginx writes into a log by itself, or lets pass only in a form of its own.
+#: Values that Nginx writes into a log unasked, or accepts only in a certain form.
 NGINX_OWN = {
     "time_iso8601", "remote_addr", "request_method", "server_protocol", "status", "body_bytes_sent", "request_time",
     "upstream_response_time", "upstream_status", "ssl_protocol",
@@ -839,7 +839,7 @@ NO_TEXT = [b"\xff", b"\x9b31m", "\u202e".encode(), b"\x1b[2J", b"\x7f", b"\t", "
 
 
 def logged(variable: str, value: bytes, text: str) -> bytes:
-    """What becomes of a value that a client chose, by the map of a variable."""
+    """Return what the map of a variable makes of a value that a client chose."""
     raw = variable.partition("_logged_")[2]
     begin = rf"^map \${raw} \${variable} {{\n    default \${raw};\n"
     (pattern,) = re.findall(rf'{begin}    "~(.*)" "\$greenlight_ascii \[cut\]";\n}}', text, re.MULTILINE)
@@ -852,7 +852,7 @@ def test_a_client_cannot_break_the_log_format(app: str) -> None:
     text, id_ = text_of("site", flask_app_name=app), app.replace("-", "__")
     (form,) = re.findall(rf"^log_format {id_}_json escape=json\n(.*?);$", text, re.S | re.M)
     ours = set(re.findall(r"\$(\w+)", form)) - NGINX_OWN
-    # The first is what Nginx made, or matched; the second is a name that we gave.
+    # The first is made or matched by Nginx; the second is a name that we gave.
     free = ours - {f"{id_}_request_id", f"{id_}_release"}
     assert free == {f"{id_}_logged_{name}" for name in ("host", "request_uri", "http_referer", "http_user_agent")}
     for variable in free:
@@ -872,13 +872,13 @@ def test_terminal_control_characters_of_requests_stay_out_of_the_error_log(overr
     ((source, pattern),) = re.findall(
         r'^map "(.*)" \$shop_unprintable {\n    default "";\n    "~(.*)" 1;\n}', text, re.M
     )
-    assert source.split() == ["$request", "$http_host", "$http_referer"]  # all that is quoted there
+    assert source.split() == ["$request", "$http_host", "$http_referer"]  # everything is quoted there
     for value in NO_TEXT:
         harmless = value in (b"\xff", b"\x9b31m", b"\t") or value.decode().isprintable() or value == "\u202e".encode()
         assert bool(re.search(pattern.encode(), b"x" + value, re.DOTALL)) is not harmless, value
     # Nor by the log itself, which looks for the live release where there may be none yet.
     assert '\nmap $shop_unprintable $shop_release {\n    default $shop_live_release;\n    1 "";\n}\n' in text
-    # Before whatever else a server does with a request: the first block in each.
+    # Before anything else a server does with a request: the first block in each.
     servers = text.split("\nserver {\n")[1:]
     assert len(servers) == 1 + ("flask_app_tls" in overrides)
     for server in servers:
@@ -886,7 +886,7 @@ def test_terminal_control_characters_of_requests_stay_out_of_the_error_log(overr
 
 
 def test_a_path_with_control_characters_is_not_a_static_file() -> None:
-    """Where a file can't be opened, Nginx writes the decoded path into error.log."""
+    """If a file can't be opened, Nginx writes the decoded path into error.log."""
     found = [place for place in locations(text_of("site", **BELOW)) if place.startswith("~")]
     patterns = [
         re.compile(place.removeprefix('~ "').removesuffix('"').replace("?<", "?P<").encode()) for place in found
@@ -904,7 +904,7 @@ def test_static_files_must_be_owned_by_root() -> None:
 
 
 def test_no_two_apps_share_a_name_in_nginx() -> None:
-    """Whatever a name ends with, even with what one of Nginx's own begins with."""
+    """Even if a name ends with the beginning of one of Nginx's own."""
     whole = {"flask_app_nginx_rate_limit": 5, "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}
     named = re.compile(
         r"^(?:map|geo) .*\$(\w+) \{$|^\s*(?:upstream|log_format) (\S+)|zone=(\w+):|^\s*location (@\S+) ", re.M
@@ -928,7 +928,7 @@ def test_no_live_release_gives_a_503_and_a_lost_response_a_502() -> None:
     text = text_of("site")
     assert "502 = @shop_unavailable" in directives(text, "error_page")
     assert "proxy_intercept_errors" not in text
-    # By the time of the last connection: "-" where none was made.
+    # By the time of the last connection: "-" if none was made.
     ((source, pattern),) = re.findall(r'^map (\S+) \$shop_asked {\n    default "";\n    "~(.*)" 1;\n}', text, re.M)
     assert source == "$upstream_connect_time"
     times = {"0.000": True, "-, 0.004": True, "-": False, "-, -": False, "0.001, -": False, "": False}
@@ -940,7 +940,7 @@ def test_no_live_release_gives_a_503_and_a_lost_response_a_502() -> None:
 def test_the_header_buffer_fits_a_session_cookie(overrides: dict[str, Any], size: str) -> None:
     text = text_of("site", **overrides)
     assert directives(text, "proxy_buffer_size") == [size]
-    assert directives(text, "proxy_buffers") == [f"4 {size}"]  # less would be refused (proxy_busy_buffers_size)
+    assert directives(text, "proxy_buffers") == [f"4 {size}"]  # Nginx refuses less (proxy_busy_buffers_size)
 
 
 @pytest.mark.parametrize(
@@ -972,7 +972,7 @@ def test_the_default_site_is_created_unless_disabled(overrides: dict[str, Any], 
 
 
 def test_the_hash_sizes_fit_long_names_and_many_names() -> None:
-    """As Nginx counts: a pointer, a length, the name, and the pointer that ends a bucket."""
+    """Nginx counts a pointer, a length, the name, and the pointer that ends a bucket."""
     settings = dict(line.rstrip(";").split() for line in text_of("settings").splitlines() if line[:1].isalpha())
     assert int(settings["server_names_hash_bucket_size"]) >= 8 + 2 + 253 + 8
     assert int(settings["server_names_hash_max_size"]) > 10_000
@@ -1064,7 +1064,7 @@ def test_nginx_itself_accepts_several_apps_under_one_name(tmp_path: Path, prefix
     nginx_takes(tmp_path)
 
 
-# What the modules are told
+# What the modules get
 
 
 def test_environment_and_revision_use_the_configured_variable_names() -> None:
@@ -1133,7 +1133,7 @@ def test_patience_follows_the_inventory() -> None:
 # The old keys
 
 
-#: Keys as somebody may have chosen them.
+#: Keys that somebody may have chosen.
 OLD_KEYS: list[list[str]] = [
     ["hunter2-old"],
     ["hunter2-old", "é\u2028\U0001f600"],
@@ -1143,7 +1143,7 @@ OLD_KEYS: list[list[str]] = [
 
 @pytest.mark.parametrize("keys", OLD_KEYS)
 def test_a_deploy_passes_old_keys_exactly_as_a_rotation_does(keys: list[str]) -> None:
-    """To the byte, or the next deploy would take the rotated release for another one."""
+    """Byte for byte, or the next deploy would take the rotated release for another one."""
     given = render("__flask_app_fallbacks", flask_app_secret_key_fallbacks=keys)
     assert given == {"SECRET_KEY_FALLBACKS": json.dumps(keys)}
     assert {"SECRET_KEY": "x", **given} == Keys("SECRET_KEY", "x", keys).variables()
@@ -1200,13 +1200,13 @@ def test_without_secrets_there_are_no_credentials(as_what: str) -> None:
     assert render("__flask_app_specification", **given)["credentials"] == []
 
 
-# Plays: what is known at each moment of one, and nothing else
+# Plays: exactly what is known at each moment of one
 
 
 ROLE_VARS = [name for path in DERIVED_FILES for name in LOADER.load_from_file(str(path))]
-#: What an inventory says.
+#: Set by an inventory.
 INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith("flask_app_")}
-#: What the first steps of each play register.
+#: Registered by the first steps of each play.
 RUN = {"run": "0a1b2c3d4e5f"}
 HOST = {
     "cpus": 2, "memory_mb": 2048, "packages_missing": [], "package_module_ready": True, "sources": [],
@@ -1232,12 +1232,12 @@ DEFAULTS: dict[str, dict[str, Any]] = next(
 
 
 def block_vars(name: str) -> dict[str, Any]:
-    """Return the variables of the block that a task file consists of."""
+    """Return the variables of the block that is a task file's only content."""
     (block,) = LOADER.load_from_file(str(ROLE / "tasks" / f"{name}.yml"), trusted_as_template=True)
     return dict(block["vars"])
 
 
-#: The plays that make no new code of a release: what they know when the way of every release begins.
+#: The plays that make no new code: what they know when the steps common to all releases begin.
 ROLLBACK = {"__flask_app_opened": {**WAITING, **RUN}, "__flask_app_release": {**WAITING, **RUN}}
 ROTATION = {
     "__flask_app_opened": {**RUN, "live": True},
@@ -1247,7 +1247,7 @@ ROTATION = {
 
 
 def playing(inventory_hostname: str = "web1", **known: Any) -> Templar:
-    """Return what resolves templates on a host that knows ``known``."""
+    """Return a templar for a host that knows ``known``."""
     hosts = known.pop("hosts", {inventory_hostname: {}})
     variables = {
         **ROLE_VARIABLES,
@@ -1277,7 +1277,7 @@ def test_each_derived_value_is_defined_in_a_deploy(name: str, release: dict[str,
     assert value_of(name, **DEPLOY, __flask_app_release=release) is not None
 
 
-#: What is needed before the preflight has answered, as for it or to tell of its failure.
+#: Needed before the preflight has answered: to run it or to report its failure.
 EARLY = {
     "__flask_app_host": {},
     "__flask_app_run": "",
@@ -1318,7 +1318,7 @@ def test_a_run_is_identified_by_the_step_that_took_the_lock(known: dict[str, Any
 )
 def test_the_first_host_with_the_app_acts_for_all(hosts: dict[str, dict[str, str]], first: str) -> None:
     assert value_of("__flask_app_first_host", hosts=hosts) == first
-    # One that has failed since is the first nevertheless: a command that began there is not begun elsewhere.
+    # A host that failed since is still the first: a command that began there doesn't begin elsewhere.
     assert value_of("__flask_app_first_host", hosts=hosts, ansible_play_hosts=[]) == first
 
 
@@ -1354,7 +1354,7 @@ def test_a_hook_gets_what_is_known_at_its_point(known: dict[str, Any], expected:
 
 
 def with_defaults(key: str, options: Any) -> Any:
-    """Return the options of one of our steps as the block of a deploy has them."""
+    """Return a step's options with the defaults of a deploy's block."""
     name = key.removeprefix("greenlight.flask.")
     groups = [group for group, names in GROUPS.items() if name in names and key != name]
     more = {option: value for group in groups for option, value in DEFAULTS[f"group/greenlight.flask.{group}"].items()}
@@ -1362,7 +1362,7 @@ def with_defaults(key: str, options: Any) -> Any:
 
 
 def tasks_of(*names: str) -> list[dict[str, Any]]:
-    """Return the tasks of files of the role, those in blocks and those that are imported too."""
+    """Return the tasks of the role's files, including those in blocks and imported ones."""
     found: list[dict[str, Any]] = []
 
     def add(tasks: list[dict[str, Any]]) -> None:
@@ -1384,7 +1384,7 @@ def tasks_of(*names: str) -> list[dict[str, Any]]:
 
 
 def holds(task: dict[str, Any], templar: Templar) -> bool:
-    """Say whether all conditions of a task hold."""
+    """Return whether all conditions of a task hold."""
     conditions = task.get("when", [])
     return all(
         templar.evaluate_conditional(trust_as_template(str(condition)))
@@ -1393,14 +1393,14 @@ def holds(task: dict[str, Any], templar: Templar) -> bool:
 
 
 def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
-    """Return a task with its templates resolved as Ansible does, or None where its conditions say no."""
+    """Return a task with its templates resolved by Ansible, or None if its conditions are false."""
     templar = playing(**{"__flask_app_some_packages": ["x"], **known}, __flask_app_hook="/hook.yml")
     if not holds(task, templar):
         return None
     return {key: templar.template(value) for key, value in task.items() if key not in ("when", "tags", "name")}
 
 
-#: Moments -> files whose tasks come then, and what is known.
+#: Moments -> the files whose tasks run then, and what is known.
 MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "deploy, serving": (("main",), {**DEPLOY, "__flask_app_release": SERVING}),
     "deploy, waiting": (("main",), {**DEPLOY, "__flask_app_release": WAITING}),
@@ -1452,7 +1452,7 @@ def test_every_variable_used_by_a_task_is_defined(moment: str, check_mode: bool)
 
 
 def called(moment: str, **known: Any) -> list[str]:
-    """Return our modules that a play calls at a moment, in order."""
+    """Return the collection's modules that a play calls at a moment, in order."""
     files, then = MOMENTS[moment]
     modules = []
     for task in tasks_of(*files):
@@ -1476,7 +1476,7 @@ def test_the_report_says_if_another_page_was_requested(path: str) -> None:
 def test_a_rotation_activates_its_release_and_a_purge_removes_old_secrets() -> None:
     begin = ["compare_keys", "rotate_vault", "rotate"]
     assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]
-    # A run that was killed may have left something, and only a deploy's preflight knows that there is nothing.
+    # A killed run may have left something, and only a deploy's preflight can know that it didn't.
     tidied = ["check_front_door", "retire", "prune"]
     assert called("rotation, nothing to do") == [*begin, *tidied]
     assert called("purge") == ["compare_keys", "rotate", *tidied, "purge_old_secrets"]

@@ -14,7 +14,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.masking imp
 from tests.support import variants
 from tests.support.leaks import Hunter
 
-#: Import a variant's wsgi.py as a worker does, with a stand-in for the app, whose packages aren't here.
+#: Import a variant's wsgi.py like a worker, with a stand-in for the app, whose packages aren't installed here.
 WORKER = """
 import runpy, sys, types
 sys.modules["guestbook"] = types.SimpleNamespace(create_app=lambda: None)
@@ -34,7 +34,7 @@ except MemoryError:
 
 
 def files(root: Path) -> dict[str, str]:
-    """Read all that a deploy would send."""
+    """Read everything that a deploy would send."""
     local = {"__pycache__", ".pytest_cache", ".venv", "instance"}
     found = {path.relative_to(root): path for path in root.rglob("*") if path.is_file()}
     return {str(name): path.read_text() for name, path in found.items() if not local.intersection(name.parts)}
@@ -44,7 +44,7 @@ EXAMPLE = files(variants.EXAMPLE)
 
 
 def worker(app: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run code that may call ``start``, in a process of its own."""
+    """Run code that may call ``start``, in a separate process."""
     command = [sys.executable, "-c", WORKER + code]
     return subprocess.run(command, cwd=app, capture_output=True, text=True, timeout=60, check=False)
 
@@ -54,7 +54,7 @@ def pins(lock: str) -> list[str]:
 
 
 def test_each_variant_differs_from_the_example_in_its_one_file(tmp_path: Path) -> None:
-    for variant, fault in variants.faults("second", 7.5).items():  # each over what the one before left there
+    for variant, fault in variants.faults("second", 7.5).items():  # each over the previous one
         made = files(variants.make(variant, tmp_path, label="second", seconds=7.5))
         differing = {name for name in EXAMPLE.keys() | made.keys() if EXAMPLE.get(name) != made.get(name)}
         assert differing == {fault.path}, variant
@@ -70,7 +70,7 @@ def test_an_edit_without_exactly_one_anchor_fails(variant: str) -> None:
     fault = variants.faults("changed", 5.0)[variant]
     with pytest.raises(variants.AnchorError):
         fault.edit("something else\n")
-    if not fault.path.endswith(".txt"):  # whose patterns may match more than once
+    if not fault.path.endswith(".txt"):  # its patterns may match more than once
         with pytest.raises(variants.AnchorError, match="occurs 2 times"):
             fault.edit(EXAMPLE[fault.path] * 2)
 
@@ -92,7 +92,7 @@ def test_everything_printed_at_start_can_be_masked(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv(variants.TOLD_LONG, long)
     done = worker(variants.make("tells_at_start", tmp_path), "start()")
     [_, last] = done.stderr.split("RuntimeError: ")
-    # As journald does it: LineMax= is 48 KiB, and a line that is longer is several.
+    # Like journald: LineMax= is 48 KiB, and a longer line becomes several.
     lines = [line[at : at + 48 * 1024] for line in last.splitlines() for at in range(0, len(line), 48 * 1024)]
     assert done.returncode == 1
     assert len(lines) < 30

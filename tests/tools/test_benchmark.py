@@ -102,7 +102,7 @@ def test_one_last_request_follows_the_end_of_the_play() -> None:
 
 
 class Host(Benchmark):
-    """A host and its site without a machine: what is live, what was done, and how the rollback ends."""
+    """A host and its site, simulated: what is live, what was done, and how the rollback ends."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         super().__init__(parse(["--rounds", "2", *arguments]), directory)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is killed by :mod:`tests.unit.killing` leaves the disk as SIGKILL would."""
+"""Work killed by :mod:`tests.unit.killing` leaves the disk as SIGKILL would."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A hunt that finds nothing proves something only if it finds each form in each place where one is planted."""
+"""A hunt that finds nothing proves something only if it finds each planted form in each place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support import leaks
 from tests.support.leaks import CORE, LONGEST, QUOTINGS, SHORTEST, Hunter, Leak, changed_files, cores, forms, sampled
 
 ODD = "p@ss 'w\"ord\\/é&<+% #$HOME`ü"
-#: No core in it, so that only its own forms can find it.
+#: It has no core, so only its own forms can find it.
 AWKWARD = f"{ODD} and 😀;"
 LINES = f"{ODD} of one\n\tand of {ODD} two \nand of three"
 
@@ -38,7 +38,7 @@ def found(text: str | bytes, secret: str = AWKWARD) -> list[Leak]:
 
 
 def unfound(tmp_path: Path, texts: Mapping[str, str | bytes], secret: str = AWKWARD) -> list[str]:
-    """Return the names of the texts in which the hunt finds nothing; each is a file, so that it takes one search."""
+    """Return the names of the texts in which the hunt finds nothing; each is a file, so that one search is enough."""
     paths = {name: tmp_path / str(number) for number, name in enumerate(texts)}
     for name, text in texts.items():
         content = text if isinstance(text, bytes) else text.encode(errors="surrogateescape")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The load generator, against a server that misbehaves on purpose: every count is exact, on a busy machine too."""
+"""The load generator, against a server that misbehaves on purpose: every count is exact, even on a busy machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NEW = Mix(1, 0, 0, 0, kept_alive=0)
 REFUSED = """http://192.0.2.1 http://0.0.0.0 http://localhost.example.org http://evillocalhost http://127.0.0.1.nip.io
 http://[::ffff:10.0.0.1]:80 http://127.0.0.1@example.org ftp://127.0.0.1 http://127.0.0.1:notaport 127.0.0.1:80"""
 Answer = tuple[bytes, str]
-LINGER = b"\1\0\0\0\0\0\0\0"  # a socket closed with this resets the connection, as a killed process does
+LINGER = b"\1\0\0\0\0\0\0\0"  # closing a socket with this option resets the connection, as a killed process does
 
 
 class Server:
@@ -49,7 +49,7 @@ class Server:
         self.seen: collections.Counter[str] = collections.Counter()
         self.closing: list[int] = []
         self.reused = 0
-        self.hold = 0  # answer nobody before this many requests have come
+        self.hold = 0  # the number of requests that must arrive before any is answered
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError), contextlib.closing(writer):
@@ -75,7 +75,7 @@ class Server:
                 before += 1
 
     def run(self, use: Callable[[Settings], Coroutine[Any, Any, Result]], **values: Any) -> Result:
-        """Serve, and use the settings of a load on this server, of 4 requests unless values say otherwise."""
+        """Serve, and run a load with settings for this server: 4 requests unless overridden."""
 
         async def both() -> Result:
             async with await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.tls) as listener:
@@ -89,7 +89,7 @@ class Server:
         return self.run(module.run_load, **values)
 
     def one_by_one(self, kind: str, count: int = 4) -> Result:
-        """Send kept-alive requests, each after the answer to the one before it."""
+        """Send kept-alive requests, each after the previous answer."""
 
         async def send(settings: Settings) -> Result:
             generator = Generator(settings)
@@ -213,7 +213,7 @@ def test_a_late_response_delays_no_other_request() -> None:
 
 
 def test_latency_is_measured_from_when_a_request_was_due() -> None:
-    """A generator that waits for answers would see one slow request where all users are kept waiting."""
+    """A generator that waits for answers would see one slow request although all users are kept waiting."""
 
     def stall(number: int, _before: int) -> Answer:
         time.sleep(0.3 if number == 10 else 0)  # the whole event loop, the generator included
@@ -297,7 +297,7 @@ def test_a_load_that_lags_or_is_never_stopped_is_unreliable() -> None:
 
 
 def test_a_load_ends_with_the_process_that_started_it() -> None:
-    """Its stdin ends then, however that process died."""
+    """Its stdin then closes, however that process died."""
     settings = json.dumps({"url": "http://127.0.0.1:1", "host": "a.localhost", "rate": 10, "mix": {}})
     command = [sys.executable, "-m", "tests.support.load.load", "--worker", settings]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False, cwd=ROOT)

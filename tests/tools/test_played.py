@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a play printed is read as people read it: each finding, and nothing that only looks like one."""
+"""The parser of a play's output finds each finding that people see, and nothing that only looks like one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.deployed import Played
 
-#: Ansible says what ended a task twice, first in its own words and then as the task's result.
+#: Ansible reports the end of a task twice: in its own words, and in the task's result.
 REFUSED = """
 TASK [greenlight.flask.flask_app : preflight | Find everything that would stop this deploy, and take the lock] ***
 [ERROR]: Task failed: Action failed: {text}
@@ -30,7 +30,7 @@ skipping: [debian13]
 PLAY RECAP *********************************************************************
 debian13                   : ok=0    changed=0    unreachable=0    failed=1    skipped=5    rescued=1    ignored=0
 """
-#: As a report of a task that ends well.
+#: In a report of a task that ends well.
 TOLD = """
 TASK [greenlight.flask.flask_app : doctor | Tell what was found] ***************
 ok: [debian13] =>\x20
@@ -41,7 +41,7 @@ ok: [debian13] =>\x20
 
 
 def printed(form: str, *lines: str) -> Played:
-    """Return what Ansible prints of a message with these lines."""
+    """Return how Ansible prints a message with these lines."""
     text = "\n".join(lines)
     return Played(1, form.format(text=text, indented=textwrap.indent(text, " " * 8)))
 
@@ -70,7 +70,7 @@ def test_findings_under_a_heading_are_read() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_one_finding_that_ends_a_step_is_read_from_either_place(whole: bool) -> None:
-    """Where a text has a character that YAML's blocks can't hold, Ansible's own words are all that is left of it."""
+    """If a text has a character that YAML's blocks can't hold, only Ansible's own words remain."""
     form = REFUSED if whole else REFUSED.partition("fatal: ")[0]
     done = printed(form, "error candidate-failed:20261121T094422Z-a1a1a1a1", "  It was not proved.", "Traffic stays.")
     assert done.findings == {("candidate-failed", "20261121T094422Z-a1a1a1a1")}

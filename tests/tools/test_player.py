@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs the plays of the tests runs them as a shell does."""
+"""The player runs plays the same as a shell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Play = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the plays' temporary directories are."""
+    """The parent of the plays' temporary directories."""
     return tmp_path_factory.mktemp("local")
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep packed modules from one run of the tests' plays to the next, and let a play wait without work.
 
-ansible-core packs each module once a run and keeps the result in the run's own temporary directory
-(``ansible.executor.module_common``). Packing is a third of what a short play costs. The payload holds no argument, so
-the next play can use it as it is. The tests name the directory by a digest of everything that a payload is made of.
+ansible-core packs each module once per run and keeps the result in the run's temporary directory
+(``ansible.executor.module_common``). Packing takes a third of a short play. The payload contains no argument, so the
+next play can use it unchanged. The tests name the directory by a digest of everything that goes into a payload.
 
-A play that waits for hosts looks a thousand times a second whether they have answered: here a hundred times, because
-two scenarios share the processors.
+A waiting play polls its hosts a thousand times a second: here a hundred times, because two scenarios share the
+processors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ description: Links the run's directory of packed modules to the one that GREENLI
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc] # ansible has no types
-    """Links the directory; there is nothing to call back."""
+    """Link the directory; there is nothing to call back."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"

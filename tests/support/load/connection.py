@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One HTTP/1.1 connection of a load: h11 reads the answers, this keeps count of how the connection ended.
 
-A whole client would be shorter, but hides what is counted here. aiohttp, by its documented API, reports the same error
-for a reset before the first byte and after it, takes a body without a length that a reset cut off for complete, and
-on Python 3.11, writes a POST one turn of the event loop after it chose the idle connection.
+A complete client library would be shorter, but hides what is counted here. aiohttp, by its documented API, reports the
+same error for a reset before the first byte and after it, takes a body without a length that a reset cut off for
+complete, and on Python 3.11, writes a POST one turn of the event loop after it chose the idle connection.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._news.set()
 
     def send(self, *parts: h11.Event, if_alive: bool = False) -> bool:
-        """Send parts of a request; if asked, only on a connection that isn't closed or about to be."""
+        """Send parts of a request; optionally only on a connection that isn't closed or about to be."""
         data = b"".join(self.http.send(part) or b"" for part in parts)
         # Look last: what the server closes between the look and the write is lost.
         if if_alive and self.spent():
@@ -60,11 +60,11 @@ class Connection(asyncio.Protocol):
         return True
 
     def reusable(self) -> bool:
-        """Whether both sides are done, without a wish to close, and the answer didn't need the connection's end."""
+        """Return whether both sides are done, neither wants to close, and the answer didn't end with the connection."""
         return self.http.our_state is self.http.their_state is h11.DONE and not self.http.trailing_data[1]
 
     def spent(self) -> bool:
-        """Whether an idle connection is closed, or will be once the event loop learns what the kernel knows."""
+        """Return whether an idle connection is closed, or will be once the event loop learns what the kernel knows."""
         if self.closed or self.http.trailing_data[0] or self.transport.is_closing():
             return True
         poll = select.poll()

@@ -147,7 +147,7 @@ class Generator:
             result.samples.append((due, self._now() - due, kind))
 
     async def _request(self, kind: str, kept_alive: bool) -> None:
-        """Do one request, with the one retry that a reused connection deserves. Raises RequestError."""
+        """Make one request, with the single retry that a reused connection needs. Raises RequestError."""
         end = h11.EndOfMessage()
         rest = {"post": [h11.Data(data=SMALL_BODY), end], "upload": []}.get(kind, [end])
         request = [self.heads[kind, kept_alive], *rest]
@@ -232,7 +232,7 @@ async def run_load(settings: Settings, *, stop_on_stdin_end: bool = False) -> Re
 
 
 class Load:
-    """A load in a separate process, from entering the block to leaving it; `result` is there afterwards.
+    """A load in a separate process, from entering the block to leaving it; afterwards `result` is set.
 
     Takes what Settings takes. Raises LoadError at once for a target that isn't loopback, and RuntimeError when the
     process didn't start or left no result. The process also ends when this one dies.
@@ -246,7 +246,7 @@ class Load:
 
     @property
     def result(self) -> Result:
-        """The result; RuntimeError while the load still runs."""
+        """Return the result; RuntimeError while the load still runs."""
         if self._result is None:
             raise RuntimeError("the load has no result yet: it is there after the with block")
         return self._result

@@ -49,7 +49,7 @@ class Latency:
 
     @classmethod
     def of(cls, values: list[float]) -> Latency:
-        """Take nearest-rank percentiles, so that each is a latency some request had."""
+        """Compute nearest-rank percentiles, so that each is a latency that some request had."""
         ordered = sorted(values) or [math.nan]
         p50, p95, p99 = (ordered[math.ceil(len(ordered) * share) - 1] for share in (0.50, 0.95, 0.99))
         return cls(len(values), p50, p95, p99, ordered[-1])
@@ -89,12 +89,12 @@ class Result:
 
     @property
     def reliable(self) -> bool:
-        """Whether the generator kept its schedule and nothing cut it short."""
+        """Return whether the generator kept its schedule and nothing cut it short."""
         return not self.unreliable_because
 
     @property
     def latency(self) -> Latency:
-        """Latency of the good fast requests."""
+        """Return the latency of the good fast requests."""
         return Latency.of([latency for _, latency, kind in self.samples if kind == "fast"])
 
     def fail(self, kind: str, failure: Failure) -> None:
@@ -106,7 +106,7 @@ class Result:
             group.examples.append(failure)
 
     def see(self, release: str, revision: str, now: float) -> None:
-        """Count an answer, whatever its status, by who gave it."""
+        """Count an answer, whatever its status, by the release that gave it."""
         for value, table in ((release, self.by_release), (revision, self.by_revision)):
             seen = table.setdefault(value, Seen(0, now, now))
             seen.count += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a load is asked to do: where to, how much, which requests."""
+"""The settings of a load: its target, its size, its requests."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class LoadError(ValueError):
 
 @dataclass(frozen=True)
 class Mix:
-    """What the requests are.
+    """The mix of requests.
 
     The first four are shares of all requests and add up to 1. `kept_alive` is the share, of each kind, that uses a
-    kept-alive connection. A slow request asks the app to sleep for `slow_seconds`; the body of an upload takes
+    kept-alive connection. A slow request tells the app to sleep for `slow_seconds`; the body of an upload takes
     `upload_seconds` to send.
     """
 
@@ -38,7 +38,7 @@ class Mix:
     upload_seconds: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse shares that don't add up."""
+        """Reject shares that don't add up."""
         shares = self.shares()
         if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1):
             raise LoadError(f"the shares {shares} are not numbers from 0 that add up to 1")
@@ -50,7 +50,7 @@ class Mix:
         return {"fast": self.fast, "slow": self.slow, "post": self.post, "upload": self.upload}
 
     def sequence(self) -> Iterator[tuple[str, bool]]:
-        """Yield (kind, kept alive) without end, evenly spread, so that each share holds in every stretch."""
+        """Yield (kind, kept alive) without end, evenly spread, so that the shares hold in every interval."""
         weights = {
             (kind, kept): share * (self.kept_alive if kept else 1 - self.kept_alive)
             for kind, share in self.shares().items()
@@ -65,9 +65,9 @@ class Mix:
             yield card
 
 
-#: The mix in two, for many reloads over TLS. A worker of Nginx that exits closes its idle connections at once, and
-#: HTTP/1.1 loses a POST on its way to one (RFC 9112, section 9.5). So a reused connection carries only what may be sent
-#: again. Nginx 1.27.4 can wait before it closes them; Debian's can't.
+#: The mix in two halves, for many reloads over TLS. An exiting worker of Nginx closes its idle connections at once, and
+#: HTTP/1.1 loses a POST on its way to one (RFC 9112, section 9.5). So a reused connection carries only requests that
+#: may be repeated. Nginx 1.27.4 can wait before it closes them; Debian's can't.
 HALVES = (Mix(kept_alive=0), Mix(fast=0.95, slow=0.05, post=0, upload=0, kept_alive=1))
 
 
@@ -90,7 +90,7 @@ class Settings:
     mix: Mix = field(default_factory=Mix)
 
     def __post_init__(self) -> None:
-        """Refuse what the docstring of the class says."""
+        """Reject what the class's docstring rules out."""
         target(self.url)
         if not HEADER_SAFE.fullmatch(self.host):
             raise LoadError(f"the host {self.host!r} can't be a Host header")

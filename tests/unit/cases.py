@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small app in order, and what rules find where it isn't."""
+"""A small valid app, and what rules find when something is wrong with it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in SPEC.ite
 KEY = "Zk3vQ9rTx7LwB2mYc8NdE5pHs1GfJa6U"
 LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 NOWHERE = Place()
-#: What an app in order says of itself.
+#: The report of a valid app.
 SAYS = asdict(Seen("production", "ENVIRONMENT", session_cookie_secure=True, preferred_url_scheme="https"))
 
 
 def values(environment: str = "production", **more: Any) -> dict[str, Any]:
-    """The role's variables in their types, all in order."""
+    """Return the role's variables in their types, all valid."""
     development = environment == "development"
     return {
         **DEFAULTS,
@@ -56,7 +56,7 @@ def values(environment: str = "production", **more: Any) -> dict[str, Any]:
 
 
 def template(value: Any) -> Any:
-    """Return a value as Ansible has it from an inventory, where a text may be a template."""
+    """Return a value as Ansible reads it from an inventory, where text may be a template."""
     if isinstance(value, Mapping):
         return {name: template(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -65,14 +65,14 @@ def template(value: Any) -> Any:
 
 
 def as_read(variables: Mapping[str, Any], **more: Any) -> Case:
-    """Return the case of a host with these variables, as an action reads them."""
+    """Return the case of a host with these variables, read as by an action."""
     known = {"role_path": str(ROLE), **{name: template(value) for name, value in variables.items()}}
     given, reading = read(Templar(loader=DataLoader(), variables=known), known)
     return Case(given, reading, **more)
 
 
 def for_deploy(given: Mapping[str, Any], place: Place = NOWHERE) -> tuple[list[Finding], list[str]]:
-    """Return what stops a deploy with these variables, and what warns it."""
+    """Return the errors that stop a deploy with these variables, and its warnings."""
     verdict = examine.for_deploy(Case(given, place=place))
     return verdict.problems, verdict.warnings
 
@@ -90,12 +90,12 @@ def without_git(patch: pytest.MonkeyPatch) -> None:
 
 
 def named(finding: Finding) -> tuple[str, str]:
-    """What a test knows a finding by; its texts are free."""
+    """Return what identifies a finding in tests; its texts may change."""
     return finding.id, finding.subject
 
 
 def all_named(told: pytest.ExceptionInfo[Refused] | Iterable[Finding]) -> list[tuple[str, str]]:
-    """Return id and subject of each finding, be it of a step that goes no further."""
+    """Return id and subject of each finding, including those of a refused step."""
     return [named(each) for each in (told.value.findings if isinstance(told, pytest.ExceptionInfo) else told)]
 
 

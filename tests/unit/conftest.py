@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is the same for all unit tests."""
+"""Shared by all unit tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _key(password: bytes, salt: bytes, key_length: int, iv_length: int) -> bytes
 
 @pytest.fixture(scope="package", autouse=True)
 def _vaults_that_are_quick_to_open() -> Iterator[None]:
-    """Make a vault's key in one round of ten thousand. Vaults that Ansible's programs open are in tests/repository."""
+    """Derive vault keys in one round instead of ten thousand. tests/repository has vaults for Ansible's programs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VaultAES256, "_create_key_cryptography", staticmethod(_key))
         VaultAES256._gen_key_initctr.cache_clear()
@@ -30,7 +30,7 @@ def _vaults_that_are_quick_to_open() -> Iterator[None]:
 
 @pytest.fixture(scope="package", autouse=True)
 def _temporary_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what a step that is played as killed leaves there among the tests' own directories, which pytest removes."""
+    """Keep what a step killed in a test leaves behind in the tests' own directories, which pytest removes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
         yield
@@ -38,7 +38,7 @@ def _temporary_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(autouse=True)
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """Plays the sandbox of builds, which only systemd has."""
+    """Simulate the sandbox of builds, which needs systemd."""
     played = Sandbox()
     monkeypatch.setattr(workshop, "run", played.run)
     monkeypatch.setattr(workshop, "systemd", played)

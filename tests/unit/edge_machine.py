@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with Nginx, systemd and certbot, each played by a small script; switches are files in ``state``."""
+"""A host with Nginx, systemd and certbot, each simulated by a small script; files in ``state`` are its switches."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ echo "logger $*" >>{log}
 
 
 class EdgeMachine:
-    """What the scripts of one host know and are told."""
+    """The state, the settings and the logs of one host's scripts."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -166,32 +166,32 @@ class EdgeMachine:
         return (self.state / "active").exists() if state == "active" else not (self.state / "disabled-nginx").exists()
 
     def noted(self, name: str) -> str:
-        """What a program wrote down."""
+        """Return what a program wrote down."""
         path = self.state / name
         return path.read_text() if path.exists() else ""
 
     def calls(self, start: str = "") -> list[str]:
-        """How the programs were called, in order."""
+        """Return the calls of the programs, in order."""
         return [line for line in self.noted("../log").splitlines() if line.startswith(start)]
 
     def next_certificate(self, *names: str, days: float = 90, since_days: float = 0) -> bytes:
-        """Lay ready what the ACME server issues next, living for ``days`` from ``since_days`` ago; return it as DER."""
+        """Prepare the ACME server's next certificate, valid for ``days`` from ``since_days`` ago; return it as DER."""
         (self.state / "next").mkdir(exist_ok=True)
         put(self.state / "next", *names, begins_days=-since_days, ends_days=days - since_days, issuer="an authority")
         return _certificate.encoded(self.state / "next")
 
     def served(self) -> bytes:
-        """The certificate that Nginx has read, as DER."""
+        """Return the certificate that Nginx has read, as DER."""
         text = self.noted("served.pem")
         return ssl.PEM_cert_to_DER_cert(text[: text.index("-----END") + 25]) if text else b""
 
     def stock(self, path: Path) -> None:
-        """Let a file be as Debian's package brought it."""
+        """Mark a file as unchanged since Debian's package installed it."""
         digest = hashlib.md5(path.read_bytes()).hexdigest()
         (self.state / "conffiles").write_text(f"\n {path.resolve()} {digest}\n")
 
     def files(self) -> dict[str, str]:
-        """All that is there but the scripts' own."""
+        """Return all files except those of the scripts."""
         return contents(self.root, ("state", "log", "bin", "var/lib/greenlight/nginx/lock"))
 
 
@@ -209,7 +209,7 @@ def put(
 
 
 def looked_at(directory: Path) -> Certificate | None:
-    """What ``inspect`` finds, in a twentieth of openssl-x509's time; the real one has other tests."""
+    """Do the work of ``inspect`` in a twentieth of openssl-x509's time; other tests cover the real one."""
     try:
         made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
     except (OSError, ValueError):
@@ -221,11 +221,11 @@ def looked_at(directory: Path) -> Certificate | None:
 
 
 def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
-    """The host below ``root``, found by PATH."""
+    """Make the host below ``root``, found through PATH."""
     machine = EdgeMachine(root)
     monkeypatch.setenv("PATH", f"{root}/bin:/usr/bin:/bin")
     monkeypatch.setattr(_nginx, "RELOAD_SECONDS", 0.2)
-    # What is only asked needs no program; that it is asked of systemd has other tests.
+    # Simple queries need no program; other tests check that systemd answers them.
     monkeypatch.setattr(_nginx, "_is", machine.nginx_is)
     monkeypatch.setattr(_nginx, "_workers", lambda _main: {machine.noted("workers").count("\n")})
     monkeypatch.setattr(_certificate, "inspect", looked_at)

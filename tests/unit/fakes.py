@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host in a directory: systemd, ss and journalctl played by files, so that its state outlives a killed process."""
+"""A host in a directory: files stand in for systemd, ss and journalctl, so that its state outlives a killed process."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ KEY = b"k" * 32
 WORD = "0123456789abcdef" * 2
 SECRETS = {"SECRET_KEY": "hunter2-long-and-secret", "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop"}
 
-#: A process that takes work by itself, and what a release has of it.
+#: A process that takes work by itself, and the texts that a release has for it.
 WORKER = Process("worker", ("service",), infix="_worker")
 WORKER_TEXTS = {"drop_in": "[Service]\nMemoryMax=20%\n", "service": "[Service]\nType=exec\n"}
 
 
 def specification(time: str = "20261121T094420Z", **changes: object) -> Specification:
-    """A release as the role describes it; ``changes`` are by field, or by part of the web process."""
+    """Return a release as the role specifies it; ``changes`` are by field, or by part of the web process."""
     parts = {"drop_in": "[Service]\nMemoryMax=40%\n", "service": "[Service]\nType=notify\n", "socket": "[Socket]\n"}
     parts |= {part: str(changes.pop(part)) for part in parts if part in changes}
     fields: dict[str, object] = {
@@ -66,7 +66,7 @@ SALT = b"s" * 16
 def report(
     key: str = SECRETS["SECRET_KEY"], database: str = SECRETS["DATABASE_URL"], **changes: object
 ) -> dict[str, Any]:
-    """What a worker reports of an app with this key and this database in its config; ``changes`` are by field."""
+    """Return a worker's report of an app with this key and database in its config; ``changes`` are by field."""
     kind = inspector.engine(database) or "file"
     place = inspector.digest(SALT, inspector.address(database).encode()) if kind != "file" else ""
     return {
@@ -88,13 +88,13 @@ def report(
 
 
 def arguments(step: str, *, check: bool = False, verbosity: int = 0, **options: object) -> dict[str, object]:
-    """Return what the module ``host_step`` is given for a step of the app ``shop``."""
+    """Return the arguments of the module ``host_step`` for a step of the app ``shop``."""
     given = json.dumps({"app": "shop", **options})
     return {"step": step, "options": given, "_ansible_check_mode": check, "_ansible_verbosity": verbosity}
 
 
 def below(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and path of all that is in a directory; in a fifth of the time of :meth:`Path.rglob`."""
+    """Yield name and path of everything in a directory, in a fifth of the time of :meth:`Path.rglob`."""
     for directory, directories, files in os.walk(root):
         for name in (*directories, *files):
             path = f"{directory}/{name}"
@@ -102,7 +102,7 @@ def below(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def contents(root: Path, left_out: tuple[str, ...]) -> dict[str, str]:
-    """All that is there: path -> content, where a link leads, or that it is a directory."""
+    """Return everything in a directory: path -> content, link target, or that it is a directory."""
     found = {}
     for name, path in sorted(below(root)):
         if not name.startswith(left_out):
@@ -119,7 +119,7 @@ def contents(root: Path, left_out: tuple[str, ...]) -> dict[str, str]:
 
 
 def copied(before: Path, after: Path) -> None:
-    """Copy a host: sockets too, and links that lead to the old one lead to the new one."""
+    """Copy a host, sockets included; links into the old one then point into the new one."""
 
     def copy(source: str, target: str) -> str:
         if stat.S_ISSOCK(os.stat(source).st_mode):
@@ -136,7 +136,7 @@ def copied(before: Path, after: Path) -> None:
 
 
 def taken(directory: Path, include: Sequence[str] = ()) -> list[str]:
-    """What git takes of a directory where nothing is ignored, as ``list_files`` says it, without three gits."""
+    """Return the files git would take from a directory that ignores nothing, like ``list_files`` but without git."""
     paths = dict(below(directory))
     if not paths or include or any(os.path.basename(name).startswith(".git") for name in paths):
         return list_files(directory, include)
@@ -144,7 +144,7 @@ def taken(directory: Path, include: Sequence[str] = ()) -> list[str]:
 
 
 def create(layout: Layout, time: str, **changes: object) -> str:
-    """Make a release with its source and venv, and what of a claim its proof needs; return its id."""
+    """Make a release with its source and venv, and the parts of a claim that its proof needs; return its id."""
     wanted = specification(time, **changes)
     layout.etc.mkdir(parents=True, exist_ok=True)
     layout.rehearsal.write_text(f'"{WORD}" 1;\n')
@@ -154,17 +154,17 @@ def create(layout: Layout, time: str, **changes: object) -> str:
 
 
 class Host:
-    """Plays the programs that the protocol calls. A unit is running where a file says so.
+    """Simulates the programs that the protocol calls. A unit is running if a file says so.
 
     Args:
         layout: where the app lives.
-        answers: release -> what its health page answers, or None for no answer at all.
+        answers: release -> the answer of its health page, or None for no answer at all.
         failing: units that don't start.
         journal: what journalctl prints.
-        queues: socket paths -> lengths of their queues, one for each time that ss is asked; then 0.
-        ended: how what systemd-run runs ends.
-        given: the standard input of what systemd-run runs.
-        busy: units -> how many times more systemctl shows them starting.
+        queues: socket paths -> lengths of their queues, one for each call of ss; then 0.
+        ended: how the program that systemd-run runs ends.
+        given: the standard input of the program that systemd-run runs.
+        busy: units -> how many more times systemctl shows them starting.
         reports: what the workers of each release report once it is started; none: Gunicorn can't report.
     """
 
@@ -242,7 +242,7 @@ class Host:
     def _start(self, units: list[str]) -> Finished:
         for unit in units:
             if unit in self.running():
-                continue  # systemd looks at nothing then, as it doesn't at a socket's path
+                continue  # systemd doesn't check, as it doesn't check a socket's path
             (self.failed / unit if unit in self.failing else self.active / unit).touch()
             release = release_of(unit)
             if unit == self.layout.service_unit(release) and unit not in self.failing:
@@ -276,7 +276,7 @@ class Host:
         return Finished(0, "", "")
 
     def told(self, release: str, reports: Sequence[dict[str, Any]]) -> None:
-        """Let the workers of a release report this."""
+        """Write these reports of a release's workers."""
         directory = self.layout.runtime(release) / inspector.DIRECTORY
         shutil.rmtree(directory, ignore_errors=True)
         for number, each in enumerate(reports):
@@ -315,10 +315,10 @@ class Host:
 
 
 class Sandbox:
-    """Plays systemd-run for builds: what a build sees elsewhere is a link, and nothing else of the sandbox is there.
+    """Simulates systemd-run for builds: paths that the sandbox maps are links; it has no other isolation.
 
     Args:
-        plans: what each build was given.
+        plans: the plan of each build.
         settings: the unit's settings, one list for each build.
         words: of each systemd-run.
         ended: how systemd-run ends instead.
@@ -389,7 +389,7 @@ def _seen(path: Path, seen: Path) -> Iterator[None]:
 
 
 def installed(root: Path, patch: Callable[[object, str, object], None], host: Host | None = None) -> Host:
-    """Make a host below ``root``, unless there is one, and let the protocol play with it."""
+    """Make a host below ``root``, unless it exists, and let the protocol use it."""
     host = host or Host(Layout("shop", root))
     for module in (_command, _systemd, _sandbox):
         patch(module, "run", host.run)
@@ -401,7 +401,7 @@ def installed(root: Path, patch: Callable[[object, str, object], None], host: Ho
 
 
 def state(layout: Layout, host: Host) -> Mapping[str, object]:
-    """All that decides who serves now and after a reboot."""
+    """Return everything that decides which release serves now and after a reboot."""
     releases = Releases(layout)
     return {
         "live": releases.live(),

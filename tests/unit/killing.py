@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kills a piece of work, as SIGKILL or a power cut does, just before each of the changes it makes to the disk."""
+"""Kill a piece of work, like SIGKILL or a power cut, just before each of the changes it makes to the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from functools import cache
 _CHANGES = {
     "os.rename", "os.symlink", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.chown", "os.truncate",
 }  # fmt: skip
-#: What the dead do no longer, beside the changes before which they are killed.
+#: Acts that a killed process can't do either; work isn't killed before them.
 _ACTS = {"os.utime", "os.setxattr", "os.fork", "os.posix_spawn", "os.kill", "subprocess.Popen", "socket.connect"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
@@ -23,19 +23,19 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 def _open_files() -> set[int]:
     found = set()
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # what listed them is closed again
+        with contextlib.suppress(OSError):  # the directory listing's own handle is already closed
             os.fstat(int(name))
             found.add(int(name))
     return found
 
 
 class _KilledError(BaseException):
-    """Unwinds what was killed; nothing that it does on the way has an effect."""
+    """Unwinds the killed work; nothing that it does on the way has an effect."""
 
 
 @dataclass
 class _Work:
-    """A piece of work that is killed before its ``change``-th change to the disk."""
+    """A piece of work to kill before its ``change``-th change to the disk."""
 
     change: int
     seen: int = 0
@@ -56,7 +56,7 @@ class _Work:
             raise _KilledError
 
     def _lose_buffers(self) -> None:
-        """What was not written yet never is: closing a file would write it."""
+        """Lose unwritten data: closing the files would write it."""
         _at_work.clear()
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         for handle in _open_files() - self.before - {nowhere}:
@@ -72,7 +72,7 @@ _at_work: list[_Work] = []
 
 @cache
 def _hook() -> None:
-    """A hook stays for good, so it is one for all."""
+    """Install one audit hook for all, because a hook can't be removed."""
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if _at_work:
@@ -82,10 +82,10 @@ def _hook() -> None:
 
 
 def killed(change: int, work: Callable[[], object]) -> bool:
-    """Do ``work``, which is killed before its ``change``-th change to the disk (the first is 1).
+    """Do ``work``, and kill it before its ``change``-th change to the disk (the first is 1).
 
-    No process is started for it: from that change on nothing has an effect, whatever the work does while it unwinds.
-    Returns False where the work ended before, so that a test can go through all of them.
+    It needs no separate process: from that change on nothing has an effect, whatever the work does while it unwinds.
+    Returns False if the work ended earlier, so that a test can iterate over all changes.
     """
     _hook()
     _at_work.append(doomed := _Work(change))

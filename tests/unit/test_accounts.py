@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An app's account has a group of its own, and a run that was killed between the two is continued."""
+"""An app's account has its own group, and a run killed between creating the two is completed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYOUT = Layout("shop")
 
 
 class Host:
-    """Plays the files of accounts and the programs that write them."""
+    """Simulates the account files and the programs that write them."""
 
     def __init__(self) -> None:
         self.users: dict[str, pwd.struct_passwd] = {}

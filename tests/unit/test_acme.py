@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certbot is asked for the right certificate with no secret in its arguments, and renews it in time by itself."""
+"""Certbot requests the right certificate, without secrets in its arguments, and renews it in time by itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
 
 
 def obtained(machine: EdgeMachine, account: Account = ACCOUNT, names: list[str] = NAMES) -> list[str]:
-    """The words that certbot was called with."""
+    """Return the words that certbot was called with."""
     obtain(machine.certbot, machine.layout, names, account)
     return machine.noted("words").splitlines()
 
@@ -51,7 +51,7 @@ def settings(machine: EdgeMachine) -> str:
     return machine.certbot.settings(machine.layout).read_text()
 
 
-# What certbot is asked for
+# What certbot requests
 
 
 def test_certbot_gets_every_answer_it_would_ask_for(machine: EdgeMachine) -> None:
@@ -123,7 +123,7 @@ def test_a_changed_acme_server_issues_a_new_certificate_at_once(machine: EdgeMac
     assert "--keep-until-expiring" not in words
 
 
-# What is there
+# Existing certificates
 
 
 @pytest.mark.slow
@@ -239,7 +239,7 @@ def test_a_shorter_lifetime_changes_only_the_renewal_setting(machine: EdgeMachin
 
 
 def test_a_longer_lifetime_returns_to_the_default_rule_of_certbot(machine: EdgeMachine) -> None:
-    """Certbot keeps what is in the settings: 90 days would be renewed three days before the end."""
+    """Certbot keeps its settings: a certificate of 90 days would be renewed three days before its end."""
     machine.next_certificate(*NAMES, days=6)
     obtained(machine)
     keep_renewed(machine.certbot, machine.layout)
@@ -263,7 +263,7 @@ def test_the_timer_runs_every_hour(machine: EdgeMachine) -> None:
     machine.next_certificate(*NAMES, days=6)
     obtained(machine)
     keep_renewed(machine.certbot, machine.layout)
-    # The empty one takes Debian's own away, which would be added to.
+    # The empty one resets Debian's own, to which the next would otherwise be added.
     assert "OnCalendar=\nOnCalendar=hourly\n" in machine.certbot.timer.read_text()
 
 
@@ -288,7 +288,7 @@ def hook(machine: EdgeMachine) -> Path:
 
 
 def told(hook: Path) -> int:
-    """Run it as certbot does; return its exit code."""
+    """Run the hook like certbot; return its exit code."""
     environment = {**os.environ, "RENEWED_LINEAGE": "/etc/letsencrypt/live/shop"}
     return subprocess.run([hook], env=environment, check=False, capture_output=True, timeout=10).returncode
 
@@ -325,7 +325,7 @@ def test_a_failed_reload_is_logged(machine: EdgeMachine, hook: Path) -> None:
     ]
 
 
-# Forgetting
+# Deleting the lineage
 
 
 def test_a_lineage_is_deleted_only_if_it_exists(machine: EdgeMachine) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A step takes the lock before it looks, or is one of the run that has it; and ends with a sentence."""
+"""A step takes the lock before it looks, or belongs to the run that holds it; and it ends with a sentence."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def run(layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a step with this body and these options to its end; returns what it printed for Ansible."""
+    """Run a step with this body and these options to its end; return what it printed for Ansible."""
     monkeypatch.setattr(_adapter, "Layout", functools.partial(Layout, root=layout.root))
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
     monkeypatch.setattr(_lock, "MOMENT_SECONDS", 0)
@@ -70,7 +70,7 @@ def run(layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The step's warnings. In this process, which is a controller too, they would go to its display."""
+    """Collect the step's warnings; in this process, which is also the controller, they would go to its display."""
     told: list[str] = []
     monkeypatch.setattr(AnsibleModule, "warn", lambda module, text: told.append(text))
     return told
@@ -88,7 +88,7 @@ def never(call: Call) -> dict[str, Any]:
 
 
 def whose(layout: Layout) -> str:
-    """Who holds the lock."""
+    """Return who holds the lock."""
     return break_lock(layout, dry=True).partition(",")[0]
 
 
@@ -140,7 +140,7 @@ def test_an_unexpected_error_becomes_a_message_without_its_text(run: Run, verbos
     ids=repr,
 )
 def test_no_terminal_control_characters_leave_the_host(run: Run, error: Exception) -> None:
-    """Ansible shows a module's message as it is."""
+    """Ansible prints a module's message unchanged."""
     failed = run(fails(error))
     ended = run(lambda call: {"answer": "\x1b[2J", "diff": [{"after": "\u202e"}]})
     for told in (failed, ended):
@@ -152,7 +152,7 @@ def test_the_details_of_an_error_are_in_the_result(run: Run) -> None:
     assert run(fails(GreenlightError("no", journal=["a", "b"])))["journal"] == ["a", "b"]
 
 
-# That takes the lock
+# A step that takes the lock
 
 
 def test_the_lock_is_taken_before_the_host_is_inspected_and_kept(run: Run, layout: Layout, warned: list[str]) -> None:
@@ -232,7 +232,7 @@ def test_a_failure_to_write_the_lock_becomes_a_message(run: Run, layout: Layout,
     assert str(layout.lock.parent) in told["msg"]
 
 
-# That is a step
+# A step of a run
 
 
 def test_a_step_runs_under_the_guard_of_its_run(run: Run, layout: Layout) -> None:
@@ -302,7 +302,7 @@ def test_a_step_with_unknown_options_does_not_run(run: Run, options: dict[str, A
     assert next(iter(options)) in told["msg"]
 
 
-# The steps that end with the lock
+# The steps that release the lock
 
 
 def result_of(step: str, patch: pytest.MonkeyPatch, output: pytest.CaptureFixture[str], **options: Any) -> Any:

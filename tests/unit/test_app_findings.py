@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an app says of itself, beyond what its contract refuses, is a finding of the doctor and a deploy's warning."""
+"""What an app reports about itself beyond its contract becomes a finding of the doctor and a warning of a deploy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.cases import SAYS, of, values
 from tests.unit.test_doctor import found, names, one, opened
 
 OF_THE_APP = [rule.id for rule in configuration.rules]
-#: Faults of an app, and the finding that each is.
+#: Faults of an app -> the finding of each.
 FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
     ({"session_cookie_secure": False}, ("insecure-cookie", WARNING, "SESSION_COOKIE_SECURE")),
     ({"remember_cookie_secure": False}, ("insecure-cookie", WARNING, "REMEMBER_COOKIE_SECURE")),
@@ -123,7 +123,7 @@ def test_one_way_to_prove_the_environment_is_enough(more: dict[str, Any]) -> Non
     assert registry.findings(Case(values(**more)), asked=[unproved]) == []
 
 
-# What was not looked for
+# What was not checked
 
 
 def examined(says: dict[str, Any] | None, *accepted: str, **more: Any) -> list[Reported]:
@@ -188,7 +188,7 @@ def prove(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 
 
 def made(module: Any, known: dict[str, Any], **arguments: object) -> Any:
-    """Make the action of a task as Ansible does."""
+    """Make the action of a task, like Ansible."""
     return module.ActionModule(
         task=SimpleNamespace(args=arguments, check_mode=False, async_val=0, action="greenlight.flask.prove_candidate"),
         connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nonexistent")),
@@ -264,11 +264,11 @@ def test_the_findings_read_only_variables_known_to_the_action() -> None:
 
 
 def doctors(monkeypatch: pytest.MonkeyPatch, app: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
-    """Return what the doctor finds.
+    """Return the doctor's findings.
 
     Args:
-        app: the result of the task that asked the app.
-        given: of the role's variables, what isn't in order.
+        app: the result of the task that inspected the app.
+        given: the role's variables that differ from valid ones.
     """
     action = made(doctor_action, {}, app=app)
     monkeypatch.setattr(action, "_case", lambda known, **more: Case(values(**given), **more))
@@ -292,7 +292,7 @@ def test_an_app_that_could_not_be_inspected_is_a_warning(monkeypatch: pytest.Mon
     assert "could not be asked: shop has no live release on this host." in finding["what"]
 
 
-# What the preflight finds too
+# The preflight's findings
 
 
 def test_the_doctor_reports_invalid_inputs_as_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What others wrote runs without our rights, and what it made has its name when it is whole."""
+"""Foreign code builds without our privileges, and its result gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_leftovers_of_a_killed_build_are_stopped_and_removed_first(tmp_path: Pat
     with workshop("shop", tmp_path / "venvs/a", tmp_path, sys.executable) as shop:
         left = shop.place / "tree"
     sandbox.running = {build_unit("shop")}
-    # So deep that Python's own way to remove it would be exhausted.
+    # Too deep for Python's own removal, which would fail.
     left.mkdir(parents=True)
     subprocess.run(["sh", "-c", "for i in $(seq 1500); do mkdir d && cd d; done"], cwd=left, check=True)
     make(tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A build that failed for want of a program is told with the package, the program and what to set."""
+"""A build that failed because of a missing program is reported with the package, the program and what to set."""
 
 from __future__ import annotations
 

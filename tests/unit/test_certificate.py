@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The app's own certificates are whole or not there, kept as long as they hold, and their keys are root's alone."""
+"""The app's own certificates are complete or absent, are kept while valid, and only root can read their keys."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def pair() -> tuple[str, str]:
     return certificates.certificate(private, *NAMES), certificates.key_pem(private)
 
 
-# What a certificate says
+# What a certificate contains
 
 
 def test_names_and_times_of_a_certificate_are_read(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_wildcard_covers_one_label(names: list[str], covered: bool) -> None:
 
 @contextmanager
 def listening(directory: Path | None) -> Iterator[int]:
-    """A server that shows the certificate in ``directory`` once; with None one that hangs up at once."""
+    """A server that shows the certificate in ``directory`` once; with None it hangs up at once."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -175,7 +175,7 @@ def test_no_served_certificate_gives_an_empty_result() -> None:
     assert served(port, NAMES[0]) == b""
 
 
-# Made here
+# Self-signed
 
 
 def test_a_self_signed_certificate_covers_its_names_and_is_not_a_ca(layout: Layout) -> None:
@@ -294,7 +294,7 @@ def test_a_dry_run_returns_the_path_and_creates_nothing(layout: Layout) -> None:
     assert provided(layout, chain, key, dry=True) == directory
 
 
-# Given by the user
+# Provided by the user
 
 
 def test_a_provided_certificate_is_written_unchanged(layout: Layout) -> None:
@@ -345,7 +345,7 @@ def test_a_key_made_readable_by_others_is_made_private_again(layout: Layout) -> 
     assert mode(directory / KEY) == 0o600
 
 
-# Tidying
+# Removal of unused ones
 
 
 def test_only_the_served_certificate_is_kept(layout: Layout) -> None:
@@ -406,7 +406,7 @@ def test_a_run_killed_at_any_instant_is_completed_by_the_next(
             return kept
 
         ended = not killed(change, work)
-        for name in held(layout):  # the old one and the damaged one may be half removed
+        for name in held(layout):  # the old and the damaged one may be half removed
             if not name.startswith((".unfinished-", ENDING, "provided-" if kind == "healed" else ".")):
                 assert looked_at(layout.tls / name), f"change {change}: {name} is half of one"
         kept = work()
@@ -441,7 +441,7 @@ def test_a_key_with_a_passphrase_does_not_block(tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if not child:
         os._exit(int(certificate.is_pair(tmp_path)))
-    late = threading.Timer(2, os.kill, (child, signal.SIGKILL))  # a question takes all other signals itself
+    late = threading.Timer(2, os.kill, (child, signal.SIGKILL))  # the openssl prompt handles all other signals itself
     late.start()
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     late.cancel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A program ends, fails, hangs or isn't there: each is told in the same form and in time."""
+"""Whether a program ends, fails, hangs or is missing: the report has the same form, and comes in time."""
 
 from __future__ import annotations
 

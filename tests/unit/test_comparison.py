@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What two inventories have differently is listed whole, what matters first, and no secret with its value."""
+"""The differences of two inventories are complete, the important ones first, and without values of secrets."""
 
 from __future__ import annotations
 

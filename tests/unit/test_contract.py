@@ -181,10 +181,10 @@ def test_a_long_response_is_truncated_in_the_message() -> None:
 
 
 class Server:
-    """Plays answers one after another, in its own time; the last one is repeated.
+    """Gives answers one after another, on a simulated clock; the last one repeats.
 
-    Each is an answer or an exception, and may come with the seconds it takes. ``ask`` keeps to its bound: what would
-    take longer is a NoAnswer at the bound, as it is with a real socket.
+    Each is an answer or an exception, optionally with the seconds it takes. ``ask`` keeps to its bound: an answer that
+    would take longer becomes a NoAnswer at the bound, as with a real socket.
     """
 
     def __init__(self, *plays: object, dies_at: float = 1e9) -> None:
@@ -398,7 +398,7 @@ def test_a_proof_never_exceeds_its_time_limit(
     successes, probes = bounds
     server = Server(*played)
     proof = server.proof(Patience(start, each, successes, probes, interval))
-    # The start, then M probes with a pause before each; a probe that begins in time may take its 0.1 s at least.
+    # The start, then M probes with a pause before each; a probe that begins in time gets at least 0.1 s.
     pause = max(INTERVAL_SECONDS, interval)
     assert server.seconds <= start + 0.1 + probes * (each + pause) + INTERVAL_SECONDS + 1e-6
     assert proof.kept or proof.failures

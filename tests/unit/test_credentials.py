@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets as credentials are in files of root, to the byte, and nowhere else; a release without is as ever."""
+"""Secrets as credentials are in root's files, byte for byte, and nowhere else; without them nothing changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.unit.killing import killed
 TIME, LATER = "20261121T094420Z", "20261121T094421Z"
 ID = f"{TIME}-a1a1a1a1"
 NAMES = sorted(SECRETS)
-#: What hands them over, in the words of systemd.exec(5) and systemd.unit(5).
+#: The drop-in that passes them on, in the terms of systemd.exec(5) and systemd.unit(5).
 DROP_IN = """\
 # Owner: role greenlight.flask.flask_app
 
@@ -290,7 +290,7 @@ def test_edited_credentials_are_not_intact(layout: Layout, hand: str) -> None:
 
 
 def everything(layout: Layout) -> dict[str, object]:
-    """Each file and directory below the root, with mode and content."""
+    """Return each file and directory below the root, with mode and content."""
     return {
         str(path.relative_to(layout.root)): (
             path.lstat().st_mode,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A site whose files somebody damaged: the next deploy publishes it again, or says which path is in the way."""
+"""A site whose files somebody damaged: the next deploy publishes it again, or names the path that prevents it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def damage_at(path: Path, damage: str) -> None:
 
 
 def age(machine: EdgeMachine) -> None:
-    """Give a certificate that was made here a name of another time than now."""
+    """Rename a self-signed certificate, so that its name has another time than now."""
     live = machine.layout.certificate
     if live.readlink().name.startswith("self"):
         old = machine.layout.tls / "self-signed-20260101T000000Z"
@@ -99,7 +99,7 @@ def age(machine: EdgeMachine) -> None:
 
 
 def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
-    """Verify the site."""
+    """Run verify on the site."""
     host = Host(machine.layout)
     for module in (systemd, units):
         monkeypatch.setattr(module, "run", host.run)
@@ -133,7 +133,7 @@ def test_a_damaged_site_is_republished_or_reported(
     except Damaged as error:
         assert (damage, error.path) == ("directory", path) or (name, damage) == ("tls", "file")
         assert machine.served() == served
-        # The first look of a deploy has seen it, before anything was made.
+        # The deploy's first look has found it, before anything was made.
         assert [fault.path for fault in faults(machine.layout, "staging") if not fault.repair] == [error.path]
         return
     assert (machine.tree.etc / SITE).read_text() == wanted.files[SITE]
@@ -151,9 +151,9 @@ def test_a_damaged_site_is_republished_or_reported(
 def test_a_mismatched_acme_pair_is_reissued_while_the_site_keeps_serving(
     machine: EdgeMachine, pair: tuple[str, str], name: str, refused: bool, memory: str
 ) -> None:
-    """What Nginx has in memory is served until then, if it is of use; else a certificate made here.
+    """Until then Nginx serves what it has in memory, if that is usable, or else a self-signed certificate.
 
-    Certbot keeps what isn't near its end, whatever its files are like, so it is told to forget them first.
+    Certbot keeps a certificate that isn't near its end, however damaged its files are; so it must delete it first.
     """
     wanted = site(machine, "acme", pair)
     machine.next_certificate(*NAMES)
@@ -166,7 +166,7 @@ def test_a_mismatched_acme_pair_is_reissued_while_the_site_keeps_serving(
         (machine.state / "served.pem").write_text((machine.state / "ended" / CHAIN).read_text())
     elif memory == "none":
         (machine.state / "served.pem").write_text("")
-    elif memory == "unknown":  # as where a killed run has not loaded the site
+    elif memory == "unknown":  # as if a killed run has not loaded the site
         machine.layout.site_marker.write_text('{"begun": ""}')
     keeps = memory == "good"
     more = machine.edge.pending(wanted)[1]
@@ -197,7 +197,7 @@ def test_a_mismatched_acme_pair_is_reissued_while_the_site_keeps_serving(
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "hollow"])
 def test_nginx_reloads_a_new_rehearsal_word(machine: EdgeMachine, pair: tuple[str, str], damage: str) -> None:
-    """Nginx has the old one in its memory: no candidate could be asked through it."""
+    """Nginx has the old word in memory, so no candidate could be reached with the new one."""
     wanted = site(machine, "provided", pair)
     machine.edge.publish(wanted)
     assert machine.edge.publish(wanted) is False

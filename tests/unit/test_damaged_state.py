@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """State that somebody damaged: each file, link, directory and socket of an app, in each way.
 
-Verify names it. The next deploy repairs it or says what to do. Nobody meets a traceback, and the site serves.
+Verify names it. The next deploy repairs it or says what to do. There is never a traceback, and the site keeps serving.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ VARIABLES = {"FLASK_CONFIG": "staging", "APP_REVISION": "r1", **SECRETS}
 OWNER = {"run": "0123456789ab", "by": "carol@desk", "place": "here", "pid": 1, "started": "1"}
 TAKING: dict[str, Any] = {"owner": OWNER, "stale_seconds": 1800}
 NOBODY = 65534
-#: Within which a play ends, also where what it reads is a pipe that nobody writes to.
+#: The time limit of a play, even if it reads from a pipe without a writer.
 SECONDS = 20
-#: Name of the directory that plays the host.
+#: Name of the directory that holds the host.
 ROOT = "host"
 
 
@@ -72,7 +72,7 @@ class Site(Host):
     """A host and its users, who follow the link that Nginx connects through.
 
     Args:
-        has_page: whether the app has a health page; without one its workers report how it is configured.
+        has_page: whether the app has a health page; without one its workers report its configuration.
     """
 
     has_page = True
@@ -103,7 +103,7 @@ class Site(Host):
         return True
 
     def ask(self, argv: list[str], **options: object) -> Finished:
-        """Play the programs that are asked of the host itself."""
+        """Simulate the programs that query the host itself."""
         if argv[0] == "systemctl" and argv[1] != "--version":
             return self.run(argv)
         played = {
@@ -116,7 +116,7 @@ class Site(Host):
 
 @dataclass
 class Outcome:
-    """How a run of the play ended: what its modules said where they failed, and the release that it was for."""
+    """The result of a run: the messages of failed modules, and the release that it was for."""
 
     said: list[str] = field(default_factory=list)
     release: str = ""
@@ -127,13 +127,13 @@ class Outcome:
 
 @dataclass
 class Operator:
-    """Runs the plays, as the role's tasks do, step by step."""
+    """Runs the plays step by step, in the order of the role's tasks."""
 
     site: Site
     capture: pytest.CaptureFixture[str]
 
     def run(self, step: Any, **options: Any) -> dict[str, Any]:
-        """Run a step to its end; a traceback is an error of the test."""
+        """Run a step to its end; a traceback fails the test."""
         self.capture.readouterr()
         name = step.__name__.rpartition(".")[2]
         with patch_module_args(arguments(name, **options)), pytest.raises(SystemExit):
@@ -185,7 +185,7 @@ class Operator:
         return self.whole(story)
 
     def whole(self, story: Callable[[], str]) -> Outcome:
-        """Play what the role plays around its steps."""
+        """Do what the role does around its steps."""
         outcome = Outcome()
         try:
             outcome.release = story()
@@ -223,7 +223,7 @@ class Operator:
 
 
 class _StoppedError(Exception):
-    """A step failed; the text is what it said."""
+    """A step failed; the text is its message."""
 
 
 SPECIFICATION = specification(
@@ -261,7 +261,7 @@ WANTED = {
 }
 
 
-# What there is
+# The parts of the state
 
 
 @dataclass(frozen=True)
@@ -270,10 +270,10 @@ class Place:
 
     Args:
         path: where it is.
-        kind: what it is, which says in what ways it can be damaged.
-        refused: the damage that a deploy can't repair; it says what to do instead.
-        unseen: the damage that verify doesn't report, because the state is sound with it.
-        content: what a run that was killed leaves there; empty for what is there after every deploy.
+        kind: determines how it can be damaged.
+        refused: damage that a deploy can't repair; it says what to do instead.
+        unseen: damage that verify doesn't report, because the state is valid with it.
+        content: what a killed run leaves there; empty for what every deploy leaves.
     """
 
     path: Callable[[Layout], Path]
@@ -305,7 +305,7 @@ STATE = {
     "trial": Place(lambda layout: layout.trial, "file", TAKEN, content=BEFORE),
     "rollback": Place(lambda layout: layout.rollback, "file", TAKEN, content=BEFORE),
     "lock": Place(lambda layout: layout.lock, "file", TAKEN, content=RECORD),
-    # Nobody reads what is in the guard.
+    # Nothing reads the content of the guard.
     "guard": Place(
         lambda layout: layout.lock.with_suffix(".guard"), "guard", TAKEN | {"empty directory", "link", "fifo"}
     ),
@@ -316,7 +316,7 @@ STATE = {
     "etc": Place(lambda layout: layout.etc, "directory", NO_DIRECTORY | MISSING | EMPTIED),
     "etc/releases": Place(lambda layout: layout.environment_files, "directory", NO_DIRECTORY),
     "srv": Place(lambda layout: layout.srv, "directory", NO_DIRECTORY),
-    # Whether the code is all there, other tests ask.
+    # Other tests check that the code is complete.
     "srv/sources": Place(lambda layout: layout.sources, "directory", NO_DIRECTORY, EMPTIED),
     "srv/venvs": Place(lambda layout: layout.venvs, "directory", NO_DIRECTORY, EMPTIED),
     "srv/releases": Place(lambda layout: layout.releases, "directory", NO_DIRECTORY),
@@ -387,7 +387,7 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def put_aside(path: Path) -> None:
-    """Leave a link to where it is now."""
+    """Move it away, and leave a link to its new place."""
     aside = next(parent for parent in path.parents if parent.name == ROOT) / f"aside-{path.name}"
     path.rename(aside)
     path.symlink_to(aside)
@@ -431,7 +431,7 @@ CELLS = [
 
 
 def damaged(site: Site, name: str, damage: str) -> Path:
-    """Damage a part of the state; return where it is."""
+    """Damage a part of the state; return its path."""
     if damage == "owner" and os.geteuid() != 0:
         pytest.skip("only root can give a file to another")
     place, path = STATE[name], STATE[name].path(site.layout)
@@ -446,7 +446,7 @@ def damaged(site: Site, name: str, damage: str) -> Path:
 
 @pytest.fixture(scope="module")
 def golden() -> Iterator[Path]:
-    """Return where the host is, and beside it a copy on which all is well. In memory: each test makes a host anew."""
+    """Yield a directory for the host and a healthy copy next to it. In memory, because each test makes a new host."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
         yield Path(directory)
@@ -454,7 +454,7 @@ def golden() -> Iterator[Path]:
 
 @pytest.fixture
 def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Operator]:
-    """An operator of a host on which all is well: two releases were live, a third was refused."""
+    """An operator of a healthy host: two releases were live, a third was refused."""
     root = golden / ROOT
     kept = golden / "kept"
     if kept.exists():
@@ -515,7 +515,7 @@ def fit_for_people(*texts: str) -> bool:
 
 
 def is_about(text: str, path: Path) -> bool:
-    """Say whether a text names a path, something below it, or the unit or variable that it is of."""
+    """Return whether a text names a path, something below it, or its unit or variable."""
     return str(path) in text or (path.name.startswith((f"{APP}@", "DATABASE_URL")) and path.name in text)
 
 
@@ -552,7 +552,7 @@ def test_damage_is_reported_and_the_next_deploy_repairs_it_or_gives_a_fix(
     assert outcome, outcome.said
     assert operator.site.serves()
     left = [finding.subject for finding in operator.verify().findings]
-    # Of the history, what can't be read stays for people to look at.
+    # Unreadable parts of the history are kept for people to look at.
     assert left == ([str(path)] if name == "ledger" and damage in ("cut", "binary") else [])
 
 
@@ -567,9 +567,9 @@ def test_each_damaged_part_of_a_release_is_named(operator: Operator) -> None:
     assert paths <= {finding.subject for finding in operator.verify().findings}
 
 
-#: The keys of the inventory as the live release has them.
+#: The inventory's keys, which the live release has.
 KEYS = {"key": SECRETS["SECRET_KEY"], "fallbacks": []}
-#: What a rollback could stumble over.
+#: Damage that could affect a rollback.
 OF_A_ROLLBACK = [
     (name, damage)
     for name, damage in CELLS
@@ -603,7 +603,7 @@ def test_damage_blocks_no_inspection_and_no_rollback_without_a_reason(
 
 
 def test_a_host_with_changed_file_owners_keeps_its_release(operator: Operator) -> None:
-    """As ``chown -R deploy: /srv/shop /etc/shop`` does it."""
+    """Like ``chown -R deploy: /srv/shop /etc/shop``."""
     layout = operator.site.layout
     for top in (layout.srv, layout.etc):
         subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", top], check=True)
@@ -616,7 +616,7 @@ def test_a_host_with_changed_file_owners_keeps_its_release(operator: Operator) -
 
 @pytest.fixture
 def pageless(operator: Operator) -> Operator:
-    """An operator of a host whose app has no health page: its live release was proved by its workers and by ``/``."""
+    """An operator of a host whose app has no health page: its workers and ``/`` proved the live release."""
     site = operator.site
     site.has_page, site.reports = False, [report()]
     site.told(LIVE, site.reports)
@@ -629,7 +629,7 @@ def pageless(operator: Operator) -> Operator:
 @pytest.mark.slow
 @pytest.mark.parametrize("app", ["operator", "pageless"])
 def test_missing_sockets_that_systemd_calls_active_are_recreated(app: str, request: pytest.FixtureRequest) -> None:
-    """With all of /run/shop go the reports of the workers, too. The same inventory makes the same release reachable."""
+    """Without /run/shop, the workers' reports are missing too. The same inventory makes the same release reachable."""
     operator: Operator = request.getfixturevalue(app)
     layout = operator.site.layout
     shutil.rmtree(layout.runtime_root)
@@ -650,7 +650,7 @@ def test_an_unreadable_proof_is_renewed_through_the_existing_page(pageless: Oper
         assert pageless.site.serves()
         assert proof_of(pageless.site.layout, LIVE)["path"] == "/"
     assert pageless.verify().findings == []
-    path.write_text("{}\n")  # as a run leaves it that was killed between the repair and the proof
+    path.write_text("{}\n")  # as left by a run that was killed between the repair and the proof
     assert [finding.subject for finding in pageless.verify().findings] == [str(path)]
     assert pageless.deploy(NEW).release == LIVE
     assert proof_of(pageless.site.layout, LIVE)["path"] == "/"
@@ -697,7 +697,7 @@ def test_the_suggested_command_restores_a_lost_stamp(operator: Operator, name: s
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["etc", "etc/releases", "srv", "srv/sources", "srv/venvs", "srv/releases"])
 def test_nothing_is_removed_through_a_link(operator: Operator, name: str) -> None:
-    """Another app may have its own there."""
+    """Another app may have its files at the link's target."""
     path = damaged(operator.site, name, "link")
     (path / "another's").mkdir()
     (path / ".unfinished-of-another").mkdir()

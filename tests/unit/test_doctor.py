@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each fault is found, named by variable or file and without its value; apps that are in order get no finding."""
+"""Each fault is found and named by variable or file, without its value; valid apps get no finding."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def found(given: Mapping[str, Any], inventory: Path | None = None, playbook: Pat
 
 
 def of_the_doctor(case: Case) -> list[Reported]:
-    """Return the doctor's findings, without what is the fault of an input: tests/unit/test_inputs.py has those."""
+    """Return the doctor's findings, except those of wrong input, which tests/unit/test_inputs.py covers."""
     return [finding for finding in examine(case).findings if finding.id not in OF_INPUTS]
 
 
 def one(findings: Sequence[Finding]) -> tuple[str, str, str]:
-    """Return id, severity and subject of the one finding there is."""
+    """Return id, severity and subject of the only finding."""
     (finding,) = findings
     assert finding.what.endswith(".")
     assert finding.fix
@@ -211,7 +211,7 @@ def test_a_random_key_that_contains_words_is_not_reported(key: str) -> None:
 
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
-#: What people make keys with, from so many random bytes or characters.
+#: Common generators of keys, from so many random bytes or characters.
 GENERATORS: dict[str, Callable[[random.Random], str]] = {
     "token_hex(16)": lambda chance: chance.randbytes(16).hex(),
     "token_hex(32)": lambda chance: chance.randbytes(32).hex(),
@@ -227,7 +227,7 @@ GENERATORS: dict[str, Callable[[random.Random], str]] = {
 
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_keys_from_common_generators_are_not_reported(generator: str) -> None:
-    """Of 100,000 of each it was none, as measured; the seed makes these the same ones each time."""
+    """In a measurement with 100,000 of each, none was reported; the seed repeats the same keys each time."""
     chance = random.Random(20261121)
     for key in (GENERATORS[generator](chance) for _ in range(300)):
         assert not secret_values.weakness(key), key
@@ -342,7 +342,7 @@ def app(top: Path, files: Mapping[str, str], **more: Any) -> dict[str, Any]:
     return values(flask_app_source_directory=str(top), **more)
 
 
-#: Keys that are used whatever the variable says, or where a variable isn't set that no inventory sets.
+#: Keys used whatever the variable says, or if a variable isn't set that no inventory sets.
 LITERALS = [
     'SECRET_KEY = "dev"',
     'SECRET_KEY: str = "dev"',
@@ -382,7 +382,7 @@ LITERALS = [
     'SECRET_KEY = os.environ["X"] if "X" in os.environ else "dev"',
     'SECRET_KEY = os.environ.get("SHOP_KEY_TEXT", "dev")',
 ]
-#: Keys that are used where SECRET_KEY isn't set, which it is.
+#: Keys used only if SECRET_KEY isn't set; but it is.
 FALLBACKS = [
     'SECRET_KEY = os.environ.get("SECRET_KEY", "dev")',
     'SECRET_KEY = os.environ.get("SECRET_KEY") or "you-will-never-guess"',
@@ -442,7 +442,7 @@ def test_a_key_that_no_worker_proves_is_an_error(tmp_path: Path) -> None:
     assert found_there == ("fallback-key", WARNING, "shop/config.py")
 
 
-#: Passwords and tokens as code has them.
+#: Passwords and tokens as they appear in code.
 CREDENTIALS = [
     'MAIL_PASSWORD = "hunter2-9"',
     'MAIL_PASSWORD = "Sommer!"',
@@ -799,7 +799,7 @@ MAIN_GUARD = 'if __name__ == "__main__":\n    '
 
 
 def at_start(top: Path, text: str, wsgi: str = "wsgi:app", **files: str) -> list[Reported]:
-    """Return what is found in an app whose wsgi.py ends with ``text``."""
+    """Return the findings for an app whose wsgi.py ends with ``text``."""
     begin = "import os\nfrom flask import Flask\napp = Flask(__name__)\n"
     others = {f"{name}.py": content for name, content in files.items()}
     return found(app(top, {"wsgi.py": begin + text + "\n", **others}, flask_app_wsgi=wsgi))
@@ -934,7 +934,7 @@ def test_an_instance_folder_in_the_source_is_a_warning(tmp_path: Path) -> None:
     assert found(app(tmp_path, {"shop/instance/x.py": "", "instances/x": ""})) == []
 
 
-# Whose address it is
+# Addresses of services
 
 
 @pytest.mark.parametrize(
@@ -993,7 +993,7 @@ def vault(content: Mapping[str, Any], lib: VaultLib = PASSWORD) -> str:
 
 
 def inventory(top: Path, environment: str, key: str = OTHER_KEY, database: str = SQLITE, **more: Any) -> Path:
-    """Make an inventory as the repository has them."""
+    """Make an inventory like the repository's."""
     place = top / "inventories" / environment
     group = place / "group_vars/flask_app"
     group.mkdir(parents=True)
@@ -1341,7 +1341,7 @@ def test_a_plain_text_secret_outside_the_vault_is_a_warning(tmp_path: Path) -> N
     assert "hunter22" not in str(findings)
 
 
-# Accepting, and telling
+# Accepting and reporting
 
 
 FINDING = Reported("no-tls", WARNING, "flask_app_tls", "It is none.", "Set it.")
@@ -1370,7 +1370,7 @@ def test_findings_that_a_deploy_always_refuses_cannot_be_accepted(name: str) -> 
     kept, vain = accept([Finding(name, ERROR, "x", "s.", "c.")], [name], NEVER_ACCEPTED)
     assert not kept.accepted
     assert named(vain) == ("unused-acceptance", name)
-    assert vain.what != accept([], [name])[0].what  # which only says that nothing was found
+    assert vain.what != accept([], [name])[0].what  # which only reports that nothing was found
 
 
 def test_a_deploy_reports_unaccepted_errors_once() -> None:
@@ -1407,7 +1407,7 @@ def test_each_acceptable_error_names_the_entry_to_accept_it(tmp_path: Path) -> N
     assert for_deploy({**given, "flask_app_accepted_findings": entries}, where) == ([], [])
 
 
-# Too short to be masked
+# Too short to mask
 
 
 @pytest.mark.parametrize("value", ["4711", 4711, "Zq7!k", "91\n2647\n835", "a\n\n  b\n"])
@@ -1481,7 +1481,7 @@ def test_having_no_findings_is_reported_too() -> None:
     assert [fact for fact in ("shop", "staging") if fact not in heading] == []
 
 
-# Apps that are in order
+# Valid apps
 
 FACTORY = """
 import os
@@ -1620,7 +1620,7 @@ def database(environment: str, host: str = "db.internal") -> str:
     return f"postgresql+psycopg://shop:{secrets.token_urlsafe(18)}@{host}/shop_{environment}"
 
 
-#: What it is -> files of its source, further variables, secrets by environment.
+#: Kind of app -> files of its source, further variables, secrets by environment.
 APPS: dict[str, tuple[dict[str, str], dict[str, Any], Callable[[str], dict[str, Any]]]] = {
     "a factory with PostgreSQL": (
         {"shop/__init__.py": FACTORY, "tests/conftest.py": 'SECRET_KEY = "test"\n'},

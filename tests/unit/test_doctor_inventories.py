@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the doctor reads of inventories: their own files, whose vaults they have, and what was compared with what."""
+"""What the doctor reads from inventories: their own files, the vaults it can open, and what it compared."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_a_deploy_warns_only_about_inventories_without_their_password(tmp_path: 
 
 
 def flat(top: Path, environment: str, key: str, inside: bool, ending: str = ".yml") -> Path:
-    """Make an inventory of one file in a directory of several, its secrets inside it or in a group of its own."""
+    """Make an inventory of one file in a shared directory, with its secrets inside or in a separate group."""
     own = {
         "flask_app_environment": environment,
         "flask_app_secrets": {"SECRET_KEY": "{{ vault_flask_app_secret_key }}"},

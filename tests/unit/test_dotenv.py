@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file such as .env that a deploy would ship is found, both ways, with what it sets and without a value."""
+"""A shipped file such as .env is found, for both kinds of source, with the names it sets and without values."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_env_file_that_links_outside_is_not_read(tmp_path: Path) -> None:
     given = app(tmp_path / "app", {})
     (tmp_path / "outside.env").write_text(f"SECRET_KEY={SECRET}\n")
     (tmp_path / "app/.env").symlink_to("../outside.env")
-    assert found(given) == []  # the link itself is refused by the inputs' own check
+    assert found(given) == []  # the check of inputs refuses the link itself
 
 
 # From git, as the host and the action do it
@@ -102,7 +102,7 @@ def test_an_env_file_that_links_outside_is_not_read(tmp_path: Path) -> None:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> dict[str, Any]:
-    """A source from git with such a file; the options of the step, and the host."""
+    """Make a git source with such a file; return the options of the step, and the host."""
     directory = tmp_path / "repository"
     put(directory, "wsgi.py", "shop/static/style.css")
     (directory / ".env").write_text(f"SECRET_KEY={SECRET}\nTITLE=Shop\n")

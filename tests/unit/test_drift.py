@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drift: each kind is found by name, nothing where there is none, and a look changes and betrays nothing."""
+"""Drift: each kind is found and named, there are no false alarms, and the check changes and reveals nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ExecStart=/srv/shop/releases/%i/venv/bin/python -m gunicorn --config /srv/shop/r
 """
 PUBLIC = {"FLASK_CONFIG": "staging", "GREETING": "Hello 'you' \\ $HOME"}
 SITE = Site(files={"sites-enabled/shop.conf": f"{OWNER}\nserver {{ listen 80; }}\n"}, server_names=["shop.example.org"])
-#: What systemd adds.
+#: Variables that systemd adds.
 ADDED = {
     "LANG": "C.UTF-8", "USER": "shop", "LOGNAME": "shop", "SHELL": "/usr/sbin/nologin", "INVOCATION_ID": "0" * 32,
     "JOURNAL_STREAM": "8:1", "NOTIFY_SOCKET": "/run/systemd/notify", "LISTEN_FDS": "1", "LISTEN_PID": "4711",
@@ -67,7 +67,7 @@ ADDED = {
 
 
 class Machine(Host):
-    """A host whose units have the properties in ``facts``, by unit, beside those of one that is well."""
+    """A host whose units have the properties in ``facts``, by unit, in addition to a healthy unit's."""
 
     def __init__(self, layout: Layout, edge: EdgeMachine) -> None:
         super().__init__(layout)
@@ -102,7 +102,7 @@ class Machine(Host):
         return self.layout.release(self.live)
 
     def environment(self) -> dict[str, str]:
-        """What the process of the live release was started with."""
+        """Return the environment that the live release's process started with."""
         units = {
             "PATH": f"/srv/shop/releases/{self.live}/venv/bin:/usr/bin",
             "HOME": "/var/lib/shop",
@@ -158,12 +158,12 @@ def make_venv(layout: Layout) -> Path:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A host on which all is well."""
+    """A healthy host."""
     return well(tmp_path, monkeypatch)
 
 
 def well(root: Path, monkeypatch: pytest.MonkeyPatch, **more: dict[str, str]) -> Machine:
-    """Return a host on which all is well, with the parts of more processes than web."""
+    """Return a healthy host, with the parts of more processes than web."""
     edge = played(root, monkeypatch)
     host = Machine(Layout("shop", root, processes=(WEB, WORKER) if more else (WEB,)), edge)
     layout = host.layout
@@ -185,7 +185,7 @@ def well(root: Path, monkeypatch: pytest.MonkeyPatch, **more: dict[str, str]) ->
     link(layout.live, f"releases/{host.live}")
     host._start(Releases(layout).units(host.live))
     host._enable(Releases(layout).units(host.live))
-    with monkeypatch.context() as brief:  # how a site is published has other tests
+    with monkeypatch.context() as brief:  # other tests cover publishing the site
         brief.setattr(_nginx, "run", lambda argv, **_: Finished(0, "", ""))
         brief.setattr(_nginx, "_load", lambda: None)
         edge.edge.publish(SITE)
@@ -197,7 +197,7 @@ def well(root: Path, monkeypatch: pytest.MonkeyPatch, **more: dict[str, str]) ->
 
 
 def wanted(machine: Machine, **changes: Any) -> Wanted:
-    """What the inventory says, as the live release was made; ``changes`` by field of Wanted or of Specification."""
+    """Return the inventory's values, which match the live release; ``changes`` by field of Wanted or Specification."""
     source = machine.home.joinpath("source").readlink().name
     made = specification("", source=source, service=SERVICE, gunicorn="workers = 2\ntimeout = 30\n")
     fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
@@ -221,7 +221,7 @@ def wanted(machine: Machine, **changes: Any) -> Wanted:
 
 
 def files(root: Path) -> dict[str, object]:
-    """All that a look could change; what the played programs write down themselves doesn't count."""
+    """Return everything that a check could change, except what the simulated programs write."""
     found: dict[str, object] = {}
     for name, path in below(root):
         if not name.startswith(("state/", "log")) and name != "state":
@@ -255,14 +255,14 @@ def look(machine: Machine, **changes: Any) -> Report:
 
 
 def only(machine: Machine, **changes: Any) -> Finding:
-    """Look, and return what is the only thing found."""
+    """Run the check and return its only finding."""
     report = look(machine, **changes)
     assert len(report.findings) == 1, report
     return report.findings[0]
 
 
 def write(path: Path, text: str) -> Path:
-    """Write as somebody does with an editor."""
+    """Write a file like somebody with an editor."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -317,7 +317,7 @@ def test_a_host_without_the_app_is_reported(tmp_path: Path, machine: Machine) ->
 def test_only_an_unwanted_app_that_still_exists_is_drift(tmp_path: Path, machine: Machine) -> None:
     assert "flask_app_state: absent" in only(machine, present=False).what
     machine.layout.environment_id.unlink()
-    # What its removal would say: to deploy, as the inventory is, would only lead there.
+    # The removal's own fix: with this inventory, the advice to deploy would only lead back here.
     assert f"echo staging > {machine.layout.environment_id}" in only(machine, present=False).fix
     assert drift(Layout("other", tmp_path), wanted(machine, present=False)).findings == []
 
@@ -552,7 +552,7 @@ def test_variables_that_differ_in_the_process_are_named(machine: Machine) -> Non
     machine.run_process(without=("DATABASE_URL", "GREETING"), FLASK_CONFIG="development", FLASK_DEBUG=BY_HAND)
     found = look(machine).findings
     path = machine.layout.environment_file(machine.live)
-    assert all_named(found) == [  # another value, none, and one too many
+    assert all_named(found) == [  # a different value, a missing one, and an extra one
         ("environment", "FLASK_CONFIG"),
         ("environment", "DATABASE_URL, GREETING"),
         ("environment", "FLASK_DEBUG"),
@@ -630,7 +630,7 @@ def test_a_process_that_just_ended_is_left_to_the_unit_check(machine: Machine) -
 
 
 class TestCredentials:
-    """Of a release whose secrets are credentials."""
+    """A release whose secrets are credentials."""
 
     NAMES = sorted(SECRETS)
 
@@ -654,7 +654,7 @@ class TestCredentials:
             os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
 
     def loaded(self, machine: Machine, name: str) -> Path:
-        """Where systemd has put a credential of the running process."""
+        """Return where systemd put a credential of the running process."""
         return machine.layout.root / f"run/credentials/{machine.service}/{name}"
 
     def held(self, machine: Machine, name: str = "SECRET_KEY") -> Path:
@@ -844,7 +844,7 @@ def test_bytecode_in_a_source_is_not_drift(machine: Machine) -> None:
 
 
 def test_a_source_without_a_content_digest_is_checked_by_file_times(machine: Machine) -> None:
-    """One from git, whose digest is that of its commit."""
+    """A git source, whose digest is that of its commit."""
     source = create(machine.layout, OLD, source="c3" * 32).partition("-")[2]
     assert source
     path = machine.layout.sources / ("c3" * 32) / "wsgi.py"
@@ -1078,7 +1078,7 @@ def test_a_missing_shared_site_is_drift(machine: Machine) -> None:
 
 
 class TestCertificate:
-    """Of a site with a certificate of its own."""
+    """A site with its own certificate."""
 
     @pytest.fixture
     def site(self, machine: Machine) -> Site:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Site and certificate change together, from any state to any other, and what was served is served until then."""
+"""Site and certificate change together, from any state to any other, and the old ones are served until then."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SITE = "sites-enabled/shop.conf"
 NAMES = ["shop.example.org", "www.shop.example.org"]
 ACCOUNT = Account("https://acme.example.org/directory")
 MODES = ["none", "self_signed", "provided", "acme"]
-# For what a change goes no further.
+# Findings that refuse a change.
 BY_NGINX, SANDBOX = ("refused-by-nginx", "nginx"), ("nginx-sandbox", "flask_app_nginx_harden")
 NO_CERTIFICATE, TAKEN_BACK = ("no-certificate", NAMES[0]), ("site-taken-back", "shop")
 SHARED_SITE, SHARED_PATH = ("shared-site", "flask_app_nginx_site_of"), ("shared-path", "flask_app_url_prefix")
@@ -56,7 +56,7 @@ SHARED_SITE, SHARED_PATH = ("shared-site", "flask_app_nginx_site_of"), ("shared-
 
 @contextmanager
 def refused(wanted: tuple[str, str] | None, *facts: str) -> Iterator[None]:
-    """Expect a refusal with one finding, in whose text are these facts; None: that there is none."""
+    """Expect a refusal with one finding whose text has these facts; None: expect no refusal."""
     if not wanted:
         yield
         return
@@ -81,7 +81,7 @@ def pair() -> tuple[str, str]:
 
 
 class Sites:
-    """The site in each mode, as the role's templates would make it."""
+    """The site in each mode, as the role's templates make it."""
 
     def __init__(self, machine: EdgeMachine, pair: tuple[str, str]) -> None:
         self.machine, self.pair = machine, pair
@@ -106,7 +106,7 @@ def publish(machine: EdgeMachine, site: Site) -> bool:
 
 
 def target(machine: EdgeMachine) -> str:
-    """Where the certificate comes from that the link leads to."""
+    """Return the source of the certificate that the link leads to."""
     live = machine.layout.certificate
     if not live.is_symlink():
         return "none"
@@ -130,7 +130,7 @@ def tree(machine: EdgeMachine) -> dict[str, str]:
 
 
 def debians_site(machine: EdgeMachine) -> tuple[Path, Path]:
-    """Have Debian's own default site there, and the link by which it is enabled."""
+    """Make Debian's own default site, and the link that enables it."""
     available, enabled = (machine.tree.etc / f"sites-{kind}/default" for kind in ("available", "enabled"))
     available.parent.mkdir()
     available.write_text("debian's\n")
@@ -140,7 +140,7 @@ def debians_site(machine: EdgeMachine) -> tuple[Path, Path]:
 
 
 def aged(machine: EdgeMachine) -> Path:
-    """Give the certificate that was made here, and is served, a name of another time than now."""
+    """Rename the served self-signed certificate, so that its name has another time than now."""
     live, old = machine.layout.certificate, machine.layout.tls / "self-signed-20260101T000000Z"
     live.readlink().rename(old)
     live.unlink()
@@ -152,7 +152,7 @@ def aged(machine: EdgeMachine) -> Path:
 
 
 def every_change() -> Iterator[str]:
-    """Go from each mode to each other once; the next place is the one that was gone to the least."""
+    """Yield modes so that each change between two of them occurs once."""
     left = {mode: [other for other in MODES if other != mode] for mode in MODES}
     here = MODES[0]
     while left[here]:
@@ -339,7 +339,7 @@ def test_names_without_a_certificate_are_not_served_after_a_refusal(machine: Edg
 
 @pytest.mark.slow
 def test_a_first_deploy_refused_by_the_acme_server_leaves_nginx_unchanged(machine: EdgeMachine, site: Sites) -> None:
-    """Debian's site is a link, and only as a link may it give way again."""
+    """Debian's site is a link, and must come back as a link."""
     debians_site(machine)
     conffiles = machine.noted("conffiles")
     machine.stock(machine.tree.etc / "nginx.conf")
@@ -372,7 +372,7 @@ def test_an_expired_certificate_is_replaced_by_a_self_signed_one(machine: EdgeMa
 @pytest.mark.slow
 @pytest.mark.parametrize("hook", [True, False])
 def test_an_added_name_is_served_once_its_certificate_is_issued(machine: EdgeMachine, site: Sites, hook: bool) -> None:
-    """The lineage's path stays the same; without its hook certbot tells nobody."""
+    """The lineage's path stays the same; without its hook, certbot notifies nobody."""
     publish(machine, site("acme"))
     if not hook:
         machine.certbot.hook.chmod(0o644)
@@ -394,7 +394,7 @@ def test_another_acme_server_issues_a_new_certificate(machine: EdgeMachine, site
 
 
 def test_an_existing_certbot_lineage_is_served(machine: EdgeMachine, site: Sites) -> None:
-    """There was never a certificate of the app's own, nor the directory for it."""
+    """The app never had its own certificate, nor the directory for it."""
     publish(machine, site("acme"))
     certificate.tidy(machine.layout, None)
     assert not machine.layout.tls.exists()
@@ -404,7 +404,7 @@ def test_an_existing_certbot_lineage_is_served(machine: EdgeMachine, site: Sites
 
 
 def test_an_unwanted_certbot_lineage_is_deleted(machine: EdgeMachine, site: Sites) -> None:
-    """As after a run that died between the switch and certbot's word."""
+    """As after a run that died between the switch and certbot's deletion."""
     publish(machine, site("provided"))
     put(machine.certbot.lineage(machine.layout), *NAMES)
     machine.certbot.settings(machine.layout).parent.mkdir(parents=True)
@@ -431,7 +431,7 @@ def test_nginx_is_hardened_before_its_first_site_of_ours(machine: EdgeMachine, s
     assert (machine.root / "etc/systemd/system/nginx.service.d/greenlight.conf").read_text() == "[Service]\n"
     told = [line for line in machine.calls() if line.startswith("system")]
     orders = [line for line in told if " is-" not in line and "systemctl show" not in line]
-    assert orders[0].startswith("systemd-run ")  # tried before it is written
+    assert orders[0].startswith("systemd-run ")  # tested before it is written
     assert orders[1:] == ["systemctl daemon-reload", "systemctl restart nginx", "systemctl reload nginx"]
     assert publish(machine, wanted) is False
 
@@ -492,7 +492,7 @@ def test_without_hardening_the_unit_is_unchanged(machine: EdgeMachine, site: Sit
     assert machine.calls("systemctl daemon-reload") == machine.calls("systemctl restart") == []
 
 
-# What of Debian's it replaces
+# Debian's files that it replaces
 
 
 @pytest.mark.parametrize(
@@ -549,7 +549,7 @@ SHARED = {port: f"sites-enabled/00-default-{port}.conf" for port in ("80", "443"
 
 
 def shared(machine: EdgeMachine, *ports: str) -> list[str]:
-    """Put default servers there; return those that the app's site lets go."""
+    """Make default servers; return those that the app's site gives up."""
     for port in ports:
         (machine.tree.etc / SHARED[port]).write_text(
             f"{OWNER}\nserver {{ listen {port[:4].strip('-')} default_server; }}\n"
@@ -647,7 +647,7 @@ def test_hash_sizes_are_set_unless_already_configured(
         settings = [line.split()[0] for line in str(change[HASHES] or "").splitlines() if not line.startswith("#")]
         assert settings == (["server_names_hash_bucket_size", "variables_hash_max_size"] if left is None else left)
         assert (change[HASHES] is None) is (left == [])
-        publish(machine, wanted)  # what we have written is nobody else's
+        publish(machine, wanted)  # our own files don't count as somebody else's
     assert publish(machine, wanted) is False
 
 
@@ -666,7 +666,7 @@ PARTS = [f"sites-shared/blog/{kind}/shop.conf" for kind in ("http", "server", "s
 BLOG = "sites-enabled/blog.conf"
 
 
-#: What the site of the app blog says of it, as the role's template does.
+#: The settings that the site of the app blog records, as the role's template does.
 FACTS: dict[str, Any] = {
     "flask_app_url_prefix": "",
     "flask_app_server_names": NAMES,
@@ -687,12 +687,12 @@ MINE = {**FACTS, "flask_app_url_prefix": "/shop"}
 
 
 def said(facts: object) -> str:
-    """The facts as comments."""
+    """Return the facts as comments."""
     return "# Facts: " + json.dumps(facts, indent=1).replace("\n", "\n# ") + "\n"
 
 
 def owner(machine: EdgeMachine, *, facts: str | None = None, **theirs: Any) -> None:
-    """Have the site of the app blog."""
+    """Make the site of the app blog."""
     include = f"include {machine.tree.etc}/sites-shared/blog"
     says = said({**FACTS, **theirs}) if facts is None else facts
     text = f"#\n{OWNER}\n{says}\n{include}/http/*.conf;\nserver {{\n {include}/server/*.conf;\n}}\n"
@@ -700,7 +700,7 @@ def owner(machine: EdgeMachine, *, facts: str | None = None, **theirs: Any) -> N
 
 
 def own(site: Sites, mode: str) -> Site:
-    """The app's own site, as the role marks it."""
+    """Return the app's own site, marked like the role's."""
     made = site(mode)
     return replace(made, files={SITE: f"{OWNER}\n{made.files[SITE]}"})
 
@@ -748,7 +748,7 @@ def test_a_refused_move_into_a_shared_site_changes_nothing(machine: EdgeMachine,
     assert tree(machine) == before
 
 
-#: Whatever of it an app has otherwise -> what it is told to set; the owner has HTTPS and a proxy before it.
+#: A setting that differs from the owner's -> the value it must get; the owner has HTTPS and a proxy in front.
 THEIRS = {
     "flask_app_tls": "provided",
     "flask_app_public_scheme": "https",
@@ -792,7 +792,7 @@ def test_settings_of_a_whole_site_must_match_its_owner(
         (finding,) = error.value.findings
         assert named(finding) == SHARED_SITE
         assert "blog" in finding.what
-        # Both ways out: as the owner has it, or the owner first.
+        # Both fixes: match the owner, or change the owner first.
         assert f"({name}: {value})" in finding.fix
         assert "--limit" in finding.fix
         assert set(re.findall(r"flask_app_\w+", str(finding))) == {name, "flask_app_nginx_site_of"}
@@ -830,7 +830,7 @@ def test_a_shared_site_without_recorded_settings_must_be_deployed_first(
 
 
 def test_a_path_in_a_site_belongs_to_one_app(machine: EdgeMachine, site: Sites) -> None:
-    """The message to the second one names the first, to the owner too; Nginx would name the file that it reads last."""
+    """The second app's message names the first, as does the owner's; Nginx would name the file that it reads last."""
     owner(machine, flask_app_url_prefix="/blog")
     place = machine.tree.etc / "sites-shared/blog/server/docs.conf"
     place.parent.mkdir(parents=True)
@@ -867,17 +867,17 @@ def test_a_site_that_serves_other_apps_cannot_move(machine: EdgeMachine, site: S
     assert publish(machine, own(site, "none")) is False
 
 
-# The live release, which must stay reached
+# The live release, which must stay reachable
 
 
 class Visit:
-    """Plays what answers: the live release by itself, and Nginx by what is in the app's files.
+    """Simulates the servers: the live release itself, and Nginx according to the app's files.
 
     Args:
         hosts: names for which the release itself answers; empty: all.
-        paths: that it has.
-        asked: what was asked, as address, host and path.
-        busy: what Nginx answers to the next questions in place of the site: a status, or 0 for nothing in time.
+        paths: the paths that it has.
+        asked: the requests, as address, host and path.
+        busy: Nginx's next answers in place of the site: a status, or 0 for a timeout.
         names: whether the pages name the release.
     """
 
@@ -937,7 +937,7 @@ def visit(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> Visit:
 
 
 def saying(made: Site, *lines: str) -> Site:
-    """The site with more in each of its files."""
+    """Return the site with more lines in each of its files."""
     return replace(made, files={name: f"{text}{''.join(f'# {line}{chr(10)}' for line in lines)}"
                                 for name, text in made.files.items()})  # fmt: skip
 
@@ -1001,7 +1001,7 @@ def test_a_site_that_was_not_reachable_before_is_not_reverted(
 def test_a_site_may_lead_elsewhere_if_its_page_names_no_release(
     machine: EdgeMachine, site: Sites, visit: Visit, names_it: bool
 ) -> None:
-    """As the front door: where an app has no health page, it takes any status below 400."""
+    """As at the front door: if an app has no health page, any status below 400 is accepted."""
     visit.names = names_it
     machine.edge.publish(own(site, "none"), visit.reach().watch)
     elsewhere = saying(own(site, "none"), "elsewhere")
@@ -1056,7 +1056,7 @@ def test_a_release_that_broke_after_a_killed_run_does_not_fail_the_site(
         return ""
 
     machine.edge.publish(closed, replace(visit.reach().watch, after=after))
-    marker.write_text(noted)  # as one leaves it that is killed before it asks
+    marker.write_text(noted)  # as left by a run that is killed before its request
     visit.paths = []
     assert machine.edge.publish(closed, visit.reach().watch) is True
     marker.write_text(noted)
@@ -1069,7 +1069,7 @@ def test_a_release_that_broke_after_a_killed_run_does_not_fail_the_site(
 def test_before_and_after_the_change_the_right_page_is_requested(
     machine: EdgeMachine, site: Sites, visit: Visit
 ) -> None:
-    """The path is the one by which that release was proved: the next may have another."""
+    """The path is the one that proved that release: the next release may have another."""
     machine.edge.publish(own(site, "none"), visit.reach().watch)
     visit.asked.clear()
     moved = saying(own(site, "none"), "below /shop", f"closed to {NAMES[0]}")
@@ -1084,7 +1084,7 @@ def test_before_and_after_the_change_the_right_page_is_requested(
 
 
 def test_without_a_recorded_page_the_current_one_is_assumed(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
-    """As where an older version has published the site."""
+    """As if an older version had published the site."""
     publish(machine, own(site, "none"))
     with refused(TAKEN_BACK):
         machine.edge.publish(saying(own(site, "none"), "closed"), visit.reach().watch)
@@ -1151,7 +1151,7 @@ def test_without_a_log_directory_no_log_files_are_created(machine: EdgeMachine, 
 
 
 def places(mode: str, machine: EdgeMachine) -> list[str]:
-    """Where the certificates that a mode brings come from: how each path begins, or the server's directory."""
+    """Return the sources of a mode's certificates: how each path begins, or the server's directory."""
     own = f"{machine.layout.tls}/"
     return {
         "none": [],

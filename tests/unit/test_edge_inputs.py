@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each wrong input of the edge is told before anything is touched, with its fix and no part of a key."""
+"""Each wrong input of the edge is reported before anything is touched, with its fix and no part of a key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HMAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 
 
 def problems(**changed: Any) -> list[Finding]:
-    """Return what is wrong with the site where these variables aren't in order."""
+    """Return the findings for a site with these variables changed."""
     given = {f"flask_app_{name}": value for name, value in changed.items()}
     assert given.keys() <= SPEC.keys()
     case = Case(cases.values(**{"flask_app_server_names": NAMES, "flask_app_tls": "none", **given}))
@@ -36,7 +36,7 @@ def problems(**changed: Any) -> list[Finding]:
 
 
 def one(found: list[Finding]) -> Finding:
-    """Return the one problem there is, which is about each variable that its text names."""
+    """Return the only finding, which is about each variable that its text names."""
     (problem,) = found
     assert {*re.findall(r"flask_app_\w+", problem.what)} <= {problem.subject, *problem.variables}
     assert problem.fix
@@ -52,7 +52,7 @@ def test_the_defaults_of_the_role_are_accepted(mode: str) -> None:
     assert problems(tls=mode) == []
 
 
-# A certificate of the user's own
+# A certificate provided by the user
 
 
 def openssl(*words: str | Path) -> str:
@@ -60,7 +60,7 @@ def openssl(*words: str | Path) -> str:
 
 
 class Own:
-    """A certificate for both names, its key, and those of who signed it."""
+    """A certificate for both names, its key, and its issuer's key and certificate."""
 
     def __init__(self) -> None:
         self.private, self.upper_private = certificates.key(), certificates.key()
@@ -81,7 +81,7 @@ def own() -> Own:
 
 
 def provided(chain: str, key: str, **changed: object) -> list[Finding]:
-    """The problems of a certificate; of each it is checked that it tells nothing of the PEM text."""
+    """Return the findings for a certificate, none of which may quote the PEM text."""
     found = problems(tls="provided", tls_certificate=chain, tls_key=key, **changed)
     told = " ".join(map(str, found))
     assert "-----" not in told
@@ -338,7 +338,7 @@ def test_any_other_header_value_is_accepted(value: object) -> None:
 
 
 def test_a_header_of_the_role_must_have_its_spelling() -> None:
-    """Or it would be sent twice."""
+    """Otherwise it would be sent twice."""
     problem = one(problems(nginx_headers={"x-frame-options": "DENY"}))
     assert named(problem) == ("header-spelling", "nginx_headers")
     assert "x-frame-options" in problem.what
@@ -369,7 +369,7 @@ def test_the_default_headers_of_the_role_are_known() -> None:
 
 def test_every_header_in_the_template_is_known() -> None:
     template = (ROLE / "templates/etc/nginx/sites-enabled/app.conf.j2").read_text()
-    names = set(re.findall(r"add_header ([A-Za-z-]+) ", template)) - {"Alt-Svc"}  # without HTTP/3 it's the user's
+    names = set(re.findall(r"add_header ([A-Za-z-]+) ", template)) - {"Alt-Svc"}  # the user's without HTTP/3
     assert len(names) > 3
     for name in names:
         assert len(problems(nginx_headers={name: "x"})) == 1, name
@@ -493,7 +493,7 @@ def test_an_app_in_a_shared_site_needs_a_url_prefix(owner: str, prefix: str, kin
 
 @pytest.mark.parametrize("mode", ["provided", "acme"])
 def test_an_app_in_a_shared_site_needs_no_certificate(mode: str) -> None:
-    """Nor is one looked at that both are given, or how to get it."""
+    """Neither a given certificate nor the settings to request one are checked."""
     assert problems(tls=mode, nginx_site_of="blog", url_prefix="/shop") == []
     given = {"tls_certificate": "nonsense", "acme_email": "nonsense", "http_port": 8080}
     assert problems(tls=mode, nginx_site_of="blog", url_prefix="/shop", **given) == []

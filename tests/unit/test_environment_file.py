@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes into an EnvironmentFile comes out of it; what can't is refused by name and never by value."""
+"""Values survive an EnvironmentFile unchanged; values that can't are refused by name, never shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.environment
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-#: Planes whose last two code points are not characters; with U+FDD0 to U+FDEF all that Unicode has.
+#: The last two code points of each plane are not characters; with U+FDD0 to U+FDEF these are all of Unicode's.
 NONCHARACTERS = [chr(plane * 0x10000 + low) for plane in range(17) for low in (0xFFFE, 0xFFFF)]
 NONCHARACTERS += [chr(point) for point in range(0xFDD0, 0xFDF0)]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter environment_file, called by Ansible as in a play: it is the role's own rendering, and errors name keys."""
+"""The filter environment_file, called by Ansible as in a play: it renders like the role, and errors name keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILTER = "greenlight.flask.environment_file"
 
 
 def loaded(text: str, directory: Path) -> dict[str, Any]:
-    """Read variables as Ansible reads group_vars: tagged with their origin, what is behind !vault undisturbed."""
+    """Read variables like Ansible reads group_vars: tagged with their origin, and with encrypted !vault values."""
     path = directory / "variables.yml"
     path.write_text(text, encoding="utf-8")
     found: dict[str, Any] = DataLoader().load_from_file(str(path), trusted_as_template=True)
@@ -43,7 +43,7 @@ def template(expression: str, variables: dict[str, Any]) -> Any:
 
 @given(st.dictionaries(names, values, max_size=5))
 def test_the_filter_renders_like_the_role(given: dict[str, object]) -> None:
-    """Also of what looks like a template or like YAML."""
+    """Even text that looks like a template or like YAML."""
     assert template(f"x | {FILTER}", {"x": given}) == render(given)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files and links appear whole or not at all, also to somebody who looks in between."""
+"""Files and links appear complete or not at all, even to concurrent readers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def mode(path: Path) -> int:
 
 @contextmanager
 def watched(look: Callable[[], object]) -> Iterator[set[object]]:
-    """Collect what ``look`` sees, again and again, until the block ends."""
+    """Call ``look`` repeatedly until the block ends, and collect its results."""
     seen: set[object] = set()
     ended = threading.Event()
 
@@ -241,12 +241,12 @@ def test_files_links_and_trees_are_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["kept"]
 
 
-#: Names that an app may give to a file: for a shell, a terminal, and whoever takes all names for UTF-8.
+#: Awkward names that an app may give to a file: for a shell, a terminal, and anyone who assumes UTF-8.
 ODD = [b"-rf", b"--", b"a b", b"line\nfeed", b"\x1b[2Jcleared", b"\xff\xfe", b"*", b"'; id #", b"x" * 255]
 
 
 def deep(top: Path, levels: int) -> None:
-    """Make a tree that is deeper than any recursion, and than any path may be long."""
+    """Make a tree too deep for recursion, and for the longest path."""
     here = os.open(top, os.O_RDONLY)
     for _ in range(levels):
         os.mkdir("d", dir_fd=here)
@@ -258,7 +258,7 @@ def deep(top: Path, levels: int) -> None:
 
 
 def test_a_tree_of_any_depth_is_removed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    # Where this fails, pytest couldn't remove it either, in this run or any later one.
+    # If the removal fails, pytest couldn't remove it either, in this run or any later one.
     request.addfinalizer(lambda: subprocess.run(["rm", "-rf", tmp_path / "tree"], check=True))
     (tmp_path / "tree").mkdir()
     deep(tmp_path / "tree", 3000)
@@ -382,7 +382,7 @@ def test_only_unfinished_files_are_cleaned_up(tmp_path: Path) -> None:
     assert remove_unfinished(tmp_path / "absent") == []
 
 
-# One at a time. What counts is who opened the file, so that in one process there can be an elsewhere too.
+# One at a time. A lock belongs to an open file, so that one process can hold both sides.
 
 
 def is_held(path: Path) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong, where, and what to type: how a finding travels, and how it is told."""
+"""What is wrong, where, and what to type: how a finding is passed on and printed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_finding_without_a_fix_ends_with_its_text() -> None:
     assert str(FINDING) == f"{FINDING.what} Fix: {FINDING.fix}"
 
 
-# A step that goes no further
+# A refused step
 
 
 @pytest.mark.parametrize("heading", ["", "shop can't be removed."])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role fetches one commit, git reads no value as an option, and a damaged cache costs a run nothing."""
+"""The role fetches one commit, git takes no value for an option, and a damaged cache costs a run nothing."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_control_characters_from_a_git_server_are_not_shown(tmp_path: Path, monk
         assert all(line.isprintable() for line in str(refused.value).splitlines())
 
 
-# How it is had
+# Fetching it
 
 
 def test_a_commit_comes_without_its_history(repository: Path, remote: Remote) -> None:

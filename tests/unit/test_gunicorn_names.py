@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A setting that Gunicorn would ignore is found, and so is one of the source's own file that the role replaces."""
+"""Settings that Gunicorn would ignore are found, and so are those of the source's own file that the role overrides."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a less trusted account made becomes ours whole or not at all, and nothing outside of it is touched."""
+"""What a less trusted account made becomes ours completely or not at all, and nothing outside of it is touched."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_name_that_is_not_valid_text_is_shown_in_printable_form(tree: Path) ->
     assert str(refused.value).isprintable()
 
 
-# Bytecode that was made elsewhere
+# Bytecode made elsewhere
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each error that an app typically fails with is followed by the variable, or the place, that changes it."""
+"""Each typical error of an app gets a hint that names the variable, or the place, to change."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ PYDANTIC = (
 REFUSED = 'psycopg.OperationalError: connection to server at "db", port 5432 failed: Connection refused'
 WANTED = 'psycopg.OperationalError: FATAL:  password authentication failed for user "shop"'
 
-#: What the journal says -> what the first hint must name.
+#: Text of the journal -> what the first hint must name.
 CASES: list[tuple[str, list[str]]] = [
-    # As systemd's sandbox refuses it: taken from Debian 12 and 13.
+    # Refusals of systemd's sandbox, taken from Debian 12 and 13.
     ("FileNotFoundError: [Errno 2] No such file or directory: '/proc/meminfo'", ["/proc/meminfo", "ProcSubset: all"]),
     ("PermissionError: [Errno 13] Permission denied: '/proc/cpuinfo'", ["/proc/cpuinfo", "ProcSubset: all"]),
     (CFFI, ['MemoryDenyWriteExecute: "no"']),

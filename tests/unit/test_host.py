@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server has is read right, and each thing that stops a deploy is found and named, with what to do."""
+"""A server's facts are read correctly, and everything that stops a deploy is found, named and comes with a fix."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey 
 from tests.unit.cases import all_named, named
 from tests.unit.killing import killed
 
-APP = "greenlight-test-app"  # no account of this name is on any machine
+APP = "greenlight-test-app"  # no machine has an account of this name
 WANTED = Wanted(
     environment="staging",
     python="/usr/bin/python3",
@@ -50,7 +50,7 @@ def interpreter(*version: int, place: str = "/usr/bin/python3.13") -> str:
 
 
 class Programs:
-    """Plays the programs that are asked; a test changes what they say."""
+    """Simulates the programs that are called; a test changes their output."""
 
     def __init__(self) -> None:
         self.systemctl = Finished(0, "systemd 257 (257.9-1~deb13u1)\n+PAM +AUDIT\n", "")
@@ -85,7 +85,7 @@ def layout(tmp_path: Path, programs: Programs) -> Layout:
 
 
 def found(layout: Layout, wanted: Wanted = WANTED) -> list[Finding]:
-    """Return what stops the deploy; each says what is wrong and what to do."""
+    """Return what stops the deploy; each finding says what is wrong and how to fix it."""
     told = problems(layout, wanted, survey(layout, wanted))
     assert all(problem.what.endswith((".", "?")) and problem.fix.endswith(".") for problem in told)
     assert {problem.severity for problem in told} <= {ERROR}
@@ -334,7 +334,7 @@ def test_an_interpreter_that_only_root_can_reach_is_reported(tmp_path: Path, mon
     (tmp_path / "opt/python3").touch(0o755)
     (tmp_path / "link").symlink_to("opt/python3")
     closed = _host._closed
-    # pytest's own directories are closed.
+    # pytest's own directories are closed to other accounts.
     monkeypatch.setattr(_host, "_closed", lambda path: tmp_path in path.parents and closed(path))
     assert unreachable(str(tmp_path / "link"), "") == ""
     (tmp_path / "opt").chmod(0o700)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each host keeps its lines of Nginx's files."""
+"""Each host keeps only its own lines of Nginx's files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request to a real socket whose other end behaves, or doesn't: the answer, or why there is none, in time."""
+"""One request to a real socket, well-behaved or not: the answer, or why there is none, in time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Ask = Callable[..., tuple[Answer, bytes]]
 
 
 def hold(connection: socket.socket) -> None:
-    """Say nothing until the other end has gone."""
+    """Stay silent until the other end has closed."""
     connection.settimeout(5)
     connection.recv(1)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each wrong input is told before anything is touched: the variable, the fix, and never a secret's value."""
+"""Each wrong input is reported before anything is touched: the variable, the fix, and never a secret's value."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LOCK = f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"
 
 
 def one(problems: Sequence[Finding]) -> Finding:
-    """Return the one problem there is, which is about each variable that its text names."""
+    """Return the only finding, which is about each variable that its text names."""
     (problem,) = problems
     assert problem.what.isprintable()
     assert {*re.findall(r"flask_app_\w+", problem.what)} <= {problem.subject, *problem.variables}
@@ -58,14 +58,14 @@ def one(problems: Sequence[Finding]) -> Finding:
 
 
 def found(*asked: Check, **changed: Any) -> list[Finding]:
-    """Return what these functions find where a variable isn't in order; names are without ``flask_app_``."""
+    """Return the findings of these functions with these variables changed; names are without ``flask_app_``."""
     return registry.findings(
         Case(cases.values(**{f"flask_app_{name}": value for name, value in changed.items()})), asked=asked
     )
 
 
 def found_reading(asked: Check, **how: Any) -> list[Finding]:
-    """Return what a function finds where variables were read in this way."""
+    """Return the findings of a function with variables read in this way."""
     return registry.findings(Case({}, Reading(**{"known": SPEC, **how})), asked=[asked])
 
 
@@ -78,7 +78,7 @@ def of_process(**changed: Any) -> list[Finding]:
 
 
 def refusals(given: Mapping[str, Any]) -> list[Finding]:
-    """Return what nobody can accept."""
+    """Return the findings that nobody can accept."""
     return [each for each in registry.findings(Case(given)) if not registry.known()[each.id].acceptable]
 
 
@@ -722,11 +722,11 @@ def test_an_invalid_notification_url_is_reported_without_the_url(url: str) -> No
     assert not re.search("hunter2|example.org", str(problem))
 
 
-# All of it, as the action asks
+# All checks, as the action runs them
 
 
 def values(app: Path) -> dict[str, Any]:
-    """The role's variables in their declared types, all good."""
+    """The role's variables in their declared types, all valid."""
     given = {
         "flask_app_name": "shop",
         "flask_app_environment": "staging",
@@ -957,7 +957,7 @@ def test_an_unambiguous_value_is_accepted() -> None:
 
 
 def typed(**known: Any) -> Any:
-    """Return what resolves a variable while each has its type."""
+    """Return a resolver for variables that have their types."""
     templar = Templar(loader=DataLoader(), variables=known)
     return with_types(templar, known)
 
@@ -1037,7 +1037,7 @@ Refusal = Callable[..., list[Finding]]
 
 @pytest.fixture
 def refusal(app: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
-    """Return what a deploy of an app is refused for, with the role's defaults, to a host whose disk is full."""
+    """Return how a deploy with the role's defaults is refused, on a host with a full disk."""
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     host: tuple[dict[str, Any], list[Finding]] = {}, [FULL]
     monkeypatch.setattr(preflight.ActionModule, "_ask_host", lambda *_, **__: host)
@@ -1149,7 +1149,7 @@ def test_a_release_variable_named_like_the_fallbacks_is_reported() -> None:
 
 @pytest.fixture
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Return what asks for a variable as each task of a run does, and gives how often it has been resolved so far."""
+    """Return a function that resolves a variable like each task of a run, and counts its resolutions so far."""
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     counter = tmp_path / "counter"
     counter.write_text("0")
@@ -1187,7 +1187,7 @@ def test_cached_values_apply_only_to_the_same_host_and_variables(
 
 
 def test_values_that_need_typed_variables_are_cached_too(counted: Callable[..., Any]) -> None:
-    """After -e each value is a text, and a template may add a number to it."""
+    """After -e each value is text, and a template may add a number to it."""
     known = {
         "flask_app_http_port": "8080",
         "flask_app_nginx_before": trust_as_template("{{ flask_app_http_port + 1 }} {{ tag }}"),

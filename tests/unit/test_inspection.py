@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a release's processes say of their app is held to the contract, assertion by assertion."""
+"""The reports of a release's processes about their app must meet the contract, assertion by assertion."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def about(
     contract: Contract = CONTRACT,
     variables: Mapping[str, str] = SECRETS,
 ) -> list[str]:
-    """Return what fails where workers report this, without what was expected."""
+    """Return the failed assertions for these reports of workers, without the expected values."""
     found = disagreements([Seen.of(each, Secrets()) for each in seen], question, contract, variables)
     assert not [secret for secret in (*SECRETS.values(), "pass-w0rd") if secret in str([*map(str, found)])]
     return [failure.assertion for failure in found]
@@ -199,7 +199,7 @@ def test_a_file_database_cannot_rely_on_a_command_on_another_host(used: str) -> 
     assert about(report(), question=elsewhere) == []
 
 
-# The key that signs
+# The signing key
 
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -232,7 +232,7 @@ def test_a_secret_key_that_was_not_given_must_match_in_all_workers() -> None:
     assert about(report("one"), report("two"), variables=without, question=accepted) == []
 
 
-# What nobody proves
+# What nothing proves
 
 
 @pytest.mark.parametrize("accepted", [[], ["unproved-environment"], ["unproved-debug"], ["self-signed"]])
@@ -294,7 +294,7 @@ def asked(layout: Layout, release: str) -> Seen:
 
 
 def refused(layout: Layout, release: str) -> tuple[str, str]:
-    """Return the sentence and the last words of an app that could not be asked."""
+    """Return the message and the last output of an app that could not be inspected."""
     with pytest.raises(GreenlightError) as failed:
         asked(layout, release)
     return str(failed.value), str(failed.value.details.get("journal", ""))
@@ -354,7 +354,7 @@ def test_an_app_without_a_report_is_reported_with_its_last_output(
 def test_an_inspection_stopped_by_systemd_is_reported_as_timed_out(
     host: Host, layout: Layout, release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """systemd-run --quiet ends with 1 then, and says nothing."""
+    """systemd-run --quiet then ends with 1, and prints nothing."""
     host.ended = Finished(1, "", "")
     monkeypatch.setattr(time, "monotonic", iter([100.0, 106.9, 200.0, 207.0]).__next__)
     assert refused(layout, release)[0].endswith("failed")
@@ -406,7 +406,7 @@ def test_without_a_live_release_no_app_is_inspected(host: Host, layout: Layout, 
 
 
 def test_the_program_is_read_from_an_archive_too(tmp_path: Path) -> None:
-    """Ansible brings a module to the host as a zip file and imports it from there."""
+    """Ansible sends a module to the host as a zip file and imports it from there."""
     package = "ansible_collections/greenlight/flask/plugins/module_utils"
     archive = tmp_path / "ansiballz.zip"
     with zipfile.ZipFile(archive, "w") as opened:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The app is found inside whatever it is wrapped in, and says how it is configured, its secrets never.
+"""The app is found inside whatever wraps it, and reports its configuration, but never its secrets.
 
-Flask and Gunicorn are played by stand-ins, so that no package of an app's venv is needed here.
+Stand-ins replace Flask and Gunicorn, so that no package of an app's venv is needed here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class WSGIApplication:
 
 @pytest.fixture
 def flask(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A class Flask of this test alone: none of its apps was made by another."""
+    """A Flask class of this test only, so that no other test's apps are found."""
     module = types.ModuleType("flask")
     exec(FLASK, module.__dict__)
     monkeypatch.setitem(sys.modules, "flask", module)
@@ -68,7 +68,7 @@ def flask(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Middleware:
-    """Keeps what it wraps under some name, as each library has its own."""
+    """Keeps the wrapped app under some name, because each library has its own."""
 
     def __init__(self, name: str, inner: object) -> None:
         setattr(self, name, inner)
@@ -78,7 +78,7 @@ class Middleware:
 
 
 class Proxy:
-    """Says it is of another class, as Werkzeug's LocalProxy does."""
+    """Claims to be of another class, like Werkzeug's LocalProxy."""
 
     def __init__(self, thing: object) -> None:
         self._thing = thing
@@ -262,7 +262,7 @@ def test_the_databases_in_use_are_reported(flask: Any, config: dict[str, object]
 
 
 def test_env_of_an_old_flask_counts_only_if_it_was_set(flask: Any) -> None:
-    """Before Flask 2.3 app.config has ENV by default, and says production whatever is meant."""
+    """Before Flask 2.3, app.config has ENV by default: production, whatever is intended."""
     assert said(flask, "ENV", ENV="production")["environment"] == "production"
     flask.default_config = {"ENV": None}
     assert said(flask, "ENV", ENV="production")["environment"] == ""
@@ -292,7 +292,7 @@ def test_an_imported_debugger_is_reported(flask: Any, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """The directory of an app whose venv has the stand-ins."""
+    """Make the directory of an app whose venv has the stand-ins."""
     packages = {"flask.py": FLASK, "gunicorn/__init__.py": "", "gunicorn/app/__init__.py": ""}
     packages["gunicorn/app/wsgiapp.py"] = GUNICORN_APP
     for name, text in packages.items():
@@ -305,7 +305,7 @@ def app(tmp_path: Path) -> Path:
 def asked(
     app: Path, wsgi: str, *keys: str, name: str = "wsgi:app", settings: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Ask an app with this wsgi.py, as the host does."""
+    """Inspect an app with this wsgi.py, as on the host."""
     text = "import atexit, os, subprocess, sys, threading, time\nfrom flask import Flask\n" + textwrap.dedent(wsgi)
     (app / "source/wsgi.py").write_text(text)
     (app / "gunicorn.conf.py").write_text(f"workers = 2\nwsgi_app = {name!r}\n{settings}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Flask's instance folder leads to the app's own directory, and stays out of the way of what a source brings."""
+"""Flask's instance folder leads to the app's own directory, and doesn't collide with files of the source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def layout(host: Host) -> Layout:
 
 
 def folders(layout: Layout) -> tuple[Path, Path]:
-    """Where Flask looks: beside the app's package, and in the venv that the app is installed in."""
+    """Return where Flask looks: next to the app's package, and in the venv if the app is installed there."""
     return layout.sources / SOURCE / "instance", layout.venvs / VENV / "var"
 
 

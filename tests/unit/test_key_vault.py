@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A new key gets into the vault file, the old one is kept until it is dropped, and all else stays as it was."""
+"""A new key gets into the vault file, the old one stays until it is dropped, and everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_a_link_to_a_vault_file_stays_a_link(vault: Vault) -> None:
 
 # What is refused
 
-#: Files that no line can be changed in.
+#: Files in which no line can be changed.
 BLOCK = [
     f"{NAME}: |\n  {KEY}\nother: 1\n",
     f"{NAME}: >-\n  {KEY}\n",
@@ -273,7 +273,7 @@ BLOCK = [
     f"{NAME}: {KEY}\n{LIST}: [{OLDER},\n  b]\n",
     f"---\n{NAME}: {KEY}\n...\n",
 ]
-#: Files whose changed line would say something else.
+#: Files whose changed line would mean something else.
 OTHERWISE = [
     f'{NAME}: "{KEY} \U0001f600"\n',
     f"{NAME}: {OLDER}\nother: 1\n{NAME}: {KEY}\n",
@@ -401,7 +401,7 @@ def test_the_old_file_stays_until_the_new_one_is_verified(vault: Vault, monkeypa
 
 
 def action(module: Any, vault: Vault, *, check_mode: bool = False, **arguments: object) -> Any:
-    """Make the action of a task as Ansible does."""
+    """Make the action of a task, like Ansible."""
     name = module.__name__.rpartition(".")[2]
     return module.ActionModule(
         task=SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, action=f"greenlight.flask.{name}"),
@@ -508,7 +508,7 @@ def test_a_task_with_invalid_arguments_is_refused(vault: Vault, arguments: dict[
 
 
 def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -> dict[str, Any]:
-    """Return the keys that the step gets from the action."""
+    """Return the keys that the action passes to the step."""
     got: list[dict[str, Any]] = []
     made = action(
         rotate,
@@ -553,7 +553,7 @@ def test_a_templated_key_is_never_deployed_as_its_template_text(vault: Vault, mo
 def test_for_a_templated_key_a_host_gets_the_keys_of_the_inventory(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is told to rotate the key where it is kept does so and runs the play again, which must then deploy it."""
+    """A user who is told to rotate the key elsewhere does so and runs the play again, which must then deploy it."""
     vault.holds(f"{NAME}: '{{{{ elsewhere }}}}'\n")
     secrets = {"SECRET_KEY": trust_as_template("{{ elsewhere }}")}
     found = handed(vault, monkeypatch, elsewhere=KEY, flask_app_secrets=secrets)

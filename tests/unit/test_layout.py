@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two apps, and two releases of one, share no place; a name that leads elsewhere is refused."""
+"""Two apps, and two releases of one, share no path; a name that leads elsewhere is refused."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import PROCESSES, WEB
 
 RELEASE, OTHER = "20261121T094420Z-1a2b3c4d", "20261121T094421Z-1a2b3c4d"
-#: What is the machine's and not an app's, and the one list that names other places once more.
+#: Paths of the machine and not of an app, and the one list that repeats other paths.
 LEFT_OUT = {"app", "root", "processes", "units", "settings_files", "unit", "part", "drop_in"}
 LEFT_OUT |= {"units_of", "unit_globs", "unit_name"}
 
 
 def places(layout: Layout, release: str = "") -> list[str]:
-    """Return the places and units of an app, or only those of one of its releases."""
+    """Return the paths and units of an app, or only those of one of its releases."""
     found: list[object] = []
     for name in set(dir(layout)) - LEFT_OUT:
         value = getattr(layout, name)
@@ -72,7 +72,7 @@ def test_only_a_complete_id_is_a_release_id() -> None:
 
 
 def test_paths_on_existing_hosts_never_change() -> None:
-    """Moved, it would be made anew: other digests, another release, a host without a stamp."""
+    """A moved path would be made again: other digests, another release, a host without a stamp."""
     layout = Layout("shop", Path("/root"))
     kept = [layout.digest_key, layout.environment_id, layout.ledger, layout.live, layout.live_socket]
     in_etc, in_srv = ["digest.key", "environment-id"], ["ledger.jsonl", "live", "live.sock"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger keeps every entry, whatever is in it and however the run before ended."""
+"""The ledger keeps every entry, whatever its content and however the previous run ended."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_unreadable_lines_are_kept_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_nearly_full_disk_gets_a_complete_line_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """write(2) takes what fits and says how much that was; only the next one fails."""
+    """write(2) writes what fits and returns its length; only the next call fails."""
     path, real = tmp_path / "ledger.jsonl", os.write
     monkeypatch.setattr(os, "write", lambda handle, content: real(handle, content[:7]))
     append(path, {"release": "a"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Of all runs one at most is at work on an app, it says so to the others, and a dead one doesn't hinder for long."""
+"""At most one run works on an app, it tells the others who it is, and a dead run doesn't block for long."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BOB = Owner(run="b0bb", by="bob@desk", place="there", pid=42, started="7")
 
 
 class Clock:
-    """The clocks of a machine that stands still until it is told otherwise."""
+    """The clocks of a machine; they advance only on request."""
 
     def __init__(self) -> None:
         self.boot = 5000.0
@@ -79,18 +79,18 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a step to end."""
+    """Don't wait for a step to end."""
     monkeypatch.setattr(_lock, "WAIT_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the lock, but where a test wants it."""
+    """Don't wait for the lock, unless a test wants it."""
     monkeypatch.setattr(_lock, "MOMENT_SECONDS", 0)
 
 
 def at_the_first_wait(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen in place of the time between two looks at the guard."""
+    """Let something happen instead of the wait between two attempts at the guard."""
     monkeypatch.setattr(time, "sleep", lambda seconds: happens())
 
 
@@ -103,7 +103,7 @@ def _step(layout: Layout, run_id: str, work: Callable[[], object] | None, theirs
 
 
 class Step:
-    """A step of a run, at work in a process of its own."""
+    """A step of a run, in a separate process."""
 
     def __init__(self, layout: Layout, run_id: str, work: Callable[[], object] | None) -> None:
         self._ours, theirs = FORK.Pipe()
@@ -134,11 +134,11 @@ def at_work(layout: Layout, run_id: str, work: Callable[[], object] | None = Non
 
 
 def whose(layout: Layout) -> str:
-    """Who has the lock, in the words for people; empty where nobody has it."""
+    """Return who has the lock, in words; empty if nobody has it."""
     return break_lock(layout, dry=True)
 
 
-# It is taken
+# Taking the lock
 
 
 def test_only_the_first_run_gets_the_lock(layout: Layout, clock: Clock) -> None:
@@ -233,7 +233,7 @@ def test_a_reader_always_sees_the_complete_lock(layout: Layout, clock: Clock) ->
 
 
 def test_the_lock_is_read_and_changed_under_the_guard_only(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that of two runs that come together one gets it, also where chance would hide that."""
+    """So that exactly one of two simultaneous runs gets it, even if chance would hide a mistake."""
     seen = []
 
     def guarded(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -270,7 +270,7 @@ def _race(turns: mmap.mmap, me: int, layouts: list[Layout], owner: Owner, told: 
 
 
 def test_exactly_one_of_two_simultaneous_runs_gets_the_lock(tmp_path: Path, clock: Clock) -> None:
-    """Fifty times. In every second case there is the lock of a run that is long dead."""
+    """Fifty times. In every second case a long-dead run holds the lock."""
     layouts = [Layout("shop", tmp_path / str(turn)) for turn in range(50)]
     dead = replace(ANN, run="dead")
     for layout in layouts[::2]:
@@ -295,7 +295,7 @@ def test_exactly_one_of_two_simultaneous_runs_gets_the_lock(tmp_path: Path, cloc
     assert [whose(layout).startswith("ann@laptop") for layout in layouts] == ann
 
 
-# It is taken over
+# Taking it over
 
 
 @pytest.mark.parametrize(("seconds", "dead"), [(0, False), (STALE - 1, False), (STALE, True), (STALE * 10, True)])
@@ -388,7 +388,7 @@ def test_a_step_refreshes_the_lock_time(layout: Layout, clock: Clock) -> None:
 
 
 def refused_step(layout: Layout) -> Finding:
-    """What a step of Ann's is told that must not begin."""
+    """Return the finding that stops a step of Ann's from starting."""
     with pytest.raises(Refused) as refused, held(layout, ANN.run):
         pytest.fail("it was begun")
     [finding] = refused.value.findings
@@ -474,7 +474,7 @@ def test_a_program_that_outlives_its_step_counts_as_a_running_step(layout: Layou
     assert take(layout, BOB, STALE, instead_of=ANN.run)
 
 
-# It is given back, or broken
+# Releasing or breaking it
 
 
 def test_a_run_gives_back_its_own_lock(layout: Layout) -> None:
@@ -525,7 +525,7 @@ def test_a_lock_can_be_broken_while_a_step_hangs(layout: Layout, clock: Clock, m
         clock.pass_(3)
         assert break_lock(layout) == told
         assert break_lock(layout) == ""
-        # What hangs there may still change the host, so nobody else begins.
+        # A hanging step may still change the host, so no other run may begin.
         with pytest.raises(Refused) as refused:
             take(layout, BOB, STALE)
         assert all_named(refused) == [("step-at-work", "shop")]

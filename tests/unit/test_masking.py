@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No form in which a program may print a secret survives; a text without secrets stays as it is."""
+"""Secrets are masked in every form in which a program may print them; text without secrets is unchanged."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_no_secret_survives(values: list[str], around: str, form: Callable[[str]
         assert text not in masked
 
 
-# --- what the hunt looks for is masked -------------------------------------------------------------------------------
+# --- everything that the hunt looks for is masked --------------------------------------------------------------------
 
 
 def characters(count: int, seed: int, alphabet: str = "0123456789abcdef") -> str:
@@ -139,7 +139,7 @@ def block(seed: int) -> str:
 
 
 def pem() -> str:
-    """As a key in PKCS #8, of 26 lines; no key at all."""
+    """Return text like a key in PKCS #8, of 26 lines, which is not a key."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     lines = [characters(64, seed, alphabet) for seed in range(100, 126)]
     return "\n".join([f"-----BEGIN PRIVATE {'KEY'}-----", *lines, f"-----END PRIVATE {'KEY'}-----", ""])
@@ -158,9 +158,9 @@ LONGEST = {
     "64 KiB": "".join(map(block, range(2000)))[: 64 * 1024],
     "64 KiB of digits": characters(64 * 1024, 4),
 }
-#: As long ones as a test may have that is run a hundred times.
+#: As long as is affordable in a test that runs a hundred times.
 LONGER = {name.replace("64", "2"): text[: 2 * 1024] for name, text in LONGEST.items()}
-#: Not so long that its parts are masked, and too long for the hunt, which cuts its forms.
+#: Too short to have its parts masked, and too long for the hunt, which cuts its forms.
 SECRETS = {**SHORT, **LONG_ONES, "127 characters": (block(5) * 3)[: LONG - 1]}
 
 
@@ -170,7 +170,7 @@ def hunter_of(secret: str) -> Hunter:
 
 
 def left(text: str, secret: str) -> list[str]:
-    """What the hunt finds in the masked text, which before it was masked had something."""
+    """Return what the hunt finds in the masked text; it must find something in the unmasked one."""
     hunter = hunter_of(secret)
     content = text.encode(errors="surrogateescape")
     assert hunter.in_bytes("", content), "there is nothing to mask"
@@ -189,12 +189,12 @@ def test_no_form_the_leak_search_knows_survives(name: str) -> None:
     assert [kind for kind, line in zip(written.values(), masked.split("\n"), strict=True) if MASK not in line] == []
 
 
-#: Between the texts that are masked in one go, so that each is told apart from the next.
+#: Separates the texts that are masked together.
 BETWEEN = "\n# the next\n"
 
 
 def masked_each(texts: Iterable[str], secret: str) -> list[str]:
-    """Mask some texts, in none of which the hunt finds anything afterwards."""
+    """Mask some texts; assert that the hunt then finds nothing in them."""
     masked = mask(BETWEEN.join(texts), [secret])
     assert hunter_of(secret + "x" * 12).in_bytes("", masked.encode()) == []
     return masked.split(BETWEEN)

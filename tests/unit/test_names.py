@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A name is an app's only where nobody else has it, and the record of what the role made comes before what it names."""
+"""An app gets its name only if nobody else has it, and whatever the role makes is recorded before it is made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.unit.cases import named
 from tests.unit.fakes import contents
 from tests.unit.killing import killed
 
-#: Where something of somebody else's is in the way of an app called shop.
+#: Somebody else's things that prevent an app called shop.
 TAKEN = [
     *(f"{place}/shop" for place in ("etc", "srv", "run", "var/lib", "var/cache", "var/log")),
     *(f"var/{place}/private/shop" for place in ("lib", "cache", "log")),
@@ -53,7 +53,7 @@ TAKEN = [
     "sys/fs/cgroup/system.slice/shop.service/cgroup.procs",
     "sys/fs/cgroup/system.slice/system-shop.slice/shop@celery.service/cgroup.procs",
 ]
-#: What only looks so.
+#: Things that only look so.
 FREE = [
     *("etc/shop2/file", "etc/shop-two/file", "srv/my-shop/file", "var/lib/shopping/file", "run/shop.sock"),
     *("etc/nginx/sites-enabled/shop.example.org.conf", "etc/nginx/sites-available/shop.conf"),
@@ -93,7 +93,7 @@ def everything(layout: Layout) -> dict[str, str]:
 
 
 def refused(layout: Layout) -> Finding:
-    """What a claim finds that has made nothing."""
+    """Return the finding of a claim that has changed nothing."""
     before = everything(layout)
     with pytest.raises(Refused) as caught:
         claim(layout, "staging")
@@ -102,7 +102,7 @@ def refused(layout: Layout) -> Finding:
     return finding
 
 
-# Whose a name is
+# Who owns a name
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A change of Nginx's configuration is made whole or not at all, whatever fails and whenever it is killed."""
+"""A change of Nginx's configuration is made completely or not at all, whatever fails and whenever it is killed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ esac
 
 
 class Machine:
-    """Nginx and systemd, played by scripts; switches are files in ``state``."""
+    """Nginx and systemd, simulated by scripts; files in ``state`` are their switches."""
 
     def __init__(self, root: Path) -> None:
         self.tree = Tree(root / "etc/nginx", root / "var/greenlight", str(root / "bin/nginx"))
@@ -107,11 +107,11 @@ class Machine:
         return readable(self.tree.etc / SITE) or ""
 
     def told(self, word: str) -> int:
-        """How often a program was called with ``word``."""
+        """Return how often a program was called with ``word``."""
         return sum(word in line for line in self.log.read_text().splitlines()) if self.log.exists() else 0
 
     def files(self) -> dict[str, str]:
-        """The tree: name -> content, or where a link leads."""
+        """Return the tree: name -> content, or a link's target."""
         return {
             str(path.relative_to(self.tree.etc)): f"-> {os.readlink(path)}" if path.is_symlink() else path.read_text()
             for path in sorted(self.tree.etc.rglob("*"))
@@ -160,7 +160,7 @@ def test_differences_are_shown_with_before_and_after(
 
 
 def refused(act: Callable[[], object]) -> Finding:
-    """Return the one thing for which this goes no further."""
+    """Return the only finding that stops this."""
     with pytest.raises(Refused) as error:
         act()
     (finding,) = error.value.findings
@@ -427,7 +427,7 @@ def test_the_old_tree_is_restored_when_the_disk_is_full(machine: Machine, monkey
 
 
 def test_a_change_does_not_start_during_one_of_another_app(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at once would each undo the other's where it fails."""
+    """Two at once would each undo the other's change after a failure."""
     before = machine.files()
     monkeypatch.setattr(_nginx, "LOCK_SECONDS", 0)
     with exclusively(machine.tree.state / "lock", 0):
@@ -472,7 +472,7 @@ def test_other_apps_wait_until_a_change_is_proved_or_undone(
 def test_a_run_killed_at_any_instant_is_completed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loses: bool
 ) -> None:
-    """The programs are played in the process here, so that nothing but our own changes are counted."""
+    """The programs are simulated in this process, so that only our own changes count."""
     monkeypatch.setattr(_nginx, "check", lambda tree, change, server_names, pointer: None)
     for change in itertools.count(1):
         tree = Tree(tmp_path / f"{change}/nginx", tmp_path / f"{change}/state", "nginx")
@@ -525,7 +525,7 @@ def test_shared_files_are_restored_only_if_unchanged_since_the_kill(
     before = machine.files()
     for _ in range(kills):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(_nginx, "_load", raising)  # as SIGKILL: nothing is taken back
+            patch.setattr(_nginx, "_load", raising)  # like SIGKILL: nothing is reverted
             apply(machine.tree, {SITE: CHANGE[SITE], **SHARED}, NAMES)
     theirs = {name: text if "same" in meanwhile else f"{text}# theirs\n" for name, text in SHARED.items()}
     if "app" in meanwhile:
@@ -551,14 +551,14 @@ def test_a_confirmed_change_is_recorded_under_the_name_of_the_app(machine: Machi
     assert [path.name for path in machine.tree.state.glob("*.json")] == ["shop.json"]
 
 
-# What was reached before
+# What was reachable before
 
 
 OLD: Change = {SITE: "server { listen 80; server_name shop.example.org; } # old\n"}
 
 
 def watch(served: Callable[[], str], *, well: bool = True, page: str = "") -> Watch:
-    """Reaches what the old site serves, if it is well, and loses it with the new one."""
+    """Reach what the old site serves, if ``well``, and nothing of the new one."""
     return Watch(
         {"prefix": page},
         lambda known: {"well": True} if well and served() == OLD[SITE] else {},
@@ -601,7 +601,7 @@ def test_a_restored_site_that_nginx_cannot_load_is_not_confirmed(machine: Machin
 
 @pytest.mark.parametrize("noted", ['{"begun": "x"}', "[]", "{", '{"begun": "x", "kept": {"files": 7}}'])
 def test_an_unconfirmed_site_cannot_lose_reachability(machine: Machine, noted: str) -> None:
-    """With what a killed run of an older version has left, nobody knows what Nginx serves."""
+    """After a killed run of an older version, it is unknown what Nginx serves."""
     apply(machine.tree, OLD, NAMES)
     (machine.tree.state / "shop.json").write_text(noted)
     asked = []
@@ -629,7 +629,7 @@ def test_the_saved_state_of_a_change_is_readable_only_by_root(machine: Machine) 
 def test_a_reload_ends_when_no_old_worker_accepts_connections(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One would answer by the old configuration whoever looks at the new one."""
+    """An old worker could answer a request that checks the new configuration."""
     seen = iter([{1, 2}, {1, 2}, {1, 2, 3}, {1, 2, 3}, {2, 3}, {3}])
     monkeypatch.setattr(_nginx, "_workers", lambda _main: next(seen))
     apply(machine.tree, CHANGE, NAMES)
@@ -678,7 +678,7 @@ def test_only_the_unmodified_stock_site_is_removed(
     assert stock_default_site(machine.tree) is expected
 
 
-# The real one
+# The real Nginx
 
 
 REAL = "/usr/sbin/nginx"

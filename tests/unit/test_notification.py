@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A notification arrives, or is a warning that names variable, reason and host, and never more of the secret URL."""
+"""A notification arrives, or becomes a warning that names variable, reason and host, and no more of the secret URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._notification imp
 
 from tests.repository import repository
 
-#: What comes behind the host, and what no text may hold of it, in small letters too.
+#: The URL after the host; no text may contain a part of it, in any case.
 TOKEN = "/services/T0HUNTER2/B0hunter3/hunter4hunter4?key=hunter5&x=hunter6#hunter7"
 HUNTED = re.compile("hunter", re.IGNORECASE)
 CONTENT = body("guestbook is live.", {"app": "guestbook"})
@@ -46,7 +46,7 @@ def status(code: int, **headers: str) -> Play:
 
 @dataclass
 class Webhook:
-    """A real HTTP server: what it received, and by the first part of the path how it answers, or else with success."""
+    """A real HTTP server: what it received, and its response by the first part of the path, by default success."""
 
     port: int = 0
     received: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
@@ -89,10 +89,10 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The webhook of these tests is on this machine."""
+    """Bypass proxies: the webhook of these tests is on this machine."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    # None of them has a certificate, and to read those of this machine's authorities each time takes long.
+    # These servers have no certificates, and loading this machine's authorities each time takes long.
     monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda context: None)
 
 
@@ -186,7 +186,7 @@ def test_a_response_that_is_not_http_is_reported_without_its_content(webhook: We
 
 def test_a_missing_webhook_is_reported() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nothing listens
+        taken.bind(("127.0.0.1", 0))  # but nothing listens
         assert send(f"http://127.0.0.1:{taken.getsockname()[1]}{TOKEN}", CONTENT) == "127.0.0.1: Connection refused"
 
 
@@ -246,7 +246,7 @@ def test_the_host_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason == "hooks.example.org: the certificate is not valid for hooks.example.org"
 
 
-# A URL that can't be asked
+# Invalid URLs
 
 
 @pytest.mark.parametrize("port", ["", ":8443"])
@@ -338,11 +338,11 @@ def test_a_play_continues_after_a_failed_notification_and_shows_no_url(webhook: 
         TASK.format(name=name, value=name, check=check, sent=sent, skipped="" if skipped else "not")
         for name, check, sent, skipped in cases
     ]
-    # It replaces its variable, so the play ends there.
+    # This one sets a variable, so the play ends there.
     tasks.append(TASK.format(name="wrong", value="{{ good }}", check=False, sent=False, skipped="not"))
     (tmp_path / "variables.json").write_text(json.dumps(variables))
     (tmp_path / "play.yml").write_text(PLAY + "".join(tasks))
-    # The host can't be reached, and nobody tries to.
+    # The host is unreachable, but nothing connects to it.
     done = play("-vvvv", directory=tmp_path)
     said = " ".join(f"{done.stdout} {done.stderr}".split())
     assert (done.returncode, said.count("TASK [See "), said.count("failed=1")) == (2, len(cases), 1), said

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A module that could not say why it failed: the operator gets a sentence all the same, and what is free where the host
-is full. Each outcome is one that ansible-core gave."""
+"""If a module fails without an explanation, the operator still gets a sentence, and the free space if the host is full.
+
+ansible-core returned each of these outcomes.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,7 @@ class Shell:
 
 
 class Connection:
-    """Plays a connection to a host that has no room where Ansible makes its directory."""
+    """Simulates a connection to a host that has no room where Ansible makes its directory."""
 
     def __init__(self, *, pipelining: bool = False, can_pipeline: bool = True) -> None:
         self._shell = Shell()
@@ -129,7 +131,7 @@ class Connection:
 def playing(
     monkeypatch: pytest.MonkeyPatch, action: Any, connection: Connection, *, answers: bool = True, **says: Any
 ) -> Any:
-    """Let an action meet a host; with pipelining, its module says what is given."""
+    """Let an action talk to a host; with pipelining, its module returns the given result."""
 
     def execute(**_: Any) -> dict[str, Any]:
         if not connection.is_pipelining_enabled():
@@ -159,7 +161,7 @@ class Switch(StepAction):
 
 
 def says_where(outcome: dict[str, Any]) -> bool:
-    """Say whether it is a failure that names path and file system."""
+    """Return whether it is a failure that names path and file system."""
     told = str(outcome["msg"])
     assert not re.search(r"Traceback|None|\n", told)
     return bool(outcome["failed"]) and "~/.ansible/tmp is on the file system /home (/dev/vdb1, 10 MiB and 7" in told

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of a host's releases tells what each is, and which is live."""
+"""The list of a host's releases shows what became of each, and which is live."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All tasks of a run are one run, and a run is dead only where its process is known to be gone."""
+"""All tasks of a run belong together, and a run is dead only if its process is known to be gone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def worker_says(by: str = "ann@laptop") -> str:
 
 
 def worker(by: str = "ann@laptop") -> dict[str, Any]:
-    """What a task says, done as Ansible does it: in a process that the run's process started."""
+    """Return what a task reports, from a process that the run's process started, like Ansible's."""
     ours, theirs = FORK.Pipe()
     process = FORK.Process(target=lambda: theirs.send(worker_says(by)))
     process.start()
@@ -39,7 +39,7 @@ def worker(by: str = "ann@laptop") -> dict[str, Any]:
 
 
 class Run:
-    """A run in a process of its own, which tells who it is."""
+    """A run in a separate process that reports its identity."""
 
     def __init__(self) -> None:
         self._ours, theirs = FORK.Pipe()
@@ -82,7 +82,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(params=["/proc", pytest.param("ps", marks=with_ps)])
 def _either(request: pytest.FixtureRequest) -> None:
-    """On Linux, and where there is no /proc."""
+    """Run the test with the real /proc, and without one."""
     if request.param == "ps":
         request.getfixturevalue("machine")
 
@@ -168,7 +168,7 @@ def test_a_run_is_dead_when_its_process_id_was_reused() -> None:
 
 def test_start_times_distinguish_processes_with_the_same_id(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(machine, p4711="100")
-    monkeypatch.setattr(os, "kill", lambda *_: None)  # there is one
+    monkeypatch.setattr(os, "kill", lambda *_: None)  # it exists
     known = {**owner("ann"), "pid": 4711}
     assert not is_dead({**known, "started": "100"})
     assert not is_dead({**known, "started": "100", "pid": "4711"})
@@ -185,7 +185,7 @@ def test_a_run_on_another_machine_is_never_known_to_be_dead() -> None:
 
 
 def test_a_process_may_have_any_name() -> None:
-    """Its name stands among what the kernel tells of it, in brackets (proc(5))."""
+    """The kernel puts the name in brackets among its other fields (proc(5))."""
     for name in ("a b", ") S 1 1 (", ") R 1"):
         before = worker()
         own = Path("/proc/self/comm").read_text()
@@ -203,7 +203,7 @@ def _late(ours: Connection) -> None:
 
 
 def test_a_worker_that_outlives_its_run_belongs_to_a_dead_run() -> None:
-    """It has another parent then, which lives."""
+    """It then has another parent, which is alive."""
     ours, theirs = FORK.Pipe()
     run = FORK.Process(target=lambda: FORK.Process(target=_late, args=(theirs,)).start())
     run.start()
@@ -222,7 +222,7 @@ def test_a_worker_that_outlives_its_run_belongs_to_a_dead_run() -> None:
 
 
 class Module:
-    """Plays the module: answers in turn, and remembers what it was asked."""
+    """Simulates the module: answers in turn, and records its arguments."""
 
     def __init__(self, *answers: dict[str, Any]) -> None:
         self.answers = list(answers)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No text of an app, a program or a file reaches a terminal with anything in it that the terminal obeys."""
+"""No text of an app, a program or a file can control a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report im
 from hypothesis import given
 from hypothesis import strategies as st
 
-#: What is obeyed: the controls of ASCII and of ISO 6429, and what changes the direction of a line (UAX 9).
+#: Controls of ASCII and of ISO 6429, and characters that change the direction of a line (UAX 9).
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 RED = "\x1b[31mall is well\x1b[0m"
 

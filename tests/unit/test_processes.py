@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A release with a process that takes work by itself: it takes none before its release has passed at the front door."""
+"""A release with a process that takes work by itself takes none before it has passed at the front door."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def playing(root: Path, monkeypatch: pytest.MonkeyPatch, *more: Process) -> Host
 
 
 def create_all(layout: Layout, time: str, **changes: object) -> str:
-    """Make a release with all processes, unless it is there."""
+    """Make a release with all processes, unless it exists."""
     release = f"{time}-{specification(**changes).source[:8]}"  # type: ignore[arg-type]
     if Releases(layout).get(release):
         return release
@@ -136,7 +136,7 @@ def test_a_stopped_background_worker_of_the_live_release_is_restarted(host: Host
     with pytest.raises(Refused) as failed:
         passed(host, release)
     assert all_named(failed) == [("process-failed", release)]
-    assert Releases(host.layout).live() == release  # what is wrong now is not the deploy's doing
+    assert Releases(host.layout).live() == release  # a fault from now on isn't the deploy's
     host.failing = set()
     assert deployed(host, OLD) == release
     assert serves(host.layout, release)
@@ -156,7 +156,7 @@ def test_retiring_stops_background_workers_before_draining_requests(host: Host) 
 def test_a_killed_revert_leaves_no_background_worker_of_the_failed_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second of its workers doesn't start; the first one is at work by then."""
+    """The second of its workers fails to start, when the first one is already running."""
     before = playing(tmp_path / "0", monkeypatch, BEAT)
     old = deployed(before, OLD)
     new = proved(before, create_all(before.layout, NEW, source=OTHER))

@@ -94,13 +94,13 @@ def prove(host: Host, release: str, answer: Answer | None = None) -> str:
 
 
 def retired(layout: Layout) -> dict[str, float]:
-    """Retire as after the front door, which has ended the trial of the live release."""
+    """Retire as after the front door, which has ended the live release's trial."""
     layout.trial.unlink(missing_ok=True)
     return retire(layout, BOUNDS)
 
 
 def go_live(host: Host, time: str, **changes: object) -> str:
-    """Deploy a release, all of it but the pruning."""
+    """Deploy a release, without pruning."""
     release = prove(host, create(host.layout, time, **changes))
     switch(host.layout, release)
     retired(host.layout)
@@ -115,7 +115,7 @@ def ask_at_the_front_door(host: Host, release: str) -> str:
 
 
 def deployed(host: Host, time: str, **changes: object) -> str:
-    """Deploy a release with all that the ledger tells of it."""
+    """Deploy a release with all its entries in the ledger."""
     release = prove(host, create(host.layout, time, **changes))
     switch(host.layout, release)
     ask_at_the_front_door(host, release)
@@ -127,7 +127,7 @@ RUN = Owner("0123456789ab", "carol@desk", "here", 1, "1")
 
 
 def gone_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
-    """Do what the rollback does."""
+    """Do what a rollback does."""
     release = prove(host, find_rollback(host.layout, wanted, force=force).id)
     switch(host.layout, release)
     ask_at_the_front_door(host, release)
@@ -220,7 +220,7 @@ def test_a_killed_claim_is_completed_by_the_next(tmp_path: Path) -> None:
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / f"{change}")
         ended = not killed(change, lambda layout=layout: claim(layout, "staging"))  # type: ignore[misc]
-        if not layout.environment_id.exists():  # nothing of that name may come before it
+        if not layout.environment_id.exists():  # nothing of that name may exist before the stamp
             assert not layout.etc.exists()
             assert not layout.srv.exists()
         claim(layout, "staging")
@@ -358,7 +358,7 @@ def test_the_live_release_keeps_running_when_it_breaks_its_contract(host: Host, 
     with pytest.raises(Refused) as failed:
         prove_candidate(layout, release, contract(release), PATIENCE, PAGE, bounds=BOUNDS)
     assert all_named(failed) == [("candidate-failed", release)]
-    assert len(failed.value.closing) == 1  # not that it was stopped
+    assert len(failed.value.closing) == 1  # but not that it was stopped
     assert host.running() == host.enabled() == units(release)
     assert not Releases(layout).get(release).bad  # type: ignore[union-attr]
 
@@ -471,7 +471,7 @@ def test_a_candidate_that_fails_only_behind_nginx_gets_no_traffic(host: Host, la
 
 
 def test_a_candidate_is_not_judged_without_a_valid_rehearsal_word(host: Host, layout: Layout) -> None:
-    """Nginx would lead the request to the live release, and a good candidate would be bad."""
+    """Nginx would send the request to the live release, and a good candidate would be marked as bad."""
     old, release = go_live(host, OLD), create(layout, NEW)
     before = state(layout, host)
     for text in ("", '"w0rd" 1;\n', "\x00"):
@@ -492,7 +492,7 @@ REPORTED = report()
 def prove_by_asking(
     host: Host, release: str, answer: Answer | None = None, question: Question = QUESTION, **more: Any
 ) -> Proved:
-    """Prove a release whose health page says nothing but that it is there."""
+    """Prove a release whose health page says no more than that it exists."""
     host.answers[release] = host.front_door = answer or Answer(200, "ok", 0.01)
     page = more.pop("page", PAGE)
     return prove_candidate(
@@ -509,7 +509,7 @@ def refusal(host: Host, release: str, answer: Answer | None = None, **more: Any)
 
 
 def imports(host: Host) -> list[list[str]]:
-    """Each time that the app was imported beside Gunicorn."""
+    """Return the imports of the app next to Gunicorn."""
     return [call for call in host.calls if call[0] == "systemd-run"]
 
 
@@ -634,7 +634,7 @@ OTHER = Page("shop.example.org", "/health", "/")
 
 
 def answered_by_path(host: Host, monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Answer]) -> list[str]:
-    """Answer by path; return the paths that were asked for."""
+    """Answer by path; return the requested paths."""
     paths: list[str] = []
 
     def get(target: Target, seconds: float, worth: object) -> Answer:
@@ -709,7 +709,7 @@ def test_a_candidate_is_probed_with_the_headers_nginx_sends(
 def test_an_app_with_a_url_prefix_is_probed_below_it_as_by_nginx(
     host: Host, layout: Layout, monkeypatch: pytest.MonkeyPatch, other_path: str
 ) -> None:
-    """Gunicorn takes the path from the request by itself; Nginx adds the header."""
+    """Gunicorn takes the path from the request itself; Nginx adds the header."""
     host.reports = [REPORTED]
     release = create(layout, NEW)
     asked: list[tuple[str, str]] = []
@@ -891,7 +891,7 @@ def test_a_release_serves_only_when_it_is_linked_running_and_enabled(host: Host,
 
 
 def deploy(host: Host, time: str, **changes: object) -> None:
-    """What the modules of the role do, in the order of main.yml: look at the host first."""
+    """Run the role's modules in the order of main.yml: look at the host first."""
     layout = host.layout
     found = [release for release in Releases(layout).all() if release.manifest["revision"] == changes.get("revision")]
     release = found[0].id if found and not found[0].bad else create(layout, time, **changes)
@@ -969,7 +969,7 @@ def test_a_killed_revert_leaves_a_running_release_and_is_completed_by_the_next_r
         ended = not killed(change, ask)
         assert units(Releases(layout).live()) <= host.running()
         assert units(Releases(layout).live()) <= host.enabled()
-        if Releases(layout).live() == new:  # the next run asks it again
+        if Releases(layout).live() == new:  # the next run checks it again
             ask()
         assert Releases(layout).live() == old, f"change {change}: the traffic stays at the release that failed"
         if ended:
@@ -1010,7 +1010,7 @@ def test_the_front_door_check_passes_for_the_live_release(host: Host, layout: La
 
 @pytest.mark.parametrize("text", ["", '"w0rd" 1;\n', "\x00"])
 def test_a_release_on_trial_is_not_judged_without_a_rehearsal_word(host: Host, layout: Layout, text: str) -> None:
-    """During maintenance Nginx would answer for it, and a good release would be bad."""
+    """During maintenance Nginx would answer instead, and a good release would be marked as bad."""
     old = go_live(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1136,7 +1136,7 @@ def test_nothing_is_retired_while_the_live_release_is_on_trial(host: Host, layou
 
 
 def test_an_unstarted_trial_keeps_no_other_release_running(host: Host, layout: Layout) -> None:
-    """As after a run that was killed before the traffic moved, and a change of mind."""
+    """As after a run that was killed before the traffic moved, and a changed inventory."""
     old = deployed(host, OLD)
     prove(host, create(layout, NEW))
     layout.trial.write_text(f"{NEW}-a1a1a1a1")
@@ -1404,7 +1404,7 @@ def test_nothing_is_retired_while_the_release_on_trial_is_unknown(host: Host, la
 
 @pytest.mark.parametrize("part", ["units", "service", "socket"])
 def test_a_release_without_unit_files_is_still_retired(host: Host, layout: Layout, part: str) -> None:
-    """systemctl disable fails for them, and systemctl stop for one that doesn't run."""
+    """systemctl disable fails for missing files, and systemctl stop for a unit that doesn't run."""
     old = deployed(host, OLD)
     new = prove(host, create(layout, NEW))
     switch(layout, new)
@@ -1429,7 +1429,7 @@ def test_rollback_goes_to_the_previously_live_release(host: Host, layout: Layout
 
 
 def test_rollback_uses_the_ledger_if_the_previous_link_is_unusable(host: Host, layout: Layout) -> None:
-    # The newest by name was live first: names don't tell, a clock may have been set back.
+    # The newest by name was live first: names don't count, because a clock may have been set back.
     newest, oldest, live = go_live(host, NEW), go_live(host, OLDER), go_live(host, OLD)
     for release in (newest, oldest, live):
         append(layout.ledger, {"event": "live", "release": release})
@@ -1479,7 +1479,7 @@ def test_rollback_without_an_earlier_good_release_is_refused(host: Host, layout:
 
 
 def migrated(host: Host, time: str, *, told: bool = True, **changes: object) -> str:
-    """Deploy a release whose command can't be undone; ``told``: on the host that ran it."""
+    """Deploy a release whose command can't be undone; ``told``: whether this host ran it."""
     release = create(host.layout, time, command="flask db upgrade", reversible=False, **changes)
     if told:
         record(host.layout, "command", release, seconds=1)
@@ -1632,7 +1632,7 @@ def test_the_ledger_records_which_release_lost_and_regained_the_traffic(host: Ho
     with pytest.raises(GreenlightError):
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC)
     assert Releases(layout).live() == old
-    # It has been live all the time, so it isn't said to be so again.
+    # It has been live all the time, so it isn't recorded as live again.
     assert events(layout) == [("live", old), ("taken back", new)]
     taken = entries(layout.ledger)[-1]
     assert taken["previous"] == old
@@ -1828,7 +1828,7 @@ def test_a_failed_systemctl_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
         _systemd.reload_units()
 
 
-# What a critic found
+# Found in a review
 
 
 def test_one_slow_response_at_the_front_door_does_not_fail_it(
@@ -1853,7 +1853,7 @@ def test_one_slow_response_at_the_front_door_does_not_fail_it(
 
 
 def test_a_release_that_was_live_before_is_refused_but_stays_good(host: Host, layout: Layout) -> None:
-    """What it suffers from now, such as a database that is down, may be over tomorrow."""
+    """The cause, such as a database that is down, may be gone tomorrow."""
     old = deployed(host, OLD)
     deployed(host, NEW)
     with pytest.raises(Refused) as refused:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A release is whole or isn't there, is found again by what it consists of, and tells nobody a secret."""
+"""A release is complete or absent, is found again by its content, and shows nobody a secret."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.unit.killing import killed
 FIRST = "20261121T094420Z"
 SECOND = "20261121T094421Z"
 ID = f"{FIRST}-a1a1a1a1"
-#: What is in the directory of a whole release.
+#: The files in the directory of a complete release.
 PARTS = ["gunicorn.conf.py", "gunicorn_hooks.py", "release-command", "release.json", "source", "venv"]
 
 
@@ -50,7 +50,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
 
-# Its making
+# Making it
 
 
 def test_a_release_is_complete_under_its_id(layout: Layout) -> None:
@@ -149,7 +149,7 @@ def test_a_value_unsupported_by_systemd_creates_no_release(layout: Layout) -> No
 
 @pytest.mark.slow
 def test_a_release_killed_during_creation_is_never_half_visible(tmp_path: Path) -> None:
-    """Before each change to the disk: nothing or all of it is there, and the next run makes it whole and tidy."""
+    """Before each change to the disk, all or nothing of it exists; the next run completes it and cleans up."""
     change = 0
     while True:
         change += 1
@@ -318,7 +318,7 @@ def test_the_digest_depends_on_the_key_of_the_host() -> None:
 
 
 def test_the_digest_of_existing_releases_never_changes() -> None:
-    """Another one would be another release on each host, with nothing changed."""
+    """Another digest would be another release on each host, although nothing changed."""
     assert (
         specification(hooks="").digest(b"k" * 32) == "592bf30f077c15690eb47c001ab284d4b422ff573f5adf9557beec00206fbab2"
     )
@@ -341,12 +341,12 @@ def test_every_field_of_a_release_is_covered_by_the_digest_tests() -> None:
     assert {field.name for field in dataclasses.fields(specification())} == in_digest | elsewhere
 
 
-# Another process than web
+# A process besides web
 
 
 @pytest.fixture
 def wider(tmp_path: Path) -> Layout:
-    """An app whose releases may have a worker."""
+    """The layout of an app whose releases may have a worker."""
     return Layout("shop", tmp_path / "wider", processes=(WEB, WORKER))
 
 
@@ -394,7 +394,7 @@ def test_a_removed_release_leaves_no_file_of_any_process(wider: Layout) -> None:
     assert [path for path in wider.units.rglob("*") if "shop" in path.name] == []
 
 
-# What there is
+# Existing releases
 
 
 def test_releases_are_listed_oldest_first_and_other_entries_skipped(layout: Layout) -> None:

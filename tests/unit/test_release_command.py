@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command of a release runs once, and where it fails everybody learns why, and nobody a secret."""
+"""A release's command runs once, and if it fails, the message says why, without a secret."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_command_whose_run_was_killed_is_completed_by_the_next(
         assert done or not ended
         assert run_release_command(layout, release, 60).ran is not done
         assert marked(layout, release)
-        assert [entry["event"] for entry in entries(layout.ledger)] == ["command"]  # a rollback asks there
+        assert [entry["event"] for entry in entries(layout.ledger)] == ["command"]  # a rollback reads it
         if ended:
             break
     assert change > 2

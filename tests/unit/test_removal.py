@@ -46,7 +46,7 @@ OLD, NEW = (f"20261121T09442{second}Z" for second in range(2))
 BOUNDS = Bounds(stop_seconds=7, drain_seconds=1)
 OWNED = "# Owner: role greenlight.flask.flask_app\nserver { listen 80 default_server; }\n"
 OURS = Owner(run="1", by="ada", place="here", pid=1, started="1")
-#: Of what the fake host itself is made, and of what is locked while Nginx is changed.
+#: Files of the fake host itself, and the lock of Nginx's changes.
 MACHINERY = ("systemd/", "workers", "var/lib/greenlight/nginx/lock")
 
 
@@ -128,11 +128,11 @@ Patch = Callable[[object, str, object], None]
 
 
 def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
-    """The host below ``root``, as the programs show it."""
+    """Make the host below ``root``, as the programs see it."""
     machine = Machine(Layout(app, root))
     for module in (command, _systemd, _sandbox, _nginx, obstacles, remove):
         patch(module, "run", machine.run)
-    patch(workshop, "systemd", _systemd)  # in place of the sandbox that other tests have
+    patch(workshop, "systemd", _systemd)  # instead of the sandbox of other tests
     patch(_accounts, "number", machine.number)
     patch(pwd, "getpwall", lambda: machine.users)
     patch(_files, "_flags", lambda name, directory: int(name == machine.protected))
@@ -147,7 +147,7 @@ def played(root: Path, patch: Patch, app: str = "shop") -> Machine:
 
 
 def fill(machine: Machine) -> None:
-    """Nginx with a site of somebody's, and the app with two releases, the newer one live."""
+    """Add Nginx with a site of somebody's, and the app with two releases, of which the newer is live."""
     layout = machine.layout
     for directory in (machine.tree.etc / "sites-enabled", machine.accounts / "passwd", machine.accounts / "group"):
         directory.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def fill(machine: Machine) -> None:
 
 
 def settle(machine: Machine) -> None:
-    """Deploy the app, as far as files go."""
+    """Deploy the app's files."""
     layout = machine.layout
     claim(layout, "staging")
     for time in (OLD, NEW):
@@ -210,7 +210,7 @@ def removed(machine: Machine, *, dry: bool = False, environment: str = "staging"
 
 
 def left(machine: Machine) -> list[str]:
-    """Whatever still has the app's name, or what it shared with nobody."""
+    """Return everything that has the app's name, and the files shared by all apps."""
     shared = ("00-default", "conf.d/greenlight.conf")
     names = [name for name in machine.files() if any(word in name for word in (machine.layout.app, *shared))]
     return [*names, *(unit for unit in sorted(machine.running()) if unit.startswith(f"{machine.layout.app}@"))]
@@ -309,7 +309,7 @@ def test_the_slice_of_an_app_with_a_dash_has_its_systemd_name(tmp_path: Path, mo
 
 
 def share(machine: Machine, owner: str, app: str) -> list[Path]:
-    """Have the files of an app in the site of another."""
+    """Add an app's files to the site of another."""
     paths = [machine.tree.etc / f"sites-shared/{owner}/{kind}/{app}.conf" for kind in ("http", "server", "settings")]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -434,7 +434,7 @@ def test_of_a_directory_moved_elsewhere_only_the_link_is_removed(machine: Machin
 
 
 def refused(machine: Machine) -> GreenlightError:
-    """How the removal is refused, in check mode and not, with nothing touched."""
+    """Return how the removal is refused, with and without check mode; nothing may change."""
     before, running = machine.files(), machine.running()
     told = []
     for dry in (True, False):
@@ -448,7 +448,7 @@ def refused(machine: Machine) -> GreenlightError:
 
 
 def in_the_way(machine: Machine) -> list[Finding]:
-    """What the removal finds that is in its way, each with its fix."""
+    """Return the removal's obstacles, each with its fix."""
     error = refused(machine)
     assert isinstance(error, Refused)
     assert all(each.fix for each in error.findings)
@@ -471,7 +471,7 @@ def test_a_mounted_file_system_is_not_part_of_the_app(machine: Machine, place: s
 
 
 def _site(text: str) -> Callable[[Machine], None]:
-    """A site of somebody's, which works as long as the app is there."""
+    """Return a function that makes somebody's site, which depends on the app."""
 
     def publish(machine: Machine) -> None:
         site = machine.tree.etc / "sites-enabled/theirs.conf"
@@ -690,7 +690,7 @@ def test_an_app_with_a_lost_stamp_is_still_recognized(machine: Machine, lose: Ca
     assert named(finding) == ("damaged-state", str(machine.layout.environment_id))
     command = re.search(rf"(mkdir [^&]+ && )?echo staging > {machine.layout.environment_id}", finding.fix)
     assert command
-    # One answer says all that is to be done: without the record, a second removal would be refused again.
+    # One message has all the steps: without the record, a second removal would be refused again.
     assert ("deploy" in finding.fix) == (lose is lose_everything)
     assert machine.files() == before
     assert machine.calls == []
@@ -711,7 +711,7 @@ def test_foreign_files_in_place_of_the_site_are_not_removed(machine: Machine) ->
 def test_an_app_is_removed_even_if_directories_cannot_be_renamed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As overlayfs does with a directory of the image that a container or a small system was started from."""
+    """Like overlayfs with a directory from the image of a container or a small system."""
     rename = Path.rename
 
     def refuse(path: Path, target: Path) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lock installs, what makes it unfit, and that each fault is named with what fixes it."""
+"""What a lock installs, what makes it unusable, and that each fault is named with its fix."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_the_suggested_command_creates_this_lock_for_every_python(name: str, com
     assert re.fullmatch(command, how_to_lock(name))
 
 
-# What is built from the source
+# Packages built from source
 
 SETUPTOOLS = f"setuptools==80 {HASH}\n"
 

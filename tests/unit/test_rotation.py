@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rotation changes the keys and nothing else, and at its end no release on the host holds an old one."""
+"""A rotation changes only the keys, and at its end no release on the host has an old one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.unit.killing import killed
 
 TIMES = [f"20261121T09442{second}Z" for second in range(9)]
 LIVE, ROTATION = TIMES[4], TIMES[5]
-#: The key of the releases that the fakes make.
+#: The key of the fakes' releases.
 FIRST = SECRETS["SECRET_KEY"]
 SECOND, THIRD = "hunter2-second 'key' \n\"é\\", "hunter2-third-key"
 
@@ -106,7 +106,7 @@ def test_keys_are_live_if_the_live_release_has_exactly_them(
     layout: Layout, has: list[str], asked: list[str], expected: bool
 ) -> None:
     live(layout, with_keys(layout, LIVE, *has))
-    with_keys(layout, ROTATION, *asked)  # there, and not live
+    with_keys(layout, ROTATION, *asked)  # existing, but not live
     assert is_live(layout, keys(*asked)) is expected
 
 
@@ -139,7 +139,7 @@ def test_without_a_live_release_there_is_nothing_to_rotate(layout: Layout, step:
 # The rotated release
 
 
-#: A release that differs in all from what the fakes make.
+#: A release that differs from the fakes' in everything.
 PECULIAR: dict[str, object] = {
     "source": "c3" * 32,
     "venv": "d4" * 32,
@@ -277,7 +277,7 @@ def with_credentials(layout: Layout, time: str, key: str, *fallbacks: str) -> st
 
 
 def handed_over(layout: Layout, release: str) -> list[str]:
-    """The names in the drop-in."""
+    """Return the names in the drop-in."""
     text = layout.credentials_drop_in(release).read_text()
     return re.findall(r"^LoadCredential=(\w+):/etc/shop/releases/%i\.credentials/\1$", text, re.MULTILINE)
 
@@ -337,11 +337,11 @@ def test_old_keys_as_variables_are_outdated_next_to_credentials(layout: Layout) 
     assert destroy(layout) == [old]
 
 
-# What holds an old secret
+# Releases that hold an old secret
 
 
 def story(layout: Layout) -> list[str]:
-    """Make a release of before, one with the first key, and those of a start, another start and a finish."""
+    """Make an older release, one with the first key, and those of a start, another start and a finish."""
     return [
         create(layout, TIMES[0], variables={"SECRET_KEY": "hunter2-of-long-ago", "DATABASE_URL": FIRST}),
         with_keys(layout, TIMES[1], FIRST),
@@ -355,7 +355,7 @@ def story(layout: Layout) -> list[str]:
     ("number", "expected"),
     [
         (1, [0, 2, 3, 4]),
-        (2, [0, 3, 4]),  # it holds the first key too
+        (2, [0, 3, 4]),  # it has the first key too
         (4, [0, 1, 2, 3]),
     ],
 )
@@ -371,7 +371,7 @@ def test_any_secret_counts_but_public_variables_do_not(layout: Layout) -> None:
     old = {**SECRETS, "DATABASE_URL": "postgresql://shop:pass-w0rd-old@db/shop"}
     outdated_ones = [create(layout, TIMES[0], variables={"FLASK_CONFIG": "staging", **old})]
     create(layout, TIMES[1], variables={"FLASK_CONFIG": "development", **SECRETS}, source="c3" * 32)
-    create(layout, TIMES[2], variables={"FLASK_CONFIG": "staging", "SECRET_KEY": FIRST})  # less is no more
+    create(layout, TIMES[2], variables={"FLASK_CONFIG": "staging", "SECRET_KEY": FIRST})  # holds nothing old
     live(layout, create(layout, LIVE))
     outdated_ones.append(create(layout, TIMES[6], variables={**SECRETS, "TOKEN": "hunter2"}, secret_names=["TOKEN"]))
     assert outdated(layout) == outdated_ones
@@ -449,7 +449,7 @@ def test_other_running_releases_do_not_prevent_the_removal(host: Host, layout: L
 
 
 def removals(tmp_path: Path, patch: Callable[[object, str, object], None]) -> list[Layout]:
-    """Return hosts on which a removal was killed before each of its changes and done again; the last: in peace."""
+    """Return hosts on which a removal was killed before each change and repeated; the last one undisturbed."""
     before = prepared(installed(tmp_path / "0", patch)).layout
     live(before, with_keys(before, TIMES[0], FIRST))
     with_keys(before, TIMES[1], THIRD)

@@ -19,13 +19,13 @@ from tests.unit.cases import SAYS, as_read, ids, values, without_git
 
 RULES = registry.known()
 EXAMPLES = [(each, kind) for each in RULES.values() for kind in ("bad", "good") if each.bad]
-#: What only a host or a deploy shows, or the doctor says of itself: no inventory can be an example.
+#: Findings of hosts, deploys and the doctor itself, which no inventory can show.
 WITHOUT_EXAMPLE = {"other-database", "other-key", "unheard-app", "unit-setting", "unproved-debug", "unused-acceptance"}
 
 
 @cache
 def pem(what: str) -> str:
-    """The text that an example means."""
+    """Return the PEM text for an example's placeholder."""
     key, site = _key(), "shop.example.org"
     made = {
         "<certificate of shop.example.org>": lambda: certificates.certificate(key, site),

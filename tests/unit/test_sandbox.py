@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A program beside a release runs as the release itself does, once at a time and not for ever."""
+"""A program next to a release runs like the release itself, once at a time and not forever."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def release(layout: Layout) -> str:
 
 
 def started(host: Host) -> list[str]:
-    """The words of the one systemd-run."""
+    """Return the words of the only systemd-run."""
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     return words
 
@@ -123,7 +123,7 @@ def test_no_server_setting_is_left(layout: Layout, name: str, place: str) -> Non
 
 
 def test_a_program_has_its_own_runtime_directory(layout: Layout) -> None:
-    """systemd removes it when the unit ends, and the release goes on."""
+    """systemd removes it when the unit ends, while the release continues."""
     release = create(layout, TIME, drop_in="[Service]\nRuntimeDirectory=shop/%i\nRuntimeDirectoryMode=0700\n")
     assert settings(layout, release, UNIT) == ["RuntimeDirectory=shop/shop-something", "RuntimeDirectoryMode=0700"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of unit and Gunicorn that would break the role's promise, or become lines of other settings, are refused."""
+"""Unit and Gunicorn settings that would break the role's promise, or inject other settings, are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_defaults_of_the_role_are_accepted() -> None:
     assert problems() == []
 
 
-#: Settings on which the role's own steps rest -> a word of what to use instead.
+#: Settings that the role itself depends on -> a word of the alternative.
 OF_THE_ROLE = {
     **dict.fromkeys(
         ("ExecStart", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost", "ExecReload", "ExecCondition"),
@@ -209,7 +209,7 @@ def test_an_invalid_environment_variable_name_is_refused(part: str, name: str) -
     assert named(problem) == ("unfit-variable", f"{part}_variable")
 
 
-# What the host is asked
+# The host's checks
 
 
 def test_systemd_checks_the_lines_that_the_unit_gets() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A source is what git would take, named by its digest, and arrives as it was packed or not at all."""
+"""A source is what git would take, is named by its digest, and arrives as packed or not at all."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.tree impor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-#: Compiles nothing: what a test is not about shouldn't take its time.
+#: Skips compilation, which would only take time.
 NO_PYTHON = "/nonexistent/python"
 
 
 def git(directory: Path, *words: str) -> str:
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main")
-    # Commits of another day than today, so that a file's time tells whose it is.
+    # Commits have another date than today, so that a file's time shows whether git set it.
     environment = {**os.environ, "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z"}
     command = ["git", "-C", str(directory), *identity, *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -84,13 +84,13 @@ def packed(app: Path) -> tuple[str, Path]:
 
 
 def sent(app: Path, python: str = NO_PYTHON) -> Path:
-    """Pack and unpack ``app``; return where it is on the host."""
+    """Pack and unpack ``app``; return its path on the host."""
     name, archive = packed(app)
     unpack(archive, name, app.parent / "sources", python)
     return app.parent / "sources" / name
 
 
-# What is taken
+# Which files are taken
 
 
 def test_a_repository_ships_tracked_and_new_files_but_not_ignored_ones(app: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_controller_without_git_is_reported(app: Path, monkeypatch: pytest.Mon
         list_files(app)
 
 
-# What it is made of
+# What the digest covers
 
 
 def test_executables_and_links_are_distinguished_from_files(app: Path) -> None:
@@ -453,7 +453,7 @@ def test_any_tree_arrives_exactly_as_packed(tmp_path: Path, tree: dict[str, tupl
         try:
             (app / name).parent.mkdir(parents=True, exist_ok=True)
             (app / name).write_bytes(content)
-        except OSError:  # one name is a file here and a directory there
+        except OSError:  # a name that is a file here and a directory there
             continue
         (app / name).chmod(0o755 if executable else 0o644)
         names.append(name)
@@ -478,13 +478,13 @@ def repository(app: Path) -> tuple[Path, str]:
 
 
 def exported(repository: Path, wanted: str, place: Path, subdirectory: str = "") -> Path:
-    """Bring a commit of a repository as the host does; return where it is."""
+    """Export a commit of a repository as on the host; return its path."""
     export(Remote(str(repository), "", place / "git"), wanted, subdirectory, place / "sources", NO_PYTHON)
     return place / "sources" / git_digest(wanted, subdirectory)
 
 
 def taken(repository: Path, wanted: str, way: str) -> None:
-    """Take the files as a deploy does, ``way`` being ``directory`` or ``git``."""
+    """Take the files like a deploy, ``way`` being ``directory`` or ``git``."""
     if way == "git":
         exported(repository, wanted, repository.parent)
     else:
@@ -530,12 +530,12 @@ def test_a_missing_commit_or_directory_leaves_nothing_behind(repository: tuple[P
         assert os.listdir(tmp_path / "sources") == []
 
 
-# What leads outside, in both ways
+# What leads outside, with both kinds of source
 
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A directory beside the source that nobody may read or write: this one fails at the end if somebody wrote."""
+    """A directory next to the source that nobody may read or write; the test fails at the end if somebody wrote."""
     directory = tmp_path / "outside"
     put(directory, "secret.txt")
     return directory
@@ -545,9 +545,9 @@ def untouched(outside: Path) -> bool:
     return os.listdir(outside) == ["secret.txt"] and "content of secret" in (outside / "secret.txt").read_text()
 
 
-#: Links that each stay inside as texts; those that a further one leads out by way of.
+#: Links that each stay inside as text, but that other links use to lead out.
 CHAIN = {"a/b/c/d/f": "../../../.."}
-#: What makes a tree lead outside: links with their targets, the one that the refusal must name at last.
+#: Ways to lead outside: links with their targets; the refusal must name the last one.
 ESCAPES = {
     "absolute": {"x": "/etc/passwd"},
     "one step": {"x": "../outside"},
@@ -630,7 +630,7 @@ def test_a_tree_is_refused_exactly_if_the_kernel_would_leave_it(tmp_path: Path, 
     for name, target in links.items():
         if not any(name.startswith(f"{other}/") for other in made):
             (top / name).parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):  # a directory by now, or an empty target
+            with suppress(OSError):  # already a directory, or an empty target
                 (top / name).symlink_to(target)
                 made.append(name)
 
@@ -665,14 +665,14 @@ def raw_tree(repository: Path, *rows: tuple[str, str, str]) -> str:
 
 
 def inner_tree(repository: Path, *row: str) -> str:
-    """Make a tree of one row; return its id."""
+    """Make a tree with one row; return its id."""
     mode, name, content = row
     return git(repository, "rev-parse", f"{raw_tree(repository, (mode, name, content))}^{{tree}}")
 
 
-#: The id of a tree with a link to the directory above it.
+#: The id of a tree with a link to its parent directory.
 UP = "up"
-#: Trees of git that can't be made as they are -> their rows, given where "outside" is and a tree with one file.
+#: Trees that git itself would not make -> their rows, given where "outside" is and a tree with one file.
 CRAFTED: dict[str, Callable[[str, str], list[tuple[str, str, str]]]] = {
     "a link and a directory": lambda outside, inner: [("120000", "d", outside), ("40000", "d", inner)],
     "a link inside and a directory": lambda outside, inner: [("120000", "d", "wsgi.py"), ("40000", "d", inner)],
@@ -707,7 +707,7 @@ def test_a_tree_that_git_would_not_create_is_refused_without_side_effects(
 
 
 def test_an_archive_never_writes_through_its_links(app: Path, outside: Path, tmp_path: Path) -> None:
-    """Whatever its digest turns out to be: it is known only afterwards."""
+    """Even with the wrong digest, which is known only afterwards."""
     name, _ = packed(app)
     up = "../../../outside"
     for number, rows in enumerate(
@@ -774,7 +774,7 @@ def test_programs_configured_in_a_repository_are_not_run(app: Path, tmp_path: Pa
 
 
 def serve(base: Path) -> Iterator[str]:
-    """Serve the repositories below ``base``; yield the start of their addresses."""
+    """Serve the repositories below ``base``; yield the prefix of their URLs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -798,7 +798,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def library(tmp_path: Path, name: str, *files: str) -> tuple[Path, str]:
-    """A repository that is served; return it and its commit."""
+    """Make a served repository; return it and its commit."""
     directory = tmp_path / "served" / name
     put(directory, *files)
     git(directory, "init", "--quiet")
@@ -806,7 +806,7 @@ def library(tmp_path: Path, name: str, *files: str) -> tuple[Path, str]:
 
 
 def add_submodule(directory: Path, path: str, url: str, wanted: str) -> str:
-    """Commit a submodule without fetching it, as any tree may name one."""
+    """Commit a submodule without fetching it, like any tree may."""
     git(directory, "init", "--quiet")
     git(directory, "config", "--file", ".gitmodules", f"submodule.{path}.path", path)
     git(directory, "config", "--file", ".gitmodules", f"submodule.{path}.url", url)
@@ -911,12 +911,12 @@ def test_files_excluded_from_git_archives_are_still_exported(app: Path, tmp_path
     assert from_git == list_files(app)
 
 
-# What git ignores and the app needs
+# Ignored by git, but needed by the app
 
 
 @pytest.fixture
 def built(app: Path) -> Path:
-    """An app with built files that git ignores, beside others that stay at home."""
+    """An app with built files that git ignores, and others that must not be sent."""
     (app / ".gitignore").write_text("dist/\n*.mo\n/local.py\n.env\n")
     put(app, "dist/app.js", "dist/css/app.css", "dist/.vite/manifest.json", "shop/de/messages.mo", "messages.mo")
     put(app, "local.py", ".env", "shop/dist/app.js", "dist/__pycache__/x.pyc", "dist/node/.git/config")

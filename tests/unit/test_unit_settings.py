@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd would ignore of the settings that an inventory adds is refused, with the name that was meant."""
+"""Added settings that systemd would ignore are refused, with the likely intended name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PrivateTmp=BOOLEAN
 
 
 class Systemd:
-    """Plays systemd-analyze, which says of each line of the unit what its test wants, and the list of names."""
+    """Simulates systemd-analyze, with a complaint for each given line of the unit, and the list of known names."""
 
     def __init__(self, complaints: dict[str, str], known: str = KNOWN) -> None:
         self.complaints, self.known = complaints, known

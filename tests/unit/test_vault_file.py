@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One value of a vault file is changed, read back as exactly that text, and all else stays byte for byte."""
+"""One value of a vault file is changed and reads back exactly, and everything else stays byte for byte."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OTHERS = [
     "literal: !unsafe '{{ no template }}'",
     "é: ☺",
 ]
-#: The old value, as people write one.
+#: The old value, as people write it.
 WRITTEN = [OLD, f"'{OLD}'", f'"{OLD}"', f"{OLD} # each November", "", "# none yet", f"!unsafe '{OLD}'",
            f"|\n  {OLD}\n  {OLD}", f">-\n  {OLD}\n", f"|+\n  {OLD}\n\n", f"{OLD}\n  {OLD}", "17", "null"]  # fmt: skip
 
@@ -96,7 +96,7 @@ def test_a_changed_value_is_exact_and_other_lines_stay_unchanged(
 ) -> None:
     after = [line for line in after if line not in before]
     head, tail = "\n".join(["---", *before, ""]), "\n".join(["", *after]) + end
-    if written.endswith("\n"):  # of a block; what is behind it begins with the line that it ends
+    if written.endswith("\n"):  # of a block; the rest begins with the line break that ends it
         written, tail = written.rstrip("\n"), written[len(written.rstrip("\n")) :] + tail.removeprefix("\n")
     changed = with_value(f"{head}{NAME}: {written}{tail}", NAME, scalar(value))
     assert changed is not None
@@ -135,7 +135,7 @@ def test_line_endings_of_another_system_are_kept_and_used() -> None:
 
 
 def read_by_ansible(tmp_path: Path, written: str) -> object:
-    """Return a value as Ansible has it, from a file of variables, whose templates it trusts."""
+    """Return a value as Ansible reads it, from a variables file whose templates it trusts."""
     path = tmp_path / "vars.yml"
     path.write_bytes(f"{NAME}: {written}\n".encode())
     loader = DataLoader()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is a lock and what isn't; what a venv is named by; and that a half-made one is never taken for a whole one."""
+"""Which files are locks, what a venv's name depends on, and that an incomplete venv never counts as complete."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def playing_interpreter(path: Path, says: str = SAYS, code: int = 0) -> str:
 
 
 def named(recipe: Recipe, source: str = "a1") -> str:
-    """The name of the recipe's venv."""
+    """Return the name of the recipe's venv."""
     return venv_digest(interpreter(recipe.python)[1], recipe.source, recipe.requirements, recipe.choice, source)
 
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """Raise TimeoutError after two seconds, also in a call of the system that waits."""
+    """Raise TimeoutError after two seconds, even inside a blocking system call."""
 
     def late(*_: object) -> None:
         raise TimeoutError
@@ -202,7 +202,7 @@ def test_a_file_that_cannot_run_is_not_an_interpreter(tmp_path: Path, mode: int 
     assert interpreter(str(tmp_path if mode is None else tmp_path / "python3")) == ("", "")
 
 
-# Its making
+# Making it
 
 
 PYTHON = """\
@@ -230,7 +230,7 @@ esac
 
 
 def playing(recipe: Recipe, fails: str = "", says: str = "") -> Path:
-    """Make the recipe's interpreter one that plays; return its log of pip's arguments."""
+    """Replace the recipe's interpreter by a script; return its log of pip's arguments."""
     log = recipe.source.parent / "pip.log"
     Path(recipe.python).write_text(PYTHON.format(fails=fails, says=says, log=log))
     return log

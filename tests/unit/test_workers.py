@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reports of workers: written by a real Gunicorn's hooks, and read from a directory that the app can fill at will."""
+"""Workers' reports: written by a real Gunicorn's hooks, and read from a directory that the app can fill at will."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_each_worker_imports_its_app_once_and_reports_it(
 
 
 def test_signals_stay_within_the_release_if_the_kernel_supports_it() -> None:
-    """A process of the same account outside can't be reached, and Gunicorn's own can."""
+    """It can't reach another process of the same account outside, but Gunicorn's own."""
     code = f"""if True:
         import os, runpy, signal, subprocess, sys
         hooks = runpy.run_path({str(inspector.__file__)!r})

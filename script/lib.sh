@@ -4,19 +4,19 @@
 # What script/demo, script/secrets and script/test share. Sourced, not run.
 #
 #   fail <sentence>               say what is wrong and stop
-#   phase <what> <command>...     run a long step: one line with its seconds; its output only when it fails
+#   phase <what> <command>...     run a long step: one line with its seconds; its output only if it fails
 #   reason                        why the last phase failed, if Ansible said so
-#   install_packages [package]... Debian packages that are missing: these, and what every script needs
-#   make_venv controller|test     .venv, from hashed pins
+#   install_packages [package]... install missing Debian packages: these, and those that every script needs
+#   make_venv controller|test     make .venv, from hashed pins
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly repository
-# Where phase keeps the output of its steps; a script may choose another place before its first phase.
+# Where phase keeps its logs; a script may choose another directory before its first phase.
 log_directory=${log_directory:-$repository/.demo/log}
 
-# Tools of the venv first. script/podman puts right what Podman would trip over on this machine.
+# The venv's tools come first. script/podman works around what would break Podman on this machine.
 export PATH=$repository/.venv/bin:$repository/script/podman:$PATH
-# So that the scripts mean this repository, whatever directory they are called from.
+# So that the scripts use this repository, from whatever directory they are called.
 export ANSIBLE_CONFIG=$repository/ansible.cfg
 
 fail() {
@@ -24,15 +24,15 @@ fail() {
   exit 1
 }
 
-# Runs a command with its output in a log. Shows that it is alive while it lasts, on a terminal by the seconds,
-# elsewhere by a line each half minute. Without the locks of the script (8, 9), which a long-lived child would keep.
+# Runs a command with its output in a log, and shows that it is alive: on a terminal by the seconds, elsewhere by a line
+# each half minute. The command doesn't inherit the script's locks (8, 9), which a long-lived child would keep.
 phase() {
   local what=$1 log result=0 started=$SECONDS pid next_line=30
   shift
   mkdir -p "$log_directory"
   log=$log_directory/$(printf '%s' "$what" | tr -cs '[:alnum:]' '-').log
   last_log=$log
-  # A process group of its own, so that Ctrl-C ends all of it and not only the shell in front.
+  # A separate process group, so that Ctrl-C ends all of it and not only the shell in front.
   set -m
   "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
   pid=$!
@@ -74,7 +74,7 @@ as_root() {
 
 is_installed() { [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-# What throwaway servers need.
+# Packages that throwaway servers need.
 # shellcheck disable=SC2034 # for the scripts that source this
 readonly -a server_packages=(podman runc netavark aardvark-dns iptables nftables mmdebstrap debian-archive-keyring)
 
@@ -82,21 +82,21 @@ install_packages() {
   local package
   local -a missing=()
   if ! command -v dpkg-query >/dev/null; then
-    # Not Debian: the programs count, whatever packages they come from.
+    # Not Debian: check for the programs, whatever packages they come from.
     for package in git ssh ssh-keygen "$@"; do
       case $package in
-        netavark | aardvark-dns | *tables | *-keyring) ;; # podman's own, or Debian's alone
+        netavark | aardvark-dns | *tables | *-keyring) ;; # part of podman, or only on Debian
         *) command -v "$package" >/dev/null || missing+=("$package") ;;
       esac
     done
-    ((${#missing[@]} == 0)) || fail "please install these programs: ${missing[*]} (apt, which would do it, isn't here)"
+    ((${#missing[@]} == 0)) || fail "please install these programs: ${missing[*]} (apt is not available to do it)"
     return
   fi
   for package in python3 python3-venv git openssh-client curl procps util-linux "$@"; do
     is_installed "$package" || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null || fail "please install these packages: ${missing[*]} (apt-get, which would do it, isn't here)"
+  command -v apt-get >/dev/null || fail "please install these packages: ${missing[*]} (apt-get is not available to do it)"
   ((EUID == 0)) || sudo -kn true 2>/dev/null || fail "please install these packages: apt-get install ${missing[*]}"
   phase "apt-get update" as_root apt-get update
   phase "apt-get install (${#missing[@]} packages)" \
@@ -105,9 +105,8 @@ install_packages() {
 
 digest() { sha256sum "$1" | cut -d ' ' -f 1; }
 
-# A Python that the pinned tools run on. Not the venv's own, which may have to be made anew. The distribution's comes
-# first: it is compiled for speed, which one that somebody compiled on the machine mostly isn't. Plays take a quarter longer
-# with such a one.
+# Finds a Python for the pinned tools. Not the venv's own, which may have to be replaced. The distribution's comes first:
+# it is compiled for speed. One compiled on the machine mostly isn't, and plays take a quarter longer with it.
 find_python() {
   local python PATH=${PATH//"$repository/.venv/bin:"/}
   for python in "${GREENLIGHT_PYTHON:-/usr/bin/python3}" python3 python3.13 python3.12 python3.11; do
@@ -122,14 +121,14 @@ find_python() {
 fill_venv() {
   local python=$1 lock=$2
   if ! "$repository/.venv/bin/pip" --version 2>/dev/null | grep -qF "$repository/.venv/"; then
-    [[ ! -L $repository/.venv ]] || rm "$repository/.venv" # what it leads to is somebody else's, and --clear would empty it
+    [[ ! -L $repository/.venv ]] || rm "$repository/.venv" # its target is somebody else's, and --clear would empty it
     "$python" -m venv --clear "$repository/.venv"
   fi
   "$repository/.venv/bin/python" -m pip install --no-compile --require-hashes --disable-pip-version-check --requirement "$lock" &&
     compile_venv
 }
 
-# All but Ansible's collections, nine tenths of the files: Ansible compiles those itself, in memory.
+# Skips Ansible's collections, nine tenths of the files: Ansible compiles those itself, in memory.
 compile_venv() {
   local site
   site=$("$repository/.venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return
@@ -142,7 +141,7 @@ make_venv() {
   local lock record=$repository/.venv/greenlight-requirements known=""
   lock=$repository/requirements/$1.txt
   [[ ! -r $record ]] || known=$(<"$record")
-  # The place is part of it: the programs in a venv name it, so one that was moved along is made anew.
+  # The record includes the path: the programs in a venv contain it, so a moved venv is made again.
   if [[ -x $repository/.venv/bin/python && $known == "$repository"$'\n'*"$(digest "$lock")"* ]]; then
     return
   fi

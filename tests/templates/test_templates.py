@@ -367,7 +367,7 @@ def test_the_service_runs_one_release_as_the_apps_user() -> None:
     assert sections["Install"] == {"WantedBy": ["multi-user.target"]}
 
 
-#: Stands in for Gunicorn: it puts the source on the path itself, and the app in it starts another program.
+#: Simulates Gunicorn: it puts the source on the path itself, and the app in it starts another program.
 GUNICORN = """\
 import json, os, subprocess, sys
 sys.path.insert(0, os.getcwd())

@@ -149,7 +149,9 @@ class Series:
         seconds = statistics.median(run.seconds for run in self.runs)
         empty, task = statistics.median(self.empty), statistics.median(self.task)
         if task <= 0:
-            raise BenchmarkError("A trivial task measured as free: the machine is too busy, or take more --rounds.")
+            raise BenchmarkError(
+                "The trivial task took no measurable time: the machine is too busy, or use more --rounds."
+            )
         candidate = _median([run.candidate_seconds for run in self.runs])
         return {
             "trivial_tasks": (seconds - empty) / task,
@@ -242,7 +244,7 @@ class Benchmark:
             check=False,
         )
         if listing.returncode != 0:
-            raise BenchmarkError(f"{source} is in no git checkout that could say which files are the app.")
+            raise BenchmarkError(f"{source} is not in a git checkout, which must list the app's files.")
         for name in filter(None, listing.stdout.split("\0")):
             if (source / name).is_file():  # git still lists a removed file
                 (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +299,7 @@ class Benchmark:
         if done.returncode != 0:
             if not quiet:
                 sys.stderr.write(done.stdout)
-            raise BenchmarkError(f"This failed, with what is printed above: {shlex.join(command)}")
+            raise BenchmarkError(f"This command failed; see its output above: {shlex.join(command)}")
         return seconds, done.stdout
 
     def connect(self) -> None:
@@ -321,7 +323,7 @@ class Benchmark:
         """Roll back; the seconds end with the first response of the earlier release, while the play continues."""
         before = site.release()
         if not before:
-            raise BenchmarkError(f"No answer of {site} says which release it is from: look at --url and --site.")
+            raise BenchmarkError(f"No response of {site} names its release: check --url and --site.")
         ended = threading.Event()
         with ThreadPoolExecutor(max_workers=1) as beside:
             started = time.perf_counter()
@@ -333,7 +335,9 @@ class Benchmark:
         changed_tasks(output, self.options.host)
         answered = change.result()
         if answered is None:
-            raise BenchmarkError(f"After the rollback {site} is still {before}: is it the site of {self.options.host}?")
+            raise BenchmarkError(
+                f"After the rollback {site} still has {before}: is it the site of {self.options.host}?"
+            )
         # The drain follows the first response, so these seconds don't include it.
         return Run(answered - started, self.ledger().get("live"))
 
@@ -362,7 +366,9 @@ class Benchmark:
             return self.options.reset
         servers = json.loads(self._run([sys.executable, "script/demo-servers"])[1])
         if self.options.host not in [server["name"] for server in servers]:
-            raise BenchmarkError(f"{self.options.host} is not a throwaway server: say with --reset how to empty it.")
+            raise BenchmarkError(
+                f"{self.options.host} is not a throwaway server: give the command that empties it with --reset."
+            )
         container = shlex.quote(f"greenlight-demo-{self.options.host}")
         playbook = shlex.quote(str(self.programs / "ansible-playbook"))
         remove = f"script/podman/podman rm --force --volumes {container}"
@@ -377,7 +383,7 @@ class Benchmark:
             self.connect()
             seconds, changed = self.deploy()
             if not changed:
-                raise BenchmarkError(f"The first deploy changed nothing: {reset!r} left the app there.")
+                raise BenchmarkError(f"The first deploy changed nothing: {reset!r} did not remove the app.")
             series.runs.append(self.measured_run(seconds))
             self.reference(series)
         return series
@@ -402,7 +408,7 @@ class Benchmark:
             self.change_code()
             seconds, changed = self.deploy()
             if not changed:
-                raise BenchmarkError("The code change changed nothing: does the playbook take the changed copy?")
+                raise BenchmarkError("The code change changed nothing: does the playbook use the changed copy?")
             change.runs.append(self.measured_run(seconds))
             if self.options.site:
                 rollback.runs.append(self.rollback(self.options.site))
@@ -454,7 +460,7 @@ def report(options: Options, figures: dict[str, dict[str, float | int | None]]) 
         digits = [1, 1, 2, 2, 3, 2, 2]
         cells = "".join(f"  {cell(values[key], count)}" for key, count in zip(names, digits, strict=True))
         lines.append(f"{MEASUREMENTS[name]:18}{cells}")
-    lines.append("trivial tasks = (seconds - empty play) / trivial task; besides start: less the app's own start-up")
+    lines.append("trivial tasks = (seconds - empty play) / trivial task; besides start: without the app's own start-up")
     if "rollback" in figures:
         lines.append("rollback: to the first answer of the release rolled back to, not to the end of the play")
     return "\n".join(lines)
@@ -462,11 +468,11 @@ def report(options: Options, figures: dict[str, dict[str, float | int | None]]) 
 
 def parse(arguments: list[str] | None) -> Options:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description="What a deploy costs, in trivial tasks.")
+    parser = argparse.ArgumentParser(description="Measure what a deploy costs, in trivial tasks.")
     parser.add_argument("--inventory", default="inventories/staging", help="(default: %(default)s)")
     parser.add_argument("--host", default="staging1", help="one host of it (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="of no change and code change (default: 5)")
-    parser.add_argument("--playbook", default="site.yml", help="what deploys (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of no change and code change (default: 5)")
+    parser.add_argument("--playbook", default="site.yml", help="playbook that deploys (default: %(default)s)")
     parser.add_argument(
         "--first-deploy",
         type=int,
@@ -479,16 +485,16 @@ def parse(arguments: list[str] | None) -> Options:
     parser.add_argument(
         "--reset",
         default="",
-        help="shell command that empties the host (default: makes its throwaway server anew)",
+        help="shell command that empties the host (default: recreates its throwaway server)",
     )
     parser.add_argument("--app", default="guestbook", help="its name on the host (default: %(default)s)")
     parser.add_argument("--app-source", type=Path, default=ROOT / "examples" / "guestbook", help="its directory")
     parser.add_argument("--change-file", default="guestbook/views.py", help="(default: %(default)s)")
-    parser.add_argument("--change-text", default="Please give a name and a message that fit.", help="in that file")
+    parser.add_argument("--change-text", default="Please give a name and a message that fit.", help="text in that file")
     parser.add_argument(
         "--url",
         default="",
-        help="of the site, on this machine, e.g. http://127.0.0.1:28201: measure a rollback too (default: don't)",
+        help="URL of the site, on this machine, e.g. http://127.0.0.1:28201: measure a rollback too (default: don't)",
     )
     parser.add_argument("--site", default="", help="the site's name, for the Host header (default: that of --url)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -173,13 +173,13 @@ def test_a_rollback_without_figures_gives_the_reason_in_one_sentence(host: Host)
     site = host.options.site
     assert site is not None
     host.stuck = True
-    with pytest.raises(BenchmarkError, match=r"^After the rollback http://127.0.0.1:28201/health .* is still r0: "):
+    with pytest.raises(BenchmarkError, match=r"^After the rollback http://127.0.0.1:28201/health .* still has r0: "):
         host.rollback(site)
     host.rollback_output = RECAP.replace("staging1", "staging2")
     with pytest.raises(BenchmarkError, match="ran without staging1"):
         host.rollback(site)
     host.done.clear()
     host.mute = True
-    with pytest.raises(BenchmarkError, match=r"^No answer of http://127.0.0.1:28201/health .* says which release"):
+    with pytest.raises(BenchmarkError, match=r"^No response of http://127.0.0.1:28201/health .* names its release"):
         host.rollback(site)
     assert host.done == [], "without an answer nothing is rolled back"

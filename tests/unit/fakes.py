@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host in a directory: systemd, ss and journalctl are simulated with files, so that its state outlives a killed process."""
+"""A host in a directory: files play systemd, ss and journalctl, so that its state outlives a killed process."""
 
 from __future__ import annotations
 

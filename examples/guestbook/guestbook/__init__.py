@@ -17,7 +17,7 @@ from .views import pages
 
 
 def create_app(config_name: str | None = None) -> Flask:
-    """Make the app for the environment ``config_name``, by default the one that ``FLASK_CONFIG`` names."""
+    """Create the app for the environment ``config_name``, by default the one in ``FLASK_CONFIG``."""
     app = Flask(__name__)
     settings = config.load(config_name, os.environ, Path(app.instance_path))
     app.config.from_object(settings)

@@ -14,12 +14,12 @@ from .store import Store
 @click.command()
 @with_appcontext
 def migrate() -> None:
-    """Make the database's tables where they are missing."""
+    """Create the database's tables that are missing."""
     store: Store = current_app.extensions["guestbook"]
     try:
         store.prepare()
     except SQLAlchemyError as error:
         # The kind of error only: a driver's message may quote the database's address.
         kind = type(error).__name__
-        raise click.ClickException(f"the database can't be reached, or refuses: {kind}") from None
+        raise click.ClickException(f"the database can't be reached or used: {kind}") from None
     click.echo("The database has its tables.")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What differs between environments, and what each of them must be given.
+"""The settings of each environment, and the variables that it requires.
 
-Secrets come from the process's environment, or from files that it names: a fallback in the source would one day sign
-the cookies of production.
+Secrets come from the process's environment, or from files named there: a fallback in the source would one day sign the
+cookies of production.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SELECTOR = "FLASK_CONFIG"
-#: What may be in a file instead, named by the variable with _FILE behind its name, as systemd's credentials do.
+#: May be in a file instead, named by the variable with the suffix _FILE, as systemd's credentials are.
 SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")
 
 
 class ConfigError(RuntimeError):
-    """The process was started with a configuration that the app must not run with."""
+    """The app must not run with the configuration that the process was started with."""
 
 
 def fallback_keys(value: str) -> list[str]:
-    """Read the keys that cookies may still be signed with, from a JSON list of strings; nothing means none."""
+    """Read the earlier keys whose cookies are still valid, from a JSON list of strings; an empty text means none."""
     try:
         keys = json.loads(value or "[]")
     except ValueError:
         keys = None
-    # With an empty key anybody could sign.
+    # An empty key would let anybody sign.
     if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
         raise ConfigError("SECRET_KEY_FALLBACKS must be a JSON list of strings, none of them empty")
     return keys
 
 
 def with_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that have a value, and as such what their files hold."""
+    """Return the variables with a value, including those whose value is in a file."""
     values = {key: value for key, value in environ.items() if value}
     for name in SECRETS:
         path = values.get(f"{name}_FILE")
@@ -46,7 +46,7 @@ def with_files(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class Base:
-    """What all environments share."""
+    """Settings that all environments share."""
 
     ENVIRONMENT = ""
     DEBUG = False
@@ -68,7 +68,7 @@ class Base:
 
 
 class Development(Base):
-    """One person's own machine: debugger on, a database file beside the code."""
+    """One person's own machine: debugger on, a database file next to the code."""
 
     ENVIRONMENT = "development"
     DEBUG = True
@@ -81,7 +81,7 @@ class Development(Base):
 
 
 class Production(Base):
-    """Real users: cookies travel over TLS only, and links lead there."""
+    """Real users: cookies are sent over TLS only, and URLs use https."""
 
     ENVIRONMENT = "production"
     SESSION_COOKIE_SECURE = True
@@ -98,7 +98,7 @@ CONFIGS: dict[str, type[Base]] = {config.ENVIRONMENT: config for config in (Deve
 
 
 def load(name: str | None, environ: Mapping[str, str], instance_path: Path) -> Base:
-    """Make the configuration called ``name``, or the one that ``FLASK_CONFIG`` names.
+    """Create the configuration called ``name``, by default the one in ``FLASK_CONFIG``.
 
     There is no default: an app that guesses its environment guesses wrong on the day the variable gets lost.
     """

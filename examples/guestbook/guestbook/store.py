@@ -30,20 +30,20 @@ entries = sa.Table(
 
 
 class Store:
-    """The database behind one process.
+    """The database connection of one process.
 
-    Nothing connects before the first use. So the app can be imported, and can say that it is unwell, while
-    the database is away, and no connection is carried over a fork.
+    Nothing connects before the first use. So the app can be imported, and can report its health, while the database is
+    down, and no connection is carried over a fork.
     """
 
     def __init__(self, url: str) -> None:
-        # How long to wait for another process's write; only SQLite's driver knows the setting.
+        # The seconds to wait for another process's write; only SQLite's driver knows this setting.
         connect_args = {"timeout": WAIT_SECONDS} if url.startswith("sqlite") else {}
         self.engine = sa.create_engine(url, pool_timeout=WAIT_SECONDS, pool_pre_ping=True, connect_args=connect_args)
         self._prepared = False
 
     def prepare(self) -> None:
-        """Make the table if it is missing; of several workers that try at once, the losers find it there."""
+        """Create the table if it is missing; if several workers try at once, the slower ones find it there."""
         if self._prepared:
             return
         try:
@@ -55,7 +55,7 @@ class Store:
         self._prepared = True
 
     def last(self, count: int) -> Sequence[sa.Row[Any]]:
-        """Give the newest entries, newest first."""
+        """Return the newest entries, newest first."""
         self.prepare()
         with self.engine.connect() as connection:
             return connection.execute(sa.select(entries).order_by(entries.c.id.desc()).limit(count)).all()
@@ -68,15 +68,15 @@ class Store:
             connection.execute(entries.insert().values(name=name, message=message, signed_at=signed_at))
 
     def ping(self) -> None:
-        """Ask the database for the least it can do."""
+        """Run the simplest query."""
         with self.engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
 
     def answers(self, within: float) -> Exception | None:
-        """Say what keeps the database from answering, or None when it does.
+        """Return the error that keeps the database from answering, or None if it answers.
 
-        Drivers differ in which waits they bound, so the question is asked on a thread that may be left
-        behind. How many can hang is limited by the connection pool.
+        Drivers differ in the waits that they limit, so the query runs in a thread that may be left behind. The
+        connection pool limits how many can hang.
         """
         outcome: list[Exception | None] = [TimeoutError(f"no answer within {within:g} s")]
 

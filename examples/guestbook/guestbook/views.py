@@ -36,11 +36,11 @@ def store() -> Store:
 
 
 def from_this_site() -> bool:
-    """Tell a form of ours from one that another site made the visitor's browser send.
+    """Return whether a form comes from this site, and not from another one through the visitor's browser.
 
-    Browsers say so themselves, in Sec-Fetch-Site or, where that is not sent, in Origin. A request with
-    neither comes from no browser, and so carries nobody's cookies. No token in the session is needed, so this
-    works without TLS too, where browsers keep no Secure cookie.
+    Browsers say so in Sec-Fetch-Site or, without that, in Origin. A request with neither comes from no browser, and so
+    has nobody's cookies. This needs no token in the session, so it works without TLS too, where browsers keep no Secure
+    cookie.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -80,7 +80,7 @@ def sign() -> BaseResponse | tuple[str, int]:
 
 @pages.get("/health")
 def health() -> tuple[Response, int]:
-    """Say what runs here, in the words the deploy compares with what it meant to start."""
+    """Report what runs here, in the fields that a deploy compares with what it started."""
     problem = store().answers(within=HEALTH_SECONDS)
     if problem:
         # The kind of error only: a driver's message may quote the database's address.
@@ -98,7 +98,7 @@ def health() -> tuple[Response, int]:
 
 @pages.get("/slow")
 def slow() -> str:
-    """Stand for a report that takes its time."""
+    """Simulate a slow report."""
     try:
         seconds = float(request.args.get("seconds", "1"))
     except ValueError:
@@ -111,6 +111,6 @@ def slow() -> str:
 
 @pages.post("/upload")
 def upload() -> Response:
-    """Read a body of any kind to its end and keep nothing of it."""
+    """Read a body of any kind to its end, and discard it."""
     length = sum(map(len, iter(lambda: request.stream.read(CHUNK), b"")))
     return jsonify(length=length)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each test gets an environment of its own: nothing of the tester's shell or database decides a result."""
+"""Each test gets its own environment, independent of the developer's shell and database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from guestbook import create_app
 
 @pytest.fixture(autouse=True)
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Give what a deploy gives, and the means to change it."""
+    """Set what a deploy sets; return the means to change it."""
     for name in ("FLASK_CONFIG", "FLASK_DEBUG", "GREETING", "SECRET_KEY_FALLBACKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SECRET_KEY", "a key for tests only")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a deploy runs, as it runs it: a process of its own, judged by its end and its words."""
+"""The command of a deploy, run as in a deploy: in a separate process, judged by its exit code and output."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def test_migrate_reports_an_unreachable_database_without_its_address(
     assert (done.returncode, done.stdout) == (1, "")
     start, *rest = done.stderr.splitlines()
     assert "guestbook starts: environment=production" in start
-    assert rest == [f"Error: the database can't be reached, or refuses: {kind}"]
+    assert rest == [f"Error: the database can't be reached or used: {kind}"]
     assert "never-in-a-log" not in done.stderr

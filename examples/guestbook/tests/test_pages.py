@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a visitor, a load test and a deploy's health check get to see."""
+"""What visitors, load tests and a deploy's health check get."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_workers_starting_together_share_one_new_table(tmp_path: Path) -> None:
 
 
 def test_losing_the_race_to_create_the_table_is_not_an_error(tmp_path: Path, environ: pytest.MonkeyPatch) -> None:
-    """Elsewhere two CREATE TABLE IF NOT EXISTS may collide; SQLite without the clause takes its place."""
+    """On other databases, two CREATE TABLE IF NOT EXISTS may collide; SQLite without the clause simulates that."""
     url = f"sqlite:///{tmp_path}/new.db"
     Store(url).prepare()
     environ.setattr("guestbook.store.CreateTable", lambda table, if_not_exists: CreateTable(table))

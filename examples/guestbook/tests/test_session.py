@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A visitor's name is remembered in a signed cookie, and a change of the key need not lose it."""
+"""A signed cookie remembers a visitor's name, and a new key need not lose it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = '<input name="name" value=""'
 
 
 def visitor(environ: pytest.MonkeyPatch, key: str, *fallbacks: str, cookie: str | None = None) -> FlaskClient:
-    """Make the browser of somebody who visits an app with these keys."""
+    """Make the browser of a visitor to an app with these keys."""
     environ.setenv("SECRET_KEY", key)
     environ.setenv("SECRET_KEY_FALLBACKS", json.dumps(fallbacks))
     client = create_app("production").test_client()

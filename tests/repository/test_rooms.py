@@ -198,11 +198,12 @@ def test_an_allowed_import_is_not_reported(name: str, line: str) -> None:
 def arrows(home: str) -> Counter[tuple[str, str]]:
     """Count the files of a room that import from another one."""
     above = f"{COLLECTION}{home.replace('/', '.')}."
+    rooms = {room for floor in FLOORS[home] for room in floor}
     pairs: Counter[tuple[str, str]] = Counter()
     for name in (name for name in FILES if place(name)[0] == home):
         targets = {target.removeprefix(above).split(".")[0] for _, target in imports(repository.text(name), name)}
         room = place(name)[1]
-        pairs.update((room, target) for target in targets if target in below(home, room))
+        pairs.update((room, target) for target in targets & rooms - {room})
     return pairs
 
 
@@ -210,7 +211,9 @@ if __name__ == "__main__":
     for home, floors in FLOORS.items():
         found = arrows(home)
         sizes = Counter(place(name)[1] for name in FILES if place(name)[0] == home)
-        print(f"{home}: {len(sizes)} rooms on {len(floors)} floors, {len(found)} arrows, all of them downwards")
+        print(f"{home}: {len(sizes)} rooms on {len(floors)} floors, {len(found)} arrows")
+        climbing = [f"{start} -> {other}" for start, other in found if other not in below(home, start)]
+        print(f"  not downwards: {', '.join(climbing) or 'none'}")
         for room in (room for floor in floors for room in floor):
             targets = ", ".join(f"{other} ({count})" for (start, other), count in found.items() if start == room)
             print(f"  {room} ({sizes[room]} files){' -> ' if targets else ''}{targets}")

@@ -29,6 +29,6 @@ def switch(layout: Layout, release: str) -> str:
         link(layout.previous, f"releases/{before}")
     if before != release:
         write(layout.trial, release)
-    link(layout.live_socket, str(layout.socket(release)))
+    link(layout.live_socket, str(layout.socket(release)))  # this rename moves the traffic
     link(layout.live, f"releases/{release}")
     return before if before != release else ""

@@ -3,23 +3,22 @@
 
 A file of the directory ``rules`` declares rules and looks for them::
 
-    NO_TLS = Rule(
-        "no-tls",
-        "Production is served in plain HTTP, and no proxy in front of it is trusted.",
-        severity=WARNING,
-        fix="Set flask_app_tls to acme or provided.",
+    WIDE_BODY = Rule(
+        "wide-body",
+        "flask_app_nginx_body_size_mb is larger than the memory of a small server.",
+        fix="Set a smaller number, or let visitors upload elsewhere.",
         acceptable=True,
-        bad=Example({"flask_app_tls": "none"}),
-        good=Example({"flask_app_tls": "acme"}),
+        bad=Example({"flask_app_nginx_body_size_mb": 4096}),
+        good=Example({"flask_app_nginx_body_size_mb": 16}),
     )
 
-    @finds(NO_TLS)
-    def plain_http(case: Case) -> Iterator[Found]:
-        if ...:
-            yield NO_TLS("flask_app_tls", "flask_app_tls is none in production.")
+    @finds(WIDE_BODY)
+    def wide_body(case: Case) -> Iterator[Found]:
+        if case["nginx_body_size_mb"] > 1024:
+            yield WIDE_BODY("flask_app_nginx_body_size_mb", "flask_app_nginx_body_size_mb is more than 1024.")
 
-That is all: the doctor asks it, and a deploy if it can be an error or is ``told``; docs/reference/findings.md has it,
-and its examples are tests.
+That is all: a deploy stops at it, unless somebody accepts it, and the doctor reports it. With ``severity=WARNING`` the
+doctor alone does, or with ``told=True`` a deploy too. docs/reference/findings.md has it, and its examples are tests.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ class Check(Protocol):
 
     Args:
         rules: all that it may find.
-        guards: whether its errors keep values from any file on the host, even from one that is only tested.
+        guards: whether an error keeps the site from Nginx's test in the preflight, which writes values to a file as root.
     """
 
     rules: tuple[Rule, ...]

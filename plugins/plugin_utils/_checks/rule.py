@@ -130,7 +130,7 @@ class Check(Protocol):
 
     Args:
         rules: all that it may find.
-        guards: whether an error keeps the site from Nginx's test in the preflight, which writes values to a file as root.
+        guards: whether an error keeps the site from Nginx's test in preflight, which writes values to a file as root.
     """
 
     rules: tuple[Rule, ...]

@@ -44,7 +44,7 @@ _temporary_files_in_memory()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_disk() -> Iterator[None]:
+def _no_fsync() -> Iterator[None]:
     """Skip fsync: no test cuts the power, and other tests check that files are flushed before they get their name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
@@ -52,7 +52,7 @@ def _quick_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _git_of_nobody() -> Iterator[None]:
+def _clean_git_configuration() -> Iterator[None]:
     """Use git as on a fresh machine, without the developer's configuration or the variables that hooks set."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("GIT_")]:

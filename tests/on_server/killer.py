@@ -49,12 +49,12 @@ def _arm(order: dict[str, object]) -> None:
         if step == order["step"] and seen[step] == order["change"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def tell() -> None:
+    def write_counts() -> None:
         if seen and not order["change"]:
             with open(COUNTS, "a", encoding="ascii") as stream:
                 stream.writelines(f"{step} {count}\n" for step, count in seen.items())
 
-    atexit.register(tell)
+    atexit.register(write_counts)
     sys.addaudithook(watch)
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 APP = sys.argv[1]
-TOLD = int(sys.argv[2])
+SKIPPED = int(sys.argv[2])
 SRV = f"/srv/{APP}"
 PLACES = [
     SRV,
@@ -60,7 +60,7 @@ def names() -> list[tuple[str, str]]:
 NAMES = names()
 
 
-def told(text: str) -> str:
+def normalized(text: str) -> str:
     for value, name in NAMES:
         text = text.replace(value, name)
     return text
@@ -69,15 +69,15 @@ def told(text: str) -> str:
 def described(path: str) -> str:
     facts = os.lstat(path)
     kind = stat.S_IFMT(facts.st_mode)
-    line = f"{told(path)} {facts.st_uid}:{facts.st_gid} {facts.st_mode:o}"
+    line = f"{normalized(path)} {facts.st_uid}:{facts.st_gid} {facts.st_mode:o}"
     if kind == stat.S_IFLNK:
-        return f"{line} -> {told(os.readlink(path))}"
+        return f"{line} -> {normalized(os.readlink(path))}"
     if kind != stat.S_IFREG or ONLY_THERE.search(path):
         return line
     with open(path, "rb") as stream:
         raw = LABELS.sub(b"LABEL", stream.read())
     content = (KEYS.sub(b"KEY", raw) if path.endswith(".env") else raw).decode("utf-8", "surrogateescape")
-    return f"{line} {hashlib.sha256(told(content).encode('utf-8', 'surrogateescape')).hexdigest()}"
+    return f"{line} {hashlib.sha256(normalized(content).encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 for place in PLACES:
@@ -87,10 +87,10 @@ for place in PLACES:
 
 with open(f"{SRV}/ledger.jsonl", encoding="utf-8") as stream:
     events = [json.loads(line) for line in stream.read().replace("\0", "").splitlines() if line]
-mine = [number for number, event in enumerate(events) if told(event["release"]) == "LIVE"]
-start = TOLD if TOLD >= 0 else mine[0] if mine else len(events)
+mine = [number for number, event in enumerate(events) if normalized(event["release"]) == "LIVE"]
+start = SKIPPED if SKIPPED >= 0 else mine[0] if mine else len(events)
 for event in events[start:]:
-    print("ledger", event["event"], told(event["release"]), told(event.get("previous", "")))
+    print("ledger", event["event"], normalized(event["release"]), normalized(event.get("previous", "")))
 
 units = subprocess.run(
     ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"{APP}*"],
@@ -101,4 +101,4 @@ units = subprocess.run(
 for row in sorted(units.stdout.splitlines()):
     name, _, active, sub = row.split()[:4]
     if active != "inactive":  # systemd lists a stopped unit until it forgets it
-        print("unit", told(name), active, sub)
+        print("unit", normalized(name), active, sub)

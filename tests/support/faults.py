@@ -280,15 +280,15 @@ def changes_of(steps: list[str], run: Callable[[], Played]) -> dict[str, int]:
     return counts
 
 
-def state(server: Server, told: int = -1) -> list[str]:
+def state(server: Server, skipped: int = -1) -> list[str]:
     """Return everything that a run left on a server, comparable with what another one left.
 
     Args:
-        told: the number of ledger lines to leave out; -1: all before the live release's first line.
+        skipped: the number of ledger lines to leave out; -1: all before the live release's first line.
     """
     script = (ROOT / "tests/on_server/state.py").read_text(encoding="utf-8")
     done = subprocess.run(
-        [*ssh(server.name), f"sudo python3 - {APP} {told}"], input=script.encode(), capture_output=True, check=False
+        [*ssh(server.name), f"sudo python3 - {APP} {skipped}"], input=script.encode(), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     return sorted(line for line in done.stdout.decode(errors="replace").splitlines() if line)

@@ -81,10 +81,10 @@ WHEN_LIVE = """    import os
         raise RuntimeError("ill as soon as it is live")
 """
 #: The variables whose values some variants print; the second is longer than a line of the journal may be.
-TOLD = "TOLD_TOKEN"
-TOLD_LONG = "TOLD_LONG_TOKEN"
+PRINTED = "TOLD_TOKEN"
+PRINTED_LONG = "TOLD_LONG_TOKEN"
 #: Like programs that know of no secret: whole, in a header, in documents, in an address, and as bytes.
-WAYS_TO_TELL = f"""    import base64
+WAYS_TO_PRINT = f"""    import base64
     import json
     import os
     import re
@@ -92,7 +92,7 @@ WAYS_TO_TELL = f"""    import base64
     from shlex import quote as quote_for_shell
     from urllib.parse import quote
 
-    told, long = os.environ["{TOLD}"], os.environ["{TOLD_LONG}"]
+    told, long = os.environ["{PRINTED}"], os.environ["{PRINTED_LONG}"]
     raw = told.encode()
     ways = [
         f"no service knows {{told}}",
@@ -110,18 +110,18 @@ WAYS_TO_TELL = f"""    import base64
     ]
 """
 #: In the last lines, because a play shows those of a journal.
-TELLS_AT_START = f"""
+PRINTS_AT_START = f"""
 def words():
-{WAYS_TO_TELL}    return "\\n".join(ways)
+{WAYS_TO_PRINT}    return "\\n".join(ways)
 
 
 raise RuntimeError(words())
 """
-TELLS_WHEN_ASKED = f"""{WAYS_TO_TELL}
+PRINTS_WHEN_REQUESTED = f"""{WAYS_TO_PRINT}
     return jsonify(problem=ways[0], ways=ways), 500
 """
 WELL = '        status="unavailable" if problem else "ok",\n'
-TELLS_AND_IS_WELL = f'        told=__import__("os").environ["{TOLD}"],\n'
+PRINTS_AND_IS_HEALTHY = f'        told=__import__("os").environ["{PRINTED}"],\n'
 # Remove all hashes of Flask: an installer with a choice would take the artifact whose hash is still right.
 BAD_HASH = pattern(r"^(flask==\S+) \\\n(?: .*\n)+", r"\1 \\\n    --hash=sha256:" + "0" * 64 + r"\n")
 
@@ -177,9 +177,9 @@ def faults(label: str, seconds: float) -> dict[str, Fault]:
         # It is healthy at first, but fails some time after its first health check.
         "ill_later": Fault("guestbook/views.py", swap(ASK_DATABASE, later(seconds) + ASK_DATABASE)),
         # It prints a secret: in its journal, in a bad answer, in a good one.
-        "tells_at_start": Fault("wsgi.py", swap(CREATE, CREATE + TELLS_AT_START)),
-        "tells_when_asked": Fault("guestbook/views.py", swap(ASK_DATABASE, TELLS_WHEN_ASKED + ASK_DATABASE)),
-        "tells_and_is_well": Fault("guestbook/views.py", swap(WELL, WELL + TELLS_AND_IS_WELL)),
+        "prints_at_start": Fault("wsgi.py", swap(CREATE, CREATE + PRINTS_AT_START)),
+        "prints_when_requested": Fault("guestbook/views.py", swap(ASK_DATABASE, PRINTS_WHEN_REQUESTED + ASK_DATABASE)),
+        "prints_and_is_healthy": Fault("guestbook/views.py", swap(WELL, WELL + PRINTS_AND_IS_HEALTHY)),
         # It is healthy, and writes to its instance folder.
         "tutorial": Fault("wsgi.py", swap(CREATE, CREATE + TUTORIAL)),
         # It is healthy, and differs.

@@ -17,7 +17,7 @@ from ansible.plugins.loader import lookup_loader
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _what_was_compiled_is_kept() -> Iterator[None]:
+def _template_cache() -> Iterator[None]:
     """Compile a template once, and let the template lookup copy its variables shallowly."""
     compiled: dict[object, CodeType] = {}
     compile_anew = AnsibleEnvironment.compile

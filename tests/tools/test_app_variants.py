@@ -88,9 +88,9 @@ def test_leaks_at_start_uses_memory_until_it_gets_no_more(tmp_path: Path) -> Non
 
 def test_everything_printed_at_start_can_be_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told, long = f"{token_hex(10)}'\"\\ %d & é \n  <$PATH>\\{token_hex(10)}", "~".join(map(str, range(1000, 14_000)))
-    monkeypatch.setenv(variants.TOLD, told)
-    monkeypatch.setenv(variants.TOLD_LONG, long)
-    done = worker(variants.make("tells_at_start", tmp_path), "start()")
+    monkeypatch.setenv(variants.PRINTED, told)
+    monkeypatch.setenv(variants.PRINTED_LONG, long)
+    done = worker(variants.make("prints_at_start", tmp_path), "start()")
     [_, last] = done.stderr.split("RuntimeError: ")
     # Like journald: LineMax= is 48 KiB, and a longer line becomes several.
     lines = [line[at : at + 48 * 1024] for line in last.splitlines() for at in range(0, len(line), 48 * 1024)]

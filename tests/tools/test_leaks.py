@@ -37,7 +37,7 @@ def found(text: str | bytes, secret: str = AWKWARD) -> list[Leak]:
     return Hunter({"the token": secret}).in_bytes("a log", b"before " + content + b" behind\n")
 
 
-def unfound(tmp_path: Path, texts: Mapping[str, str | bytes], secret: str = AWKWARD) -> list[str]:
+def missed(tmp_path: Path, texts: Mapping[str, str | bytes], secret: str = AWKWARD) -> list[str]:
     """Return the names of the texts in which the hunt finds nothing; each is a file, so that one search is enough."""
     paths = {name: tmp_path / str(number) for number, name in enumerate(texts)}
     for name, text in texts.items():
@@ -77,11 +77,11 @@ WRITTEN: dict[str, str | bytes] = {
 
 
 def test_a_secret_is_found_in_each_form(tmp_path: Path) -> None:
-    assert unfound(tmp_path, {**WRITTEN, **{name: quoting(AWKWARD) for name, quoting in QUOTINGS.items()}}) == []
+    assert missed(tmp_path, {**WRITTEN, **{name: quoting(AWKWARD) for name, quoting in QUOTINGS.items()}}) == []
     bash = subprocess.run(
         ["bash", "-c", 'LC_ALL=C.UTF-8; printf %q "$1"', "bash", ODD], capture_output=True, check=True
     )
-    assert unfound(tmp_path, {"bash's own": bash.stdout}, ODD) == []
+    assert missed(tmp_path, {"bash's own": bash.stdout}, ODD) == []
     [leak, *_] = found(AWKWARD)
     assert (leak.place, leak.secret) == ("a log", "the token")
 
@@ -101,14 +101,14 @@ def test_a_secret_within_base64_text_is_found(tmp_path: Path) -> None:
         inside = b"x" * before + AWKWARD.encode() + b"y" * behind
         texts[f"once {before} {behind}"] = base64.b64encode(inside)
         texts[f"twice {before} {behind}"] = base64.b64encode(b"z" + base64.b64encode(inside))
-    assert unfound(tmp_path, texts) == []
+    assert missed(tmp_path, texts) == []
 
 
 def test_each_single_line_of_a_secret_is_found(tmp_path: Path) -> None:
     for line in LINES.splitlines():
         stripped = line.strip()
         texts = (line, stripped, json.dumps(line), quote(line), base64.b64encode(stripped.encode()))
-        assert unfound(tmp_path, dict(zip("12345", texts, strict=True)), LINES) == []
+        assert missed(tmp_path, dict(zip("12345", texts, strict=True)), LINES) == []
 
 
 def test_a_core_is_found_however_the_rest_is_escaped_or_cut(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_core_is_found_however_the_rest_is_escaped_or_cut(tmp_path: Path) -> N
             core.encode().hex().upper(),
             ",".join(map(str, core.encode())),
         )
-        assert unfound(tmp_path, dict(zip("12345", texts, strict=True)), secret) == []
+        assert missed(tmp_path, dict(zip("12345", texts, strict=True)), secret) == []
 
 
 def test_a_piece_of_a_long_core_is_found() -> None:

@@ -191,7 +191,7 @@ def test_nothing_is_sent_on_a_closed_connection() -> None:
             loop = asyncio.get_running_loop()
             connection = (await loop.create_connection(Connection, *listener.getsockname()))[1]
             peer = listener.accept()[0]
-            before = connection.spent()
+            before = connection.is_closed()
             peer.close()
             sent, heard = connection.send(if_alive=True), connection.closed
             connection.transport.abort()

@@ -19,7 +19,7 @@ def _key(password: bytes, salt: bytes, key_length: int, iv_length: int) -> bytes
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _vaults_that_are_quick_to_open() -> Iterator[None]:
+def _fast_vaults() -> Iterator[None]:
     """Derive vault keys in one round instead of ten thousand. tests/repository has vaults for Ansible's programs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VaultAES256, "_create_key_cryptography", staticmethod(_key))

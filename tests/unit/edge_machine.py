@@ -208,7 +208,7 @@ def put(
     return chain, (directory / KEY).read_text()
 
 
-def looked_at(directory: Path) -> Certificate | None:
+def read_certificate(directory: Path) -> Certificate | None:
     """Do the work of ``inspect`` in a twentieth of openssl-x509's time; other tests cover the real one."""
     try:
         made = x509.load_pem_x509_certificate((directory / CHAIN).read_bytes())
@@ -228,7 +228,7 @@ def played(root: Path, monkeypatch: pytest.MonkeyPatch) -> EdgeMachine:
     # Simple queries need no program; other tests check that systemd answers them.
     monkeypatch.setattr(_nginx, "_is", machine.nginx_is)
     monkeypatch.setattr(_nginx, "_workers", lambda _main: {machine.noted("workers").count("\n")})
-    monkeypatch.setattr(_certificate, "inspect", looked_at)
+    monkeypatch.setattr(_certificate, "inspect", read_certificate)
     monkeypatch.setattr(_certificate, "served", lambda port, name: machine.served())
     monkeypatch.setattr(shutil, "chown", lambda path, user, group: machine.turn(f"{path.name}-{user}-{group}"))
     return machine

@@ -246,7 +246,7 @@ class Host:
             (self.failed / unit if unit in self.failing else self.active / unit).touch()
             release = release_of(unit)
             if unit == self.layout.service_unit(release) and unit not in self.failing:
-                self.told(release, self.reports)
+                self.report_from_workers(release, self.reports)
             if unit.endswith(".socket") and unit not in self.failing:
                 self._listen(self._path(unit))
         return Finished(int(bool(self.failing & set(units))), "", "")
@@ -275,7 +275,7 @@ class Host:
                     self._path(unit).unlink()  # RemoveOnStop=
         return Finished(0, "", "")
 
-    def told(self, release: str, reports: Sequence[dict[str, Any]]) -> None:
+    def report_from_workers(self, release: str, reports: Sequence[dict[str, Any]]) -> None:
         """Write these reports of a release's workers."""
         directory = self.layout.runtime(release) / inspector.DIRECTORY
         shutil.rmtree(directory, ignore_errors=True)

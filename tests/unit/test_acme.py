@@ -287,7 +287,7 @@ def hook(machine: EdgeMachine) -> Path:
     return machine.certbot.hook
 
 
-def told(hook: Path) -> int:
+def run_hook(hook: Path) -> int:
     """Run the hook like certbot; return its exit code."""
     environment = {**os.environ, "RENEWED_LINEAGE": "/etc/letsencrypt/live/shop"}
     return subprocess.run([hook], env=environment, check=False, capture_output=True, timeout=10).returncode
@@ -302,13 +302,13 @@ def test_the_hook_is_executable_and_where_certbot_looks(machine: EdgeMachine, ho
 
 
 def test_nginx_is_reloaded_after_a_renewal(machine: EdgeMachine, hook: Path) -> None:
-    assert told(hook) == 0
+    assert run_hook(hook) == 0
     assert machine.calls() == [f"nginx test {machine.tree.etc}", "systemctl reload nginx"]
 
 
 def test_a_broken_configuration_is_logged_and_not_loaded(machine: EdgeMachine, hook: Path) -> None:
     write(machine.tree.etc / "sites-enabled/theirs.conf", "bad\n")
-    assert told(hook) == 1
+    assert run_hook(hook) == 1
     assert machine.calls("systemctl") == []
     assert machine.calls("logger") == [
         "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop is new, Nginx serves the old one:"
@@ -318,7 +318,7 @@ def test_a_broken_configuration_is_logged_and_not_loaded(machine: EdgeMachine, h
 
 def test_a_failed_reload_is_logged(machine: EdgeMachine, hook: Path) -> None:
     machine.turn("reload-fails")
-    assert told(hook) == 1
+    assert run_hook(hook) == 1
     assert machine.calls("logger") == [
         "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop is new, Nginx serves the old one:"
         " systemctl reload nginx failed"

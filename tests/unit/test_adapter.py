@@ -87,7 +87,7 @@ def never(call: Call) -> dict[str, Any]:
     pytest.fail("the body was run")
 
 
-def whose(layout: Layout) -> str:
+def holder(layout: Layout) -> str:
     """Return who holds the lock."""
     return break_lock(layout, dry=True).partition(",")[0]
 
@@ -157,12 +157,12 @@ def test_the_details_of_an_error_are_in_the_result(run: Run) -> None:
 
 def test_the_lock_is_taken_before_the_host_is_inspected_and_kept(run: Run, layout: Layout, warned: list[str]) -> None:
     def body(call: Call) -> dict[str, Any]:
-        return {"seen": whose(layout)}
+        return {"seen": holder(layout)}
 
     told = run(body, **TAKING)
     assert told["seen"] == "ann@laptop"
     assert warned == []
-    assert whose(layout) == "ann@laptop"
+    assert holder(layout) == "ann@laptop"
     with held(layout, ANN.run):
         pass
 
@@ -174,13 +174,13 @@ def test_a_step_without_the_lock_inspects_nothing(run: Run, layout: Layout) -> N
     assert told["msg"].startswith("error locked:shop\n")
     assert "bob@desk" in told["msg"]
     assert told["locked"] == asdict(BOB)
-    assert whose(layout) == "bob@desk"
+    assert holder(layout) == "bob@desk"
 
 
 @pytest.mark.parametrize("more", [{"instead_of": BOB.run}, {"stale_seconds": 0}], ids=["dead", "stale"])
 def test_taking_over_a_lock_gives_a_warning(run: Run, layout: Layout, warned: list[str], more: dict[str, Any]) -> None:
     take(layout, BOB, STALE)
-    told = run(lambda call: {"seen": whose(layout)}, **{**TAKING, **more})
+    told = run(lambda call: {"seen": holder(layout)}, **{**TAKING, **more})
     assert told["seen"] == "ann@laptop"
     (warning,) = warned
     assert warning.startswith("Took over the lock of a run that is dead: bob@desk, since ")
@@ -194,13 +194,13 @@ def test_a_lock_is_not_taken_over_without_a_reason(run: Run, layout: Layout, mor
 
 def test_taking_the_lock_requires_a_stale_time(run: Run, layout: Layout) -> None:
     assert "stale_seconds" in run(never, owner=asdict(ANN))["msg"]
-    assert whose(layout) == ""
+    assert holder(layout) == ""
 
 
 @pytest.mark.parametrize("error", [GreenlightError("no"), OSError(28, "full"), ZeroDivisionError()], ids=repr)
 def test_a_failing_opening_step_gives_the_lock_back(run: Run, layout: Layout, error: Exception) -> None:
     assert run(fails(error), **TAKING)["failed"] is True
-    assert whose(layout) == ""
+    assert holder(layout) == ""
     assert take(layout, BOB, STALE) == ""
 
 
@@ -212,7 +212,7 @@ def test_an_interrupted_step_gives_the_lock_back(
     with pytest.raises(type(error)) as raised, patch_module_args(arguments("some", **TAKING)):
         _adapter.main()
     assert raised.value is error
-    assert whose(layout) == ""
+    assert holder(layout) == ""
 
 
 def test_a_failing_step_gives_back_only_its_own_lock(run: Run, layout: Layout) -> None:
@@ -221,7 +221,7 @@ def test_a_failing_step_gives_back_only_its_own_lock(run: Run, layout: Layout) -
         raise GreenlightError("too late")
 
     assert run(body, **TAKING)["msg"] == "too late"
-    assert whose(layout) == "bob@desk"
+    assert holder(layout) == "bob@desk"
 
 
 @pytest.mark.parametrize("options", [TAKING, STEP], ids=["taking", "step"])
@@ -241,11 +241,11 @@ def test_a_step_runs_under_the_guard_of_its_run(run: Run, layout: Layout) -> Non
             take(layout, BOB, 0)
         with pytest.raises(Locked):
             take(layout, BOB, STALE, instead_of=ANN.run)
-        return {"seen": whose(layout)}
+        return {"seen": holder(layout)}
 
     take(layout, ANN, STALE)
     assert run(body, **STEP)["seen"] == "ann@laptop"
-    assert whose(layout) == "ann@laptop"
+    assert holder(layout) == "ann@laptop"
     assert take(layout, BOB, 0)
 
 
@@ -254,7 +254,7 @@ def test_a_failing_later_step_keeps_the_lock_of_its_run(run: Run, layout: Layout
     take(layout, ANN, STALE)
     assert run(fails(error), **STEP)["failed"] is True
     with held(layout, ANN.run):
-        assert whose(layout) == "ann@laptop"
+        assert holder(layout) == "ann@laptop"
 
 
 @pytest.mark.parametrize("other", [None, BOB])
@@ -349,7 +349,7 @@ def test_check_mode_breaks_no_lock(
     take(layout, ANN, STALE)
     told = result_of("unlock", monkeypatch, capsys, layout=layout, check=check)
     assert told["was"].startswith("ann@laptop, since ")
-    assert whose(layout) == ("ann@laptop" if check else "")
+    assert holder(layout) == ("ann@laptop" if check else "")
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -358,4 +358,4 @@ def test_check_mode_does_not_give_a_lock_back(
 ) -> None:
     take(layout, ANN, STALE)
     result_of("unlock", monkeypatch, capsys, layout=layout, of=ANN.run, check=check)
-    assert whose(layout) == ("ann@laptop" if check else "")
+    assert holder(layout) == ("ann@laptop" if check else "")

@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.support import certificates
-from tests.unit.edge_machine import looked_at, put
+from tests.unit.edge_machine import put, read_certificate
 from tests.unit.killing import killed
 
 NAMES = ["shop.example.org", "www.shop.example.org"]
@@ -391,7 +391,7 @@ def everything(layout: Layout) -> dict[str, str]:
 def test_a_run_killed_at_any_instant_is_completed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(certificate, "inspect", looked_at)
+    monkeypatch.setattr(certificate, "inspect", read_certificate)
     chain, key = pair()
     for change in itertools.count(1):
         layout = Layout("shop", tmp_path / str(change))
@@ -408,10 +408,10 @@ def test_a_run_killed_at_any_instant_is_completed_by_the_next(
         ended = not killed(change, work)
         for name in held(layout):  # the old and the damaged one may be half removed
             if not name.startswith((".unfinished-", ENDING, "provided-" if kind == "healed" else ".")):
-                assert looked_at(layout.tls / name), f"change {change}: {name} is half of one"
+                assert read_certificate(layout.tls / name), f"change {change}: {name} is half of one"
         kept = work()
         assert held(layout) == [kept.name], f"change {change}"
-        assert looked_at(kept)
+        assert read_certificate(kept)
         assert mode(kept / KEY) == 0o600
         if ended:
             break

@@ -508,7 +508,7 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     shutil.rmtree(root)
 
 
-def fit_for_people(*texts: str) -> bool:
+def is_readable(*texts: str) -> bool:
     return not any(
         re.search(r"Traceback|\bNone\b|Errno|\\x|[\x00-\x09\x0b-\x1f\x7f\udc80-\udcff]", text) for text in texts
     )
@@ -537,14 +537,14 @@ def test_damage_is_reported_and_the_next_deploy_repairs_it_or_gives_a_fix(
 ) -> None:
     place, path = STATE[name], damaged(operator.site, name, damage)
     findings = operator.verify().findings
-    assert fit_for_people(*(f"{finding.subject} {finding.what} {finding.fix}" for finding in findings))
+    assert is_readable(*(f"{finding.subject} {finding.what} {finding.fix}" for finding in findings))
     assert all(finding.fix for finding in findings)
     about = [finding for finding in findings if is_about(f"{finding.subject} {finding.what}", path)]
     assert bool(about) == (damage not in place.unseen), findings
 
     served = operator.site.serves()
     outcome = operator.deploy(NEW)
-    assert fit_for_people(*outcome.said), outcome.said
+    assert is_readable(*outcome.said), outcome.said
     if damage in place.refused:
         assert any(is_about(said, path) for said in outcome.said), outcome
         assert operator.site.serves() == served
@@ -590,9 +590,9 @@ def test_damage_blocks_no_inspection_and_no_rollback_without_a_reason(
         (purge_old_secrets, {"check": True}),
         (prune, {"keep": 1, "check": True}),
     ):
-        assert fit_for_people(operator.run(module, **options).get("msg", ""))
+        assert is_readable(operator.run(module, **options).get("msg", ""))
     back = operator.roll_back()
-    assert fit_for_people(*back.said)
+    assert is_readable(*back.said)
     if back:
         assert back.release == BEFORE
         assert operator.site.serves()
@@ -619,7 +619,7 @@ def pageless(operator: Operator) -> Operator:
     """An operator of a host whose app has no health page: its workers and ``/`` proved the live release."""
     site = operator.site
     site.has_page, site.reports = False, [report()]
-    site.told(LIVE, site.reports)
+    site.report_from_workers(LIVE, site.reports)
     (site.layout.release(LIVE) / "proved.json").unlink()
     assert operator.deploy(NEW).release == LIVE
     assert proof_of(site.layout, LIVE)["path"] == "/"

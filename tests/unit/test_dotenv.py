@@ -120,11 +120,11 @@ def shipped(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def brought(given: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+def fetched(given: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
     return bring_source.run(Call(given["layout"], given, dry=check_mode))
 
 
-def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: tuple[str, ...] = ()) -> dict[str, Any]:
+def checked(outcome: Mapping[str, Any], environment: str = "staging", accepted: tuple[str, ...] = ()) -> dict[str, Any]:
     about = {
         "flask_app_environment": environment,
         "flask_app_environment_variable": "FLASK_CONFIG",
@@ -137,10 +137,10 @@ def judged(outcome: Mapping[str, Any], environment: str = "staging", accepted: t
 
 def test_a_git_source_is_fetched_once_and_checked_on_each_run(shipped: dict[str, Any]) -> None:
     for changed in (True, False):
-        outcome = brought(shipped)
+        outcome = fetched(shipped)
         assert (outcome["changed"], outcome["revision"]) == (changed, shipped["commit"])
         assert SECRET not in str(outcome)
-        done = judged(outcome)
+        done = checked(outcome)
         assert done["failed"]
         assert "SECRET_KEY" in done["msg"]
         assert "shipped-env-file:.env" in done["msg"]
@@ -155,7 +155,7 @@ def test_a_git_source_is_fetched_once_and_checked_on_each_run(shipped: dict[str,
 def test_an_env_file_from_git_can_be_accepted(
     shipped: dict[str, Any], environment: str, accepted: tuple[str, ...]
 ) -> None:
-    assert not judged(brought(shipped), environment, accepted).get("failed")
+    assert not checked(fetched(shipped), environment, accepted).get("failed")
 
 
 @pytest.mark.parametrize("text", ["workers = 5\nkeepalive = 1\nmax_requests = 9\n", "max_requests = 9\n", "x = = 1\n"])
@@ -165,15 +165,15 @@ def test_overridden_gunicorn_settings_from_git_are_a_warning_on_each_run(shipped
     (directory / "gunicorn.conf.py").write_text(text)
     commit(directory)
     for _ in range(2):
-        outcome = {**brought(shipped), "warnings": ["another"]}
-        done = judged(outcome)
+        outcome = {**fetched(shipped), "warnings": ["another"]}
+        done = checked(outcome)
         assert not done.get("failed")
         assert "gunicorn_file" not in done
         assert done["warnings"][0] == "another"
         assert [re.findall(r"sets (.*?):|\((gunicorn-file:\S+)\)", each) for each in done["warnings"][1:]] == (
             [[("workers, keepalive", ""), ("", "gunicorn-file:gunicorn.conf.py")]] if "workers" in text else []
         )
-        assert judged(outcome, accepted=("gunicorn-file",))["warnings"] == ["another"]
+        assert checked(outcome, accepted=("gunicorn-file",))["warnings"] == ["another"]
 
 
 @pytest.mark.parametrize("entry", ["shipped-env-file:.env", "gunicorn-file"])
@@ -186,14 +186,14 @@ def test_an_acceptance_for_a_git_source_is_not_unused(tmp_path: Path, entry: str
 
 
 def test_check_mode_fetches_nothing(shipped: dict[str, Any], tmp_path: Path) -> None:
-    outcome = brought(shipped, check_mode=True)
+    outcome = fetched(shipped, check_mode=True)
     assert (outcome["changed"], outcome["revision"]) == (True, shipped["commit"])
     assert not (tmp_path / "host").exists()
 
 
 def test_check_mode_without_git_reports_no_revision(shipped: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    outcome = brought(shipped, check_mode=True)
+    outcome = fetched(shipped, check_mode=True)
     assert (outcome["changed"], set(str(outcome["revision"]))) == (True, {"0"})
 
 
@@ -201,10 +201,10 @@ def test_check_mode_without_git_reports_no_revision(shipped: dict[str, Any], mon
 def test_a_static_directory_missing_from_the_commit_is_refused_on_each_run(
     shipped: dict[str, Any], static: str
 ) -> None:
-    assert brought({**shipped, "static": ["shop/static"]})["changed"]
+    assert fetched({**shipped, "static": ["shop/static"]})["changed"]
     for _ in range(2):
         with pytest.raises(GreenlightError, match="flask_app_nginx_static"):
-            brought({**shipped, "static": ["shop/static", static]})
+            fetched({**shipped, "static": ["shop/static", static]})
 
 
 @pytest.mark.parametrize(
@@ -214,4 +214,4 @@ def test_the_module_refuses_values_that_git_would_read_as_options(
     shipped: dict[str, Any], name: str, value: str
 ) -> None:
     with pytest.raises(GreenlightError, match=f"flask_app_source_{name}"):
-        brought({**shipped, name: value})
+        fetched({**shipped, name: value})

@@ -686,7 +686,7 @@ FACTS: dict[str, Any] = {
 MINE = {**FACTS, "flask_app_url_prefix": "/shop"}
 
 
-def said(facts: object) -> str:
+def as_comments(facts: object) -> str:
     """Return the facts as comments."""
     return "# Facts: " + json.dumps(facts, indent=1).replace("\n", "\n# ") + "\n"
 
@@ -694,7 +694,7 @@ def said(facts: object) -> str:
 def owner(machine: EdgeMachine, *, facts: str | None = None, **theirs: Any) -> None:
     """Make the site of the app blog."""
     include = f"include {machine.tree.etc}/sites-shared/blog"
-    says = said({**FACTS, **theirs}) if facts is None else facts
+    says = as_comments({**FACTS, **theirs}) if facts is None else facts
     text = f"#\n{OWNER}\n{says}\n{include}/http/*.conf;\nserver {{\n {include}/server/*.conf;\n}}\n"
     (machine.tree.etc / BLOG).write_text(text)
 
@@ -813,11 +813,11 @@ def test_all_relevant_differences_from_the_site_owner_are_reported_at_once(machi
     "facts",
     [
         "",
-        said([]),
-        said({"flask_app_tls": "none"}),
-        said({**FACTS, "flask_app_server_names": 5}),
-        said(FACTS).replace(",", "", 1),
-        said(FACTS).replace("\n# ", "\n"),
+        as_comments([]),
+        as_comments({"flask_app_tls": "none"}),
+        as_comments({**FACTS, "flask_app_server_names": 5}),
+        as_comments(FACTS).replace(",", "", 1),
+        as_comments(FACTS).replace("\n# ", "\n"),
     ],
 )
 def test_a_shared_site_without_recorded_settings_must_be_deployed_first(
@@ -834,7 +834,7 @@ def test_a_path_in_a_site_belongs_to_one_app(machine: EdgeMachine, site: Sites) 
     owner(machine, flask_app_url_prefix="/blog")
     place = machine.tree.etc / "sites-shared/blog/server/docs.conf"
     place.parent.mkdir(parents=True)
-    place.write_text(f"{OWNER}\n{said({**FACTS, 'flask_app_url_prefix': '/docs'})}")
+    place.write_text(f"{OWNER}\n{as_comments({**FACTS, 'flask_app_url_prefix': '/docs'})}")
     for prefix, app in (("/docs", "docs"), ("/blog", "blog")):
         for act in (machine.edge.check, machine.edge.publish):
             with refused(SHARED_PATH, f" {prefix} ", f" {app}, "):
@@ -843,7 +843,7 @@ def test_a_path_in_a_site_belongs_to_one_app(machine: EdgeMachine, site: Sites) 
     (machine.tree.etc / SITE).write_text(OWNER)
     mine = machine.tree.etc / "sites-shared/shop/server/news.conf"
     mine.parent.mkdir(parents=True)
-    mine.write_text(said({**FACTS, "flask_app_url_prefix": "/news"}))
+    mine.write_text(as_comments({**FACTS, "flask_app_url_prefix": "/news"}))
     with refused(SHARED_PATH, " /news ", " news, "):
         machine.edge.check(replace(own(site, "none"), facts={**FACTS, "flask_app_url_prefix": "/news"}))
     machine.edge.check(replace(own(site, "none"), facts=FACTS))
@@ -936,7 +936,7 @@ def visit(machine: EdgeMachine, monkeypatch: pytest.MonkeyPatch) -> Visit:
     return visit
 
 
-def saying(made: Site, *lines: str) -> Site:
+def with_lines(made: Site, *lines: str) -> Site:
     """Return the site with more lines in each of its files."""
     return replace(made, files={name: f"{text}{''.join(f'# {line}{chr(10)}' for line in lines)}"
                                 for name, text in made.files.items()})  # fmt: skip
@@ -953,7 +953,7 @@ def test_a_site_that_loses_the_live_release_is_reverted(
     before, link, served = tree(machine), target(machine), machine.served()
     for _ in range(2):
         with refused(TAKEN_BACK, visit.release, "http://127.0.0.1:80/health"):
-            machine.edge.publish(saying(own(site, new), fault), visit.reach().watch)
+            machine.edge.publish(with_lines(own(site, new), fault), visit.reach().watch)
         assert tree(machine) == before
         assert (target(machine), machine.served()) == (link, served)
         assert machine.calls("systemctl")[-1] == "systemctl reload nginx"
@@ -967,7 +967,7 @@ def test_a_site_that_loses_the_release_is_reverted_past_the_interim_site(
 ) -> None:
     machine.edge.publish(own(site, "none"), visit.reach().watch)
     before = tree(machine)
-    wanted = replace(saying(own(site, "acme"), "closed"), interim_files=own(site, "acme").files)
+    wanted = replace(with_lines(own(site, "acme"), "closed"), interim_files=own(site, "acme").files)
     for _ in range(2):
         with refused(TAKEN_BACK):
             machine.edge.publish(wanted, visit.reach().watch)
@@ -983,7 +983,7 @@ def test_a_site_that_was_not_reachable_before_is_not_reverted(
     machine: EdgeMachine, site: Sites, visit: Visit, reason: str
 ) -> None:
     closed = ["closed"] if reason == "the site was closed" else []
-    machine.edge.publish(saying(own(site, "none"), *closed), visit.reach().watch)
+    machine.edge.publish(with_lines(own(site, "none"), *closed), visit.reach().watch)
     new = visit.reach("new.example.org")
     if reason == "the release does not answer":
         visit.paths = []
@@ -992,7 +992,7 @@ def test_a_site_that_was_not_reachable_before_is_not_reverted(
         visit.asked.clear()
     elif reason == "it does not know the new name":
         visit.hosts = [NAMES[0]]
-    assert machine.edge.publish(saying(own(site, "none"), "closed", "still"), new.watch) is True
+    assert machine.edge.publish(with_lines(own(site, "none"), "closed", "still"), new.watch) is True
     assert "still" in tree(machine)[f"etc/nginx/{SITE}"]
     assert visit.asked == [] or reason != "there is none"
 
@@ -1004,12 +1004,12 @@ def test_a_site_may_lead_elsewhere_if_its_page_names_no_release(
     """As at the front door: if an app has no health page, any status below 400 is accepted."""
     visit.names = names_it
     machine.edge.publish(own(site, "none"), visit.reach().watch)
-    elsewhere = saying(own(site, "none"), "elsewhere")
+    elsewhere = with_lines(own(site, "none"), "elsewhere")
     with refused(TAKEN_BACK if names_it else None, "2xx"):
         machine.edge.publish(elsewhere, visit.reach().watch)
     assert ("elsewhere" in tree(machine)[f"etc/nginx/{SITE}"]) is not names_it
     with refused(TAKEN_BACK, "403"):
-        machine.edge.publish(saying(elsewhere, "closed"), visit.reach().watch)
+        machine.edge.publish(with_lines(elsewhere, "closed"), visit.reach().watch)
 
 
 @pytest.mark.parametrize("closed", [["/health"], ["/health", "/status"]])
@@ -1018,7 +1018,7 @@ def test_the_new_health_page_counts_if_the_old_one_is_closed(
 ) -> None:
     visit.paths = ["/health", "/status"]
     machine.edge.publish(own(site, "none"), visit.reach().watch)
-    wanted = saying(own(site, "none"), *[f"without {path}" for path in closed])
+    wanted = with_lines(own(site, "none"), *[f"without {path}" for path in closed])
     with refused(TAKEN_BACK if len(closed) > 1 else None):
         machine.edge.publish(wanted, visit.reach(path="/status").watch)
     assert ("without" in tree(machine)[f"etc/nginx/{SITE}"]) is (len(closed) == 1)
@@ -1033,11 +1033,11 @@ def test_a_briefly_busy_host_gets_a_second_chance(
     monkeypatch.setattr(_reach, "PAUSE_SECONDS", 7)
     monkeypatch.setattr(_reach, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
     machine.edge.publish(own(site, "none"), visit.reach().watch)
-    machine.edge.publish(saying(own(site, "none"), "well"), visit.reach().watch)
+    machine.edge.publish(with_lines(own(site, "none"), "well"), visit.reach().watch)
     assert 7 not in slept
     visit.busy = busy
     with refused(TAKEN_BACK if lost else None):
-        machine.edge.publish(saying(own(site, "none"), "later"), visit.reach(seconds=0.02).watch)
+        machine.edge.publish(with_lines(own(site, "none"), "later"), visit.reach(seconds=0.02).watch)
     assert busy == []
     assert slept.count(7) == 1
 
@@ -1047,7 +1047,7 @@ def test_a_release_that_broke_after_a_killed_run_does_not_fail_the_site(
 ) -> None:
     machine.edge.publish(own(site, "none"), visit.reach().watch)
     marker = machine.tree.state / "shop.json"
-    closed = saying(own(site, "none"), "closed")
+    closed = with_lines(own(site, "none"), "closed")
     noted = ""
 
     def after(seen: object) -> str:
@@ -1072,7 +1072,7 @@ def test_before_and_after_the_change_the_right_page_is_requested(
     """The path is the one that proved that release: the next release may have another."""
     machine.edge.publish(own(site, "none"), visit.reach().watch)
     visit.asked.clear()
-    moved = saying(own(site, "none"), "below /shop", f"closed to {NAMES[0]}")
+    moved = with_lines(own(site, "none"), "below /shop", f"closed to {NAMES[0]}")
     new = visit.reach("new.example.org", "/shop", "/status")
     assert machine.edge.publish(moved, new.watch) is True
     assert visit.asked == [("http:", NAMES[0], "/health"), ("http:", "new.example.org", "/shop/health")]
@@ -1080,15 +1080,15 @@ def test_before_and_after_the_change_the_right_page_is_requested(
     assert machine.edge.publish(moved, new.watch) is False
     assert visit.asked == []
     with refused(TAKEN_BACK, "/shop/health (Host: new.example.org"):
-        machine.edge.publish(saying(moved, "closed"), new.watch)
+        machine.edge.publish(with_lines(moved, "closed"), new.watch)
 
 
 def test_without_a_recorded_page_the_current_one_is_assumed(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
     """As if an older version had published the site."""
     publish(machine, own(site, "none"))
     with refused(TAKEN_BACK):
-        machine.edge.publish(saying(own(site, "none"), "closed"), visit.reach().watch)
-    assert machine.edge.publish(saying(own(site, "none"), "below /shop"), visit.reach(prefix="/shop").watch) is True
+        machine.edge.publish(with_lines(own(site, "none"), "closed"), visit.reach().watch)
+    assert machine.edge.publish(with_lines(own(site, "none"), "below /shop"), visit.reach(prefix="/shop").watch) is True
 
 
 def test_the_response_of_a_page_is_shown_with_secrets_masked(machine: EdgeMachine, site: Sites, visit: Visit) -> None:
@@ -1113,7 +1113,7 @@ def test_an_app_unreachable_in_a_shared_site_gets_its_own_site_back(
     machine.edge.publish(own(site, "self_signed"), visit.reach().watch)
     before, served = tree(machine), machine.served()
     for closed in (True, False):
-        wanted = saying(inside(site), *["below /shop", "closed"][: 1 + closed])
+        wanted = with_lines(inside(site), *["below /shop", "closed"][: 1 + closed])
         if closed:
             with refused(TAKEN_BACK, "/shop/health"):
                 machine.edge.publish(wanted, visit.reach(prefix="/shop").watch)

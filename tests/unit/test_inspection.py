@@ -377,7 +377,7 @@ def test_an_object_that_is_not_a_flask_app_is_reported_with_its_type(host: Host,
 # The live release
 
 
-def heard(layout: Layout) -> dict[str, object]:
+def inspected(layout: Layout) -> dict[str, object]:
     return dict(step.run(Call(layout, {"environment_keys": ["ENVIRONMENT"], "seconds": 7.0})))
 
 
@@ -385,20 +385,20 @@ def test_the_app_of_the_live_release_is_inspected(host: Host, layout: Layout, re
     link(layout.live_socket, str(layout.socket(release)))
     host.ended = says()
     told = {"changed": False, "release": release}
-    assert heard(layout) == {**told, "why": "", "app_says": Seen.of(SEEN, Secrets()).as_result()}
+    assert inspected(layout) == {**told, "why": "", "app_says": Seen.of(SEEN, Secrets()).as_result()}
     (words,) = [call for call in host.calls if call[0] == "systemd-run"]
     assert words[-1] == "ENVIRONMENT"
     assert "--property=RuntimeMaxSec=7" in words
     host.ended = Finished(1, "", "boom")
     why = "importing the app once more, beside Gunicorn, failed"
-    assert heard(layout) == {**told, "why": why, "app_says": {}}
-    host.told(release, [{"no_app": "function"}, report(environment="qa")])
-    assert heard(layout)["app_says"] == Seen.of(report(environment="qa"), Secrets()).as_result()
+    assert inspected(layout) == {**told, "why": why, "app_says": {}}
+    host.report_from_workers(release, [{"no_app": "function"}, report(environment="qa")])
+    assert inspected(layout)["app_says"] == Seen.of(report(environment="qa"), Secrets()).as_result()
 
 
 def test_without_a_live_release_no_app_is_inspected(host: Host, layout: Layout, release: str) -> None:
     why = "shop has no live release on this host"
-    assert heard(layout) == {"changed": False, "release": "", "why": why, "app_says": {}}
+    assert inspected(layout) == {"changed": False, "release": "", "why": why, "app_says": {}}
     assert host.calls == []
 
 

@@ -507,7 +507,7 @@ def test_a_task_with_invalid_arguments_is_refused(vault: Vault, arguments: dict[
         action(rotate_vault, vault, **{name: value for name, value in given.items() if value}).run(task_vars={})
 
 
-def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -> dict[str, Any]:
+def passed_keys(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -> dict[str, Any]:
     """Return the keys that the action passes to the step."""
     got: list[dict[str, Any]] = []
     made = action(
@@ -537,14 +537,14 @@ def handed(vault: Vault, monkeypatch: pytest.MonkeyPatch, **variables: object) -
 def test_a_host_gets_the_current_keys_of_the_file(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.keys.start()
     old = {"flask_app_secrets": {"SECRET_KEY": KEY}, "__flask_app_fallbacks": {}}
-    assert handed(vault, monkeypatch, **old) == {"key": vault.values[NAME], "fallbacks": [KEY]}
+    assert passed_keys(vault, monkeypatch, **old) == {"key": vault.values[NAME], "fallbacks": [KEY]}
 
 
 def test_a_templated_key_is_never_deployed_as_its_template_text(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.holds(f"{NAME}: '{{{{ elsewhere }}}}'\n")
     secrets = {"SECRET_KEY": trust_as_template("{{ elsewhere }}")}
     try:
-        found = handed(vault, monkeypatch, elsewhere=KEY, flask_app_secrets=secrets)
+        found = passed_keys(vault, monkeypatch, elsewhere=KEY, flask_app_secrets=secrets)
     except AnsibleActionFail:
         return
     assert found["key"] == KEY
@@ -556,7 +556,7 @@ def test_for_a_templated_key_a_host_gets_the_keys_of_the_inventory(
     """A user who is told to rotate the key elsewhere does so and runs the play again, which must then deploy it."""
     vault.holds(f"{NAME}: '{{{{ elsewhere }}}}'\n")
     secrets = {"SECRET_KEY": trust_as_template("{{ elsewhere }}")}
-    found = handed(vault, monkeypatch, elsewhere=KEY, flask_app_secrets=secrets)
+    found = passed_keys(vault, monkeypatch, elsewhere=KEY, flask_app_secrets=secrets)
     assert found == {"key": KEY, "fallbacks": []}
 
 
@@ -573,10 +573,10 @@ def test_without_a_vault_file_a_host_gets_the_keys_of_the_inventory(
         "flask_app_secrets": {"SECRET_KEY": trust_as_template("{{ elsewhere }}"), "OTHER": "x"},
         "__flask_app_fallbacks": {"SECRET_KEY_FALLBACKS": json.dumps(fallbacks)} if fallbacks else {},
     }
-    assert handed(vault, monkeypatch, **known) == {"key": KEY, "fallbacks": fallbacks}
+    assert passed_keys(vault, monkeypatch, **known) == {"key": KEY, "fallbacks": fallbacks}
 
 
 def test_a_vault_file_that_cannot_be_decrypted_is_an_error(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.opened_with("default")
     with pytest.raises(AnsibleActionFail, match="can't be decrypted with the vault passwords of this run"):
-        handed(vault, monkeypatch, flask_app_secrets={"SECRET_KEY": KEY})
+        passed_keys(vault, monkeypatch, flask_app_secrets={"SECRET_KEY": KEY})

@@ -49,7 +49,7 @@ class Clock:
         self.boot = 5000.0
         self.day = datetime(2026, 11, 21, 9, 44, 20, tzinfo=UTC)
 
-    def pass_(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.boot += seconds
         self.day += timedelta(seconds=seconds)
 
@@ -133,7 +133,7 @@ def at_work(layout: Layout, run_id: str, work: Callable[[], object] | None = Non
         step.kill()
 
 
-def whose(layout: Layout) -> str:
+def holder(layout: Layout) -> str:
     """Return who has the lock, in words; empty if nobody has it."""
     return break_lock(layout, dry=True)
 
@@ -143,24 +143,24 @@ def whose(layout: Layout) -> str:
 
 def test_only_the_first_run_gets_the_lock(layout: Layout, clock: Clock) -> None:
     assert take(layout, ANN, STALE) == ""
-    assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
+    assert holder(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
     assert layout.lock.stat().st_mode & 0o777 == 0o600
     for other in (BOB, replace(ANN, run="c0c0", pid=4712)):
         with pytest.raises(Locked):
             take(layout, other, STALE)
-    assert whose(layout).endswith("(process 4711)")
+    assert holder(layout).endswith("(process 4711)")
 
 
 def test_taking_its_own_lock_again_refreshes_it(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
-    clock.pass_(STALE + 1)
+    clock.advance(STALE + 1)
     assert take(layout, ANN, STALE) == ""
-    assert whose(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
+    assert holder(layout) == "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 0 seconds ago (process 4711)"
 
 
 def test_a_refusal_names_the_lock_holder_and_the_fix(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
-    clock.pass_(12)
+    clock.advance(12)
     with pytest.raises(Locked) as refused:
         take(layout, BOB, STALE)
     [finding] = refused.value.findings
@@ -174,7 +174,7 @@ def test_a_refusal_names_the_lock_holder_and_the_fix(layout: Layout, clock: Cloc
 def test_a_refusal_changes_nothing(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     before = layout.lock.read_bytes()
-    clock.pass_(12)
+    clock.advance(12)
     with pytest.raises(Locked):
         take(layout, BOB, STALE)
     assert layout.lock.read_bytes() == before
@@ -186,9 +186,9 @@ def test_each_app_has_its_own_lock(layout: Layout, impatient: None) -> None:
     with at_work(layout, ANN.run):
         assert take(blog, BOB, STALE) == ""
         with held(blog, BOB.run):
-            assert whose(layout).startswith("ann@laptop")
+            assert holder(layout).startswith("ann@laptop")
         give_back(blog, BOB.run)
-    assert whose(layout).startswith("ann@laptop")
+    assert holder(layout).startswith("ann@laptop")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_torn_or_empty_lock_file_does_not_count(layout: Layout, content: bytes
     assert all_named(lost) == [("lock-lost", "shop")]
     give_back(layout, ANN.run)
     assert str(layout.lock) in take(layout, BOB, STALE)
-    assert whose(layout).startswith("bob@desk")
+    assert holder(layout).startswith("bob@desk")
     layout.lock.write_bytes(content)
     assert break_lock(layout)
     assert not layout.lock.exists()
@@ -212,7 +212,7 @@ def test_a_torn_or_empty_lock_file_does_not_count(layout: Layout, content: bytes
 def test_a_run_killed_while_taking_the_lock_leaves_it_complete_or_absent(layout: Layout) -> None:
     for change in range(1, 20):
         ended = not killed(change, lambda: take(layout, ANN, STALE))
-        found = whose(layout)
+        found = holder(layout)
         assert found.startswith("ann@laptop") if found else not layout.lock.exists()
         assert bool(take(layout, BOB, STALE, instead_of=ANN.run)) is bool(found)
         break_lock(layout)
@@ -225,7 +225,7 @@ def test_a_reader_always_sees_the_complete_lock(layout: Layout, clock: Clock) ->
     take(layout, ANN, STALE)
     with layout.lock.open() as reader:
         before = layout.lock.read_text()
-        clock.pass_(1)
+        clock.advance(1)
         with held(layout, ANN.run):
             assert layout.lock.read_text() != before
         take(layout, BOB, STALE, instead_of=ANN.run)
@@ -275,7 +275,7 @@ def test_exactly_one_of_two_simultaneous_runs_gets_the_lock(tmp_path: Path, cloc
     dead = replace(ANN, run="dead")
     for layout in layouts[::2]:
         take(layout, dead, STALE)
-    clock.pass_(STALE)
+    clock.advance(STALE)
     turns = mmap.mmap(-1, 2)
     pipes = [FORK.Pipe() for _ in (ANN, BOB)]
     runs = [
@@ -292,7 +292,7 @@ def test_exactly_one_of_two_simultaneous_runs_gets_the_lock(tmp_path: Path, cloc
             one.kill()
             one.join()
     assert [one + other for one, other in zip(ann, bob, strict=True)] == [1] * 50
-    assert [whose(layout).startswith("ann@laptop") for layout in layouts] == ann
+    assert [holder(layout).startswith("ann@laptop") for layout in layouts] == ann
 
 
 # Taking it over
@@ -301,7 +301,7 @@ def test_exactly_one_of_two_simultaneous_runs_gets_the_lock(tmp_path: Path, cloc
 @pytest.mark.parametrize(("seconds", "dead"), [(0, False), (STALE - 1, False), (STALE, True), (STALE * 10, True)])
 def test_a_run_without_a_recent_step_counts_as_dead(layout: Layout, clock: Clock, seconds: float, dead: bool) -> None:
     take(layout, ANN, STALE)
-    clock.pass_(seconds)
+    clock.advance(seconds)
     if not dead:
         with pytest.raises(Locked):
             take(layout, BOB, STALE)
@@ -310,7 +310,7 @@ def test_a_run_without_a_recent_step_counts_as_dead(layout: Layout, clock: Clock
         "Took over the lock of a run that is dead: ann@laptop, since 2026-11-21 09:44:20 UTC,"
         f" last step {seconds} seconds ago (process 4711)."
     )
-    assert whose(layout) == f"bob@desk, since {clock.day:%Y-%m-%d %H:%M:%S} UTC, last step 0 seconds ago (process 42)"
+    assert holder(layout) == f"bob@desk, since {clock.day:%Y-%m-%d %H:%M:%S} UTC, last step 0 seconds ago (process 42)"
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
@@ -336,9 +336,9 @@ def test_a_run_with_a_running_step_is_alive_whatever_its_age(
     layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(layout, ANN, STALE)
-    clock.pass_(100)
+    clock.advance(100)
     with at_work(layout, ANN.run) as step:
-        clock.pass_(STALE * 10)
+        clock.advance(STALE * 10)
         at_the_first_wait(monkeypatch, lambda: pytest.fail("it is refused at once"))
         with pytest.raises(Locked, match=r"ann@laptop, .* 18000 seconds"):
             take(layout, BOB, STALE)
@@ -348,14 +348,14 @@ def test_a_run_with_a_running_step_is_alive_whatever_its_age(
 
 def test_the_lock_of_a_known_dead_run_is_taken_over_at_once(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
-    clock.pass_(1)
+    clock.advance(1)
     with pytest.raises(Locked):
         take(layout, BOB, STALE, instead_of="c0c0")
     assert take(layout, BOB, STALE, instead_of=ANN.run) == (
         "Took over the lock of a run that is dead: ann@laptop, since 2026-11-21 09:44:20 UTC,"
         " last step 1 seconds ago (process 4711)."
     )
-    assert whose(layout).startswith("bob@desk, since 2026-11-21 09:44:21 UTC")
+    assert holder(layout).startswith("bob@desk, since 2026-11-21 09:44:21 UTC")
 
 
 def test_the_last_step_of_a_dead_run_is_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,14 +363,14 @@ def test_the_last_step_of_a_dead_run_is_waited_for(layout: Layout, monkeypatch: 
     with at_work(layout, ANN.run) as step:
         at_the_first_wait(monkeypatch, step.end)
         assert take(layout, BOB, STALE, instead_of=ANN.run)
-    assert whose(layout).startswith("bob@desk")
+    assert holder(layout).startswith("bob@desk")
 
 
 def test_the_last_step_of_a_dead_run_is_not_awaited_forever(layout: Layout, impatient: None) -> None:
     take(layout, ANN, STALE)
     with at_work(layout, ANN.run), pytest.raises(Locked, match="ann@laptop"):
         take(layout, BOB, STALE, instead_of=ANN.run)
-    assert whose(layout).startswith("ann@laptop")
+    assert holder(layout).startswith("ann@laptop")
 
 
 # Its steps
@@ -379,10 +379,10 @@ def test_the_last_step_of_a_dead_run_is_not_awaited_forever(layout: Layout, impa
 def test_a_step_refreshes_the_lock_time(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     for _ in range(5):
-        clock.pass_(STALE - 1)
+        clock.advance(STALE - 1)
         with held(layout, ANN.run):
             pass
-    clock.pass_(STALE - 1)
+    clock.advance(STALE - 1)
     with pytest.raises(Locked, match=r"2026-11-21 09:44:20 UTC, .*\b1799 seconds"):
         take(layout, BOB, STALE)
 
@@ -400,18 +400,18 @@ def test_a_step_without_its_lock_does_not_start(layout: Layout) -> None:
     take(layout, ANN, STALE)
     break_lock(layout)
     assert refused_step(layout).id == "lock-lost"
-    assert whose(layout) == ""
+    assert holder(layout) == ""
 
 
 def test_a_step_does_not_start_or_refresh_the_lock_of_another_run(layout: Layout, clock: Clock) -> None:
     take(layout, ANN, STALE)
     take(layout, BOB, STALE, instead_of=ANN.run)
-    clock.pass_(30)
+    clock.advance(30)
     told = "bob@desk, since 2026-11-21 09:44:20 UTC, last step 30 seconds ago (process 42)"
     refusal = refused_step(layout)
     assert refusal.id == "lock-lost"
     assert told in refusal.what
-    assert whose(layout) == told
+    assert holder(layout) == told
 
 
 def test_a_step_waits_for_the_one_before(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,7 +441,7 @@ def test_a_failed_step_keeps_the_lock_and_releases_the_guard(
         raise error
     with held(layout, ANN.run):
         pass
-    assert whose(layout).startswith("ann@laptop")
+    assert holder(layout).startswith("ann@laptop")
 
 
 def test_a_killed_step_releases_the_guard(layout: Layout, impatient: None) -> None:
@@ -464,7 +464,7 @@ def test_a_program_that_outlives_its_step_counts_as_a_running_step(layout: Layou
             assert select.select([handle], [], [], 10)[0], "the program was not started"
             program = int(os.read(handle, 20))
             step.kill()
-            clock.pass_(STALE * 10)
+            clock.advance(STALE * 10)
             with pytest.raises(Locked, match="ann@laptop"):
                 take(layout, BOB, STALE)
         finally:
@@ -480,7 +480,7 @@ def test_a_program_that_outlives_its_step_counts_as_a_running_step(layout: Layou
 def test_a_run_gives_back_its_own_lock(layout: Layout) -> None:
     take(layout, ANN, STALE)
     give_back(layout, ANN.run)
-    assert whose(layout) == ""
+    assert holder(layout) == ""
     assert take(layout, BOB, STALE) == ""
 
 
@@ -489,7 +489,7 @@ def test_a_run_gives_back_only_its_own_lock(layout: Layout) -> None:
     assert not layout.lock.parent.exists()
     take(layout, BOB, STALE)
     give_back(layout, ANN.run)
-    assert whose(layout).startswith("bob@desk")
+    assert holder(layout).startswith("bob@desk")
 
 
 def test_a_lock_is_not_given_back_during_a_step(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,13 +498,13 @@ def test_a_lock_is_not_given_back_during_a_step(layout: Layout, monkeypatch: pyt
     with at_work(layout, ANN.run) as step:
 
         def look() -> None:
-            seen.append(whose(layout))
+            seen.append(holder(layout))
             step.end()
 
         at_the_first_wait(monkeypatch, look)
         give_back(layout, ANN.run)
     assert [found[:10] for found in seen] == ["ann@laptop"]
-    assert whose(layout) == ""
+    assert holder(layout) == ""
 
 
 def test_a_run_waits_briefly_for_a_lock_that_is_being_given_back(
@@ -522,7 +522,7 @@ def test_a_lock_can_be_broken_while_a_step_hangs(layout: Layout, clock: Clock, m
     told = "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 3 seconds ago (process 4711)"
     at_the_first_wait(monkeypatch, lambda: pytest.fail("nobody waits"))
     with at_work(layout, ANN.run):
-        clock.pass_(3)
+        clock.advance(3)
         assert break_lock(layout) == told
         assert break_lock(layout) == ""
         # A hanging step may still change the host, so no other run may begin.
@@ -537,7 +537,7 @@ def test_breaking_a_lock_has_a_dry_run(layout: Layout, clock: Clock) -> None:
     assert not layout.lock.parent.exists()
     take(layout, ANN, STALE)
     before = layout.lock.read_bytes()
-    clock.pass_(3)
+    clock.advance(3)
     assert "ann@laptop, since 2026-11-21 09:44:20 UTC, last step 3 seconds ago" in break_lock(layout, dry=True)
     assert layout.lock.read_bytes() == before
     with held(layout, ANN.run):

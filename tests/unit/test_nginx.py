@@ -106,7 +106,7 @@ class Machine:
     def site(self) -> str:
         return readable(self.tree.etc / SITE) or ""
 
-    def told(self, word: str) -> int:
+    def count_calls(self, word: str) -> int:
         """Return how often a program was called with ``word``."""
         return sum(word in line for line in self.log.read_text().splitlines()) if self.log.exists() else 0
 
@@ -174,8 +174,8 @@ def test_a_check_tests_a_changed_copy_and_touches_nothing(machine: Machine) -> N
     before = machine.files()
     check(machine.tree, CHANGE, NAMES)
     assert machine.files() == before
-    assert machine.told("test ") == 1
-    assert machine.told(f"test {machine.tree.etc}") == 0
+    assert machine.count_calls("test ") == 1
+    assert machine.count_calls(f"test {machine.tree.etc}") == 0
     with pytest.raises(GreenlightError):
         check(machine.tree, {SITE: "bad"}, NAMES)
     assert machine.files() == before
@@ -290,8 +290,8 @@ def test_absolute_paths_logs_and_the_pid_file_point_into_the_copy(machine: Machi
 def test_a_change_is_installed_tested_and_reloaded(machine: Machine) -> None:
     assert apply(machine.tree, CHANGE, NAMES) is True
     assert {name: machine.files()[name] for name in CHANGE} == CHANGE
-    assert machine.told("reload nginx") == 1
-    assert machine.told(f"test {machine.tree.etc}") == 1
+    assert machine.count_calls("reload nginx") == 1
+    assert machine.count_calls(f"test {machine.tree.etc}") == 1
 
 
 @pytest.mark.parametrize("app", ["shop", "api", "default", "zoo"])
@@ -301,7 +301,7 @@ def test_a_second_run_changes_nothing(machine: Machine, app: str) -> None:
     apply(machine.tree, {"sites-enabled/default": None, **change}, NAMES)
     machine.log.unlink()
     assert apply(machine.tree, change, NAMES) is False
-    assert (machine.told("test "), machine.told("reload")) == (0, 0)
+    assert (machine.count_calls("test "), machine.count_calls("reload")) == (0, 0)
 
 
 def test_manual_edits_are_loaded_too(machine: Machine) -> None:
@@ -309,7 +309,7 @@ def test_manual_edits_are_loaded_too(machine: Machine) -> None:
     by_hand = {**CHANGE, SITE: "server { } # by hand, and not reloaded\n"}
     machine.put(SITE, str(by_hand[SITE]))
     assert apply(machine.tree, by_hand, NAMES) is True
-    assert machine.told("reload nginx") == 2
+    assert machine.count_calls("reload nginx") == 2
 
 
 def test_each_app_has_its_own_marker(machine: Machine) -> None:
@@ -324,14 +324,14 @@ def test_a_disabled_nginx_is_enabled(machine: Machine) -> None:
     apply(machine.tree, CHANGE, NAMES)
     (machine.state / "disabled").touch()
     assert apply(machine.tree, CHANGE, NAMES) is True
-    assert machine.told("enable --quiet nginx") == 1
+    assert machine.count_calls("enable --quiet nginx") == 1
     assert apply(machine.tree, CHANGE, NAMES) is False
 
 
 def test_a_stopped_nginx_is_started(machine: Machine) -> None:
     (machine.state / "active").unlink()
     assert apply(machine.tree, CHANGE, NAMES) is True
-    assert machine.told("start nginx") == 1
+    assert machine.count_calls("start nginx") == 1
     (machine.state / "active").unlink()
     assert apply(machine.tree, CHANGE, NAMES) is True
     assert (machine.state / "active").exists()
@@ -342,7 +342,7 @@ def test_a_change_refused_by_the_check_touches_nothing(machine: Machine) -> None
     with pytest.raises(GreenlightError):
         apply(machine.tree, {**CHANGE, SITE: "bad"}, NAMES)
     assert machine.files() == before
-    assert machine.told("reload") == 0
+    assert machine.count_calls("reload") == 0
 
 
 @pytest.mark.slow
@@ -399,7 +399,7 @@ def test_the_old_tree_is_reloaded_after_a_failed_reload(machine: Machine) -> Non
     machine.turn("no-workers")
     with pytest.raises(GreenlightError):
         apply(machine.tree, CHANGE, NAMES)
-    assert machine.told("reload nginx") == 2
+    assert machine.count_calls("reload nginx") == 2
 
 
 def test_a_replaced_link_is_restored_as_a_link(machine: Machine) -> None:
@@ -433,7 +433,7 @@ def test_a_change_does_not_start_during_one_of_another_app(machine: Machine, mon
     with exclusively(machine.tree.state / "lock", 0):
         assert named(refused(lambda: apply(machine.tree, CHANGE, NAMES))) == ("nginx-busy", "nginx")
         assert machine.files() == before
-        assert machine.told("") == 0
+        assert machine.count_calls("") == 0
     assert apply(machine.tree, CHANGE, NAMES) is True
 
 
@@ -574,7 +574,7 @@ def test_a_change_that_breaks_reachability_is_reverted(machine: Machine) -> None
     assert named(finding) == ("site-taken-back", "shop")
     assert "lost" in finding.what
     assert machine.files() == before
-    assert machine.told("reload nginx") == 3
+    assert machine.count_calls("reload nginx") == 3
     assert noted_page(machine.tree, "shop") == {"prefix": "/old"}
     assert apply(machine.tree, OLD, NAMES, watch=watch(served, page="/old")) is False
     assert apply(machine.tree, CHANGE, NAMES, watch=watch(served, page="/new", well=False)) is True

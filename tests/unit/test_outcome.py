@@ -160,7 +160,7 @@ class Switch(StepAction):
     _task = SimpleNamespace(action="greenlight.flask.switch")
 
 
-def says_where(outcome: dict[str, Any]) -> bool:
+def names_path(outcome: dict[str, Any]) -> bool:
     """Return whether it is a failure that names path and file system."""
     told = str(outcome["msg"])
     assert not re.search(r"Traceback|None|\n", told)
@@ -170,7 +170,7 @@ def says_where(outcome: dict[str, Any]) -> bool:
 def test_a_host_without_space_for_ansible_is_not_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     action = playing(monkeypatch, object.__new__(Switch), Connection(can_pipeline=False))
     outcome = action.run_step({}, {})
-    assert says_where(outcome)
+    assert names_path(outcome)
     assert "No space left on device" in outcome["msg"]
     assert "unreachable" not in outcome
 
@@ -178,7 +178,7 @@ def test_a_host_without_space_for_ansible_is_not_unreachable(monkeypatch: pytest
 @pytest.mark.parametrize("said", [{"changed": True}, {"failed": True, "msg": "no"}, {**UNPARSED, "rc": 1}], ids=repr)
 def test_a_pipelined_module_needs_no_remote_directory(monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]) -> None:
     outcome = playing(monkeypatch, object.__new__(Switch), Connection(), **said).run_step({}, {})
-    assert says_where(outcome) if "rc" in said else outcome == said
+    assert names_path(outcome) if "rc" in said else outcome == said
 
 
 @pytest.mark.parametrize("connection", [Connection(), Connection(pipelining=True)], ids=["plain", "pipelining"])
@@ -215,7 +215,7 @@ def test_a_host_without_space_for_the_source_is_a_failure(
     monkeypatch.setattr(action, "_remove_tmp_path", removed.append)
     monkeypatch.setattr(action, step, refuse)
     if answers:
-        assert says_where(action._send(tmp_path, {}, {}))
+        assert names_path(action._send(tmp_path, {}, {}))
         assert bool(removed) == (step == "_transfer_file")
     else:
         with pytest.raises(AnsibleConnectionFailure):

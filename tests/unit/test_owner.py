@@ -81,13 +81,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(params=["/proc", pytest.param("ps", marks=with_ps)])
-def _either(request: pytest.FixtureRequest) -> None:
+def _with_and_without_proc(request: pytest.FixtureRequest) -> None:
     """Run the test with the real /proc, and without one."""
     if request.param == "ps":
         request.getfixturevalue("machine")
 
 
-either = pytest.mark.usefixtures("_either")
+either = pytest.mark.usefixtures("_with_and_without_proc")
 
 
 def put(root: Path, boot: str = "b00t", namespace: str = "pid:[1]", **started: str) -> None:

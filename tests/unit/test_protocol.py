@@ -126,18 +126,18 @@ def deployed(host: Host, time: str, **changes: object) -> str:
 RUN = Owner("0123456789ab", "carol@desk", "here", 1, "1")
 
 
-def gone_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
+def rolled_back(host: Host, wanted: str = "", *, force: bool = False) -> str:
     """Do what a rollback does."""
     release = prove(host, find_rollback(host.layout, wanted, force=force).id)
     switch(host.layout, release)
     ask_at_the_front_door(host, release)
     retire(host.layout, BOUNDS)
     prune(host.layout, 5)
-    ended(host.layout)
+    end_run(host.layout)
     return release
 
 
-def ended(layout: Layout) -> None:
+def end_run(layout: Layout) -> None:
     """Do what a run does last."""
     take(layout, RUN, 60)
     give_back(layout, RUN.run, done=True)
@@ -806,7 +806,7 @@ def test_contradicting_workers_move_traffic_back_only_during_the_trial(host: Hos
         check_front_door(layout, contract(new), PATIENCE, PAGE, BOUNDS, url=PUBLIC, question=QUESTION)
 
     ask()
-    host.told(new, [report(key="another")])
+    host.report_from_workers(new, [report(key="another")])
     with pytest.raises(Refused) as failed:
         ask()
     assert all_named(failed) == [("front-door-failed", new)]
@@ -1424,7 +1424,7 @@ def test_rollback_goes_to_the_previously_live_release(host: Host, layout: Layout
     old, new = go_live(host, OLD), go_live(host, NEW)
     assert find_rollback(layout).id == old
     switch(layout, old)
-    ended(layout)
+    end_run(layout)
     assert find_rollback(layout).id == new
 
 
@@ -1545,10 +1545,10 @@ def test_a_command_counts_even_if_its_release_was_refused_later(host: Host, layo
 def test_a_release_that_was_live_after_a_command_works_with_it(host: Host, layout: Layout) -> None:
     old = deployed(host, OLDER)
     migrated(host, OLD)
-    assert gone_back(host, force=True) == old
+    assert rolled_back(host, force=True) == old
     deployed(host, NEW)
     assert irreversible_since(layout, old) == ""
-    assert gone_back(host) == old
+    assert rolled_back(host) == old
 
 
 def test_a_reversible_command_does_not_prevent_a_rollback(host: Host, layout: Layout) -> None:
@@ -1579,7 +1579,7 @@ def test_rolling_forward_again_is_not_refused_for_an_earlier_command(host: Host,
     deployed(host, OLDER)
     migration = migrated(host, OLD)
     new = deployed(host, NEW)
-    assert gone_back(host) == migration
+    assert rolled_back(host) == migration
     assert find_rollback(layout).id == new
 
 
@@ -1665,7 +1665,7 @@ def test_going_live_is_recorded_once_even_after_a_killed_run(tmp_path: Path, mon
 
 def test_a_release_that_is_live_again_is_recorded_again(host: Host, layout: Layout) -> None:
     old, new = deployed(host, OLD), deployed(host, NEW)
-    assert gone_back(host) == old
+    assert rolled_back(host) == old
     assert events(layout) == [("live", old), ("live", new), ("retired", old), ("live", old), ("retired", new)]
 
 
@@ -1890,7 +1890,7 @@ def test_the_ledger_names_who_rolled_back_not_who_created_the_release(host: Host
     old = deployed(host, OLD)
     deployed(host, NEW)
     take(layout, RUN, 60)
-    gone_back(host)
+    rolled_back(host)
     last = [entry for entry in entries(layout.ledger) if entry["event"] == "live"][-1]
     assert (last["release"], last["by"]) == (old, "carol@desk")
 
@@ -1907,7 +1907,7 @@ def test_an_unfinished_rollback_continues_to_its_target(host: Host, layout: Layo
     retire(layout, BOUNDS)
     prune(layout, 5)
     assert find_rollback(layout).id == old
-    ended(layout)
+    end_run(layout)
     assert find_rollback(layout).id == new
 
 

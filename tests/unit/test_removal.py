@@ -158,10 +158,10 @@ def fill(machine: Machine) -> None:
     (machine.tree.etc / "nginx.conf").write_text("include sites-enabled/*;\n")
     (machine.tree.etc / "sites-enabled/theirs.conf").write_text("server { listen 8080; }\n")
     (machine.active / "nginx.service").touch()
-    settle(machine)
+    deploy_files(machine)
 
 
-def settle(machine: Machine) -> None:
+def deploy_files(machine: Machine) -> None:
     """Deploy the app's files."""
     layout = machine.layout
     claim(layout, "staging")
@@ -353,7 +353,7 @@ def test_a_site_that_serves_other_apps_stays(machine: Machine, dry: bool) -> Non
 def test_another_app_keeps_all_its_files(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     without = machine.files()
     other = played(machine.layout.root, monkeypatch.setattr, "shop-two")
-    settle(other)
+    deploy_files(other)
     before = {
         name: text
         for name, text in other.files().items()
@@ -447,7 +447,7 @@ def refused(machine: Machine) -> GreenlightError:
     return told[0]
 
 
-def in_the_way(machine: Machine) -> list[Finding]:
+def found_obstacles(machine: Machine) -> list[Finding]:
     """Return the removal's obstacles, each with its fix."""
     error = refused(machine)
     assert isinstance(error, Refused)
@@ -463,7 +463,7 @@ def test_a_mounted_file_system_is_not_part_of_the_app(machine: Machine, place: s
     mounts.parent.mkdir(parents=True)
     point = "/" + str(directory.relative_to(machine.layout.root)) + below
     mounts.write_text(f"21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:21 / /{point} rw - nfs server:/ada rw\n")
-    [finding] = in_the_way(machine)
+    [finding] = found_obstacles(machine)
     assert finding.id == "mounted"
     assert finding.subject.startswith(str(directory))
     assert f"umount {finding.subject}" in finding.fix
@@ -549,7 +549,7 @@ def test_obstacles_are_found_before_anything_is_removed(
     machine: Machine, obstacle: Callable[[Machine], None], finding: tuple[str, str], facts: list[str]
 ) -> None:
     obstacle(machine)
-    found = in_the_way(machine)
+    found = found_obstacles(machine)
     kind, subject = finding
     assert all_named(found) == [(kind, subject.replace("{root}", str(machine.layout.root)))]
     assert [fact for fact in facts if fact not in str(found[0])] == []
@@ -576,7 +576,7 @@ def test_a_site_that_does_not_use_the_app_is_not_an_obstacle(machine: Machine, t
 def test_all_obstacles_are_reported_at_once(machine: Machine) -> None:
     for obstacle in (_process, _package, _guest):
         obstacle(machine)
-    assert all_named(in_the_way(machine)) == [
+    assert all_named(found_obstacles(machine)) == [
         ("packaged", "/var/lib/shop"),
         ("foreign-process", "shop"),
         ("group-in-use", "shop"),
@@ -686,7 +686,7 @@ def lose_everything(machine: Machine) -> None:
 def test_an_app_with_a_lost_stamp_is_still_recognized(machine: Machine, lose: Callable[[Machine], None]) -> None:
     lose(machine)
     before = machine.files()
-    [finding] = in_the_way(machine)
+    [finding] = found_obstacles(machine)
     assert named(finding) == ("damaged-state", str(machine.layout.environment_id))
     command = re.search(rf"(mkdir [^&]+ && )?echo staging > {machine.layout.environment_id}", finding.fix)
     assert command
@@ -704,7 +704,7 @@ def test_foreign_files_in_place_of_the_site_are_not_removed(machine: Machine) ->
     site = machine.tree.etc / "sites-enabled/shop.conf"
     site.unlink()
     (site / "work").mkdir(parents=True)
-    assert all_named(in_the_way(machine)) == [("damaged-state", str(site))]
+    assert all_named(found_obstacles(machine)) == [("damaged-state", str(site))]
     assert (site / "work").is_dir()
 
 
@@ -841,7 +841,7 @@ def test_a_claim_without_a_deploy_is_removed(tmp_path: Path, monkeypatch: pytest
 
 def test_a_removal_refused_by_nginx_changes_nothing(machine: Machine) -> None:
     machine.refused = "nginx: [emerg] unknown directive in /etc/nginx/sites-enabled/theirs.conf:1"
-    [finding] = in_the_way(machine)
+    [finding] = found_obstacles(machine)
     assert named(finding) == ("refused-by-nginx", "nginx")
     assert machine.refused in finding.what
 
@@ -856,7 +856,7 @@ def test_a_stopped_and_already_broken_nginx_is_not_an_obstacle(machine: Machine)
 def test_a_removal_must_not_break_a_stopped_nginx(machine: Machine) -> None:
     (machine.active / "nginx.service").unlink()
     (machine.tree.etc / "sites-enabled/theirs.conf").write_text("proxy_pass http://shop_live;\n")
-    [finding] = in_the_way(machine)
+    [finding] = found_obstacles(machine)
     assert named(finding) == ("used-by-nginx", "nginx")
     assert "shop_live" in finding.what
 

@@ -340,7 +340,7 @@ def test_old_keys_as_variables_are_outdated_next_to_credentials(layout: Layout) 
 # Releases that hold an old secret
 
 
-def story(layout: Layout) -> list[str]:
+def make_history(layout: Layout) -> list[str]:
     """Make an older release, one with the first key, and those of a start, another start and a finish."""
     return [
         create(layout, TIMES[0], variables={"SECRET_KEY": "hunter2-of-long-ago", "DATABASE_URL": FIRST}),
@@ -362,7 +362,7 @@ def story(layout: Layout) -> list[str]:
 def test_a_release_with_a_secret_missing_from_the_live_one_is_outdated(
     layout: Layout, number: int, expected: list[int]
 ) -> None:
-    releases = story(layout)
+    releases = make_history(layout)
     live(layout, releases[number])
     assert outdated(layout) == [releases[each] for each in expected]
 

@@ -17,7 +17,7 @@ DOCTOR = ROOT / "playbooks/doctor.yml"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _as_before() -> Iterator[None]:
+def _restored() -> Iterator[None]:
     yield
     assert run_play().code == 0
 
@@ -186,17 +186,17 @@ def test_an_insecure_cookie_is_a_warning_that_can_be_accepted(
 ) -> None:
     source = variants.make("insecure_cookie", tmp_path / "app")
     given = {"limit": one_server.name, "flask_app_source_directory": str(source), "flask_app_tls": "self_signed"}
-    told = "insecure-cookie:SESSION_COOKIE_SECURE"
+    finding = "insecure-cookie:SESSION_COOKIE_SECURE"
     done = play(**given)
     assert done.code == 0, done.output
-    assert done.finds(told), done.output
+    assert done.finds(finding), done.output
     doctor = play(**given, playbook=DOCTOR, flask_app_doctor_hosts=True)
     assert doctor.code == 0, doctor.output
-    assert doctor.finds(told), doctor.output
-    accepted = play(**given, flask_app_accepted_findings=[told], flask_app_env={"GREETING": "Accepted"})
+    assert doctor.finds(finding), doctor.output
+    accepted = play(**given, flask_app_accepted_findings=[finding], flask_app_env={"GREETING": "Accepted"})
     assert accepted.code == 0, accepted.output
-    assert not accepted.finds(told)
-    assert told not in accepted.prose
+    assert not accepted.finds(finding)
+    assert finding not in accepted.prose
     assert "PREFERRED_URL_SCHEME" not in accepted.prose
 
 

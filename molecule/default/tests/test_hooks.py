@@ -82,11 +82,11 @@ def test_a_missing_hook_is_found_before_anything_changes(one_server: Server) -> 
 @pytest.fixture
 def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A chat that keeps the messages it gets."""
-    told: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
 
     class Chat(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
@@ -95,26 +95,26 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
     server = HTTPServer(("127.0.0.1", 0), Chat)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/services/T0/B0/a-secret-path", told
+    yield f"http://127.0.0.1:{server.server_port}/services/T0/B0/a-secret-path", messages
     server.shutdown()
 
 
 def test_a_webhook_gets_one_message_per_new_release_and_failure(
     webhook: tuple[str, list[dict[str, Any]]],
 ) -> None:
-    url, told = webhook
+    url, messages = webhook
     given = {**fresh(), "flask_app_notify_url": url}
     done = run_play("-vvvv", **given)
     assert done.code == 0
     assert run_play(**given).code == 0  # with nothing to change, no message is sent
-    [message] = told
+    [message] = messages
     live = {name: connect(name).live for name in servers()}
     assert live["debian13"] in message["text"]
     assert "debian12, debian13" in message["text"]
     assert message["facts"]["hosts"] == ["debian12", "debian13"]
-    told.clear()
+    messages.clear()
     bad = "{{ 'guestbook.missing:app' if inventory_hostname == 'debian13' else 'wsgi:app' }}"
     assert run_play(flask_app_wsgi=bad, flask_app_notify_url=url).code != 0
-    [message] = told
+    [message] = messages
     assert "failed on debian13" in message["text"]
     assert "process: expected running" in message["text"]

@@ -17,7 +17,7 @@ from tests.support.deployed import PODMAN, PROJECT, Played, Server, connect, run
 from tests.support.refusals import Refusals, host_name, refusals
 
 
-def told(done: Played, *facts: str) -> None:
+def assert_refused(done: Played, *facts: str) -> None:
     """Assert that the play stopped and that its output has all of ``facts``."""
     assert done.code != 0, done.output
     assert [fact for fact in facts if fact not in done.prose] == [], done.output
@@ -258,7 +258,7 @@ TREES: dict[str, tuple[dict[str, str], set[tuple[str, str]], list[str]]] = {
 }
 
 
-def grown(directory: Path, more: Mapping[str, str]) -> str:
+def extended(directory: Path, more: Mapping[str, str]) -> str:
     """Make the example app with these additions."""
     made = variants.make("good_change", directory)
     for name, content in more.items():
@@ -288,7 +288,7 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
         made = variants.make(variant, tmp_path_factory.mktemp("app") / "app")
         cases[case] = {"flask_app_source_directory": str(made)}
     for case, (more, *_) in TREES.items():
-        cases[case] = {"flask_app_source_directory": grown(tmp_path_factory.mktemp("app") / "app", more)}
+        cases[case] = {"flask_app_source_directory": extended(tmp_path_factory.mktemp("app") / "app", more)}
     logs = "mkdir /var/log/squatter"
     listen = "systemd-run --quiet --unit=squatter python3 -m http.server 8099; sleep 1"
     site = "server { listen 80; server_name taken.test; return 200 mine; }"
@@ -314,7 +314,7 @@ def play_of_refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
 def test_the_preflight_refuses_bad_inputs(case: str, play_of_refusals: Refusals) -> None:
     _, findings, facts = {**INPUTS, **SOURCES, **TREES}[case]
     done = play_of_refusals.of[case]
-    told(done, host_name(case), *facts)
+    assert_refused(done, host_name(case), *facts)
     assert done.findings == findings
 
 
@@ -322,7 +322,7 @@ def test_a_broken_foreign_site_is_reported_by_name(one_server: Server) -> None:
     begin = "echo 'server { bogus_directive on; }' > /etc/nginx/sites-enabled/squatter"
     with on_server(one_server, begin, "rm /etc/nginx/sites-enabled/squatter"):
         done = run_play(limit=one_server.name)
-    told(done, "bogus_directive", "/etc/nginx/sites-enabled/squatter:1")
+    assert_refused(done, "bogus_directive", "/etc/nginx/sites-enabled/squatter:1")
     assert done.finds("refused-by-nginx:nginx")
 
 
@@ -341,7 +341,7 @@ def test_a_host_without_systemd_is_refused() -> None:
         )
     finally:
         subprocess.run([PODMAN, "rm", "--force", "--time", "0", name], check=True, capture_output=True)
-    told(done)
+    assert_refused(done)
     assert done.finds("no-systemd:systemd")
 
 

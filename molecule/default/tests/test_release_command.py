@@ -10,41 +10,41 @@ from tests.support import variants
 from tests.support.deployed import APP, ROOT, connect, fresh, run_play, servers
 
 ROLLBACK = ROOT / "playbooks/rollback.yml"
-TOLD = f"/var/lib/{APP}/commanded"
+FILE = f"/var/lib/{APP}/commanded"
 INSTANCE = f"/var/lib/{APP}/flaskr.sqlite"
 #: Records who ran it, where and with what, and that its release has no traffic yet.
-TELL = (
-    f'echo "$(id -un) $FLASK_CONFIG $APP_RELEASE $(basename $(readlink /srv/{APP}/live)) $(command -v flask)" >> {TOLD}'
+RECORD = (
+    f'echo "$(id -un) $FLASK_CONFIG $APP_RELEASE $(basename $(readlink /srv/{APP}/live)) $(command -v flask)" >> {FILE}'
 )
 
 
-def told() -> dict[str, list[str]]:
-    return {name: connect(name).host.run(f"cat {TOLD}").stdout.splitlines() for name in servers()}
+def recorded() -> dict[str, list[str]]:
+    return {name: connect(name).host.run(f"cat {FILE}").stdout.splitlines() for name in servers()}
 
 
 def test_with_a_file_database_it_runs_on_every_host_before_traffic() -> None:
     for name in servers():
-        connect(name).root(f"rm -f {TOLD}")
+        connect(name).root(f"rm -f {FILE}")
     before = {name: connect(name).live for name in servers()}
-    variables = {"flask_app_release_command": TELL, "flask_app_env": {"GREETING": "After a command"}}
+    variables = {"flask_app_release_command": RECORD, "flask_app_env": {"GREETING": "After a command"}}
     assert run_play(**variables).code == 0
     assert run_play(**variables).count("changed") == 0
     live = connect("debian12").live
     flask = f"/srv/{APP}/releases/{live}/venv/bin/flask"
-    assert told() == {name: [f"{APP} staging {live} {before[name]} {flask}"] for name in servers()}
+    assert recorded() == {name: [f"{APP} staging {live} {before[name]} {flask}"] for name in servers()}
 
 
 def test_run_once_a_host_with_its_own_file_database_gets_no_traffic() -> None:
     for name in servers():
-        connect(name).root(f"rm -f {TOLD}")
+        connect(name).root(f"rm -f {FILE}")
     before = {name: connect(name).live for name in servers()}
-    once = {"flask_app_release_command": TELL, "flask_app_release_command_once_per": "database", **fresh()}
+    once = {"flask_app_release_command": RECORD, "flask_app_release_command_once_per": "database", **fresh()}
     done = run_play(**once)
     assert done.code != 0
     assert done.finds("candidate-failed"), done.output
     assert "flask_app_release_command_once_per: host" in done.prose
     assert {name: connect(name).live for name in servers()} == before
-    assert {name: len(lines) for name, lines in told().items()} == {"debian12": 1, "debian13": 0}
+    assert {name: len(lines) for name, lines in recorded().items()} == {"debian12": 1, "debian13": 0}
 
 
 def test_it_runs_in_the_sandbox_of_the_release() -> None:

@@ -119,6 +119,6 @@ def test_the_list_of_releases_marks_the_live_one(two: tuple[str, str], one_serve
     done = run_play(playbook=ROOT / "playbooks/releases.yml", limit=one_server.name)
     assert (done.code, done.count("changed")) == (0, 0), done.output
     rows = [line.split() for line in done.output.splitlines() if "@" in line and " good " in line]
-    told = {row[1]: row[-1] for row in rows}
-    assert told[two[1]] == "live"
-    assert two[0] in told
+    states = {row[1]: row[-1] for row in rows}
+    assert states[two[1]] == "live"
+    assert two[0] in states

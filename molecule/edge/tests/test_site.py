@@ -277,7 +277,7 @@ def test_links_within_the_release_are_served_and_links_out_of_it_are_not(server:
 
 
 @pytest.fixture
-def leading_out(server: Server) -> Iterator[str]:
+def links_out(server: Server) -> Iterator[str]:
     """Make links that only root can make, and world-readable files of the app's account; yield their path."""
     static, state = f"/srv/{APP}/live/source/guestbook/static", f"/var/lib/{APP}"
     mode = server.root(f"stat -c %a {state}")
@@ -290,13 +290,13 @@ def leading_out(server: Server) -> Iterator[str]:
     server.root(f"rm {static}/state {static}/passwd {state}/kept.css {state}/passwd.css && chmod {mode} {state}")
 
 
-def test_a_file_not_owned_by_root_is_not_served(server: Server, leading_out: str) -> None:
+def test_a_file_not_owned_by_root_is_not_served(server: Server, links_out: str) -> None:
     """Nginx hands such a path to the app, which may answer with whatever it can read itself."""
     for path in ("state/kept.css", "state/passwd.css", "state/"):
-        server.curl(f"{leading_out}/{path}")
+        server.curl(f"{links_out}/{path}")
         assert log(server)[-1]["upstream_status"] != "", path
     # Nginx follows links from root to root, so that sources may have links; the check of the source refuses this one.
-    assert server.curl(f"{leading_out}/passwd").body.startswith("root:")
+    assert server.curl(f"{links_out}/passwd").body.startswith("root:")
     assert log(server)[-1]["upstream_status"] == ""
 
 
@@ -390,7 +390,7 @@ def test_maintenance_shows_a_page_without_affecting_health_or_deploys(
 
 # The site with other settings, on one of the servers, from here to the end of this file
 
-OTHERWISE: dict[str, Any] = {
+OTHER_SETTINGS: dict[str, Any] = {
     "flask_app_nginx_http3": True,
     "flask_app_nginx_trusted_proxies": [],
     "flask_app_nginx_health_networks": [],
@@ -399,46 +399,46 @@ OTHERWISE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def otherwise(deployed: dict[str, Any]) -> Server:
+def reconfigured(deployed: dict[str, Any]) -> Server:
     """Reinstall Nginx after somebody removed it. By hand that fails, because its package starts it without Brotli."""
     server = connect("debian13")
     assert server.curl("/health").status == 200
     apt = "DEBIAN_FRONTEND=noninteractive apt-get --yes --no-install-recommends"
     server.root(f"{apt} remove nginx")
     assert server.host.run(f"{apt} install nginx libnginx-mod-http-brotli-filter").rc != 0
-    done = run_play(**{**deployed, **OTHERWISE}, limit=server.name)
+    done = run_play(**{**deployed, **OTHER_SETTINGS}, limit=server.name)
     assert done.code == 0, done.output
     assert server.root("dpkg --audit") == ""
     return server
 
 
 # This test is first: the limit has counted no request yet.
-def test_requests_above_the_rate_limit_get_429_except_static_files(otherwise: Server) -> None:
-    answers = [otherwise.curl("/").status for _ in range(40)]
+def test_requests_above_the_rate_limit_get_429_except_static_files(reconfigured: Server) -> None:
+    answers = [reconfigured.curl("/").status for _ in range(40)]
     assert answers[:10] == [200] * 10  # the burst is twice the rate
     assert 429 in answers
-    assert {otherwise.curl("/static/plain.css").status for _ in range(20)} == {200}
+    assert {reconfigured.curl("/static/plain.css").status for _ in range(20)} == {200}
 
 
-def test_http3_works_if_nginx_supports_it(otherwise: Server) -> None:
-    otherwise.root("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl >/dev/null")
-    assert otherwise.curl("/").headers["alt-svc"] == 'h3=":443"; ma=86400'
-    said = otherwise.root(f"curl -sik --http3-only --resolve {SITE}:443:127.0.0.1 https://{SITE}/ | head -n 1")
+def test_http3_works_if_nginx_supports_it(reconfigured: Server) -> None:
+    reconfigured.root("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl >/dev/null")
+    assert reconfigured.curl("/").headers["alt-svc"] == 'h3=":443"; ma=86400'
+    said = reconfigured.root(f"curl -sik --http3-only --resolve {SITE}:443:127.0.0.1 https://{SITE}/ | head -n 1")
     assert said.startswith("HTTP/3 200")
 
 
-def test_forged_proxy_headers_of_a_client_do_not_reach_the_app(otherwise: Server) -> None:
+def test_forged_proxy_headers_of_a_client_do_not_reach_the_app(reconfigured: Server) -> None:
     forged = ["X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Real-Ip", "Forwarded"]
     claims = [f"{name}: forged" for name in forged]
-    seen = echo(otherwise, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", *claims)
+    seen = echo(reconfigured, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http", *claims)
     assert (seen["remote"] != "203.0.113.9", seen["scheme"]) == (True, "https")
     assert set(forged).isdisjoint(seen["headers"])
 
 
-def test_a_client_address_from_an_untrusted_peer_is_ignored(otherwise: Server) -> None:
-    otherwise.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
-    assert log(otherwise)[-1]["client"].startswith("10.")
+def test_a_client_address_from_an_untrusted_peer_is_ignored(reconfigured: Server) -> None:
+    reconfigured.curl("/", "--header", "X-Forwarded-For: 203.0.113.9")
+    assert log(reconfigured)[-1]["client"].startswith("10.")
 
 
-def test_the_health_page_is_limited_to_the_listed_networks(otherwise: Server) -> None:
-    assert otherwise.curl("/health").status == 403
+def test_the_health_page_is_limited_to_the_listed_networks(reconfigured: Server) -> None:
+    assert reconfigured.curl("/health").status == 403

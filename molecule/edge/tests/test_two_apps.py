@@ -66,7 +66,7 @@ def test_nginx_accepts_many_names_of_maximum_length_without_a_warning(first: Ser
     assert second(first, **variables, flask_app_state="absent").code == 0
 
 
-def look_below(server: Server) -> None:
+def check_below(server: Server) -> None:
     """Check the second app below its path: its pages, files, redirects and cookies, and the first app next to it."""
     assert server.curl("/second/health").json["release"] != server.live == server.curl("/health").json["release"]
     assert "second" in server.curl("/second/").body
@@ -102,7 +102,7 @@ def test_the_life_of_one_app_loses_no_request_of_the_other(first: Server, tmp_pa
         assert first.curl("/health", site=SECOND).json["release"] == before
         done = second(first, **BELOW, flask_app_source_directory=good, flask_app_nginx_body_size_mb=1)
         assert done.code == 0, done.output
-        look_below(first)
+        check_below(first)
         assert second(first, flask_app_state="absent").code == 0
     for load in loads:
         assert load.result.failed == 0, str(load.result)

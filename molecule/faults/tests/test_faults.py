@@ -376,7 +376,7 @@ def _wait_until_it_answers(name: str, seconds: float = 60) -> None:
 # --- faults of the live release --------------------------------------------------------------------------------------
 
 
-def in_its_hands(result: Result) -> int:
+def lost_with_its_process(result: Result) -> int:
     """Nginx doesn't repeat requests that may have had an effect, so those of a killed process are lost."""
     lost = result.failures.get("status")
     return lost.count if lost and all(each.request in ("post", "upload") for each in lost.examples) else 0
@@ -392,7 +392,7 @@ def test_live_process_killed_with_sigkill(trial: Trial, victim: str) -> None:
                 main = f"$(systemctl show {unit} --property=MainPID --value)"
                 server.root(f"kill -KILL {main if victim == 'master' else f'$(pgrep -P {main} | head -n 1)'}")
             time.sleep(6)
-    trial.expect(live="old", may_fail=in_its_hands)
+    trial.expect(live="old", may_fail=lost_with_its_process)
 
 
 def test_clock_set_back_an_hour(trial: Trial, tmp_path: Path) -> None:

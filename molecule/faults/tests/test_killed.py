@@ -49,7 +49,7 @@ HOST_STEPS = [
 ]
 
 
-def wanted(tmp_path: Path, *, venv: bool) -> dict[str, Any]:
+def deploy_variables(tmp_path: Path, *, venv: bool) -> dict[str, Any]:
     """Return variables of a deploy that needs every step: new source and site, a release command, maybe a new venv."""
     now = time.time_ns()
     directory = variants.make("good_change", tmp_path / "app", label=f"label {now}")
@@ -75,7 +75,7 @@ class Reference:
 
 def _reference(directory: Path, *, venv: bool) -> Reference:
     """Deploy twice undisturbed, so that the second release is live and the first is the previous one."""
-    first, second = (wanted(directory / name, venv=venv) for name in ("first", "second"))
+    first, second = (deploy_variables(directory / name, venv=venv) for name in ("first", "second"))
     done = run_play(**first)
     assert done.code == 0, done.output
     changes = changes_of([*HOST_STEPS, "build_venv"], lambda: run_play(**second))
@@ -92,12 +92,12 @@ def reference_with_venv(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return _reference(tmp_path_factory.mktemp("reference"), venv=True)
 
 
-def row(reference: Reference, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
+def check_row(reference: Reference, trial: Trial, tmp_path: Path, disturb: Callable[[dict[str, Any]], Played]) -> None:
     """Deploy with the fault, deploy again, and compare."""
-    variables = wanted(tmp_path, venv=reference.venv)
+    variables = deploy_variables(tmp_path, venv=reference.venv)
     trial.before = live()
     with trial.users():
-        trial.runs.append(hurt(variables))
+        trial.runs.append(disturb(variables))
         trial.run(**variables)
     trial.expect(live="new", code=1, again=0)
     for server in all_servers():
@@ -113,23 +113,23 @@ def killed_at(step: str) -> Callable[[dict[str, Any]], Played]:
 def killed_in(host_step: str, change: int) -> Callable[[dict[str, Any]], Played]:
     """Return a function that kills a step on the servers before its ``change``-th change."""
 
-    def hurt(variables: dict[str, Any]) -> Played:
+    def disturb(variables: dict[str, Any]) -> Played:
         with killer(host_step, change):
             return run_play(**{**limit(), **variables})
 
-    return hurt
+    return disturb
 
 
 def kill_the_run(reference: Reference, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"run killed at: {step.partition(' |')[0]}"
-    row(reference, trial, tmp_path, killed_at(step))
+    check_row(reference, trial, tmp_path, killed_at(step))
 
 
 def kill_the_host_step(reference: Reference, trial: Trial, host_step: str, where: str, tmp_path: Path) -> None:
     last = reference.changes[host_step]
     change = {"middle": (last + 1) // 2, "last": last}[where]
     trial.fault = f"step killed: {host_step}, change {change} of {last}"
-    row(reference, trial, tmp_path, killed_in(host_step, change))
+    check_row(reference, trial, tmp_path, killed_in(host_step, change))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -162,7 +162,7 @@ ROLLBACK = {"playbook": ROOT / "playbooks/rollback.yml", "flask_app_keep_release
 ROTATION = {"flask_app_keep_releases": 1}
 
 
-def told() -> dict[str, int]:
+def ledger_lines() -> dict[str, int]:
     """Return the number of lines in each server's ledger."""
     return {server.name: int(server.root(f"wc -l < /srv/{APP}/ledger.jsonl")) for server in all_servers()}
 
@@ -182,22 +182,22 @@ class Way:
     changes: dict[str, int]
 
     @classmethod
-    def tried(cls, prepare: Callable[[Path], None], variables: dict[str, Any], directory: Path) -> Way:
+    def undisturbed(cls, prepare: Callable[[Path], None], variables: dict[str, Any], directory: Path) -> Way:
         """Run it undisturbed."""
         prepare(directory)
-        before = told()
+        before = ledger_lines()
         steps = ["find_rollback", "rotate", "switch", "check_front_door", "retire"]
         changes = changes_of(steps, lambda: run_play(**variables))
         states = {server.name: state(server, before[server.name]) for server in all_servers()}
         return cls(prepare, variables, states, changes)
 
-    def hurt(self, trial: Trial, tmp_path: Path, hurt: Callable[[dict[str, Any]], Played]) -> None:
+    def disturbed(self, trial: Trial, tmp_path: Path, disturb: Callable[[dict[str, Any]], Played]) -> None:
         """Run it with the fault, run it again, and compare."""
         self.prepare(tmp_path)
-        before = told()
+        before = ledger_lines()
         trial.before = live()
         with trial.users():
-            trial.runs.append(hurt(self.variables))
+            trial.runs.append(disturb(self.variables))
             trial.run(**self.variables)
         trial.expect(live="new", code=1, again=0)
         for server in all_servers():
@@ -208,25 +208,25 @@ class Way:
 @pytest.fixture(scope="module")
 def rollback(tmp_path_factory: pytest.TempPathFactory) -> Way:
     def prepare(directory: Path) -> None:
-        done = run_play(**wanted(directory / "next", venv=False))
+        done = run_play(**deploy_variables(directory / "next", venv=False))
         assert done.code == 0, done.output
 
     directory = tmp_path_factory.mktemp("rollback")
     prepare(directory / "first")
-    return Way.tried(prepare, ROLLBACK, directory)
+    return Way.undisturbed(prepare, ROLLBACK, directory)
 
 
 @pytest.mark.parametrize("step", ["rollback | Take the lock", *STEPS[5:-1]])
 def test_rollback_killed(rollback: Way, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"rollback killed at: {step.partition(' |')[0]}"
-    rollback.hurt(trial, tmp_path, killed_at(step))
+    rollback.disturbed(trial, tmp_path, killed_at(step))
 
 
 @pytest.mark.parametrize("host_step", ["find_rollback", "switch", "check_front_door", "retire"])
 def test_step_of_a_rollback_killed(rollback: Way, trial: Trial, host_step: str, tmp_path: Path) -> None:
     last = rollback.changes[host_step]
     trial.fault = f"step of a rollback killed: {host_step}, change {last} of {last}"
-    rollback.hurt(trial, tmp_path, killed_in(host_step, last))
+    rollback.disturbed(trial, tmp_path, killed_in(host_step, last))
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def new_key(tmp_path_factory: pytest.TempPathFactory) -> Way:
             assert done.code == 0, done.output
 
     prepare(Path())
-    return Way.tried(prepare, {**rotation("start"), **ROTATION}, tmp_path_factory.mktemp("rotation"))
+    return Way.undisturbed(prepare, {**rotation("start"), **ROTATION}, tmp_path_factory.mktemp("rotation"))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def new_key(tmp_path_factory: pytest.TempPathFactory) -> Way:
 )
 def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"rotation killed at: {step}"
-    new_key.hurt(trial, tmp_path, killed_at(step))
+    new_key.disturbed(trial, tmp_path, killed_at(step))
     assert len(keys()[1]) == 1  # no third key, and the old one is not lost
 
 
@@ -255,5 +255,5 @@ def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) 
 def test_step_of_a_rotation_killed(new_key: Way, trial: Trial, tmp_path: Path) -> None:
     last = new_key.changes["rotate"]
     trial.fault = f"step of a rotation killed: rotate, change {last} of {last}"
-    new_key.hurt(trial, tmp_path, killed_in("rotate", last))
+    new_key.disturbed(trial, tmp_path, killed_in("rotate", last))
     assert len(keys()[1]) == 1

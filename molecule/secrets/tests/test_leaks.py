@@ -60,7 +60,7 @@ CALLBACKS = {
     "community.general.log_plays": "ANSIBLE_LOG_FOLDER",
 }
 #: The secrets that the app prints.
-TOLD, TOLD_LONG = variants.TOLD, variants.TOLD_LONG
+PRINTED, PRINTED_LONG = variants.PRINTED, variants.PRINTED_LONG
 
 
 # --- the secrets -----------------------------------------------------------------------------------------------------
@@ -84,9 +84,9 @@ APP_SECRETS = {
     "DATABASE_URL": f"sqlite:///file:/var/lib/{APP}/{APP}.db?password={part()}%27%25{part()}&uri=true",
     "API_TOKEN": f"{part()}'\"'\"'${{HOME}}$(id)\\t%s%%{part()}\n {{{{ 7 * 7 }}}} {{% raw %}} # ;\n\té😀{part()} ",
     "SMTP_PASSWORD": "".join(f"{part()}'\"\\ $%é{'-' * 370}" for _ in range(13))[: 5 * 1024],
-    TOLD: f"{part()}'\"\\ %d & é{part()} \n  {part()}<$PATH>\\{part()}",
+    PRINTED: f"{part()}'\"\\ %d & é{part()} \n  {part()}<$PATH>\\{part()}",
     # journald breaks lines after 48 KiB (LineMax=).
-    TOLD_LONG: long_secret(64 * 1024),
+    PRINTED_LONG: long_secret(64 * 1024),
 }
 NOTIFY_PASSWORD, NOTIFY_PATH, NOTIFY_TOKEN = part(), part(), part()
 INDEX_PASSWORD, INDEX_PATH = part(), part()
@@ -180,7 +180,7 @@ class Run:
     says: tuple[str, ...] = ()
     finds: tuple[str, ...] = ()
     fails: bool = False
-    variant: str = "tells_and_is_well"
+    variant: str = "prints_and_is_healthy"
     secret: dict[str, Any] = field(default_factory=dict, repr=False)
     options: tuple[str, ...] = ()
     variables: dict[str, Any] = field(default_factory=dict)
@@ -193,19 +193,19 @@ def playbook(name: str) -> dict[str, Any]:
 MASK = "********"
 WHAT_IS_BROKEN = ("short-key:SECRET_KEY", "unfit-variable:flask_app_secrets", "half-account:flask_app_acme_eab_kid")
 RUNS = {
-    "check mode": Run(("SECRET_KEY=(hidden,", f"{TOLD}=(hidden,"), options=("--check",)),
+    "check mode": Run(("SECRET_KEY=(hidden,", f"{PRINTED}=(hidden,"), options=("--check",)),
     "deploy": Run(("is live, revision", "the notification was not sent: 127.0.0.1", "Connection refused")),
     "app that can't be imported": Run(
         ("process: expected running", f"no service knows {MASK}"),
         ("candidate-failed",),
         fails=True,
-        variant="tells_at_start",
+        variant="prints_at_start",
     ),
     "health answer 500": Run(
         ("HTTP status: expected 200, got 500", f"no service knows {MASK}"),
         ("candidate-failed",),
         fails=True,
-        variant="tells_when_asked",
+        variant="prints_when_requested",
     ),
     "wrong environment": Run(
         ('env: expected "staging", got "production"',), ("candidate-failed",), fails=True, variant="wrong_environment"
@@ -216,7 +216,7 @@ RUNS = {
         fails=True,
         # Not by echo, which interprets backslashes.
         variables={
-            "flask_app_release_command": f'echo the table is locked; printf "the token is %s\\n" "${TOLD}"; exit 4'
+            "flask_app_release_command": f'echo the table is locked; printf "the token is %s\\n" "${PRINTED}"; exit 4'
         },
     ),
     "package index": Run(
@@ -264,7 +264,7 @@ def source(variant: str, into: Path) -> dict[str, Any]:
     if not variant:
         return {}
     if variant == "another lock":
-        lock = variants.make("tells_and_is_well", into) / "requirements.txt"
+        lock = variants.make("prints_and_is_healthy", into) / "requirements.txt"
         lock.write_text(f"{lock.read_text()}\n# {time.time_ns()}\n")
     else:
         variants.make(variant, into)
@@ -353,7 +353,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         inventory["the token of the inventory"] = secrets()["API_TOKEN"].split()[0]
         hunter = Hunter({**HUNTED, **keys, **inventory})
         # Another test makes the app print the inventory's secret.
-        look = partial(hunt, hunter=hunter, quiet=hunter.without([TOLD, TOLD_LONG, *inventory]))
+        look = partial(hunt, hunter=hunter, quiet=hunter.without([PRINTED, PRINTED_LONG, *inventory]))
         with ThreadPoolExecutor() as pool:
             on_servers = dict(zip(servers(), pool.map(look, servers()), strict=True))
         for command_lines in seen.iterdir():

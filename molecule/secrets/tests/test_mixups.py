@@ -170,7 +170,7 @@ def test_production_with_its_own_vault_is_accepted(inventories: Path, one_server
 
 
 @pytest.fixture
-def by_hand(one_server: Server) -> Iterator[Server]:
+def edited_server(one_server: Server) -> Iterator[Server]:
     """A server on which a test edits the live release's files; they are restored, whatever is live then."""
     release = one_server.live
     path = f"/etc/{APP}/releases/{release}.env"
@@ -197,45 +197,47 @@ def override(server: Server, setting: str) -> str:
     return path
 
 
-def test_an_environment_in_a_drop_in_is_reported_and_has_no_effect(by_hand: Server) -> None:
+def test_an_environment_in_a_drop_in_is_reported_and_has_no_effect(edited_server: Server) -> None:
     """The release's environment file takes precedence (systemd.exec(5), EnvironmentFile=)."""
-    path = override(by_hand, "Environment=FLASK_CONFIG=production")
-    assert "FLASK_CONFIG=staging" in environment_of_the_process(by_hand)
-    assert by_hand.ask().json["env"] == "staging"
-    done = verify(by_hand)
+    path = override(edited_server, "Environment=FLASK_CONFIG=production")
+    assert "FLASK_CONFIG=staging" in environment_of_the_process(edited_server)
+    assert edited_server.ask().json["env"] == "staging"
+    done = verify(edited_server)
     assert done.code != 0
     assert done.finds(f"drop-in:{path}"), done.output
     assert f"rm {path} && systemctl daemon-reload" in done.prose
-    done = run_play(limit=by_hand.name)
+    done = run_play(limit=edited_server.name)
     assert done.code == 0, done.output
-    assert by_hand.ask().json["env"] == "staging"
+    assert edited_server.ask().json["env"] == "staging"
 
 
-def test_the_next_deploy_replaces_a_release_whose_environment_is_overridden(by_hand: Server) -> None:
-    overridden = by_hand.live
-    by_hand.write("/root/by-hand.env", "FLASK_CONFIG=production\n")
-    override(by_hand, "EnvironmentFile=/root/by-hand.env")
-    assert by_hand.ask().json["env"] == "production"
-    done = run_play(limit=by_hand.name)
+def test_the_next_deploy_replaces_a_release_whose_environment_is_overridden(edited_server: Server) -> None:
+    overridden = edited_server.live
+    edited_server.write("/root/by-hand.env", "FLASK_CONFIG=production\n")
+    override(edited_server, "EnvironmentFile=/root/by-hand.env")
+    assert edited_server.ask().json["env"] == "production"
+    done = run_play(limit=edited_server.name)
     assert done.code == 0, done.output
-    assert by_hand.live != overridden
-    assert by_hand.ask().json["env"] == "staging"
+    assert edited_server.live != overridden
+    assert edited_server.ask().json["env"] == "staging"
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["not restarted", "restarted"])
 def test_the_next_deploy_replaces_a_release_whose_environment_file_was_edited(
-    by_hand: Server, *, restarted: bool
+    edited_server: Server, *, restarted: bool
 ) -> None:
-    edited = by_hand.live
+    edited = edited_server.live
     path = f"/etc/{APP}/releases/{edited}.env"
-    by_hand.root(f"sed -i \"s/^FLASK_CONFIG=.*/FLASK_CONFIG='production'/\" {path} && echo \"ODD='odd'\" >> {path}")
+    edited_server.root(
+        f"sed -i \"s/^FLASK_CONFIG=.*/FLASK_CONFIG='production'/\" {path} && echo \"ODD='odd'\" >> {path}"
+    )
     if restarted:
-        by_hand.root(f"systemctl restart {APP}@{edited}.service")
-    assert ("FLASK_CONFIG=production" in environment_of_the_process(by_hand)) is restarted
-    done = run_play(limit=by_hand.name)
+        edited_server.root(f"systemctl restart {APP}@{edited}.service")
+    assert ("FLASK_CONFIG=production" in environment_of_the_process(edited_server)) is restarted
+    done = run_play(limit=edited_server.name)
     assert done.code == 0, done.output
-    assert by_hand.live != edited
-    variables = environment_of_the_process(by_hand)
+    assert edited_server.live != edited
+    variables = environment_of_the_process(edited_server)
     assert "FLASK_CONFIG=staging" in variables
     assert "ODD=odd" not in variables
-    assert by_hand.ask().json["env"] == "staging"
+    assert edited_server.ask().json["env"] == "staging"

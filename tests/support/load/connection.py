@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         """Send parts of a request; optionally only on a connection that isn't closed or about to be."""
         data = b"".join(self.http.send(part) or b"" for part in parts)
         # Look last: what the server closes between the look and the write is lost.
-        if if_alive and self.spent():
+        if if_alive and self.is_closed():
             return False
         self.transport.write(data)
         return True
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         """Return whether both sides are done, neither wants to close, and the answer didn't end with the connection."""
         return self.http.our_state is self.http.their_state is h11.DONE and not self.http.trailing_data[1]
 
-    def spent(self) -> bool:
+    def is_closed(self) -> bool:
         """Return whether an idle connection is closed, or will be once the event loop learns what the kernel knows."""
         if self.closed or self.http.trailing_data[0] or self.transport.is_closing():
             return True

@@ -17,7 +17,12 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
-from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison import Side, Unreadable, differences, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison import (
+    Side,
+    Unreadable,
+    differences,
+    rendered,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import load_spec, templated
 
@@ -53,7 +58,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         listed = [each.as_dict() for each in found]
         if given["format"] == "json":
             Display().display(json.dumps({"one": names[0], "other": names[1], "differences": listed}))
-        text = told(found, *names) if given["format"] == "text" else f"{len(listed)} lines"
+        text = rendered(found, *names) if given["format"] == "text" else f"{len(listed)} lines"
         result.update(changed=False, msg=text, _ansible_verbose_always=True)
         return result
 

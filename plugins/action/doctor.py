@@ -14,8 +14,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine i
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     Reported,
     counts,
+    rendered,
     together,
-    told,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import plain
 
@@ -72,5 +72,5 @@ def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
         Display().display(json.dumps(report))
         text = f"{number['errors']} errors, {number['warnings']} warnings, {number['accepted']} accepted"
     else:
-        text = told(findings, apps, environments, hosts, compared)
+        text = rendered(findings, apps, environments, hosts, compared)
     return {"msg": text, "failed": bool(number["errors"]), "_ansible_verbose_always": True}

@@ -186,7 +186,7 @@ def _compared(mine: Sequence[Any], its: Sequence[Any]) -> str:
     return "same" if any(value in its for value in mine) else "different"
 
 
-def told(found: Sequence[Difference], one: str, other: str) -> str:
+def rendered(found: Sequence[Difference], one: str, other: str) -> str:
     """Render differences for people."""
     shown = [each for each in found if each.group != SECRET]
     important = sum(each.matters for each in shown)

@@ -25,8 +25,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report im
     Reported,
     accept,
     counts,
+    rendered,
     together,
-    told,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge as secret_values
@@ -1448,7 +1448,7 @@ def test_the_same_finding_on_several_hosts_is_reported_once() -> None:
         ("no-tls", True, ("a",)),
     ]
     assert counts(merged) == {"errors": 1, "warnings": 0, "accepted": 1}
-    text = told(merged, "shop", ["production"], ["a", "b"], [])
+    text = rendered(merged, "shop", ["production"], ["a", "b"], [])
     heading, *lines = text.splitlines()
     assert [fact for fact in ("shop", "production", "1 error", "1 accepted") if fact not in heading] == []
     assert lines[:-1] == [
@@ -1477,7 +1477,7 @@ def test_secrets_in_one_file_are_a_single_finding_in_development(tmp_path: Path)
 
 
 def test_having_no_findings_is_reported_too() -> None:
-    heading, _ = told([], "shop", ["staging"], ["a"], []).splitlines()
+    heading, _ = rendered([], "shop", ["staging"], ["a"], []).splitlines()
     assert [fact for fact in ("shop", "staging") if fact not in heading] == []
 
 

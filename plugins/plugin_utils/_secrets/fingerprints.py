@@ -91,7 +91,7 @@ def in_common(mine: Fingerprints, other: Fingerprints) -> tuple[list[tuple[str, 
     return shared(mine.secrets, other.secrets), shared(mine.databases, other.databases)
 
 
-def united(parts: Iterable[Fingerprints]) -> Fingerprints:
+def combined(parts: Iterable[Fingerprints]) -> Fingerprints:
     listed = list(parts)
     return Fingerprints(
         {digest: name for part in listed for digest, name in part.secrets.items()},

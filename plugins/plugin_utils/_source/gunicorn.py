@@ -97,7 +97,7 @@ def meant(name: str) -> str:
     return next(iter(difflib.get_close_matches(folded, SETTINGS, n=1, cutoff=0.75)), "")
 
 
-def giving_way(names: Iterable[str], settings: Collection[str], prefix: str) -> list[str]:
+def overridden_settings(names: Iterable[str], settings: Collection[str], prefix: str) -> list[str]:
     """Return which of the names that a source's gunicorn.conf.py sets are settings that don't count.
 
     Args:

@@ -46,7 +46,7 @@ def is_password(name: str, text: str) -> bool:
         return False
     if _SERVICE.fullmatch(name):
         return not re.fullmatch(r"[\w-]*[./][\w./<>:-]*", text)
-    return not _ORDINARY.fullmatch(text) or (is_placeholder(text) and not _says_its_name(name, text))
+    return not _ORDINARY.fullmatch(text) or (is_placeholder(text) and not _repeats_its_name(name, text))
 
 
 def has_password(text: str) -> bool:
@@ -66,6 +66,6 @@ def _is_template(text: str) -> bool:
     return bool(_TEMPLATE.fullmatch(text))
 
 
-def _says_its_name(name: str, text: str) -> bool:
+def _repeats_its_name(name: str, text: str) -> bool:
     plain = re.sub(r"[^A-Z0-9]", "", text.upper())
     return plain in re.sub(r"[^A-Z0-9]", "", name)

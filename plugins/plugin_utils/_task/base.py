@@ -15,9 +15,9 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.rea
 from .outcome import (
     PLACES,
     described,
+    has_own_message,
+    not_copied_message,
     question,
-    says_something,
-    unplaced,
 )
 from .owner import execute_with_lock
 from .variables import load_spec, merged, plain
@@ -61,7 +61,7 @@ def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: 
         if not action._is_pipelining_enabled("new"):
             return refused
         outcome = run()
-        if not says_something(outcome):
+        if not has_own_message(outcome):
             return refused
     outcome.pop("invocation", None)
     outcome, more = described(step, outcome, ask)
@@ -71,19 +71,23 @@ def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: 
 
 
 def failure(what: str, action: ActionBase, error: AnsibleError) -> dict[str, Any]:
-    """Return the outcome of what Ansible couldn't put on the host, see :func:`outcome.unplaced`.
+    """Return the outcome of what Ansible couldn't put on the host, see :func:`outcome.not_copied_message`.
 
     Raises:
         AnsibleError: the error itself, where the host can't be reached.
     """
     place = str(action.get_shell_option("remote_tmp", default="~/.ansible/tmp"))
     try:
-        told = action._low_level_execute_command(question((place, *PLACES)), sudoable=False)
+        answer = action._low_level_execute_command(question((place, *PLACES)), sudoable=False)
     except AnsibleError:
         raise error from None
-    if told.get("rc"):
+    if answer.get("rc"):
         raise error
-    return {"failed": True, "changed": False, "msg": unplaced(what, str(error), place, str(told.get("stdout", "")))}
+    return {
+        "failed": True,
+        "changed": False,
+        "msg": not_copied_message(what, str(error), place, str(told.get("stdout", ""))),
+    }
 
 
 class StepAction(ActionBase):  # type: ignore[misc]

@@ -22,7 +22,7 @@ PLACES = ("/tmp", "/var/tmp")  # noqa: S108  # asked about, and not used
 _DEEPEST_THERE = 'while [ ! -e "$p" ]; do p=$(dirname "$p"); done'
 
 
-def says_something(outcome: dict[str, Any]) -> bool:
+def has_own_message(outcome: dict[str, Any]) -> bool:
     """Say whether the module came to its end, well or with a message of its own."""
     if not outcome.get("failed") and not outcome.get("unreachable"):
         return True
@@ -35,7 +35,7 @@ def described(module: str, outcome: dict[str, Any], ask: Callable[[str], str]) -
     Args:
         ask: runs a shell command on the host and returns its output.
     """
-    if says_something(outcome):
+    if has_own_message(outcome):
         return outcome, ""
     whole = "\n".join(str(outcome[name]) for name in ("module_stdout", "module_stderr") if outcome.get(name))
     said = whole if outcome.get("_ansible_parsed") is False else _captured(outcome)
@@ -69,7 +69,7 @@ def _captured(outcome: dict[str, Any]) -> str:
     return str(getattr(event, "msg", "") or "")
 
 
-def unplaced(what: str, said: str, place: str, table: str) -> str:
+def not_copied_message(what: str, said: str, place: str, table: str) -> str:
     """Return a message for what Ansible couldn't put on the host.
 
     Args:

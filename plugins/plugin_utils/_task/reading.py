@@ -38,7 +38,7 @@ def read(templar: Templar, known: Mapping[str, Any]) -> tuple[dict[str, Any], Re
                 given[name], hidden = _each_secret(templar, known[name])
             else:
                 unreadable[name] = _reason(error)
-                if _needs_what_is_not_set(error, spec, known):  # which is reported by itself
+                if _needs_unset_variable(error, spec, known):  # which is reported by itself
                     unreadable[name] = ""
     checked = {name: option for name, option in spec.items() if name not in unreadable}
     outcome = ArgumentSpecValidator(checked).validate(given)
@@ -72,7 +72,7 @@ def _reason(error: AnsibleError) -> str:
     return f"{name} is undefined" if name else f"its template fails ({type(error).__name__})"
 
 
-def _needs_what_is_not_set(error: AnsibleError, spec: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+def _needs_unset_variable(error: AnsibleError, spec: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """Say whether a template fails only because a required variable isn't set."""
     name = _undefined(error)
     return name not in known and bool(spec.get(name, {}).get("required"))

@@ -174,8 +174,8 @@ class _Loader(yaml.SafeLoader):
     pass
 
 
-def _as_it_is(loader: _Loader, node: yaml.ScalarNode) -> Any:
+def _construct_unsafe(loader: _Loader, node: yaml.ScalarNode) -> Any:
     return loader.construct_scalar(node)
 
 
-_Loader.add_constructor("!unsafe", _as_it_is)
+_Loader.add_constructor("!unsafe", _construct_unsafe)

@@ -32,7 +32,7 @@ debian13                   : ok=0    changed=0    unreachable=0    failed=1    s
 """
 #: As a report of a task that ends well.
 TOLD = """
-TASK [greenlight.flask.flask_app : doctor | Tell what was found] ***************
+TASK [greenlight.flask.flask_app : doctor | Report the findings] ***************
 ok: [debian13] =>\x20
     changed: false
     msg: |-

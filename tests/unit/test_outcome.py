@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.greenlight.flask.plugins.action import bring_source, preflight
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, REFUSED, Finding
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.outcome import PLACES, described, question
@@ -238,23 +239,35 @@ def test_an_action_passes_on_the_message(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shown == [FULL[0]]
 
 
-@pytest.mark.parametrize("outcome", [{"failed": True, "msg": None}, {**UNPARSED, "module_stderr": FULL[0], "rc": 1}])
-def test_a_preflight_that_could_not_run_gives_the_reason(
-    monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any]
-) -> None:
+def asked(patch: pytest.MonkeyPatch, outcome: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    """Let a preflight ask a host whose step ends like this."""
     action = object.__new__(preflight.ActionModule)
     names = ("name", "environment", "environments", "python", "python_minimum", "http_port", "free_space_mb")
     values = dict.fromkeys((f"flask_app_{name}" for name in (*names, "keep_releases", "accepted_findings")), "x") | {
         "flask_app_tls": "none"
     }
-    monkeypatch.setattr(preflight, "with_types", lambda *_: lambda name: {})
-    monkeypatch.setattr(preflight, "once", lambda *_: {})
-    monkeypatch.setattr(preflight, "for_the_host", lambda *_: {})
-    monkeypatch.setattr(action, "_templar", None, raising=False)
-    monkeypatch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
-    monkeypatch.setattr(action, "_execute_module", lambda **_: dict(outcome))
-    monkeypatch.setattr(action, "_low_level_execute_command", lambda command: {"stdout": DF})
-    host, (problem,) = action._ask_host(Case(values), {}, lock=False, site=True)
+    patch.setattr(preflight, "with_types", lambda *_: lambda name: {})
+    patch.setattr(preflight, "once", lambda *_: {})
+    patch.setattr(preflight, "for_the_host", lambda *_: {})
+    patch.setattr(action, "_templar", None, raising=False)
+    patch.setattr(action, "_display", SimpleNamespace(vvv=lambda text: None), raising=False)
+    patch.setattr(action, "_execute_module", lambda **_: dict(outcome))
+    patch.setattr(action, "_low_level_execute_command", lambda command: {"stdout": DF})
+    return action._ask_host(Case(values), {}, lock=False, site=True)
+
+
+@pytest.mark.parametrize("outcome", [{"failed": True, "msg": None}, {**UNPARSED, "module_stderr": FULL[0], "rc": 1}])
+def test_a_preflight_that_could_not_run_gives_the_reason(
+    monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any]
+) -> None:
+    host, (problem,) = asked(monkeypatch, outcome)
     assert host == {}
+    assert problem.id == "failed-step"
     assert not re.search(r"None|Traceback", str(problem))
     assert ("12 inodes free" in problem.what) == ("rc" in outcome)
+
+
+def test_a_preflight_refused_by_the_host_keeps_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding("locked", ERROR, "shop", "Another run is at work.", "Wait.")
+    outcome = {"failed": True, "msg": "\n".join(finding.lines()), REFUSED: [finding.as_dict()]}
+    assert asked(monkeypatch, outcome) == ({}, [finding])

@@ -421,6 +421,14 @@ def test_the_variables_of_a_release_are_read_once_per_step(
     reads.clear()
     check_front_door(layout, contract(release), PATIENCE, PAGE, BOUNDS, url=PUBLIC, question=QUESTION)
     assert reads == [release]
+    switch(layout, release)
+    reads.clear()
+    layout.trial.write_text(release)
+    host.front_door = healthy(release, env="production")
+    with pytest.raises(Refused):
+        check_front_door(layout, contract(release), PATIENCE, PAGE, BOUNDS, url=PUBLIC, question=QUESTION)
+    assert not os.path.lexists(layout.live)
+    assert reads == [release]
 
 
 def test_a_candidate_is_also_probed_through_nginx_before_it_gets_traffic(

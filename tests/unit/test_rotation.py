@@ -25,6 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate 
     outdated,
     rotated,
 )
+from ansible_collections.greenlight.flask.plugins.module_utils._release import store
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
@@ -507,3 +508,17 @@ def test_rollback_across_a_rotation_crosses_no_command(layout: Layout) -> None:
     new = live(layout, rotated(layout, ROTATION, keys(SECOND, FIRST), "alice").id)
     record(layout, "live", new)
     assert find_rollback(layout).id == old
+
+
+def test_a_rotation_reads_each_release_once(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = store.environment_of
+    reads: list[str] = []
+    monkeypatch.setattr(store, "environment_of", lambda layout, name: reads.append(name) or read(layout, name))  # type: ignore[func-returns-value]
+    old, new = with_keys(layout, LIVE, FIRST), with_keys(layout, ROTATION, SECOND)
+    live(layout, new)
+    reads.clear()
+    assert outdated(layout) == [old]
+    assert sorted(reads) == [old, new]
+    reads.clear()
+    rotated(layout, TIMES[6], keys(THIRD, SECOND), "alice")
+    assert reads.count(new) == 1

@@ -11,6 +11,8 @@ from .errors import GreenlightError
 
 ERROR = "error"
 WARNING = "warning"
+#: Where the result of a step that was refused has its findings, for the action; the message is for people.
+REFUSED = "refused"
 #: What travels as JSON.
 FIELDS = ("id", "severity", "subject", "what", "fix")
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
@@ -97,10 +97,24 @@ def check_front_door(
     idle = start_work(layout, release, seconds) if passes and not dry else None
     if not (passes and proof.answer) or idle:
         proof = replace(proof, failures=[*proof.failures, *heard.failures])
-        raise _failed(layout, release, target, proof, secrets, idle=idle, bounds=bounds if on_trial else None)
+        back = _Way(bounds, undoes=not found or found.reversible) if on_trial else None
+        raise _failed(layout, release, target, proof, secrets, idle=idle, back=back)
     if not dry:
         _passed(layout, release)
     return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, heard.proved_by, heard.seen)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the traffic is taken back.
+
+    Args:
+        bounds: for stopping the release that failed.
+        undoes: whether the previous release still works with what the failed one's command did.
+    """
+
+    bounds: Bounds
+    undoes: bool
 
 
 def _failed(
@@ -111,15 +125,15 @@ def _failed(
     secrets: Secrets,
     *,
     idle: Process | None,
-    bounds: Bounds | None,
+    back: _Way | None,
 ) -> Refused:
-    """Return the error that says why; with ``bounds``, of a release on trial, take the traffic back first."""
+    """Return the error that says why; of a release on trial, take the traffic back first."""
     kind, what = "front-door-failed", f"The front door {target} does not lead to release {release}"
     if idle:
         kind, what = "process-failed", f"Release {release} does no work"
         proof = replace(proof, failures=[Failure(f"process {idle.name}", "running", "not running")])
     report = evidence(layout, release, proof, secrets, idle or WEB)
-    closing = _switch_back(layout, release, report, bounds) if bounds else ()
+    closing = _switch_back(layout, release, report, back) if back else ()
     return refused(kind, release, with_hints(f"{what}: {report['failures']}", report), closing=closing, details=report)
 
 
@@ -173,7 +187,7 @@ def _passed(layout: Layout, release: str) -> None:
     discard(layout.trial)
 
 
-def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds: Bounds) -> list[str]:
+def _switch_back(layout: Layout, release: str, report: dict[str, object], back: _Way) -> list[str]:
     """Take the traffic from ``release``, mark it bad and stop it; return what became of it, in sentences.
 
     Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.
@@ -191,11 +205,10 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
         discard(layout.live_socket)
         discard(layout.live)
         said = ["No earlier release runs: the site answers 503."]
-    found = releases.get(release)
-    if previous and found and not found.reversible:
+    if previous and not back.undoes:
         said.append(f"{IRREVERSIBLE} Check that the earlier release still works with what it did.")
     said += condemn(layout, release, "taken back", report, previous=previous)
     discard(layout.rollback)
     discard(layout.trial)
-    stop_release(layout, release, bounds)
+    stop_release(layout, release, back.bounds)
     return said

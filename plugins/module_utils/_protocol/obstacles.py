@@ -90,8 +90,7 @@ def _site_problems(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> li
         sound = _is_sound(tree)
         # A configuration that is broken anyway is in the way only where Nginx has to read it.
         if sound or (is_open(layout, tree, change) and systemd.state("nginx.service").is_running):
-            reasons = " ".join(line for each in error.findings for line in each.what.splitlines()[1:])
-            what = f"Without {layout.app}, Nginx refuses its configuration: {reasons}"
+            what = "\n".join([f"Without the site of {layout.app}:", *(each.what for each in error.findings)])
             return [Finding("refused-by-nginx", ERROR, "nginx", what, "Correct that file, and run again.")]
     return []
 

@@ -39,9 +39,9 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         Refused: it failed; the release gets no traffic. The text has its last words, masked.
     """
     releases = Releases(layout)
-    damage = releases.fault(release)
-    if damage:
-        raise damaged_release(release, damage)
+    found, damage = releases.look(release)
+    if not found:
+        raise damaged_release(release, damage[0])
     home = layout.release(release)
     if (home / COMMANDED).exists():
         _tell(layout, release)
@@ -52,7 +52,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     # The file and not its text: nothing in it is for systemd to expand.
     ended = run_in_release(layout, release, unit, ["/bin/sh", "-e", home / COMMAND], seconds)
     took = round(time.monotonic() - began, 2)
-    output = releases.secrets(release).mask("\n".join(ended.journal))
+    output = found.secrets.mask("\n".join(ended.journal))
     if not ended.well:
         said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, remove_unfinished
@@ -32,8 +32,8 @@ class Keys:
     """
 
     variable: str
-    key: str
-    fallbacks: Sequence[str] = ()
+    key: str = field(repr=False)
+    fallbacks: Sequence[str] = field(default=(), repr=False)
 
     @property
     def fallbacks_variable(self) -> str:
@@ -48,13 +48,13 @@ class Keys:
         return found
 
 
-def is_live(layout: Layout, keys: Keys) -> bool:
-    """Say whether the live release has exactly these keys.
+def is_live(layout: Layout, keys: Keys, live: Release | None = None) -> bool:
+    """Say whether the live release, which may have been read already, has exactly these keys.
 
     Raises:
         Refused: there is no live release, or it has no key of this name.
     """
-    values = _live_environment(layout)
+    values = (live or _live(layout)).variables
     if keys.variable not in values:
         what = f"The live release of {layout.app} has no {keys.variable}."
         fix = "Name its key in flask_app_secret_key_variable."
@@ -63,15 +63,16 @@ def is_live(layout: Layout, keys: Keys) -> bool:
     return {name: values[name] for name in names if name in values} == keys.variables()
 
 
-def rotated(layout: Layout, time: str, keys: Keys, by: str) -> Release:
+def rotated(layout: Layout, time: str, keys: Keys, by: str, live: Release | None = None) -> Release:
     """Return a release that is the live one with these keys, made unless it is there: nothing else is different.
 
     Args:
         time: UTC time of the run as ``20261121T094420Z``.
         by: who rotates.
+        live: the live release, where it has been read already.
     """
     releases = Releases(layout)
-    live = _live(layout)
+    live = live or _live(layout)
     made = as_made(layout, live)
     old = {made.release_variable, keys.variable, keys.fallbacks_variable}
     variables = {name: value for name, value in made.variables.items() if name not in old}
@@ -95,12 +96,11 @@ def outdated(layout: Layout) -> list[str]:
     """
     releases = Releases(layout)
     live = _live(layout)
-    known = set(releases.secret_values(live.id))
-    names = {path.stem for path in layout.environment_files.glob("*.env")}
+    known = set(live.secret_values)
+    names = {path.stem for path in layout.environment_files.glob("*.env")} - {live.id}
+    found = {name: releases.get(name) for name in names}
     return sorted(
-        name
-        for name in names - {live.id}
-        if releases.get(name) is None or any(value not in known for value in _single(releases.secret_values(name)))
+        name for name, each in found.items() if each is None or not known.issuperset(_single(each.secret_values))
     )
 
 
@@ -140,7 +140,3 @@ def _live(layout: Layout) -> Release:
         what = f"{layout.app} has no live release on this host."
         raise refused("no-live-release", layout.app, what, "Deploy it first with site.yml.")
     return found
-
-
-def _live_environment(layout: Layout) -> Mapping[str, str]:
-    return Releases(layout).variables(_live(layout).id)

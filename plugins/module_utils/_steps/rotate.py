@@ -25,11 +25,11 @@ def run(call: Call) -> dict[str, object]:
     keys = Keys(call.options["variable"], **call.options["keys"])
     releases = Releases(call.layout)
     live = releases.get(releases.live())
-    if live and is_live(call.layout, keys):
+    if live and is_live(call.layout, keys, live):
         return {**_facts(live), "changed": False, "serves": serves(call.layout, live.id)}
     if call.dry:
         return {"changed": True, "release": "", "revision": live.manifest["revision"] if live else "", "serves": False}
-    made = rotated(call.layout, call.options["time"], keys, call.options["by"])
+    made = rotated(call.layout, call.options["time"], keys, call.options["by"], live)
     return {**_facts(made), "changed": True, "serves": False}
 
 

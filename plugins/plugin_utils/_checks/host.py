@@ -5,6 +5,7 @@ from __future__ import annotations
 
 #: Before a deploy changes anything.
 PREFLIGHT = {
+    "failed-step": "The step that examines the host failed; its message has the reason.",
     "lost-stamp": "The app was deployed to this host, but the stamp with its environment is gone.",
     "name-in-use": "flask_app_name is the name of an account, a unit or a directory that this role didn't make.",
     "no-inodes": "The file system of /srv has too few free inodes.",

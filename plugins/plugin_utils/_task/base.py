@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import REFUSED
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.reading import misspelt
 
 from .outcome import (
@@ -32,6 +33,8 @@ def refuse_misspelt(known: Mapping[str, Any]) -> None:
 
 def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Run a step on the host; where it could not say why it failed, its outcome has a message all the same.
+
+    The outcome of a step that was refused has its findings, see :data:`REFUSED`.
 
     Args:
         arguments: of the step, as its ``OPTIONS`` name them; the host checks them.
@@ -111,7 +114,9 @@ class StepAction(ActionBase):  # type: ignore[misc]
 
     def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         """Run the step with ``arguments``."""
-        return execute(self, self._task.action.rpartition(".")[2], arguments, known)
+        outcome = execute(self, self._task.action.rpartition(".")[2], arguments, known)
+        outcome.pop(REFUSED, None)
+        return outcome
 
 
 class OpeningAction(StepAction):

@@ -31,7 +31,7 @@ SPEC = {
     "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
 }
 
-#: What says how the run goes, and nothing of the app.
+#: Variables about the run, not about the app.
 _OF_THE_RUN = (
     "flask_app_deployer",
     "flask_app_doctor_format",
@@ -52,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         known = dict(task_vars or {})
         names = given["inventories"]
         if len(set(names)) != 2 or not known.get("inventory_dir"):  # noqa: PLR2004  # this one and that one
-            raise AnsibleActionFail("Name two different inventories, which are directories beside that of the run.")
+            raise AnsibleActionFail("Name two different inventories: directories next to the inventory of the run.")
         one, other = (self._side(Path(known["inventory_dir"]).parent / name, known) for name in names)
         found = differences(one, other)
         listed = [each.as_dict() for each in found]
@@ -64,7 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _side(self, directory: Path, known: Mapping[str, Any]) -> Side:
         if not directory.is_dir():
-            raise AnsibleActionFail(f"There is no inventory {directory}.")
+            raise AnsibleActionFail(f"The inventory {directory} doesn't exist.")
         loader = DataLoader()
         loader.set_basedir(known["playbook_dir"])
         loader.set_vault_secrets(self._loader._vault.secrets)
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _packages(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is locked, where the source is on the controller."""
+    """Return the locked versions, if the source is on the controller."""
     given = [values.get(f"flask_app_{name}") for name in ("source_directory", "source_subdirectory", "requirements")]
     if not given[0] or not all(isinstance(part, str) for part in given):
         return {}
@@ -105,7 +105,7 @@ def _values(loader: DataLoader, variables: dict[str, Any], names: Mapping[str, A
             values[name] = {str(key): _value(templar, value, key) for key in value}
         else:
             values[name] = _value(templar, variables, name)
-    if values.get("flask_app_source_directory"):  # mostly by way of the inventory's own directory
+    if values.get("flask_app_source_directory"):  # usually relative to the inventory's directory
         values["flask_app_source_directory"] = os.path.normpath(str(values["flask_app_source_directory"]))
     return values
 

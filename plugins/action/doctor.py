@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Examine settings, secrets, source and inventories on the controller, or tell what was found; see the module."""
+"""Examine settings, secrets, source and inventories on the controller, or report the findings; see the module."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ActionModule(preflight.ActionModule):
         del tmp
         _, given = self.validate_argument_spec(SPEC)
         result["changed"] = False
-        result.update(_tell(given) if given["results"] else self._examine(dict(task_vars or {}), given["app"]))
+        result.update(_report(given) if given["results"] else self._examine(dict(task_vars or {}), given["app"]))
         return result
 
     def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,14 +51,14 @@ class ActionModule(preflight.ActionModule):
         }
 
 
-def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
+def _report(given: Mapping[str, Any]) -> dict[str, Any]:
     results = plain(given["results"])
     findings = together({one["host"]: [Reported.of(finding) for finding in one["findings"]] for one in results})
     hosts = [one["host"] for one in results]
     apps = " and ".join(dict.fromkeys(one["app"] for one in results))
     environments = list(dict.fromkeys(one["environment"] for one in results))
     number = counts(findings)
-    # What holds for all hosts.
+    # Only those that were compared for all hosts.
     compared = [name for name in results[0]["compared"] if all(name in one["compared"] for one in results)]
     report = {
         "app": apps,

@@ -248,7 +248,7 @@ def test_a_deploy_warns_only_about_inventories_without_their_password(tmp_path: 
     assert problems == []
     assert len(warnings) == 1
     assert "inventories/staging was not compared" in warnings[0]
-    assert "Run this where its vault password is. (locked-inventory:inventories/staging)" in warnings[0]
+    assert "vault password. (locked-inventory:inventories/staging)" in warnings[0]
     accepted = {**given, "flask_app_accepted_findings": ["locked-inventory"]}
     assert for_deploy(accepted, Place(place, None, opened)) == ([], [])
     fixes = {finding.subject: finding.fix for finding in found(given, place)}

@@ -40,7 +40,7 @@ class ActionModule(preflight.ActionModule):
 
     def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
         says = plain(app.get("app_says")) or {}
-        case = self._case(known, says=says, unheard=str(app["why"]) if app and not says else "")
+        case = self._case(known, says=says, app_unreachable=str(app["why"]) if app and not says else "")
         seen = examine(case)
         return {
             "app": str(case.values.get("flask_app_name") or known.get("flask_app_name") or "The app"),

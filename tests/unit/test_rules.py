@@ -20,7 +20,14 @@ from tests.unit.cases import SAYS, as_read, ids, values, without_git
 RULES = registry.known()
 EXAMPLES = [(each, kind) for each in RULES.values() for kind in ("bad", "good") if each.bad]
 #: What only a host or a deploy shows, or the doctor says of itself: no inventory can be an example.
-WITHOUT_EXAMPLE = {"other-database", "other-key", "unheard-app", "unit-setting", "unproved-debug", "unused-acceptance"}
+WITHOUT_EXAMPLE = {
+    "other-database",
+    "other-key",
+    "app-unreachable",
+    "unit-setting",
+    "unproved-debug",
+    "unused-acceptance",
+}
 
 
 @cache

@@ -116,7 +116,7 @@ class Case:
         reading: how they were read.
         place: where the inventory is.
         says: what the live app reports about itself; empty if it wasn't queried.
-        unheard: why it could not be queried.
+        app_unreachable: why it could not be queried.
         fetched: what the host reports about a source from git; None until it is queried.
     """
 
@@ -124,7 +124,7 @@ class Case:
     reading: Reading = Reading()
     place: Place = Place()
     says: Mapping[str, Any] = field(default_factory=dict)
-    unheard: str = ""
+    app_unreachable: str = ""
     fetched: Shipped | None = None
 
     def __getitem__(self, name: str) -> Any:

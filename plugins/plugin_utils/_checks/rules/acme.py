@@ -25,8 +25,8 @@ NAME_WITHOUT_DOMAIN = Rule(
     bad=Example({"flask_app_server_names": ["shop"]}),
     good=Example({"flask_app_server_names": ["shop.example.org"]}),
 )
-HALF_ACCOUNT = Rule(
-    "half-account",
+INCOMPLETE_ACCOUNT = Rule(
+    "incomplete-account",
     "Only one of the two variables for an external account (EAB) is set.",
     fix="Set both, as the ACME provider issued them, or neither.",
     bad=Example({"flask_app_acme_eab_kid": "kid-1"}),
@@ -65,13 +65,13 @@ def _is_https(url: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", url)
 
 
-@finds(HALF_ACCOUNT, MALFORMED_VALUE, guards=True)
+@finds(INCOMPLETE_ACCOUNT, MALFORMED_VALUE, guards=True)
 def account(case: Case) -> Iterator[Found]:
     if not is_used(case):
         return
     if bool(case["acme_eab_kid"]) != bool(case["acme_eab_hmac_key"]):
         what = "only one of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key is set."
-        yield HALF_ACCOUNT("flask_app_acme_eab_kid", what, variables=("flask_app_acme_eab_hmac_key",))
+        yield INCOMPLETE_ACCOUNT("flask_app_acme_eab_kid", what, variables=("flask_app_acme_eab_hmac_key",))
     for name in ("flask_app_acme_eab_kid", "flask_app_acme_eab_hmac_key"):  # both go into certbot's options file
         if not re.fullmatch(r"[\w.~:/+=@-]*", case.values[name], re.ASCII):
             what = f"{name} holds a character other than letters, digits and . _ ~ : / + = @ -."

@@ -50,8 +50,8 @@ OTHER_DATABASE = Rule(
     acceptable=True,
     needs=(DEPLOY,),
 )
-UNHEARD_APP = Rule(
-    "unheard-app",
+APP_UNREACHABLE = Rule(
+    "app-unreachable",
     "The doctor could not query the app of the live release.",
     severity=WARNING,
     fix="Fix that, or run the doctor without flask_app_doctor_hosts.",
@@ -85,8 +85,8 @@ def configuration(case: Case) -> Iterator[Found]:
         yield DEBUG_TOOLBAR(package, what, "Import it in development only.")
 
 
-@finds(UNHEARD_APP)
-def unheard(case: Case) -> Iterator[Found]:
-    if case.unheard:
-        what = f"the app of the live release could not be queried: {case.unheard}."
-        yield UNHEARD_APP("flask_app_doctor_hosts", what)
+@finds(APP_UNREACHABLE)
+def app_unreachable(case: Case) -> Iterator[Found]:
+    if case.app_unreachable:
+        what = f"the app of the live release could not be queried: {case.app_unreachable}."
+        yield APP_UNREACHABLE("flask_app_doctor_hosts", what)

@@ -90,8 +90,8 @@ SITE_WITHOUT_PATH = Rule(
     bad=Example({"flask_app_nginx_site_of": "portal"}),
     good=Example({"flask_app_nginx_site_of": "portal", "flask_app_url_prefix": "/shop"}),
 )
-IDLE_DIRECTIVE = Rule(
-    "idle-directive",
+INEFFECTIVE_DIRECTIVE = Rule(
+    "ineffective-directive",
     "flask_app_nginx_inside has a directive that has no effect for an app in another app's site.",
     bad=Example(
         {
@@ -250,7 +250,7 @@ def prefix(case: Case) -> Iterator[Found]:
         yield SITE_WITHOUT_PATH("flask_app_nginx_site_of", what, fix, variables=("flask_app_url_prefix",))
 
 
-@finds(IDLE_DIRECTIVE, guards=True)
+@finds(INEFFECTIVE_DIRECTIVE, guards=True)
 def inside(case: Case) -> Iterator[Found]:
     """Find directives that have no effect in the location around the app's own locations."""
     owner, depth, found = case["nginx_site_of"], 0, dict[str, None]()
@@ -263,7 +263,7 @@ def inside(case: Case) -> Iterator[Found]:
     if owner and found:
         what = f"flask_app_nginx_inside has {', '.join(found)}, which has no effect for an app in another app's site."
         fix = f"Put it into its own location below the path, or into {owner}'s flask_app_nginx_inside."
-        yield IDLE_DIRECTIVE("flask_app_nginx_inside", what, fix, variables=("flask_app_nginx_site_of",))
+        yield INEFFECTIVE_DIRECTIVE("flask_app_nginx_inside", what, fix, variables=("flask_app_nginx_site_of",))
 
 
 @finds(HSTS_PRELOAD, guards=True)

@@ -29,7 +29,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     #: Id of this run, empty until it has the lock.
     _run_id = ""
-    #: What the host's part says beside its findings, such as whose lock it took over.
+    #: Warnings of the step on the host, such as whose lock it took over.
     _warnings: Sequence[object] = ()
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:

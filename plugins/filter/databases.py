@@ -59,7 +59,7 @@ def _is_file(name: str, text: str) -> bool:
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file, in the form that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"databases": databases}

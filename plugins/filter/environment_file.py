@@ -71,7 +71,7 @@ def environment_file(values: Mapping[str, object]) -> str:
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file, in the form that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"environment_file": environment_file}

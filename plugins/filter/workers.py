@@ -61,7 +61,7 @@ def workers(host: Mapping[str, Any], given: int, most: int, memory_mb: int) -> i
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file, in the form that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"workers": workers}

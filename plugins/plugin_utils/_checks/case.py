@@ -213,15 +213,15 @@ class Case:
         return reader.Inventory(place.inventory, place.file, place.playbook)
 
     @cached_property
-    def beside(self) -> list[reader.Inventory]:
+    def neighbours(self) -> list[reader.Inventory]:
         """The inventories next to this one."""
-        return reader.beside(self.inventory, self.place.groups) if self.inventory else []
+        return reader.neighbours(self.inventory, self.place.groups) if self.inventory else []
 
     @cached_property
     def other_environments(self) -> list[tuple[reader.Inventory, list[reader.View]]]:
         """The inventories of other environments, with the variables of each host that has the app."""
         found = []
-        for other in self.beside:
+        for other in self.neighbours:
             views = [
                 view
                 for view in other.views(self.place.decrypt, self["name"], self.place.groups)

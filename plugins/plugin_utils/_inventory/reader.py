@@ -344,19 +344,19 @@ class _Reader:
 
     def view(self, groups: list[str], host: str) -> View:
         """Merge the variables of a host; later groups in the list win."""
-        beside, playbook = self.inventory.directory, self.inventory.playbook
-        merged: dict[str, Any] = {"inventory_dir": str(beside)}
+        directory, playbook = self.inventory.directory, self.inventory.playbook
+        merged: dict[str, Any] = {"inventory_dir": str(directory)}
         unreadable = list(self.unreadable)
         for group in (ALL, *groups):
             merged.update(self.listed.groups.get(group, {}))
         # The playbook's group_vars/all overrides the inventory's, and the inventory's groups override both.
         for names in ([ALL], groups):
-            for place in filter(None, (beside, playbook)):
+            for place in filter(None, (directory, playbook)):
                 for name in names:
                     merged.update(self._layer(place / "group_vars", name, unreadable))
         if host:
             merged.update(self.listed.host_variables.get(host, {}))
-            for place in filter(None, (beside, playbook)):
+            for place in filter(None, (directory, playbook)):
                 merged.update(self._layer(place / "host_vars", host, unreadable))
             merged["inventory_hostname"] = host
         return View(Variables(merged, self.decrypt), frozenset(groups), tuple(unreadable))
@@ -396,7 +396,7 @@ def _nothing(_text: bytes) -> str:
     return ""
 
 
-def beside(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
+def neighbours(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
     """Return the other inventories for Flask apps: directories and files next to this one.
 
     Args:

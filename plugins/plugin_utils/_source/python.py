@@ -198,7 +198,7 @@ class Reader(ast.NodeVisitor):
         self._instead = before
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        if not isinstance(node.value, (ast.Constant, ast.JoinedStr)):  # a text by itself explains something
+        if not isinstance(node.value, (ast.Constant, ast.JoinedStr)):  # a bare text is a comment
             self.visit(node.value)
 
     def visit_Constant(self, node: ast.Constant) -> None:

@@ -102,7 +102,7 @@ def plain_text(case: Case) -> Iterator[Found]:
     # A directory of playbooks may hold inventories of all environments.
     shared = reader.blocks(reader.Inventory(place.playbook), lists_hosts=False) if place.playbook else []
     groups = [(ERROR, reader.plain_text([*reader.blocks(mine), *shared], []))]
-    groups += [(WARNING, reader.plain_text(reader.blocks(other), shared)) for other in case.beside]
+    groups += [(WARNING, reader.plain_text(reader.blocks(other), shared)) for other in case.neighbours]
     seen: set[Path] = set()
     for severity, plain in ((severity, plain) for severity, found in groups for plain in found):
         if plain.path.resolve() not in seen:

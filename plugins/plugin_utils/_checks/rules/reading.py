@@ -91,9 +91,9 @@ def types(case: Case) -> Iterator[Found]:
         what = f"not set: {', '.join(missing)}."
         fix = "Set it in inventories/<environment>/group_vars/flask_app/main.yml."
         yield MISSING_VALUE(missing[0], what, fix, variables=tuple(missing[1:]))
-    told = {found.subject for found in ambiguous if found.rule is WRONG_TYPE}
+    reported = {found.subject for found in ambiguous if found.rule is WRONG_TYPE}
     for name, texts in faults.items():
-        for fault in texts if name in given and name not in told else ():
+        for fault in texts if name in given and name not in reported else ():
             yield WRONG_TYPE(name, f"{fault}.")
 
 

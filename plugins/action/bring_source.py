@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put the source on the host: pack a directory here and send it only where its digest is not there yet.
+"""Put the source on the host: pack a directory on the controller, and send it only if the host lacks its digest.
 
-Of a source from git the host reports the files such as ``.env``, without values, and what its gunicorn.conf.py sets;
-they are judged here, as the doctor judges those of a directory.
+For a source from git, the host reports files such as ``.env``, without values, and the names in its gunicorn.conf.py.
+They are checked here with the doctor's rules for directories.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.cod
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.gunicorn import own_file
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute, failure
 
-#: Up to this size a source travels with the module, in one round trip instead of four.
+#: Up to this size, a source is sent inside the module's arguments, in one round trip instead of four.
 INLINE_BYTES = 2**20
 
 
@@ -66,7 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _judged(self, outcome: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-        """Fail where the host found a file such as ``.env`` that must not be shipped, and warn as a preflight does."""
+        """Fail if the host found a file such as ``.env`` that must not be shipped, and warn as a preflight does."""
         files = {
             path: {name: Value(**value) for name, value in given.items()}
             for path, given in outcome.pop("environment_files", {}).items()
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             remote = shell.join_path(self._make_tmp_path(), "source.tar.gz")
             self._transfer_file(str(archive), remote)
-        except AnsibleError as error:  # of a host without room too, which Ansible calls unreachable
+        except AnsibleError as error:  # also from a full host, which Ansible reports as unreachable
             outcome = failure("the source can't be sent to the host", self, error)
         else:
             outcome = self._run_module({**arguments, "archive": remote}, task_vars)

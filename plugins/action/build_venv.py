@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the venv of a source; see the module of the same name.
 
-Where the source is a directory here, its lock is here too: the host is asked only for a venv that it doesn't have.
+If the source is a directory, its lock is on the controller, so the host is called only for a venv that it lacks.
 """
 
 from __future__ import annotations

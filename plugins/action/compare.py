@@ -17,7 +17,12 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
-from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison import Side, Unreadable, differences, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison import (
+    Side,
+    Unreadable,
+    differences,
+    rendered,
+)
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import load_spec, templated
 
@@ -26,7 +31,7 @@ SPEC = {
     "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
 }
 
-#: What says how the run goes, and nothing of the app.
+#: Variables about the run, not about the app.
 _OF_THE_RUN = (
     "flask_app_deployer",
     "flask_app_doctor_format",
@@ -47,19 +52,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         known = dict(task_vars or {})
         names = given["inventories"]
         if len(set(names)) != 2 or not known.get("inventory_dir"):  # noqa: PLR2004  # this one and that one
-            raise AnsibleActionFail("Name two different inventories, which are directories beside that of the run.")
+            raise AnsibleActionFail("Name two different inventories: directories next to the inventory of the run.")
         one, other = (self._side(Path(known["inventory_dir"]).parent / name, known) for name in names)
         found = differences(one, other)
         listed = [each.as_dict() for each in found]
         if given["format"] == "json":
             Display().display(json.dumps({"one": names[0], "other": names[1], "differences": listed}))
-        text = told(found, *names) if given["format"] == "text" else f"{len(listed)} lines"
+        text = rendered(found, *names) if given["format"] == "text" else f"{len(listed)} lines"
         result.update(changed=False, msg=text, _ansible_verbose_always=True)
         return result
 
     def _side(self, directory: Path, known: Mapping[str, Any]) -> Side:
         if not directory.is_dir():
-            raise AnsibleActionFail(f"There is no inventory {directory}.")
+            raise AnsibleActionFail(f"The inventory {directory} doesn't exist.")
         loader = DataLoader()
         loader.set_basedir(known["playbook_dir"])
         loader.set_vault_secrets(self._loader._vault.secrets)
@@ -81,7 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _packages(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is locked, where the source is on the controller."""
+    """Return the locked versions, if the source is on the controller."""
     given = [values.get(f"flask_app_{name}") for name in ("source_directory", "source_subdirectory", "requirements")]
     if not given[0] or not all(isinstance(part, str) for part in given):
         return {}
@@ -100,7 +105,7 @@ def _values(loader: DataLoader, variables: dict[str, Any], names: Mapping[str, A
             values[name] = {str(key): _value(templar, value, key) for key in value}
         else:
             values[name] = _value(templar, variables, name)
-    if values.get("flask_app_source_directory"):  # mostly by way of the inventory's own directory
+    if values.get("flask_app_source_directory"):  # usually relative to the inventory's directory
         values["flask_app_source_directory"] = os.path.normpath(str(values["flask_app_source_directory"]))
     return values
 

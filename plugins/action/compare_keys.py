@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take the lock and see whether the live release has the keys of the inventory; see the module of the same name.
+"""Take the lock and check whether the live release has the inventory's keys; see the module of the same name.
 
-In place of ``keys`` it takes what :class:`KeysAction` takes, and ``by``: who rotates.
+Instead of ``keys`` it takes the options of :class:`KeysAction`, and ``by``: who rotates.
 """
 
 from __future__ import annotations

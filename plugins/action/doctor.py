@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Examine settings, secrets, source and inventories on the controller, or tell what was found; see the module."""
+"""Examine settings, secrets, source and inventories on the controller, or report the findings; see the module."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine i
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import (
     Reported,
     counts,
+    rendered,
     together,
-    told,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import plain
 
@@ -35,12 +35,12 @@ class ActionModule(preflight.ActionModule):
         del tmp
         _, given = self.validate_argument_spec(SPEC)
         result["changed"] = False
-        result.update(_tell(given) if given["results"] else self._examine(dict(task_vars or {}), given["app"]))
+        result.update(_report(given) if given["results"] else self._examine(dict(task_vars or {}), given["app"]))
         return result
 
     def _examine(self, known: dict[str, Any], app: Mapping[str, Any]) -> dict[str, Any]:
         says = plain(app.get("app_says")) or {}
-        case = self._case(known, says=says, unheard=str(app["why"]) if app and not says else "")
+        case = self._case(known, says=says, app_unreachable=str(app["why"]) if app and not says else "")
         seen = examine(case)
         return {
             "app": str(case.values.get("flask_app_name") or known.get("flask_app_name") or "The app"),
@@ -51,14 +51,14 @@ class ActionModule(preflight.ActionModule):
         }
 
 
-def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
+def _report(given: Mapping[str, Any]) -> dict[str, Any]:
     results = plain(given["results"])
     findings = together({one["host"]: [Reported.of(finding) for finding in one["findings"]] for one in results})
     hosts = [one["host"] for one in results]
     apps = " and ".join(dict.fromkeys(one["app"] for one in results))
     environments = list(dict.fromkeys(one["environment"] for one in results))
     number = counts(findings)
-    # What holds for all hosts.
+    # Only those that were compared for all hosts.
     compared = [name for name in results[0]["compared"] if all(name in one["compared"] for one in results)]
     report = {
         "app": apps,
@@ -72,5 +72,5 @@ def _tell(given: Mapping[str, Any]) -> dict[str, Any]:
         Display().display(json.dumps(report))
         text = f"{number['errors']} errors, {number['warnings']} warnings, {number['accepted']} accepted"
     else:
-        text = told(findings, apps, environments, hosts, compared)
+        text = rendered(findings, apps, environments, hosts, compared)
     return {"msg": text, "failed": bool(number["errors"]), "_ansible_verbose_always": True}

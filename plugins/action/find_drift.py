@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare a host with the inventory; see the module of the same name.
 
-In place of ``secrets`` it takes ``secrets_from``: names of variables that hold mappings, later ones winning. With
-``format: json`` it prints what was found as JSON, on one line.
+Instead of ``secrets`` it takes ``secrets_from``, a list of variables that hold mappings; later ones override earlier
+ones. With ``format: json`` it prints the findings as one line of JSON.
 """
 
 from __future__ import annotations

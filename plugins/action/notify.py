@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell a webhook what became of a deploy, from the controller; see the module of the same name."""
+"""Notify a webhook of a deploy's outcome, from the controller; see the module of the same name."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         del tmp
         _, options = self.validate_argument_spec(SPEC)
         name = options["url_from"]
-        if not name.isidentifier():  # somebody's URL, perhaps: it isn't repeated
-            raise AnsibleActionFail("url_from takes the name of a variable, and neither its value nor nothing.")
+        if not name.isidentifier():  # it may be a URL, so don't quote it
+            raise AnsibleActionFail("url_from must be the name of a variable, not its value.")
         result.update(changed=False, sent=False)
         url, reason = self._url(name, task_vars or {})
         if not url and not reason:
@@ -44,12 +44,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _url(self, name: str, known: Mapping[str, Any]) -> tuple[Any, str]:
-        """Return the URL, or why it can't be read; neither where there is none."""
+        """Return the URL, or why it can't be read; neither if it is not set."""
         if name not in known:
             return "", ""
         try:
             url = templated(self._templar, known, name)
-        except AnsibleError as error:  # its text may quote the URL: of it only the name of what is missing
+        except AnsibleError as error:  # its text may quote the URL, so use only the name of an undefined variable
             match = re.search(r"'(\w+)' is undefined", str(error))
             return "", f"{match.group(1)} is undefined" if match else f"the URL can't be read ({type(error).__name__})"
         return (url.strip() if isinstance(url, str) else url), ""

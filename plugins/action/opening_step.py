@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the step that a task names, the first of its run: it takes the lock.
+"""Run the step that a task names as the first of its run, which takes the lock.
 
-Beside the step's options it takes ``by``: who runs it.
+In addition to the step's options it takes ``by``: who runs it.
 """
 
 from __future__ import annotations

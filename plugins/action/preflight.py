@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find everything that would stop the deploy, on the controller and on the host, and say it all at once.
+"""Find all problems that would stop the deploy, on the controller and on the host, and report them at once.
 
-It takes no options: it reads the role's variables and holds them against ``meta/argument_specs.yml``.
+It takes no options: it reads the role's variables and checks them against ``meta/argument_specs.yml``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
-    #: Of this run, empty as long as it has no lock.
+    #: Id of this run, empty until it has the lock.
     _run_id = ""
-    #: What the host's part says beside its findings, such as whose lock it took over.
+    #: Warnings of the step on the host, such as whose lock it took over.
     _warnings: Sequence[object] = ()
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         verdict = for_deploy(case)
         problems = list(verdict.problems)
         host: dict[str, Any] = {}
-        if case.reading.wrong <= {"flask_app_secrets"}:  # what is asked of the host needs the others
+        if case.reading.wrong <= {"flask_app_secrets"}:  # the host's checks need all others
             host, more = self._ask_host(case, known, lock=not problems, site=not verdict.guarded)
             problems += more
         result.update(changed=False, warnings=[*verdict.warnings, *self._warnings])
@@ -52,14 +52,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _case(self, known: Mapping[str, Any], **more: Any) -> Case:
-        """Return what the rules look at, with ``more`` of it."""
+        """Return the input of the rules, with the fields in ``more``."""
         values, reading = read(self._templar, known)
         return Case(values, reading, self._place(known), **more)
 
     def _place(self, known: Mapping[str, Any]) -> Place:
-        """Return where the files are that the doctor reads, and what opens those that are encrypted."""
+        """Return where the files for the doctor are, and what decrypts them."""
         inventory, playbook, file = (Path(known[name]) if known.get(name) else None for name in _PLACES)
-        # As the operator named it: a file, or the directory around it.
+        # The inventory as the operator named it: a file or its directory.
         named = [Path(one).resolve() for one in context.CLIARGS.get("inventory") or () if isinstance(one, str)]
         return Place(
             inventory,
@@ -72,13 +72,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _ask_host(
         self, case: Case, known: dict[str, Any], *, lock: bool, site: bool
     ) -> tuple[dict[str, Any], list[Finding]]:
-        """Return what the host says of itself, and its problems.
+        """Return the host's facts and its problems.
 
         Args:
-            case: what is to be deployed.
+            case: the deploy.
             known: the variables of the task.
-            lock: whether the host's lock is taken where it has no problem.
-            site: whether Nginx tests the site: it does so as root, so what may not be written isn't for a test either.
+            lock: whether to take the lock if the host has no problem.
+            site: whether Nginx tests the site. It tests as root, so refused values must not be written even for a test.
         """
         values, environment = case.values, case["environment"]
         derived = with_types(self._templar, known)
@@ -95,7 +95,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "free_mb": values["flask_app_free_space_mb"],
             "keep_releases": values["flask_app_keep_releases"],
             "service_settings": for_the_host(case),
-            # Derived from the role's variables, so only to be asked for once their types are known to be right.
+            # Derived from the role's variables, so resolve them only after their types are checked.
             "packages": derived("__flask_app_packages"),
             "site": once(self._templar, known, "__flask_app_nginx") if site else None,
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start a release and prove it, and warn of what the app says of itself; see the module of the same name."""
+"""Start a release, prove it, and warn about what the app reports; see the module of the same name."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class ActionModule(StepAction):
         outcome = super().run_step(arguments, known)
         if outcome.get("app_says"):
             values = dict(zip(_NEEDED, map(with_types(self._templar, known), _NEEDED), strict=True))
-            told = of_the_app(Case(values, says=outcome["app_says"]))
-            outcome["warnings"] = [*outcome.get("warnings", ()), *told]
+            warnings = of_the_app(Case(values, says=outcome["app_says"]))
+            outcome["warnings"] = [*outcome.get("warnings", ()), *warnings]
         return outcome

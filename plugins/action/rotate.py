@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a release that is the live one with other keys; see the module of the same name.
+"""Make a copy of the live release with other keys; see the module of the same name.
 
-In place of ``keys`` it takes what :class:`KeysAction` takes.
+Instead of ``keys`` it takes the options of :class:`KeysAction`.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ SPEC = {
 }
 
 SAID = {
-    "start": "A new key signs, the old one still verifies. When sessions signed with it have expired, drop it with"
-    " -e flask_app_rotation_step=finish.",
-    "finish": "The old key is dropped. Releases that hold it are removed with -e flask_app_rotation_step=purge.",
+    "start": "The new key signs, and the old one still verifies. When the sessions signed with the old key have"
+    " expired, drop it with -e flask_app_rotation_step=finish.",
+    "finish": "The old key is dropped. Remove the releases that hold it with -e flask_app_rotation_step=purge.",
 }
 
 
@@ -45,7 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not live:
             return {
                 "changed": False,
-                "said": "Hosts and inventory have different keys: the inventory's are deployed now.",
+                "said": "Hosts and inventory have different keys. The inventory's keys are deployed now.",
             }
         if held is None:
             by_hand = {
@@ -53,18 +53,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "finish": "empty flask_app_secret_key_fallbacks",
             }
             raise GreenlightError(
-                f"{vault.path} holds no {vault.name}. Where your keys are kept elsewhere, {by_hand[step]}, and run this"
-                " again: it deploys what the inventory then says"
+                f"{vault.path} holds no {vault.name}. If you keep your keys elsewhere, {by_hand[step]}, and run this"
+                " again to deploy them"
             )
-        # A run that was killed after its switch is started again: that must not make a third key.
+        # A repeat of a run that was killed after its switch must not make a third key.
         if step == "start" and held["fallbacks"]:
             return {
                 "changed": False,
-                "said": "The rotation is begun already: the new key signs, and the old one still verifies until it is"
-                " dropped with -e flask_app_rotation_step=finish; after that the next one can begin.",
+                "said": "A rotation is already in progress: the new key signs, and the old one still verifies. Drop the"
+                " old one with -e flask_app_rotation_step=finish before you start another rotation.",
             }
         if step == "finish" and not held["fallbacks"]:
-            return {"changed": False, "said": "There is no old key left to drop."}
+            return {"changed": False, "said": "There is no old key to drop."}
         if not self._task.check_mode:
             vault.start() if step == "start" else vault.finish()
         return {"changed": True, "said": f"{SAID[step]} Commit {vault.path}."}

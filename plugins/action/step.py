@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the step that a task names, such as ``greenlight.flask.switch``.
 
-Each step without work on the controller is a link to this file: Ansible finds an action by the name of its file.
+Each step without work on the controller is a link to this file, because Ansible finds an action by its file name.
 """
 
 from __future__ import annotations

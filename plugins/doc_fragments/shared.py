@@ -10,7 +10,7 @@ class ModuleDocFragment:
     APP = r"""
 options:
   app:
-    description: Name of the app, which is also its account, unit and directory.
+    description: Name of the app, its account, its unit and its directory.
     type: str
     required: true
 """
@@ -19,8 +19,8 @@ options:
 options:
   run:
     description:
-      - Id of the run whose step this is, as C(preflight) returns it.
-      - The step is done only while that run has the lock. Without it no lock is needed.
+      - Id of the run that this step belongs to, as C(preflight) returns it.
+      - The step runs only while that run holds the lock. Without this option it needs no lock.
     type: str
 """
 
@@ -28,8 +28,7 @@ options:
 options:
   environment:
     description:
-      - The environment that this inventory stands for. A host that is stamped with another is refused, and so is one
-        that has lost its stamp.
+      - Environment of this inventory. A host with another stamp is refused, and so is one that has lost its stamp.
     type: str
     required: true
 """
@@ -37,7 +36,7 @@ options:
     LOCK = r"""
 options:
   owner:
-    description: The run that takes the lock. The action of the same name knows it. Without it no lock is taken.
+    description: The run that takes the lock. The action of the same name sets it. Without it, no lock is taken.
     type: dict
     suboptions:
       run:
@@ -45,7 +44,7 @@ options:
         type: str
         required: true
       by:
-        description: Who started it.
+        description: Who started the run.
         type: str
         required: true
       place:
@@ -61,10 +60,10 @@ options:
         type: str
         required: true
   instead_of:
-    description: Id of a run that is known to be dead, whose lock is taken over.
+    description: Id of a run known to be dead, whose lock is taken over.
     type: str
   stale_seconds:
-    description: Seconds after which a run that made no step counts as dead. Required with O(owner).
+    description: Seconds without progress after which a run counts as dead. Required with O(owner).
     type: float
 """
 
@@ -295,6 +294,6 @@ options:
     CHECK_MODE = r"""
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change.
+    description: Can run in check mode and report what would change.
     support: full
 """

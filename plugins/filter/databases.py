@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of an app's variables name a database, and whether that is a file or a server's."""
+"""Find the variables of an app that name a database in a file or on a server."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 DOCUMENTATION = r"""
 ---
 name: databases
-short_description: Find the variables that name a database in a file, and those that name one of a server
+short_description: Find the variables that name a database in a file or on a server
 description:
-  - A database in a file is another one on each host, so a release command must run on each. One of a server is the same
+  - Each host has its own database file, so a release command must run on every host. A database on a server is the same
     for all hosts.
-  - A URL says what it is by its scheme. A path counts where the variable is one that Flask and its extensions read a
-    database from.
+  - A URL is recognised by its scheme. A path counts if Flask or its extensions read a database from the variable.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 positional: _input
 options:
   _input:
-    description: Variables of the app, by name.
+    description: Variables of the app by name.
     type: dict
     required: true
 """
@@ -35,15 +34,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Names of variables, as C(files) and C(servers). Their values, which may be secret, are not among them.
+  description: Names of variables in C(files) and C(servers), without their values, which may be secret.
   type: dict
 """
 
 _FILE_URL = re.compile(r"(sqlite|duckdb)[:+]")
 _SERVER_URL = re.compile(r"(postgres|mysql|mariadb|mssql|oracle|cockroach|mongodb)\w*([+][\w-]+)?:", re.IGNORECASE)
-#: Flask's tutorial, Flask-SQLAlchemy and its lite version, and what most apps call it.
+#: Names in Flask's tutorial, Flask-SQLAlchemy and its lite version, and in most apps.
 _OF_A_DATABASE = re.compile(r"(FLASK_)?(DATABASE(_UR[IL]|_PATH)?|SQLALCHEMY_(DATABASE_UR[IL]|ENGINES))\Z")
-#: A path, which is no socket's, or a name that ends as files of databases do.
+#: A path except a socket's, or a name with the suffix of a database file.
 _PATH = re.compile(r"(/|[.]{1,2}/|file:)(?!.*[.]sock\Z)|(?!.*://).*[.](db|db3|sqlite|sqlite3|duckdb)\Z", re.IGNORECASE)
 
 
@@ -60,7 +59,7 @@ def _is_file(name: str, text: str) -> bool:
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file, in the form that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"databases": databases}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mapping as the text of a systemd EnvironmentFile."""
+"""Render a mapping as the text of a systemd EnvironmentFile."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ DOCUMENTATION = r"""
 name: environment_file
 short_description: Render a mapping as the text of a systemd EnvironmentFile
 description:
-  - The process gets each value as exactly the bytes that it has here. Newlines, quotes, backslashes, C($), C(%), C(#)
-    and control characters survive, as do spaces at both ends; systemd 252 (Debian 12) and 257 (Debian 13) read the
-    text alike.
-  - Lines are sorted by name, so equal mappings are equal texts.
-  - What systemd can't hand over unchanged is refused by the name of the key, never by its value. That is a name other
-    than letters, digits and underscores with no digit first; a value with a NUL, a surrogate or a noncharacter of
-    Unicode; one of more than 131071 bytes with its name and the C(=).
-  - A number becomes its usual text. Booleans, null, lists and mappings have no text that everybody would expect, so
-    they are refused too.
+  - The process gets each value byte for byte. Newlines, quotes, backslashes, C($), C(%), C(#), control characters, and
+    spaces at both ends survive. systemd 252 (Debian 12) and 257 (Debian 13) read the text alike.
+  - Lines are sorted by name, so equal mappings give equal texts.
+  - Refuses what systemd can't pass unchanged, with an error that names the key and never the value. That is a name with
+    anything but letters, digits and underscores, or with a digit first; a value with a NUL, a surrogate or a Unicode
+    noncharacter; and an entry of more than 131071 bytes, including its name and the C(=).
+  - A number becomes its usual text. Booleans, null, lists and mappings have no obvious text, so they are refused too.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -57,23 +55,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The text of the file, with a line for each name; empty for an empty mapping.
+  description: Text of the file with one line per name; empty for an empty mapping.
   type: str
 """
 
 
 def environment_file(values: Mapping[str, object]) -> str:
-    """Apply :func:`render`; its error becomes one of Ansible's. An undefined value's is Ansible's own already."""
+    """Apply :func:`render` and convert its error to Ansible's. For an undefined value, Ansible raises its own."""
     if not isinstance(values, Mapping):
-        raise AnsibleTypeError(f"environment_file renders a mapping, and was given a {native_type_name(values)}.")
+        raise AnsibleTypeError(f"environment_file needs a mapping, not a {native_type_name(values)}.")
     try:
         return render(values)
     except EnvironmentValueError as error:
-        raise AnsibleTemplatePluginError(str(error)) from None  # or Ansible would say it twice
+        raise AnsibleTemplatePluginError(str(error)) from None  # else Ansible prints it twice
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file, in the form that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"environment_file": environment_file}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many workers Gunicorn starts on a host."""
+"""Choose the number of Gunicorn workers on a host."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 DOCUMENTATION = r"""
 ---
 name: workers
-short_description: Choose how many workers Gunicorn starts on a host
+short_description: Choose the number of Gunicorn workers on a host
 description:
-  - One for each processor, as far as memory and O(most) allow, and at least one.
-  - Two releases run side by side during a deploy. Each gets 40 % of the memory, so that there is room for the rest of
-    the host.
+  - One per processor, limited by memory and O(most), and at least one.
+  - Two releases run side by side during a deploy. Each gets 40 % of the memory, which leaves 20 % for the rest of the
+    host.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -24,32 +24,32 @@ options:
     type: dict
     required: true
   given:
-    description: The number itself; 0 to choose it.
+    description: The number of workers; 0 computes it.
     type: int
     required: true
   most:
-    description: As many as there may be.
+    description: Maximum number of workers.
     type: int
     required: true
   memory_mb:
-    description: Memory that a worker may need, in MiB.
+    description: Memory of one worker in MiB.
     type: int
     required: true
 """
 
 EXAMPLES = r"""
-- name: Show how many workers this host gets
+- name: Show the number of workers for this host
   ansible.builtin.debug:
     msg: "{{ {'cpus': 2, 'memory_mb': 2048} | greenlight.flask.workers(given=0, most=8, memory_mb=150) }}"
 """
 
 RETURN = r"""
 _value:
-  description: The number.
+  description: Number of workers.
   type: int
 """
 
-#: Of a host's memory, for one of the two releases of a deploy.
+#: Share of a host's memory for each of the two releases during a deploy.
 SHARE = 0.4
 
 
@@ -61,7 +61,7 @@ def workers(host: Mapping[str, Any], given: int, most: int, memory_mb: int) -> i
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """The filters of this file, in the form that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"workers": workers}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A variable of the role as it is when each of the role's variables has the type that the role declares."""
+"""Resolve a variable with all of the role's variables in their declared types."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DOCUMENTATION = r"""
 name: typed
 short_description: Resolve a variable with the variables of the role flask_app in their declared types
 description:
-  - Ansible checks a role's variables against its argument specification, and hands on what was given. So after
+  - Ansible checks a role's variables against its argument specification, but passes them on unconverted. So after
     C(-e flask_app_http_port=8080) the role still has a text.
-  - This lookup converts each variable of the role as that check does, and resolves a variable with these values. The
-    variable is one of the role's, or one that the role derives from them, through whatever templates.
-  - A value that can't be converted stays as it was given. The preflight of a deploy refuses it.
+  - This lookup converts each of the role's variables as that check does, and resolves the given variable with these
+    values. It may be one of the role's variables, or any that is derived from them by templates.
+  - A value that can't be converted stays unchanged. The preflight of a deploy refuses it.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -28,14 +28,14 @@ options:
     required: true
   once:
     description:
-      - Whether the value is kept for the other tasks of the run on this host, as long as the role's variables stay the
-        same; for what takes long to resolve and is not made of the app's secrets.
+      - Whether to keep the value for other tasks of the run on this host while the role's variables stay the same. For
+        values that are slow to resolve and not made from the app's secrets.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Show the first name of the site, also where a text is given for the list
+- name: Show the first name of the site, even if the list was set as a text
   ansible.builtin.debug:
     msg: "{{ lookup('greenlight.flask.typed', 'flask_app_server_names') | first }}"
 """

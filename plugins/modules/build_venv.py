@@ -9,22 +9,22 @@ DOCUMENTATION = r"""
 module: build_venv
 short_description: Build the virtual environment of a source from its lock, once
 description:
-  - With O(directory), the action of the same name knows the digest without asking the host, and asks it only to build.
-  - The venv is named by the digest of lock, interpreter and platform, of what is chosen of the lock, and of the source
-    where the venv holds code of it.
-  - It is owned by root, compiled, and never changed afterwards.
+  - With O(directory), the action of the same name computes the digest itself, and calls the host only to build.
+  - A digest names the venv. It covers the lock, its selected parts, the interpreter, the platform, and the source if
+    the venv contains its code.
+  - It is owned by root, compiled, and never changes.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   directory:
-    description: The source on the controller. Taken by the action.
+    description: The source on the controller. Used by the action.
     type: path
   interpreter:
-    description: What the host said of its interpreter, see M(greenlight.flask.preflight). Taken by the action.
+    description: The host's interpreter, as M(greenlight.flask.preflight) returns it. Used by the action.
     type: str
   present:
-    description: Digests of the venvs that the host is known to have. Taken by the action.
+    description: Digests of the venvs that the host already has. Used by the action.
     type: list
     elements: str
   source:
@@ -32,41 +32,41 @@ options:
     type: str
     required: true
   requirements:
-    description: The lock, a path in the source; a requirements file with hashes, or C(uv.lock).
+    description: Path of the lock in the source, a requirements file with hashes or C(uv.lock).
     type: str
     required: true
   extras:
-    description: Extras of the project that are installed from C(uv.lock).
+    description: Extras of the project to install from C(uv.lock).
     type: list
     elements: str
     required: true
   groups:
-    description: Dependency groups that are installed from C(uv.lock).
+    description: Dependency groups to install from C(uv.lock).
     type: list
     elements: str
     required: true
   package:
-    description: Member of the workspace of C(uv.lock) that is deployed; empty for the project beside the lock.
+    description: Workspace member of C(uv.lock) to deploy. Empty means the project next to the lock.
     type: str
     required: true
   project:
-    description: Whether the project itself is installed.
+    description: Whether to install the project itself.
     type: bool
     required: true
   python:
-    description: The interpreter.
+    description: Path of the interpreter.
     type: str
     required: true
   installer:
-    description: What installs the packages.
+    description: Program that installs the packages.
     type: str
     choices: [uv, pip]
     required: true
   variables:
     description:
-      - Extra variables for downloads, such as an index or a proxy. Name variables of the inventory in
-        C(variables_from), a list, and the action adds what they hold.
-      - Their values are masked in messages.
+      - Extra environment variables for downloads, such as an index or a proxy. The action adds the mappings of the
+        inventory variables listed in C(variables_from).
+      - Values are masked in messages.
     type: dict
     required: true
   uv_requirements:
@@ -100,11 +100,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 digest:
-  description: Digest of the venv, the name of its directory; empty in check mode where the source is not there yet.
+  description: Digest of the venv, which names its directory. Empty in check mode if the source is not on the host yet.
   returned: always
   type: str
 seconds:
-  description: How long building took.
+  description: Duration of the build in seconds.
   returned: always
   type: float
 """

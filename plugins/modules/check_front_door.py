@@ -1,23 +1,23 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the health page through Nginx and take the traffic back if the contract is broken."""
+"""Request the health page through Nginx and roll the traffic back if the contract is broken."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: check_front_door
-short_description: Ask the health page through Nginx and take the traffic back if the contract is broken
+short_description: Request the health page through Nginx and roll the traffic back if the contract is broken
 description:
-  - The check after each deploy, and of each run with nothing to change.
-  - A release that is asked for the first time here and fails gives the traffic back to the one that had it before,
-    which still runs, and is marked bad.
+  - Checks the live site after each deploy, and in each run that changes nothing.
+  - If a new release fails here, the traffic goes back to the previous release, which still runs. The failed release is
+    marked bad.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   url:
-    description: Where Nginx listens, as C(http://127.0.0.1:80).
+    description: URL where Nginx listens, such as C(http://127.0.0.1:80).
     type: str
     required: true
 extends_documentation_fragment:
@@ -50,19 +50,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: Path of the page that was asked for.
+  description: Path of the requested page.
   returned: success
   type: str
 proved_by:
-  description: Who proves C(environment) and C(debug), such as the health page or 2 workers.
+  description: Who proved C(environment) and C(debug), such as the health page or 2 workers.
   returned: success
   type: dict
 health:
-  description: The health answer, parsed where it is JSON.
+  description: The health answer, parsed if it is JSON.
   returned: success
   type: raw
 failures:
-  description: The assertions that failed, with what was expected and what came.
+  description: The failed assertions, with expected and received values.
   returned: failure
   type: str
 answer:
@@ -70,11 +70,11 @@ answer:
   returned: failure
   type: str
 journal:
-  description: What the release's journal ends with, secrets masked.
+  description: The end of the release's journal, with secrets masked.
   returned: failure
   type: str
 hints:
-  description: What typical errors in the journal mean, and which variable changes them.
+  description: What known errors in the journal mean, and which variables fix them.
   returned: failure
   type: list
   elements: str

@@ -1,24 +1,24 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take an app's name on a host: stamp, record, directories, account and group."""
+"""Claim an app's name on a host: stamp, record, directories, account and group."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: claim
-short_description: Take an app's name on a host, with its directories, account and group
+short_description: Claim an app's name on a host, with its directories, account and group
 description:
-  - Fails where somebody else has the name on this host. Otherwise it records what the role makes under that name, which
-    is all that a removal takes, and which environment the host is.
+  - Fails if somebody else uses the name on this host. Otherwise records the host's environment and everything that the
+    role makes under that name. A removal takes only what is recorded.
   - Makes the key for keyed digests, the directories of the release protocol, and the app's account and group.
-  - Repairs these, and owners and modes, where somebody damaged them. It never writes a stamp anew.
+  - Repairs these, with owners and modes, if somebody damaged them. Never rewrites a stamp.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   environment:
-    description: The environment that this host is.
+    description: Environment of this host.
     type: str
     required: true
 extends_documentation_fragment:
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: Paths, account and group that were missing or damaged, and are as they must be now.
+  description: Paths, account and group that were missing or damaged, and were made or repaired.
   returned: always
   type: list
   elements: str

@@ -9,20 +9,20 @@ DOCUMENTATION = r"""
 module: compare
 short_description: List the settings in which two inventories differ
 description:
-  - An action. It runs on the controller, no host is asked, and nothing is changed.
-  - It reads the two inventories as Ansible does, and the defaults of the role C(flask_app), in which it must be called.
-  - Of a secret it tells whether it is the same, different or missing, never its value.
+  - An action that runs on the controller, contacts no host and changes nothing.
+  - Reads the two inventories as Ansible does, with the defaults of the role C(flask_app). Call it from that role.
+  - For a secret, reports only whether it is the same, different or missing, never its value.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   inventories:
-    description: Names of the two directories, beside that of the run.
+    description: Names of the two directories, next to the inventory of the run.
     type: list
     elements: str
     required: true
   format:
-    description: V(text) for people; V(json) prints one line with a JSON object.
+    description: V(text) is for people; V(json) prints one line with a JSON object.
     type: str
     choices: [text, json]
     default: text
@@ -44,8 +44,8 @@ EXAMPLES = r"""
 RETURN = r"""
 differences:
   description:
-    - Each has C(group), C(setting), C(one), C(other) and C(matters); those that matter are first.
-    - Of the group C(secret) also those that are the same.
+    - Each has C(group), C(setting), C(one), C(other) and C(matters). Those that matter come first.
+    - The group C(secret) also lists values that are the same.
   returned: success
   type: list
   elements: dict

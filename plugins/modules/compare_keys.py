@@ -1,26 +1,26 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take the lock and see whether the live release has the keys of the inventory."""
+"""Take the lock and check whether the live release has the inventory's keys."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: compare_keys
-short_description: Take the lock and see whether the live release has the keys of the inventory
+short_description: Take the lock and check whether the live release has the inventory's keys
 description:
-  - Use the action of the same name; it reads the keys itself, so that no value is ever a task argument.
+  - Use the action of the same name. It reads the keys itself, so that no value is ever a task argument.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   variable:
-    description: Name of the variable with the key that signs. The others are in the one with C(_FALLBACKS) behind it.
+    description: Name of the variable with the signing key. The one with the suffix C(_FALLBACKS) holds the others.
     type: str
     required: true
   keys:
     description:
-      - C(key), which signs, and the list C(fallbacks), which still verify. The action makes them from the vault file.
+      - C(key) signs, the keys in the list C(fallbacks) still verify. The action reads them from the vault file.
     type: dict
     required: true
 extends_documentation_fragment:
@@ -35,7 +35,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look whether the keys are live
+- name: Check whether the keys are live
   greenlight.flask.compare_keys:
     app: guestbook
     stale_seconds: 1800

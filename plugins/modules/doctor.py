@@ -9,16 +9,16 @@ DOCUMENTATION = r"""
 module: doctor
 short_description: Examine an app's settings, secrets, source and inventories on the controller
 description:
-  - An action. It runs on the controller, no host is asked, and nothing is changed.
-  - Without O(results) it examines the host of the task, by the variables of the role C(flask_app), and never fails.
-  - With O(results) it tells what was found on several hosts as one, and fails where an error is among it.
-  - What an inventory has in common with those beside it is found by keyed hashes, and no text holds a value.
+  - An action that runs on the controller, contacts no host and changes nothing.
+  - Without O(results), examines the task's host by the variables of the role C(flask_app), and never fails.
+  - With O(results), merges the findings of several hosts into one report, and fails if it contains an error.
+  - Finds secrets that inventories share by keyed hashes. No text holds a value.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   app:
-    description: What M(greenlight.flask.inspect) returned for the host, if it was asked.
+    description: What M(greenlight.flask.inspect) returned for the host, if the host was queried.
     type: dict
     default: {}
   results:
@@ -27,7 +27,7 @@ options:
     elements: dict
     default: []
   format:
-    description: V(text) for people; V(json) prints one line with a JSON object.
+    description: V(text) is for people; V(json) prints one line with a JSON object.
     type: str
     choices: [text, json]
     default: text
@@ -44,7 +44,7 @@ EXAMPLES = r"""
   greenlight.flask.doctor: {}
   register: examined
 
-- name: Tell what was found
+- name: Report the findings
   greenlight.flask.doctor:
     results: "{{ ansible_play_hosts | map('extract', hostvars, 'examined') }}"
     format: json
@@ -57,22 +57,22 @@ app:
   returned: without O(results)
   type: str
 environment:
-  description: The environment of the inventory.
+  description: Environment of the inventory.
   returned: without O(results)
   type: str
 host:
-  description: The host whose variables these are.
+  description: The examined host.
   returned: without O(results)
   type: str
 findings:
   description:
-    - What was found. Each has C(id), C(severity) (V(error) or V(warning)), C(subject) (the variable or file),
+    - The findings. Each has C(id), C(severity) (V(error) or V(warning)), C(subject) (the variable or file),
       C(what), C(fix), C(accepted) and C(hosts).
   returned: without O(results)
   type: list
   elements: dict
 compared:
-  description: The inventories of other environments with whose secrets those of the host were compared.
+  description: Inventories of other environments whose secrets were compared with the host's.
   returned: without O(results)
   type: list
   elements: str

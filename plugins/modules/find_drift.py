@@ -9,24 +9,23 @@ DOCUMENTATION = r"""
 module: find_drift
 short_description: Compare a host with the inventory, and its live process with its release
 description:
-  - Reads only, takes no lock, and never fails because of what it finds.
-  - Values of variables are compared by keyed hash; names are returned, values never.
-  - A revision that was not deployed yet is not drift. Source, venv and revision of the live release are taken as they
-    are.
+  - Reads only, takes no lock, and never fails because of a finding.
+  - Compares values of variables by keyed hash. Returns names, never values.
+  - A revision that is not deployed yet is not drift. Source, venv and revision of the live release count as correct.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   host:
-    description: The host as the inventory calls it.
+    description: Name of the host in the inventory.
     type: str
     required: true
   inventory:
-    description: The inventory as it is typed, for the commands in fixes.
+    description: The inventory as typed on the command line, for the commands in fixes.
     type: str
     required: true
   wanted:
-    description: What the inventory says.
+    description: The state that the inventory describes.
     type: dict
     required: true
     suboptions:
@@ -35,25 +34,25 @@ options:
         type: str
         required: true
       present:
-        description: Whether the app is to be on the host.
+        description: Whether the app should be on the host.
         type: bool
         required: true
       specification:
-        description: Everything but the environment that makes a release, see M(greenlight.flask.make_release).
+        description: All parts of a release but its variables, see M(greenlight.flask.make_release).
         type: dict
         required: true
       revision_variable:
-        description: Name under which the process gets its revision.
+        description: Name of the variable with the revision.
         type: str
         required: true
   variables:
     description:
-      - The environment of the process. Name variables of the inventory in C(variables_from), a list, and the action
-        adds what they hold, so that no secret is an argument of a task.
+      - The environment of the process. The action adds the mappings of the inventory variables listed in
+        C(variables_from), so that no secret is an argument of a task.
     type: dict
     required: true
   secrets:
-    description: The private parts of the site. The action makes them from the variables that C(secrets_from) names.
+    description: The private parts of the site. The action reads them from the variables listed in C(secrets_from).
     type: dict
     required: true
 extends_documentation_fragment:
@@ -86,26 +85,26 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: Id of the live release, empty where there is none.
+  description: Id of the live release. Empty if there is none.
   returned: success
   type: str
 drifted:
-  description: Whether anything was found.
+  description: Whether there is a finding.
   returned: success
   type: bool
 findings:
   description:
-    - What was found. Each has C(id), C(severity) (V(error)), C(subject) (file, unit or variables), C(what) and C(fix).
+    - The findings. Each has C(id), C(severity) (V(error)), C(subject) (file, unit or variables), C(what) and C(fix).
   returned: success
   type: list
   elements: dict
 told:
-  description: The same as lines for people, with a heading.
+  description: The findings as lines for people, with a heading.
   returned: success
   type: list
   elements: str
 unchecked:
-  description: What could not be checked, or only in part, and why.
+  description: What could not be checked or only in part, and why.
   returned: success
   type: list
   elements: str

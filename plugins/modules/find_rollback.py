@@ -1,26 +1,26 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the release that a rollback goes to."""
+"""Find the release to roll back to."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: find_rollback
-short_description: Find the release that a rollback goes to
+short_description: Find the release to roll back to
 description:
-  - Changes nothing but the lock on the app, which it takes.
-  - Where the wanted one is live, bad, half-made or unproved, it fails and names the choices.
+  - Takes the lock on the app and changes nothing else.
+  - Fails and lists the choices if the wanted release is live, bad, incomplete or unproved.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   release:
-    description: Id of the release. Empty means the one that was live before.
+    description: Id of the release. Empty means the previously live one.
     type: str
     required: true
   force:
-    description: Also go back across a release command that can't be undone.
+    description: Whether to roll back even across a release command that can't be undone.
     type: bool
     required: true
 extends_documentation_fragment:
@@ -46,15 +46,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: Id of the release to go back to.
+  description: Id of the release to roll back to.
   returned: success
   type: str
 revision:
-  description: Its revision.
+  description: Revision of the release.
   returned: success
   type: str
 serves:
-  description: Always false, for it is not the live one.
+  description: Always false, because it is not the live release.
   returned: success
   type: bool
 """

@@ -1,22 +1,22 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what of a host the role's templates depend on."""
+"""Read the host's properties that the role's templates depend on."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: host_info
-short_description: Read what of a host the role's templates depend on
+short_description: Read the host's properties that the role's templates depend on
 description:
-  - Reads only. Where O(environment) is given, a host of another environment is refused.
+  - Reads only. With O(environment), refuses a host of another environment.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   environment:
     description:
-      - The environment that the host must be stamped with for this app, if it was ever deployed there. Empty for any.
+      - Environment with which the host must be stamped, if this app was ever deployed there. Empty allows any.
     type: str
 extends_documentation_fragment:
   - greenlight.flask.shared.app
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 host:
-  description: C(cpus) and C(memory_mb), as M(greenlight.flask.preflight) has them.
+  description: C(cpus) and C(memory_mb), as M(greenlight.flask.preflight) returns them.
   returned: always
   type: dict
 """

@@ -9,18 +9,18 @@ DOCUMENTATION = r"""
 module: host_step
 short_description: Run one step of a deploy on a host
 description:
-  - What the tasks of this collection run on a host, such as M(greenlight.flask.switch). It is not a task by itself.
-  - All steps are one module, because Ansible packs a module anew in each run, which costs more than most steps.
+  - The tasks of this collection, such as M(greenlight.flask.switch), run this on a host. Don't use it as a task.
+  - All steps are one module, because Ansible packs each module again in every run, which takes longer than most steps.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   step:
-    description: Name of the step, that of its task.
+    description: Name of the step, which is its task's name.
     type: str
     required: true
   options:
-    description: The options of the step, as JSON. Ansible masks them wherever it shows what a module was given.
+    description: Options of the step as JSON. Ansible masks them wherever it shows a module's arguments.
     type: str
     required: true
 extends_documentation_fragment:
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: Whether the step changed the host. The rest is what the documentation of the step says.
+  description: Whether the step changed the host. The step's documentation describes the other values.
   returned: always
   type: bool
 """

@@ -1,28 +1,28 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the app of the live release how it is configured."""
+"""Return how the app of the live release is configured."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: inspect
-short_description: Ask the app of the live release how it is configured
+short_description: Return how the app of the live release is configured
 description:
-  - Its workers have reported it when they started. Where Gunicorn can't report, the app is imported once more, in its
+  - Reads what the workers reported at their start. If Gunicorn can't report, the app is imported once more in the
     release's environment and sandbox.
-  - Nothing is changed, and no value that could be a secret is returned. Where it can't be asked, C(why) says so.
+  - Changes nothing, and returns no value that could be a secret. If the app can't be queried, C(why) has the reason.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   environment_keys:
-    description: Keys of C(app.config); the first that is there names the environment.
+    description: Keys of C(app.config) that may name the environment; the first existing one counts.
     type: list
     elements: str
     required: true
   seconds:
-    description: Seconds that it may take.
+    description: Maximum duration in seconds.
     type: float
     required: true
 extends_documentation_fragment:
@@ -35,7 +35,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Ask the app
+- name: Query the app
   greenlight.flask.inspect:
     app: guestbook
     environment_keys: [ENVIRONMENT]
@@ -49,12 +49,12 @@ release:
   returned: success
   type: str
 why:
-  description: Why it could not be asked; empty where it was.
+  description: Why the app could not be queried. Empty if it was.
   returned: success
   type: str
 app_says:
   description:
-    - What the app said, C(environment) and C(environment_key), C(debug), C(testing), C(databases) (their kinds only),
+    - What the app reported, C(environment) and C(environment_key), C(debug), C(testing), C(databases) (only kinds),
       C(session_cookie_secure), C(remember_cookie_secure), C(preferred_url_scheme) and C(debuggers).
   returned: success
   type: dict

@@ -1,29 +1,29 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the release that the inventory describes, unless it is there."""
+"""Make the release that the inventory describes, if it doesn't exist."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: make_release
-short_description: Make the release that the inventory describes, unless it is there
+short_description: Make the release that the inventory describes, if it doesn't exist
 description:
-  - Compares the wanted state with what the running process was started with.
-  - Where they differ it makes a new release, which is immutable.
-  - Use the action of the same name; it takes the environment from variables, so that no value is ever a task argument.
+  - Compares the wanted state with the state that the running process was started with.
+  - If they differ, makes a new release, which is immutable.
+  - Use the action of the same name. It reads the environment from variables, so that no value is ever a task argument.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   specification:
-    description: Everything but the environment that makes the release, see the role's C(tasks/release.yml).
+    description: All parts of the release but its variables, see C(__flask_app_specification) in the role.
     type: dict
     required: true
   variables:
     description:
-      - The environment of the process. Name variables of the inventory in C(variables_from), a list, and the action
-        adds what they hold, so that no secret is an argument of a task.
+      - The environment of the process. The action adds the mappings of the inventory variables listed in
+        C(variables_from), so that no secret is an argument of a task.
     type: dict
     required: true
   by:
@@ -51,11 +51,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: Id of the release that the inventory describes; empty in check mode where it would be made.
+  description: Id of the release that the inventory describes. Empty in check mode if it would be made.
   returned: always
   type: str
 revision:
-  description: The revision that it reports.
+  description: Revision that the release reports.
   returned: always
   type: str
 live:
@@ -63,7 +63,7 @@ live:
   returned: always
   type: str
 serves:
-  description: Whether the wanted release is live in every sense, linked, running and enabled.
+  description: Whether the wanted release is fully live, that is linked, running and enabled.
   returned: always
   type: bool
 """

@@ -1,45 +1,45 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell a webhook what became of a deploy: the documentation of the action of the same name, which does it."""
+"""Notify a webhook of a deploy's outcome. The action of the same name does it; this is its documentation."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: notify
-short_description: Tell a webhook what became of a deploy
+short_description: Notify a webhook of a deploy's outcome
 description:
-  - POSTs JSON to a webhook such as those of Slack, Mattermost, Rocket.Chat or Discord (its URL with C(/slack) at the
-    end), or to one of your own.
-  - Runs on the controller; the host is not asked for anything.
-  - A notification that fails never fails the task. It is a warning that names the variable, the reason and at most the
+  - POSTs JSON to a webhook of Slack, Mattermost, Rocket.Chat or Discord (its URL with C(/slack) appended), or to your
+    own.
+  - Runs on the controller and doesn't contact the host.
+  - A failed notification never fails the task. It becomes a warning that names the variable, the reason and at most the
     host of the URL.
   - >-
-    The body is C({"text": message, "facts": {…}}). What is compatible with Slack shows C(text) and ignores a name that
-    it doesn't know (Mattermost's source says so, of Slack it is what users report), so one body serves people and
-    programs. Slack documents C(attachments) for fields, but these are shown below each message, a mistake in one of
-    them loses the message, and their values are texts.
+    The body is C({"text": message, "facts": {…}}). Receivers that are compatible with Slack show C(text) and ignore
+    unknown names (according to Mattermost's source and to users of Slack), so one body serves people and programs.
+    Slack documents C(attachments) for fields, but shows them below each message, drops the message if one of them is
+    wrong, and allows only text values.
   - >-
-    A receiver that refuses unknown names, as Google Chat does, can be notified without O(facts); the body is then
+    For a receiver that refuses unknown names, such as Google Chat, leave out O(facts). The body is then
     C({"text": message}).
-  - Redirects are not followed, because a redirected POST arrives without its body. A user and password in the URL are
-    sent as basic authentication. Proxies are those of the controller's environment.
+  - Doesn't follow redirects, because a redirected POST arrives without its body. Sends a user and password in the URL
+    as basic authentication. Uses the proxies of the controller's environment.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   url_from:
     description:
-      - Name of the variable that holds the URL. The URL is a secret, which a task's arguments would show.
-      - Where the variable is empty or undefined nothing is sent, and the task is skipped.
+      - Name of the variable that holds the URL. The URL is a secret, and a task's arguments would show it.
+      - If the variable is empty or undefined, nothing is sent and the task is skipped.
     type: str
     required: true
   message:
-    description: One plain sentence, cut at 3000 characters. What is markup to the receiver is markup here.
+    description: One plain sentence, cut at 3000 characters. The receiver interprets its own markup.
     type: str
     required: true
   facts:
-    description: Plain values for programs, sent along; not shown by chat programs.
+    description: Additional plain values for programs. Chat programs don't show them.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -53,7 +53,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Tell of the deploy
+- name: Notify of the deploy
   greenlight.flask.notify:
     url_from: flask_app_notify_url
     message: guestbook 1a2b3c4d is live in staging on app1.example.org.

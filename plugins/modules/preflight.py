@@ -1,22 +1,22 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a host's facts and find what stops a deploy of a Flask app."""
+"""Read a host's facts and find the problems that stop a deploy."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: preflight
-short_description: Read a host's facts and find what stops a deploy of a Flask app
+short_description: Read a host's facts and find the problems that stop a deploy
 description:
-  - Changes nothing but the lock on the app, which it takes for a run that finds no problem.
-  - The action of the same name adds what can be checked on the controller, and fails with all problems at once.
+  - Takes the lock on the app if it finds no problem, and changes nothing else.
+  - The action of the same name adds the checks on the controller, and fails with all problems at once.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   environment:
-    description: The environment that this inventory stands for.
+    description: Environment of this inventory.
     type: str
     required: true
   python:
@@ -24,7 +24,7 @@ options:
     type: str
     required: true
   python_minimum:
-    description: Oldest version of it.
+    description: Minimum version of the interpreter.
     type: str
     required: true
   packages:
@@ -33,23 +33,23 @@ options:
     elements: str
     required: true
   ports:
-    description: TCP ports of the site, by the variable that sets each.
+    description: TCP ports of the site, each by the name of its variable.
     type: dict
     required: true
   free_mb:
-    description: MiB that must be free where C(/srv) is.
+    description: Free space in MiB that the file system of C(/srv) must have.
     type: int
     required: true
   keep_releases:
-    description: How many good releases stay on the host.
+    description: Number of good releases to keep on the host.
     type: int
     required: true
   service_settings:
-    description: Settings of the unit that the inventory adds, with the lines of each. systemd is asked of them.
+    description: Settings that the inventory adds to the unit, each with its lines. systemd checks them.
     type: dict
     required: true
   site:
-    description: What Nginx is to serve, as M(greenlight.flask.publish_site) takes it. Without it, Nginx tests nothing.
+    description: The site for Nginx, as in M(greenlight.flask.publish_site). Without it, Nginx tests nothing.
     type: dict
 extends_documentation_fragment:
   - greenlight.flask.shared.app
@@ -81,7 +81,7 @@ host:
   returned: always
   type: dict
 problems:
-  description: What stops a deploy; each has C(id), C(severity), C(subject), C(what) and C(fix).
+  description: The problems that stop a deploy. Each has C(id), C(severity), C(subject), C(what) and C(fix).
   returned: always
   type: list
   elements: dict

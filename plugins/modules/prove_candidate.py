@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 module: prove_candidate
 short_description: Start a release on its own socket and prove that it keeps its contract
 description:
-  - Traffic does not move. A candidate that fails is stopped, kept and marked bad.
-  - Each of its workers reports the app that it has loaded. Where Gunicorn can't report, the app is imported once more,
-    in its environment and sandbox.
-  - The message has the failing assertion and the candidate's journal.
+  - Does not switch the traffic. A candidate that fails is stopped, kept and marked bad.
+  - Each worker reports its loaded app. If Gunicorn can't report, the app is imported once more in the release's
+    environment and sandbox.
+  - The message contains the failed assertion and the candidate's journal.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -22,7 +22,7 @@ options:
     type: str
     required: true
   url:
-    description: Where Nginx serves the site here, to ask the candidate there too. Empty to leave that out.
+    description: URL of the site in Nginx on this host, to request the candidate there too. Empty skips that.
     type: str
     required: true
 extends_documentation_fragment:
@@ -71,15 +71,15 @@ seconds:
   returned: success
   type: float
 first_answer_seconds:
-  description: Seconds until it answered for the first time, which is the app's own start.
+  description: Seconds until the first answer, which is the app's start time.
   returned: success
   type: float
 path:
-  description: Path of the page that was asked for.
+  description: Path of the requested page.
   returned: success
   type: str
 proved_by:
-  description: Who proves C(environment) and C(debug), such as the health page or 2 workers.
+  description: Who proved C(environment) and C(debug), such as the health page or 2 workers.
   returned: success
   type: dict
 health:
@@ -87,11 +87,11 @@ health:
   returned: success
   type: str
 app_says:
-  description: What the app said of itself, empty where it was not asked. No value that could be a secret is in it.
+  description: What the app reported about itself, without any value that could be a secret. Empty if not queried.
   returned: success
   type: dict
 failures:
-  description: The assertions that failed, with what was expected and what came.
+  description: The failed assertions, with expected and received values.
   returned: failure
   type: str
 answer:
@@ -99,11 +99,11 @@ answer:
   returned: failure
   type: str
 journal:
-  description: What the release's journal ends with, secrets masked.
+  description: The end of the release's journal, with secrets masked.
   returned: failure
   type: str
 hints:
-  description: What typical errors in the journal mean, and which variable changes them.
+  description: What known errors in the journal mean, and which variables fix them.
   returned: failure
   type: list
   elements: str

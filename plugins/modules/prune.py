@@ -1,21 +1,21 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove releases, venvs and sources that nobody needs."""
+"""Remove old releases, and the venvs and sources that no release uses."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: prune
-short_description: Remove releases, venvs and sources that nobody needs
+short_description: Remove old releases, and the venvs and sources that no release uses
 description:
-  - Keeps the live and the previous release, the newest good ones and the newest bad one, and what these use.
+  - Keeps the live and the previous release, the newest good ones, the newest bad one, and everything these use.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   keep:
-    description: How many good releases to keep.
+    description: Number of good releases to keep.
     type: int
     required: true
 extends_documentation_fragment:
@@ -29,7 +29,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Prune
+- name: Remove old releases
   greenlight.flask.prune:
     app: guestbook
     keep: 5

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Change Nginx's configuration as a transaction."""
+"""Publish a site, with its certificate, as a transaction."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ DOCUMENTATION = r"""
 module: publish_site
 short_description: Publish a site, with its certificate, as a transaction
 description:
-  - Tests the change in a copy of the tree, swaps the files and the certificate, reloads, sees new workers.
-  - If anything fails, the old tree and the old certificate are back. So they are where C(page) was answered through the
-    site as it was before, and is no more, though the live release answers it by itself.
+  - Tests the change in a copy of the tree, swaps the files and the certificate, reloads, and waits for new workers.
+  - If anything fails, restores the old tree and the old certificate. It also does so if the old site answered C(page)
+    and the new one doesn't, although the live release itself does.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   packages_missing:
-    description: Debian packages that check mode has not installed; with one missing it can't ask Nginx.
+    description: Debian packages that check mode has not installed. If one is missing, Nginx can't test the site.
     type: list
     elements: str
     required: true
   url:
-    description: Where Nginx serves the site on this host.
+    description: URL of the site in Nginx on this host.
     type: str
     required: true
   variables:
     description:
-      - The private parts. Name variables of the inventory in C(variables_from), a list, and the action adds what they
-        hold, so that no secret is an argument of a task.
+      - The private parts. The action adds the mappings of the inventory variables listed in C(variables_from), so that
+        no secret is an argument of a task.
       - C(certificate) and C(key) (PEM) for V(provided); C(eab_kid) and C(eab_hmac_key) for V(acme).
     type: dict
     required: true
@@ -75,12 +75,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Paths below C(/etc/nginx) that were changed.
+  description: Changed paths below C(/etc/nginx).
   returned: always
   type: list
   elements: str
 more:
-  description: What else was changed, in words.
+  description: Other changes, in words.
   returned: always
   type: list
   elements: str

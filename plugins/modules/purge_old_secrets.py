@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: purge_old_secrets
 short_description: Remove the releases that hold an old secret
 description:
-  - Removes each release that holds a secret which the live release doesn't hold.
-  - There may be no release to go back to afterwards.
+  - Removes each release with a secret that the live release doesn't have.
+  - Afterwards there may be no release to roll back to.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -25,14 +25,14 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Remove what holds an old secret
+- name: Remove the releases with an old secret
   greenlight.flask.purge_old_secrets:
     app: guestbook
 """
 
 RETURN = r"""
 removed:
-  description: Ids of the releases that were removed.
+  description: Ids of the removed releases.
   returned: success
   type: list
   elements: str

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the releases of an app that a host keeps."""
+"""List an app's releases on a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: releases_info
-short_description: List the releases of an app that a host keeps
+short_description: List an app's releases on a host
 description:
   - Reads only.
 version_added: "0.1.0"
@@ -38,7 +38,7 @@ releases:
   type: list
   elements: dict
 table:
-  description: The same as aligned lines with a heading.
+  description: The releases as aligned lines with a heading.
   returned: always
   type: list
   elements: str

@@ -1,26 +1,26 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove an app from a host, all of it and nothing else."""
+"""Remove an app from a host, completely and nothing else."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: remove
-short_description: Remove an app from a host, all of it and nothing else
+short_description: Remove an app from a host, completely and nothing else
 description:
-  - Takes the lock on the app, and removes that too.
-  - The site goes first, then the units after their accepted requests, then releases, data and account, and at last the
-    stamp that says whose the name is. The next removal ends one that was killed.
-  - Without a stamp it does nothing, because what has this name then is not ours.
-  - Takes only what is recorded as made by the role. Fails with all that would stop the removal, before anything is
-    removed, and in check mode too.
+  - Takes the lock on the app, and removes the lock too.
+  - Removes the site first, then the units after their accepted requests, then releases, data and account, and last the
+    stamp that claims the name. The next removal finishes one that was killed.
+  - Does nothing without a stamp, because the role didn't make what has this name then.
+  - Removes only what is recorded as made by the role. Fails with all obstacles before it removes anything, in check
+    mode too.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   environment:
-    description: The environment that this inventory stands for. A host that is stamped with another is refused.
+    description: Environment of this inventory. A host with another stamp is refused.
     type: str
     required: true
 extends_documentation_fragment:
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Paths that were removed, and the account; in check mode those that would be.
+  description: Removed paths, and the account. In check mode, those that would be removed.
   returned: success
   type: list
   elements: str

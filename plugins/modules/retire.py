@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: retire
 short_description: Stop every release but the live one, after its accepted requests
 description:
-  - Waits until nobody waits in the old socket's queue.
-  - Then it stops the socket, then the service, which finishes its requests.
+  - Waits until the old socket's queue is empty.
+  - Then stops the socket, and then the service, which finishes its requests.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -26,7 +26,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Retire
+- name: Retire the other releases
   greenlight.flask.retire:
     app: guestbook
     bounds: {stop_seconds: 40, drain_seconds: 10}
@@ -34,7 +34,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 retired:
-  description: Release to the seconds that draining and stopping it took.
+  description: Release to the seconds that it took to drain and stop it.
   returned: always
   type: dict
 """

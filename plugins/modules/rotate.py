@@ -1,31 +1,31 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a release that is the live one with other keys."""
+"""Make a copy of the live release with other keys."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: rotate
-short_description: Make a release that is the live one with other keys
+short_description: Make a copy of the live release with other keys
 description:
   - Source, venv, settings and all other variables are those of the live release.
-  - Use the action of the same name; it reads the keys itself, so that no value is ever a task argument.
+  - Use the action of the same name. It reads the keys itself, so that no value is ever a task argument.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   variable:
-    description: Name of the variable with the key that signs. The others are in the one with C(_FALLBACKS) behind it.
+    description: Name of the variable with the signing key. The one with the suffix C(_FALLBACKS) holds the others.
     type: str
     required: true
   keys:
     description:
-      - C(key), which signs, and the list C(fallbacks), which still verify. The action makes them from the vault file.
+      - C(key) signs, the keys in the list C(fallbacks) still verify. The action reads them from the vault file.
     type: dict
     required: true
   time:
-    description: UTC time of the run, the same on all hosts.
+    description: UTC time of the run; must be the same on all hosts.
     type: str
     required: true
   by:
@@ -54,15 +54,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: Id of the release; empty in check mode where it would be made.
+  description: Id of the release. Empty in check mode if it would be made.
   returned: success
   type: str
 revision:
-  description: Its revision, which is the live one's.
+  description: Revision of the release, which is the live one's.
   returned: success
   type: str
 serves:
-  description: Whether it is live already, linked, running and enabled.
+  description: Whether the release is already live, that is linked, running and enabled.
   returned: success
   type: bool
 """

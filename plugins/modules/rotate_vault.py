@@ -9,28 +9,27 @@ DOCUMENTATION = r"""
 module: rotate_vault
 short_description: Put a new signing key into a vault file, or drop the old ones
 description:
-  - It runs on the controller, with the vault passwords of the run, and asks no host.
-  - A new key is made only where every host has the keys that the file holds now.
-  - So a rotation that was interrupted is not begun anew.
+  - Runs on the controller with the vault passwords of the run, and contacts no host.
+  - Makes a new key only if every host has the keys in the file, so that an interrupted rotation doesn't start again.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   step:
-    description: V(start) makes a new key and keeps the old one as a fallback, V(finish) drops the fallbacks.
+    description: V(start) makes a new key and keeps the old one as a fallback. V(finish) drops the fallbacks.
     type: str
     choices: [start, finish]
     required: true
   file:
-    description: The encrypted file.
+    description: Path of the encrypted file.
     type: path
     required: true
   name:
-    description: Name of the variable in it that holds the key; with C(_fallbacks) behind it, of the others.
+    description: Name of its variable with the key. The one with the suffix C(_fallbacks) holds the others.
     type: str
     required: true
   live:
-    description: Whether every host has the keys that the file holds.
+    description: Whether every host has the keys in the file.
     type: bool
     required: true
 extends_documentation_fragment:
@@ -52,7 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 said:
-  description: What was done and what comes next.
+  description: What was done, and the next step.
   returned: success
   type: str
 """

@@ -1,17 +1,17 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the command of a release, such as a database migration."""
+"""Run a release's command, such as a database migration."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: run_release_command
-short_description: Run the command of a release, such as a database migration
+short_description: Run a release's command, such as a database migration
 description:
-  - Runs what the release holds as its command, in its environment and sandbox.
-  - Does nothing where it has succeeded for this release before.
-  - Give it to one host of the group, before its candidate takes traffic.
+  - Runs the release's command in the release's environment and sandbox.
+  - Does nothing if it has already succeeded for this release.
+  - Call it on one host of the group, before its candidate takes traffic.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -21,7 +21,7 @@ options:
     type: str
     required: true
   seconds:
-    description: Seconds that it may take.
+    description: Maximum duration in seconds.
     type: float
     required: true
 extends_documentation_fragment:
@@ -44,11 +44,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 output:
-  description: What it said last, secrets masked.
+  description: The end of its output, with secrets masked.
   returned: success
   type: str
 seconds:
-  description: Seconds that it took.
+  description: Duration in seconds.
   returned: success
   type: float
 """

@@ -1,21 +1,21 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a proved release the traffic."""
+"""Switch the traffic to a proved release."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: switch
-short_description: Give a proved release the traffic
+short_description: Switch the traffic to a proved release
 description:
-  - One rename of the link that Nginx connects through. No reload, no restart.
+  - Renames the link through which Nginx connects. Needs no reload and no restart.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   release:
-    description: Id of a release that was proved.
+    description: Id of a proved release.
     type: str
     required: true
 extends_documentation_fragment:
@@ -29,7 +29,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Switch
+- name: Switch the traffic
   greenlight.flask.switch:
     app: guestbook
     release: 20261121T094420Z-1a2b3c4d
@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 previous:
-  description: Id of the release that had the traffic before, or empty.
+  description: Id of the previously live release, or empty.
   returned: always
   type: str
 """

@@ -9,18 +9,18 @@ DOCUMENTATION = r"""
 module: unlock
 short_description: Give back the lock on an app, or break it
 description:
-  - A run gives back its own lock. Without O(of) the lock is broken, whoever holds it.
+  - Gives back a run's own lock. Without O(of), breaks the lock, whoever holds it.
 version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
   of:
-    description: Id of the run that gives its lock back. Empty breaks the lock.
+    description: Id of the run that gives its lock back. Empty means break the lock.
     type: str
   done:
     description:
-      - The run has come to its end, so that a rollback that was begun is done, too. Without it, the next rollback goes
-        on to the same release.
+      - Whether the run completed, and with it any rollback that it began. If not, the next rollback continues to the
+        same release.
     type: bool
 extends_documentation_fragment:
   - greenlight.flask.shared.app
@@ -32,14 +32,14 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Break the lock of a run that is dead
+- name: Break the lock of a dead run
   greenlight.flask.unlock:
     app: guestbook
 """
 
 RETURN = r"""
 was:
-  description: Who had the lock, since when and when they made the last step; empty where nobody had it.
+  description: Who held the lock, since when, and the time of the last step. Empty if nobody held it.
   returned: always
   type: str
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where two inventories differ, the differences that matter first; of a secret only whether it is the same."""
+"""Compare two inventories: list differences, important ones first; for a secret only whether it is the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import MASK
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets.judge import credentials
 
-#: What a difference belongs to, by the start of the variable's name; the first that fits.
+#: Group of a difference by the prefix of the variable's name; the first match counts.
 _GROUPS = {
     "flask_app_gunicorn_": "server",
     "flask_app_service_": "server",
@@ -32,11 +32,11 @@ _GROUPS = {
     "flask_app_source_": "source",
     "flask_app_release_command": "source",
 }
-#: In this order; what follows matters less.
+#: Groups that matter, in this order.
 MATTERS = ("server", "Nginx", "database", "TLS", "packages", "source")
 OTHER = "other"
 SECRET = "secret"  # noqa: S105  # the name of a group
-#: Different by what they are.
+#: Variables that always differ.
 EXPECTED = ("flask_app_environment", "flask_app_server_names")
 #: Variables whose values are never shown.
 HIDDEN = (
@@ -53,7 +53,7 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A value that could not be had, with the reason."""
+    """A value that can't be read, with the reason."""
 
     reason: str
 
@@ -63,7 +63,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Side:
-    """An inventory: its name, by host the role's variables with their values, and the versions that are locked."""
+    """An inventory: its name, the role's variables with their values by host, and the locked versions."""
 
     name: str
     hosts: Mapping[str, Mapping[str, Any]]
@@ -72,7 +72,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """One setting that is not the same: what it belongs to, and how either side has it."""
+    """A setting that differs: its group, its name, and its value on both sides."""
 
     group: str
     setting: str
@@ -88,7 +88,7 @@ class Difference:
 
 
 def differences(one: Side, other: Side) -> list[Difference]:
-    """Return every difference, those that matter first. Secrets are all there, also those that are the same."""
+    """Return every difference, those that matter first. All secrets are listed, even equal ones."""
     sides = [_flat(one), _flat(other)]
     found = [
         *_settings(*([{key: of[key] for key in of if key[0] != SECRET} for of in sides])),
@@ -102,7 +102,7 @@ _Values = dict[tuple[str, str], dict[str, Any]]
 
 
 def _flat(side: Side) -> _Values:
-    """Return the settings as group and name, to the value on each host."""
+    """Return the settings: group and name to the value on each host."""
     flat: _Values = {}
     for host, values in side.hosts.items():
         for key, value in _of_host(values):
@@ -148,13 +148,13 @@ def _settings(one: _Values, other: _Values) -> Iterator[Difference]:
 
 
 def _without_users(text: str) -> str:
-    """Hide who asks in URLs: names, passwords and tokens."""
+    """Mask credentials in URLs: names, passwords and tokens."""
     text = re.sub(r"""(?<=://)[^/?#\s"']*@""", f"{MASK}@", text)
     return re.sub(r"""([?&;][^=&;#\s"']*(token|secret|passw|key|auth)[^=&;#\s"']*=)[^&;#\s"']+""", rf"\1{MASK}", text)
 
 
 def _text(by_host: Mapping[str, Any] | None) -> str:
-    """Show a value; where hosts of an inventory differ, each with the hosts that have it."""
+    """Render a value. If hosts of an inventory differ, render each value with its hosts."""
     if by_host is None:
         return MISSING
     hosts: dict[str, list[str]] = {}
@@ -169,7 +169,7 @@ def _text(by_host: Mapping[str, Any] | None) -> str:
 def _secrets(one: Mapping[str, Mapping[str, Any]], other: Mapping[str, Mapping[str, Any]]) -> Iterator[Difference]:
     for name in sorted({*one, *other}):
         held = [_held(side.get(name)) for side in (one, other)]
-        if held == [[], []]:  # an optional one that neither has
+        if held == [[], []]:  # optional, and neither side has it
             continue
         words = [
             MISSING if not mine else str(mine[0]) if isinstance(mine[0], Unreadable) else _compared(mine, its)
@@ -186,7 +186,7 @@ def _compared(mine: Sequence[Any], its: Sequence[Any]) -> str:
     return "same" if any(value in its for value in mine) else "different"
 
 
-def told(found: Sequence[Difference], one: str, other: str) -> str:
+def rendered(found: Sequence[Difference], one: str, other: str) -> str:
     """Render differences for people."""
     shown = [each for each in found if each.group != SECRET]
     important = sum(each.matters for each in shown)

@@ -267,8 +267,8 @@ def test_every_documented_play_loads(command: str, elsewhere: Path) -> None:
         "compare.yml": "flask_app : compare | ",
         "doctor.yml": "flask_app : doctor | ",
         "maintenance.yml": "flask_app : maintenance | ",
-        "releases.yml": "Show them",
-        "unlock.yml": "Break it",
+        "releases.yml": "Print the releases",
+        "unlock.yml": "Break the lock",
         "verify.yml": "flask_app : verify | ",
     }
     expected = next((told for name, told in other.items() if name in command), "flask_app : switch | ")

@@ -156,7 +156,7 @@ U, P = (f"{COLLECTION}{home.replace('/', '.')}" for home in FLOORS)
         ("module_utils/_app/lock.py", f"from {P}._task.base import execute"),
         ("module_utils/_protocol/prove.py", "from ansible.module_utils.basic import AnsibleModule"),
         ("module_utils/_protocol/prove.py", "import ansible"),
-        ("plugin_utils/_secrets/judge.py", f"from {P}._checks.report import told"),
+        ("plugin_utils/_secrets/judge.py", f"from {P}._checks.report import rendered"),
         ("plugin_utils/_secrets/judge.py", f"from {P}._vault.file import VaultFile"),
         ("plugin_utils/_checks/examine.py", f"from {U}._protocol.switch import switch"),
         ("plugin_utils/_checks/examine.py", "from ansible.errors import AnsibleError"),

@@ -498,7 +498,7 @@ def harm(clone: Clone, what: str) -> None:
         ("no password", r"password.* into \.vault/staging"),
         ("wrong password", r"can't be decrypted with the password in \.vault/staging; put the right one there"),
         ("no vault", "there is no inventories/staging/.*; make it with: script/secrets staging"),
-        ("plain vault", "is not encrypted; do so with: ansible-vault encrypt inventories/staging"),
+        ("plain vault", "is not encrypted. Encrypt it with: ansible-vault encrypt inventories/staging"),
         ("cut vault", "can't be decrypted"),
         ("broken main.yml", "main.yml can't be read as YAML"),
     ],

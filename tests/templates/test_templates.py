@@ -1569,7 +1569,7 @@ def test_apps_to_remove_are_counted_by_name(states: dict[str, str | None], doome
         for host, state in states.items()
     }
     play = {"hostvars": facts, "ansible_play_hosts_all": [*facts]}
-    assert render("__flask_app_doomed", **play) == doomed
+    assert render("__flask_app_apps_to_remove", **play) == doomed
     assert render("__flask_app_apps", **play) == sorted({host.strip() for host in states})
 
 

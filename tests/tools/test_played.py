@@ -32,7 +32,7 @@ debian13                   : ok=0    changed=0    unreachable=0    failed=1    s
 """
 #: In a report of a task that ends well.
 TOLD = """
-TASK [greenlight.flask.flask_app : doctor | Tell what was found] ***************
+TASK [greenlight.flask.flask_app : doctor | Report the findings] ***************
 ok: [debian13] =>\x20
     changed: false
     msg: |-
@@ -52,7 +52,7 @@ def test_findings_under_a_heading_are_read() -> None:
         "guestbook can't be deployed to debian13: 3 problems. Nothing was changed.",
         "1. unreadable-variable:flask_app_secrets",
         "  flask_app_secrets can't be read: SECRET_KEY, vault_flask_app_secret_key is undefined.",
-        "  Fix: Make fresh secrets with script/secrets staging.",
+        "  Fix: Make new secrets with script/secrets staging.",
         "2. missing-secret:SECRET_KEY, DATABASE_URL",
         "  They have no value.",
         "12. failed-step:debian13",

@@ -288,8 +288,8 @@ def test_the_doctor_inspects_no_host_unless_requested(monkeypatch: pytest.Monkey
 
 def test_an_app_that_could_not_be_inspected_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = doctors(monkeypatch, {"why": "shop has no live release on this host", "app_says": {}})
-    assert (finding["id"], finding["severity"]) == ("unheard-app", WARNING)
-    assert "could not be asked: shop has no live release on this host." in finding["what"]
+    assert (finding["id"], finding["severity"]) == ("app-unreachable", WARNING)
+    assert "shop has no live release on this host." in finding["what"]
 
 
 # The preflight's findings

@@ -12,7 +12,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._comparison impor
     Side,
     Unreadable,
     differences,
-    told,
+    rendered,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.files import versions
 
@@ -157,7 +157,7 @@ def test_package_versions_are_read_from_a_lock(tmp_path: Path, name: str, text: 
 
 def test_differences_are_printed_by_group() -> None:
     found = [Difference("TLS", "flask_app_tls", "none", "acme"), Difference("secret", "A", "same", "same")]
-    assert told(found, "staging", "production").splitlines() == [
+    assert rendered(found, "staging", "production").splitlines() == [
         "staging and production: 1 setting differs, of which 1 matters.",
         "TLS",
         "  flask_app_tls: staging none | production acme",

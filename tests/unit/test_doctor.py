@@ -25,8 +25,8 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report im
     Reported,
     accept,
     counts,
+    rendered,
     together,
-    told,
 )
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import fingerprints
 from ansible_collections.greenlight.flask.plugins.plugin_utils._secrets import judge as secret_values
@@ -183,9 +183,9 @@ def test_a_short_secret_that_does_not_sign_is_not_reported() -> None:
         ("aabbaabbcc" * 4, "different"),
         ("k3vQ9rTx7Lw2" * 4, "repeats"),
         ("d41d8cd98f00b204" * 2, "repeats"),
-        ("0123456789abcdefghijklmnopqrstuvwxyz", "follow"),
-        ("zyxwvutsrqponmlkjihgfedcba9876543210", "follow"),
-        ("qwertyuiopasdfghjklzxcvbnm1234567890", "follow"),
+        ("0123456789abcdefghijklmnopqrstuvwxyz", "in the order"),
+        ("zyxwvutsrqponmlkjihgfedcba9876543210", "in the order"),
+        ("qwertyuiopasdfghjklzxcvbnm1234567890", "in the order"),
         ("the-shop-secret-key-of-2026-in-cologne", "words"),
         ("ilovemydogandmycatandmyhorseandmyfish", "words"),
         ("thequickbrownfoxjumpsoverthelazydog", "words"),
@@ -1448,7 +1448,7 @@ def test_the_same_finding_on_several_hosts_is_reported_once() -> None:
         ("no-tls", True, ("a",)),
     ]
     assert counts(merged) == {"errors": 1, "warnings": 0, "accepted": 1}
-    text = told(merged, "shop", ["production"], ["a", "b"], [])
+    text = rendered(merged, "shop", ["production"], ["a", "b"], [])
     heading, *lines = text.splitlines()
     assert [fact for fact in ("shop", "production", "1 error", "1 accepted") if fact not in heading] == []
     assert lines[:-1] == [
@@ -1477,7 +1477,7 @@ def test_secrets_in_one_file_are_a_single_finding_in_development(tmp_path: Path)
 
 
 def test_having_no_findings_is_reported_too() -> None:
-    heading, _ = told([], "shop", ["staging"], ["a"], []).splitlines()
+    heading, _ = rendered([], "shop", ["staging"], ["a"], []).splitlines()
     assert [fact for fact in ("shop", "staging") if fact not in heading] == []
 
 

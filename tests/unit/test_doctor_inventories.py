@@ -14,7 +14,7 @@ from ansible.parsing.vault import VaultLib
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, WARNING
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import Examination, examine
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import rendered
 
 from tests.unit.cases import KEY, for_deploy, values
 from tests.unit.test_doctor import (
@@ -230,11 +230,11 @@ def test_the_compared_inventories_are_listed(tmp_path: Path) -> None:
     seen = examined(given, place)
     assert seen.compared == ["inventories/development", "inventories/staging"]
     assert [each.subject for each in seen.findings] == ["inventories/qa"]
-    assert told([], "shop", ["x"], ["a"], seen.compared).splitlines()[-1] == (
+    assert rendered([], "shop", ["x"], ["a"], seen.compared).splitlines()[-1] == (
         "secrets: compared with inventories/development, inventories/staging"
     )
-    assert told([], "shop", ["x"], ["a"], []).splitlines()[-1].endswith("beside it, so no secret was compared")
-    assert told(seen.findings, "shop", ["x"], ["a"], []).splitlines()[-1].endswith("beside it could be compared")
+    assert rendered([], "shop", ["x"], ["a"], []).splitlines()[-1].startswith("secrets: not compared")
+    assert rendered(seen.findings, "shop", ["x"], ["a"], []).splitlines()[-1].endswith("could be compared")
 
 
 def test_a_deploy_warns_only_about_inventories_without_their_password(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_deploy_warns_only_about_inventories_without_their_password(tmp_path: 
     assert problems == []
     assert len(warnings) == 1
     assert "inventories/staging was not compared" in warnings[0]
-    assert "Run this where its vault password is. (locked-inventory:inventories/staging)" in warnings[0]
+    assert "vault password. (locked-inventory:inventories/staging)" in warnings[0]
     accepted = {**given, "flask_app_accepted_findings": ["locked-inventory"]}
     assert for_deploy(accepted, Place(place, None, opened)) == ([], [])
     fixes = {finding.subject: finding.fix for finding in found(given, place)}

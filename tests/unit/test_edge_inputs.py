@@ -276,7 +276,7 @@ def test_a_name_without_a_domain_is_reported() -> None:
 def test_an_incomplete_external_account_is_reported_without_its_key() -> None:
     for half in ({"acme_eab_kid": "kid-17"}, {"acme_eab_hmac_key": HMAC_KEY}):
         problem = one(problems(tls="acme", **half))
-        assert named(problem) == ("half-account", "acme_eab_kid")
+        assert named(problem) == ("incomplete-account", "acme_eab_kid")
         assert HMAC_KEY not in str(problem)
     assert problems(tls="acme", acme_eab_kid="kid-17", acme_eab_hmac_key=HMAC_KEY) == []
 
@@ -472,7 +472,7 @@ def test_an_invalid_url_prefix_is_reported(prefix: str) -> None:
 def test_directives_without_effect_in_a_shared_site_are_reported(text: str, told: list[str]) -> None:
     assert problems(nginx_inside=text) == []
     found = problems(nginx_inside=text, nginx_site_of="blog", url_prefix="/shop")
-    assert list(map(named, found)) == [("idle-directive", "nginx_inside")] * bool(told)
+    assert list(map(named, found)) == [("ineffective-directive", "nginx_inside")] * bool(told)
     assert [", ".join(told) in problem.what for problem in found] == [True] * bool(told)
 
 

@@ -112,9 +112,9 @@ def test_an_unsupported_value_is_refused_by_name_without_its_value(given: dict[s
 
 @pytest.mark.parametrize(("given", "kind"), [("hunter2", "str"), (["hunter2"], "list"), (5, "int"), (None, "NoneType")])
 def test_a_value_that_is_not_a_mapping_is_refused_by_its_type(given: object, kind: str, tmp_path: Path) -> None:
-    with pytest.raises(AnsibleTypeError, match=f"renders a mapping, and was given a {kind}\\."):
+    with pytest.raises(AnsibleTypeError, match=f"needs a mapping, not a {kind}\\."):
         environment_file(given)  # type: ignore[arg-type]
     variables = {"x": given} if given != "hunter2" else loaded("x: hunter2", tmp_path)
-    with pytest.raises(AnsibleError, match=f"was given a {kind}\\.") as refused:
+    with pytest.raises(AnsibleError, match=f"not a {kind}\\.") as refused:
         template(f"x | {FILTER}", variables)
     assert "hunter2" not in str(refused.value)

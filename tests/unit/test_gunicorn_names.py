@@ -54,7 +54,7 @@ def test_a_misspelt_gunicorn_setting_is_an_error_with_a_suggestion(app: Path, na
     assert (finding.id, finding.severity, finding.subject) == ("gunicorn-setting", ERROR, name)
     assert "Gunicorn 23.0.0" in finding.what
     assert (f"Did you mean {meant}?" in finding.fix) is bool(meant)
-    assert f"gunicorn-setting:{name} into flask_app_accepted_findings" in finding.fix
+    assert f"gunicorn-setting:{name} to flask_app_accepted_findings" in finding.fix
 
 
 @pytest.mark.parametrize("name", ["max_requests", "forwarder_headers", "logconfig_json"])

@@ -306,7 +306,7 @@ def test_a_file_to_change_by_hand_is_reported_with_instructions(vault: Vault, te
     with pytest.raises(GreenlightError) as refused:
         vault.keys.start()
     assert f"ansible-vault edit {vault.path}" in str(refused.value)
-    assert f"put the old {NAME} into the list {LIST}, a new one into {NAME}, and run this again" in str(refused.value)
+    assert f"add the old {NAME} to the list {LIST}, put a new key into {NAME}, and run this again" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,9 @@ def test_an_unencrypted_file_is_refused(vault: Vault) -> None:
     for step in (vault.keys.read, vault.keys.start, vault.keys.finish):
         with pytest.raises(GreenlightError) as refused:
             step()
-        assert str(refused.value) == (f"{vault.path} is not encrypted; do so with: ansible-vault encrypt {vault.path}")
+        assert str(refused.value) == (
+            f"{vault.path} is not encrypted. Encrypt it with: ansible-vault encrypt {vault.path}"
+        )
     assert vault.path.read_text() == TEXT
 
 
@@ -444,14 +446,14 @@ def test_keys_not_live_on_every_host_are_deployed_first(vault: Vault, step: str)
     done = turned(vault, step, live=False)
     assert done == {
         "changed": False,
-        "said": "Hosts and inventory have different keys: the inventory's are deployed now.",
+        "said": "Hosts and inventory have different keys. The inventory's keys are deployed now.",
     }
     assert vault.path.read_bytes() == before
 
 
 def test_finishing_without_an_old_key_changes_nothing(vault: Vault) -> None:
     before = vault.path.read_bytes()
-    assert turned(vault, "finish") == {"changed": False, "said": "There is no old key left to drop."}
+    assert turned(vault, "finish") == {"changed": False, "said": "There is no old key to drop."}
     assert vault.path.read_bytes() == before
 
 
@@ -460,7 +462,7 @@ def test_starting_twice_makes_no_third_key(vault: Vault) -> None:
     begun = vault.path.read_bytes()
     again = turned(vault, "start")
     assert again["changed"] is False
-    assert "The rotation is begun already" in again["said"]
+    assert "A rotation is already in progress" in again["said"]
     assert vault.path.read_bytes() == begun
 
 
@@ -488,7 +490,7 @@ def test_keys_kept_in_another_store_are_reported_with_instructions(
         vault.path.unlink()
     with pytest.raises(AnsibleActionFail) as failed:
         turned(vault, step)
-    assert f"{vault.path} holds no {NAME}. Where your keys are kept elsewhere, {words}, and run this again" in str(
+    assert f"{vault.path} holds no {NAME}. If you keep your keys elsewhere, {words}, and run this again" in str(
         failed.value
     )
 

@@ -8,7 +8,7 @@ import re
 import pytest
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import WARNING
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import all_printable, printable
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, describe, told
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import Reported, describe, rendered
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +67,7 @@ def test_findings_on_the_controller_are_made_printable() -> None:
     for text in (
         describe([finding], "shop", "web1"),
         finding.warning(),
-        told([finding], "shop", ["staging"], ["web1"], []),
+        rendered([finding], "shop", ["staging"], ["web1"], []),
     ):
         assert not OBEYED.search(text)
         assert printable(RED) in text

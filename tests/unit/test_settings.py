@@ -53,9 +53,9 @@ OF_THE_ROLE = {
     ),
     **dict.fromkeys(("RuntimeMaxSec", "WatchdogSec", "WatchdogSignal"), "max_requests"),
     **dict.fromkeys(("User", "Group", "DynamicUser"), "flask_app_name"),
-    **dict.fromkeys(("Restart", "RestartPreventExitStatus", "StartLimitBurst", "StartLimitInterval"), "started again"),
+    **dict.fromkeys(("Restart", "RestartPreventExitStatus", "StartLimitBurst", "StartLimitInterval"), "restarted"),
     **dict.fromkeys(("WorkingDirectory", "RootDirectory", "RootImage"), "flask_app_source_subdirectory"),
-    **dict.fromkeys(("Type", "NotifyAccess", "PIDFile", "RemainAfterExit"), "process is there"),
+    **dict.fromkeys(("Type", "NotifyAccess", "PIDFile", "RemainAfterExit"), "process has started"),
     **dict.fromkeys(("Sockets", "OpenFile", "StandardInput", "NonBlocking"), "socket"),
     "EnvironmentFile": "flask_app_env or flask_app_secrets",
 }

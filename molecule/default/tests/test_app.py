@@ -203,5 +203,5 @@ def test_an_insecure_cookie_is_a_warning_that_can_be_accepted(
 def test_the_doctor_reports_hosts_without_a_live_release(play: Callable[..., Played], one_server: Server) -> None:
     given = {"limit": one_server.name, "playbook": DOCTOR, "flask_app_doctor_hosts": True}
     done = play(**given, flask_app_name="never-deployed")
-    assert done.finds("unheard-app:flask_app_doctor_hosts"), done.output
+    assert done.finds("app-unreachable:flask_app_doctor_hosts"), done.output
     assert "never-deployed" in done.prose

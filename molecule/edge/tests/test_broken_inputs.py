@@ -82,7 +82,7 @@ INPUTS: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
     ),
     "half an external account": (
         acme(flask_app_acme_eab_kid="kid-1"),
-        ("half-account", "flask_app_acme_eab_kid"),
+        ("incomplete-account", "flask_app_acme_eab_kid"),
         ["flask_app_acme_eab_hmac_key"],
     ),
     "body size as text": (

@@ -191,7 +191,11 @@ def playbook(name: str) -> dict[str, Any]:
 
 
 MASK = "********"
-WHAT_IS_BROKEN = ("short-key:SECRET_KEY", "unfit-variable:flask_app_secrets", "half-account:flask_app_acme_eab_kid")
+WHAT_IS_BROKEN = (
+    "short-key:SECRET_KEY",
+    "unfit-variable:flask_app_secrets",
+    "incomplete-account:flask_app_acme_eab_kid",
+)
 RUNS = {
     "check mode": Run(("SECRET_KEY=(hidden,", f"{PRINTED}=(hidden,"), options=("--check",)),
     "deploy": Run(("is live, revision", "the notification was not sent: 127.0.0.1", "Connection refused")),

@@ -91,7 +91,7 @@ def test_an_interrupted_rotation_continues_with_the_same_key(one_server: Server)
         done = rotate("start")
         assert done.code == 0, done.output
         assert keys() == begun
-    assert "The rotation is begun already" in done.prose
+    assert "A rotation is already in progress" in done.prose
     for name in ("debian12", "debian13"):
         body = connect(name).root(f"cat /etc/{APP}/releases/{connect(name).live}.env")
         assert f"SECRET_KEY='{begun[0]}'" in body

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What rules look at: one host's variables, and the files and the app that they lead to."""
+"""The input of rules: one host's variables, and the files and the app that they lead to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._inventory import
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import files as source_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.startup import Sources
 
-#: Keys that sign, beside the one that flask_app_secret_key_variable names.
+#: Signing keys, in addition to the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 
 
@@ -32,13 +32,13 @@ class Reading:
     """How the role's variables were read.
 
     Args:
-        names: of all variables that the host has.
+        names: all variables that the host has.
         known: the role's argument specification, name to option.
-        given: the values as they were given, without templates; not converted to their types.
-        unreadable: variable to the reason why its templates can't be resolved, empty where only a variable is not set
-            that is required.
-        secrets: the same for the secrets of which some can be read.
-        faults: variable to what Ansible's own check of types says.
+        given: the values with their templates resolved, not yet converted to their types.
+        unreadable: variable to the reason why its templates can't be resolved; empty if only a required variable is
+            not set.
+        secrets: the same for each secret, if others can be read.
+        faults: variable to the errors of Ansible's own type check.
     """
 
     names: Collection[str] = ()
@@ -50,20 +50,20 @@ class Reading:
 
     @property
     def wrong(self) -> frozenset[str]:
-        """Variables that can't be read, or aren't of their type: nothing else is said of them."""
+        """Variables that can't be read or have the wrong type; nothing else is reported about them."""
         return frozenset({*self.unreadable, *(name for name, texts in self.faults.items() if texts)})
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where inventory and playbook are, and what opens vault files; None where there is no such directory.
+    """Where inventory and playbook are, and what opens vault files; None for a directory that doesn't exist.
 
     Args:
         inventory: the directory of the inventory.
-        playbook: that of the playbook.
+        playbook: the directory of the playbook.
         decrypt: opens vault files.
-        file: the one file that is the inventory, where it isn't the whole directory.
-        groups: those of the host whose variables are examined.
+        file: the inventory, if it is one file and not the whole directory.
+        groups: the groups of the host whose variables are examined.
     """
 
     inventory: Path | None = None
@@ -83,11 +83,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Source:
-    """The app's source, where it is a directory on the controller.
+    """The app's source, if it is a directory on the controller.
 
     Args:
         top: the directory.
-        names: of the files that are shipped.
+        names: the files that are shipped.
     """
 
     top: Path
@@ -96,11 +96,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Shipped:
-    """What a host says of a source that it fetched itself.
+    """What a host reports about a source that it fetched itself.
 
     Args:
         environment_files: path of a file such as ``.env`` to its variables, without values.
-        gunicorn_names: what its gunicorn.conf.py sets.
+        gunicorn_names: the names that its gunicorn.conf.py sets.
     """
 
     environment_files: Mapping[str, Mapping[str, dotenv.Value]] = field(default_factory=dict)
@@ -109,22 +109,22 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Case:
-    """What is examined; what takes time is looked up when the first rule asks for it.
+    """What the rules examine; expensive parts are computed when the first rule needs them.
 
     Args:
         values: the role's variables in their types.
         reading: how they were read.
         place: where the inventory is.
-        says: what the live app says of itself, empty where it wasn't asked.
-        unheard: why it could not be asked.
-        fetched: what the host says of a source from git, None as long as it wasn't asked.
+        says: what the live app reports about itself; empty if it wasn't queried.
+        app_unreachable: why it could not be queried.
+        fetched: what the host reports about a source from git; None until it is queried.
     """
 
     values: Mapping[str, Any]
     reading: Reading = Reading()
     place: Place = Place()
     says: Mapping[str, Any] = field(default_factory=dict)
-    unheard: str = ""
+    app_unreachable: str = ""
     fetched: Shipped | None = None
 
     def __getitem__(self, name: str) -> Any:
@@ -137,17 +137,17 @@ class Case:
 
     @property
     def app_variables(self) -> dict[str, Mapping[str, Any]]:
-        """Variable of the role to the variables of the app's process that it gives."""
+        """Variable of the role to the process's variables that it sets."""
         return {name: self.values.get(name) or {} for name in ("flask_app_env", "flask_app_secrets")}
 
     @property
     def signing_names(self) -> list[str]:
-        """Names of keys that sign."""
+        """Names of the signing keys."""
         return list(dict.fromkeys([self["secret_key_variable"], *_SIGNING]))
 
     @cached_property
     def _top(self) -> Path | None:
-        """The directory of the source; None where it isn't here, or leads elsewhere."""
+        """The directory of the source; None if it isn't on the controller, or leads elsewhere."""
         directory = self.values.get("flask_app_source_directory")
         try:
             return directory_below(Path(directory), self["source_subdirectory"]) if directory else None
@@ -156,7 +156,7 @@ class Case:
 
     @cached_property
     def source(self) -> Source | None:
-        """The source; None where it isn't here, or can't be listed, which rules of its own report."""
+        """The source; None if it isn't on the controller, or can't be listed, which other rules report."""
         try:
             return Source(self._top, list_files(self._top, self["source_include"])) if self._top else None
         except GreenlightError:
@@ -171,14 +171,14 @@ class Case:
 
     @cached_property
     def startup(self) -> Sources | None:
-        """What the source's modules do when they are imported; None where there is no source here."""
+        """What the source's modules do when imported; None without a source on the controller."""
         if not self.source:
             return None
         return Sources(self.source.top, self.source.names, self["wsgi"], self["gunicorn_settings"])
 
     @cached_property
     def shipped(self) -> Shipped:
-        """What the source brings that a process reads by itself."""
+        """Files of the source that a process reads without being asked to."""
         if self.fetched or not self.source:
             return self.fetched or Shipped()
         top, names = self.source.top, self.source.names
@@ -187,7 +187,7 @@ class Case:
 
     @property
     def choice(self) -> Choice:
-        """What the role's variables choose of the lock."""
+        """The parts of the lock that the role's variables select."""
         return Choice(
             extras=tuple(self["uv_extras"]),
             groups=tuple(self["uv_groups"]),
@@ -198,7 +198,7 @@ class Case:
 
     @cached_property
     def gunicorn_version(self) -> str:
-        """The locked Gunicorn, empty where that isn't known here."""
+        """The version of the locked Gunicorn; empty if the controller doesn't know it."""
         try:
             return source_files.versions(self._top, self["requirements"]).get("gunicorn", "") if self._top else ""
         except GreenlightError:
@@ -206,22 +206,22 @@ class Case:
 
     @cached_property
     def inventory(self) -> reader.Inventory | None:
-        """The inventory of this host; None where it isn't a directory or a file."""
+        """The inventory of this host; None if it isn't a directory or a file."""
         place = self.place
         if not place.inventory or not place.inventory.is_dir():
             return None
         return reader.Inventory(place.inventory, place.file, place.playbook)
 
     @cached_property
-    def beside(self) -> list[reader.Inventory]:
-        """The inventories beside this one."""
-        return reader.beside(self.inventory, self.place.groups) if self.inventory else []
+    def neighbours(self) -> list[reader.Inventory]:
+        """The inventories next to this one."""
+        return reader.neighbours(self.inventory, self.place.groups) if self.inventory else []
 
     @cached_property
-    def strangers(self) -> list[tuple[reader.Inventory, list[reader.View]]]:
-        """Those of other environments, with the variables of each host that has the app."""
+    def other_environments(self) -> list[tuple[reader.Inventory, list[reader.View]]]:
+        """The inventories of other environments, with the variables of each host that has the app."""
         found = []
-        for other in self.beside:
+        for other in self.neighbours:
             views = [
                 view
                 for view in other.views(self.place.decrypt, self["name"], self.place.groups)
@@ -234,9 +234,9 @@ class Case:
 
     @property
     def compared(self) -> list[str]:
-        """The inventories whose secrets were compared with this one's."""
+        """The inventories whose secrets were compared with those of this one."""
         return [
             self.place.shown(other.path)
-            for other, views in self.strangers
+            for other, views in self.other_environments
             if any(view.variables.mapping("flask_app_secrets")[0] for view in views)
         ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the rules: those that stop a deploy, all of them for the doctor, some for a task that learns more."""
+"""Run the rules: those that stop a deploy, all of them for the doctor, a few for a task that learns more."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Examination:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a deploy does about findings.
+    """How a deploy treats findings.
 
     Args:
-        problems: the errors that stop it, each acceptable one with the entry that accepts it.
+        problems: the errors that stop it; the fix of an acceptable one names the entry that accepts it.
         warnings: lines to print.
-        guarded: whether some of the errors keep values from any file.
+        guarded: whether an error forbids writing the values to any file.
     """
 
     problems: list[Finding]
@@ -39,7 +39,7 @@ class Verdict:
 
 
 def examine(case: Case) -> Examination:
-    """Return all that any rule finds."""
+    """Return everything that any rule finds."""
     there = {SOURCE: bool(case.values.get("flask_app_source_directory")), APP: bool(case.says)}
     there |= dict.fromkeys((HOST, DEPLOY), False)
     rules = registry.known().values()
@@ -51,35 +51,35 @@ def examine(case: Case) -> Examination:
 
 
 def for_deploy(case: Case, asked: Iterable[Check] | None = None) -> Verdict:
-    """Return what stops a deploy or warns it.
+    """Return what stops a deploy, and its warnings.
 
     Args:
         case: what is examined.
-        asked: functions of rules, if not all.
+        asked: the rules' functions to call, if not all.
     """
     rules = registry.known()
-    found, _ = registry.looked(case, lambda rule: rule.stops_deploys or rule.told, asked)
-    standing = _standing(dict.fromkeys(finding for _, finding in found), case)
-    # What nobody can accept comes first.
+    found, _ = registry.looked(case, lambda rule: rule.stops_deploys or rule.warns_deploys, asked)
+    unaccepted = _unaccepted(dict.fromkeys(finding for _, finding in found), case)
+    # Errors that can't be accepted come first.
     errors = sorted(
-        (each for each in standing if each.severity == ERROR), key=lambda finding: rules[finding.id].acceptable
+        (each for each in unaccepted if each.severity == ERROR), key=lambda finding: rules[finding.id].acceptable
     )
     return Verdict(
         [each.refusal() if rules[each.id].acceptable else each for each in errors],
-        [each.warning() for each in standing if each.severity != ERROR and rules[each.id].told],
+        [each.warning() for each in unaccepted if each.severity != ERROR and rules[each.id].warns_deploys],
         any(check.guards and finding.severity == ERROR for check, finding in found),
     )
 
 
 def of_the_app(case: Case) -> list[str]:
-    """Return a line for each thing that the app says of itself and that nobody has accepted."""
-    return [each.warning() for each in _standing(registry.findings(case, asked=[configuration]), case)]
+    """Return a line for each unaccepted finding about what the app reports."""
+    return [each.warning() for each in _unaccepted(registry.findings(case, asked=[configuration]), case)]
 
 
-def _standing(found: Iterable[Finding], case: Case) -> list[Reported]:
+def _unaccepted(found: Iterable[Finding], case: Case) -> list[Reported]:
     return [each for each in marked(found, case["accepted_findings"] or [], _never()) if not each.accepted]
 
 
 def _never() -> set[str]:
-    """Return the ids of what can't be accepted."""
+    """Return the ids of the rules whose findings can't be accepted."""
     return {rule.id for rule in registry.known().values() if not rule.acceptable}

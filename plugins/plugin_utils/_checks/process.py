@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variables of the app's process that are set elsewhere than in flask_app_env and flask_app_secrets."""
+"""Variables of the app's process that are set outside flask_app_env and flask_app_secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def reserved_names(case: Case) -> list[str]:
     """Return the variables of the process that the role itself sets."""
     names = [case[f"{name}_variable"] for name in ("environment", "revision", "release")]
     if case["secrets_as"] == "credentials":
-        # Old keys too, which a rotation adds by itself.
+        # Old keys too: a rotation adds them.
         names += [f"{name}{SUFFIX}" for name in (*case.app_variables["flask_app_secrets"], _old_keys(case))]
     return names
 
@@ -26,19 +26,19 @@ def _old_keys(case: Case) -> str:
 
 
 def old_keys(case: Case) -> dict[str, str]:
-    """Return the variable that has the old keys during a rotation, without its value; empty where there is none."""
+    """Return the variable that holds the old keys during a rotation, without its value; empty if there is none."""
     return {_old_keys(case): ""} if case["secret_key_fallbacks"] else {}
 
 
 def all_variables(case: Case) -> dict[str, Mapping[str, Any]]:
-    """Return the process's variables, wherever they are set, by the role variable."""
+    """Return the process's variables by the role's variable that sets them."""
     return {**case.app_variables, **_by_setting(case)}
 
 
 def _by_setting(case: Case) -> dict[str, dict[str, str]]:
-    """Return the process's variables that are in settings of systemd and Gunicorn, by the role variable.
+    """Return the process's variables from settings of systemd and Gunicorn, by the role's variable.
 
-    ``PassEnvironment`` and ``UnsetEnvironment`` give only names; the value is then unknown, and or none.
+    ``PassEnvironment`` and ``UnsetEnvironment`` hold names only: the value is unknown, or there is none.
     """
     service, gunicorn = case["service_settings"], case["gunicorn_settings"]
     found = {}

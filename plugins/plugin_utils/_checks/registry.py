@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All rules, found by looking into the files of ``rules``, and what asks them."""
+"""Find all rules in the files of ``rules``, and run them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import rules
 from .case import Case
 from .rule import Check, Found, Rule
 
-#: The file of rules for how variables were read.
+#: The file with the rules about how variables were read.
 READING = "reading"
 
 
@@ -24,7 +24,7 @@ def _every(_rule: Rule) -> bool:
 
 @cache
 def families() -> dict[str, tuple[list[Rule], list[Check]]]:
-    """Return the rules and the functions of each file; all else rests on how variables were read, and comes first."""
+    """Return the rules and the functions of each file. Reading comes first, because all others depend on it."""
     found = {}
     names = [module.name for module in pkgutil.iter_modules(rules.__path__)]
     for name in sorted(names, key=lambda each: (each != READING, each)):
@@ -61,7 +61,7 @@ def checks(wanted: Callable[[Rule], bool] = _every) -> Iterator[Check]:
 def findings(
     case: Case, wanted: Callable[[Rule], bool] = _every, asked: Iterable[Check] | None = None
 ) -> list[Finding]:
-    """Return what the wanted rules find in a case, each thing once; see :func:`looked`."""
+    """Return what the wanted rules find in a case, each finding once; see :func:`looked`."""
     found, _ = looked(case, wanted, asked)
     return list(dict.fromkeys(finding for _, finding in found))
 
@@ -69,14 +69,14 @@ def findings(
 def looked(
     case: Case, wanted: Callable[[Rule], bool] = _every, asked: Iterable[Check] | None = None
 ) -> tuple[list[tuple[Check, Finding]], list[Finding]]:
-    """Return what the wanted rules find, each with the function that found it; and what is left out of that.
+    """Return what the wanted rules find, each with the function that found it, and the findings left out.
 
-    Of a variable that can't be read, or isn't of its type, only that is reported.
+    If a variable can't be read or has the wrong type, all other findings about it are left out.
 
     Args:
         case: what is examined.
-        wanted: says whether a rule counts.
-        asked: functions, if not all that look for one of the wanted rules.
+        wanted: returns whether a rule counts.
+        asked: the functions to call, if not all that look for one of the wanted rules.
     """
     _, of_reading = families()[READING]
     found, left_out = [], []

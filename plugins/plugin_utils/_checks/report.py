@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How findings are reported: by a deploy that is refused, and by the doctor, where some are accepted."""
+"""Report findings: in the refusal of a deploy, and by the doctor, with accepted ones marked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.printable i
 from .rules.doctor import UNUSED_ACCEPTANCE
 from .rules.inventories import LOCKED_INVENTORY, UNREADABLE_INVENTORY
 
-#: Of inventories that weren't compared.
+#: Findings about inventories that weren't compared.
 _NOT_COMPARED = (LOCKED_INVENTORY.id, UNREADABLE_INVENTORY.id)
 
 
@@ -30,7 +30,7 @@ class Reported(Finding):
 
     Args:
         accepted: whether ``flask_app_accepted_findings`` names it.
-        hosts: where it was found, once the findings of several hosts are reported as one.
+        hosts: where it was found, once the findings of several hosts are merged.
     """
 
     accepted: bool = False
@@ -49,16 +49,16 @@ class Reported(Finding):
         return replace(self, fix=f"{self.fix} Or accept it with flask_app_accepted_findings: {entry}")
 
     def warning(self) -> str:
-        """Tell it in one line, with the name by which it can be accepted."""
+        """Return it as one line, with the entry that accepts it."""
         return printable(f"{self} ({self.id}:{self.subject})")
 
     def is_named_by(self, entry: str) -> bool:
-        """Say whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, means this finding."""
+        """Return whether an entry of flask_app_accepted_findings, ``id`` or ``id:subject``, names this finding."""
         return entry in entries_for(self.id, self.subject)
 
 
 def reported(finding: Finding) -> Reported:
-    """Return a finding as the doctor's report has it."""
+    """Return a finding for the doctor's report."""
     return Reported(**{each.name: getattr(finding, each.name) for each in fields(Finding)})
 
 
@@ -66,9 +66,9 @@ def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[
     """Mark what ``entries`` accept.
 
     Args:
-        findings: all that was found.
+        findings: everything that was found.
         entries: the variable flask_app_accepted_findings.
-        never: ids that can't be accepted, because the role itself refuses to go on.
+        never: ids that can't be accepted, because the role itself refuses to continue.
     """
     refused = set(never)
     return [
@@ -80,25 +80,25 @@ def marked(findings: Iterable[Finding], entries: Sequence[str], never: Iterable[
 def accept(
     findings: Iterable[Finding], entries: Sequence[str], never: Collection[str] = (), unseen: Collection[str] = ()
 ) -> list[Reported]:
-    """Mark what ``entries`` accept, as :func:`marked` does; an entry that accepts nothing is a finding too.
+    """Mark what ``entries`` accept, as :func:`marked` does, and report each entry that accepts nothing.
 
     Args:
-        findings: see there.
-        entries: see there.
-        never: see there.
-        unseen: ids of what was not looked for, and may well be there.
+        findings: see :func:`marked`.
+        entries: see :func:`marked`.
+        never: see :func:`marked`.
+        unseen: ids that were not looked for, and may exist.
     """
     found = marked(findings, entries, never)
     unknown = any(finding.id in _NOT_COMPARED for finding in found)
 
-    def may_be_there(entry: str) -> bool:
+    def is_possible(entry: str) -> bool:
         kind = entry.split(":", maxsplit=1)[0]
         return kind in unseen or (unknown and kind.startswith("shared-"))
 
     vain = [
         entry
         for entry in entries
-        if not may_be_there(entry) and not any(finding.accepted and finding.is_named_by(entry) for finding in found)
+        if not is_possible(entry) and not any(finding.accepted and finding.is_named_by(entry) for finding in found)
     ]
     return found + [
         Reported(
@@ -106,7 +106,7 @@ def accept(
             WARNING,
             entry,
             f"flask_app_accepted_findings holds {entry}, "
-            + ("which can't be accepted." if entry.split(":")[0] in never else "and nothing of that name was found."),
+            + ("which can't be accepted." if entry.split(":")[0] in never else "but nothing of that name was found."),
             UNUSED_ACCEPTANCE.fix,
         )
         for entry in vain
@@ -114,7 +114,7 @@ def accept(
 
 
 def together(of_hosts: Mapping[str, Iterable[Reported]]) -> list[Reported]:
-    """Merge the findings of hosts: one that several have is there once, with their names; errors first."""
+    """Merge the findings of hosts: list a shared finding once with its hosts, errors first."""
     hosts: dict[Reported, list[str]] = {}
     for host, findings in of_hosts.items():
         for finding in findings:
@@ -123,7 +123,7 @@ def together(of_hosts: Mapping[str, Iterable[Reported]]) -> list[Reported]:
     merged = [
         replace(finding, hosts=tuple(names))
         for finding, names in hosts.items()
-        # What nothing on one host needs, another may.
+        # An entry that is unused on one host may be used on another.
         if finding.id != UNUSED_ACCEPTANCE.id or not any(other.is_named_by(finding.subject) for other in useful)
     ]
     return sorted(merged, key=lambda finding: (finding.accepted, finding.severity != ERROR))
@@ -132,11 +132,11 @@ def together(of_hosts: Mapping[str, Iterable[Reported]]) -> list[Reported]:
 def counts(findings: Iterable[Reported]) -> dict[str, int]:
     """Count ``errors`` and ``warnings`` that are not accepted, and those that are ``accepted``."""
     listed = list(findings)
-    standing = [finding.severity for finding in listed if not finding.accepted]
+    unaccepted = [finding.severity for finding in listed if not finding.accepted]
     return {
-        "errors": standing.count(ERROR),
-        "warnings": standing.count(WARNING),
-        "accepted": len(listed) - len(standing),
+        "errors": unaccepted.count(ERROR),
+        "warnings": unaccepted.count(WARNING),
+        "accepted": len(listed) - len(unaccepted),
     }
 
 
@@ -147,10 +147,10 @@ def describe(findings: Sequence[Finding], app: str, host: str) -> str:
     return printable("\n".join([heading, *numbered(findings)]))
 
 
-def told(
+def rendered(
     findings: Sequence[Reported], app: str, environments: Sequence[str], hosts: Sequence[str], compared: Sequence[str]
 ) -> str:
-    """Render merged findings for people: a line that counts, each with its fix, and what secrets were compared."""
+    """Render merged findings for people: the counts, each finding with its fix, and the compared inventories."""
     number = counts(findings)
     parts = [
         f"{count} {kind.removesuffix('s') if count == 1 and kind != 'accepted' else kind}"
@@ -170,5 +170,5 @@ def _compared(findings: Iterable[Finding], names: Sequence[str]) -> str:
     if names:
         return f"secrets: compared with {', '.join(names)}"
     if any(finding.id in _NOT_COMPARED for finding in findings):
-        return "secrets: no inventory beside it could be compared"
-    return "secrets: there is no inventory of another environment beside it, so no secret was compared"
+        return "secrets: no inventory of another environment could be compared"
+    return "secrets: not compared, because there is no inventory of another environment next to this one"

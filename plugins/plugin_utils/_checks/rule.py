@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rule: one thing that can be wrong, as data, and the functions that look for it.
+"""A rule: one fault as data, and the functions that look for it.
 
-A file of the directory ``rules`` declares rules and looks for them::
+A file in the directory ``rules`` declares rules and looks for them::
 
     WIDE_BODY = Rule(
         "wide-body",
@@ -18,7 +18,7 @@ A file of the directory ``rules`` declares rules and looks for them::
             yield WIDE_BODY("flask_app_nginx_body_size_mb", "flask_app_nginx_body_size_mb is more than 1024.")
 
 That is all: a deploy stops at it, unless somebody accepts it, and the doctor reports it. With ``severity=WARNING`` the
-doctor alone does, or with ``told=True`` a deploy too. docs/reference/findings.md has it, and its examples are tests.
+doctor alone does, or with ``warns_deploys=True`` a deploy too. docs/reference/findings.md has it, and its examples are tests.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.finding imp
 
 from .case import Case
 
-#: What is dangerous where there are users, and common where there are none.
+#: Dangerous where there are users, and common where there are none.
 OUTSIDE_DEVELOPMENT = "error, warning in development"
-#: The function that finds it says how bad it is.
+#: The function that finds it decides on the severity.
 EITHER = "error or warning"
 
-#: What a rule may need to look at, beside the role's variables: the app's source here, the live app, the host, or the
-#: workers of a new release.
+#: What a rule may need in addition to the role's variables: the app's source on the controller, the live app, the host,
+#: or the workers of a new release.
 SOURCE, APP, HOST, DEPLOY = "source", "app", "host", "deploy"
 
 
@@ -46,10 +46,10 @@ class Example:
     """An inventory that has the fault, or the same without it.
 
     Args:
-        variables: of the role, over those of a small app in production.
-        source: path to content, of files in the app's source.
-        says: what the app says of itself, over what an app in order does.
-        inventory: path to content, of files beside the inventory ``production`` and in it.
+        variables: of the role, merged over those of a small app in production.
+        source: path to content of files in the app's source.
+        says: what the app reports about itself, merged over the report of a sound app.
+        inventory: path to content of files in and next to the inventory ``production``.
     """
 
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -63,15 +63,15 @@ class Rule:
     """One thing that can be wrong.
 
     Args:
-        id: a slug such as ``weak-key``; users, code and tests know it by this.
+        id: a slug such as ``weak-key``, which users, code and tests refer to.
         docs: one sentence for the reference: what is wrong, and why it matters.
         severity: ``error``, ``warning``, :data:`OUTSIDE_DEVELOPMENT` or :data:`EITHER`.
-        fix: what to do or to type, where it is the same for all that is found.
-        acceptable: whether flask_app_accepted_findings may name it. Any other error stops each deploy.
-        told: whether a deploy prints its warnings; else only the doctor does.
-        needs: what must be there to look for it.
-        bad: has the fault.
-        good: has it not.
+        fix: an imperative sentence, if it is the same for all findings.
+        acceptable: whether flask_app_accepted_findings may name it. Other errors always stop a deploy.
+        warns_deploys: whether a deploy prints its warnings too, not only the doctor.
+        needs: what must be available to look for it.
+        bad: an example with the fault.
+        good: the same without it.
     """
 
     id: str
@@ -79,7 +79,7 @@ class Rule:
     severity: str = ERROR
     fix: str = ""
     acceptable: bool = False
-    told: bool = False
+    warns_deploys: bool = False
     needs: tuple[str, ...] = ()
     bad: Example | None = None
     good: Example | None = None
@@ -87,14 +87,14 @@ class Rule:
     def __call__(
         self, subject: str, what: str, fix: str = "", *, severity: str = "", variables: tuple[str, ...] = ()
     ) -> Found:
-        """Return that it was found.
+        """Return a finding of this rule.
 
         Args:
-            subject: the variable, file or key that it is about.
-            what: a sentence, without a secret's value.
-            fix: what to do, where it isn't the rule's.
-            severity: where the rule leaves it open.
-            variables: others of the role that it rests on.
+            subject: the variable, file or key with the fault.
+            what: a sentence, without any secret value.
+            fix: if it isn't the rule's.
+            severity: if the rule leaves it open.
+            variables: other variables of the role that it depends on.
         """
         return Found(self, subject, what, fix or self.fix, severity or self.severity, variables)
 
@@ -112,7 +112,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Found:
-    """What a function finds; :func:`.registry.findings` makes a finding of it."""
+    """What a function finds; :func:`.registry.findings` turns it into a finding."""
 
     rule: Rule
     subject: str
@@ -126,10 +126,10 @@ class Found:
 
 
 class Check(Protocol):
-    """A function that looks for what some rules say.
+    """A function that looks for the faults of some rules.
 
     Args:
-        rules: all that it may find.
+        rules: all rules that it may find.
         guards: whether an error keeps the site from Nginx's test in preflight, which writes values to a file as root.
     """
 
@@ -140,7 +140,7 @@ class Check(Protocol):
 
 
 def finds(*rules: Rule, guards: bool = False) -> Callable[[Callable[[Case], Iterator[Found]]], Check]:
-    """Mark a function as what looks for these rules; see :class:`Check`."""
+    """Register a function that looks for these rules; see :class:`Check`."""
 
     def mark(function: Callable[[Case], Iterator[Found]]) -> Check:
         function.rules, function.guards = rules, guards  # type: ignore[attr-defined]

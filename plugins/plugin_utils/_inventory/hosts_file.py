@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An inventory's own files: which groups and hosts they name, and the variables that are in them."""
+"""An inventory's own files: the groups and hosts they list, and the variables in them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any
 _YAML = (".yml", ".yaml", ".json")
 _INI = ("", ".ini")
 _SECTION = re.compile(r"\[([^\]:\s]+)(?::(vars|children))?\]\s*(?:#.*)?")
-#: More than any inventory that a person wrote.
+#: Larger than any inventory that a person wrote.
 _LARGEST = 1_000_000
 ALL = "all"
 
 
 @dataclass
 class Listed:
-    """What the files of an inventory say.
+    """The content of an inventory's files.
 
     Args:
-        groups: name of each group to the variables that are with it.
-        parents: group to the groups it is a child of.
-        hosts: name of each host to the groups that name it.
-        host_variables: host to the variables that are with it.
+        groups: group to its variables.
+        parents: group to its parent groups.
+        hosts: host to the groups that list it.
+        host_variables: host to its variables.
     """
 
     groups: dict[str, dict[str, Any]] = field(default_factory=lambda: {ALL: {}})
@@ -42,7 +42,7 @@ class Listed:
         yield from self.host_variables.values()
 
     def groups_of(self, host: str) -> list[str]:
-        """Return a host's groups but for all, weakest first, as Ansible has them: by depth, and then by name."""
+        """Return a host's groups except all in Ansible's order, weakest first: by depth, and then by name."""
         found: set[str] = set()
         waiting = list(self.hosts.get(host, ()))
         while waiting:
@@ -96,7 +96,7 @@ class Listed:
 
 
 def _is_inventory(content: Any) -> bool:
-    """Say whether a file has groups, and nothing else: no plugin's settings, no variables."""
+    """Return whether a file has only groups: no plugin's settings and no variables."""
     return isinstance(content, dict) and all(
         group is None or (isinstance(group, dict) and group.keys() <= {"hosts", "vars", "children"})
         for group in content.values()
@@ -118,7 +118,7 @@ def _literal(value: str) -> Any:
 
 
 def inventory_files(directory: Path) -> list[Path]:
-    """Return the files in a directory that Ansible may take for inventories, scripts apart."""
+    """Return the files in a directory that Ansible may read as inventories, except scripts."""
     try:
         found = [path for path in sorted(directory.iterdir()) if path.is_file()]
     except OSError:

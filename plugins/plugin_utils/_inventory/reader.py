@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventories that are beside each other, read without Ansible: no host, lookup or script of theirs is asked."""
+"""Read neighbouring inventories without Ansible, and without their hosts, lookups and scripts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _NAMES = (".yml", ".yaml", ".json", "")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _LOOKUPS = {"lookup", "query", "q"}
 SECRETS = "flask_app_secrets"
-#: What to do about what can't be read.
-_AT_ITS_PASSWORD = "Run this where its vault password is."  # noqa: S105  # a sentence
+#: Fixes for what can't be read.
+_AT_ITS_PASSWORD = "Run this on a machine that has its vault password."  # noqa: S105  # a sentence
 _FIX = "Fix the file."
-_DEFINE = "Define there what is undefined; secrets belong into its vault.yml."
-_BY_HAND = "Compare by hand what only Ansible can make there."
+_DEFINE = "Define the undefined variables there, secrets in its vault.yml."
+_BY_HAND = "Compare these values by hand, because only Ansible can resolve them."
 
 
 class UnreadableError(Exception):
-    """A file or a value of an inventory can't be read. The text names it, and holds nothing of it.
+    """A file or a value of an inventory can't be read. The text names it and quotes none of its content.
 
     Args:
         text: what can't be read, and why.
         fix: what to do.
-        locked: whether nothing is wrong but that the vault's password is not on this machine.
+        locked: whether the only problem is that this machine doesn't have the vault's password.
     """
 
     def __init__(self, text: str, fix: str, *, locked: bool = False) -> None:
@@ -55,7 +55,7 @@ class Encrypted:
 
 
 class Unsafe(str):
-    """A text behind ``!unsafe``, which is not a template."""
+    """A text behind ``!unsafe``, which Ansible never resolves as a template."""
 
     __slots__ = ()
 
@@ -74,7 +74,7 @@ _Loader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_
 
 
 def load(path: Path, decrypt: Decrypt) -> dict[str, Any]:
-    """Return the variables of a file, values behind ``!vault`` undisturbed.
+    """Return the variables of a file. Values behind ``!vault`` stay encrypted.
 
     Raises:
         UnreadableError: it can't be decrypted, or is not a mapping in YAML.
@@ -93,7 +93,7 @@ def load(path: Path, decrypt: Decrypt) -> dict[str, Any]:
 def _opened(text: bytes, name: str, decrypt: Decrypt) -> str:
     try:
         return decrypt(text)
-    except Exception:  # whatever it is, the value can't be had, and the text might quote something
+    except Exception:  # whatever it is, the value is unreadable, and the text might quote it
         what = f"{name} can't be decrypted with the vault passwords of this machine"
         raise UnreadableError(what, _AT_ITS_PASSWORD, locked=True) from None
 
@@ -112,7 +112,7 @@ def _is_variables(path: Path) -> bool:
 
 
 def names_in(directory: Path) -> list[str]:
-    """Return the groups or hosts that have variables there."""
+    """Return the groups or hosts with variables in a directory."""
     if not directory.is_dir():
         return []
     found = {path.name if path.is_dir() else path.stem for path in directory.iterdir() if not path.name.startswith(".")}
@@ -121,11 +121,11 @@ def names_in(directory: Path) -> list[str]:
 
 @dataclass
 class Variables:
-    """Variables of one group or host, whose templates are resolved when they are asked for.
+    """Variables of one group or host. Templates are resolved on access.
 
     Args:
-        raw: as the files have them.
-        decrypt: opens what is behind ``!vault``.
+        raw: the values in the files.
+        decrypt: decrypts values behind ``!vault``.
     """
 
     raw: Mapping[str, Any]
@@ -136,7 +136,7 @@ class Variables:
         """Return a variable's value.
 
         Raises:
-            UnreadableError: it, or one that its template needs, can't be had here.
+            UnreadableError: it, or a variable that its template needs, can't be read here.
         """
         if name not in self.raw:
             raise UnreadableError(f"{name} is undefined", _DEFINE)
@@ -149,11 +149,11 @@ class Variables:
             self._resolving.pop()
 
     def mapping(self, name: str) -> tuple[dict[str, Any], list[UnreadableError]]:
-        """Return what can be had of a variable that holds a mapping, and why the rest can't."""
+        """Return the readable part of a variable that holds a mapping, and why the rest can't be read."""
         raw = self.raw.get(name)
         found: dict[str, Any] = {}
         why: list[UnreadableError] = []
-        if isinstance(raw, str):  # a template of the whole
+        if isinstance(raw, str):  # a template for the whole mapping
             try:
                 raw = self.resolved(raw, name)
             except UnreadableError as error:
@@ -187,7 +187,7 @@ class Variables:
                 needed = meta.find_undeclared_variables(parsed)
                 given = {one: self.get(one) for one in sorted(needed) if one in self.raw}
                 whole = re.fullmatch(r"\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*", text, re.DOTALL)
-                if whole:  # of any type, not only a text
+                if whole:  # its value may have any type
                     return _evaluated(environment, whole[1], given)
                 return environment.from_string(text).render(given)
         except TemplateError as error:
@@ -201,7 +201,7 @@ class Variables:
 
 
 def _looks_up(parsed: nodes.Template) -> bool:
-    """Say so by what is called: the template may have filters that only Ansible knows."""
+    """Decide by the called functions, because the template may have filters that only Ansible knows."""
     called = {call.node.name for call in parsed.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
     return bool(called & _LOOKUPS)
 
@@ -221,18 +221,18 @@ def _evaluated(environment: Environment, expression: str, given: Mapping[str, An
 
 
 def _combine(*mappings: Mapping[str, Any]) -> dict[str, Any]:
-    """Play ansible.builtin.combine in its plain form."""
+    """Do the same as ansible.builtin.combine without options."""
     return {name: value for mapping in mappings for name, value in mapping.items()}
 
 
 @dataclass(frozen=True)
 class View:
-    """The variables of a host, or of those that have the same.
+    """The variables of a host, or of several hosts with the same variables.
 
     Args:
         variables: merged as Ansible does it.
-        groups: what the host belongs to; empty where no file tells.
-        unreadable: the files of it that can't be read.
+        groups: the host's groups; empty if no file lists them.
+        unreadable: the errors of its unreadable files.
     """
 
     variables: Variables
@@ -240,7 +240,7 @@ class View:
     unreadable: tuple[UnreadableError, ...]
 
     def text(self, name: str) -> str:
-        """Return a variable as a text, or nothing where it can't be had."""
+        """Return a variable as a text, or an empty text if it can't be read."""
         try:
             return str(self.variables.get(name))
         except UnreadableError:
@@ -249,12 +249,12 @@ class View:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A directory with an inventory, or one file of several.
+    """An inventory: a directory, or one file in a directory of several.
 
     Args:
-        directory: where group_vars and host_vars are.
-        file: the one file that is this inventory, where its directory has others.
-        playbook: where the playbooks are, and group variables beside them.
+        directory: the parent of group_vars and host_vars.
+        file: the inventory's file, if its directory has others.
+        playbook: the directory of the playbooks, which may have group_vars too.
     """
 
     directory: Path
@@ -273,19 +273,19 @@ class Inventory:
         return [self.file] if self.file else hosts_files.inventory_files(self.directory)
 
     def listed(self, decrypt: Decrypt, unreadable: list[UnreadableError] | None = None) -> Listed:
-        """Return what its own files say, as far as they are inventories that a person wrote."""
+        """Return the content of its files, if a person wrote them as inventories."""
         listed = Listed()
         for path in self.files():
             add_file(listed, path, decrypt, unreadable)
         return listed
 
     def groups(self, listed: Listed) -> list[str]:
-        """Return the groups that have variables; where others share the directory, only those that its file names."""
+        """Return the groups with variables. If inventories share the directory, only those that its file lists."""
         named = listed.groups.keys()
         return sorted({ALL, *named} if self.file else {*named, *names_in(self.directory / "group_vars")})
 
     def variable_files(self) -> list[Path]:
-        """Return the files with variables, those that list the hosts apart."""
+        """Return the files with variables, except those that list the hosts."""
         listed = self.listed(_nothing)
         hosts = {*listed.hosts, *(() if self.file else names_in(self.directory / "host_vars"))}
         places = [(self.directory / "group_vars", name) for name in self.groups(listed)]
@@ -293,12 +293,12 @@ class Inventory:
         return list(dict.fromkeys(path for directory, name in places for path in variable_files(directory, name)))
 
     def views(self, decrypt: Decrypt, app: str = "", groups: Collection[str] = ()) -> list[View]:
-        """Return the variables of the hosts on which an app runs.
+        """Return the variables of an app's hosts.
 
         Args:
-            decrypt: opens what is encrypted.
-            app: only hosts of the app with this name; those that share one of ``groups`` where none has the name.
-            groups: what a host of the app belongs to elsewhere.
+            decrypt: decrypts vaults.
+            app: name of the app. If no host has it, hosts in one of ``groups`` count.
+            groups: groups of the app's hosts in another inventory.
         """
         unreadable: list[UnreadableError] = []
         reader = _Reader(self, self.listed(decrypt, unreadable), decrypt, tuple(unreadable))
@@ -343,20 +343,20 @@ class _Reader:
         )
 
     def view(self, groups: list[str], host: str) -> View:
-        """Merge the variables of a host; of groups those later in the list win."""
-        beside, playbook = self.inventory.directory, self.inventory.playbook
-        merged: dict[str, Any] = {"inventory_dir": str(beside)}
+        """Merge the variables of a host; later groups in the list win."""
+        directory, playbook = self.inventory.directory, self.inventory.playbook
+        merged: dict[str, Any] = {"inventory_dir": str(directory)}
         unreadable = list(self.unreadable)
         for group in (ALL, *groups):
             merged.update(self.listed.groups.get(group, {}))
-        # The playbook's own all is stronger than the inventory's, and weaker than its groups.
+        # The playbook's group_vars/all overrides the inventory's, and the inventory's groups override both.
         for names in ([ALL], groups):
-            for place in filter(None, (beside, playbook)):
+            for place in filter(None, (directory, playbook)):
                 for name in names:
                     merged.update(self._layer(place / "group_vars", name, unreadable))
         if host:
             merged.update(self.listed.host_variables.get(host, {}))
-            for place in filter(None, (beside, playbook)):
+            for place in filter(None, (directory, playbook)):
                 merged.update(self._layer(place / "host_vars", host, unreadable))
             merged["inventory_hostname"] = host
         return View(Variables(merged, self.decrypt), frozenset(groups), tuple(unreadable))
@@ -378,7 +378,7 @@ class _Reader:
 
 
 def add_file(listed: Listed, path: Path, decrypt: Decrypt, unreadable: list[UnreadableError] | None = None) -> None:
-    """Add what an inventory file says; of one that is none, or a plugin's settings, nothing."""
+    """Add the content of an inventory file. Skip a plugin's settings and files that aren't inventories."""
     try:
         if hosts_files.is_yaml(path):
             listed.add_yaml(load(path, decrypt))
@@ -396,12 +396,12 @@ def _nothing(_text: bytes) -> str:
     return ""
 
 
-def beside(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
+def neighbours(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
     """Return the other inventories for Flask apps: directories and files next to this one.
 
     Args:
         mine: this one.
-        groups: what a host belongs to, by which an inventory without the group flask_app is recognised.
+        groups: groups of a host, to recognise an inventory without the group flask_app.
     """
     wanted = {GROUP, *groups} - {ALL, "ungrouped"}
     own = {place.resolve() for place in (mine.directory, mine.playbook) if place}
@@ -425,18 +425,18 @@ def beside(mine: Inventory, groups: Collection[str] = ()) -> list[Inventory]:
     return found + [one for path in files if names(one := Inventory(place, path, mine.playbook))]
 
 
-# What is in plain text
+# Secrets in plain text
 
 
 @dataclass
 class Plain:
-    """What a file has that anybody can read.
+    """Secrets in plain text in a file.
 
     Args:
         path: the file.
-        vault: variables that belong into a vault.
-        secrets: names in flask_app_secrets whose value is there as it is.
-        variables: other variables, of which flask_app_secrets is made, each with the name there.
+        vault: variables that belong in a vault.
+        secrets: names in flask_app_secrets with a literal value.
+        variables: other variables that flask_app_secrets uses, each with the secret's name.
         lists_hosts: whether it is the inventory's own file.
     """
 
@@ -447,19 +447,19 @@ class Plain:
     lists_hosts: bool = False
 
 
-#: A file, variables that are together in it, and whether it lists hosts.
+#: A file, a group of variables in it, and whether the file lists hosts.
 Block = tuple[Path, Mapping[str, Any], bool]
 
 
 def blocks(inventory: Inventory, lists_hosts: bool = True) -> list[Block]:
-    """Return the variables that are in the files of an inventory, those of whole encrypted files apart."""
+    """Return the variables in an inventory's files, except those of encrypted files."""
     found: list[Block] = []
     for path in inventory.variable_files():
         if not path.read_bytes().startswith(HEADER.encode()):
             try:
                 found.append((path, load(path, _nothing), False))
             except UnreadableError:
-                continue  # Ansible says it better
+                continue  # Ansible's own error is better
     for path in inventory.files() if lists_hosts else ():
         add_file(listed := Listed(), path, _nothing)
         found += [(path, given, True) for given in listed.variables()]
@@ -470,8 +470,8 @@ def plain_text(own: list[Block], others: list[Block]) -> list[Plain]:
     """Return the files that have secrets in plain text.
 
     Args:
-        own: where to look.
-        others: what is elsewhere and may say of which variables flask_app_secrets is made.
+        own: the blocks to search.
+        others: blocks elsewhere that may show which variables flask_app_secrets uses.
     """
     mappings, needed = _secrets_are_made_of([*own, *others])
     found: dict[Path, Plain] = {}
@@ -493,14 +493,14 @@ def plain_text(own: list[Block], others: list[Block]) -> list[Plain]:
 
 
 def _is_vault(path: Path) -> bool:
-    """Say so by its name, or by that of a directory within group_vars or host_vars."""
+    """Decide by its name, or by the name of a directory in group_vars or host_vars."""
     parts = path.with_suffix("").parts
     top = max(place for place, part in enumerate(parts) if part in ("group_vars", "host_vars"))
     return "vault" in parts[top:] or path.stem.endswith("_vault")
 
 
 def _secrets_are_made_of(every: list[Block]) -> tuple[set[str], dict[str, str]]:
-    """Return the variables that flask_app_secrets takes as mappings, and those it takes as values, with their name."""
+    """Return the variables that flask_app_secrets uses as mappings, and those it uses as values, with their names."""
     mappings, needed = {SECRETS}, {}
 
     def given(name: str) -> Iterator[Any]:
@@ -530,7 +530,7 @@ def _secrets_are_made_of(every: list[Block]) -> tuple[set[str], dict[str, str]]:
 
 
 def _needs(value: Any, whole: bool = False) -> list[str]:
-    """Return the variables that a template turns into a secret: its only one, or those that have the name of one."""
+    """Return the variables that a template turns into a secret: its only variable, or those named like a secret."""
     if not isinstance(value, str) or isinstance(value, Unsafe) or not _TEMPLATE.search(value):
         return []
     try:
@@ -539,14 +539,14 @@ def _needs(value: Any, whole: bool = False) -> list[str]:
         return []
     if _looks_up(parsed):
         return []
-    # All names: jinja2.meta asks for filters that only Ansible has.
+    # All names, because jinja2.meta fails on filters that only Ansible has.
     names = sorted({node.name for node in parsed.find_all(nodes.Name)})
     alone = len(names) == 1 and re.fullmatch(r"\s*\{\{((?!\{\{|\}\}).)*\}\}\s*", value, re.DOTALL)
     return names if whole or alone else [name for name in names if is_credential(name)]
 
 
 def _plain(value: Any) -> Iterator[str]:
-    """Yield the texts in a value that anybody can read: no templates, nothing encrypted."""
+    """Yield the texts in a value that are neither templates nor encrypted."""
     if isinstance(value, dict):
         for item in value.values():
             yield from _plain(item)
@@ -559,11 +559,11 @@ def _plain(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-# Whose vault it is
+# Vault ids
 
 
 def vault_ids(inventory: Inventory) -> Iterator[tuple[Path, str, bool]]:
-    """Yield each vault id in the files of an inventory, and whether the whole file has it or a value."""
+    """Yield each vault id in an inventory's files, and whether it belongs to the whole file or to a value."""
     for path in [*inventory.variable_files(), *inventory.files()]:
         raw = path.read_bytes()
         if raw.startswith(HEADER.encode()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What two environments have in common, found by keyed hashes with a key that lives as long as the run."""
+"""Find secrets and databases that environments share, by keyed hashes with a key that exists only during the run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .judge import (
     password_in,
 )
 
-#: Shorter ones are equal by chance, or are not secrets.
+#: Shorter values may be equal by chance, or are not secrets.
 _SHORTEST = 6
-#: Of digits alone, where the name says that it is a secret; where it doesn't.
+#: For digits only: with a secret's name, and without.
 _SHORTEST_NUMBER, _SHORTEST_OTHER_NUMBER = 8, 16
 _LOCAL = re.compile(r"(|localhost|127\.[0-9.]+|::1|0\.0\.0\.0|host\.docker\.internal)\Z")
-#: Scheme of a URL, without the driver, to the database's kind.
+#: URL scheme without the driver, to the kind of database.
 _DATABASES = {
     "postgresql": "postgresql", "postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "cockroachdb",
     "mysql": "mysql", "mariadb": "mysql", "oracle": "oracle", "mssql": "mssql",
@@ -31,13 +31,13 @@ _DATABASES = {
 }  # fmt: skip
 _PORTS = {"postgresql": 5432, "mysql": 3306, "oracle": 1521, "mssql": 1433, "mongodb": 27017, "redis": 6379,
           "cockroachdb": 26257, "amqp": 5672}  # fmt: skip
-#: What DB_HOST without a port may mean.
+#: Possible ports for DB_HOST without a port.
 _USUAL_PORTS = [port for kind, port in _PORTS.items() if kind not in ("redis", "amqp")]
-#: ``name=value`` as libpq has it, and ODBC.
+#: ``name=value`` in the syntax of libpq and ODBC.
 _WORDS = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\{[^}]*\}|[^\s';{][^\s;]*)")
-#: By which such words are those of an address.
+#: Words that mark such a text as an address.
 _ADDRESS = {"dbname", "server", "driver"}
-#: A schema in PostgreSQL's options, as ``-c search_path=shop`` or ``--search_path=shop``; where none is named.
+#: A schema in PostgreSQL's options, as ``-c search_path=shop`` or ``--search_path=shop``, and the default one.
 _SEARCH_PATH = re.compile(r"search_path\s*=\s*((?:\\.|[^\s\\])+)")
 _SCHEMA = "public"
 _SCHEMA_VARIABLE = re.compile(
@@ -49,11 +49,11 @@ _SLUG = re.compile(r"[a-z]+([._-][a-z0-9]+)+")
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What an environment has, in a form that can be compared and tells nothing.
+    """Digests of an environment's secrets and databases, which can be compared but reveal nothing.
 
     Args:
-        secrets: digest to the variable that has it.
-        databases: digest to the variable that names it.
+        secrets: digest to the variable that holds the secret.
+        databases: digest to the variable that names the database.
     """
 
     secrets: Mapping[str, str]
@@ -65,7 +65,7 @@ def new_key() -> bytes:
 
 
 def fingerprints(env: Mapping[str, Any], secret: Mapping[str, Any], key: bytes) -> Fingerprints:
-    """Take the fingerprints of an app's variables."""
+    """Return the fingerprints of an app's variables."""
 
     def digest(*parts: str) -> str:
         return hmac.new(key, "\0".join(parts).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
@@ -83,7 +83,7 @@ def fingerprints(env: Mapping[str, Any], secret: Mapping[str, Any], key: bytes) 
 
 
 def in_common(mine: Fingerprints, other: Fingerprints) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return the secrets and the databases that both have, each as the variable here and the one there."""
+    """Return the secrets and the databases in both, each as the variable here and the variable there."""
 
     def shared(one: Mapping[str, str], two: Mapping[str, str]) -> list[tuple[str, str]]:
         return sorted({(name, two[digest]) for digest, name in one.items() if digest in two})
@@ -91,7 +91,7 @@ def in_common(mine: Fingerprints, other: Fingerprints) -> tuple[list[tuple[str, 
     return shared(mine.secrets, other.secrets), shared(mine.databases, other.databases)
 
 
-def united(parts: Iterable[Fingerprints]) -> Fingerprints:
+def combined(parts: Iterable[Fingerprints]) -> Fingerprints:
     listed = list(parts)
     return Fingerprints(
         {digest: name for part in listed for digest, name in part.secrets.items()},
@@ -103,7 +103,7 @@ def united(parts: Iterable[Fingerprints]) -> Fingerprints:
 
 
 def texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that are texts, or numbers, which the process gets as texts."""
+    """Return the values that are texts or numbers, all as texts, as the process gets them."""
     return {
         str(name): str(value).strip()
         for name, value in values.items()
@@ -112,14 +112,14 @@ def texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def secret_texts(values: Mapping[str, Any], are_secrets: bool) -> Iterator[tuple[str, str]]:
-    """Yield what of an app's variables nobody else may know, with the variable's name.
+    """Yield the secret parts of an app's variables, with the variable's name.
 
-    Of an address that is its password, or the part of its path that is a token; the address itself is a database's,
-    or no secret.
+    The secret part of an address is its password, or a token in its path. The address itself is a database's or
+    isn't secret.
 
     Args:
         values: variables of the process.
-        are_secrets: whether they are flask_app_secrets; of flask_app_env only what has the name of one counts.
+        are_secrets: whether they are flask_app_secrets. In flask_app_env, only variables named like a secret count.
     """
     for name, value in texts(values).items():
         inside = passwords(value)
@@ -139,7 +139,7 @@ def secret_texts(values: Mapping[str, Any], are_secrets: bool) -> Iterator[tuple
 
 
 def passwords(value: str) -> list[str]:
-    """Return the passwords inside an address, or inside the words in which libpq and ODBC get one."""
+    """Return the passwords in a URL, or in a connection string of libpq or ODBC."""
     if "://" not in value:
         words = _words(value)
         return [word for name, word in words.items() if name in ("password", "pwd", "passwd") and len(words) > 1]
@@ -150,7 +150,7 @@ def passwords(value: str) -> list[str]:
     found = [password_in(value)] if password_in(value) else []
     for name, given in query.items():
         for one in given:
-            if "=" in one and (inner := passwords(one)):  # odbc_connect has it all
+            if "=" in one and (inner := passwords(one)):  # odbc_connect holds a whole connection string
                 found += inner
             elif is_credential(name):
                 found.append(one)
@@ -162,7 +162,7 @@ def _words(value: str) -> dict[str, str]:
 
 
 def _tokens(value: str) -> list[str]:
-    """Return the parts of a web address's path that only its owner knows, as of a webhook."""
+    """Return the secret parts of a URL's path, such as a webhook's token."""
     try:
         parts = urlsplit(value)
     except ValueError:
@@ -173,7 +173,7 @@ def _tokens(value: str) -> list[str]:
 
 
 def _is_token(text: str) -> bool:
-    """Say whether a text is random: of at least 16 characters, and neither words, nor a number, nor a UUID."""
+    """Return whether a text is random: at least 16 characters, and not words, a number or a UUID."""
     return bool(
         re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[\w:+=-]{16,}", text)
         and not _SLUG.fullmatch(text)
@@ -182,7 +182,7 @@ def _is_token(text: str) -> bool:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Say whether a value that is not an address can be a secret, rather than a path or a number."""
+    """Return whether a value that is not an address can be a secret, rather than a path or a number."""
     if len(value) < _SHORTEST:
         return False
     if value.isdecimal():
@@ -191,14 +191,14 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _is_ordinary(value: str) -> bool:
-    """Say whether a value is of a kind that is rightly the same in two places: a path, an address, a number."""
+    """Return whether two places may well have the same value: a path, an address, a number."""
     if re.fullmatch(r"/[\w./-]*", value):
         return not _is_key_with_slashes(value)
     return bool(re.fullmatch(r"[0-9.:]+|[\w.+-]+@[\w-]+(\.[\w-]+)+|([\w-]+\.)+[a-z]{2,}(:\d+)?", value))
 
 
 def _is_key_with_slashes(value: str) -> bool:
-    """Say whether what looks like a path is a random text in Base64, which has slashes too."""
+    """Return whether a text that looks like a path is a random Base64 text with slashes."""
     segments = value[1:].split("/")
     if len(segments) == 1 and len(value) >= 16:  # noqa: PLR2004
         return not re.fullmatch(r"[a-z_.-]+", segments[0]) and "." not in segments[0]
@@ -207,7 +207,7 @@ def _is_key_with_slashes(value: str) -> bool:
 
 
 def is_open(name: str, value: str) -> bool:
-    """Say whether a literal among the secrets is none: an address without a password, a path, a number."""
+    """Return whether a literal among the secrets isn't secret: an address without a password, a path, a number."""
     return not any(True for _ in secret_texts({name: value}, are_secrets=True))
 
 
@@ -215,10 +215,10 @@ def is_open(name: str, value: str) -> bool:
 
 
 def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str, str]]]:
-    """Return by variable the databases that lie on another machine: host and port, name, and schema.
+    """Return by variable the databases on other machines: host and port, name, and schema.
 
-    One on the machine itself, such as a file of SQLite, is another one on each host. Where no port is given, there is
-    a place for each that it may mean.
+    A database on the machine itself, such as an SQLite file, differs on each host. Without a port, there is a place
+    for each possible port.
     """
     given = texts(values)
     schema = next(filter(None, (_schema_of_variable(name, value) for name, value in sorted(given.items()))), "")
@@ -239,14 +239,14 @@ def database_places(values: Mapping[str, Any]) -> dict[str, list[tuple[str, str,
 
 
 def _schema_of_variable(name: str, value: str) -> str:
-    """Return the schema that a variable of its own names, as DATABASE_SCHEMA does, or PGOPTIONS of libpq."""
+    """Return the schema from a separate variable, such as DATABASE_SCHEMA or libpq's PGOPTIONS."""
     if re.fullmatch(r"(.*_)?PGOPTIONS", name):
         return _schema({"options": value})
     return _first_schema(value) if _SCHEMA_VARIABLE.fullmatch(name) else ""
 
 
 def _schema(given: Mapping[str, str]) -> str:
-    """Return the schema that an address or libpq's words choose: the first of a search path, where tables are made."""
+    """Return the schema that an address selects: the first of a search path, where new tables go."""
     for name, value in given.items():
         option = _SEARCH_PATH.search(value) if name == "options" else None
         if option or name.lower().replace("_", "") in ("schema", "currentschema", "searchpath"):
@@ -283,7 +283,7 @@ def _place(value: str) -> tuple[str, str, str] | None:
 
 
 def _place_in_words(value: str) -> tuple[str, str, str] | None:
-    """Read libpq's own form, ``host=db.internal dbname=shop``, or ODBC's, ``Server=db.internal;Database=shop``."""
+    """Parse libpq's form, ``host=db.internal dbname=shop``, or ODBC's, ``Server=db.internal;Database=shop``."""
     words = _words(value)
     name, port = words.get("dbname"), words.get("port", str(_PORTS["postgresql"]))
     host = words.get("host", "").lower()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which values are not secrets: those that are in a tutorial, that are too short, or that follow a pattern."""
+"""Find values that are not secret: published in a tutorial, too short, or following a pattern."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.forms import SHORTEST
 
-#: What OWASP ASVS 5.0 asks for in 11.2.3. Flask advises twice that: ``python -c 'import secrets;
+#: Required by OWASP ASVS 5.0, 11.2.3. Flask advises twice that: ``python -c 'import secrets;
 #: print(secrets.token_hex())'`` (https://flask.palletsprojects.com/en/stable/config/#SECRET_KEY).
 KEY_BITS = 128
-#: So many hexadecimal digits are as many bits.
+#: KEY_BITS in hexadecimal digits.
 KEY_CHARACTERS = 32
-#: Fewer different characters than a random key of that length ever has.
+#: A random key of that length practically always has at least this many different characters.
 DIFFERENT_CHARACTERS = 6
 
 #: Names whose values are not credentials, although they may be among the secrets.
@@ -29,7 +29,7 @@ _PUBLIC_NAME = re.compile(
 )
 _CREDENTIAL_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASS|PASSWORD|PASSWD|PWD|SALT|CREDENTIALS?)\Z", re.IGNORECASE)
 
-#: Keys that documentation and well-known tutorials print, as they are there.
+#: Keys printed in documentation and well-known tutorials.
 _PUBLISHED = {
     "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",  # Flask's documentation
     '_5#y2l"f4q8z\\n\\xec]/',
@@ -39,7 +39,7 @@ _PUBLISHED = {
     "9olwxnd4o83j4k4iuopo",
     "you-will-never-guess",
 }
-#: A value that is made of nothing but such words is one that somebody meant to replace.
+#: A value that consists only of these words is meant to be replaced.
 _FILLER = (
     "this|is|a|an|my|our|the|very|super|ultra|top|really|so|some|your|flask|app|application|web|development|dev|test"
     "|testing|demo|dummy|sample|example|default|insecure|not|random|secure|strong|long|string|secret|secrets|key|keys"
@@ -59,7 +59,7 @@ _PLACEHOLDERS = re.compile(
     """,
     re.VERBOSE,
 )
-#: As written: an instruction, or a template that nothing filled in.
+#: An instruction, or an unfilled template.
 _INSTRUCTIONS = re.compile(
     r"""
     (please[^a-z0-9]*)? (change|replace)[^a-z0-9]*(me|this|it)\b .*
@@ -69,10 +69,10 @@ _INSTRUCTIONS = re.compile(
     """,
     re.VERBOSE,
 )
-#: In a key that signs, which is never made of words.
+#: Words in a signing key, which must not contain any.
 _KEY_WORDS = re.compile(r"secret[^a-z0-9]?key|change[^a-z0-9]?me|super[^a-z0-9]?secret|password|development|production")
 _KEYBOARD = "1234567890qwertyuiopasdfghjklzxcvbnm"
-#: Common words, from three letters, none of them hexadecimal. Of what is not listed, such as names, nothing is known.
+#: Common words of at least three letters, none of them hexadecimal. Other words, such as names, are not recognised.
 _WORDS = frozenset(
     """
 about above account admin after again air all almost along also always amazing america and angel animal another
@@ -108,20 +108,20 @@ website wednesday welcome well went were what when where which while white who w
 with without wolf word work world would write year yellow yesterday york you young your
 """.split()  # noqa: SIM905  # a list of words, not of literals
 )
-#: What a word tells beside its letters: which one of the list, and that a word comes, not a letter, once in four times.
+#: Bits to encode a word: which one of the list, and that a word follows, not a letter (one in four).
 _WORD_BITS = math.log2(len(_WORDS)) + math.log2(4)
 _LETTER_BITS = math.log2(26)
 _LONGEST = max(map(len, _WORDS))
-#: By how many bits words must tell a key shorter than its letters do. Of random keys that is one in 2 ** 17 at most: no
-#: code, and these are the lengths of one, makes more than one text in 2 ** n shorter by n bits.
+#: Bits that encoding with words must save over encoding with letters. At most one random key in 2 ** 17 saves that
+#: much, because no code shortens more than one text in 2 ** n by n bits.
 _GAIN_BITS = 17
-#: So many characters again, and a key was put together from parts: of random hexadecimal ones it's 1 in a million.
+#: A repeated part of this length shows that a key was pieced together: 1 in a million random hexadecimal keys has one.
 _AGAIN = 8
 _HEX_WORDS = re.compile(r"deadbeef|cafebabe|deadc0de|badc0ffee|feedface|baadf00d|c0ffee00|8badf00d|defec8ed|facefeed")
 
 
 def is_public(name: str) -> bool:
-    """Say whether the values of this name are not credentials, such as a user's or a host's name."""
+    """Return whether a variable of this name holds no credential, but for example a user or host name."""
     return bool(_PUBLIC_NAME.search(name)) and not _CREDENTIAL_NAME.search(name)
 
 
@@ -138,19 +138,19 @@ def password_in(value: str) -> str:
 
 
 def is_placeholder(value: str) -> bool:
-    """Say whether a value, or the password of a URL, is one that somebody meant to replace."""
+    """Return whether a value, or the password in a URL, is meant to be replaced."""
     text = (password_in(value) if "://" in value else value).strip().strip("\"'").lower()
     if not text or text in ("true", "false", "yes", "no"):
         return False
     if text in _PUBLISHED:
         return True
     words = re.sub(r"[\W_]+", "", text, flags=re.ASCII) or text
-    # No random key of this length is made of words; longer ones are not looked at, so that this takes no time.
+    # No random key this short consists of words. Longer ones are skipped to keep this fast.
     return len(text) <= 120 and bool(_INSTRUCTIONS.fullmatch(text) or _PLACEHOLDERS.fullmatch(words))  # noqa: PLR2004
 
 
 def is_short(key: str) -> bool:
-    """Say whether a key that signs has too few characters for :data:`KEY_BITS`."""
+    """Return whether a signing key has too few characters for :data:`KEY_BITS`."""
     if len(key) >= KEY_CHARACTERS:
         return False
     classes = [set(string.ascii_lowercase), set(string.ascii_uppercase), set(string.digits)]
@@ -162,35 +162,35 @@ def is_short(key: str) -> bool:
 
 
 def is_unmaskable(value: str) -> bool:
-    """Say whether no line of a value is long enough to be masked in a message."""
+    """Return whether no line of a value is long enough to be masked in a message."""
     return bool(value) and max((len(line.strip()) for line in value.splitlines()), default=0) < SHORTEST
 
 
 def weakness(key: str) -> str:
-    """Tell in a few words why a key that signs is easily guessed, or return nothing."""
+    """Return in a few words why a signing key is easy to guess, or an empty text."""
     text = key.lower()
     if len(set(text)) < DIFFERENT_CHARACTERS:
         return f"it has only {len(set(text))} different characters"
     if _period(text) <= len(text) / 2 or _again(text):
         return "it repeats itself"
-    if _in_sequence(text) > 0.6:  # noqa: PLR2004  # of a random one about 0.2, and 0.5 once in 10,000
-        return "its characters follow each other as in the alphabet, in numbers or on a keyboard"
+    if _in_sequence(text) > 0.6:  # noqa: PLR2004  # random keys have about 0.2, and 0.5 once in 10,000
+        return "its characters are in the order of the alphabet, of numbers or of a keyboard"
     if _KEY_WORDS.search(text) or _HEX_WORDS.search(text) or _of_words(key):
         return "it is made of words"
     return ""
 
 
 def _again(text: str) -> bool:
-    """Say whether a part of ``text`` comes a second time."""
+    """Return whether a part of ``text`` occurs twice."""
     parts = [text[at : at + _AGAIN] for at in range(len(text) - _AGAIN + 1)]
     return len(set(parts)) < len(parts)
 
 
 def _of_words(key: str) -> bool:
-    """Say whether words tell a key in fewer bits than its letters do, and what is left without them is too short."""
+    """Return whether words encode a key in fewer bits than its letters do, and the rest is too short without them."""
     places = [at for at, character in enumerate(key) if character in string.ascii_letters]
     text = "".join(key[at] for at in places).lower()
-    if set(text) <= set("abcdef"):  # hexadecimal, in which those few words are more likely
+    if set(text) <= set("abcdef"):  # hexadecimal, where these few words are more likely
         return False
     # The best way to read the letters up to each place: the bits gained, and where its last word begins.
     gains, begins = [0.0], [0]
@@ -213,7 +213,7 @@ def _of_words(key: str) -> bool:
 
 
 def _period(text: str) -> int:
-    """Return after how many characters ``text`` begins again, as far as it goes: its length where it doesn't."""
+    """Return the length of the part that ``text`` repeats; its own length if it repeats nothing."""
     border = [0] * len(text)
     for end in range(1, len(text)):
         length = border[end - 1]
@@ -224,7 +224,7 @@ def _period(text: str) -> int:
 
 
 def _in_sequence(text: str) -> float:
-    """Return which part of the steps from one character to the next goes nowhere, or to a neighbour."""
+    """Return the share of steps from one character to the next that go nowhere or to a neighbour."""
     steps = list(pairwise(text))
 
     def near(one: str, other: str) -> bool:
@@ -233,16 +233,16 @@ def _in_sequence(text: str) -> float:
         places = _KEYBOARD.find(one), _KEYBOARD.find(other)
         return min(places) >= 0 and abs(places[0] - places[1]) == 1
 
-    # The digits are followed by letters in hexadecimal, as 9 by a.
+    # In hexadecimal, a follows 9.
     return sum(near(*step) or step == ("9", "a") for step in steps) / len(steps)
 
 
 def credentials(values: Mapping[str, Any], secret: bool) -> dict[str, str]:
-    """Return what of an app's variables is a credential: all secrets but those that only name something.
+    """Return the credentials among an app's variables: all secrets except mere names.
 
     Args:
         values: variables of the process.
-        secret: whether they are flask_app_secrets; of flask_app_env only what has the name of one counts.
+        secret: whether they are flask_app_secrets. In flask_app_env, only variables named like a credential count.
     """
     texts = {
         name: str(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong in an app's source: keys and passwords in git, cookie flags, packages for debugging."""
+"""Find problems in an app's source: literal keys and passwords, cookie flags, debugging packages."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from .python import (
     for_developers,
 )
 
-#: Packages that show an app's inside to whoever asks, normalised as in PEP 503.
+#: Packages that expose an app's internals to any visitor, normalised as in PEP 503.
 DEBUG_PACKAGES = tuple(name.replace("_", "-") for name in DEBUGGERS)
-#: Nobody writes larger ones by hand.
+#: Larger files are not written by hand.
 _BYTES = 2**20
 _ELSEWHERE = re.compile(r"(^|/)(tests?|testing|docs?|examples?|node_modules|\.[^/]+)/")
 _TEST_FILE = re.compile(
     r"(test_.*|.*_test|conftest|(.*_)?(dev|development|local|testing|tests?)(_(config|settings))?)\.py\Z"
 )
-#: What Flask, dynaconf and configparser read.
+#: Files that Flask, dynaconf and configparser read.
 _SETTINGS_FILE = re.compile(r"(^|[/._-])(config|settings|secrets)\.(toml|cfg|ini|json)\Z")
 
 
 def python_files(names: Collection[str]) -> list[str]:
-    """Return the files of a source that run in production, as far as their names tell."""
+    """Return the files of a source that run in production, judged by their names."""
     return [
         name
         for name in names
@@ -52,7 +52,7 @@ def python_files(names: Collection[str]) -> list[str]:
 
 @dataclass
 class Survey:
-    """What a source has: keys that sign, passwords and tokens, each literal; and cookie flags."""
+    """Literal signing keys, passwords and tokens in a source, and its cookie flags."""
 
     keys: list[Spot] = field(default_factory=list)
     credentials: list[Spot] = field(default_factory=list)
@@ -64,8 +64,8 @@ def survey(top: Path, names: Collection[str], keys: Collection[str]) -> Survey:
 
     Args:
         top: its directory.
-        names: the files that git would take.
-        keys: names of the settings that hold a key which signs.
+        names: the files that git doesn't ignore.
+        keys: names of the settings with a signing key.
     """
     parts = "|".join(map(re.escape, {*keys, *COOKIE_FLAGS}))
     wanted = re.compile(rf"{parts}|secret_key|://|_(TOKEN|SECRET|PASS|PWD|API_KEY|ACCESS_KEY)|passw", re.IGNORECASE)
@@ -79,7 +79,7 @@ def survey(top: Path, names: Collection[str], keys: Collection[str]) -> Survey:
             reader = Reader(name, keys, module)
             reader.visit(module)
             of_file = reader.keys, reader.credentials, reader.flags
-        except (SyntaxError, ValueError, RecursionError):  # written for a newer Python than the controller's
+        except (SyntaxError, ValueError, RecursionError):  # may need a newer Python than the controller's
             of_file = by_line(name, text, keys)
         for every, spots in zip((found.keys, found.credentials, found.flags), of_file, strict=True):
             every.extend(spots)
@@ -92,7 +92,7 @@ def survey(top: Path, names: Collection[str], keys: Collection[str]) -> Survey:
 
 
 def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
-    """Look at a file of settings line by line, without its sections for developers."""
+    """Search a settings file line by line, except its sections for developers."""
     text = read_text(top, name, most=_BYTES, links=False)
     if text is None:
         return
@@ -112,7 +112,7 @@ def _in_settings(top: Path, name: str, keys: Collection[str]) -> Iterator[Spot]:
 
 
 def debug_packages(top: Path, lock: str, choice: Choice = AS_LOCKED) -> list[str]:
-    """Return the packages for debugging that a lock installs: of uv.lock without its groups for developers."""
+    """Return the debugging packages that a lock installs; in uv.lock without groups for developers."""
     text = _text_of_lock(top, lock)
     names = installed_by_uv(text, choice) if PurePosixPath(lock).name == UV_LOCK else required_names(text)
     return sorted({normal(name) for name in names} & set(DEBUG_PACKAGES))
@@ -123,7 +123,7 @@ def _text_of_lock(top: Path, lock: str) -> str:
 
 
 def versions(top: Path, lock: str) -> dict[str, str]:
-    """Return what a lock installs: package to version."""
+    """Return the packages that a lock installs, each with its version."""
     text = _text_of_lock(top, lock)
     if PurePosixPath(lock).name == UV_LOCK:
         names = installed_by_uv(text)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be set for Gunicorn: the names of its settings, and which of them the role sets.
+"""Gunicorn's settings by name, and those that the role sets.
 
-Gunicorn ignores a name that it doesn't know. The names are in a table and aren't asked of the locked Gunicorn, which is
-on no machine before the venv is built; a finding for a name of a newer Gunicorn can be accepted.
+Gunicorn ignores unknown names. The names are a table here, because the locked Gunicorn isn't on any machine before the
+venv is built. A finding about a name from a newer Gunicorn can be accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HOOKS = frozenset(
     worker_abort worker_exit worker_int
     """.split()  # noqa: SIM905  # read more easily than a list of forty quoted words
 )
-#: The first version that knows a setting; the empty one stands for all that this role runs with.
+#: The first version that knows a setting; empty for all versions that the role supports.
 _SINCE = {
     "": """
         access_log_format accesslog backlog bind ca_certs capture_output cert_reqs certfile chdir check_config
@@ -54,21 +54,21 @@ _SINCE = {
 SETTINGS: Mapping[str, str] = {name: version for version, names in _SINCE.items() for name in names.split()}
 #: The first version that no longer knows a setting.
 _UNTIL = {"tolerate_dangerous_framing": "23.0"}
-#: What the role's template sets; a value in the source's file doesn't count.
+#: Settings of the role's template, which override the source's file.
 OF_THE_ROLE = frozenset(
     """
     bind control_socket_disable errorlog forwarded_allow_ips graceful_timeout loglevel reload threads timeout
     worker_class worker_tmp_dir workers wsgi_app
     """.split()  # noqa: SIM905
 )
-#: What it sets too where visitors find the app below a path, which Nginx sends in the header SCRIPT_NAME.
+#: Settings of the template for an app below a path, which Nginx sends in the header SCRIPT_NAME.
 OF_A_PREFIX = frozenset({"forwarder_headers", "header_map"})
-#: What the source's file must not set either.
+#: Settings that are never taken from the source's file.
 NEVER_TAKEN = inspector.NEVER_TAKEN
 
 
 def unknown(name: str, version: str) -> bool:
-    """Say whether Gunicorn ``version`` ignores this name; with an empty version, whether each one does."""
+    """Return whether Gunicorn ``version`` ignores this name; with an empty version, whether every version does."""
     if name not in SETTINGS:
         return True
     mine = numbers(version)
@@ -77,9 +77,9 @@ def unknown(name: str, version: str) -> bool:
 
 
 def takes_prefix(version: str) -> bool:
-    """Say whether Gunicorn ``version`` takes the path of an app from Nginx; an empty version isn't known.
+    """Return whether Gunicorn ``version`` takes an app's path from Nginx; empty means an unknown version.
 
-    22.0 takes no header with an underscore, and no setting changes that; older ones take each.
+    22.0 drops all headers with underscores, and no setting changes that; older versions accept all.
     """
     return not version or not numbers(SETTINGS["header_map"]) <= numbers(version) < numbers(
         SETTINGS["forwarder_headers"]
@@ -87,7 +87,7 @@ def takes_prefix(version: str) -> bool:
 
 
 def meant(name: str) -> str:
-    """Return the setting that a misspelt name is most like, or an empty text."""
+    """Return the setting that is most similar to a misspelt name, or an empty text."""
     folded = re.sub(r"\W+", "_", name).lower()
     if folded in SETTINGS:
         return folded
@@ -97,11 +97,11 @@ def meant(name: str) -> str:
     return next(iter(difflib.get_close_matches(folded, SETTINGS, n=1, cutoff=0.75)), "")
 
 
-def giving_way(names: Iterable[str], settings: Collection[str], prefix: str) -> list[str]:
-    """Return which of the names that a source's gunicorn.conf.py sets are settings that don't count.
+def overridden_settings(names: Iterable[str], settings: Collection[str], prefix: str) -> list[str]:
+    """Return the settings of a source's gunicorn.conf.py that the role overrides.
 
     Args:
-        names: what it sets, see :mod:`.gunicorn_file`.
+        names: the names that it sets, see :mod:`.gunicorn_file`.
         settings: the names in flask_app_gunicorn_settings.
         prefix: flask_app_url_prefix.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read an app's Python for literal keys, passwords and cookie flags, without what only developers run."""
+"""Find literal keys, passwords and cookie flags in an app's Python, except code that only developers run."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _DEVELOPERS = re.compile(
 )
 _PRODUCTION = {"prod", "production"}
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
-#: Calls that ask for a variable and take a default: os.environ.get, os.getenv, env.str, decouple's config, setdefault.
+#: Calls that read a variable with a default: os.environ.get, os.getenv, env.str, decouple's config, setdefault.
 _ASKING = re.compile(r"(get|getenv|setdefault|pop|env|config|str|get_env|env_var|getconfig)\Z")
 _ENVIRONMENT = re.compile(r"(\w+\.)?(environ\.get|getenv|config|env(\.\w+)?)\Z")
-#: Of these, what asks for a variable of the process, and not of something else that has names.
+#: Those of them that read an environment variable, and not another mapping.
 _PROCESS = re.compile(r"(\w+\.)*(environ\.\w+|getenv|config|env(\.\w+)?|get_env|env_var|getconfig)\Z")
 _DEFAULTS = ("default", "fallback", "default_value")
-#: Calls that take a text and return what is as easily known.
+#: Calls whose result is as easy to know as their argument.
 _SAME = {"SecretStr", "SecretBytes", "fromhex", "b64decode", "Field", "field"}
 _METHODS = {"encode", "decode", "strip", "lower", "upper"}
-#: What a call or a class is called that takes Flask's settings, and nothing else.
+#: Names of calls and classes that take only Flask's settings.
 _CONFIG = {"config", "configuration", "conf", "settings"}
 _OF_FLASK = {*_CONFIG, "app", "flask", "base", "common", "default", "global", "web", *_PRODUCTION}
-#: Beside them, secret_key is the key of a storage service.
+#: Next to one of these, secret_key is the key of a storage service.
 _STORAGE = {"access_key", "access_key_id", "endpoint", "endpoint_url", "bucket", "region", "region_name"}
 _Node = TypeVar("_Node", bound=ast.AST)
-#: Names of a Flask app, beside those that a call of Flask or of a factory was given to.
+#: Usual names of a Flask app, in addition to names assigned from Flask() or a factory.
 APP = re.compile(r"(.*_)?(app|application|flask|server)")
 FACTORY = re.compile(r"Flask|\w*(create|make|build|get|init)_?\w*app(lication)?", re.IGNORECASE)
 #: Arguments that explain another.
 _PROSE = {"help", "description", "example", "examples", "title", "metavar", "doc", "summary", "placeholder", "label"}
-#: Calls that take a password and send it to a service.
+#: Calls that send a password to a service.
 _CONNECT = {"connect", "create_pool", "Redis", "StrictRedis", "MongoClient"}
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
@@ -49,11 +49,11 @@ class Spot:
     """A place in the source.
 
     Args:
-        setting: which setting it is.
-        path, line: where.
-        value: of a cookie flag, whether it may be on.
-        asked: of a literal, the variable of the process that it is for where that one isn't set.
-        database: of an address, whether it is a database's.
+        setting: name of the setting.
+        path, line: the place.
+        value: for a cookie flag, whether it may be on.
+        asked: for a literal, the environment variable for which it is the default.
+        database: for an address, whether it is a database's.
     """
 
     setting: str
@@ -65,7 +65,7 @@ class Spot:
 
 
 def words(name: str) -> set[str]:
-    """Split a name as Python writes them, in snake_case or in CamelCase."""
+    """Split a Python name in snake_case or CamelCase into words."""
     return {word.lower() for word in _WORD.findall(name)}
 
 
@@ -74,7 +74,7 @@ def for_developers(name: str) -> bool:
 
 
 class Reader(ast.NodeVisitor):
-    """Walks a module, but not into what is for developers only: a class Development, an ``if app.debug:``."""
+    """Visit a module, except code for developers only: a class Development, an ``if app.debug:``."""
 
     def __init__(self, path: str, keys: Collection[str], module: ast.Module) -> None:
         self.path = path
@@ -86,7 +86,7 @@ class Reader(ast.NodeVisitor):
         self.apps = apps_of(module)
         #: Whether the code is inside a class of settings, whose attributes are settings.
         self._settings = False
-        #: The variable that what is read is a fallback for.
+        #: The variable for which the visited code is a fallback.
         self._instead = ""
 
     # What only developers run
@@ -131,7 +131,7 @@ class Reader(ast.NodeVisitor):
             if len(named) < len(patterns) or not all(map(for_developers, named)):
                 self._visit_all(case.body)
             if not case.guard and _PRODUCTION & {text.lower() for text in named}:
-                # What else matches is not production; only what names another real environment is read.
+                # The remaining cases aren't production. Only those that name another real environment are visited.
                 for other in node.cases[node.cases.index(case) + 1 :]:
                     value = other.pattern.value if isinstance(other.pattern, ast.MatchValue) else None
                     if not for_developers(_text(value) or "dev"):
@@ -147,7 +147,7 @@ class Reader(ast.NodeVisitor):
         for node in _reached(nodes):
             self.visit(node)
 
-    # Where a setting gets a value
+    # Assignments to settings
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
@@ -198,7 +198,7 @@ class Reader(ast.NodeVisitor):
         self._instead = before
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        if not isinstance(node.value, (ast.Constant, ast.JoinedStr)):  # a text by itself explains something
+        if not isinstance(node.value, (ast.Constant, ast.JoinedStr)):  # a bare text is a comment
             self.visit(node.value)
 
     def visit_Constant(self, node: ast.Constant) -> None:
@@ -209,14 +209,14 @@ class Reader(ast.NodeVisitor):
         self._address("".join(map(str, parts)), node.lineno)
 
     def _address(self, text: str, line: int) -> None:
-        """Note a text that is an address with a password in it."""
+        """Record a text that is a URL with a password."""
         if literals.has_password(text):
             name = self._instead or "address with a password"
             self.credentials.append(
                 Spot(name, self.path, line, asked=self._instead, database=literals.is_database(text))
             )
 
-    # What is taken where the variable isn't set
+    # Defaults for unset variables
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         """``os.environ.get("SECRET_KEY") or "literal"``."""
@@ -239,7 +239,7 @@ class Reader(ast.NodeVisitor):
         self._instead = before
 
     def visit_Try(self, node: ast.Try) -> None:
-        """A handler that gives a literal to what the ``try`` reads, or returns one instead."""
+        """Handle an ``except`` that sets what the ``try`` reads to a literal, or returns one."""
         wanted = {_target(each): self._mentioned(each) for each in node.body if self._mentioned(each)}
         for statement in (each for handler in node.handlers for each in _reached(handler.body)):
             asked = wanted.get(_target(statement))
@@ -260,7 +260,7 @@ class Reader(ast.NodeVisitor):
                 self._given(name, value, value.lineno)
 
     def _setting(self, target: ast.expr) -> str:
-        """Return the setting that an assignment gives a value to, or nothing where it's only a variable's name."""
+        """Return the setting that an assignment sets, or an empty text for an ordinary variable."""
         name = name_of(target)
         if name.isupper() or (isinstance(target, ast.Name) and self._settings):
             return name
@@ -279,12 +279,12 @@ class Reader(ast.NodeVisitor):
             if any(literals.is_password(name.upper(), text) for text in texts if text is not None):
                 self._found([name], line, asked)
         if name in COOKIE_FLAGS:
-            # What isn't literally False is worked out by the app, which then knows where it runs.
+            # Any other expression is computed by the app, which then knows its environment.
             literal = isinstance(value, ast.Constant) and isinstance(value.value, bool)
             self.flags.append(Spot(name, self.path, line, not literal or _constant(value) is True))
 
     def _fallback(self, asked: Collection[str], values: Sequence[ast.expr], line: int, of_process: bool = True) -> None:
-        """Note the variables among ``asked`` that have one of ``values`` where they aren't set."""
+        """Record the variables in ``asked`` that default to one of ``values``."""
         for name in sorted(asked):
             texts = [_text(self._resolved(each)) for each in values]
             is_password = name not in self.names and any(text and literals.is_fallback(text) for text in texts)
@@ -301,7 +301,7 @@ class Reader(ast.NodeVisitor):
         return [name] if name in self.names or (of_process and literals.is_setting(name)) else []
 
     def _mentioned(self, node: ast.AST) -> set[str]:
-        """Return which of the keys, and of the process's passwords, a piece of code names in its texts."""
+        """Return the keys and environment passwords that a piece of code names."""
         texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
         asked = _asked(node)
         found = {text for text in texts if isinstance(text, str) and text in self.names}
@@ -311,7 +311,7 @@ class Reader(ast.NodeVisitor):
         return self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
 
     def _is_key(self, value: ast.expr | None) -> bool:
-        """Say whether an expression can be a text that signs, and no name of a variable such as ``APP_SECRET_KEY``."""
+        """Return whether an expression can be a signing key, and isn't a variable's name such as ``APP_SECRET_KEY``."""
         text = _text(self._resolved(value)) if value else None
         if text is not None:
             return bool(text) and not re.fullmatch(r"[A-Z][A-Z0-9_]*_KEY", text)
@@ -319,7 +319,7 @@ class Reader(ast.NodeVisitor):
 
 
 def _results(value: ast.expr | None) -> list[ast.expr]:
-    """Return the parts of an expression that it can be, as far as that is known without running it."""
+    """Return the possible results of an expression, without running it."""
     if isinstance(value, ast.IfExp):
         return _branches(value)
     if isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or):
@@ -340,18 +340,18 @@ def _returned(call: ast.Call) -> list[ast.expr]:
 
 
 def makes_an_app(value: ast.expr) -> bool:
-    """Say whether an expression is a call of Flask, or of a factory by its name."""
+    """Return whether an expression calls Flask, or a function named like a factory."""
     return isinstance(value, ast.Call) and bool(FACTORY.fullmatch(name_of(value.func)))
 
 
 def apps_of(module: ast.Module) -> set[str]:
-    """Return the names of the apps that a module makes."""
+    """Return the names of the apps that a module creates."""
     made = (node for node in ast.walk(module) if isinstance(node, ast.Assign) and makes_an_app(node.value))
     return {target.id for node in made for target in node.targets if isinstance(target, ast.Name)}
 
 
 def _asked(value: ast.AST) -> str:
-    """Return the first variable of the process that a piece of code asks for, or nothing."""
+    """Return the first environment variable that a piece of code reads, or an empty text."""
     for part in ast.walk(value):
         name = None
         if isinstance(part, ast.Call) and part.args and _PROCESS.fullmatch(ast.unparse(part.func)):
@@ -364,7 +364,7 @@ def _asked(value: ast.AST) -> str:
 
 
 def _constants(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the names that statements give a literal to."""
+    """Yield the names that statements set to a literal."""
     for statement in body:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if isinstance(statement, ast.AnnAssign):
@@ -376,7 +376,7 @@ def _constants(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def only_developers(test: ast.expr) -> bool | None:
-    """Say what of an ``if`` is for developers only: True for its body, False for its ``else``, None for neither."""
+    """Return the part of an ``if`` for developers only: True for its body, False for its ``else``, None for neither."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         known = only_developers(test.operand)
         return None if known is None else not known
@@ -419,7 +419,7 @@ def _compared(test: ast.Compare) -> bool | None:
 
 
 def _reached(nodes: Sequence[_Node]) -> Iterator[_Node]:
-    """Leave out what follows ``if env == "production": raise``: only developers come there."""
+    """Skip the code after ``if env == "production": raise``, which only developers reach."""
     for node in nodes:
         yield node
         if not isinstance(node, ast.If) or node.orelse or not isinstance(node.body[-1], (ast.Raise, ast.Return)):
@@ -429,7 +429,7 @@ def _reached(nodes: Sequence[_Node]) -> Iterator[_Node]:
 
 
 def _is_other(test: ast.expr) -> bool:
-    """Say whether an ``elif`` asks for an environment that is neither of developers nor production."""
+    """Return whether an ``elif`` tests for an environment other than the developers' and production."""
     return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq) and only_developers(test) is None
 
 
@@ -443,7 +443,7 @@ def _constant(node: ast.expr | None) -> object:
 
 
 def _text(node: ast.expr | None) -> str | None:
-    """Return the text that a literal is, also one in parts."""
+    """Return the text of a literal, also of a concatenated one."""
     if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
         return node.value if isinstance(node.value, str) else node.value.decode(errors="replace")
     if isinstance(node, (ast.JoinedStr, ast.BinOp)):
@@ -456,7 +456,7 @@ def _text(node: ast.expr | None) -> str | None:
 
 
 def name_of(target: ast.expr) -> str:
-    """Return what ``SECRET_KEY``, ``app.secret_key`` and ``app.config["SECRET_KEY"]`` name."""
+    """Return the last name in ``SECRET_KEY``, ``app.secret_key`` or ``app.config["SECRET_KEY"]``."""
     if isinstance(target, ast.Name):
         return target.id
     if isinstance(target, ast.Attribute):
@@ -467,7 +467,7 @@ def name_of(target: ast.expr) -> str:
 
 
 def _target(statement: ast.stmt) -> str:
-    """Return the variable that a statement sets, ``return`` for one that returns."""
+    """Return the variable that a statement sets, or ``return`` for a return statement."""
     if isinstance(statement, ast.Assign):
         return ast.unparse(statement.targets[0])
     return "return" if isinstance(statement, ast.Return) else ""
@@ -487,20 +487,20 @@ def _defaults(call: ast.Call) -> list[ast.expr]:
 
 
 def _is_mapping(value: ast.expr | None) -> bool:
-    """Say whether a value holds settings: a dict, or a call that makes something of keywords."""
+    """Return whether a value holds settings: a dict, or a call with keywords."""
     if isinstance(value, ast.Call):
         return bool(value.keywords) and not _ASKING.search(name_of(value.func).lower())
     return isinstance(value, ast.Dict)
 
 
 def _is_prose(values: Collection[ast.expr]) -> bool:
-    """Say whether a dict explains its names: two texts or more, and each of several words."""
+    """Return whether a dict explains its names: at least two texts, each of several words."""
     texts = [_text(value) for value in values]
     return len(texts) > 1 and all(text is not None and " " in text.strip() for text in texts)
 
 
 def _takes_settings(function: ast.expr) -> bool:
-    """Say whether the keywords of a call are an app's settings: of ``app.config.update``, ``dict``, ``Settings``."""
+    """Return whether a call's keywords are an app's settings, as in ``app.config.update``, ``dict``, ``Settings``."""
     name = name_of(function)
     if isinstance(function, ast.Attribute) and name == "update":
         name = name_of(function.value)
@@ -508,7 +508,7 @@ def _takes_settings(function: ast.expr) -> bool:
 
 
 def by_line(path: str, text: str, keys: Collection[str]) -> tuple[list[Spot], list[Spot], list[Spot]]:
-    """Look at single lines, where the file as a whole can't be read: for keys, passwords and cookie flags."""
+    """Search single lines for keys, passwords and cookie flags, for a file that can't be parsed."""
     name = r"[A-Z][A-Z0-9_]*|(?<=\.)secret_key"
     literal = r"""[bru]?("[^"]+"|'[^']+')"""
     given = re.compile(rf"""\s*[\w.]*(\[["'])?(?<!\w)({name})(["']\])?\s*(:\s*\w+\s*)?=\s*{literal}\s*(\#.*)?""")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a source does when Gunicorn imports it: whether its app is there, whether it starts a server by itself."""
+"""What happens when Gunicorn imports a source: whether it finds the app, and whether a server starts."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from .python import (
     only_developers,
 )
 
-#: Functions that serve an app until the process ends; and methods of what Flask-SocketIO and its like make.
+#: Functions that serve an app until the process ends; and methods of Flask-SocketIO's objects and the like.
 _SERVING = {"run_simple", "serve_forever"}
 _SERVING_AN_APP = {"serve", "run"}
-#: Of a request: ``request.remote_addr``. Of WSGI: what it is made of.
+#: Names of a request, as in ``request.remote_addr``; and the WSGI variable behind that.
 _REQUEST = re.compile(r"(.*_)?(request|req)")
 _ADDRESS = "REMOTE_ADDR"
-#: Flask-Limiter's function for it.
+#: Flask-Limiter's function for the client's address.
 _LIMITER = "get_remote_address"
-#: An app that reads this header knows its clients.
+#: An app that reads this header knows its clients' addresses.
 _HEADER = re.compile(r"X[-_]FORWARDED[-_]FOR", re.IGNORECASE)
-#: Where Gunicorn finds the app elsewhere, which is not known here.
+#: Settings by which Gunicorn finds the app in a place unknown here.
 _ELSEWHERE = {"pythonpath", "chdir", "wsgi_app", "paste"}
 
 
 @dataclass(frozen=True)
 class Started:
-    """A server that the source starts: where, whether at import, and whether with DEBUG."""
+    """A server that the source starts: its place, whether at import, and whether with DEBUG."""
 
     path: str
     line: int
@@ -52,7 +52,7 @@ class Sources:
     """The Python files of a source, each read and parsed once."""
 
     def __init__(self, top: Path, names: Collection[str], wsgi: str, gunicorn: Mapping[str, Any]) -> None:
-        """Take the directory, its files, and what names the app: flask_app_wsgi and Gunicorn's settings."""
+        """Take the directory, its files, flask_app_wsgi and Gunicorn's settings."""
         self._top = top
         self._names = names
         self._files = set(python_files(names))
@@ -70,7 +70,7 @@ class Sources:
         return self._texts[name]
 
     def module(self, name: str) -> ast.Module | None:
-        """Return a file's code; None for what this Python can't read."""
+        """Return a file's code; None if this Python can't parse it."""
         if name not in self._modules:
             try:
                 self._modules[name] = ast.parse(self.text(name))
@@ -85,7 +85,7 @@ class Sources:
 
     @cached_property
     def imported(self) -> set[str]:
-        """The files that the app's module imports, itself among them."""
+        """The files that the app's module imports, including itself."""
         waiting, found = [self.file(self.entry)], set[str]()
         while waiting:
             name = waiting.pop()
@@ -111,9 +111,9 @@ class Sources:
     # The app
 
     def missing(self) -> tuple[str, list[str]]:
-        """Say what of flask_app_wsgi the source doesn't have, and which values would lead to an app.
+        """Return what flask_app_wsgi names and the source lacks, and values that would find an app.
 
-        Where Gunicorn may find it in a package or in another directory, nothing is missing.
+        If Gunicorn may find it in a package or another directory, nothing is missing.
         """
         if self._elsewhere or not re.fullmatch(r"\w+(\.\w+)*", self.entry):
             return "", []
@@ -130,7 +130,7 @@ class Sources:
         return f"{name} has no {self.attribute}", self._apps([name]) or self._apps(self._files)
 
     def _apps(self, files: Iterable[str]) -> list[str]:
-        """Return what flask_app_wsgi may be, the most likely first: an app before a factory, near the top."""
+        """Return possible values of flask_app_wsgi, the most likely first: an app before a factory, near the top."""
         found = sorted(self._apps_in(files), key=lambda each: (each.count("."), "(" in each, each))
         return list(dict.fromkeys(found))
 
@@ -150,7 +150,7 @@ class Sources:
     # Servers
 
     def servers(self) -> Iterator[Started]:
-        """Yield the servers that the source starts by itself."""
+        """Yield the servers that the source starts."""
         for name in sorted(self._files):
             if re.search(r"\.run\(|run_simple|serve_forever|\bserve\(", self.text(name)) and (
                 module := self.module(name)
@@ -165,7 +165,7 @@ class Sources:
     # Clients
 
     def client_addresses(self) -> list[Spot]:
-        """Return where the address of a client is read as Gunicorn knows it; nothing where ProxyFix corrects it."""
+        """Return the places that read a client's address from Gunicorn; none if ProxyFix corrects it."""
         found = []
         for name in sorted(self._files):
             text = self.text(name)
@@ -185,7 +185,7 @@ def _needs_arguments(node: ast.FunctionDef) -> bool:
 
 
 def _bound(module: ast.Module) -> set[str]:
-    """Return the names that a module may have."""
+    """Return the names that a module may define."""
     found = set[str]()
     waiting: list[ast.AST] = [*module.body]
     while waiting:
@@ -203,13 +203,13 @@ def _bound(module: ast.Module) -> set[str]:
 
 
 def _is_dynamic(module: ast.Module) -> bool:
-    """Say whether a module may have names that its text doesn't show."""
+    """Return whether a module may define names that its text doesn't show."""
     names = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
     return bool({"globals", "exec", "setattr", "vars"} & names) or bool({"*", "__getattr__"} & _bound(module))
 
 
 def _servers(module: ast.Module) -> Iterator[tuple[ast.Call, bool]]:
-    """Yield each call that serves an app, and whether importing the module is enough for it."""
+    """Yield each call that serves an app, and whether importing the module makes that call."""
     apps = apps_of(module)
     functions = {node.name: node for node in module.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     called = set[tuple[str, bool]]()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the actions share: variables, the lock, and the message for whatever happens on a host."""
+"""Shared code of the actions: variables, the lock, and messages for failures on a host."""

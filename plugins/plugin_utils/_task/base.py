@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the actions of this collection share."""
+"""Base classes and helpers of the actions."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.rea
 from .outcome import (
     PLACES,
     described,
+    has_own_message,
+    not_copied_message,
     question,
-    says_something,
-    unplaced,
 )
 from .owner import execute_with_lock
 from .variables import load_spec, merged, plain
 
 
 def refuse_misspelt(known: Mapping[str, Any]) -> None:
-    """Fail where a variable is not a variable of the role: it would be ignored in silence."""
+    """Fail if a variable looks like the role's but is unknown; Ansible would silently ignore it."""
     found = list(misspelt(known, load_spec(known["role_path"])))
     if found:
         raise AnsibleActionFail(" ".join(map(str, found)))
 
 
 def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a step on the host; where it could not say why it failed, its outcome has a message all the same.
+    """Run a step on the host. Its outcome has a message even if the step failed without one.
 
-    The outcome of a step that was refused has its findings, see :data:`REFUSED`.
+    The outcome of a refused step has its findings, see :data:`REFUSED`.
 
     Args:
-        arguments: of the step, as its ``OPTIONS`` name them; the host checks them.
+        arguments: the step's options as in its ``OPTIONS``; the host checks them.
         known: the variables of the task.
     """
     given = {"step": step, "options": json.dumps(plain(arguments))}
@@ -56,15 +56,15 @@ def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: 
     except AnsibleConnectionFailure as error:
         if action._is_pipelining_enabled("new") or action._connection._shell.tmpdir is not None:
             raise
-        # Without pipelining, Ansible begins with a directory on the host, and calls a host without room unreachable.
-        # With it, there may be room enough, also for the step that gives the lock back.
+        # Without pipelining, Ansible first makes a directory on the host, and reports a full host as unreachable.
+        # With pipelining, the space may suffice, also for the step that gives the lock back.
         refused = failure(f"greenlight.flask.{step} can't run on the host", action, error)
         with suppress(AnsibleError):
             action._connection.set_option("pipelining", True)
         if not action._is_pipelining_enabled("new"):
             return refused
         outcome = run()
-        if not says_something(outcome):
+        if not has_own_message(outcome):
             return refused
     outcome.pop("invocation", None)
     outcome, more = described(step, outcome, ask)
@@ -74,26 +74,30 @@ def execute(action: ActionBase, step: str, arguments: Mapping[str, Any], known: 
 
 
 def failure(what: str, action: ActionBase, error: AnsibleError) -> dict[str, Any]:
-    """Return the outcome of what Ansible couldn't put on the host, see :func:`outcome.unplaced`.
+    """Return the outcome for something that Ansible couldn't copy to the host, see :func:`outcome.not_copied_message`.
 
     Raises:
-        AnsibleError: the error itself, where the host can't be reached.
+        AnsibleError: the error itself, if the host is unreachable.
     """
     place = str(action.get_shell_option("remote_tmp", default="~/.ansible/tmp"))
     try:
-        told = action._low_level_execute_command(question((place, *PLACES)), sudoable=False)
+        answer = action._low_level_execute_command(question((place, *PLACES)), sudoable=False)
     except AnsibleError:
         raise error from None
-    if told.get("rc"):
+    if answer.get("rc"):
         raise error
-    return {"failed": True, "changed": False, "msg": unplaced(what, str(error), place, str(told.get("stdout", "")))}
+    return {
+        "failed": True,
+        "changed": False,
+        "msg": not_copied_message(what, str(error), place, str(answer.get("stdout", ""))),
+    }
 
 
 class StepAction(ActionBase):  # type: ignore[misc]
-    """Run the step of the task's own name with the task's options; its result never has them.
+    """Run the step with the task's name and options. Its result never contains the options.
 
-    Any step may take ``variables_from``, names of variables that hold mappings, later ones winning. They become the
-    step's option ``variables``, over what the task has there, so that no value is ever an argument of a task.
+    Any step may take ``variables_from``, a list of variables that hold mappings; later ones override earlier ones. They
+    are merged over the step's option ``variables``, so that no value is ever an argument of a task.
     """
 
     _supports_check_mode = True
@@ -116,9 +120,9 @@ class StepAction(ActionBase):  # type: ignore[misc]
 
 
 class OpeningAction(StepAction):
-    """Let the step take the lock for this run, which the person in the option ``by`` has started.
+    """Let the step take the lock for this run, started by the person in the option ``by``.
 
-    A first step too: a variable of the role that is misspelt would be ignored in silence.
+    As the first step, it also refuses misspelt variables of the role, which Ansible would silently ignore.
     """
 
     def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the two actions of a rotation share: the keys, read by the action itself."""
+"""Read the keys for the two actions of a rotation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .base import StepAction
 
 
 class KeysAction(StepAction):
-    """Give the step the keys.
+    """Pass the keys to the step.
 
-    They are those of the vault file ``vault_file``, under the name ``vault_name``, as it is on disk now: an earlier
-    task of this run may have changed it. Where there is none, they are those of the variables in ``variables_from``.
+    They come from the variable ``vault_name`` in the vault file ``vault_file``, read again from disk because an earlier
+    task of this run may have changed it. Without it, they come from the variables in ``variables_from``.
     """
 
     def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

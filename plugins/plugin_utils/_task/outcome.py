@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A message for a module that left none: its Python broke, it was killed, or the host had no room for it."""
+"""Messages for modules that left none: Python failed, the module was killed, or the host had no space for it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import on_one_line
 
-#: What Python and a shell say of a host without room.
+#: Errors of Python and shells on a full host.
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|No usable temporary directory")
-#: How Python begins what it says last.
+#: The start of the last line of a Python traceback.
 _KIND = re.compile(r"[\w.]*(Error|Exception): (\[Errno \d+\] )?")
-#: Exit code of a shell for a program that SIGKILL has ended.
+#: Exit code of a shell after SIGKILL.
 _KILLED = 137
 #: Where Ansible unpacks a module on the host (tempfile of Python).
-PLACES = ("/tmp", "/var/tmp")  # noqa: S108  # asked about, and not used
-#: Where a file may still have to be made.
+PLACES = ("/tmp", "/var/tmp")  # noqa: S108  # only inspected
+#: The deepest existing directory of a path that may not exist yet.
 _DEEPEST_THERE = 'while [ ! -e "$p" ]; do p=$(dirname "$p"); done'
 
 
-def says_something(outcome: dict[str, Any]) -> bool:
-    """Say whether the module came to its end, well or with a message of its own."""
+def has_own_message(outcome: dict[str, Any]) -> bool:
+    """Return whether the module completed, successfully or with its own message."""
     if not outcome.get("failed") and not outcome.get("unreachable"):
         return True
     return bool(outcome.get("msg")) and outcome.get("_ansible_parsed", True) is not False
 
 
 def described(module: str, outcome: dict[str, Any], ask: Callable[[str], str]) -> tuple[dict[str, Any], str]:
-    """Return a module's outcome with a message for people, and what only -vvv shows.
+    """Return a module's outcome with a message for people, and the text that only -vvv shows.
 
     Args:
         ask: runs a shell command on the host and returns its output.
     """
-    if says_something(outcome):
+    if has_own_message(outcome):
         return outcome, ""
     whole = "\n".join(str(outcome[name]) for name in ("module_stdout", "module_stderr") if outcome.get(name))
     said = whole if outcome.get("_ansible_parsed") is False else _captured(outcome)
@@ -49,48 +49,48 @@ def _message(module: str, outcome: dict[str, Any], said: str, ask: Callable[[str
     last = _KIND.sub("", last).rstrip(".")
     if _NO_ROOM.search(said):
         return (
-            f"{module} can't run on the host, which has no room for temporary files: {last}. {free(ask(question()))}"
-            " Make room there, and run the same command again."
+            f"{module} can't run on the host, which has no space for temporary files: {last}. {free(ask(question()))}"
+            " Free some space there, and run the same command again."
         )
     if outcome.get("rc") == _KILLED:
         return (
-            f"{module} was killed on the host (SIGKILL). Look whether memory ran out (journalctl -k), and run the same"
+            f"{module} was killed on the host (SIGKILL). Check whether memory ran out (journalctl -k), and run the same"
             " command again."
         )
     return (
-        f"{module} broke on the host: {last}. Check the host's Python (ansible_python_interpreter), and run the same"
-        " command again, with -vvv for all that it said."
+        f"{module} failed on the host: {last}. Check the host's Python (ansible_python_interpreter), and run the same"
+        " command again, with -vvv for its whole output."
     )
 
 
 def _captured(outcome: dict[str, Any]) -> str:
-    """Return the text of an error that the module did not catch."""
+    """Return the text of an error that the module didn't catch."""
     event = getattr(outcome.get("exception"), "event", None)
     return str(getattr(event, "msg", "") or "")
 
 
-def unplaced(what: str, said: str, place: str, table: str) -> str:
-    """Return a message for what Ansible couldn't put on the host.
+def not_copied_message(what: str, said: str, place: str, table: str) -> str:
+    """Return a message for something that Ansible couldn't copy to the host.
 
     Args:
         what: what can't be done, without a full stop.
-        said: what Ansible said.
-        place: the directory that it makes its own in.
-        table: what df(1) said of it, see :func:`question`.
+        said: Ansible's error.
+        place: the directory in which Ansible makes its own.
+        table: df(1)'s output for it, see :func:`question`.
     """
     lines = [line for line in said.splitlines() if _NO_ROOM.search(line)]
     where = f" {free(table, (place, *PLACES))}"
     if lines:
         last = on_one_line(lines[-1].strip().rstrip("."))
-        return f"{what}, which has no room for it: {last}.{where} Make room there, and run the same command again."
+        return f"{what}, which has no space for it: {last}.{where} Free some space, and run the same command again."
     return (
-        f"{what}: Ansible can't write to {place}.{where} Look whether it is full, read-only, or not the SSH user's, and"
-        " run the same command again, with -vvvv for all that was said."
+        f"{what}: Ansible can't write to {place}.{where} Check whether it is full, read-only, or not owned by the SSH"
+        " user, and run the same command again, with -vvvv for the whole output."
     )
 
 
 def question(places: Sequence[str] = PLACES) -> str:
-    """Return the shell command that says what is free at paths on the host: df(1) in kilobytes, and in inodes."""
+    """Return the shell command for the free space at paths on the host: df(1) in kilobytes and in inodes."""
     words = " ".join(map(_word, places))
     return f'for o in k i; do for p in {words}; do {_DEEPEST_THERE}; df -P$o "$p"; done; done'
 
@@ -100,7 +100,7 @@ def _word(path: str) -> str:
 
 
 def free(table: str, places: Sequence[str] = PLACES) -> str:
-    """Say in sentences what df(1) said of ``places``: file system, and what is free; nothing where it said nothing."""
+    """Return df(1)'s output for ``places`` in sentences: file system and free space; empty if the output is."""
     rows = [line.split() for line in table.splitlines()]
     blocks: list[list[str]] = []
     inodes: list[list[str]] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who runs this play, for the lock on the hosts; and whether another run, which started here, still lives."""
+"""Identify this run for the lock on the hosts, and check whether another run from this machine still lives."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: In place of a start: the process has ended and its parent has not asked for it yet.
+#: Instead of a start time: the process has ended, but its parent has not reaped it yet.
 ENDED = "ended"
 
 
 def owner(by: str) -> dict[str, Any]:
     """Describe the run that this worker process belongs to, see :class:`Owner` of the lock."""
-    # Not getppid(): a worker whose run was just killed has another parent, which lives.
+    # Not getppid(): a worker whose run was just killed has a new, living parent.
     parent = multiprocessing.parent_process()
     pid = parent.pid if parent and parent.pid else os.getppid()
     place, started = _place(), _started(pid)
@@ -28,7 +28,7 @@ def owner(by: str) -> dict[str, Any]:
 
 
 def is_dead(other: Mapping[str, Any]) -> bool:
-    """Say whether the run's process is known to be gone; one of another machine is not, for that can't be asked."""
+    """Return whether the run's process is known to be gone. False on other machines, which can't be checked."""
     if other["place"] != _place():
         return False
     pid = int(other["pid"])
@@ -36,16 +36,16 @@ def is_dead(other: Mapping[str, Any]) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's, and there
+    except PermissionError:  # exists, and belongs to somebody else
         return False
     now = _started(pid)
     return now == ENDED or bool(now and other["started"] and now != other["started"])
 
 
 def execute_with_lock(execute: Callable[[dict[str, Any]], dict[str, Any]], by: str) -> dict[str, Any]:
-    """Run a module that takes the lock for this run; a run of this machine that is dead is not waited for.
+    """Run a module that takes the lock for this run, and take the lock over from a dead run of this machine.
 
-    ``execute`` gets the arguments that the lock needs. Where the module got the lock, its result also has ``run``.
+    ``execute`` gets the arguments for the lock. If the module gets the lock, its result also has ``run``.
     """
     mine = owner(by)
     outcome = execute({"owner": mine})
@@ -56,16 +56,16 @@ def execute_with_lock(execute: Callable[[dict[str, Any]], dict[str, Any]], by: s
 
 
 def _place() -> str:
-    """The boot and the process namespace of this machine, in which a process id means one process."""
+    """Return this machine's boot and process namespace, within which a process id is unique."""
     parts = [platform.node()]
-    with suppress(OSError):  # a controller that is not Linux: its name must do
+    with suppress(OSError):  # not Linux: the machine's name must suffice
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks (proc(5)) or as ps(1) writes it; empty where that can't be known."""
+    """Return a process's start time in ticks (proc(5)) or in ps(1)'s format; empty if it is unknown."""
     try:
         state, *fields = (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read all of the role's variables at once, for what is to be said of them in one message."""
+"""Read all of the role's variables at once, so that one message reports all problems."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SECRETS = "flask_app_secrets"
 def read(templar: Templar, known: Mapping[str, Any]) -> tuple[dict[str, Any], Reading]:
     """Return the role's variables in their declared types, and how they were read.
 
-    One that can't be read, or isn't of its type, has a value there that makes no trouble, so that all else can be
-    checked. Of secrets, each that can be read is there.
+    A variable that can't be read or has the wrong type gets a harmless value, so that all else can be checked. Each
+    readable secret is included.
     """
     spec = load_spec(known["role_path"])
     given: dict[str, Any] = {}
@@ -38,7 +38,7 @@ def read(templar: Templar, known: Mapping[str, Any]) -> tuple[dict[str, Any], Re
                 given[name], hidden = _each_secret(templar, known[name])
             else:
                 unreadable[name] = _reason(error)
-                if _needs_what_is_not_set(error, spec, known):  # which is reported by itself
+                if _needs_unset_variable(error, spec, known):  # reported separately
                     unreadable[name] = ""
     checked = {name: option for name, option in spec.items() if name not in unreadable}
     outcome = ArgumentSpecValidator(checked).validate(given)
@@ -50,7 +50,7 @@ def read(templar: Templar, known: Mapping[str, Any]) -> tuple[dict[str, Any], Re
 
 
 def _each_secret(templar: Templar, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the secrets, each that can't be read as a text without a fault, and why these can't be."""
+    """Return the secrets, with a faultless text for each unreadable one, and the reasons for these."""
     found, reasons = {}, {}
     for name, value in given.items():
         try:
@@ -67,24 +67,24 @@ def _undefined(error: AnsibleError) -> str:
 
 
 def _reason(error: AnsibleError) -> str:
-    """Tell which variable is undefined; of other errors only the kind, because the text may hold a value."""
+    """Return which variable is undefined; for other errors only the kind, because the text may hold a value."""
     name = _undefined(error)
     return f"{name} is undefined" if name else f"its template fails ({type(error).__name__})"
 
 
-def _needs_what_is_not_set(error: AnsibleError, spec: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Say whether a template fails only because a required variable isn't set."""
+def _needs_unset_variable(error: AnsibleError, spec: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Return whether a template fails only because a required variable isn't set."""
     name = _undefined(error)
     return name not in known and bool(spec.get(name, {}).get("required"))
 
 
 def _faults(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-    """Return what Ansible's own check says of a variable."""
+    """Return the errors of Ansible's own check of a variable."""
     given = {name: values[name]} if name in values else {}
     return list(ArgumentSpecValidator({name: spec[name]}).validate(given).error_messages)
 
 
 def _harmless(option: Mapping[str, Any]) -> Any:
-    """Return a value of the right type for a variable that has none."""
+    """Return a value of the right type for an unreadable variable."""
     empty = {"list": [], "dict": {}, "bool": False, "int": 0, "float": 0.0}
     return option.get("default", empty.get(option.get("type", "str"), ""))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Role variables, read by an action itself, so that no value is ever a task argument that a callback could print."""
+"""Read role variables in the action itself, so that no value is ever a task argument that a callback could print."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLE = Path(__file__).resolve().parents[3] / "roles/flask_app"
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` with every lazy or tagged container and text of Ansible's as Python's own."""
+    """Return ``value`` with Ansible's lazy or tagged containers and texts converted to plain Python types."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -35,28 +35,28 @@ def plain(value: Any) -> Any:
 
 
 def templated(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
-    """Return the variable ``name`` with its templates resolved; raises Ansible's own error where one can't be."""
+    """Return the variable ``name`` with its templates resolved; raise Ansible's own error if one can't be."""
     return plain(templar.template(task_vars[name]))
 
 
 def load_spec(role_path: str) -> dict[str, Any]:
-    """Return the role's variables as its argument specification has them: name to option."""
+    """Return the role's variables from its argument specification: name to option."""
     options: dict[str, Any] = _entries(Path(role_path))["main"]["options"]
     return options
 
 
 def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Return what resolves a variable by its name while each of the role's variables has its declared type."""
+    """Return a function that resolves a variable with all of the role's variables in their declared types."""
 
     @cache
     def typing() -> Templar:
         return templar.copy_with_new_env(available_variables={**task_vars, **typed(templar, task_vars)})
 
     def resolve(name: str) -> Any:
-        if not name.isidentifier():  # or a template would be made of whatever it is
+        if not name.isidentifier():  # else it would become a template
             raise AnsibleError(f"{name!r} is not the name of a variable.")
         if name in _options() and name in task_vars and _is_literal(templar, task_vars[name]):
-            value = plain(task_vars[name])  # others' types can make no difference
+            value = plain(task_vars[name])  # no other variable's type matters
             return _converted({name: value})[name] if name in _kinds() else value
         return plain(typing().template(trust_as_template(f"{{{{ {name} }}}}")))
 
@@ -64,16 +64,16 @@ def with_types(templar: Templar, task_vars: Mapping[str, Any]) -> Callable[[str]
 
 
 def once(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
-    """Resolve a variable as :func:`with_types` does, once for each host and run; for what takes long.
+    """Resolve an expensive variable as :func:`with_types` does, once per host and run.
 
-    Each task has a process of its own, so the value is kept in a file of the run's own temporary directory, which only
-    its user can read. It is kept for what the role's variables are: a task that sets one of them gets another value.
-    Those that only hold secrets are not among these, so nothing that is made of them can be asked for here.
+    Each task runs in its own process, so the value is kept in a file in the run's temporary directory, which only its
+    user can read. The file depends on the role's variables, so a task that sets one of them gets a new value. Variables
+    that hold only secrets are not included, so don't use this for values made from them.
     """
     resolve = with_types(templar, task_vars)
     try:
         texts = {each: resolve(each) for each in _texts() if each in task_vars}
-    except AnsibleError:  # nobody knows then what the value depends on
+    except AnsibleError:  # then it is unknown what the value depends on
         return resolve(name)
     known = [str(task_vars.get("inventory_hostname")), name, {**texts, **typed(templar, task_vars)}]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
@@ -89,10 +89,10 @@ def once(templar: Templar, task_vars: Mapping[str, Any], name: str) -> Any:
 
 
 def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the role's variables that aren't texts, in the types that its argument specification declares.
+    """Return the role's variables that aren't texts, in the types of its argument specification.
 
-    One that can't be read or converted is left out or stays as it is: a deploy's preflight refuses it, and other plays
-    must not fail for a variable that they don't use.
+    An unreadable variable is left out, and an unconvertible one stays as it is: a deploy's preflight refuses both, and
+    other plays must not fail because of a variable that they don't use.
     """
     last = _LAST.get("asked")
     if last and last[0] is task_vars:  # a task asks several times, and its variables stay the same
@@ -112,7 +112,7 @@ def typed(templar: Templar, task_vars: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_literal(templar: Templar, value: Any) -> bool:
-    """Say whether a value holds no template, and nothing encrypted: resolving it costs a hundred times as much."""
+    """Return whether a value holds neither templates nor encrypted parts; resolving those is a hundred times slower."""
     if isinstance(value, Mapping):
         return all(_is_literal(templar, part) for item in value.items() for part in item)
     if isinstance(value, (list, tuple)):
@@ -123,19 +123,19 @@ def _is_literal(templar: Templar, value: Any) -> bool:
 
 
 def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return variables in their declared types; one that can't be converted stays as it is."""
+    """Return variables in their declared types; leave an unconvertible one as it is."""
     spec = {name: _kinds()[name] for name in values}
     parameters: dict[str, Any] = ArgumentSpecValidator(spec).validate(values).validated_parameters
     return parameters
 
 
-#: The variables that were last asked for their types, and the answer.
+#: The last arguments and result of :func:`typed`.
 _LAST: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
 
 
 @cache
 def _options() -> dict[str, dict[str, Any]]:
-    """Return the options of all entries of the role, but those that may hold secrets of the app."""
+    """Return the options of all the role's entries, except those that may hold secrets of the app."""
     return {
         name: option
         for entry in _entries(ROLE).values()
@@ -146,7 +146,7 @@ def _options() -> dict[str, dict[str, Any]]:
 
 @cache
 def _kinds() -> dict[str, dict[str, str]]:
-    """Return type and type of the elements of each variable of the role that isn't a text."""
+    """Return the type, and the type of the elements, of each of the role's variables that isn't a text."""
     return {
         name: {part: option[part] for part in ("type", "elements") if part in option}
         for name, option in _options().items()
@@ -154,7 +154,7 @@ def _kinds() -> dict[str, dict[str, str]]:
     }
 
 
-#: Texts that hold a secret and nothing else, or may have one in them.
+#: Texts that are or may contain a secret.
 _PRIVATE = (
     "flask_app_tls_key",
     "flask_app_acme_eab_kid",
@@ -178,7 +178,7 @@ def _entries(role: Path) -> dict[str, Any]:
 
 
 def merged(templar: Templar, task_vars: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Merge mappings, later ones winning; an undefined one counts as empty."""
+    """Merge mappings; later ones override earlier ones, and an undefined one counts as empty."""
     values: dict[str, Any] = {}
     for name in names:
         value = templated(templar, task_vars, name) if name in task_vars else None

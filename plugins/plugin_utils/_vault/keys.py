@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vault file that holds the key which signs: read it, and put a new key into it."""
+"""Read the vault file with the signing key, and put a new key into it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class KeyVault:
-    """A vault file with a key that signs and, in ``<name>_fallbacks``, those that still verify.
+    """A vault file with a signing key and, in ``<name>_fallbacks``, the keys that still verify.
 
     Args:
-        path: of the encrypted file.
-        name: of the variable in it that holds the key.
-        vault: what decrypts and encrypts, with this run's passwords.
+        path: path of the encrypted file.
+        name: name of its variable with the key.
+        vault: decrypts and encrypts with this run's passwords.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class KeyVault:
         return f"{self.name}_fallbacks"
 
     def read(self) -> dict[str, Any] | None:
-        """Return ``key`` and ``fallbacks``, or None where there is no such file or no such variable in it.
+        """Return ``key`` and ``fallbacks``, or None if the file or the variable doesn't exist.
 
         Raises:
             GreenlightError: it can't be decrypted or read.
@@ -60,16 +60,16 @@ class KeyVault:
         if not isinstance(values.get(self.name), str) or "{{" in values[self.name]:  # it is kept elsewhere
             return None
         if not isinstance(fallbacks, list):
-            raise GreenlightError(f"{self.fallbacks_name} in {self.path} is not a list; make it one")
+            raise GreenlightError(f"{self.fallbacks_name} in {self.path} is not a list. Write it as a list")
         return {"key": values[self.name], "fallbacks": fallbacks}
 
     def start(self) -> None:
-        """Make a new key; the old one goes to the fallbacks, before those that are there."""
+        """Make a new key, and put the old one first in the fallbacks."""
         held = self._held()
         self._write(secrets.token_hex(KEY_BYTES), [held["key"], *held["fallbacks"]])
 
     def finish(self) -> None:
-        """Drop the fallbacks."""
+        """Remove the fallbacks."""
         self._write(self._held()["key"], [])
 
     def _held(self) -> dict[str, Any]:
@@ -88,19 +88,19 @@ class KeyVault:
         if not changed or not says(changed, wanted):
             raise GreenlightError(
                 f"{self.path} is written in a way that can't be changed safely. Change it by hand:"
-                f" ansible-vault edit {self.path} ; put the old {self.name} into the list {self.fallbacks_name},"
-                f" a new one into {self.name}, and run this again"
+                f" ansible-vault edit {self.path} ; add the old {self.name} to the list {self.fallbacks_name},"
+                f" put a new key into {self.name}, and run this again"
             )
         encrypted = self.vault.encrypt(changed, opened.secret, vault_id=opened.vault_id)
         backup = path.with_name(f"{path.name}.before-rotation")
-        shutil.copy2(path, backup)  # encrypted; gone as soon as the new file is known to be readable
+        shutil.copy2(path, backup)  # encrypted; removed as soon as the new file is proved readable
         write(path, encrypted.decode(), path.stat().st_mode & 0o7777)
         self._file.open()
         backup.unlink()
 
 
 def _with_line(text: str, name: str, value: str) -> str | None:
-    """Replace a value that is on the line of its name, or add a line; None where that can't be done."""
+    """Replace a value on the same line as its name, or add a line; None if that is not possible."""
     try:
         span = value_span(text, name)
     except ValueError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print, as JSON, the settings of this machine that a throwaway server needs to reach package archives and registries.
+"""Print this machine's settings that a throwaway server needs to reach package archives and registries, as JSON.
 
-Proxy, CA bundle, pip, uv and apt. A path or a file:// address of this machine means nothing inside a server and stays
-home.
+Proxy, CA bundle, pip, uv and apt. A path or a file:// URL of this machine means nothing inside a server and is left
+out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# Where the server finds the machine's CA bundle; a path of its own, or update-ca-certificates would break inside.
+# Where the server finds the machine's CA bundle: not a standard path, or update-ca-certificates would break inside.
 CA_BUNDLE_ON_SERVER = "/etc/ssl/greenlight-host-ca.crt"
 CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -27,7 +27,7 @@ CA_BUNDLES = (
 )
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
-# Settings that are handed in as they are: they hold no path and no address of this machine.
+# Settings that are passed unchanged: they hold no path and no address of this machine.
 PLAIN_VARIABLES = (
     "PIP_DEFAULT_TIMEOUT",
     "PIP_RETRIES",
@@ -37,7 +37,7 @@ PLAIN_VARIABLES = (
     "UV_INDEX_STRATEGY",
     "UV_INSECURE_HOST",
 )
-# Whichever of these the machine's apt has is set on the server as well.
+# Settings of the machine's apt to copy to the server.
 APT_OPTIONS = (
     "Acquire::http::Proxy",
     "Acquire::https::Proxy",
@@ -54,7 +54,7 @@ DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
 
 
 def run(*command: str) -> str:
-    """Return what a command prints, or nothing where it is missing or fails."""
+    """Return a command's output, or nothing if it is missing or fails."""
     if shutil.which(command[0]) is None:
         return ""
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -62,17 +62,17 @@ def run(*command: str) -> str:
 
 
 def from_inside(address: str) -> str:
-    """Name this machine as a server sees it, where an address means the machine's own loopback."""
+    """Replace this machine's loopback in an address with the machine's name as a server sees it."""
     return re.sub(r"(?<=[/@])(localhost|127\.0\.0\.1|\[::1\])(?=[:/]|$)", "host.containers.internal", address)
 
 
 def web_addresses(value: str) -> list[str]:
-    """The http and https addresses in a list as pip writes it."""
+    """Return the http and https URLs in a list in pip's format."""
     return [from_inside(word) for word in value.split() if urlsplit(word).scheme in ("http", "https")]
 
 
 def pip_settings() -> dict[str, str]:
-    """What pip would use for a user of this machine: its files and its environment, the environment last."""
+    """Return pip's settings for a user of this machine, from files and then from the environment."""
     settings: dict[str, str] = {}
     lines = run(sys.executable, "-m", "pip", "config", "list").splitlines()
     for line in sorted(lines, key=lambda line: line.startswith(":env:")):
@@ -84,13 +84,13 @@ def pip_settings() -> dict[str, str]:
 
 
 def python_indexes() -> dict[str, str]:
-    """The package indexes, for pip and for uv."""
+    """Return the package indexes for pip and uv."""
     pip = pip_settings()
     index = web_addresses(pip.get("index-url", ""))
     extra = web_addresses(pip.get("extra-index-url", ""))
     uv_default = web_addresses(os.environ.get("UV_DEFAULT_INDEX", os.environ.get("UV_INDEX_URL", "")))
     uv_extra = [
-        # uv lets an index have a name: name=https://...
+        # uv allows a name for an index: name=https://...
         from_inside(word)
         for word in os.environ.get("UV_INDEX", os.environ.get("UV_EXTRA_INDEX_URL", "")).split()
         if re.match(r"([\w.-]+=)?https?://", word)
@@ -106,7 +106,7 @@ def python_indexes() -> dict[str, str]:
 
 
 def proxies() -> dict[str, str]:
-    """The proxy variables, in both spellings, since programs differ in which one they read."""
+    """Return the proxy variables in both spellings, because programs differ in which one they read."""
     found: dict[str, str] = {}
     for name in PROXY_VARIABLES:
         value = os.environ.get(name) or os.environ.get(name.upper())
@@ -116,20 +116,20 @@ def proxies() -> dict[str, str]:
 
 
 def ca_bundle() -> str:
-    """The CA bundle that this machine trusts, with what an administrator added to it."""
+    """Return the path of this machine's CA bundle, with certificates that an administrator added."""
     named = [os.environ.get(name, "") for name in CA_VARIABLES]
     return next((str(Path(path).resolve()) for path in (*named, *CA_BUNDLES) if path and Path(path).is_file()), "")
 
 
 def os_release() -> dict[str, str]:
-    """This machine's distribution."""
+    """Return the fields of this machine's os-release."""
     path = Path("/etc/os-release")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
 
 
 def archives() -> dict[str, str]:
-    """The Debian archives that this machine's apt uses, else Debian's own."""
+    """Return the Debian archives that this machine's apt uses, else Debian's own."""
     found = {"mirror": DEBIAN, "security": DEBIAN_SECURITY}
     release = os_release()
     if release.get("ID") != "debian":
@@ -141,10 +141,10 @@ def archives() -> dict[str, str]:
         ).splitlines()
     ]
     main = [(site.rstrip("/"), suite) for site, suite, component in targets if component == "main"]
-    # A mirror on this machine's loopback, or in a directory, can't be reached from a server.
+    # A server can't reach a mirror on this machine's loopback or in a directory.
     main = [(site, suite) for site, suite in main if web_addresses(site) == [site]]
     suite = release.get("VERSION_CODENAME", "stable")
-    # A vendor's archive may well have a "bookworm main" too: only Debian's has "-updates", or is called debian.
+    # A vendor's archive may have a "bookworm main" too. Only Debian's has "-updates" or is called debian.
     for site, name in main:
         if name == f"{suite}-updates" or (name == suite and urlsplit(site).path.endswith("/debian")):
             found["mirror"] = site
@@ -157,19 +157,19 @@ def archives() -> dict[str, str]:
 
 
 def apt_options() -> list[str]:
-    """This machine's own settings of apt, as lines of apt.conf."""
+    """Return this machine's apt settings as lines of apt.conf."""
     lines = run("apt-config", "dump", "--format", '%F "%v";%n', *APT_OPTIONS).splitlines()
     return [line for line in lines if not line.endswith(' "";')]
 
 
 def main() -> None:
-    """Gather everything and print it."""
+    """Collect everything and print it."""
     bundle = ca_bundle()
     environment = proxies() | python_indexes()
     environment |= {name: os.environ[name] for name in PLAIN_VARIABLES if os.environ.get(name)}
     if bundle:
         environment |= dict.fromkeys(CA_VARIABLES, CA_BUNDLE_ON_SERVER)
-    # One line each in /etc/environment: what can't be on one line can't be handed in.
+    # /etc/environment has one line per variable, so values with line breaks are left out.
     environment = {name: value for name, value in sorted(environment.items()) if not re.search(r"[\n\"]", value)}
     options = apt_options()
     options_on_server = [from_inside(line) for line in options]

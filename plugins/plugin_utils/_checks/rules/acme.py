@@ -13,29 +13,29 @@ from .values import MALFORMED_VALUE
 
 ACME_PORT = Rule(
     "acme-port",
-    "flask_app_tls is acme, and the site's port for HTTP is not 80, where an ACME server asks.",
-    fix="An ACME server asks on port 80: use it, or another flask_app_tls.",
+    "flask_app_tls is acme, but the site's HTTP port is not 80. ACME servers connect to port 80 only.",
+    fix="Set flask_app_http_port to 80, or use another flask_app_tls.",
     bad=Example({"flask_app_http_port": 8080}),
     good=Example({"flask_app_http_port": 80}),
 )
 NAME_WITHOUT_DOMAIN = Rule(
     "name-without-domain",
-    "A name of the site has no domain, so no ACME server issues a certificate for it.",
+    "A site name has no domain, so no ACME server issues a certificate for it.",
     fix="Use a name with a domain, or flask_app_tls: self_signed.",
     bad=Example({"flask_app_server_names": ["shop"]}),
     good=Example({"flask_app_server_names": ["shop.example.org"]}),
 )
-HALF_ACCOUNT = Rule(
-    "half-account",
-    "Of the two variables for an account with an ACME server's operator only one is set.",
-    fix="Set both, as the ACME server's operator gave them, or neither.",
+INCOMPLETE_ACCOUNT = Rule(
+    "incomplete-account",
+    "Only one of the two variables for an external account (EAB) is set.",
+    fix="Set both, as the ACME provider issued them, or neither.",
     bad=Example({"flask_app_acme_eab_kid": "kid-1"}),
     good=Example({"flask_app_acme_eab_kid": "kid-1", "flask_app_acme_eab_hmac_key": "zWNDZM6eQGHWpSRTPal5eIUYFTu7Eaj"}),
 )
 
 
 def is_used(case: Case) -> bool:
-    """Say whether the site has a certificate of an ACME server; in the site of another app it is that app's."""
+    """Return whether this app gets its certificate from an ACME server; in another app's site, that app does."""
     return bool(case["tls"] == "acme" and not case["nginx_site_of"])
 
 
@@ -49,7 +49,7 @@ def server(case: Case) -> Iterator[Found]:
         fix = "Use the URL of the server's directory, such as https://acme-v02.api.letsencrypt.org/directory."
         yield MALFORMED_VALUE("flask_app_acme_directory", what, fix)
     if case["http_port"] != 80:  # noqa: PLR2004  # RFC 8555, section 8.3
-        what = f"flask_app_tls is acme, and flask_app_http_port is {case['http_port']}."
+        what = f"flask_app_tls is acme, but flask_app_http_port is {case['http_port']}."
         yield ACME_PORT("flask_app_http_port", what, variables=("flask_app_tls",))
     local = [name for name in case["server_names"] if "." not in name]
     if local:
@@ -60,22 +60,22 @@ def server(case: Case) -> Iterator[Found]:
 def _is_https(url: str) -> bool:
     try:
         parts = urlsplit(url)
-    except ValueError:  # as of https://[acme
+    except ValueError:  # such as https://[acme
         return False
     return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", url)
 
 
-@finds(HALF_ACCOUNT, MALFORMED_VALUE, guards=True)
+@finds(INCOMPLETE_ACCOUNT, MALFORMED_VALUE, guards=True)
 def account(case: Case) -> Iterator[Found]:
     if not is_used(case):
         return
     if bool(case["acme_eab_kid"]) != bool(case["acme_eab_hmac_key"]):
-        what = "of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key only one is set."
-        yield HALF_ACCOUNT("flask_app_acme_eab_kid", what, variables=("flask_app_acme_eab_hmac_key",))
-    for name in ("flask_app_acme_eab_kid", "flask_app_acme_eab_hmac_key"):  # values in a file of options for certbot
+        what = "only one of flask_app_acme_eab_kid and flask_app_acme_eab_hmac_key is set."
+        yield INCOMPLETE_ACCOUNT("flask_app_acme_eab_kid", what, variables=("flask_app_acme_eab_hmac_key",))
+    for name in ("flask_app_acme_eab_kid", "flask_app_acme_eab_hmac_key"):  # both go into certbot's options file
         if not re.fullmatch(r"[\w.~:/+=@-]*", case.values[name], re.ASCII):
-            what = f"{name} holds another character than letters, digits and . _ ~ : / + = @ -."
-            yield MALFORMED_VALUE(name, what, "Use it as the ACME server's operator gave it.")
+            what = f"{name} holds a character other than letters, digits and . _ ~ : / + = @ -."
+            yield MALFORMED_VALUE(name, what, "Copy it exactly as the ACME provider issued it.")
     email = case["acme_email"]
     if email and not re.match(r"[^-@\s][^@\s]*@[^@\s]+\.[^@\s]+\Z", email):
         fix = "Use an address such as ops@example.org."

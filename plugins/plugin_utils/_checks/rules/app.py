@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an app says of itself, as far as its contract lets it pass; and what only its workers show."""
+"""What an app reports about itself beyond its contract, and what only its workers can report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSECURE_COOKIE = Rule(
 )
 INSECURE_SCHEME = Rule(
     "insecure-scheme",
-    "PREFERRED_URL_SCHEME is not https outside development: links made outside requests lead to HTTP.",
+    "Outside development, PREFERRED_URL_SCHEME is not https, so links built outside a request use HTTP.",
     severity=WARNING,
     fix="Set PREFERRED_URL_SCHEME to https outside development.",
     acceptable=True,
@@ -32,7 +32,7 @@ INSECURE_SCHEME = Rule(
 )
 DEBUG_TOOLBAR = Rule(
     inspection.DEBUG_TOOLBAR,
-    "A debug toolbar is among the packages, or imported by the app, outside development.",
+    "Outside development, a debug toolbar is locked as a package or imported by the app.",
     acceptable=True,
     needs=(APP,),
     bad=Example(says={"debuggers": ["flask_debugtoolbar"]}),
@@ -40,21 +40,21 @@ DEBUG_TOOLBAR = Rule(
 )
 OTHER_KEY = Rule(
     inspection.OTHER_KEY,
-    "app.secret_key is another key than the one that flask_app_secret_key_variable gives; found by a deploy.",
+    "app.secret_key differs from the key in flask_app_secret_key_variable. Only a deploy finds this.",
     acceptable=True,
     needs=(DEPLOY,),
 )
 OTHER_DATABASE = Rule(
     inspection.OTHER_DATABASE,
-    "The database in app.config is another one than the variables name; found by a deploy.",
+    "The database in app.config differs from the one in the variables. Only a deploy finds this.",
     acceptable=True,
     needs=(DEPLOY,),
 )
-UNHEARD_APP = Rule(
-    "unheard-app",
-    "The app of the live release could not be asked by the doctor.",
+APP_UNREACHABLE = Rule(
+    "app-unreachable",
+    "The doctor could not query the app of the live release.",
     severity=WARNING,
-    fix="Fix that, or leave the hosts out.",
+    fix="Fix that, or run the doctor without flask_app_doctor_hosts.",
     acceptable=True,
     needs=(APP,),
 )
@@ -62,7 +62,7 @@ UNHEARD_APP = Rule(
 
 @finds(INSECURE_COOKIE, INSECURE_SCHEME, DEBUG_TOOLBAR)
 def configuration(case: Case) -> Iterator[Found]:
-    """A site without encryption needs cookies that work without it; in production it is encrypted somewhere."""
+    """Check the flags that need HTTPS. Production always has it somewhere; another plain HTTP site can't use them."""
     says = case.says
     if not says or not case.outside_development:
         return
@@ -73,20 +73,20 @@ def configuration(case: Case) -> Iterator[Found]:
             ("REMEMBER_COOKIE_SECURE", says["remember_cookie_secure"]),
         ):
             if not good:
-                what = f"the app runs with {name} off: browsers send the cookie over plain HTTP, too."
+                what = f"the app runs with {name} off: browsers also send the cookie over plain HTTP."
                 yield INSECURE_COOKIE(name, what, f"Set {name} to True outside development.")
         scheme = says["preferred_url_scheme"]
         if scheme != "https":
-            what = f"the app runs with PREFERRED_URL_SCHEME {scheme}: links made outside requests lead to HTTP."
+            what = f"the app runs with PREFERRED_URL_SCHEME {scheme}: links built outside a request use HTTP."
             yield INSECURE_SCHEME("PREFERRED_URL_SCHEME", what)
     for name in says["debuggers"]:
         package = name.replace("_", "-")
-        what = f"the app has imported {package} in {case['environment']}."
+        what = f"the app imports {package} in {case['environment']}."
         yield DEBUG_TOOLBAR(package, what, "Import it in development only.")
 
 
-@finds(UNHEARD_APP)
-def unheard(case: Case) -> Iterator[Found]:
-    if case.unheard:
-        what = f"the app of the live release could not be asked: {case.unheard}."
-        yield UNHEARD_APP("flask_app_doctor_hosts", what)
+@finds(APP_UNREACHABLE)
+def app_unreachable(case: Case) -> Iterator[Found]:
+    if case.app_unreachable:
+        what = f"the app of the live release could not be queried: {case.app_unreachable}."
+        yield APP_UNREACHABLE("flask_app_doctor_hosts", what)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the app's code shows, where its source is a directory on the controller."""
+"""What the app's code shows, if its source is a directory on the controller."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _wsgi(*lines: str) -> Mapping[str, str]:
 
 FALLBACK_KEY = Rule(
     "fallback-key",
-    "The source has a literal SECRET_KEY, so who reads the code can sign cookies. It is a warning where the process"
-    " gets the variable, or where the workers prove the key that they use.",
+    "The source has a literal SECRET_KEY, so anyone who reads the code can sign cookies. It is only a warning if the"
+    " process gets the variable, or if the workers prove which key they use.",
     severity=EITHER,
     acceptable=True,
     needs=(SOURCE,),
@@ -46,8 +46,8 @@ FALLBACK_KEY = Rule(
 )
 LITERAL_SECRET = Rule(
     "literal-secret",
-    "The source has a literal password or token: the address of a database, *_PASSWORD, *_TOKEN. It is a warning as"
-    " for a fallback-key.",
+    "The source has a literal password or token, such as a database URL, *_PASSWORD or *_TOKEN. It is only a warning"
+    " in the same cases as a fallback-key.",
     severity=EITHER,
     acceptable=True,
     bad=Example(source=_wsgi("app = Flask(__name__)", 'MAIL_PASSWORD = "hunter2-Zk3vQ9rT"')),
@@ -55,8 +55,8 @@ LITERAL_SECRET = Rule(
 )
 SHIPPED_ENV_FILE = Rule(
     "shipped-env-file",
-    "A .env, .flaskenv or *.env in the source sets a secret, chooses the environment or switches DEBUG on. Another"
-    " .env is a warning; an example with placeholders is fine.",
+    "A .env, .flaskenv or *.env in the source sets a secret, selects the environment or turns DEBUG on. Any other .env"
+    " is a warning; an example with placeholders is fine.",
     severity=EITHER,
     acceptable=True,
     needs=(SOURCE,),
@@ -65,30 +65,30 @@ SHIPPED_ENV_FILE = Rule(
 )
 SHIPPED_INSTANCE = Rule(
     "shipped-instance",
-    "The source brings a folder instance, so Flask's instance folder is read-only.",
+    "The source contains an instance folder, so Flask's instance folder is read-only.",
     severity=WARNING,
-    fix="Let git ignore it (instance/ in .gitignore) if the app writes there: it then leads to /var/lib/<app>.",
+    fix="If the app writes there, add instance/ to .gitignore: the role then links it to /var/lib/<app>.",
     acceptable=True,
     bad=Example(source={**_APP, "instance/config.py": "A = 1\n"}),
     good=Example(source={**_APP, "shop/config.py": "A = 1\n"}),
 )
 WSGI_APP = Rule(
     "wsgi-app",
-    "flask_app_wsgi leads to a module or a name that the source doesn't have.",
+    "flask_app_wsgi names a module or an object that the source doesn't have.",
     acceptable=True,
     bad=Example({"flask_app_wsgi": "shop:app"}, source=_APP),
     good=Example({"flask_app_wsgi": "wsgi:app"}, source=_APP),
 )
 SERVER_AT_IMPORT = Rule(
     "server-at-import",
-    "The source calls app.run() or its like when it is imported, so Gunicorn never gets to serve.",
+    "Importing the source calls app.run() or the like, so Gunicorn never serves the app.",
     acceptable=True,
     bad=Example(source=_wsgi("app = Flask(__name__)", "app.run()")),
     good=Example(source=_wsgi("app = Flask(__name__)", 'if __name__ == "__main__":', "    app.run()")),
 )
 DEBUG_SERVER = Rule(
     "debug-server",
-    "A file that is run by hand starts a server with debug=True; flask run --debug does the same at home.",
+    "Running a file by hand starts a server with debug=True. Use flask run --debug locally instead.",
     severity=WARNING,
     acceptable=True,
     bad=Example(source=_wsgi("app = Flask(__name__)", 'if __name__ == "__main__":', "    app.run(debug=True)")),
@@ -96,10 +96,10 @@ DEBUG_SERVER = Rule(
 )
 CLIENT_ADDRESS = Rule(
     "client-address",
-    "The source reads request.remote_addr and has no ProxyFix: behind Nginx it is empty, so for Flask-Limiter all"
-    " clients are one.",
+    "The source reads request.remote_addr without ProxyFix. Behind Nginx it is empty, so Flask-Limiter counts all"
+    " clients as one.",
     severity=WARNING,
-    fix="Add app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1), of werkzeug.middleware.proxy_fix.",
+    fix="Add app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1) from werkzeug.middleware.proxy_fix.",
     acceptable=True,
     bad=Example(
         source=_wsgi(
@@ -119,13 +119,13 @@ CLIENT_ADDRESS = Rule(
 )
 
 _PUBLIC = re.compile(r"(^|_)(PUBLIC|PUBLISHABLE)_", re.IGNORECASE)
-#: For tests and tools, which no release reads.
+#: Directories for tests and tools, which no release reads.
 _ELSEWHERE = re.compile(r"(^|/)(tests?|testing|docs?|examples?|\.[^/]+)/")
 
 
 @finds(SHIPPED_ENV_FILE)
 def environment_files(case: Case) -> Iterator[Found]:
-    """Files of variables with a secret, or with what chooses environment or DEBUG, or read where nobody expects it."""
+    """Find .env files that hold a secret, select the environment or DEBUG, or are read where nobody expects it."""
     for name, given in sorted(case.shipped.environment_files.items()):
         path = named([name])
         unread = is_example(path) or bool(_ELSEWHERE.search(path))
@@ -136,14 +136,14 @@ def environment_files(case: Case) -> Iterator[Found]:
             switched = (each for each in DEBUG_VARIABLES if each in given)
             wrong += [each for each in switched if given[each].is_set and not given[each].is_off]
         fix = (
-            f"Leave it at home (git rm --cached {path}, and a line in .gitignore), and set what the app needs in"
+            f"Take it out of git (git rm --cached {path}, and a line in .gitignore). Set what the app needs in"
             " flask_app_secrets and flask_app_env."
         )
         if wrong:
             what = f"the source has {path}, which sets {', '.join(dict.fromkeys(wrong))}."
             yield SHIPPED_ENV_FILE(path, what, fix, severity=OUTSIDE_DEVELOPMENT)
         elif not unread and PurePosixPath(path).name.startswith("."):
-            what = f"the source has {path}: Flask's commands and python-dotenv read it where a variable isn't set."
+            what = f"the source has {path}: Flask's commands and python-dotenv read unset variables from it."
             yield SHIPPED_ENV_FILE(path, what, fix, severity=WARNING)
 
 
@@ -156,16 +156,16 @@ def _is_secret(name: str, value: Value, unread: bool) -> bool:
 def instance(case: Case) -> Iterator[Found]:
     if case.source and any(name.startswith("instance/") for name in case.source.names):
         yield SHIPPED_INSTANCE(
-            "instance", "the source brings a folder instance, so Flask's instance folder is read-only."
+            "instance", "the source contains an instance folder, so Flask's instance folder is read-only."
         )
 
 
 @finds(FALLBACK_KEY, LITERAL_SECRET)
 def literals(case: Case) -> Iterator[Found]:
-    """Keys, passwords and tokens: a warning where the process proves, or must have, the given one."""
+    """Find literal keys, passwords and tokens; warn only if the process proves, or must get, the given one."""
     kinds = (
-        (FALLBACK_KEY, case.survey.keys, "who reads the code can sign cookies"),
-        (LITERAL_SECRET, case.survey.credentials, "who reads the code knows it"),
+        (FALLBACK_KEY, case.survey.keys, "anyone who reads the code can sign cookies"),
+        (LITERAL_SECRET, case.survey.credentials, "anyone who reads the code knows it"),
     )
     for rule, spots, why in kinds:
         places: dict[tuple[str, str], list[Spot]] = {}
@@ -179,20 +179,20 @@ def literals(case: Case) -> Iterator[Found]:
             settings = " and ".join(dict.fromkeys(spot.setting for spot in ordered))
             what = f"the source has a literal {settings} ({where}): {why}."
             name = next((spot.setting for spot in ordered if spot.setting.isupper()), "SECRET_KEY")
-            fix = f'Read it without a fallback, as in os.environ["{name}"], and give it in flask_app_secrets.'
+            fix = f'Read it without a fallback, as in os.environ["{name}"], and set it in flask_app_secrets.'
             yield rule(path, what, fix, severity=severity)
 
 
 def _is_given(case: Case, spot: Spot) -> bool:
-    """Say whether the process has the variable that a literal is a fallback for."""
+    """Return whether the process has the variable that a literal is a fallback for."""
     variables = case.app_variables
-    if case["secrets_as"] == "credentials":  # of these, it only has the path of a file
+    if case["secrets_as"] == "credentials":  # the process only has their files' paths
         variables.pop("flask_app_secrets")
     return any(given.get(spot.asked) not in (None, "") for given in variables.values())
 
 
 def _is_proved(case: Case, spot: Spot) -> bool:
-    """Say whether the workers compare what they use with what they were given: the key, and the database."""
+    """Return whether the workers compare the key and the database they use with the given ones."""
     given = {name: str(value) for variables in case.app_variables.values() for name, value in variables.items()}
     accepted = {entry.partition(":")[0] for entry in case["accepted_findings"]}
     variable = case["secret_key_variable"]
@@ -203,7 +203,7 @@ def _is_proved(case: Case, spot: Spot) -> bool:
 
 @finds(WSGI_APP)
 def entry(case: Case) -> Iterator[Found]:
-    """What Gunicorn would meet when it imports the app."""
+    """Check that Gunicorn finds the app when it imports it."""
     if not case.startup:
         return
     missing, others = case.startup.missing()
@@ -225,24 +225,24 @@ def servers(case: Case) -> Iterator[Found]:
     for server in case.startup.servers():
         where = f"{server.path}:{server.line}"
         if server.at_import:
-            what = f"the source starts a server of its own when it is imported ({where}): Gunicorn never gets to serve."
-            fix = f'Remove that, or put it under if __name__ == "__main__". At home, start it with: {by_hand}'
+            what = f"importing the source starts its own server ({where}): Gunicorn never serves the app."
+            fix = f'Remove that, or put it under if __name__ == "__main__". Locally, start it with: {by_hand}'
             yield SERVER_AT_IMPORT(server.path, what, fix)
         elif server.debug and case.outside_development:
-            what = f"the source starts a server with debug=True where the file is run by hand ({where})."
-            yield DEBUG_SERVER(server.path, what, f"Remove debug=True. At home, start it with: {by_hand}")
+            what = f"the source starts a server with debug=True when the file is run by hand ({where})."
+            yield DEBUG_SERVER(server.path, what, f"Remove debug=True. Locally, start it with: {by_hand}")
 
 
 @finds(CLIENT_ADDRESS)
 def addresses(case: Case) -> Iterator[Found]:
-    """What the app would meet behind Nginx."""
+    """Find client addresses that are wrong behind Nginx."""
     spots = case.startup.client_addresses() if case.startup else []
     for path in dict.fromkeys(spot.path for spot in spots):
         here = [spot for spot in spots if spot.path == path]
         where = f"{' and '.join(dict.fromkeys(spot.setting for spot in here))} ({path}:{here[0].line})"
         yield CLIENT_ADDRESS(
             path,
-            f"the source reads {where}, and has no ProxyFix: behind Nginx, no client has an address of its own there.",
+            f"the source reads {where} without ProxyFix: behind Nginx, all clients look the same there.",
         )
 
 
@@ -250,7 +250,7 @@ def addresses(case: Case) -> Iterator[Found]:
 def flags(case: Case) -> Iterator[Found]:
     if not case.outside_development:
         return
-    # A class for production that says True has the last word over a base class.
+    # True in a production class overrides False in its base class.
     good = {spot.setting for spot in case.survey.flags if spot.value}
     for spot in case.survey.flags:
         if not spot.value and spot.setting not in good:
@@ -266,5 +266,5 @@ def packages(case: Case) -> Iterator[Found]:
     if lock in case.source.names:
         for package in source.debug_packages(case.source.top, lock, case.choice):
             what = f"{case['requirements']} installs {package} in {case['environment']}."
-            fix = "Move it to the requirements of developers, and lock again."
+            fix = "Move it to the development requirements, and lock again."
             yield DEBUG_TOOLBAR(package, what, fix)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the doctor itself has to say; no function looks for it."""
+"""The doctor's own finding; no function looks for it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The app's name, its environment, DEBUG, and what chooses another one behind the role's back."""
+"""The app's name, environment and DEBUG, and what overrides them behind the role's back."""
 
 from __future__ import annotations
 
@@ -23,53 +23,53 @@ from ..rule import DEPLOY, Example, Found, Rule, finds
 
 MALFORMED_NAME = Rule(
     "malformed-name",
-    "flask_app_name can't be the name of an account, a unit and directories.",
+    "flask_app_name is not usable as the name of an account, a unit and directories.",
     bad=Example({"flask_app_name": "My Shop"}),
     good=Example({"flask_app_name": "my-shop"}),
 )
 RESERVED_NAME = Rule(
     "reserved-name",
-    "flask_app_name belongs to the system, or to the role.",
+    "flask_app_name is reserved for the system or the role.",
     bad=Example({"flask_app_name": "nginx"}),
     good=Example({"flask_app_name": "shop"}),
 )
 UNKNOWN_ENVIRONMENT = Rule(
     "unknown-environment",
-    "flask_app_environment is none of flask_app_environments, so it is misspelt.",
+    "flask_app_environment is not in flask_app_environments, so it is probably misspelt.",
     bad=Example({"flask_app_environment": "prod"}),
     good=Example({"flask_app_environment": "production"}),
 )
 MALFORMED_ENVIRONMENT = Rule(
     "malformed-environment",
-    "flask_app_environments has a name that a host can't be stamped with.",
+    "flask_app_environments has a name that is not usable as a host's stamp.",
     fix="Use one word of at most 100 characters, such as pre-prod.",
     bad=Example({"flask_app_environments": ["production", "pre prod"]}),
     good=Example({"flask_app_environments": ["production", "pre-prod"]}),
 )
 DEBUG = Rule(
     "debug",
-    "flask_app_debug is true outside development: DEBUG shows code and secrets to every visitor.",
+    "Outside development, flask_app_debug is true: DEBUG shows code and secrets to every visitor.",
     fix="Remove flask_app_debug from this inventory.",
     bad=Example({"flask_app_debug": True}),
     good=Example({"flask_app_environment": "development", "flask_app_debug": True}),
 )
 OTHER_ENVIRONMENT = Rule(
     "other-environment",
-    "A variable such as APP_SETTINGS chooses, outside development, the configuration of another environment.",
+    "Outside development, a variable such as APP_SETTINGS selects the configuration of another environment.",
     acceptable=True,
     bad=Example({"flask_app_env": {"APP_SETTINGS": "config.DevelopmentConfig"}}),
     good=Example({"flask_app_env": {"APP_SETTINGS": "config.ProductionConfig"}}),
 )
 FLASK_ENV = Rule(
     "flask-env",
-    "FLASK_ENV is set outside development: Flask has ignored it since 2.3, and switched DEBUG by it before.",
+    "Outside development, FLASK_ENV is set: Flask has ignored it since 2.3; older versions switch DEBUG by it.",
     acceptable=True,
     bad=Example({"flask_app_env": {"FLASK_ENV": "production"}}),
     good=Example({"flask_app_env": {"GREETING": "Hello"}}),
 )
 FLASK_DEBUG = Rule(
     "flask-debug",
-    "FLASK_DEBUG, DEBUG or TESTING is on outside development.",
+    "Outside development, FLASK_DEBUG, DEBUG or TESTING is on.",
     fix="Remove it.",
     acceptable=True,
     bad=Example({"flask_app_env": {"FLASK_DEBUG": "1"}}),
@@ -77,14 +77,14 @@ FLASK_DEBUG = Rule(
 )
 ENVIRONMENT_BY_HAND = Rule(
     "environment-by-hand",
-    "A variable that the role itself sets, such as FLASK_CONFIG, is set by hand, also in settings of the service.",
+    "A variable that the role sets, such as FLASK_CONFIG, is also set by hand, perhaps in the service's settings.",
     fix="Remove it.",
     bad=Example({"flask_app_env": {"FLASK_CONFIG": "production"}}),
     good=Example({"flask_app_environment_variable": "APP_ENV", "flask_app_env": {"FLASK_CONFIG": "production"}}),
 )
 UNPROVED_ENVIRONMENT = Rule(
     _UNPROVED_ENVIRONMENT,
-    "Outside development, neither the health page nor the workers say which environment a release runs in.",
+    "Outside development, neither the health page nor the workers report which environment a release runs in.",
     acceptable=True,
     needs=(DEPLOY,),
     bad=Example({"flask_app_health_fields": {}, "flask_app_inspect": False}),
@@ -92,18 +92,18 @@ UNPROVED_ENVIRONMENT = Rule(
 )
 UNPROVED_DEBUG = Rule(
     _UNPROVED_DEBUG,
-    "Neither the health page nor the workers say whether DEBUG is on; found by a deploy.",
+    "Neither the health page nor the workers report whether DEBUG is on. Only a deploy finds this.",
     acceptable=True,
     needs=(DEPLOY,),
 )
 
-#: Letters of a name that a message shows.
+#: How much of a name a message shows.
 _SHOWN = 60
 #: Variables by which apps choose their configuration.
 SELECTORS = ("FLASK_CONFIG", "APP_CONFIG", "APP_SETTINGS", "APP_ENV", "CONFIG_NAME", "ENVIRONMENT", "ENV", "STAGE")
-#: What Flask, and apps themselves, take for off.
+#: Values that Flask and apps read as off.
 _OFF = ("", "0", "false", "no", "none")
-#: Variable of the app's process to what means that it is off.
+#: Variable of the app's process to the values that turn it off.
 DEBUG_VARIABLES = {"FLASK_DEBUG": _OFF} | dict.fromkeys(
     ("DEBUG", "APP_DEBUG", "TESTING", "FLASK_TESTING", "APP_TESTING"), (*_OFF, "off", "n", "f", "null")
 )
@@ -128,26 +128,26 @@ def environment(case: Case) -> Iterator[Found]:
         near = [each for each in names if chosen and each.startswith(chosen.lower())]
         near = near or difflib.get_close_matches(chosen, names, n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}? " if near else ""
-        what = f"flask_app_environment is {chosen!r}, which is none of {', '.join(names)}."
-        fix = f"{hint}A name of your own goes into flask_app_environments."
+        what = f"flask_app_environment is {chosen!r}, which is not one of {', '.join(names)}."
+        fix = f"{hint}To use a name of your own, add it to flask_app_environments."
         yield UNKNOWN_ENVIRONMENT("flask_app_environment", what, fix, variables=("flask_app_environments",))
     for each in names:
         if not is_environment_name(each):
-            what = f"flask_app_environments has {each[:_SHOWN]!r}, which a host can't be stamped with."
+            what = f"flask_app_environments has {each[:_SHOWN]!r}, which is not usable as a host's stamp."
             yield MALFORMED_ENVIRONMENT("flask_app_environments", what)
     if case["debug"] and case.outside_development:
-        what = f"flask_app_debug is true, and flask_app_environment is {chosen}: DEBUG shows code and secrets."
+        what = f"flask_app_debug is true, but flask_app_environment is {chosen}: DEBUG shows code and secrets."
         yield DEBUG("flask_app_debug", what, variables=("flask_app_environment",))
 
 
 @finds(ENVIRONMENT_BY_HAND)
 def by_hand(case: Case) -> Iterator[Found]:
-    """The role's own variables, among those of the process and where nobody looks for them."""
+    """Find the role's own variables, also where nobody looks for them."""
     names = reserved_names(case)
     for owner, given in {**all_variables(case), "flask_app_secret_key_fallbacks": old_keys(case)}.items():
         for each in given:
             if each in names:
-                what = f"{owner} sets {each}, which the role itself sets."
+                what = f"{owner} sets {each}, which the role sets itself."
                 yield ENVIRONMENT_BY_HAND(each, what, variables=(owner,))
 
 
@@ -163,14 +163,14 @@ def variables(case: Case) -> Iterator[Found]:
 def _chosen_by(case: Case, owner: str, each: str, value: Any) -> Iterator[Found]:
     chosen, text, own = case["environment"], str(value).strip(), case["environment_variable"]
     if each != own and each in SELECTORS and _means(text, case["environments"]) not in ("", chosen):
-        what = f"{owner} sets {each} to the configuration of another environment than {chosen}."
-        fix = f"Remove it; let the app choose by {own}, or set flask_app_environment_variable."
+        what = f"{owner} sets {each} to the configuration of an environment other than {chosen}."
+        fix = f"Remove it and let the app select by {own}, or set flask_app_environment_variable."
         yield OTHER_ENVIRONMENT(each, what, fix)
     if each == "FLASK_ENV":
-        what = f"{owner} sets FLASK_ENV in {chosen}: Flask has ignored it since 2.3, before it switched DEBUG."
-        yield FLASK_ENV(each, what, f"Remove it; the app gets its environment as {own}.")
+        what = f"{owner} sets FLASK_ENV in {chosen}: Flask has ignored it since 2.3; before, it switched DEBUG."
+        yield FLASK_ENV(each, what, f"Remove it. The app gets its environment in {own}.")
     if each in DEBUG_VARIABLES and text.lower() not in DEBUG_VARIABLES[each]:
-        why = "TESTING lets errors and checks through" if "TESTING" in each else "DEBUG shows code and secrets"
+        why = "TESTING disables error handling and checks" if "TESTING" in each else "DEBUG shows code and secrets"
         yield FLASK_DEBUG(each, f"{owner} sets {each} in {chosen}: {why}.")
 
 
@@ -185,10 +185,10 @@ def _means(text: str, environments: list[str]) -> str:
 
 @finds(UNPROVED_ENVIRONMENT)
 def unproved(case: Case) -> Iterator[Found]:
-    """Releases that would not have to say which environment they run in."""
-    told = case["health_fields"].get("environment")
-    asked = case["inspect"] and case["inspect_environment_keys"]
-    if case.outside_development and not (told or asked):
-        what = "no release has to prove its environment: neither the health answer nor the app itself is asked for it."
-        fix = "Give flask_app_health_fields an environment, or set flask_app_inspect: true with the config's key."
+    """Find settings under which a release need not prove its environment."""
+    by_page = case["health_fields"].get("environment")
+    by_workers = case["inspect"] and case["inspect_environment_keys"]
+    if case.outside_development and not (by_page or by_workers):
+        what = "no release has to prove its environment: neither the health page nor the workers have to report it."
+        fix = "Set environment in flask_app_health_fields, or flask_app_inspect: true with the key in app.config."
         yield UNPROVED_ENVIRONMENT("flask_app_health_fields", what, fix)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of Gunicorn, in flask_app_gunicorn_settings and in the source's own gunicorn.conf.py."""
+"""Gunicorn's settings, in flask_app_gunicorn_settings and in the source's own gunicorn.conf.py."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _LOCK = f"gunicorn=={{}} --hash=sha256:{'0' * 64}\n"
 
 GUNICORN_HOOK = Rule(
     "gunicorn-hook",
-    "A hook of Gunicorn is a function, which no variable can hold.",
+    "A Gunicorn hook is a function, and a variable can't hold a function.",
     fix=f"Put it into the source's {FILE}.",
     bad=Example({_VARIABLE: {"post_fork": "shop.connect"}}),
     good=Example({_VARIABLE: {"max_requests": 1000}}),
 )
 GUNICORN_SETTING = Rule(
     "gunicorn-setting",
-    "The locked Gunicorn doesn't know a setting, and would ignore it.",
+    "The locked Gunicorn doesn't know a setting and would ignore it.",
     acceptable=True,
     bad=Example({_VARIABLE: {"max_request": 1000}}),
     good=Example({_VARIABLE: {"max_requests": 1000}}),
@@ -47,31 +47,31 @@ GUNICORN_VERSION = Rule(
 )
 GUNICORN_FILE = Rule(
     "gunicorn-file",
-    f"The source's {FILE} has settings that give way to the role's.",
+    f"The source's {FILE} has settings that the role overrides.",
     severity=WARNING,
-    fix="Use the role's variables for these; hooks and other settings of that file count.",
+    fix="Use the role's variables for these. Hooks and other settings in that file apply.",
     acceptable=True,
-    told=True,
+    warns_deploys=True,
     needs=(SOURCE,),
     bad=Example(source={FILE: "workers = 9\n"}),
     good=Example(source={FILE: "max_requests = 1000\n"}),
 )
 GUNICORN_BY_HAND = Rule(
     "gunicorn-by-hand",
-    "GUNICORN_CMD_ARGS, or raw_env in flask_app_gunicorn_settings, is set outside development: it outranks the role.",
+    "Outside development, GUNICORN_CMD_ARGS or raw_env in flask_app_gunicorn_settings is set: it overrides the role.",
     acceptable=True,
     bad=Example({"flask_app_env": {"GUNICORN_CMD_ARGS": "--workers 9"}}),
     good=Example({_VARIABLE: {"max_requests": 1000}}),
 )
 DEVELOPMENT_SERVER = Rule(
     "development-server",
-    "A server for development, or a reloader, is started outside development.",
+    "Outside development, a variable starts a development server or a reloader.",
     acceptable=True,
     bad=Example({"flask_app_release_command": "flask run --host 0.0.0.0"}),
     good=Example({"flask_app_release_command": "flask db upgrade"}),
 )
 
-#: Settings that the role's own unit rests on, and what to do instead.
+#: Settings that the role's unit depends on, and what to do instead.
 _OF_THE_ROLE = {
     "bind": "Remove it: systemd holds the socket.",
     "chdir": "Use flask_app_source_subdirectory.",
@@ -95,21 +95,21 @@ def settings(case: Case) -> Iterator[Found]:
             what = f"{_VARIABLE} has the name {name!r}."
             yield MALFORMED_VALUE(_VARIABLE, what, "Use the name of a setting of Gunicorn.")
         elif name in _OF_THE_ROLE:
-            what = f"{_VARIABLE} has {name}, on which the role's own unit rests."
+            what = f"{_VARIABLE} has {name}, which the role's unit depends on."
             yield SETTING_OF_THE_ROLE(_VARIABLE, what, _OF_THE_ROLE[name])
         elif name in gunicorn.OF_A_PREFIX and case["url_prefix"]:
-            what = f"{_VARIABLE} has {name}, by which Gunicorn learns of flask_app_url_prefix."
+            what = f"{_VARIABLE} has {name}, through which Gunicorn gets flask_app_url_prefix."
             fix = "Remove it: the role sets it."
             yield SETTING_OF_THE_ROLE(_VARIABLE, what, fix, variables=("flask_app_url_prefix",))
         elif name in gunicorn.HOOKS:
             yield GUNICORN_HOOK(_VARIABLE, f"{_VARIABLE} has {name}, which is a function.")
         elif not _is_data(value):
-            what = f"{_VARIABLE}: {name} has a value that can't be written as text, number, yes or no, list or mapping."
+            what = f"{_VARIABLE}: {name} is not a text, number, boolean, list or mapping."
             yield WRONG_TYPE(_VARIABLE, what, "Write a date or a large number in quotes.")
 
 
 def _is_data(value: Any) -> bool:
-    """Say whether Python reads what we write of a value as the same value."""
+    """Return whether Python reads back exactly the value that we write."""
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _is_data(key) and _is_data(item) for key, item in value.items())
     if isinstance(value, list):
@@ -121,27 +121,27 @@ def _is_data(value: Any) -> bool:
 
 @finds(GUNICORN_VERSION, GUNICORN_SETTING)
 def ignored(case: Case) -> Iterator[Found]:
-    """What the locked Gunicorn ignores, where the lock is here."""
+    """Find what the locked Gunicorn ignores, if the lock is on the controller."""
     version = case.gunicorn_version
     if case["url_prefix"] and not gunicorn.takes_prefix(version):
         yield GUNICORN_VERSION(
-            "gunicorn", f"flask_app_url_prefix is set, and the locked Gunicorn {version} would ignore it."
+            "gunicorn", f"flask_app_url_prefix is set, but the locked Gunicorn {version} would ignore it."
         )
     for name in case["gunicorn_settings"]:
         if gunicorn.unknown(name, version):
             near = gunicorn.meant(name)
             what = f"{_VARIABLE} has {name}, which Gunicorn {version} doesn't know and would ignore."
             fix = f"Did you mean {near}?" if near and near != name else "Remove it, or lock a Gunicorn that knows it."
-            accept = f"Where yours does, put gunicorn-setting:{name} into flask_app_accepted_findings."
+            accept = f"If yours does, add gunicorn-setting:{name} to flask_app_accepted_findings."
             yield GUNICORN_SETTING(name, what.replace("  ", " "), f"{fix} {accept}")
 
 
 @finds(GUNICORN_FILE)
 def own_file(case: Case) -> Iterator[Found]:
-    """Settings in the source's own file that give way to the role's."""
-    both = gunicorn.giving_way(case.shipped.gunicorn_names, case["gunicorn_settings"], case["url_prefix"])
+    """Find settings in the source's own file that the role overrides."""
+    both = gunicorn.overridden_settings(case.shipped.gunicorn_names, case["gunicorn_settings"], case["url_prefix"])
     if both:
-        yield GUNICORN_FILE(FILE, f"{FILE} in the source sets {', '.join(both)}: the role's own settings win.")
+        yield GUNICORN_FILE(FILE, f"{FILE} in the source sets {', '.join(both)}: the role overrides these.")
 
 
 @finds(DEVELOPMENT_SERVER, GUNICORN_BY_HAND)
@@ -163,13 +163,13 @@ def by_hand(case: Case) -> Iterator[Found]:
     }
     for variable, text in texts.items():
         if _DEVELOPMENT_SERVER.search(text):
-            what = f"{variable} starts a server for development {where}."
-            yield DEVELOPMENT_SERVER(variable, what, "Leave it out: Gunicorn is the server.")
+            what = f"{variable} starts a development server {where}."
+            yield DEVELOPMENT_SERVER(variable, what, "Remove it: Gunicorn is the server.")
     for variable, values in all_variables(case).items():
         if text := str(values.get("GUNICORN_CMD_ARGS", "")).strip():
             rule = DEVELOPMENT_SERVER if "--reload" in text else GUNICORN_BY_HAND
-            what = f"{variable} sets GUNICORN_CMD_ARGS {where}: it outranks the settings of the role."
-            yield rule("GUNICORN_CMD_ARGS", what, "Move what it sets to flask_app_gunicorn_settings.")
+            what = f"{variable} sets GUNICORN_CMD_ARGS {where}: it overrides the role's settings."
+            yield rule("GUNICORN_CMD_ARGS", what, "Move its settings to flask_app_gunicorn_settings.")
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -31,7 +31,7 @@ def _secrets(**values: str) -> str:
 
 PLAIN_TEXT_VAULT = Rule(
     "plain-text-vault",
-    "A file vault.yml or a variable vault_… is not encrypted, also in hosts.yml; in another inventory it is a warning.",
+    "A vault.yml or a vault_… variable is not encrypted, in hosts.yml too. In another inventory it is a warning.",
     severity=EITHER,
     acceptable=True,
     bad=Example(inventory={f"{_HERE}/vault.yml": f"vault_secret_key: {_KEY}\n"}),
@@ -39,32 +39,32 @@ PLAIN_TEXT_VAULT = Rule(
 )
 PLAIN_TEXT_SECRET = Rule(
     "plain-text-secret",
-    "A secret is in plain text in the file of the other variables.",
+    "A secret is in plain text in a file of ordinary variables.",
     severity=WARNING,
-    fix='Put the value into vault.yml beside it, and "{{ vault_… }}" here.',
+    fix='Put the value into the vault.yml next to it, and "{{ vault_… }}" here.',
     acceptable=True,
     bad=Example(inventory={f"{_HERE}/main.yml": f"flask_app_secrets: {{SECRET_KEY: {_KEY}}}\n"}),
     good=Example(inventory={f"{_HERE}/main.yml": 'flask_app_secrets: {SECRET_KEY: "{{ vault_secret_key }}"}\n'}),
 )
 FOREIGN_VAULT = Rule(
     "foreign-vault",
-    "A vault, or an encrypted value, has the id of another environment: who has that one's password can read it.",
+    "A vault or an encrypted value has another environment's id: anyone with that environment's password can read it.",
     acceptable=True,
     bad=Example(inventory={**_STAGING, f"{_HERE}/vault.yml": _VAULT.format("staging")}),
     good=Example(inventory={**_STAGING, f"{_HERE}/vault.yml": _VAULT.format("production")}),
 )
 SHARED_SECRET = Rule(
     "shared-secret",
-    "A secret has the same value in another environment: who has the one has the other.",
-    fix="Give each environment a value of its own.",
+    "A secret has the same value in another environment: anyone who has one has both.",
+    fix="Give each environment its own value.",
     acceptable=True,
     bad=Example(_OURS, inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY)}),
     good=Example(_OURS, inventory={**_STAGING, f"{_THERE}/main.yml": _secrets(SECRET_KEY=_KEY[::-1])}),
 )
 SHARED_DATABASE = Rule(
     "shared-database",
-    "A variable names the same database, or the same schema of it, on the same server in another environment.",
-    fix="Give each environment a database of its own.",
+    "A variable names a database that another environment uses too: same server, database and schema.",
+    fix="Give each environment its own database.",
     acceptable=True,
     bad=Example(
         {"flask_app_secrets": {"SECRET_KEY": _KEY, "DATABASE_URL": "postgresql://shop@db.example.org/shop"}},
@@ -77,7 +77,7 @@ SHARED_DATABASE = Rule(
 )
 UNREADABLE_INVENTORY = Rule(
     "unreadable-inventory",
-    "Another inventory was not compared, or not all of it.",
+    "Another inventory was not compared, or only in part.",
     severity=WARNING,
     acceptable=True,
     bad=Example(inventory={**_STAGING, f"{_THERE}/more.yml": "a: [\n"}),
@@ -85,10 +85,10 @@ UNREADABLE_INVENTORY = Rule(
 )
 LOCKED_INVENTORY = Rule(
     "locked-inventory",
-    "Another inventory was not compared, or not all of it, for want of the password of its vault.",
+    "Another inventory was not compared, or only in part, because its vault password is missing.",
     severity=WARNING,
     acceptable=True,
-    told=True,
+    warns_deploys=True,
     bad=Example(inventory={**_STAGING, f"{_THERE}/vault.yml": _VAULT.format("staging")}),
     good=Example(inventory={**_STAGING}),
 )
@@ -102,7 +102,7 @@ def plain_text(case: Case) -> Iterator[Found]:
     # A directory of playbooks may hold inventories of all environments.
     shared = reader.blocks(reader.Inventory(place.playbook), lists_hosts=False) if place.playbook else []
     groups = [(ERROR, reader.plain_text([*reader.blocks(mine), *shared], []))]
-    groups += [(WARNING, reader.plain_text(reader.blocks(other), shared)) for other in case.beside]
+    groups += [(WARNING, reader.plain_text(reader.blocks(other), shared)) for other in case.neighbours]
     seen: set[Path] = set()
     for severity, plain in ((severity, plain) for severity, found in groups for plain in found):
         if plain.path.resolve() not in seen:
@@ -113,11 +113,11 @@ def plain_text(case: Case) -> Iterator[Found]:
 def _in_plain_text(plain: reader.Plain, shown: str, severity: str) -> Iterator[Found]:
     if plain.vault:
         what = f"{shown} has {', '.join(plain.vault)} in plain text."
-        fix = f"Encrypt it (ansible-vault encrypt {shown}), and change the values if it was ever committed."
+        fix = f"Encrypt it (ansible-vault encrypt {shown}). If it was ever committed, change the values."
         if plain.lists_hosts:
             fix = (
-                "Move that into group_vars/flask_app/vault.yml beside it (ansible-vault edit), and change the"
-                " values if it was ever committed."
+                "Move them into the group_vars/flask_app/vault.yml next to it (ansible-vault edit). If the file was"
+                " ever committed, change the values."
             )
         yield PLAIN_TEXT_VAULT(shown, what, fix, severity=severity)
     parts = [f"{', '.join(plain.secrets)} of flask_app_secrets"] if plain.secrets else []
@@ -129,38 +129,38 @@ def _in_plain_text(plain: reader.Plain, shown: str, severity: str) -> Iterator[F
 
 @finds(FOREIGN_VAULT)
 def vaults(case: Case) -> Iterator[Found]:
-    """Vaults whose id is the name of another environment's inventory: copied from there, or encrypted by mistake."""
+    """Find vaults with the id of another environment's inventory: copied from there, or encrypted by mistake."""
     mine = case.inventory
     if not mine:
         return
-    strangers = [other for other, _ in case.strangers]
-    foreign = {other.name for other in strangers} - {mine.name}
-    theirs = {path for other in strangers for path in (*other.variable_files(), *other.files())}
+    other_environments = [other for other, _ in case.other_environments]
+    foreign = {other.name for other in other_environments} - {mine.name}
+    theirs = {path for other in other_environments for path in (*other.variable_files(), *other.files())}
     for path, vault_id, whole in reader.vault_ids(mine):
         if vault_id not in foreign or path in theirs:
             continue
         shown = case.place.shown(path)
         part = "is" if whole else "has a value that is"
-        what = f"{shown} {part} encrypted for {vault_id}: who has its vault password can read this one's secrets."
+        what = f"{shown} {part} encrypted for {vault_id}: anyone with the {vault_id} vault password can read it."
         anew = (
             f"ansible-vault rekey --new-vault-id {mine.name}@script/vault-password-client {shown}"
             if whole
             else f"ansible-vault encrypt_string --encrypt-vault-id {mine.name}"
         )
         fix = (
-            f"Make secrets of its own: remove {'it' if whole else 'that value'}, then"
-            f" script/secrets {mine.name}. If the values are its own already: {anew}"
+            f"Remove {'it' if whole else 'that value'} and make new secrets: script/secrets {mine.name}. If no other"
+            f" environment has these values, encrypt them again: {anew}"
         )
         yield FOREIGN_VAULT(shown, what, fix)
 
 
 @finds(SHARED_SECRET, SHARED_DATABASE, UNREADABLE_INVENTORY, LOCKED_INVENTORY)
 def compared(case: Case) -> Iterator[Found]:
-    """What the inventories of other environments have in common with this one, and what of them can't be read."""
+    """Find what other environments' inventories share with this one, and which of them can't be read."""
     key = fingerprints.new_key()
     given = case.app_variables
     mine = fingerprints.fingerprints(given["flask_app_env"], given["flask_app_secrets"], key)
-    for other, views in case.strangers:
+    for other, views in case.other_environments:
         shown = case.place.shown(other.path)
         theirs, reasons = [], []
         for view in views:
@@ -168,22 +168,22 @@ def compared(case: Case) -> Iterator[Found]:
             secret, more = view.variables.mapping("flask_app_secrets")
             reasons += [*why, *more]
             theirs.append(fingerprints.fingerprints(env, secret, key))
-        secrets, databases = fingerprints.in_common(mine, fingerprints.united(theirs))
+        secrets, databases = fingerprints.in_common(mine, fingerprints.combined(theirs))
         for name, same in secrets:
             also = "" if name == same else f", as {same}"
-            what = f"{name} has the same value in {shown}{also}: who has the one has the other."
+            what = f"{name} has the same value in {shown}{also}: anyone who has one has both."
             yield SHARED_SECRET(name, what)
         for name, same in databases:
             also = "" if name == same else f", as {same}"
             yield SHARED_DATABASE(name, f"{name} names the same database in {shown}{also}.")
-        # What such a file would have defined is undefined for no other reason.
+        # An unreadable file explains each undefined variable, so these reasons are left out.
         yield from _unread(shown, [error for view in views for error in view.unreadable] or reasons)
 
 
 def _unread(shown: str, reasons: Iterable[reader.UnreadableError]) -> Iterator[Found]:
     listed = list(reasons)
     if listed:
-        told = "; ".join(dict.fromkeys(map(str, listed)))
+        why = "; ".join(dict.fromkeys(map(str, listed)))
         fix = " ".join(dict.fromkeys(error.fix for error in listed))
         rule = LOCKED_INVENTORY if any(error.locked for error in listed) else UNREADABLE_INVENTORY
-        yield rule(shown, f"{shown} was not compared, or not all of it: {told}.", fix)
+        yield rule(shown, f"{shown} was not compared, or only in part: {why}.", fix)

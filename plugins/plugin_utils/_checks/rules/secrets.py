@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets that are missing, that can be guessed, or that no message could mask."""
+"""Secrets that are missing, guessable, or too short to mask in messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GOOD = {"SECRET_KEY": _KEY, "DATABASE_URL": "sqlite:////var/lib/shop/shop.db"}
 
 MISSING_SECRET = Rule(
     "missing-secret",
-    "flask_app_secrets lacks what flask_app_required_secrets asks for.",
+    "flask_app_secrets lacks a name from flask_app_required_secrets.",
     bad=Example({"flask_app_secrets": {"SECRET_KEY": _KEY}}),
     good=Example({"flask_app_secrets": {**_GOOD}}),
 )
@@ -33,8 +33,8 @@ PLACEHOLDER = Rule(
 )
 SHORT_KEY = Rule(
     "short-key",
-    f"A key that signs has fewer than {judge.KEY_CHARACTERS} characters, or than {judge.KEY_BITS} random bits, as"
-    " OWASP's ASVS asks for.",
+    f"A signing key has fewer than {judge.KEY_CHARACTERS} characters and less than the {judge.KEY_BITS} random bits"
+    " that OWASP's ASVS requires.",
     severity=OUTSIDE_DEVELOPMENT,
     fix=_RANDOM,
     acceptable=True,
@@ -43,7 +43,7 @@ SHORT_KEY = Rule(
 )
 WEAK_KEY = Rule(
     "weak-key",
-    "A key that signs repeats itself, follows a pattern or is made of words.",
+    "A signing key repeats itself, follows a pattern or is made of words.",
     severity=OUTSIDE_DEVELOPMENT,
     fix=_RANDOM,
     acceptable=True,
@@ -52,7 +52,7 @@ WEAK_KEY = Rule(
 )
 SHORT_SECRET = Rule(
     "short-secret",
-    f"A secret has no line of {SHORTEST} characters: it is easily guessed, and no message masks it.",
+    f"A secret has no line of at least {SHORTEST} characters: it is easy to guess, and too short to mask in messages.",
     severity=OUTSIDE_DEVELOPMENT,
     fix="Make it longer, or move it to flask_app_env if it isn't a secret.",
     acceptable=True,
@@ -63,17 +63,17 @@ SHORT_SECRET = Rule(
 
 @finds(MISSING_SECRET)
 def missing(case: Case) -> Iterator[Found]:
-    """All at once."""
+    """Report all missing secrets at once."""
     secrets, required = case.app_variables["flask_app_secrets"], case["required_secrets"]
     absent = [name for name in required if secrets.get(name) in (None, "")]
     if not absent:
         return
     place = f"inventories/{case['environment']}/group_vars/flask_app"
     left = json.dumps([name for name in required if name not in absent])
-    what = f"flask_app_secrets has no {', no '.join(absent)}, which flask_app_required_secrets asks for."
+    what = f"flask_app_secrets lacks {', '.join(absent)}, listed in flask_app_required_secrets."
     fix = (
-        f"Name it in {place}/main.yml and give it a value with: ansible-vault edit {place}/vault.yml. If the app"
-        f" needs no such secret, set flask_app_required_secrets: {left} in main.yml."
+        f"Add it to flask_app_secrets in {place}/main.yml, and its value with: ansible-vault edit {place}/vault.yml. If"
+        f" the app doesn't need it, set flask_app_required_secrets: {left} in main.yml."
     )
     yield MISSING_SECRET(", ".join(absent), what, fix, variables=("flask_app_secrets", "flask_app_required_secrets"))
 
@@ -84,18 +84,18 @@ def guessable(case: Case) -> Iterator[Found]:
         for name, value in judge.credentials(given, secret=variable == "flask_app_secrets").items():
             signs = name in case.signing_names
             if judge.is_placeholder(value):
-                yield PLACEHOLDER(name, f"{variable}: {name} is a placeholder that anybody can guess.")
+                yield PLACEHOLDER(name, f"{variable}: {name} is a placeholder that anyone can guess.")
             elif signs and value and judge.is_short(value):
                 what = (
-                    f"{variable}: {name} has {len(value)} characters; a key that signs needs"
+                    f"{variable}: {name} has {len(value)} characters; a signing key needs"
                     f" {judge.KEY_CHARACTERS}, or {judge.KEY_BITS} random bits."
                 )
                 yield SHORT_KEY(name, what)
             elif signs and value and (why := judge.weakness(value)):
-                yield WEAK_KEY(name, f"{variable}: {name} is easily guessed: {why}.")
+                yield WEAK_KEY(name, f"{variable}: {name} is easy to guess: {why}.")
             elif variable == "flask_app_secrets" and judge.is_unmaskable(value):
                 what = (
-                    f"{variable}: {name} has no line of {SHORTEST} characters: it is easily guessed, and no message"
-                    " masks it."
+                    f"{variable}: {name} has no line of at least {SHORTEST} characters: it is easy to guess, and too"
+                    " short to mask in messages."
                 )
                 yield SHORT_SECRET(name, what)

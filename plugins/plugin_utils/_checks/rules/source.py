@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the source comes from, and its lock."""
+"""The origin of the source, and its lock."""
 
 from __future__ import annotations
 
@@ -34,40 +34,40 @@ _GIT = "git@example.org:shop.git"
 SOURCE_CHOICE = Rule(
     "source-choice",
     "flask_app_source_directory and flask_app_source_git_url are both set, or both empty.",
-    fix="Set the one that says where the app's code comes from.",
+    fix="Set exactly one of them to where the app's code comes from.",
     bad=Example({"flask_app_source_git_url": ""}),
     good=Example({"flask_app_source_git_url": _GIT}),
 )
 UNFIT_SOURCE = Rule(
     "unfit-source",
-    "The directory of the source is not there, or holds what may not be shipped, such as a link that leads outside.",
+    "The source directory doesn't exist, or holds something that can't be shipped, such as a link that leads outside.",
     bad=Example({"flask_app_source_directory": "/nowhere/shop"}),
     good=Example(source=_LOCKED),
 )
 INCLUDE_FROM_GIT = Rule(
     "include-from-git",
-    "flask_app_source_include is set, and a source from git holds nothing that git ignores.",
+    "flask_app_source_include is set, but a source from git has no ignored files.",
     fix="Remove it, or deploy from a directory (flask_app_source_directory).",
     bad=Example({"flask_app_source_git_url": _GIT, "flask_app_source_include": ["static/dist"]}),
     good=Example({"flask_app_source_include": ["static/dist"]}, source={**_LOCKED, "static/dist/shop.css": "p {}\n"}),
 )
 SECRET_IN_URL = Rule(
     "secret-in-url",
-    "flask_app_source_git_url holds a name, a password or a token: it would be shown and logged.",
-    fix="Remove it: name the repository as in git@example.org:shop.git, and in flask_app_source_git_key_file a"
-    " deploy key on the host that may read it.",
+    "flask_app_source_git_url holds a user name, a password or a token, which would be shown and logged.",
+    fix="Remove it. Write the URL as in git@example.org:shop.git, and set flask_app_source_git_key_file to a deploy key"
+    " on the host that may read the repository.",
     bad=Example({"flask_app_source_git_url": "https://robot:s3cret@example.org/shop.git"}),
     good=Example({"flask_app_source_git_url": _GIT}),
 )
 MISSING_LOCK = Rule(
     "missing-lock",
-    "The lock that flask_app_requirements names is not in the source, or git ignores it.",
+    "The lock named by flask_app_requirements is not in the source, or git ignores it.",
     bad=Example(source=_APP),
     good=Example(source=_LOCKED),
 )
 UNREADABLE_LOCK = Rule(
     "unreadable-lock",
-    "The lock is not a file of the source that can be read as text.",
+    "The lock is not a readable text file in the source.",
     bad=Example({"flask_app_requirements": "../requirements.txt"}, source=_LOCKED),
     good=Example(source=_LOCKED),
 )
@@ -78,7 +78,7 @@ UNFIT_LOCK = Rule(
     good=Example(source=_LOCKED),
 )
 
-#: A name or a password in front of the host, or what services call a token.
+#: A user name or a password before the host, or a parameter that services use for tokens.
 _URL_USER = re.compile(r"\s*https?://[^/?#]*@|\s*[a-z+]+://[^/?#:]*:[^/?#]*@", re.IGNORECASE)
 _URL_TOKEN = re.compile(r"[?&;][^=&;#]*(token|secret|password|passwd|key|auth)[^=&;#]*=", re.IGNORECASE)
 
@@ -87,8 +87,8 @@ _URL_TOKEN = re.compile(r"[?&;][^=&;#]*(token|secret|password|passwd|key|auth)[^
 def choice(case: Case) -> Iterator[Found]:
     directory, url = _places(case)
     if bool(directory) == bool(url):
-        said = "are both set" if directory else "are both empty"
-        what = f"flask_app_source_directory and flask_app_source_git_url {said}."
+        both = "are both set" if directory else "are both empty"
+        what = f"flask_app_source_directory and flask_app_source_git_url {both}."
         yield SOURCE_CHOICE("flask_app_source_directory", what, variables=("flask_app_source_git_url",))
 
 
@@ -98,15 +98,15 @@ def _places(case: Case) -> tuple[str, str]:
 
 @finds(SECRET_IN_URL, MALFORMED_VALUE)
 def git_url(case: Case) -> Iterator[Found]:
-    """An address with a token in it would be shown, logged, and kept on the host; it is never shown here."""
+    """Check the URL without showing it: one with a token would be shown, logged and kept on the host."""
     directory, url = _places(case)
     if directory or not url:
         return
     if _URL_USER.match(url) or _URL_TOKEN.search(url):
-        what = "flask_app_source_git_url holds a name, a password or a token."
+        what = "flask_app_source_git_url holds a user name, a password or a token."
         yield SECRET_IN_URL("flask_app_source_git_url", what)
     elif not git.url_is_fit(url, local=True):
-        what = "flask_app_source_git_url is not an address that git may be given."
+        what = "flask_app_source_git_url is not a URL that git can fetch safely."
         yield MALFORMED_VALUE("flask_app_source_git_url", what, f"Use {git.URLS}.")
 
 
@@ -117,19 +117,19 @@ def include(case: Case) -> Iterator[Found]:
     if bool(directory) == bool(url) or not patterns:
         return
     if url:
-        what = "flask_app_source_include is set, and a source from git holds nothing that git ignores."
+        what = "flask_app_source_include is set, but a source from git has no ignored files."
         yield INCLUDE_FROM_GIT("flask_app_source_include", what)
         return
     unfit = [pattern for pattern in patterns if not pattern_is_fit(pattern)]
     if unfit:
         what = f"flask_app_source_include has {', '.join(map(repr, unfit))}, which is not below the source."
-        fix = "Name it as seen from the source's top, as in guestbook/static/dist."
+        fix = "Name it relative to the source, as in guestbook/static/dist."
         yield MALFORMED_VALUE("flask_app_source_include", what, fix)
 
 
 @finds(UNFIT_SOURCE, MISSING_LOCK, UNREADABLE_LOCK, UNFIT_LOCK)
 def directory(case: Case) -> Iterator[Found]:
-    """What a directory holds, as far as a deploy would ship it."""
+    """Check the files of a directory that a deploy would ship."""
     place, url = _places(case)
     if not place or url or not all(map(pattern_is_fit, case["source_include"])):
         return
@@ -150,8 +150,8 @@ def _lock_faults(case: Case, top: Path, files: Collection[str]) -> Iterator[Foun
     try:
         name = within_source(case["requirements"])
         if name not in files:
-            why = "is there, but .gitignore keeps it home" if (top / name).exists() else "is not there"
-            what = f"flask_app_requirements is {name}; in {top} it {why}."
+            why = "but .gitignore excludes it" if (top / name).exists() else f"but {top} has no such file"
+            what = f"flask_app_requirements is {name}, {why}."
             yield MISSING_LOCK("flask_app_requirements", what, f"Make it with: {how_to_lock(name)}")
             return
         text = decoded(read_bytes(top, name) or b"", name)

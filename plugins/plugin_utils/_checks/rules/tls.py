@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTPS: whether there is any, and a certificate that the operator provides."""
+"""HTTPS: whether the site uses it, and a certificate that the operator provides."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PEM = "Put the PEM text there; for a file: \"{{ lookup('ansible.builtin.file', 
 
 
 def _provided(certificate: str, key: str = "<its key>") -> Example:
-    """An example with PEM texts that a reader can tell apart; the test puts real ones there."""
+    """Return an example with readable names for PEM texts; the test puts in real ones."""
     return Example({"flask_app_tls": "provided", CERTIFICATE: certificate, KEY: key})
 
 
@@ -31,9 +31,9 @@ _GOOD = _provided("<certificate of shop.example.org>")
 
 NO_TLS = Rule(
     "no-tls",
-    "Production is served in plain HTTP, and no proxy in front of it is trusted: passwords travel in the clear.",
+    "Production is served over plain HTTP without a trusted proxy: passwords travel unencrypted.",
     severity=WARNING,
-    fix="Set flask_app_tls to acme or provided, or name the proxies in flask_app_nginx_trusted_proxies.",
+    fix="Set flask_app_tls to acme or provided, or list the proxies in flask_app_nginx_trusted_proxies.",
     acceptable=True,
     bad=Example({"flask_app_tls": "none"}),
     good=Example({"flask_app_tls": "none", "flask_app_nginx_trusted_proxies": ["10.0.0.0/8"]}),
@@ -42,42 +42,42 @@ SELF_SIGNED = Rule(
     "self-signed",
     "Production has a certificate that no browser trusts.",
     severity=WARNING,
-    fix="Set it to acme or provided.",
+    fix="Set flask_app_tls to acme or provided.",
     acceptable=True,
     bad=Example({"flask_app_tls": "self_signed"}),
     good=Example({"flask_app_tls": "acme"}),
 )
 KEY_IN_CERTIFICATE = Rule(
     "key-in-certificate",
-    "The certificate's text holds a private key, and every user of the host may read that file.",
-    fix="Put the key into flask_app_tls_key alone.",
+    "flask_app_tls_certificate holds a private key, and every user of the host may read the certificate's file.",
+    fix="Put the key only into flask_app_tls_key.",
     bad=_provided("<certificate of shop.example.org> <its key>"),
     good=_GOOD,
 )
 UNREADABLE_CERTIFICATE = Rule(
     "unreadable-certificate",
-    "flask_app_tls_certificate holds no certificate in PEM that can be read.",
+    "flask_app_tls_certificate holds no readable PEM certificate.",
     fix=_PEM,
     bad=_provided("/etc/ssl/site.pem"),
     good=_GOOD,
 )
 ENCRYPTED_KEY = Rule(
     "encrypted-key",
-    "The certificate's key is protected by a passphrase, which nobody types when Nginx starts.",
-    fix="Remove it: openssl pkey -in KEY -out NEW",
+    "The certificate's key has a passphrase, which nobody types when Nginx starts.",
+    fix="Remove the passphrase: openssl pkey -in KEY -out NEW",
     bad=_provided("<certificate of shop.example.org>", "<its key with a passphrase>"),
     good=_GOOD,
 )
 UNREADABLE_KEY = Rule(
     "unreadable-key",
-    "flask_app_tls_key holds no private key in PEM that can be read.",
+    "flask_app_tls_key holds no readable PEM private key.",
     fix=_PEM,
     bad=_provided("<certificate of shop.example.org>", "/etc/ssl/site.key"),
     good=_GOOD,
 )
 MISMATCHED_KEY = Rule(
     "mismatched-key",
-    "The key is that of another certificate.",
+    "The key belongs to another certificate.",
     bad=_provided("<certificate of shop.example.org>", "<another key>"),
     good=_GOOD,
 )
@@ -91,21 +91,21 @@ EXPIRED_CERTIFICATE = Rule(
 FUTURE_CERTIFICATE = Rule(
     "future-certificate",
     "The certificate is not valid yet.",
-    fix="Wait, or set the clock.",
+    fix="Wait until then, or set this machine's clock.",
     bad=_provided("<certificate that begins tomorrow>"),
     good=_GOOD,
 )
 UNCOVERED_NAME = Rule(
     "uncovered-name",
-    "The certificate does not hold all of flask_app_server_names.",
-    fix="Take one for all of flask_app_server_names.",
+    "The certificate does not cover all of flask_app_server_names.",
+    fix="Use a certificate for all of flask_app_server_names.",
     bad=_provided("<certificate of example.com>"),
     good=_GOOD,
 )
 CERTIFICATE_ORDER = Rule(
     "certificate-order",
-    "The certificates are not in order, each signed by the next.",
-    fix="Put the site's own first, then the one that signed it, and so on.",
+    "The certificates are not in order: each must be signed by the next.",
+    fix="Put the site's certificate first, then the one that signed it, and so on.",
     bad=_provided("<certificate of shop.example.org> <certificate of another authority>"),
     good=_GOOD,
 )
@@ -116,10 +116,10 @@ def mode(case: Case) -> Iterator[Found]:
     if case["environment"] != "production":
         return
     if case["tls"] == "none" and not case["nginx_trusted_proxies"]:
-        what = "flask_app_tls is none in production, and no proxy in front is trusted: passwords travel in the clear."
+        what = "flask_app_tls is none in production, and no proxy is trusted: passwords travel unencrypted."
         yield NO_TLS("flask_app_tls", what)
     if case["tls"] == "self_signed":
-        yield SELF_SIGNED("flask_app_tls", "flask_app_tls is self_signed in production: browsers warn of it.")
+        yield SELF_SIGNED("flask_app_tls", "flask_app_tls is self_signed in production: browsers show a warning.")
 
 
 @finds(
@@ -136,32 +136,32 @@ def mode(case: Case) -> Iterator[Found]:
     guards=True,
 )
 def provided(case: Case) -> Iterator[Found]:
-    """Certificate and key are readable, belong together, hold now, and hold the names."""
-    if case["tls"] != "provided" or case["nginx_site_of"]:  # in the site of another app the certificate is that app's
+    """Check that certificate and key are readable, belong together, are valid now, and cover the names."""
+    if case["tls"] != "provided" or case["nginx_site_of"]:  # in another app's site, that app provides the certificate
         return
     chain, key = case["tls_certificate"], case["tls_key"]
     empty = [name for name, text in ((CERTIFICATE, chain), (KEY, key)) if not text.strip()]
     if empty:
-        what = f"flask_app_tls is provided, and {' and '.join(empty)} is empty."
+        what = f"flask_app_tls is provided, but {' and '.join(empty)} is empty."
         yield MISSING_VALUE(empty[0], what, _PEM, variables=("flask_app_tls", *empty[1:]))
         return
     if "PRIVATE KEY-----" in chain:
-        what = "flask_app_tls_certificate holds a private key, and every user of the host may read that file."
+        what = "flask_app_tls_certificate holds a private key, and every user of the host may read its file."
         yield KEY_IN_CERTIFICATE(CERTIFICATE, what)
         return
     try:
         certificates = x509.load_pem_x509_certificates(chain.encode())
         public = [each.public_key().public_bytes(*_FORM) for each in certificates]
     except (ValueError, UnsupportedAlgorithm):
-        what = "flask_app_tls_certificate holds no certificate in PEM that can be read."
+        what = "flask_app_tls_certificate holds no readable PEM certificate."
         yield UNREADABLE_CERTIFICATE(CERTIFICATE, what)
         return
     try:
         private = load_pem_private_key(key.encode(), None)
     except TypeError:
-        yield ENCRYPTED_KEY(KEY, "flask_app_tls_key is protected by a passphrase.")
+        yield ENCRYPTED_KEY(KEY, "flask_app_tls_key has a passphrase.")
     except (ValueError, UnsupportedAlgorithm):
-        yield UNREADABLE_KEY(KEY, "flask_app_tls_key holds no private key in PEM that can be read.")
+        yield UNREADABLE_KEY(KEY, "flask_app_tls_key holds no readable PEM private key.")
     else:
         yield from _pair(private, public)
         yield from _names_and_time(certificates[0], case["server_names"])
@@ -171,8 +171,8 @@ def provided(case: Case) -> Iterator[Found]:
 def _pair(private: PrivateKeyTypes, public: Sequence[bytes]) -> Iterator[Found]:
     mine = private.public_key().public_bytes(*_FORM)
     if mine != public[0]:
-        what = "flask_app_tls_key is the key of another certificate than the first in flask_app_tls_certificate."
-        fix = "Put the site's own certificate first." if mine in public else "Take the two that belong together."
+        what = "flask_app_tls_key does not belong to the first certificate in flask_app_tls_certificate."
+        fix = "Put the site's certificate first." if mine in public else "Use a key and a certificate that match."
         yield MISMATCHED_KEY(KEY, what, fix, variables=(CERTIFICATE,))
 
 
@@ -187,7 +187,7 @@ def _names_and_time(own: x509.Certificate, names: Sequence[str]) -> Iterator[Fou
     missing = [name for name in names if not covers(_dns_names(own), [name])]
     if missing:
         held = ", ".join(sorted(_dns_names(own))) or "none"
-        what = f"flask_app_tls_certificate does not hold {', '.join(missing)}; it holds {held}."
+        what = f"flask_app_tls_certificate does not cover {', '.join(missing)}; it covers {held}."
         yield UNCOVERED_NAME(CERTIFICATE, what, variables=("flask_app_server_names",))
 
 
@@ -202,6 +202,6 @@ def _dns_names(certificate: x509.Certificate) -> set[str]:
 def _order(certificates: Sequence[x509.Certificate]) -> Iterator[Found]:
     for upper, lower in zip(certificates[1:], certificates, strict=False):
         if lower.issuer != upper.subject:
-            what = "flask_app_tls_certificate: the certificates are not in order, each signed by the next."
+            what = "flask_app_tls_certificate: the certificates are not in order; each must be signed by the next."
             yield CERTIFICATE_ORDER(CERTIFICATE, what)
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values that their types let through: numbers, words of commands, paths, texts that must be one line."""
+"""Values that pass their type check: numbers, words of commands, paths, texts that must be one line."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from ..rule import Example, Found, Rule, finds
 
 OUT_OF_RANGE = Rule(
     "out-of-range",
-    "A number is too small or too large to make sense.",
+    "A number is outside the range that makes sense.",
     bad=Example({"flask_app_http_port": 65536}),
     good=Example({"flask_app_http_port": 8080}),
 )
 MALFORMED_VALUE = Rule(
     "malformed-value",
-    "A value has not the form that its reader asks for: a path, an address, a name of a header, a size.",
+    "A value has the wrong form, for example a path, an address, a header name or a size.",
     bad=Example({"flask_app_health_path": "health"}),
     good=Example({"flask_app_health_path": "/health"}),
 )
 CONTROL_CHARACTER = Rule(
     "control-character",
-    "A value that is one line in a file holds a line break or another control character.",
+    "A value that must fit on one line of a file holds a line break or another control character.",
     fix="Write it on one line.",
     bad=Example({"flask_app_wsgi": "wsgi:app\nuser = 'root'"}),
     good=Example({"flask_app_wsgi": "wsgi:app"}),
 )
 MISSING_FILE = Rule(
     "missing-file",
-    "A hook names a file of tasks that is not there.",
-    fix='Use a whole path, as "{{ inventory_dir }}/../../hooks/…": Ansible takes files in the inventory for hosts.',
+    "A hook names a task file that doesn't exist.",
+    fix='Use an absolute path, such as "{{ inventory_dir }}/../../hooks/…". Keep hooks outside the inventory: Ansible'
+    " reads the files there as lists of hosts.",
     bad=Example({"flask_app_hooks_before_build": ["tasks/build.yml"]}),
     good=Example({"flask_app_hooks_before_build": []}),
 )
 
-#: Variable of the role to the smallest and the largest number that makes sense.
+#: Variable of the role to the smallest and the largest sensible number.
 NUMBERS = {
     "flask_app_http_port": (1, 65535),
     "flask_app_gunicorn_workers": (0, 1000),
@@ -66,7 +67,7 @@ NUMBERS = {
     "flask_app_nginx_rate_limit_burst": (0, 10**6),
     "flask_app_nginx_hsts_seconds": (0, 2**31),
 }
-#: Texts that may have several lines: each is a file, or part of one, by itself.
+#: Texts that may have several lines: each becomes a file or a part of one.
 SEVERAL_LINES = (
     "flask_app_maintenance_page",
     "flask_app_nginx_after",
@@ -76,24 +77,24 @@ SEVERAL_LINES = (
     "flask_app_tls_certificate",
     "flask_app_tls_key",
 )
-#: systemd.resource-control(5), MemoryMax=. What systemd can't read it ignores, and the app would have no limit at all.
+#: systemd.resource-control(5), MemoryMax=. systemd ignores what it can't read, so the app would have no limit at all.
 _MEMORY = re.compile(r"infinity\Z|[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|([1-9][0-9]?|100)%\Z")
 #: The part before the question mark is a word in Nginx's configuration, which compares it with the decoded address.
 _HEALTH_PATH = re.compile(r"/[\w.~!&()*+,=:@/-]*(\?[\w.~!$&'()*+,;=:@/?%-]*)?\Z", re.ASCII)
 #: A path relative to the source, without a step up.
 BELOW = re.compile(r"(?![-/])(?!(.*/)?\.\.(/|\Z))[^\x00-\x1f\x7f]*\Z")
-#: What becomes a word of a command, or a path that a command gets: variable -> what it must look like, and the fix.
+#: Values that become a word or a path in a command: variable to its pattern and the fix.
 _WORDS = {
-    "flask_app_source_git_key_file": (re.compile(r"/[^\x00-\x1f\x7f]*\Z"), "Use a whole path on the host."),
-    "flask_app_source_subdirectory": (BELOW, "Name a directory as seen from the top of the source."),
-    "flask_app_requirements": (BELOW, "Name the lock as seen from the source's top."),
-    "flask_app_python": (re.compile(r"[/\w][^\x00-\x20\x7f]*\Z"), "Use a whole path on the host."),
+    "flask_app_source_git_key_file": (re.compile(r"/[^\x00-\x1f\x7f]*\Z"), "Use an absolute path on the host."),
+    "flask_app_source_subdirectory": (BELOW, "Name a directory relative to the source."),
+    "flask_app_requirements": (BELOW, "Name the lock relative to the source."),
+    "flask_app_python": (re.compile(r"[/\w][^\x00-\x20\x7f]*\Z"), "Use an absolute path on the host."),
     "flask_app_packages": (re.compile(r"[a-z0-9][a-z0-9+.:=~*-]*\Z"), "Use names of Debian packages."),
 }
 
 
 def several_lines(text: str) -> bool:
-    """Say whether a text has a line break, or another character that ends a line or a text for some reader."""
+    """Return whether a text has a line break, or another character that ends a line or a text for some reader."""
     return any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in text if each != "\t")
 
 
@@ -109,8 +110,8 @@ def numbers(case: Case) -> Iterator[Found]:
 def proofs(case: Case) -> Iterator[Found]:
     successes, probes = case["probe_successes"], case["probes"]
     if not 1 <= successes <= probes:
-        what = f"flask_app_probe_successes is {successes}, and flask_app_probes is {probes}: that proves nothing."
-        fix = "Ask for at least one success, and for no more of them than there are probes."
+        what = f"flask_app_probe_successes is {successes}, but flask_app_probes is {probes}."
+        fix = "Set flask_app_probe_successes to at least 1 and at most flask_app_probes."
         yield OUT_OF_RANGE("flask_app_probe_successes", what, fix, variables=("flask_app_probes",))
 
 
@@ -122,13 +123,13 @@ def forms(case: Case) -> Iterator[Found]:
         fix = "Use a size such as 512M or 2G, a share such as 40%, or infinity."
         yield MALFORMED_VALUE("flask_app_service_memory_max", what, fix)
     if path and not _HEALTH_PATH.match(path):
-        fix = "Start it with a slash; use letters, digits and the signs of an address, without spaces."
+        fix = "Start it with a slash. Use only characters that a URL may hold, and no spaces."
         yield MALFORMED_VALUE("flask_app_health_path", f"flask_app_health_path is {path!r}.", fix)
 
 
 @finds(MALFORMED_VALUE)
 def words(case: Case) -> Iterator[Found]:
-    """A word of a command that git, pip or another program would take for an option, or that leads elsewhere."""
+    """Find words that git, pip or another program would read as an option, or that lead elsewhere."""
     ref = case["source_git_ref"]
     if not git.ref_is_fit(ref):
         fix = "Name a branch, a tag or a commit."
@@ -142,18 +143,18 @@ def words(case: Case) -> Iterator[Found]:
 
 @finds(MALFORMED_VALUE)
 def notification(case: Case) -> Iterator[Found]:
-    """The URL itself is a secret and never shown."""
+    """Check the webhook's URL, which is a secret and never shown."""
     url = case["notify_url"]
     fault = flaw(url) if url else ""
     if fault:
-        fix = "Use it as the service that made it shows it."
+        fix = "Copy it exactly as the service shows it."
         yield MALFORMED_VALUE("flask_app_notify_url", f"flask_app_notify_url: {fault}.", fix)
 
 
 @finds(CONTROL_CHARACTER, guards=True)
 def lines(case: Case) -> Iterator[Found]:
     for name, value in case.values.items():
-        if name in SEVERAL_LINES or name.startswith("flask_app_secret"):  # a rule of its own names each secret
+        if name in SEVERAL_LINES or name.startswith("flask_app_secret"):  # another rule names each secret
             continue
         texts = value if isinstance(value, list) else [value]
         if any(isinstance(text, str) and several_lines(text) for text in texts):
@@ -167,4 +168,4 @@ def hooks(case: Case) -> Iterator[Found]:
             continue
         for path in paths:
             if not (Path(path).is_absolute() and Path(path).is_file()):
-                yield MISSING_FILE(name, f"{name} names {path}, and there is no such file.")
+                yield MISSING_FILE(name, f"{name} names {path}, which doesn't exist or is a relative path.")

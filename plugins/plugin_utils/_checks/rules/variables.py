@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and values of the variables that processes get."""
+"""Names and values of the variables in a process's environment."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..rule import Example, Found, Rule, finds
 
 VARIABLE_TWICE = Rule(
     "variable-twice",
-    "Two variables of the role give the process the same variable.",
+    "Two of the role's variables set the same variable of the process.",
     fix="Keep one of them.",
     bad=Example({"flask_app_env": {"SECRET_KEY": "x"}}),
     good=Example({"flask_app_env": {"GREETING": "x"}}),
 )
 UNFIT_VARIABLE = Rule(
     "unfit-variable",
-    "A name or a value can't be in a process's environment.",
+    "A name or a value is not allowed in a process's environment.",
     bad=Example({"flask_app_env": {"MAIL-HOST": "mail.example.org"}}),
     good=Example({"flask_app_env": {"MAIL_HOST": "mail.example.org"}}),
 )
-#: Variables that name variables of the process.
+#: The role's variables that name variables of the process.
 _NAMING = ("environment", "revision", "release", "secret_key")
 
 
@@ -38,7 +38,7 @@ def of_the_app(case: Case) -> Iterator[Found]:
 
 @finds(UNFIT_VARIABLE)
 def of_the_build(case: Case) -> Iterator[Found]:
-    """A process by itself, so its names may be among those of the app too."""
+    """Check the build's variables; the app may have the same names, because the build is another process."""
     yield from _faults({"flask_app_build_environment": case.values.get("flask_app_build_environment") or {}})
 
 
@@ -47,7 +47,7 @@ def _faults(variables: Mapping[str, Mapping[str, Any]], taken: list[str] | None 
     for owner, values in variables.items():
         for name, value in values.items():
             if name in owners and name not in (taken or ()):
-                what = f"{name} is in {owners[name]} and in {owner}."
+                what = f"{name} is in both {owners[name]} and {owner}."
                 yield VARIABLE_TWICE(owner, what, variables=(owners[name],))
             owners[name] = owner
             try:

@@ -20,7 +20,14 @@ from tests.unit.cases import SAYS, as_read, ids, values, without_git
 RULES = registry.known()
 EXAMPLES = [(each, kind) for each in RULES.values() for kind in ("bad", "good") if each.bad]
 #: Findings of hosts, deploys and the doctor itself, which no inventory can show.
-WITHOUT_EXAMPLE = {"other-database", "other-key", "app-unreachable", "unit-setting", "unproved-debug", "unused-acceptance"}
+WITHOUT_EXAMPLE = {
+    "other-database",
+    "other-key",
+    "app-unreachable",
+    "unit-setting",
+    "unproved-debug",
+    "unused-acceptance",
+}
 
 
 @cache

@@ -18,7 +18,8 @@ A file in the directory ``rules`` declares rules and looks for them::
             yield WIDE_BODY("flask_app_nginx_body_size_mb", "flask_app_nginx_body_size_mb is more than 1024.")
 
 That is all: a deploy stops at it, unless somebody accepts it, and the doctor reports it. With ``severity=WARNING`` the
-doctor alone does, or with ``warns_deploys=True`` a deploy too. docs/reference/findings.md has it, and its examples are tests.
+doctor alone does, or with ``warns_deploys=True`` a deploy too. docs/reference/findings.md has it, and its examples are
+tests.
 """
 
 from __future__ import annotations

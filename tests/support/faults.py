@@ -171,10 +171,10 @@ class Trial:
                 f"{bad} requests were answered by a bad release": bad == 0,
                 "no requests were sent": sent > 0,
                 f"{now} answers at the end": (now != self.before[name]) == (live == "new"),
-                f"{server.live} is linked, and {now} answers": server.live == now,
+                f"{server.live} is linked, but {now} answers": server.live == now,
                 f"exit {first.code if first else None}": code is None or bool(first and _same(first.code, code)),
-                f"it does not find {finds}": not finds or bool(first and first.finds(finds)),
-                f"it does not say {says!r}": not says or bool(first and says in first.prose),
+                f"the finding {finds} is missing": not finds or bool(first and first.finds(finds)),
+                f"the text {says!r} is missing": not says or bool(first and says in first.prose),
                 f"again: exit {last.code if last else None}": again is None or bool(last and _same(last.code, again)),
             }
             wrong += [f"{name}: {fault}" for fault, holds in checks.items() if not holds]

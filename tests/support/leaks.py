@@ -196,7 +196,7 @@ class Hunter:
         for name, secret in secrets.items():
             found = forms(secret)
             if not found:
-                raise ValueError(f"{name} is too short to be looked for")
+                raise ValueError(f"{name} is too short to search for")
             for form, kind in found.items():
                 self._known.setdefault(form, Leak("", name, kind))
 
@@ -217,7 +217,7 @@ class Hunter:
                 continue
             known = self._known.get(form)
             if known is None:
-                raise ValueError(f"grep printed {len(line)} bytes that are none of its patterns")
+                raise ValueError(f"grep printed {len(line)} bytes that match none of its patterns")
             found.add(Leak(f"{before}{self._without_secrets(place)}", known.secret, known.form))
         return sorted(found)
 
@@ -328,7 +328,7 @@ def sampled(command: Sequence[str], into: Path) -> Iterator[None]:
         still = process.poll() is None
         process.communicate(timeout=20)
     if not still or process.returncode != 0 or not into.stat().st_size:
-        raise RuntimeError(f"nobody looked at the command lines all the time: {shlex.join(command[:1])}")
+        raise RuntimeError(f"the command lines were not sampled all the time: {shlex.join(command[:1])}")
 
 
 # --- places on a server ----------------------------------------------------------------------------------------------

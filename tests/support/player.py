@@ -90,7 +90,7 @@ class Player:
         return code, said
 
     def _ended(self) -> NoReturn:
-        raise RuntimeError(f"what runs the plays has ended, with exit code {self._process.wait(10)}")
+        raise RuntimeError(f"the player has ended, with exit code {self._process.wait(10)}")
 
     def end(self) -> None:
         self._ours.close()
@@ -126,7 +126,7 @@ def _import() -> None:
     loader.lookup_loader.get("greenlight.flask.typed", class_only=True)
     said = display.Display()
     if said._warns or said._deprecations or said._errors:
-        sys.exit("what is imported before the plays warns of something, which no play would show")
+        sys.exit("an import before the plays caused a warning, which no play would show")
     for module in filter(None, map(str.strip, PLUGINS.splitlines())):
         importlib.import_module(f"ansible.plugins.{module}")
 

@@ -200,7 +200,7 @@ def make(variant: str, into: Path, *, label: str = "changed", seconds: float = 5
     its first answer ``ill_later`` begins to fail.
     """
     if variant not in NAMES:
-        raise ValueError(f"there is no variant {variant!r}, only: {', '.join(NAMES)}")
+        raise ValueError(f"unknown variant {variant!r}; the variants are: {', '.join(NAMES)}")
     fault = faults(label, seconds)[variant]
     shutil.copytree(EXAMPLE, into, ignore=LEFT_OUT, dirs_exist_ok=True)
     file = into / fault.path

@@ -76,7 +76,7 @@ def test_an_edit_without_exactly_one_anchor_fails(variant: str) -> None:
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no variant 'heath_500', only: .*health_500"):
+    with pytest.raises(ValueError, match=r"unknown variant 'heath_500'; the variants are: .*health_500"):
         variants.make("heath_500", tmp_path / "app")
 
 

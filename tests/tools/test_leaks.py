@@ -222,7 +222,7 @@ def test_a_short_lived_command_line_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_sampler_that_ends_early_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="nobody looked"), sampled(["false"], tmp_path / "seen"):
+    with pytest.raises(RuntimeError, match="not sampled all the time"), sampled(["false"], tmp_path / "seen"):
         pass
 
 

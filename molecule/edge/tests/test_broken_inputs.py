@@ -80,7 +80,7 @@ INPUTS: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
         ("malformed-value", "flask_app_acme_directory"),
         ["'letsencrypt'", "https://"],
     ),
-    "half an external account": (
+    "incomplete external account": (
         acme(flask_app_acme_eab_kid="kid-1"),
         ("incomplete-account", "flask_app_acme_eab_kid"),
         ["flask_app_acme_eab_hmac_key"],
@@ -90,12 +90,12 @@ INPUTS: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
         ("wrong-type", "flask_app_nginx_body_size_mb"),
         ["large", "int"],
     ),
-    "name twice": (
+    "duplicate name": (
         {"flask_app_server_names": [SITE, SITE]},
         ("named-twice", "flask_app_server_names"),
         [SITE],
     ),
-    "network that is none": (
+    "invalid network": (
         {"flask_app_nginx_trusted_proxies": ["10.0.0.0/33"]},
         ("malformed-value", "flask_app_nginx_trusted_proxies"),
         ["'10.0.0.0/33'"],
@@ -126,7 +126,7 @@ NGINX_REFUSES = ("refused-by-nginx", "nginx")
 NO_CERTIFICATE = ("no-certificate", "{server}.guestbook.test")
 #: These only show when the site is published.
 LATER: dict[str, tuple[dict[str, Any], tuple[str, str], list[str]]] = {
-    "ACME server that is none": (
+    "URL without an ACME server": (
         acme("https://world.test:14000/nothing"),
         NO_CERTIFICATE,
         ["https://world.test:14000/nothing"],

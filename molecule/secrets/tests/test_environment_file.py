@@ -184,7 +184,7 @@ def test_thousands_of_random_values_arrive_byte_for_byte(unit: Unit) -> None:
         assert value in right or unit.hand_over([value]) == [value.encode()]
 
     for_each_random_value(check)
-    pytest.fail(f"only among its neighbours, or not every time: {wrong!r}")
+    pytest.fail(f"wrong only among its neighbours, or not every time: {wrong!r}")
 
 
 #: Each of these alone would trip a naive quoting.
@@ -204,7 +204,7 @@ HARD = {
     "a backslash at the end": "C:\\directory\\",
     "two backslashes at the end": "\\\\server\\share\\\\",
     "a continued line": "one\\\ntwo",
-    "escapes that are none": "\\n\\t\\x41\\101\\u00e9\\$\\`\\\"\\'",
+    "only apparent escapes": "\\n\\t\\x41\\101\\u00e9\\$\\`\\\"\\'",
     "a single quote": "'",
     "a double quote": '"',
     "single quotes all over": "'it's' ''",

@@ -446,7 +446,7 @@ def test_the_names_are_listed_without_values(staging: Clone) -> None:
     [
         (["nope"], "", "there is no inventories/nope; there are development, production, staging."),
         (["nope", "--set", "A"], VALUE, "there is no inventories/nope"),
-        ([f"../{VALUE}"], "", "that is not a name of an environment"),
+        ([f"../{VALUE}"], "", "this is not an environment name"),
         (["--new", f"Q {VALUE}"], "", "lower-case letters, digits, - and _"),
         (["staging", "--set", f"API_TOKEN={VALUE}"], "", "that is not a name: letters, digits and _ only"),
         (["staging", "--set", "API_TOKEN", VALUE], "", "the value is not a word of the command"),

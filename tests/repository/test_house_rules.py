@@ -162,6 +162,14 @@ def test_no_task_ignores_its_errors() -> None:
     ] == []
 
 
+def test_the_tasks_at_which_runs_are_killed_exist() -> None:
+    """A test on servers waits for their names to appear."""
+    begins = re.findall(r'"([a-z_]+ \| [^"]*)"', repository.text("molecule/faults/tests/test_killed.py"))
+    assert len(begins) > 10
+    names = [str(task["name"]) for name, task in tasks() if name.startswith("roles/flask_app/")]
+    assert [begin for begin in begins if not any(name.startswith(begin) for name in names)] == []
+
+
 def test_every_task_has_a_name() -> None:
     assert [(name, task) for name, task in tasks() if not task.get("name")] == []
 

@@ -24,17 +24,17 @@ pytestmark = pytest.mark.killed
 
 #: A task's line: the run is killed when it appears, somewhere in the middle of the step.
 STEPS = [
-    "preflight | Find everything",
-    "source | Send the directory",
-    "release | Make it",
-    "edge | Publish the site",
-    "release_command | Run it",
-    "candidate | Start it",
-    "switch | Move the traffic",
-    "front_door | Ask for",
-    "retire | Stop every",
-    "prune | Remove what",
-    "unlock | Give the lock",
+    "preflight | Find",
+    "source | Send",
+    "release | Make",
+    "edge | Publish",
+    "release_command | Run",
+    "candidate | Start",
+    "switch | Move",
+    "front_door | Request",
+    "retire | Stop",
+    "prune | Remove",
+    "unlock | Give",
 ]
 HOST_STEPS = [
     "bring_source",
@@ -147,7 +147,7 @@ def test_step_killed(reference: Reference, trial: Trial, host_step: str, where: 
 
 
 def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, trial: Trial, tmp_path: Path) -> None:
-    kill_the_run(reference_with_venv, trial, "venv | Build it", tmp_path)
+    kill_the_run(reference_with_venv, trial, "venv | Build", tmp_path)
 
 
 @pytest.mark.killed(host_step="build_venv")

@@ -75,8 +75,7 @@ def check_front_door(
     proved = proof_of(layout, release)
     # As often as systemd had started it again when it was proved: a release may have lived long before.
     restarts = proved.get("restarts", 0)
-    if page.other_path and proved.get("path") == page.other_path:
-        page, contract = page.at(page.other_path), contract.without_page()
+    page, contract = _as_proved(page, contract, proved)
     target = page.through_nginx(url, FRONT_DOOR, _word(layout, dry=dry))
 
     def alive() -> bool:
@@ -97,16 +96,23 @@ def check_front_door(
     idle = start_work(layout, release, seconds) if passes and not dry else None
     if not (passes and proof.answer) or idle:
         proof = replace(proof, failures=[*proof.failures, *heard.failures])
-        back = _Way(bounds, undoes=not found or found.reversible) if on_trial else None
+        back = _Revert(bounds, undoes=not found or found.reversible) if on_trial else None
         raise _failed(layout, release, target, proof, secrets, idle=idle, back=back)
     if not dry:
         _passed(layout, release)
     return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, heard.proved_by, heard.seen)
 
 
+def _as_proved(page: Page, contract: Contract, proved: Mapping[str, Any]) -> tuple[Page, Contract]:
+    """Return the page that proved the candidate, and what it must answer."""
+    if page.other_path and proved.get("path") == page.other_path:
+        return page.at(page.other_path), contract.without_page()
+    return page, contract
+
+
 @dataclass(frozen=True)
-class _Way:
-    """How the traffic is taken back.
+class _Revert:
+    """How to move the traffic back.
 
     Args:
         bounds: for stopping the release that failed.
@@ -125,7 +131,7 @@ def _failed(
     secrets: Secrets,
     *,
     idle: Process | None,
-    back: _Way | None,
+    back: _Revert | None,
 ) -> Refused:
     """Return the error that says why; of a release on trial, take the traffic back first."""
     kind, what = "front-door-failed", f"The front door {target} does not lead to release {release}"
@@ -187,7 +193,7 @@ def _passed(layout: Layout, release: str) -> None:
     discard(layout.trial)
 
 
-def _switch_back(layout: Layout, release: str, report: dict[str, object], back: _Way) -> list[str]:
+def _switch_back(layout: Layout, release: str, report: dict[str, object], back: _Revert) -> list[str]:
     """Take the traffic from ``release``, mark it bad and stop it; return what became of it, in sentences.
 
     Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.

@@ -26,12 +26,12 @@ pytestmark = pytest.mark.killed
 STEPS = [
     "preflight | Find everything",
     "source | Send the directory",
-    "release | Make it",
+    "release | Make the release",
     "edge | Publish the site",
-    "release_command | Run it",
-    "candidate | Start it",
+    "release_command | Run the command",
+    "candidate | Start the candidate",
     "switch | Move the traffic",
-    "front_door | Ask for",
+    "front_door | Request the health page",
     "retire | Stop every",
     "prune | Remove what",
     "unlock | Give the lock",
@@ -147,7 +147,7 @@ def test_step_killed(reference: Reference, trial: Trial, host_step: str, where: 
 
 
 def test_run_killed_while_the_venv_is_built(reference_with_venv: Reference, trial: Trial, tmp_path: Path) -> None:
-    kill_the_run(reference_with_venv, trial, "venv | Build it", tmp_path)
+    kill_the_run(reference_with_venv, trial, "venv | Build the venv", tmp_path)
 
 
 @pytest.mark.killed(host_step="build_venv")

@@ -108,7 +108,7 @@ def test_a_deploy_reports_all_doctor_errors_at_once(clone: Path, keys: dict[str,
     said = done.stdout + done.stderr
     assert done.returncode != 0, said
     assert "SECRET_KEY has the same value in inventories/staging" in said
-    assert "flask_app_source_git_url holds a name, a password or a token" in said
+    assert "flask_app_source_git_url holds a user name, a password or a token" in said
     assert "flask_app_service_settings sets FLASK_CONFIG, which the role sets itself" in said
     assert not [value for value in ("hunter22", *keys.values()) if value in said]
 

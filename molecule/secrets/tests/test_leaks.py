@@ -231,7 +231,7 @@ RUNS = {
     ),
     "broken inputs": Run(("API_TOKEN",), WHAT_IS_BROKEN, fails=True, secret=BROKEN),
     "secrets in a list": Run(("dict",), ("wrong-type:flask_app_secrets",), fails=True, secret=LISTED),
-    "rotation": Run(("A new key signs, the old one still verifies.",), variables=rotation.rotation("start")),
+    "rotation": Run(("The new key signs, and the old one still verifies.",), variables=rotation.rotation("start")),
     "end of the rotation": Run(("The old key is dropped.",), variables=rotation.rotation("finish")),
     "rollback": Run(("is live, revision",), variables=playbook("rollback")),
     "verify": Run(

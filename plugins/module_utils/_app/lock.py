@@ -65,7 +65,7 @@ class Locked(Refused):
     """Another run holds the lock; the detail ``locked`` is its :class:`Owner` as a dictionary."""
 
     def __init__(self, app: str, owner: Owner, record: Mapping[str, Any]) -> None:
-        what = f"Another run is at work on {app} here: {_told(record)}."
+        what = f"Another run is at work on {app} here: {_described(record)}."
         fix = (
             "Wait for its end. If you know that it is dead, break its lock with: ansible-playbook -i <inventory>"
             " playbooks/unlock.yml"
@@ -90,7 +90,7 @@ def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str 
         if held and held.run != owner.run:
             if held.run != instead_of and _age(record) < stale_seconds:
                 raise Locked(layout.app, held, record)
-            note = f"Took over the lock of a run that is dead: {_told(record)}."
+            note = f"Took over the lock of a run that is dead: {_described(record)}."
         elif not held and found:
             # If a run had it, its next step finds another's lock and stops.
             note = f"Replaced the lock {found.path}, which was damaged: {found.why}."
@@ -109,7 +109,7 @@ def held(layout: Layout, run: str) -> Iterator[None]:
     with _guard(layout, WAIT_SECONDS):
         record = _record(layout)
         if record.get("run") != run:
-            now = f"it belongs to {_told(record)}" if record else "it is gone, as after a reboot of this host"
+            now = f"it belongs to {_described(record)}" if record else "it is gone, as after a reboot of this host"
             now = f"it was damaged ({found.why})" if (found := _damaged_record(layout)) else now
             what = f"This run has lost its lock on {layout.app}: {now}. Nothing more was changed."
             raise refused("lock-lost", layout.app, what, "Run the play again.")
@@ -148,7 +148,7 @@ def break_lock(layout: Layout, *, dry: bool = False) -> str:
     """
     record = _record(layout)
     found = _damaged_record(layout)
-    was = _told(record) if _owner(record) else ""
+    was = _described(record) if _owner(record) else ""
     if found:
         was = f"unknown, because {found.path} was damaged: {found.why}"
     if was and not dry:
@@ -174,10 +174,10 @@ def _damaged_record(layout: Layout) -> Damaged | None:
         record = read_facts(layout.lock)
     except Damaged as found:
         return found
-    return None if record is None or _is_whole(record) else Damaged(layout.lock, "it was edited")
+    return None if record is None or _is_valid_record(record) else Damaged(layout.lock, "it was edited")
 
 
-def _told(record: Mapping[str, Any]) -> str:
+def _described(record: Mapping[str, Any]) -> str:
     ago = f"{_age(record):.0f} seconds ago"
     return f"{record.get('by')}, since {record.get('since')}, last step {ago} (process {record.get('pid')})"
 
@@ -208,10 +208,10 @@ def _record(layout: Layout) -> dict[str, Any]:
         found = read_facts(layout.lock) or {}
     except Damaged:
         return {}
-    return found if _is_whole(found) else {}
+    return found if _is_valid_record(found) else {}
 
 
-def _is_whole(record: Mapping[str, Any]) -> bool:
+def _is_valid_record(record: Mapping[str, Any]) -> bool:
     return all(isinstance(record.get(name), types) for name, types in _TYPES.items())
 
 

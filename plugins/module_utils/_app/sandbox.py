@@ -68,7 +68,7 @@ def run_in_release(layout: Layout, release: str, unit: str, argv: Sequence[str |
         time.sleep(0.5)
     options = [*_options(layout, release, unit, seconds), "--service-type=exec"]
     done = run(["systemd-run", *options, *argv], seconds=seconds + systemd.GRACE_SECONDS)
-    return Ended(done.code == 0, _told(done), systemd.journal(unit))
+    return Ended(done.code == 0, _outcome(done), systemd.journal(unit))
 
 
 def ask_in_release(
@@ -93,7 +93,7 @@ def _options(layout: Layout, release: str, unit: str, seconds: float) -> list[st
     return [*options, *(f"--property={line}" for line in properties)]
 
 
-def _told(done: Finished) -> str:
+def _outcome(done: Finished) -> str:
     """How it ended, in systemd's words."""
     told = re.findall(r"^(?:Finished with result|Main processes terminated with): (.*)$", done.stderr, re.MULTILINE)
     return ", ".join(told) or done.output

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, make_way
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, remove_empty_target
 
 from .layout import RELEASE_ID, Layout
 
@@ -121,7 +121,7 @@ def _wants(layout: Layout, unit: str) -> list[Path]:
 def enable(layout: Layout, units: Sequence[str]) -> None:
     for unit in units:
         for path in _wants(layout, unit):
-            make_way(path)
+            remove_empty_target(path)
     # Which units a reboot starts is read at the reboot: a reload of systemd, half a second, would buy nothing.
     require(["systemctl", "enable", "--quiet", "--no-reload", *units], f"systemctl enable {' '.join(units)}")
 

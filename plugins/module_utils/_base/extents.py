@@ -84,13 +84,13 @@ class _Stretch:
         return self._hidden.find(0, at, at + PIECE) != -1
 
     def _hide_part(self, at: int, form: str, place: int, least: int) -> None:
-        parts = [*self._behind(at, form, place), *self._before(at, form, place)]
+        parts = [*self._after(at, form, place), *self._before(at, form, place)]
         said = "".join(self._text[begin:end] for begin, end in parts)
         if len(said) >= least and len(set(said)) >= VARIETY:
             for begin, end in parts:
                 self._hide(begin, end)
 
-    def _behind(self, at: int, form: str, place: int) -> Iterator[tuple[int, int]]:
+    def _after(self, at: int, form: str, place: int) -> Iterator[tuple[int, int]]:
         """Where the text from ``at`` on says what the form says from ``place`` on, over line breaks too."""
         text, begin, known = self._text, at, 0
         while True:
@@ -101,7 +101,7 @@ class _Stretch:
             yield begin, at
             known += at - begin
             broken = _BREAK.match(text, at)
-            if not broken or place == len(form) or self._goes_on_hidden(broken.end(), known):
+            if not broken or place == len(form) or self._is_already_masked(broken.end(), known):
                 return
             begin = at = broken.end()
             while place < len(form) and form[place].isspace():  # it went with the break
@@ -119,13 +119,13 @@ class _Stretch:
             known, first, line = known + end - at, False, at
             while line > 0 and text[line - 1].isspace():
                 line -= 1
-            if "\n" not in text[line:at] or place == 0 or self._goes_on_hidden(line - 1, known):
+            if "\n" not in text[line:at] or place == 0 or self._is_already_masked(line - 1, known):
                 return
             end = at = line
             while place > 0 and form[place - 1].isspace():
                 place -= 1
 
-    def _goes_on_hidden(self, at: int, known: int) -> bool:
+    def _is_already_masked(self, at: int, known: int) -> bool:
         """Whether one need not go on there: a part is known, and another search was there before."""
         return known >= PART and 0 <= at < len(self._hidden) and bool(self._hidden[at])
 

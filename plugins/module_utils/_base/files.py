@@ -80,7 +80,7 @@ def read_bytes(path: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return None
     except OSError as error:
-        raise Damaged(path, _said(path, error)) from None
+        raise Damaged(path, _why_unreadable(path, error)) from None
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
@@ -90,7 +90,7 @@ def read_bytes(path: Path) -> bytes | None:
     except ProcessLookupError:  # a file of /proc, whose process has just ended
         return None
     except OSError as error:
-        raise Damaged(path, _said(path, error)) from None
+        raise Damaged(path, _why_unreadable(path, error)) from None
     finally:
         os.close(handle)
 
@@ -135,7 +135,7 @@ def read_facts(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _said(path: Path, error: OSError) -> str:
+def _why_unreadable(path: Path, error: OSError) -> str:
     """Say in what way the host can't open a file: a socket and a link in a circle have no plain words for it."""
     with suppress(OSError):
         mode = os.lstat(path).st_mode
@@ -145,7 +145,7 @@ def _said(path: Path, error: OSError) -> str:
 
 
 @contextmanager
-def blaming(path: Path) -> Iterator[None]:
+def naming_path(path: Path) -> Iterator[None]:
     """Name ``path`` in an error of the system that names nothing, as that of a write doesn't."""
     try:
         yield
@@ -218,12 +218,12 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
     if is_file_of_ours(path, mode) and path.read_bytes() == encoded:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    make_way(path)
+    remove_empty_target(path)
     unfinished = path.with_name(f"{UNFINISHED}{path.name}")  # what a killed run left is replaced by the next one's
     remove(unfinished)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with blaming(path), os.fdopen(handle, "wb") as stream:
+        with naming_path(path), os.fdopen(handle, "wb") as stream:
             stream.write(encoded)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
@@ -244,7 +244,7 @@ def is_file_of_ours(path: Path, mode: int) -> bool:
     return stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and is_ours(status)
 
 
-def make_way(path: Path) -> None:
+def remove_empty_target(path: Path) -> None:
     """Remove an empty directory where a file or link is to be; everything else that is one entry, a rename replaces.
 
     Raises:
@@ -262,7 +262,7 @@ def link(path: Path, target: str) -> bool:
     """
     if leads(path, target):
         return False
-    make_way(path)
+    remove_empty_target(path)
     unfinished = path.with_name(f"{UNFINISHED}{path.name}")
     remove(unfinished)
     unfinished.symlink_to(target)

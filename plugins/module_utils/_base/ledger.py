@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .files import Damaged, blaming, kind, read_bytes
+from .files import Damaged, kind, naming_path, read_bytes
 from .printable import printable
 
 
@@ -34,7 +34,7 @@ def append(path: Path, entry: Mapping[str, object]) -> None:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
             raise Damaged(path, f"it is {kind(mode)}, not a file")
-        with blaming(path):
+        with naming_path(path):
             end = os.lseek(handle, 0, os.SEEK_END)
             torn = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
             rest = b"\n" * torn + line.encode()

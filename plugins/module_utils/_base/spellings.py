@@ -55,19 +55,19 @@ def _repr_of_bytes(text: str) -> str:
     return text if text in "'\"" else repr(as_bytes(text))[2:-1]
 
 
-def _but(known: Mapping[str, str], write: Write = str) -> Write:
+def _except_known(known: Mapping[str, str], write: Write = str) -> Write:
     """As ``write`` does, but for the characters that are known."""
     return lambda text: known.get(text) or write(text)
 
 
-def _but_bytes(kept: str, form: str) -> Write:
+def _except_matching(kept: str, form: str) -> Write:
     """Leave the ASCII characters that match ``kept``, and write each byte of the others by ``form``."""
     left = re.compile(kept, re.ASCII)
     return lambda text: text if left.fullmatch(text) else "".join(form.format(byte) for byte in as_bytes(text))
 
 
 def _percent(safe: str, blank: str = "%20", form: str = "%{:02X}") -> Write:
-    return _but({" ": blank}, _but_bytes(rf"[A-Za-z0-9_.~{re.escape(safe)}-]", form))
+    return _except_known({" ": blank}, _except_matching(rf"[A-Za-z0-9_.~{re.escape(safe)}-]", form))
 
 
 def _code_point(kept: str) -> Write:
@@ -100,32 +100,32 @@ _QUOTINGS = [
         # JSON, as Flask puts it into pages, as Go and PHP write it; and JSON in JSON
         _json,
         _json_in_utf8,
-        _but({**_MARKUP, "'": "\\u0027"}, _json),
-        _but(_MARKUP, _json_in_utf8),
-        _but({"/": "\\/"}, _json),
+        _except_known({**_MARKUP, "'": "\\u0027"}, _json),
+        _except_known(_MARKUP, _json_in_utf8),
+        _except_known({"/": "\\/"}, _json),
         lambda text: _json(_json(text)),
         lambda text: _json(_json_in_utf8(text)),
         lambda text: _json_in_utf8(_json_in_utf8(text)),
         # Python, which escapes a single quote only where there are double ones as well
         _repr,
-        _but(_QUOTE, _repr),
+        _except_known(_QUOTE, _repr),
         _ascii,
-        _but(_QUOTE, _ascii),
+        _except_known(_QUOTE, _ascii),
         _repr_of_bytes,
-        _but(_QUOTE, _repr_of_bytes),
+        _except_known(_QUOTE, _repr_of_bytes),
         # YAML
-        _but(_YAML, _code_point(r"[ -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")),
-        _but({**_YAML, "\xa0": "\\_"}, _code_point(r"[ -~]")),
-        _but({"'": "''"}),
+        _except_known(_YAML, _code_point(r"[ -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")),
+        _except_known({**_YAML, "\xa0": "\\_"}, _code_point(r"[ -~]")),
+        _except_known({"'": "''"}),
         # Shells
-        _but({"'": "'\\''"}),
-        _but({"'": "'\"'\"'"}),
-        _but({character: f"\\{character}" for character in '"\\$`'}),
-        _but({character: f"\\{character}" for character in "] \t'\"\\|&;()<>!{}*[?^$`,"}),
+        _except_known({"'": "'\\''"}),
+        _except_known({"'": "'\"'\"'"}),
+        _except_known({character: f"\\{character}" for character in '"\\$`'}),
+        _except_known({character: f"\\{character}" for character in "] \t'\"\\|&;()<>!{}*[?^$`,"}),
         # systemd's properties and names of units; Nginx' log
-        _but(_C, _but_bytes(r"[ -~]", "\\{:03o}")),
-        _but_bytes(r"[A-Za-z0-9_:.]", "\\x{:02x}"),
-        _but_bytes(r"[ !#-\[\]-~]", "\\x{:02x}"),
+        _except_known(_C, _except_matching(r"[ -~]", "\\{:03o}")),
+        _except_matching(r"[A-Za-z0-9_:.]", "\\x{:02x}"),
+        _except_matching(r"[ !#-\[\]-~]", "\\x{:02x}"),
         # URLs: Python's, a path, a form, JavaScript's; in capitals as well, for a line may break within an escape
         _percent(""),
         _percent("/"),
@@ -138,8 +138,8 @@ _QUOTINGS = [
         # HTML, also of a text and by MarkupSafe, and XML
         html.escape,
         lambda text: html.escape(text, quote=False),
-        _but({'"': "&#34;", "'": "&#39;"}, html.escape),
-        _but({"'": "&apos;"}, html.escape),
+        _except_known({'"': "&#34;", "'": "&#39;"}, html.escape),
+        _except_known({"'": "&apos;"}, html.escape),
     )
 ]
 

@@ -128,7 +128,7 @@ def resolve(remote: Remote, ref: str) -> str:
     listing = [*GIT, "ls-remote", "--quiet", "--", remote.url, *wanted]
     done = run(listing, seconds=ASK_SECONDS, environment=remote.environment())
     if done.code != 0:
-        raise GreenlightError(f"the git repository can't be asked (exit code {done.code}):\n{_last_words(done)}")
+        raise GreenlightError(f"the git repository can't be asked (exit code {done.code}):\n{_last_output(done)}")
     found = dict(line.split("\t")[::-1] for line in done.stdout.splitlines() if "\t" in line)
     commits = [found[name] for name in wanted if name in found]
     if not commits:
@@ -166,10 +166,10 @@ def fetch(remote: Remote, commit: str) -> Path:
         said = said if said.stderr else done
         if done.code == 0 and holds(store, commit):
             return store
-    raise GreenlightError(f"the git repository gives no commit {commit}:\n{_last_words(said)}")
+    raise GreenlightError(f"the git repository gives no commit {commit}:\n{_last_output(said)}")
 
 
-def _last_words(done: Finished) -> str:
+def _last_output(done: Finished) -> str:
     """Return how git ended, without what a server wrote for the terminal."""
     return "\n".join(named([line]) for line in done.output.splitlines()[-20:])
 
@@ -257,10 +257,10 @@ def _address(store: Path, commit: str, path: str, above: str) -> str:
     settings = dict(line.split("\n", 1) for line in done.stdout.split("\0") if "\n" in line)
     names = [name for name, value in settings.items() if name.endswith(".path") and value.rstrip("/") == path]
     url = settings.get(names[-1].removesuffix("path") + "url", "") if names else ""
-    return _beside(above, url) if re.match(r"\.\.?/", url) else url
+    return _resolve_relative(above, url) if re.match(r"\.\.?/", url) else url
 
 
-def _beside(above: str, url: str) -> str:
+def _resolve_relative(above: str, url: str) -> str:
     """Resolve a submodule's relative address as git does (gitmodules(5))."""
     above = above.rstrip("/")
     while match := re.match(r"(\.\.?)/+", url):
@@ -293,7 +293,7 @@ def archive(part: Part, file: Path) -> None:
         raise
 
 
-def forget_others(remote: Remote, used: Iterable[Part]) -> None:
+def remove_other_repositories(remote: Remote, used: Iterable[Part]) -> None:
     """Remove from the cache what a source doesn't need."""
     stores = {remote.store, *(part.store for part in used)}
     for store in remote.cache.iterdir():

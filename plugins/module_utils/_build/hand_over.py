@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from .tree import leads_by_way_of, made_later
+from .tree import passes_through, made_later
 
 #: Directories in each other that a package may have. Deeper ones are there to exhaust whoever walks them.
 DEEPEST = 60
@@ -36,7 +36,7 @@ def hand_over(tree: Path, outside: str = "", leads_out: Collection[str] = ()) ->
     """
     top = os.open(tree, _DIRECTORY)
     try:
-        _refuse_odd(top, tree, outside, leads_out)
+        _refuse_unsafe_entries(top, tree, outside, leads_out)
         _take(top, os.fstat(top))
         for directory, path, status in _entries(top, ""):
             name = path.rpartition("/")[2]
@@ -63,7 +63,7 @@ def _take(handle: int, status: os.stat_result) -> None:
     os.fchmod(handle, 0o755 if stat.S_ISDIR(now.st_mode) or now.st_mode & 0o111 else 0o644)
 
 
-def _refuse_odd(top: int, tree: Path, outside: str, leads_out: Collection[str]) -> None:
+def _refuse_unsafe_entries(top: int, tree: Path, outside: str, leads_out: Collection[str]) -> None:
     names: dict[int, tuple[str, int]] = {}
     links: dict[str, str] = {}
     for directory, path, status in _entries(top, ""):
@@ -71,25 +71,25 @@ def _refuse_odd(top: int, tree: Path, outside: str, leads_out: Collection[str]) 
             links[path] = os.readlink(path.rpartition("/")[2], dir_fd=directory)
             end = os.path.realpath(tree / path)
             if end != outside and not f"{end}/".startswith(f"{os.path.realpath(tree)}/"):
-                raise _odd(path, "a link that leads elsewhere")
+                raise _unsafe_entry(path, "a link that leads elsewhere")
         elif stat.S_ISREG(status.st_mode):
             if status.st_nlink > 1:
                 names[status.st_ino] = (path, names.get(status.st_ino, ("", status.st_nlink))[1] - 1)
         elif not stat.S_ISDIR(status.st_mode):
-            raise _odd(path, "neither a file nor a directory")
+            raise _unsafe_entry(path, "neither a file nor a directory")
     for path, elsewhere in names.values():
         if elsewhere:
-            raise _odd(path, "a second name of a file that is elsewhere")
+            raise _unsafe_entry(path, "a second name of a file that is elsewhere")
     of_the_app = made_later(leads_out, os.listdir(top))
     for path in links:
-        if leads_by_way_of(path, links, of_the_app):
-            raise _odd(path, f"a link by way of {' or '.join(of_the_app)}, which the app will be able to write")
+        if passes_through(path, links, of_the_app):
+            raise _unsafe_entry(path, f"a link by way of {' or '.join(of_the_app)}, which the app will be able to write")
 
 
 def _entries(directory: int, inside: str, depth: int = 0) -> Iterator[tuple[int, str, os.stat_result]]:
     """Yield what is below an open directory: the open directory it is in, its path below the top, its status."""
     if depth > DEEPEST:
-        raise _odd(inside[:80], f"more than {DEEPEST} directories in each other")
+        raise _unsafe_entry(inside[:80], f"more than {DEEPEST} directories in each other")
     for name in sorted(os.listdir(directory)):
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         path = f"{inside}/{name}" if inside else name
@@ -102,7 +102,7 @@ def _entries(directory: int, inside: str, depth: int = 0) -> Iterator[tuple[int,
                 os.close(below)
 
 
-def _odd(path: str, what: str) -> GreenlightError:
+def _unsafe_entry(path: str, what: str) -> GreenlightError:
     return GreenlightError(f"what was built has {path!r}, which is {what}: no package needs that. It was removed.")
 
 

@@ -262,7 +262,7 @@ def _unknown(lock: _Lock, name: str, choice: Choice) -> str:
     roots = lock.roots(choice)
     members = [package["name"] for package in lock.members]
     if choice.package and not roots:
-        return _no_such("package", choice.package, members, f"the workspace of {name}")
+        return _unknown_selection("package", choice.package, members, f"the workspace of {name}")
     metadata = [root.get("metadata", {}) for root in roots]
     known = {
         "extras": [
@@ -278,11 +278,11 @@ def _unknown(lock: _Lock, name: str, choice: Choice) -> str:
     for kind, wanted in (("extras", choice.extras), ("groups", choice.groups)):
         for one in wanted:
             if normal(one) not in map(normal, known[kind]):
-                return _no_such(kind, one, known[kind], f"{choice.package or 'the project'} in {name}")
+                return _unknown_selection(kind, one, known[kind], f"{choice.package or 'the project'} in {name}")
     return ""
 
 
-def _no_such(kind: str, wanted: str, known: Collection[str], where: str) -> str:
+def _unknown_selection(kind: str, wanted: str, known: Collection[str], where: str) -> str:
     names = sorted({*known})
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
     hint = f"Did you mean {near[0]}? " if near else ""

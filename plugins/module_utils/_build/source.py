@@ -278,7 +278,7 @@ def export(remote: git.Remote, commit: str, subdirectory: str, sources: Path, py
     except GreenlightError:
         remove(unfinished)
         raise
-    git.forget_others(remote, parts)
+    git.remove_other_repositories(remote, parts)
     finish(unfinished, sources / name, python)
 
 

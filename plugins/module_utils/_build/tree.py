@@ -68,7 +68,7 @@ def destination(path: str, links: Mapping[str, str]) -> str | None:
     return _followed(path, links)[0]
 
 
-def leads_by_way_of(path: str, links: Mapping[str, str], places: Collection[str]) -> bool:
+def passes_through(path: str, links: Mapping[str, str], places: Collection[str]) -> bool:
     """Say whether one of ``places`` is on the way from ``path`` to its :func:`destination`, or is that."""
     return not _followed(path, links)[1].isdisjoint(places)
 
@@ -130,7 +130,7 @@ def check(listed: Iterable[Entry], directories: Collection[str] = (), *, leads_o
         if destination(path, links) is None:
             what = "a link that leads out of the source, or in a circle"
             wrong.setdefault(what, {})[f"{path} -> {target}"] = None
-        elif leads_by_way_of(path, links, of_the_app):
+        elif passes_through(path, links, of_the_app):
             what = f"a link by way of {' or '.join(of_the_app)}, where the app can write on the host"
             wrong.setdefault(what, {})[f"{path} -> {target}"] = None
     if wrong:

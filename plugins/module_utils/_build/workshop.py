@@ -210,7 +210,7 @@ class Workshop:
         """The sandbox, as settings of a unit (systemd.exec(5))."""
         return [
             *_SETTINGS,
-            f"User={made_up_user(self.app)}",
+            f"User={build_user(self.app)}",
             f"TemporaryFileSystem={self.hidden}:ro",
             f"BindPaths={self.tree}:{self.target}",
             f"BindPaths={self.place / 'scratch'}:{self.scratch}",
@@ -291,7 +291,7 @@ def build_unit(app: str) -> str:
     return f"greenlight-build-{app}.service"
 
 
-def made_up_user(app: str) -> str:
+def build_user(app: str) -> str:
     """The user that systemd makes up for an app's builds. No account of an app can have this name."""
     return f"_build-{hashlib.sha256(app.encode()).hexdigest()[:16]}"
 

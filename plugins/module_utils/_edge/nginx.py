@@ -296,7 +296,7 @@ def _kept(tree: Tree, app: str, change: Change, pointer: Pointer | None, watch: 
     files = {name: readable(tree.etc / name, "surrogateescape") for name in change}
     links = {name: str((tree.etc / name).readlink()) for name in change if (tree.etc / name).is_symlink()}
     pointed = str(pointer.path.readlink()) if pointer and pointer.path.is_symlink() else ""
-    killed = _of_killed(noted)
+    killed = _unconfirmed(noted)
     if killed:
         old = {name: text for name, text in killed.files.items() if _is_to_restore(tree, app, name, killed)}
         files.update(old)
@@ -330,7 +330,7 @@ def _is_to_restore(tree: Tree, app: str, name: str, killed: _Kept) -> bool:
     return there in [*killed.written.get(name, []), killed.files[name]]
 
 
-def _of_killed(noted: Mapping[str, Any]) -> _Kept | None:
+def _unconfirmed(noted: Mapping[str, Any]) -> _Kept | None:
     """Return what a change kept that was begun and neither confirmed nor taken back."""
     try:
         kept = _Kept(**noted["kept"])

@@ -33,7 +33,7 @@ def confine(path: Path, drop_in: str, tree: Tree) -> bool:
     if before != drop_in or facts.get("NeedDaemonReload") == "yes":
         require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
     started = facts.get("ActiveEnterTimestamp", "").removeprefix("@")
-    if started.isdigit() and int(started) < int(path.stat().st_mtime) and _serves_nobody(tree):
+    if started.isdigit() and int(started) < int(path.stat().st_mtime) and _serves_no_site(tree):
         done = run(["systemctl", "restart", "nginx"])
         if done.code != 0:
             if before is None:
@@ -67,7 +67,7 @@ def _facts() -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in done.stdout.splitlines())
 
 
-def _serves_nobody(tree: Tree) -> bool:
+def _serves_no_site(tree: Tree) -> bool:
     """Say whether no site is enabled but Debian's own default one."""
     enabled = {path.name for name in ("sites-enabled", "conf.d") for path in (tree.etc / name).glob("[!.]*")}
     return not enabled - ({"default"} if stock_default_site(tree) else set())

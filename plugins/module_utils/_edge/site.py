@@ -166,7 +166,7 @@ def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str
     return found
 
 
-def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
+def without_duplicate_settings(tree: nginx.Tree, name: str, text: str) -> str | None:
     """Return ``text``, of the file ``name``, without the settings that another file has; None where none is left.
 
     A setting that Nginx reads a second time is an error.
@@ -226,7 +226,7 @@ class Edge:
         if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
             change = {"sites-enabled/default": None, **change}
         if change.get(HASHES):
-            change[HASHES] = not_elsewhere(self.tree, HASHES, str(change[HASHES]))
+            change[HASHES] = without_duplicate_settings(self.tree, HASHES, str(change[HASHES]))
         if site.main and (
             OWNER in (readable(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)
         ):

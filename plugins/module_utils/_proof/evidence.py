@@ -10,7 +10,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import (
+    best_effort,
+    record,
+    recorded_live,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, Releases
 
 from .contract import Proof
@@ -43,7 +47,7 @@ def with_hints(headline: str, report: dict[str, object]) -> str:
     return "\n".join([headline, *found]) if isinstance(found, list) else headline
 
 
-def condemn(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
+def mark_bad(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
     """Mark a release bad and tell the ledger; return what there is to say of that.
 
     One that was live before, with success, is not marked: what is wrong now, such as a database that is down, may be
@@ -51,8 +55,8 @@ def condemn(layout: Layout, release: str, event: str, report: dict[str, object],
     """
 
     def write_down() -> None:
-        if release not in told_live(layout):
+        if release not in recorded_live(layout):
             Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
 
-    return attempted(write_down)
+    return best_effort(write_down)

@@ -137,7 +137,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Heard:
+class AppReport:
     """What was heard of a release beside its health answers.
 
     Args:
@@ -177,7 +177,7 @@ class Known:
     secrets: Secrets
 
 
-def hear(
+def inspect_app(
     layout: Layout,
     release: str,
     question: Question,
@@ -188,7 +188,7 @@ def hear(
     seconds: float,
     alive: Callable[[], bool] = lambda: True,
     imported: Collection[str] | None = None,
-) -> Heard:
+) -> AppReport:
     """Ask who can say how the app of ``release`` is configured, and hold that to the contract.
 
     Args:
@@ -208,7 +208,7 @@ def hear(
             who.append(INSPECTION)
     found = [*asked.failures, *disagreements(asked.seen, question, contract, known.variables)]
     found = found or unproved(proved_by, question, contract, asked.silence)
-    return Heard(found, proved_by, asked.seen[0] if asked.seen else None, asked.journal)
+    return AppReport(found, proved_by, asked.seen[0] if asked.seen else None, asked.journal)
 
 
 def _ask(
@@ -224,19 +224,19 @@ def _ask(
     if not question.ask:
         return _Witnesses(silence="flask_app_inspect is false, so no worker is asked")
     found = workers.wait(layout, release, seconds, alive)
-    if not found.told:
+    if not found.by_worker:
         return _import(layout, release, question, secrets, seconds) if anew else _Witnesses()
     asked = _Witnesses(seen=[Seen.of(report, secrets) for report in found.of_apps])
     asked.who = "1 worker" if len(asked.seen) == 1 else f"{len(asked.seen)} workers"
     if not found.complete:
-        got = f"{len(found.told)} within {seconds:g} seconds"
+        got = f"{len(found.by_worker)} within {seconds:g} seconds"
         asked.failures.append(Failure("workers that report", str(found.workers), got))
     if found.without_app:
         kinds = sorted({secrets.mask(kind)[:LONGEST] for kind in found.without_app})
         asked.silence = f"in the WSGI object, a {' or a '.join(kinds)}, no Flask app was found"
         if asked.seen:
             got = f"{len(asked.seen)}; of {len(found.without_app)}: {asked.silence}"
-            asked.failures.append(Failure("workers with a Flask app", str(len(found.told)), got))
+            asked.failures.append(Failure("workers with a Flask app", str(len(found.by_worker)), got))
     return asked
 
 

@@ -29,30 +29,30 @@ class Reports:
     """The reports that are there.
 
     Args:
-        told: what each worker reports; ``no_app`` instead of the rest where it found no Flask app.
+        by_worker: what each worker reports; ``no_app`` instead of the rest where it found no Flask app.
         workers: how many workers Gunicorn keeps.
     """
 
-    told: list[dict[str, Any]]
+    by_worker: list[dict[str, Any]]
     workers: int
 
     @property
     def complete(self) -> bool:
-        return bool(self.told) and len(self.told) >= self.workers
+        return bool(self.by_worker) and len(self.by_worker) >= self.workers
 
     @property
     def of_apps(self) -> list[dict[str, Any]]:
-        return [each for each in self.told if "no_app" not in each]
+        return [each for each in self.by_worker if "no_app" not in each]
 
     @property
     def without_app(self) -> list[str]:
         """Of each worker that found no Flask app the type of its WSGI object."""
-        return [str(each["no_app"]) for each in self.told if "no_app" in each]
+        return [str(each["no_app"]) for each in self.by_worker if "no_app" in each]
 
 
 def reports(layout: Layout, release: str) -> Reports:
     """Read the reports of a release's running workers; none where there is no directory."""
-    told = []
+    by_worker = []
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         above = os.open(layout.runtime(release), flags | os.O_DIRECTORY)
@@ -68,11 +68,11 @@ def reports(layout: Layout, release: str) -> Reports:
         for name in sorted(os.listdir(directory)):  # noqa: PTH208  # of what is open, wherever its name leads now
             report = _read(name, directory, flags) if name.endswith(".json") else None
             if report is not None:
-                told.append(report)
+                by_worker.append(report)
     finally:
         os.close(directory)
-    counts = [each["workers"] for each in told if isinstance(each.get("workers"), int)]
-    return Reports(told, max(counts, default=0))
+    counts = [each["workers"] for each in by_worker if isinstance(each.get("workers"), int)]
+    return Reports(by_worker, max(counts, default=0))
 
 
 def wait(layout: Layout, release: str, seconds: float, alive: Callable[[], bool]) -> Reports:
@@ -85,7 +85,7 @@ def wait(layout: Layout, release: str, seconds: float, alive: Callable[[], bool]
     while True:
         found = reports(layout, release)
         waited = time.monotonic() - began
-        if found.complete or waited >= (seconds if found.told else min(seconds, FIRST_SECONDS)) or not alive():
+        if found.complete or waited >= (seconds if found.by_worker else min(seconds, FIRST_SECONDS)) or not alive():
             return found
         time.sleep(INTERVAL_SECONDS)
 

@@ -24,22 +24,22 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract i
     prove,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
-    condemn,
     evidence,
+    mark_bad,
     masked,
     with_hints,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
     INSPECTION,
     UNASKED,
-    Heard,
+    AppReport,
     Known,
     Question,
-    hear,
+    inspect_app,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of, record, recorded_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import rehearsal_word
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
@@ -92,15 +92,17 @@ def check_front_door(
     def known() -> Known:
         return Known(found.variables if found else releases.variables(release), secrets)
 
-    heard = _heard(layout, proof, proved, question, contract, known=known, seconds=seconds, alive=alive)
-    passes = proof.kept and proof.answer and not heard.failures
+    app_report = _app_report(layout, proof, proved, question, contract, known=known, seconds=seconds, alive=alive)
+    passes = proof.kept and proof.answer and not app_report.failures
     idle = start_work(layout, release, seconds) if passes and not dry else None
     if not (passes and proof.answer) or idle:
-        proof = replace(proof, failures=[*proof.failures, *heard.failures])
+        proof = replace(proof, failures=[*proof.failures, *app_report.failures])
         raise _failed(layout, release, target, proof, secrets, idle=idle, bounds=bounds if on_trial else None)
     if not dry:
         _passed(layout, release)
-    return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, heard.proved_by, heard.seen)
+    return Proved(
+        replace(proof, answer=masked(proof.answer, secrets)), page.path, app_report.proved_by, app_report.seen
+    )
 
 
 def _failed(
@@ -132,7 +134,7 @@ def _word(layout: Layout, *, dry: bool) -> str:
         return ""
 
 
-def _heard(
+def _app_report(
     layout: Layout,
     proof: Proof,
     proved: Mapping[str, Any],
@@ -142,7 +144,7 @@ def _heard(
     known: Callable[[], Known],
     seconds: float,
     alive: Callable[[], bool],
-) -> Heard:
+) -> AppReport:
     """Ask the workers, if the page is as it must be.
 
     Args:
@@ -150,10 +152,10 @@ def _heard(
         known: reads what the inventory has given it, which raises Damaged where it can't be read.
     """
     if not (proof.kept and proof.answer):
-        return Heard()
+        return AppReport()
     imported = [name for name, who in proved.get("proved_by", {}).items() if INSPECTION in who]
     said = contract.said(proof.answer)
-    return hear(
+    return inspect_app(
         layout,
         contract.release,
         question,
@@ -168,7 +170,7 @@ def _heard(
 
 def _passed(layout: Layout, release: str) -> None:
     """End the trial. The ledger decides, not the trial: a run may have been killed in between, or the ledger lost."""
-    if told_live(layout)[-1:] != [release]:
+    if recorded_live(layout)[-1:] != [release]:
         record(layout, "live", release, previous=Releases(layout).previous())
     discard(layout.trial)
 
@@ -194,7 +196,7 @@ def _switch_back(layout: Layout, release: str, report: dict[str, object], bounds
     found = releases.get(release)
     if previous and found and not found.reversible:
         said.append(f"{IRREVERSIBLE} Check that the earlier release still works with what it did.")
-    said += condemn(layout, release, "taken back", report, previous=previous)
+    said += mark_bad(layout, release, "taken back", report, previous=previous)
     discard(layout.rollback)
     discard(layout.trial)
     stop_release(layout, release, bounds)

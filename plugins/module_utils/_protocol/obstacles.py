@@ -23,17 +23,18 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.finding imp
 from ansible_collections.greenlight.flask.plugins.module_utils._edge import acme, nginx
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import apps_inside
 
-from .removal import cure, doomed_places, doomed_shared, foreign_processes, is_open
+from .removal import cure, foreign_processes, is_open, paths_to_remove, shared_paths_to_remove
 
 
 def obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: frozenset[str]) -> Iterator[Finding]:
     """Find what would stop the removal on its way, or break what is somebody else's."""
-    app, doomed = layout.app, [*doomed_places(layout, made), layout.runtime_root, layout.etc, *doomed_shared(layout)]
-    mounted = [path for path in mount_points(layout.root) if any(place in (path, *path.parents) for place in doomed)]
+    app = layout.app
+    to_remove = [*paths_to_remove(layout, made), layout.runtime_root, layout.etc, *shared_paths_to_remove(layout)]
+    mounted = [path for path in mount_points(layout.root) if any(place in (path, *path.parents) for place in to_remove)]
     for path in map(shown, mounted):
         what = f"{path}: a file system of its own is mounted there, and its content would go with {app}."
         yield Finding("mounted", ERROR, path, what, f"Unmount it (umount {path}), and run again.")
-    for place in doomed:
+    for place in to_remove:
         if place.is_dir() and os.statvfs(place).f_flag & os.ST_RDONLY:
             what = f"{place} is on a file system that is read-only."
             yield Finding("read-only", ERROR, str(place), what, cure(errno.EROFS, place))
@@ -41,7 +42,7 @@ def obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: froz
         if locked:
             what = f"{locked} is protected from being removed (lsattr -d shows it)."
             yield Finding("protected", ERROR, str(locked), what, cure(errno.EPERM, place))
-    for path, package in _packaged(layout, doomed):
+    for path, package in _packaged(layout, to_remove):
         what = f"{path} belongs to Debian's package {package}."
         yield Finding("packaged", ERROR, path, what, f"Remove that first: apt purge {package}")
     yield from _site_problems(layout, tree, change)
@@ -62,9 +63,9 @@ def obstacles(layout: Layout, tree: nginx.Tree, change: nginx.Change, made: froz
         yield Finding("no-certbot", ERROR, "certbot", what, fix)
 
 
-def _packaged(layout: Layout, doomed: Sequence[Path]) -> list[tuple[str, str]]:
+def _packaged(layout: Layout, to_remove: Sequence[Path]) -> list[tuple[str, str]]:
     """Return which paths came with a package, as one of the app's name does that was installed after the app."""
-    paths = [f"/{path.relative_to(layout.root)}" for path in doomed]
+    paths = [f"/{path.relative_to(layout.root)}" for path in to_remove]
     rows = [line.partition(": ") for line in run(["dpkg-query", "--search", *paths]).stdout.splitlines()]
     return [(path, packages) for packages, _, path in rows if path in paths]
 

@@ -17,18 +17,18 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.http import
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Contract, Patience, Proof, prove
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
-    condemn,
     evidence,
+    mark_bad,
     masked,
     with_hints,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
     UNASKED,
-    Heard,
+    AppReport,
     Known,
     Question,
-    hear,
+    inspect_app,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
@@ -66,14 +66,14 @@ def prove_candidate(
     word, secrets = rehearsal_word(layout) if url else "", found.secrets
     restarts, alive = _start(layout, release, patience, bounds)
     asking = _Asking(layout, release, patience, question, Known(found.variables, secrets), alive)
-    proof, heard, page, contract = _by_itself(asking, page, contract)
+    proof, app_report, page, contract = _prove_on_own_socket(asking, page, contract)
     where = page.behind_nginx(asking.socket)
     if proof.kept and url:
         where = page.through_nginx(url, REHEARSAL, word)
         proof = _rehearsed(layout, release, proof, lambda: asking.prove(where, contract, again=True))
     if not proof.kept:
-        raise _refused(layout, release, proof, where, secrets, journal=heard.journal, bounds=bounds)
-    return _marked(layout, release, proof, heard, secrets, path=page.path, restarts=restarts)
+        raise _refused(layout, release, proof, where, secrets, journal=app_report.journal, bounds=bounds)
+    return _marked(layout, release, proof, app_report, secrets, path=page.path, restarts=restarts)
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class _Asking:
             started=again,
         )
 
-    def hear(self, contract: Contract, said: Sequence[str]) -> Heard:
+    def inspect_app(self, contract: Contract, said: Sequence[str]) -> AppReport:
         """Hear the workers on what the page has not ``said``."""
-        return hear(
+        return inspect_app(
             self.layout,
             self.release,
             self.question,
@@ -115,27 +115,27 @@ class _Asking:
         )
 
 
-def _by_itself(asking: _Asking, page: Page, contract: Contract) -> tuple[Proof, Heard, Page, Contract]:
+def _prove_on_own_socket(asking: _Asking, page: Page, contract: Contract) -> tuple[Proof, AppReport, Page, Contract]:
     """Prove a candidate on its own socket, where no visitor comes; return too which page did, and what it must answer.
 
     Where it has no health page, its workers prove what that would, and then any page must answer.
     """
     proof = asking.prove(page.behind_nginx(asking.socket), contract)
     has_no_page = bool(page.other_path and proof.answer and proof.answer.status == HTTPStatus.NOT_FOUND)
-    heard = Heard()
+    app_report = AppReport()
     if proof.answer and (has_no_page or contract.accepts_status(proof.answer)):
-        heard = asking.hear(contract, [] if has_no_page else contract.said(proof.answer))
-    if heard.failures:
-        proof = replace(proof, kept=False, failures=[*proof.failures, *heard.failures])
+        app_report = asking.inspect_app(contract, [] if has_no_page else contract.said(proof.answer))
+    if app_report.failures:
+        proof = replace(proof, kept=False, failures=[*proof.failures, *app_report.failures])
     elif has_no_page:
         page, contract = page.at(page.other_path), contract.without_page()
         proof = _named(asking.prove(page.behind_nginx(asking.socket), contract, again=True))
-    return proof, heard, page, contract
+    return proof, app_report, page, contract
 
 
 def _start(layout: Layout, release: str, patience: Patience, bounds: Bounds) -> tuple[int, Callable[[], bool]]:
     """Start a release; return how often systemd had started it before, and what says whether it runs since."""
-    serving = Releases(layout).takers(release, of_requests=True)
+    serving = Releases(layout).processes_taking(release, requests=True)
     units, service = layout.units_of(release, serving), layout.service_unit(release)
     systemd.reload_units()
     if release in systemd.loaded(layout):
@@ -167,19 +167,19 @@ def _named(proof: Proof) -> Proof:
 
 
 def _marked(
-    layout: Layout, release: str, proof: Proof, heard: Heard, secrets: Secrets, *, path: str, restarts: int
+    layout: Layout, release: str, proof: Proof, app_report: AppReport, secrets: Secrets, *, path: str, restarts: int
 ) -> Proved:
     answer = masked(proof.answer, secrets) if proof.answer else None
     fact = {
         "health": answer.body if answer else "",
         "path": path,
-        "proved_by": {name: list(who) for name, who in heard.proved_by.items()},
+        "proved_by": {name: list(who) for name, who in app_report.proved_by.items()},
         "start_seconds": round(proof.first_answer_seconds, 2),
         "candidate_seconds": round(proof.seconds, 2),
         "restarts": restarts,
     }
     Releases(layout).mark(release, PROVED, fact)
-    return Proved(replace(proof, answer=answer), path, heard.proved_by, heard.seen)
+    return Proved(replace(proof, answer=answer), path, app_report.proved_by, app_report.seen)
 
 
 def _refused(
@@ -201,4 +201,4 @@ def _refused(
     systemd.stop(Releases(layout).units(release), bounds.stop_seconds)
     traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
     kept = f"The candidate is stopped and kept for inspection: journalctl -u {service}"
-    return error(traffic, kept, *condemn(layout, release, "refused", report))
+    return error(traffic, kept, *mark_bad(layout, release, "refused", report))

@@ -14,7 +14,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import best_effort, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
     COMMAND,
     COMMANDED,
@@ -44,7 +44,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         raise damaged_release(release, damage)
     home = layout.release(release)
     if (home / COMMANDED).exists():
-        _tell(layout, release)
+        _record_success(layout, release)
         return Done(ran=False, seconds=0, output="")
     began = time.monotonic()
     systemd.reload_units()
@@ -54,7 +54,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     took = round(time.monotonic() - began, 2)
     output = releases.secrets(release).mask("\n".join(ended.journal))
     if not ended.well:
-        said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
+        said = best_effort(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
         what = "\n".join(
@@ -63,11 +63,11 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         fix = f"Correct the command or the app, and deploy again. All it said: journalctl -u {unit}"
         raise refused("release-command-failed", release, what, fix, closing=[traffic, *said])
     releases.mark(release, COMMANDED, {"seconds": took})
-    _tell(layout, release)
+    _record_success(layout, release)
     return Done(ran=True, seconds=took, output=output)
 
 
-def _tell(layout: Layout, release: str) -> None:
+def _record_success(layout: Layout, release: str) -> None:
     """Tell the ledger of a command that succeeded, unless it knows: the run that did it may have been killed."""
     told = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
     if release not in [entry.get("release") for entry in told]:

@@ -48,12 +48,12 @@ def is_last(layout: Layout) -> bool:
     return set((layout.root / "etc").glob("*/environment-id")) <= {layout.environment_id}
 
 
-def doomed_shared(layout: Layout) -> list[Path]:
+def shared_paths_to_remove(layout: Layout) -> list[Path]:
     """Return what goes with the last app."""
     return sorted(layout.root.glob(SHARED)) if is_last(layout) else []
 
 
-def doomed_accounts(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:
+def accounts_to_remove(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:
     app = layout.app
     return [(part, app) for part in accounts.PARTS if part in made and accounts.number(part, app) is not None]
 
@@ -82,7 +82,7 @@ def unit_paths(layout: Layout) -> list[Path]:
     return found
 
 
-def doomed_places(layout: Layout, made: frozenset[str]) -> list[Path]:
+def paths_to_remove(layout: Layout, made: frozenset[str]) -> list[Path]:
     """Directories and files, less those that must go at another time.
 
     In /run only what has a release's name, and of cache and logs only what systemd made for the app's units: that
@@ -110,15 +110,15 @@ def foreign_processes(layout: Layout) -> list[str]:
     unit = re.compile(rf"/{layout.unit_name}(/|$)", re.MULTILINE)
     found = []
     for path in sorted((layout.root / "proc").glob("[0-9]*/status")) if uid is not None else []:
-        uids = re.search(r"^Uid:\t(.*)$", _told_by_kernel(path), re.MULTILINE)
+        uids = re.search(r"^Uid:\t(.*)$", _read_proc(path), re.MULTILINE)
         if uids and str(uid) in uids.group(1).split("\t"):
-            match = unit.search(_told_by_kernel(path.with_name("cgroup")))
+            match = unit.search(_read_proc(path.with_name("cgroup")))
             if not match or not RELEASE_ID.match(match.group(1)):
                 found.append(path.parent.name)
     return found
 
 
-def _told_by_kernel(path: Path) -> str:
+def _read_proc(path: Path) -> str:
     """A file of /proc, in which names may have any encoding; empty where there is none, as after a process's end."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")

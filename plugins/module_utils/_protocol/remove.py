@@ -38,15 +38,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 from .obstacles import obstacles
 from .removal import (
     SHARED_DIRECTORIES,
+    accounts_to_remove,
     cure,
-    doomed_accounts,
-    doomed_places,
-    doomed_shared,
     foreign_processes,
     is_last,
     is_open,
     left_over,
     marker,
+    paths_to_remove,
+    shared_paths_to_remove,
     unit_paths,
     without_site,
 )
@@ -74,8 +74,10 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
     change = without_site(layout, tree, made)
     _refuse(layout, list(obstacles(layout, tree, change, made)))
     found = [str(tree.etc / name) for name in nginx.pending(tree, change)]
-    found += map(str, [*unit_paths(layout), *doomed_places(layout, made), layout.etc, *doomed_shared(layout)])
-    found += [f"{part} {name}" for part, name in doomed_accounts(layout, made)]
+    found += map(
+        str, [*unit_paths(layout), *paths_to_remove(layout, made), layout.etc, *shared_paths_to_remove(layout)]
+    )
+    found += [f"{part} {name}" for part, name in accounts_to_remove(layout, made)]
     certbot = acme.Certbot(layout.root)
     found += [str(certbot.settings(layout))] if acme.forget(certbot, layout, dry=True) else []
     if not dry:
@@ -84,13 +86,13 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         acme.forget(certbot, layout)
         _remove_units(layout, bounds)
         _refuse_processes(layout)
-        for path in [*doomed_places(layout, made), *doomed_shared(layout)]:
+        for path in [*paths_to_remove(layout, made), *shared_paths_to_remove(layout)]:
             _take(path)
         _remove_empty(layout)
-        for part, name in doomed_accounts(layout, made):
+        for part, name in accounts_to_remove(layout, made):
             if accounts.number(part, name) is not None:
                 accounts.remove(part, name)
-        _give_up_name(layout)
+        _remove_claim(layout)
     return found
 
 
@@ -187,7 +189,7 @@ def _refuse_processes(layout: Layout) -> None:
         )
 
 
-def _give_up_name(layout: Layout) -> None:
+def _remove_claim(layout: Layout) -> None:
     """Remove /etc/<app>, stamp and record by one rename: without them, the rest would be nobody's."""
     if not layout.etc.is_symlink():
         for path in sorted(layout.etc.iterdir()):

@@ -9,7 +9,7 @@ import time
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import live_once, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import formerly_live, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
@@ -27,7 +27,7 @@ def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
         return {}
     seconds = {release: stop_release(layout, release, bounds) for release in superfluous(layout)}
     # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.
-    for release in live_once(layout):
+    for release in formerly_live(layout):
         facts = {"seconds": seconds[release]} if release in seconds else {}
         record(layout, "retired", release, **facts)
     return seconds

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, recorded_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases, noted_release
 
 
@@ -44,7 +44,7 @@ def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry:
             if holds:
                 what = f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}"
                 raise refused("no-rollback", wanted, what)
-    for name in (wanted,) if wanted else (releases.previous(), *reversed(told_live(layout))):
+    for name in (wanted,) if wanted else (releases.previous(), *reversed(recorded_live(layout))):
         found = releases.get(name)
         if found and found.proved and not found.bad and name != live:
             across = irreversible_since(layout, found.id)

@@ -110,19 +110,19 @@ def destroy(layout: Layout) -> list[str]:
     Raises:
         Refused: one of them runs.
     """
-    doomed = outdated(layout)
-    busy = sorted(set(doomed) & set(superfluous(layout)))
+    to_remove = outdated(layout)
+    busy = sorted(set(to_remove) & set(superfluous(layout)))
     if busy:
         what = f"{', '.join(busy)} still runs beside the live release."
         raise refused("release-runs", busy[0], what, "Run site.yml first, which stops it.")
     releases = Releases(layout)
-    for release in doomed:
+    for release in to_remove:
         releases.destroy(release)
     for directory in (layout.releases, layout.environment_files):
         remove_unfinished(directory)
     if not releases.previous():
         discard(layout.previous)
-    return doomed
+    return to_remove
 
 
 def _single(values: Sequence[str]) -> list[str]:

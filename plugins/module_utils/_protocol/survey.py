@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.built impo
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import interpreter
 from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
-    has_lost_its_stamp,
+    is_stamp_missing,
     other_environment,
     stamped,
 )
@@ -256,7 +256,7 @@ def _state_problems(layout: Layout, wanted: Wanted) -> list[Finding]:
 def _is_claimed(layout: Layout) -> bool:
     """Say whether this app was deployed here, also where its stamp is damaged."""
     try:
-        return stamped(layout) is not None or has_lost_its_stamp(layout)
+        return stamped(layout) is not None or is_stamp_missing(layout)
     except Damaged:
         return True
 

@@ -24,7 +24,7 @@ def switch(layout: Layout, release: str) -> str:
     before = releases.live()
     if noted_release(layout.rollback) != release:
         discard(layout.rollback)
-    systemd.enable(layout, layout.units_of(release, releases.takers(release, of_requests=True)))
+    systemd.enable(layout, layout.units_of(release, releases.processes_taking(release, requests=True)))
     if before and before != release:
         link(layout.previous, f"releases/{before}")
     if before != release:

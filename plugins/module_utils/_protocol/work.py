@@ -19,7 +19,7 @@ def start_work(layout: Layout, release: str, seconds: float) -> Process | None:
     Args:
         seconds: that systemd waits for a start.
     """
-    for process in Releases(layout).takers(release, of_requests=False):
+    for process in Releases(layout).processes_taking(release, requests=False):
         units = layout.units_of(release, [process])
         runs = all(systemd.state(unit).is_active for unit in units)
         if not (runs or systemd.start(units, seconds)):

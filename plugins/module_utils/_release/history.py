@@ -40,7 +40,7 @@ def proof_of(layout: Layout, release: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in sound or sound[name](value)}
 
 
-def attempted(write_down: Callable[[], None]) -> list[str]:
+def best_effort(write_down: Callable[[], None]) -> list[str]:
     """Write down a failure; where the host refuses that, as with a full disk, return it as a sentence."""
     try:
         write_down()
@@ -51,12 +51,12 @@ def attempted(write_down: Callable[[], None]) -> list[str]:
     return []
 
 
-def told_live(layout: Layout) -> list[str]:
+def recorded_live(layout: Layout) -> list[str]:
     """The releases that went live, as the ledger tells it, oldest first; one that came back is there again."""
     return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
 
 
-def live_once(layout: Layout) -> list[str]:
+def formerly_live(layout: Layout) -> list[str]:
     """The releases that the ledger calls live, and that are not, in its order."""
     last = {str(entry.get("release")): entry.get("event") for entry in entries(layout.ledger)}
     return [release for release, event in last.items() if event == "live" and release != Releases(layout).live()]
@@ -74,7 +74,7 @@ def irreversible_since(layout: Layout, release: str) -> str:
         elif entry.get("event") in ("command", "live") and name not in known:
             known.add(name)
             found = name if entry.get("reversible") is False else found
-    if not found and release not in told_live(layout):  # the history is lost; the manifests know of each command
+    if not found and release not in recorded_live(layout):  # the history is lost; the manifests know of each command
         undone = (each.id for each in reversed(Releases(layout).all()) if each.proved and not each.reversible)
         found = next(undone, "")
     return "" if found == release else found

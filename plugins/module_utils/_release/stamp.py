@@ -28,16 +28,16 @@ def stamped(layout: Layout) -> str | None:
     try:
         text = read(path)
     except Damaged as damage:
-        raise Damaged(path, damage.why, f"Move it away. {_stamp_again(layout)}") from None
+        raise Damaged(path, damage.why, f"Move it away. {_restamp_command(layout)}") from None
     if text is None:
         return None
     name = text.strip()
     if not is_environment_name(name):
-        raise Damaged(path, "it holds no name of an environment", _stamp_again(layout))
+        raise Damaged(path, "it holds no name of an environment", _restamp_command(layout))
     return name
 
 
-def has_lost_its_stamp(layout: Layout) -> bool:
+def is_stamp_missing(layout: Layout) -> bool:
     """Say whether a host without a stamp has what only a deploy of the app, which stamps first, leaves there."""
     traces = (layout.made, layout.digest_key)
     return not os.path.lexists(layout.environment_id) and (any(map(Path.exists, traces)) or bool(_made_for(layout)))
@@ -49,9 +49,9 @@ def lost_stamp(layout: Layout, *, removal: bool = False) -> Damaged | None:
     Args:
         removal: whether the app is to be removed, for which the record must be there too.
     """
-    if not has_lost_its_stamp(layout):
+    if not is_stamp_missing(layout):
         return None
-    fix = _stamp_again(layout)
+    fix = _restamp_command(layout)
     if removal and not names.is_recorded(layout):
         fix += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
     return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", fix)
@@ -103,7 +103,7 @@ def key(layout: Layout) -> bytes:
     return found
 
 
-def _stamp_again(layout: Layout) -> str:
+def _restamp_command(layout: Layout) -> str:
     name = shlex.quote(_made_for(layout)) if _made_for(layout) else "<environment>"
     command = f"echo {name} > {layout.environment_id}"
     if not layout.etc.is_dir():

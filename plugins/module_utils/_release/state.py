@@ -256,10 +256,10 @@ def _code(layout: Layout) -> Iterator[Fault | None]:
     for path in (*entries(layout.sources), *venvs):
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode) and not is_ours(status) and not path.name.startswith(UNFINISHED):
-            yield Fault(path, "must belong to root, and all in it", partial(_own_tree, path))
+            yield Fault(path, "must belong to root, and all in it", partial(_take_ownership, path))
 
 
-def _own_tree(top: Path) -> None:
+def _take_ownership(top: Path) -> None:
     for parent, directories, files in os.walk(top):
         for name in (*directories, *files):
             own(Path(parent, name))

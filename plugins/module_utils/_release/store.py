@@ -148,7 +148,7 @@ class Specification:
         return texts, kept
 
     @property
-    def undoable(self) -> bool:
+    def is_reversible(self) -> bool:
         """Whether older code works with what this release does to its data."""
         return self.reversible or not self.command
 
@@ -287,9 +287,9 @@ class Releases:
         """Return the units of a release, in the order in which they start."""
         return self.layout.units_of(release, self.processes(release))
 
-    def takers(self, release: str, *, of_requests: bool) -> list[Process]:
+    def processes_taking(self, release: str, *, requests: bool) -> list[Process]:
         """Return the processes of a release that take requests, or those that take work by themselves."""
-        return [process for process in self.processes(release) if process.takes_requests == of_requests]
+        return [process for process in self.processes(release) if process.takes_requests == requests]
 
     def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
         """Return the directories and files that make a release, with their modes; no links, no marks."""
@@ -325,10 +325,10 @@ class Releases:
     def is_intact(self, release: Release, specification: Specification) -> bool:
         """Say whether the files of a release are still those that the specification makes, unchanged by any hand.
 
-        One that is only now declared to be not undoable isn't either: what it says of itself never changes.
+        One that is only now declared to be irreversible isn't either: what it says of itself never changes.
         """
         processes = self.processes(release.id)
-        if release.reversible and not specification.undoable:
+        if release.reversible and not specification.is_reversible:
             return False
         if {process.name for process in processes} != specification.processes.keys():
             return False
@@ -421,7 +421,7 @@ class Releases:
             "venv": specification.venv,
             "secret_names": sorted(specification.secret_names),
             "release_variable": specification.release_variable,
-            "reversible": specification.undoable,
+            "reversible": specification.is_reversible,
             "processes": sorted(specification.processes),
             "by": by,
         }
@@ -439,9 +439,9 @@ class Releases:
         Its directory, which makes it whole, goes first; its secrets go last, for they tell that a removal was begun.
         """
         layout = self.layout
-        doomed = layout.release(release)
-        if doomed.exists():
-            doomed.rename(layout.releases / f"{UNFINISHED}{release}")
+        home = layout.release(release)
+        if home.exists():
+            home.rename(layout.releases / f"{UNFINISHED}{release}")
             remove(layout.releases / f"{UNFINISHED}{release}")
         secrets = (layout.credentials(release), layout.environment_file(release))
         units = (path if path.parent == layout.units else path.parent for path in layout.parts(release).values())

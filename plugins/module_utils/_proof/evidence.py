@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a release was not proved, with the secrets masked, and the mark that it gets for that."""
+"""Why a release was not proved, with secrets masked, and its mark as bad."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .hints import hints
 
 
 def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets, process: Process = WEB) -> dict[str, object]:
-    """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal of a process ends with."""
+    """Return why a proof failed: the assertions, the HTTP answer and the end of a process's journal, all masked."""
     unit = layout.service_unit(release, process)
     journal = secrets.mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES))).splitlines()
     answer = proof.answer
-    # Masked before it is cut: half a secret is no longer found, and still tells half of it.
+    # Mask before cutting: half a secret would not be found, but would still reveal half of it.
     failures = [replace(failure, got=secrets.mask(failure.got)) for failure in proof.failures]
     body = secrets.mask(answer.body) if answer else ""
     return {
@@ -38,7 +38,7 @@ def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets, proce
 
 
 def masked(answer: Answer, secrets: Secrets) -> Answer:
-    """An answer as it may be shown: an app may repeat a secret even where it is well."""
+    """Return an answer with secrets masked: even a healthy app may repeat one."""
     return replace(answer, body=secrets.mask(answer.body))
 
 
@@ -48,10 +48,10 @@ def with_hints(headline: str, report: dict[str, object]) -> str:
 
 
 def mark_bad(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
-    """Mark a release bad and tell the ledger; return what there is to say of that.
+    """Mark a release bad and record that in the ledger; return sentences to report.
 
-    One that was live before, with success, is not marked: what is wrong now, such as a database that is down, may be
-    right again tomorrow, and it must be there to go back to.
+    Don't mark a release that was live successfully before: its problem, such as a database that is down, may be
+    temporary, and a rollback must be able to go back to it.
     """
 
     def write_down() -> None:

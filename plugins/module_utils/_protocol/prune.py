@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove what no kept release uses."""
+"""Remove old releases, and what no kept release uses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 
 def prunable(layout: Layout, keep: int) -> list[str]:
-    """Return what nobody needs, as paths: releases beyond ``keep`` good ones and the newest bad one, their environment
-    files and drop-ins, the sources and venvs that no kept release uses, the link to a candidate, and one to a previous
-    release that is gone. Live and previous always stay. Where one of the app's directories is a link, that is nothing:
-    what is there may be somebody else's."""
+    """Return the paths to remove.
+
+    These are releases except the newest ``keep`` good ones and the newest bad one, their environment files and
+    drop-ins, the sources and venvs that no kept release uses, the link to a candidate, and a link to a previous release
+    that no longer exists. Always keep the live and the previous release. Return nothing if one of the app's directories
+    is a link: its content may not be the app's.
+    """
     if _has_linked_directory(layout):
         return []
     releases = Releases(layout)
@@ -25,7 +28,7 @@ def prunable(layout: Layout, keep: int) -> list[str]:
     bad = [release.id for release in found if release.bad]
     kept = {releases.live(), releases.previous(), *good[max(len(good) - keep, 0) :], *bad[-1:]} - {""}
     used = {str(release.manifest.get(kind)) for release in found if release.id in kept for kind in ("source", "venv")}
-    # By the links, too: the live release's manifest may be damaged.
+    # Check the links, too: the live release's manifest may be damaged.
     homes = [layout.release(name) / kind for name in kept for kind in ("source", "venv")]
     used |= {home.readlink().name for home in homes if home.is_symlink()}
     links = [layout.candidate_socket, *([] if releases.previous() else [layout.previous])]
@@ -45,7 +48,7 @@ def _has_linked_directory(layout: Layout) -> bool:
 
 
 def prune(layout: Layout, keep: int) -> list[str]:
-    """Remove what :func:`prunable` names; return the paths."""
+    """Remove what :func:`prunable` returns; return the paths."""
     to_remove = prunable(layout, keep)
     if _has_linked_directory(layout):
         return []

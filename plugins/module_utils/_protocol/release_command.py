@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release command, such as a database migration: run on one host of the group before a release takes traffic."""
+"""The release command, such as a database migration: runs on one host of the group before a release gets traffic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 @dataclass(frozen=True)
 class Done:
-    """What became of it: whether it ran now or had succeeded before, in how many seconds, what it said, masked."""
+    """The result: whether it ran now or had succeeded before, its seconds, and its masked output."""
 
     ran: bool
     seconds: float
@@ -33,10 +33,10 @@ class Done:
 
 
 def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
-    """Run the release's command unless it has succeeded for this release already; at most ``seconds``.
+    """Run the release's command for at most ``seconds``, unless it has already succeeded for this release.
 
     Raises:
-        Refused: it failed; the release gets no traffic. The text has its last words, masked.
+        Refused: it failed; the release gets no traffic. The text has its last output, masked.
     """
     releases = Releases(layout)
     damage = releases.fault(release)
@@ -49,7 +49,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
     began = time.monotonic()
     systemd.reload_units()
     unit = f"{layout.app}-release-command-{release}.service"
-    # The file and not its text: nothing in it is for systemd to expand.
+    # Pass the file, not its text, because systemd would expand specifiers in it.
     ended = run_in_release(layout, release, unit, ["/bin/sh", "-e", home / COMMAND], seconds)
     took = round(time.monotonic() - began, 2)
     output = releases.secrets(release).mask("\n".join(ended.journal))
@@ -60,7 +60,7 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         what = "\n".join(
             [f"The release command of {release} failed ({ended.how}):", output, *hints(output.splitlines(), layout.app)]
         )
-        fix = f"Correct the command or the app, and deploy again. All it said: journalctl -u {unit}"
+        fix = f"Correct the command or the app, and deploy again. Full output: journalctl -u {unit}"
         raise refused("release-command-failed", release, what, fix, closing=[traffic, *said])
     releases.mark(release, COMMANDED, {"seconds": took})
     _record_success(layout, release)
@@ -68,9 +68,9 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
 
 
 def _record_success(layout: Layout, release: str) -> None:
-    """Tell the ledger of a command that succeeded, unless it knows: the run that did it may have been killed."""
-    told = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
-    if release not in [entry.get("release") for entry in told]:
+    """Record a successful command in the ledger if it is missing there: the run that ran it may have been killed."""
+    commands = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
+    if release not in [entry.get("release") for entry in commands]:
         fact = {}
         with suppress(Damaged):
             fact = read_facts(layout.release(release) / COMMANDED) or {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a proved release the traffic."""
+"""Switch the traffic to a proved release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 
 def switch(layout: Layout, release: str) -> str:
-    """Give ``release`` the traffic; return the id of the release that had it before, or an empty text.
+    """Switch the traffic to ``release``; return the id of the release that had it before, or an empty text.
 
     Raises:
         Refused: it was never proved, or is bad.

@@ -43,7 +43,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-#: What check mode says where git is still to be installed.
+#: The commit that check mode reports if git isn't installed yet.
 UNKNOWN = "0" * 40
 
 

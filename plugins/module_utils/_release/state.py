@@ -146,9 +146,7 @@ def _directory(path: Path, mode: int) -> Fault | None:
 
 def _real_directory(path: Path, status: os.stat_result) -> str:
     if stat.S_ISLNK(status.st_mode):
-        return (
-            f"Replace the link by a directory. To have it on another disk, mount that: mount --bind <directory> {path}"
-        )
+        return f"Replace the link with a directory. To have it on another disk: mount --bind <directory> {path}"
     return AWAY
 
 
@@ -232,7 +230,7 @@ def _ledger(layout: Layout) -> Fault | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISLNK(status.st_mode):
-        return Fault(path, "is a link, not a file", fix="Replace the link by the file itself.")
+        return Fault(path, "is a link, not a file", fix="Replace the link with the file itself.")
     if not stat.S_ISREG(status.st_mode):
         return Fault(path, f"is {kind(status.st_mode)}, not a file", lambda: discard(path))
     return _owned(path, status, 0o644)

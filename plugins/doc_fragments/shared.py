@@ -83,12 +83,12 @@ options:
         type: str
         required: true
       other_path:
-        description: Path of the page to ask for where C(path) answers 404 and the workers prove the environment and
+        description: Path of the page to request if C(path) answers 404 and the workers prove the environment and
           DEBUG. Empty means none.
         type: str
         required: true
       scheme:
-        description: What visitors use.
+        description: The scheme that visitors use.
         type: str
         choices:
         - http
@@ -128,12 +128,13 @@ options:
         type: int
         required: true
       fields:
-        description: Which key of the JSON answer holds C(environment), C(debug), C(revision) and C(release). The
-          answer may not contradict. What it has no key for, the workers must prove.
+        description: Which key of the JSON answer has C(environment), C(debug), C(revision) and C(release). The answer
+          must not contradict them. The workers must prove what has no key.
         type: dict
         required: true
       subset:
-        description: Further JSON that the answer must contain; mappings are compared key by key, all else whole.
+        description: Further JSON that the answer must contain; mappings are compared key by key, other values as
+          a whole.
         type: dict
         required: true
 """
@@ -141,30 +142,29 @@ options:
     QUESTION = r"""
 options:
   question:
-    description: What the workers report of the app that they have loaded, and how much of it somebody accepts.
+    description: What to check in the workers' reports, and which findings are accepted.
     type: dict
     required: true
     suboptions:
       ask:
-        description: Whether they are asked. If not, the app isn't either.
+        description: Whether to inspect the app at all.
         type: bool
         required: true
       environment_keys:
-        description: Keys of C(app.config); the first that is there names the environment.
+        description: Keys of C(app.config); the first that exists names the environment.
         type: list
         elements: str
         required: true
       secret_key_variable:
-        description: Name of the environment variable whose value C(app.secret_key) must be.
+        description: Name of the environment variable whose value must be C(app.secret_key).
         type: str
         required: true
       command_elsewhere:
-        description: Whether the release command ran on another host for this one, whose database must then be the
-          same.
+        description: Whether the release command ran on another host, so that both hosts must share the database.
         type: bool
         required: true
       accepted:
-        description: Findings that somebody has accepted, as C(id) or C(id:subject).
+        description: Accepted findings, as C(id) or C(id:subject).
         type: list
         elements: str
         required: true
@@ -182,20 +182,20 @@ options:
         type: dict
         required: true
       interim_files:
-        description: In place of some of them while the certificate isn't there yet.
+        description: Replace some of them until the certificate is issued.
         type: dict
         required: true
       inside:
-        description: The app of this host in whose site this one is served; names and certificate are then that one's.
-          Empty means that it has its own site.
+        description: The app of this host whose site serves this one, with that app's names and certificate. Empty
+          means that it has its own site.
         type: str
         required: true
       facts:
-        description: Variables that hold for a whole site, by name. An app that is served inside must have the owner's.
+        description: Variables that apply to a whole site, by name. An app inside must have the same as the owner.
         type: dict
         required: true
       server_names:
-        description: Names that no other site may have, and that the certificate must hold.
+        description: Names that no other site may have, and that the certificate must have.
         type: list
         elements: str
         required: true
@@ -205,7 +205,8 @@ options:
         elements: str
         required: true
       main:
-        description: Content of C(nginx.conf), for Debian's own as long as nobody has changed that. Empty means none.
+        description: Content of C(nginx.conf), which replaces Debian's own unless somebody has changed that. Empty
+          means none.
         type: str
         required: true
       drop_in:
@@ -213,7 +214,7 @@ options:
         type: str
         required: true
       replace_stock_default_site:
-        description: Whether Debian's default site goes, if it is enabled and unchanged.
+        description: Whether to remove Debian's default site if it is enabled and unchanged.
         type: bool
         required: true
       tls:
@@ -222,7 +223,7 @@ options:
         required: true
         suboptions:
           mode:
-            description: No TLS, a certificate made on the host, the user's own, or one from an ACME server.
+            description: No TLS, a self-signed certificate, the user's own, or one from an ACME server.
             type: str
             choices:
             - none
@@ -239,7 +240,7 @@ options:
             type: str
             required: true
           email:
-            description: Where the ACME server may write to. Empty means nowhere.
+            description: Contact address for the ACME server; empty for none.
             type: str
             required: true
 """
@@ -247,12 +248,12 @@ options:
     PATIENCE = r"""
 options:
   patience:
-    description: How long and how often to ask.
+    description: How long and how often to probe.
     type: dict
     required: true
     suboptions:
       start_seconds:
-        description: Seconds until the first answer at all.
+        description: Seconds until the first answer.
         type: float
         required: true
       probe_seconds:
@@ -268,8 +269,8 @@ options:
         type: int
         required: true
       interval_seconds:
-        description: Seconds between a good answer and the next probe. With more than 0, an app that dies soon after
-          its start is found.
+        description: Seconds between a good answer and the next probe. More than 0 also detects an app that dies soon
+          after its start.
         type: float
         required: true
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a step of this collection on a host: the module ``host_step``, where Ansible and the steps meet."""
+"""Run a step of this collection on a host: the module ``host_step``, where Ansible and the steps meet."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from ansible_collections.greenlight.flask.plugins.module_utils._steps import Cal
 
 #: From this verbosity on (-vvv) an unexpected error also says where it came from.
 VERBOSE = 3
-#: Where else the programs write that the steps run.
-_PLACES = ("/tmp", "/var/cache/greenlight", "/opt/greenlight")  # noqa: S108  # asked about, and not used
-#: What the module takes: the options of the step as JSON, because Ansible masks such a text whole, wherever it stands.
-#: It would mask each short value of a mapping in every message.
+#: Where else the programs that the steps run may write.
+_PLACES = ("/tmp", "/var/cache/greenlight", "/opt/greenlight")  # noqa: S108  # only for a message
+#: The step's options are one JSON text, which Ansible masks only as a whole. In a mapping, it would mask each short
+#: value in every message.
 SPEC = {"step": {"type": "str", "required": True}, "options": {"type": "str", "required": True, "no_log": True}}
-#: What each step takes beside its own options.
+#: What each step takes in addition to its own options.
 APP = {"app": {"type": "str", "required": True}}
 
 
 def main() -> None:
-    """Run a step and end the module with its result; whatever goes wrong becomes a message, never a traceback.
+    """Run a step and end the module with its result; any error becomes a message, never a traceback.
 
-    With the option ``owner`` the step first takes the lock, and gives it back if it fails. With the option ``run`` it
-    is a step of that run, done only while the run has the lock. Check mode, which changes nothing, needs no lock.
+    With the option ``owner``, first take the lock, and release it if the step fails. With the option ``run``, run the
+    step only while that run has the lock. Check mode changes nothing, so it needs no lock.
 
-    Whatever leaves the host leaves it here, so what programs, apps and files said is made printable here.
+    All output leaves the host here, so text from programs, apps and files is made printable here.
     """
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     given = json.loads(module.params["options"])
@@ -57,9 +57,9 @@ def main() -> None:
             failure[REFUSED] = [finding.as_dict() for finding in error.findings]
     except OSError as error:
         failure = {"msg": refusal(error), **_trace(module, error)}
-    except Exception as error:  # the last place that can make a message of it
+    except Exception as error:  # the last place that can turn it into a message
         failure = {"msg": _unexpected(error), **_trace(module, error)}
-    # Not where the error is caught: Ansible would add its text, in which may be a secret.
+    # Not inside the except clause: Ansible would add the error's text, which may contain a secret.
     if failure:
         module.fail_json(**all_printable(failure))
     module.exit_json(**all_printable(result))
@@ -82,17 +82,17 @@ def _locked(module: AnsibleModule, call: Call) -> AbstractContextManager[None]:
 
 
 def _unexpected(error: Exception) -> str:
-    """Name the kind and the place of an error, and nothing of its text."""
+    """Name the type and the place of an error without its text."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"An error that the collection greenlight.flask doesn't expect: {type(error).__name__} in"
+        f"Unexpected error in the collection greenlight.flask: {type(error).__name__} in"
         f" {Path(place.filename).name}:{place.lineno}. Run the same command again. If it fails again, run it with -vvv"
-        " and report the trace, which holds no values."
+        " and report the trace, which contains no values."
     )
 
 
 def _trace(module: AnsibleModule, error: Exception) -> dict[str, list[str]]:
-    """Return where an error came from, innermost last, for whoever asks for it."""
+    """Return where an error came from, innermost last, if the verbosity is high enough."""
     if module._verbosity < VERBOSE:
         return {}
     frames = traceback.extract_tb(error.__traceback__)
@@ -102,7 +102,7 @@ def _trace(module: AnsibleModule, error: Exception) -> dict[str, list[str]]:
 @contextmanager
 def _taking(module: AnsibleModule, call: Call) -> Iterator[None]:
     owner = Owner(**call.options["owner"])
-    # Before the host is read: what one reads while another run is at work would be old at once.
+    # Before the host is read: facts that are read during another run would be outdated at once.
     note = take(call.layout, owner, call.options["stale_seconds"], instead_of=call.options["instead_of"] or "")
     if note:
         module.warn(printable(note))

@@ -6,15 +6,15 @@ from __future__ import annotations
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner
 from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 
-#: The run whose step a module is, see the lock. Not given: no lock.
+#: Id of the run that the step belongs to, see the lock. Without it: no lock.
 RUN = {"run": {"type": "str"}}
 #: The environment that the host must be stamped with.
 STAMP = {"environment": {"type": "str", "required": True}}
-#: Who asks for the lock, and when another run counts as dead.
+#: Who wants the lock, and after how many seconds another run counts as dead.
 LOCK = {
     "owner": {"type": "dict", "options": options_of(Owner)},
     "instead_of": {"type": "str"},
     "stale_seconds": {"type": "float"},
 }
-#: What must be given with another option.
+#: Options that another option requires.
 REQUIRED_BY = {"owner": ("stale_seconds",)}

@@ -311,7 +311,8 @@ def test_a_broken_configuration_is_logged_and_not_loaded(machine: EdgeMachine, h
     assert run_hook(hook) == 1
     assert machine.calls("systemctl") == []
     assert machine.calls("logger") == [
-        "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop is new, Nginx serves the old one:"
+        "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop was renewed, but Nginx serves the"
+        " old one:"
         f" nginx: [emerg] unknown directive in {machine.tree.etc}/sites-enabled/theirs.conf:1"
     ]
 
@@ -320,7 +321,8 @@ def test_a_failed_reload_is_logged(machine: EdgeMachine, hook: Path) -> None:
     machine.turn("reload-fails")
     assert run_hook(hook) == 1
     assert machine.calls("logger") == [
-        "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop is new, Nginx serves the old one:"
+        "logger --priority daemon.err --tag greenlight /etc/letsencrypt/live/shop was renewed, but Nginx serves the"
+        " old one:"
         " systemctl reload nginx failed"
     ]
 

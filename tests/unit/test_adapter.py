@@ -108,7 +108,7 @@ def test_a_step_returns_its_result(run: Run, layout: Layout) -> None:
         (GreenlightError("the disk is full"), ["the disk is full"]),
         (OSError(28, "No space left on device", "/proc/x"), ["No space left on device", "(/proc/x)", "/proc (proc on"]),
         (OSError(30, "Read-only file system", b"/proc/x"), ["Read-only file system", "(/proc/x)", "/proc (proc on"]),
-        (OSError(28, "No space left on device"), ["No space left on device", "Make room"]),
+        (OSError(28, "No space left on device"), ["No space left on device", "Free some space"]),
         (PermissionError(1, "Operation not permitted", "/etc/shop"), ["(/etc/shop)", "lsattr"]),
         (OSError("broken"), ["The host refused: "]),
     ],

@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.workshop i
     StepFailed,
     Workshop,
     build_unit,
-    made_up_user,
+    build_user,
     traces,
     workshop,
 )
@@ -180,7 +180,7 @@ def test_a_build_inherits_only_variables_for_reaching_the_index(
 
 
 def test_the_build_user_of_an_app_is_not_a_possible_app_name() -> None:
-    users = {made_up_user(app) for app in ("shop", "shop-2", "a" * 31)}
+    users = {build_user(app) for app in ("shop", "shop-2", "a" * 31)}
     assert len(users) == 3
     assert not [user for user in users if APP_NAME.match(user) or len(user) > 31]
 

@@ -355,5 +355,5 @@ def test_destroying_a_release_removes_secrets_last(tmp_path: Path) -> None:
 
 def test_credentials_that_are_too_large_in_total_are_refused(layout: Layout) -> None:
     hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(10)}, layout.processes)
-    with pytest.raises(GreenlightError, match="1100000 bytes together"):
+    with pytest.raises(GreenlightError, match="1100000 bytes"):
         hold(layout, ID, {f"C{number}": "x" * 100_000 for number in range(11)}, layout.processes)

@@ -956,7 +956,7 @@ def test_only_some_of_many_changed_files_are_named(machine: Machine) -> None:
     write(site / "flask-3.1.dist-info/RECORD", rows)
     found = look(machine).findings
     assert len(found) == NAMED + 1
-    assert " 15 " in found[-1].what
+    assert found[-1].what.startswith("15 more ")
 
 
 def test_an_unfinished_venv_or_one_without_python_is_drift(machine: Machine) -> None:

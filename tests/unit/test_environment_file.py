@@ -71,7 +71,7 @@ def test_values_without_a_single_text_form_are_refused(value: object) -> None:
     ids=lambda character: f"U+{ord(character):04X}",
 )
 def test_a_character_that_systemd_refuses_is_refused(character: str) -> None:
-    with pytest.raises(EnvironmentValueError, match=rf"^A holds the character U\+{ord(character):04X}\b"):
+    with pytest.raises(EnvironmentValueError, match=rf"^A contains the character U\+{ord(character):04X}\b"):
         environment_text("A", f"hunter{character}2")
 
 
@@ -91,7 +91,7 @@ def test_every_noncharacter_of_unicode_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "export A", "A\n", "Ä", "A.B", 5], ids=repr)
 def test_a_name_that_systemd_would_ignore_is_refused(name: str) -> None:
-    with pytest.raises(EnvironmentValueError, match="is not a name for an environment variable"):
+    with pytest.raises(EnvironmentValueError, match="is not a valid name for an environment variable"):
         environment_text(name, "x")
 
 
@@ -157,5 +157,5 @@ def test_a_keyed_digest_depends_on_key_name_and_value(key: bytes, values: dict[s
 def test_variables_that_are_too_large_in_total_are_refused() -> None:
     values = {f"V{number}": "x" * 100_000 for number in range(19)}
     assert len(render(values)) > 1_900_000
-    with pytest.raises(EnvironmentValueError, match=r"21 variables are 21\d+ bytes together"):
+    with pytest.raises(EnvironmentValueError, match=r"21 variables have 21\d+ bytes in total"):
         render({**values, "MORE": "x" * 100_000, "MOST": "x" * 100_000})

@@ -214,7 +214,7 @@ def test_the_cache_is_private(repository: Path, remote: Remote) -> None:
     ],
 )
 def test_a_relative_submodule_url_is_resolved_against_its_parent(above: str, url: str, meant: str | None) -> None:
-    found = _git._beside(above, url)
+    found = _git._resolve_relative(above, url)
     if meant is None:
         assert not re.match(r"(file:|/)", found) or not _git.url_is_fit(found, local=False)
     else:

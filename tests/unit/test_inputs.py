@@ -277,7 +277,7 @@ def test_unreadable_secrets_are_reported_with_the_command_to_create_them() -> No
         ({"A": True}, {}, "unfit-variable", "flask_app_env", "A is a bool"),
         ({}, {"A": ["hunter2"]}, "unfit-variable", "flask_app_secrets", "A is a list"),
         ({}, {"A": {"x": "hunter2"}}, "unfit-variable", "flask_app_secrets", "A is a dict"),
-        ({}, {"A": "hunter2\0"}, "unfit-variable", "flask_app_secrets", "A holds the character U+0000"),
+        ({}, {"A": "hunter2\0"}, "unfit-variable", "flask_app_secrets", "A contains the character U+0000"),
         ({}, {"A": "hunter2" * 20_000}, "unfit-variable", "flask_app_secrets", "A is 140002 bytes long"),
     ],
 )

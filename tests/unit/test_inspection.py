@@ -348,7 +348,7 @@ def test_an_app_without_a_report_is_reported_with_its_last_output(
     host: Host, layout: Layout, release: str, ended: Finished, why: str
 ) -> None:
     host.ended = ended
-    assert refused(layout, release) == (f"importing the app once more, beside Gunicorn, {why}", BOOM.rstrip())
+    assert refused(layout, release) == (f"importing the app once more, outside of Gunicorn, {why}", BOOM.rstrip())
 
 
 def test_an_inspection_stopped_by_systemd_is_reported_as_timed_out(
@@ -371,7 +371,7 @@ def test_the_reported_output_is_the_last_lines_without_secrets(host: Host, layou
 
 def test_an_object_that_is_not_a_flask_app_is_reported_with_its_type(host: Host, layout: Layout, release: str) -> None:
     host.ended = Finished(0, '{"no_app": "function"}', "")
-    assert refused(layout, release) == ("in the WSGI object, a function, no Flask app was found", "")
+    assert refused(layout, release) == ("no Flask app was found in the WSGI object, a function", "")
 
 
 # The live release
@@ -390,7 +390,7 @@ def test_the_app_of_the_live_release_is_inspected(host: Host, layout: Layout, re
     assert words[-1] == "ENVIRONMENT"
     assert "--property=RuntimeMaxSec=7" in words
     host.ended = Finished(1, "", "boom")
-    why = "importing the app once more, beside Gunicorn, failed"
+    why = "importing the app once more, outside of Gunicorn, failed"
     assert inspected(layout) == {**told, "why": why, "app_says": {}}
     host.report_from_workers(release, [{"no_app": "function"}, report(environment="qa")])
     assert inspected(layout)["app_says"] == Seen.of(report(environment="qa"), Secrets()).as_result()

@@ -136,7 +136,7 @@ def test_secrets_are_only_in_the_environment_file(layout: Layout) -> None:
 
 def test_two_deploys_in_one_second_do_not_become_one(layout: Layout) -> None:
     create(layout, FIRST)
-    with pytest.raises(GreenlightError, match=f"release {ID} exists with other contents; run again in a second"):
+    with pytest.raises(GreenlightError, match=f"Release {ID} already exists with different contents"):
         create(layout, FIRST, revision="r2")
     assert Releases(layout).all()[0].manifest["revision"] == "r1"
 

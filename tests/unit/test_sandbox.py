@@ -257,7 +257,7 @@ def test_a_program_that_does_not_end_is_given_up_and_not_started_twice(
     waited: list[float] = []
     monkeypatch.setattr(time, "monotonic", lambda: now + sum(waited))
     monkeypatch.setattr(time, "sleep", waited.append)
-    with pytest.raises(GreenlightError, match=f"{UNIT} still runs on this host.*systemctl status {UNIT}"):
+    with pytest.raises(GreenlightError, match=f"^{UNIT} .*systemctl status {UNIT}"):
         run_in_release(layout, release, UNIT, ["true"], 7)
     assert 7 <= sum(waited) <= 8
     assert not [call for call in host.calls if call[0] == "systemd-run"]

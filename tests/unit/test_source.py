@@ -199,7 +199,7 @@ def test_a_clone_owned_by_another_account_is_still_read(app: Path) -> None:
     [
         (lambda path: None, "there is no directory"),
         (lambda path: path.write_text("x"), "there is no directory"),
-        (lambda path: path.mkdir(), "holds no file that git would take"),
+        (lambda path: path.mkdir(), "contains no file that git would track"),
     ],
     ids=["absent", "a file", "empty"],
 )
@@ -408,7 +408,7 @@ def tampered(original: Path, change: str) -> bytes:
 def test_a_tampered_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: Path, change: str) -> None:
     name, good = packed(app)
     (tmp_path / "bad.tar.gz").write_bytes(tampered(good, change))
-    with pytest.raises(GreenlightError, match="is not the one that was packed; run again"):
+    with pytest.raises(GreenlightError, match="differs from the one that was packed"):
         unpack(tmp_path / "bad.tar.gz", name, tmp_path / "host/sources", NO_PYTHON)
     assert os.listdir(tmp_path / "host") == ["sources"]
     assert os.listdir(tmp_path / "host/sources") == []
@@ -419,7 +419,7 @@ def test_a_truncated_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: 
     (app / "big").write_bytes(os.urandom(100_000))
     name, archive = packed(app)
     archive.write_bytes(archive.read_bytes()[:cut])
-    with pytest.raises(GreenlightError, match="is not the one that was packed; run again"):
+    with pytest.raises(GreenlightError, match="differs from the one that was packed"):
         unpack(archive, name, tmp_path / "sources", NO_PYTHON)
     assert os.listdir(tmp_path / "sources") == []
 
@@ -429,7 +429,7 @@ def test_a_garbled_archive_is_refused_and_leaves_nothing(app: Path, tmp_path: Pa
         [b"not an archive", gzip.compress(b"nor this" * 1000), b"\x1f\x8b\x08\x00" + b"x" * 99]
     ):
         (tmp_path / "a.tar.gz").write_bytes(body)
-        with pytest.raises(GreenlightError, match="is not the one that was packed; run again"):
+        with pytest.raises(GreenlightError, match="differs from the one that was packed"):
             unpack(tmp_path / "a.tar.gz", "a" * 64, tmp_path / f"{number}", NO_PYTHON)
         assert os.listdir(tmp_path / f"{number}") == []
 

@@ -144,9 +144,7 @@ def test_the_source_is_part_of_the_name_if_the_venv_contains_its_code(
 
 
 def test_a_missing_lock_is_named(recipe: Recipe) -> None:
-    with pytest.raises(
-        GreenlightError, match=r"the source has no file lock\.txt, the lock that flask_app_requirements"
-    ):
+    with pytest.raises(GreenlightError, match=r"flask_app_requirements is lock\.txt, but the source has no such file"):
         named(dataclasses.replace(recipe, requirements="lock.txt"))
 
 
@@ -174,7 +172,7 @@ def test_links_out_of_the_source_are_not_read(recipe: Recipe, tmp_path: Path, na
 
 def test_an_unfit_lock_is_refused(recipe: Recipe) -> None:
     (recipe.source / "requirements.txt").write_text("flask\n")
-    with pytest.raises(GreenlightError, match="it is not a lock"):
+    with pytest.raises(GreenlightError, match="is not a lock"):
         named(recipe)
 
 

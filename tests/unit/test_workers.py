@@ -59,7 +59,7 @@ def test_reports_are_complete_with_one_for_each_worker(layout: Layout, directory
     assert not reports(layout, RELEASE).complete
     (directory / "8.json").write_text(json.dumps(report(workers=2)))
     found = reports(layout, RELEASE)
-    assert (len(found.told), found.complete) == (2, True)
+    assert (len(found.by_worker), found.complete) == (2, True)
 
 
 @pytest.mark.parametrize("place", ["file", "directory", "runtime"])
@@ -74,7 +74,7 @@ def test_no_link_is_followed(layout: Layout, directory: Path, tmp_path: Path, pl
         (directory / "7.json").write_text(json.dumps(report()))
         moved.rename(elsewhere)
         moved.symlink_to(elsewhere)
-    assert reports(layout, RELEASE).told == []
+    assert reports(layout, RELEASE).by_worker == []
 
 
 LONG = '{"workers": "' + "x" * MAXIMUM_BYTES + '"}'
@@ -83,13 +83,13 @@ LONG = '{"workers": "' + "x" * MAXIMUM_BYTES + '"}'
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", "null", "[" * 50_000, "\udcff", LONG])
 def test_invalid_reports_are_skipped(layout: Layout, directory: Path, content: str) -> None:
     (directory / "7.json").write_bytes(content.encode(errors="surrogateescape"))
-    assert reports(layout, RELEASE).told == []
+    assert reports(layout, RELEASE).by_worker == []
 
 
 def test_a_pipe_among_the_reports_does_not_block(layout: Layout, directory: Path) -> None:
     os.mkfifo(directory / "7.json")
     (directory / "8.json").mkdir()
-    assert reports(layout, RELEASE).told == []
+    assert reports(layout, RELEASE).by_worker == []
 
 
 def test_reports_are_awaited_while_the_release_runs(
@@ -105,14 +105,14 @@ def test_reports_are_awaited_while_the_release_runs(
     assert wait(layout, RELEASE, 60, lambda: True).complete
     assert len(naps) == 3
     (directory / "1.json").unlink()
-    assert len(wait(layout, RELEASE, 60, lambda: len(naps) < 3).told) == 2
-    assert len(wait(layout, RELEASE, 0, lambda: True).told) == 2
+    assert len(wait(layout, RELEASE, 60, lambda: len(naps) < 3).by_worker) == 2
+    assert len(wait(layout, RELEASE, 0, lambda: True).by_worker) == 2
 
 
 def test_the_wait_for_the_first_report_is_shorter(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "FIRST_SECONDS", 0.01)
     began = time.monotonic()
-    assert wait(layout, RELEASE, 60, lambda: True).told == []
+    assert wait(layout, RELEASE, 60, lambda: True).by_worker == []
     assert time.monotonic() - began < 5
 
 
@@ -185,7 +185,7 @@ def test_each_worker_imports_its_app_once_and_reports_it(
 ) -> None:
     with gunicorn(tmp_path, layout, *options):
         until(lambda: reports(layout, RELEASE).complete)
-        told = reports(layout, RELEASE).told
+        told = reports(layout, RELEASE).by_worker
         pids = {each["pid"] for each in told}
         assert [each["environment"] for each in told] == ["staging", "staging"]
         assert told[0]["secret_key"] == told[1]["secret_key"] != ""
@@ -201,7 +201,7 @@ def test_each_worker_imports_its_app_once_and_reports_it(
         assert int(answer.rsplit(b"\r\n", 1)[1]) in pids
         killed = min(pids)
         os.kill(killed, signal.SIGKILL)
-        until(lambda: killed not in {each["pid"] for each in reports(layout, RELEASE).told})
+        until(lambda: killed not in {each["pid"] for each in reports(layout, RELEASE).by_worker})
         until(lambda: reports(layout, RELEASE).complete)
 
 

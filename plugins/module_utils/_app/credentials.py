@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets as credentials of systemd: a file for each, which only the service sees, and whose path is in <NAME>_FILE.
+"""Secrets as systemd credentials: one file each, which only the service sees; <NAME>_FILE has its path.
 
-systemd.exec(5), LoadCredential=: systemd copies the files into memory that is the service's alone, and %d is that
+systemd.exec(5), LoadCredential=: systemd copies the files into memory that only the service can read, and %d is that
 directory (systemd.unit(5)). So no secret is in the process's environment, which its children inherit.
 """
 
@@ -17,35 +17,35 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from .layout import Layout
 from .processes import Process
 
-#: What is put behind a secret's name for the variable with the path of its file.
+#: Suffix that turns a secret's name into that of the variable with the path of its file.
 SUFFIX = "_FILE"
-#: Together (systemd.exec(5), LoadCredential=).
+#: For all credentials together (systemd.exec(5), LoadCredential=).
 MAXIMUM_BYTES = 2**20
 
 
 def held(layout: Layout, release: str) -> dict[str, str]:
-    """Return the credentials of a release by name."""
+    """Return the credentials of a release, by name."""
     return _texts(layout.credentials(release))
 
 
 def named(layout: Layout, release: str) -> set[str]:
-    """Return the names of the credentials that a release's drop-ins hand over."""
+    """Return the names of the credentials in a release's drop-ins."""
     texts = (readable(layout.credentials_drop_in(release, process)) or "" for process in layout.processes)
     return {name for text in texts for name in re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE)}
 
 
 def loaded(layout: Layout, unit: str) -> dict[str, str]:
-    """Return the credentials that systemd has handed to a unit's process, by name."""
+    """Return the credentials that systemd has passed to a unit's process, by name."""
     return _texts(layout.root / place(unit).lstrip("/"))
 
 
 def hold(layout: Layout, release: str, values: Mapping[str, str], processes: Sequence[Process]) -> None:
-    """Write the credentials of a release, and the drop-ins that hand them over to its processes."""
+    """Write the credentials of a release, and the drop-ins that pass them to its processes."""
     if not values:
         return
     size = sum(len(value.encode()) for value in values.values())
     if size > MAXIMUM_BYTES:
-        raise GreenlightError(f"the credentials are {size} bytes together; systemd hands over at most {MAXIMUM_BYTES}")
+        raise GreenlightError(f"The credentials have {size} bytes in total; systemd accepts at most {MAXIMUM_BYTES}.")
     make_directory(layout.credentials(release), 0o700)
     for name, value in values.items():
         write(layout.credentials(release) / name, value, 0o600)
@@ -73,5 +73,5 @@ def _texts(directory: Path) -> dict[str, str]:
 
 
 def place(unit: str) -> str:
-    """Where systemd puts the credentials of a system's unit; what %d stands for."""
+    """Return where systemd puts the credentials of a system unit; the value of %d."""
     return f"/run/credentials/{unit}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where one app lives on a server (docs/explanation/protocol.md says why). Every path is made here and nowhere else."""
+"""Paths of one app on a server (docs/explanation/protocol.md says why). No other module makes up a path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .processes import DROP_IN, PROCESSES, WEB, Process
 
-#: Also a Linux account, a unit name and a directory below /etc, so: the strictest of the three (useradd(8)).
+#: Also the name of an account, a unit and a directory below /etc; the account has the strictest rule (useradd(8)).
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 #: ``<UTC time>-<short digest>``, as in ``20261121T094420Z-1a2b3c4d``.
 RELEASE_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
@@ -20,12 +20,12 @@ _ENVIRONMENT_NAME = re.compile(r"\S{1,100}\Z")
 
 
 def is_environment_name(name: str) -> bool:
-    """Say whether an environment may be called so: one word, which a host can be stamped with."""
+    """Say whether an environment may have this name: one word, with which a host can be stamped."""
     return bool(_ENVIRONMENT_NAME.match(name)) and name.isprintable()
 
 
 def release_of(unit: str) -> str:
-    """Return the release in the name of a unit, or of a file or directory called after one; empty where it has none."""
+    """Return the release in the name of a unit, or of a file or directory named after one; empty if there is none."""
     return unit.partition("@")[2].partition(".")[0]
 
 
@@ -49,17 +49,17 @@ class Layout:
 
     @cached_property
     def environment_id(self) -> Path:
-        """The stamp: which environment this host is. Its presence says that the app is ours."""
+        """The stamp: the environment that this host belongs to. Its presence says that the app is ours."""
         return self.etc / "environment-id"
 
     @cached_property
     def made(self) -> Path:
-        """The record of what the role made under the app's name; a removal takes nothing else."""
+        """The record of what the role made under the app's name; a removal removes nothing else."""
         return self.etc / "made.json"
 
     @cached_property
     def digest_key(self) -> Path:
-        """Key of the keyed hash over environments (32 bytes, root only), so that a digest tells nothing of a secret."""
+        """Key of the keyed hash over environments (32 bytes, root only), so that a digest reveals no secret."""
         return self.etc / "digest.key"
 
     @cached_property
@@ -80,7 +80,7 @@ class Layout:
         return self.environment_files / f"{release}.env"
 
     def credentials(self, release: str) -> Path:
-        """The directory with the release's credentials, a file each; there only where it has some."""
+        """The directory with the release's credentials, one file each; missing if it has none."""
         return self.environment_files / f"{release}.credentials"
 
     @cached_property
@@ -109,27 +109,27 @@ class Layout:
 
     @cached_property
     def live(self) -> Path:
-        """Link to the live release, for people and for what reads files; traffic follows :attr:`live_socket`."""
+        """Link to the live release, for people and programs that read files; traffic follows :attr:`live_socket`."""
         return self.srv / "live"
 
     @cached_property
     def live_socket(self) -> Path:
-        """Link to the live release's socket: renaming it IS the switch."""
+        """Link to the live release's socket: replacing it is the switch."""
         return self.srv / "live.sock"
 
     @cached_property
     def candidate_socket(self) -> Path:
-        """Link to the socket of the release that is being proved, while it is asked through Nginx."""
+        """Link to the candidate's socket, while it is proved through Nginx."""
         return self.srv / "candidate.sock"
 
     @cached_property
     def rehearsal(self) -> Path:
-        """Part of a map of Nginx: the word in a request's header that leads it to the candidate (32 hex digits)."""
+        """Part of an Nginx map: the header value that routes a request to the candidate (32 hex digits)."""
         return self.etc / "rehearsal.map"
 
     @cached_property
     def site_marker(self) -> Path:
-        """Says that Nginx was seen to serve the app's site as it is."""
+        """Marks that Nginx was seen to serve the app's current site."""
         return self.root / "var/lib/greenlight/nginx" / f"{self.app}.json"
 
     @cached_property
@@ -138,12 +138,12 @@ class Layout:
 
     @cached_property
     def trial(self) -> Path:
-        """Holds the id of a release that has the traffic and was not yet asked at the front door."""
+        """Contains the id of a release that has the traffic but was not proved at the front door yet."""
         return self.srv / "trial"
 
     @cached_property
     def rollback(self) -> Path:
-        """Holds the id of the release that a rollback goes to, until that rollback is done."""
+        """Contains the id of the release that a rollback goes to, until the rollback is done."""
         return self.srv / "rollback"
 
     @cached_property
@@ -157,12 +157,12 @@ class Layout:
 
     @cached_property
     def cache(self) -> Path:
-        """There only where the app's settings ask systemd for it (CacheDirectory=)."""
+        """Exists only if the app's settings request it from systemd (CacheDirectory=)."""
         return self.root / "var/cache" / self.app
 
     @cached_property
     def logs(self) -> Path:
-        """As :attr:`cache`, by LogsDirectory=."""
+        """Exists only if the settings have LogsDirectory=; see :attr:`cache`."""
         return self.root / "var/log" / self.app
 
     @cached_property
@@ -171,14 +171,14 @@ class Layout:
 
     @cached_property
     def lock(self) -> Path:
-        """Whose run is at work here; in /run, so that a reboot takes it away."""
+        """Says which run is working here; in /run, so that a reboot removes it."""
         return self.root / "run/greenlight" / f"{self.app}.lock"
 
     def socket(self, release: str) -> Path:
         return self.runtime_root / f"{release}.sock"
 
     def runtime(self, release: str, process: Process = WEB) -> Path:
-        """The directory that systemd makes for each start of a process, for what ends with it (RuntimeDirectory=)."""
+        """The directory that systemd makes for a process at each start and removes at its end (RuntimeDirectory=)."""
         return self.runtime_root / f"{release}{process.infix}"
 
     @cached_property
@@ -186,7 +186,7 @@ class Layout:
         return self.root / "etc/systemd/system"
 
     def unit(self, release: str, kind: str, process: Process = WEB) -> str:
-        """The name of a unit; a release shares no template with another."""
+        """The name of a unit; releases share no template."""
         return f"{self.app}{process.infix}@{release}.{kind}"
 
     def service_unit(self, release: str, process: Process = WEB) -> str:
@@ -194,23 +194,23 @@ class Layout:
         return self.unit(release, "service", process)
 
     def socket_unit(self, release: str) -> str:
-        """The socket that takes requests."""
+        """The socket that accepts requests."""
         return self.unit(release, "socket")
 
     @cached_property
     def unit_globs(self) -> list[str]:
-        """What the names of all units of all releases match, as a shell understands it."""
+        """Shell patterns that match the names of all units of all releases."""
         return [f"{self.app}{process.infix}@*" for process in self.processes]
 
     @cached_property
     def unit_name(self) -> str:
-        """The same as a regular expression; its one group is the release."""
+        """A regular expression that matches the same names; its only group is the release."""
         names = "|".join(re.escape(f"{self.app}{process.infix}") for process in self.processes)
         kinds = "|".join(sorted({kind for process in self.processes for kind in process.units}))
         return rf"(?:{names})@([^./]+)\.(?:{kinds})"
 
     def units_of(self, release: str, processes: Sequence[Process] | None = None) -> list[str]:
-        """The units of these processes of a release, or of all that it may have, in the order in which they start."""
+        """The units of these processes of a release (by default all possible ones), in the order of their start."""
         wanted = self.processes if processes is None else processes
         return [self.unit(release, kind, process) for process in wanted for kind in process.units]
 
@@ -221,12 +221,12 @@ class Layout:
         return self.units / self.unit(release, part, process)
 
     def parts(self, release: str, processes: Sequence[Process] | None = None) -> dict[tuple[str, str], Path]:
-        """The files of these processes of a release, or of all that it may have: by names of process and part."""
+        """The files of these processes of a release (by default all possible ones), by names of process and part."""
         wanted = self.processes if processes is None else processes
         return {(process.name, part): self.part(release, part, process) for process in wanted for part in process.parts}
 
     def credentials_drop_in(self, release: str, process: Process = WEB) -> Path:
-        """Names the release's credentials for a process; there only where it has some."""
+        """Names the release's credentials for a process; missing if there are none."""
         return self.part(release, DROP_IN, process).with_name("credentials.conf")
 
     def settings_files(self, release: str, process: Process = WEB) -> tuple[Path, ...]:

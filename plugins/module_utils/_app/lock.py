@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock of one app on one host: who deploys, since when, and whether that run still lives.
+"""The lock of one app on one host: who deploys, since when, and whether that run is still alive.
 
-It lies in /run, so a reboot takes it away with whatever was at work. Two files: the record names the owner; the guard
-is locked with flock(2) while a step is at work, by the step and by every program it started, so that a step which
-outlived its run is noticed too. The record changes only under the guard.
+It is in /run, so a reboot removes it together with all runs. It has two files: the record names the owner. The guard is
+locked with flock(2) during a step, by the step and by every program it started, so that a step that outlives its run
+is noticed, too. The record changes only under the guard.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .layout import Layout
 
 #: Seconds to wait for the last step of a run that is known to be dead.
 WAIT_SECONDS = 60
-#: Seconds to wait for anybody else: who takes the lock or gives it back is done in milliseconds, a step may take long.
+#: Seconds to wait for any other run: taking or releasing the lock takes milliseconds, but a step may take long.
 MOMENT_SECONDS = 2
-#: What a record holds.
+#: The fields of a record.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "run": str, "by": str, "place": str, "pid": int, "started": str, "since": str, "step": (int, float),
 }  # fmt: skip
@@ -49,9 +49,9 @@ class Owner:
     Args:
         run: its id, the same for all tasks of the run.
         by: who started it, for people.
-        place: where ``pid`` means something: one boot and process namespace of one machine.
+        place: where ``pid`` is valid: one boot and process namespace of one machine.
         pid: of the process.
-        started: when that process started, in the words of its machine, so that another one with its pid isn't it.
+        started: when that process started, as its machine writes it, to tell it from a later process with its pid.
     """
 
     run: str
@@ -65,19 +65,19 @@ class Locked(Refused):
     """Another run holds the lock; the detail ``locked`` is its :class:`Owner` as a dictionary."""
 
     def __init__(self, app: str, owner: Owner, record: Mapping[str, Any]) -> None:
-        what = f"Another run is at work on {app} here: {_told(record)}."
+        what = f"Another run is at work on {app} here: {_described(record)}."
         fix = (
-            "Wait for its end. If you know that it is dead, break its lock with: ansible-playbook -i <inventory>"
+            "Wait until it ends. If you know that it is dead, break its lock: ansible-playbook -i <inventory>"
             " playbooks/unlock.yml"
         )
         super().__init__(Finding("locked", ERROR, app, what, fix), details={"locked": asdict(owner)})
 
 
 def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str = "") -> str:
-    """Take the lock for ``owner``; return a sentence on the lock that this took over, or an empty text.
+    """Take the lock for ``owner``; return a sentence about the lock that it replaced, or an empty text.
 
     Args:
-        stale_seconds: a run without a step for so long counts as dead.
+        stale_seconds: a run that takes no step for this long counts as dead.
         instead_of: id of a run that the controller knows to be dead.
 
     Raises:
@@ -90,10 +90,10 @@ def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str 
         if held and held.run != owner.run:
             if held.run != instead_of and _age(record) < stale_seconds:
                 raise Locked(layout.app, held, record)
-            note = f"Took over the lock of a run that is dead: {_told(record)}."
+            note = f"Took over the lock of a run that is dead: {_described(record)}."
         elif not held and found:
-            # If a run had it, its next step finds another's lock and stops.
-            note = f"Replaced the lock {found.path}, which was damaged: {found.why}."
+            # If a run held it, its next step finds another run's lock and stops.
+            note = f"Replaced the damaged lock {found.path}: {found.why}."
         since = record["since"] if held and held.run == owner.run else _now()
         _write(layout, {**asdict(owner), "since": since})
     return note
@@ -101,15 +101,15 @@ def take(layout: Layout, owner: Owner, stale_seconds: float, *, instead_of: str 
 
 @contextmanager
 def held(layout: Layout, run: str) -> Iterator[None]:
-    """Do one step of ``run``, under the guard.
+    """Hold the guard during one step of ``run``.
 
     Raises:
-        Refused: the lock is not this run's any more.
+        Refused: this run no longer has the lock.
     """
     with _guard(layout, WAIT_SECONDS):
         record = _record(layout)
         if record.get("run") != run:
-            now = f"it belongs to {_told(record)}" if record else "it is gone, as after a reboot of this host"
+            now = f"it belongs to {_described(record)}" if record else "it is gone (did this host reboot?)"
             now = f"it was damaged ({found.why})" if (found := _damaged_record(layout)) else now
             what = f"This run has lost its lock on {layout.app}: {now}. Nothing more was changed."
             raise refused("lock-lost", layout.app, what, "Run the play again.")
@@ -117,16 +117,16 @@ def held(layout: Layout, run: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # A step may take longer than what makes a run count as dead; unless the lock was broken meanwhile.
+            # The step may have taken longer than ``stale_seconds``, so renew the lock, unless it was broken meanwhile.
             if _record(layout).get("run") == run:
                 _write(layout, record)
 
 
 def give_back(layout: Layout, run: str, *, done: bool = False) -> None:
-    """Give the lock back, if it is this run's.
+    """Release the lock if this run has it.
 
     Args:
-        done: the run has come to its end; a rollback that was begun then is, too.
+        done: the run is complete, and so is a rollback that it began.
     """
     if layout.lock.exists():
         with _guard(layout, WAIT_SECONDS):
@@ -142,13 +142,13 @@ def holder(layout: Layout) -> str:
 
 
 def break_lock(layout: Layout, *, dry: bool = False) -> str:
-    """Take the lock from whoever holds it; return who that was, or an empty text. With ``dry`` only tell.
+    """Take the lock from its owner; return who that was, or an empty text. With ``dry``, only report.
 
-    Not under the guard: it must also work where a step of a dead run hangs.
+    Don't take the guard: this must also work while a step of a dead run hangs.
     """
     record = _record(layout)
     found = _damaged_record(layout)
-    was = _told(record) if _owner(record) else ""
+    was = _described(record) if _owner(record) else ""
     if found:
         was = f"unknown, because {found.path} was damaged: {found.why}"
     if was and not dry:
@@ -157,7 +157,7 @@ def break_lock(layout: Layout, *, dry: bool = False) -> str:
 
 
 def damage(layout: Layout) -> Damaged | None:
-    """Return what is wrong with the lock's files; None where nothing is."""
+    """Return what is wrong with the lock's files, or None."""
     guard = layout.lock.with_suffix(".guard")
     for path, mode, is_one in ((layout.lock.parent, 0o755, stat.S_ISDIR), (guard, 0o600, stat.S_ISREG)):
         if os.path.lexists(path):
@@ -174,10 +174,10 @@ def _damaged_record(layout: Layout) -> Damaged | None:
         record = read_facts(layout.lock)
     except Damaged as found:
         return found
-    return None if record is None or _is_whole(record) else Damaged(layout.lock, "it was edited")
+    return None if record is None or _is_valid_record(record) else Damaged(layout.lock, "it was edited")
 
 
-def _told(record: Mapping[str, Any]) -> str:
+def _described(record: Mapping[str, Any]) -> str:
     ago = f"{_age(record):.0f} seconds ago"
     return f"{record.get('by')}, since {record.get('since')}, last step {ago} (process {record.get('pid')})"
 
@@ -198,20 +198,20 @@ def _busy(layout: Layout) -> Refused:
     owner = _owner(record)
     if owner:
         return Locked(layout.app, owner, record)
-    what = f"A step of another run is still at work on {layout.app}."
-    return refused("step-at-work", layout.app, what, "Wait for its end, and run again.")
+    what = f"A step of another run is still working on {layout.app}."
+    return refused("step-at-work", layout.app, what, "Wait until it ends, and run again.")
 
 
 def _record(layout: Layout) -> dict[str, Any]:
-    """Return the record, empty where there is none that says who holds the lock."""
+    """Return the record, empty if there is no valid one."""
     try:
         found = read_facts(layout.lock) or {}
     except Damaged:
         return {}
-    return found if _is_whole(found) else {}
+    return found if _is_valid_record(found) else {}
 
 
-def _is_whole(record: Mapping[str, Any]) -> bool:
+def _is_valid_record(record: Mapping[str, Any]) -> bool:
     return all(isinstance(record.get(name), types) for name, types in _TYPES.items())
 
 
@@ -227,12 +227,12 @@ def _owner(record: Mapping[str, Any]) -> Owner | None:
 
 
 def _age(record: Mapping[str, Any]) -> float:
-    """Seconds since the owner's last step."""
+    """Return the seconds since the owner's last step."""
     return max(0.0, _clock() - float(record.get("step", 0)))
 
 
 def _clock() -> float:
-    # Not the time of day, which somebody may set while a run is at work.
+    # Not the time of day, which somebody may set during a run.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

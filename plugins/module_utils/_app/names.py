@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names on a host: what an app takes by its name, what of it somebody else has, and the record of what the role made.
+"""Names on a host: what an app's name claims, what else already uses it, and the record of what the role made.
 
-A name is the app's once nothing on the host has it and the record says so; the record comes before what it names. What
-comes under that name later, such as the app's own data, is the app's.
+An app gets its name if nothing on the host uses it; the record says so, and is written before anything it names.
+Whatever gets that name later, such as the app's own data, belongs to the app.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ACCOUNTS = """
     staff sudo sync sys systemd-journal systemd-network systemd-resolve systemd-timesync tape tty users utmp uucp video
     voice www-data
 """
-#: What Debian and systemd call their own directories where apps have theirs. Some come late, as /var/lib/private does
+#: Directories of Debian and systemd in the places where apps have theirs. Some appear late, such as /var/lib/private
 #: with the first service that has DynamicUser=.
 _SYSTEM = """
     alternatives apparmor apt confexts credentials credstore cron dbus debconf default dpkg extensions host initctl
     initramfs journal lock log machines misc mount netns opt pam polkit-1 portables private python python3 resolvconf
     shm ssl system systemd ucf udev user
 """
-#: What the role installs and is called, and the app whose variable $http_host would be Nginx's own.
+#: What the role installs, its own names, and "http": the variable $http_host of such an app would be Nginx's own.
 _OF_THE_ROLE = "certbot greenlight http letsencrypt logrotate nginx openssl"
 RESERVED = frozenset(f"{_ACCOUNTS} {_SYSTEM} {_OF_THE_ROLE}".split())
 
@@ -52,7 +52,7 @@ UNIT_DIRECTORIES = (
     "usr/lib/systemd/system",
     "run/systemd/generator.late",
 )
-#: Paths by which somebody else's service or account of the app's name shows itself, beside those that the app takes.
+#: Further paths that reveal somebody else's service or account with the app's name.
 _OF_OTHERS = (
     "etc/letsencrypt/archive/{}",
     "etc/letsencrypt/live/{}",
@@ -68,7 +68,7 @@ _OF_OTHERS = (
 
 
 def paths(layout: Layout) -> tuple[Path, ...]:
-    """Return what the app takes by its name alone; its units have a release's id in theirs."""
+    """Return the paths that the app's name alone claims; names of units include a release's id."""
     return (
         layout.etc,
         layout.srv,
@@ -81,19 +81,19 @@ def paths(layout: Layout) -> tuple[Path, ...]:
 
 
 def nginx_logs(layout: Layout) -> list[Path]:
-    """Return the logs of the app's site, with those that logrotate has put aside."""
+    """Return the logs of the app's site, including the rotated ones."""
     directory = layout.root / "var/log/nginx"
     name = re.compile(rf"{layout.app}\.(access|error)\.log([-.][0-9]+)*(\.(gz|bz2|xz|zst))?\Z")
     return sorted(path for path in directory.glob(f"{layout.app}.*") if name.match(path.name))
 
 
 def parts(layout: Layout) -> list[str]:
-    """Return the entries of the record of an app that has all that an app takes."""
+    """Return all entries that the record of an app can have."""
     return [*(_on_host(layout, path) for path in paths(layout)), *accounts.PARTS]
 
 
 def in_use(layout: Layout) -> list[str]:
-    """Return what this host has under the app's name, in words, if none of it is the app's."""
+    """Return, in words, what uses the app's name on a host that the app hasn't claimed."""
     candidates = [*paths(layout), *(layout.root / each.format(layout.app) for each in _OF_OTHERS), *nginx_logs(layout)]
     candidates += [*_shared_sites(layout), *_units(layout), *_at_work(layout)]
     found = [shown(path) for path in candidates if _is_there(path) and not _is_empty_disk(layout, path)]
@@ -101,28 +101,33 @@ def in_use(layout: Layout) -> list[str]:
 
 
 def reserved(name: str) -> Finding:
-    """The problem of a name out of :data:`RESERVED`."""
+    """Return the finding for a name in :data:`RESERVED`."""
     what = f"flask_app_name is {name!r}, a name of Debian's base system, of systemd or of this role itself."
     return Finding("reserved-name", ERROR, "flask_app_name", what, "Choose another flask_app_name.")
 
 
 def problems(layout: Layout) -> list[Finding]:
-    """Return what is wrong with the app's name on this host, which has no stamp of it."""
+    """Return what is wrong with the app's name on this host, which has no stamp for it."""
     if layout.made.exists() or layout.environment_id.exists():
-        what = f"{layout.environment_id} says which environment this host is for {layout.app}; it is missing or empty."
+        what = (
+            f"{layout.environment_id} is missing or empty. It must contain the name of the environment that this host"
+            f" belongs to for {layout.app}."
+        )
         return [Finding("lost-stamp", ERROR, str(layout.environment_id), what, "Write the environment's name into it.")]
     taken = in_use(layout)
     if not taken:
         return []
-    what = f"flask_app_name is {layout.app}, and this host already has {', '.join(taken)}, not made by this role."
-    fix = "Choose another flask_app_name, or remove what nobody needs."
+    what = (
+        f"flask_app_name is {layout.app}, but this host already has {', '.join(taken)}, which this role did not make."
+    )
+    fix = "Choose another flask_app_name, or remove what is no longer needed."
     return [Finding("name-in-use", ERROR, "flask_app_name", what, fix)]
 
 
 def record(layout: Layout) -> str:
-    """Return the text of the record of an app that takes its names now.
+    """Return the text of the record of an app that claims its names now.
 
-    A disk that somebody has mounted for the app stays theirs.
+    Leave out disks that somebody has mounted for the app: they aren't ours to remove.
     """
     mounted = mount_points(layout.root)
     disks = {_on_host(layout, path) for path in paths(layout) if path in mounted}
@@ -130,7 +135,7 @@ def record(layout: Layout) -> str:
 
 
 def recorded(layout: Layout) -> frozenset[str]:
-    """Return what of :func:`parts` the role made on this host.
+    """Return those of :func:`parts` that the role made on this host.
 
     Raises:
         GreenlightError: the record is missing, or can't be read.
@@ -140,13 +145,13 @@ def recorded(layout: Layout) -> frozenset[str]:
         return frozenset(parts(layout)) & frozenset(found)
     except (ValueError, TypeError, RecursionError, OSError, Damaged):
         raise GreenlightError(
-            f"{layout.made} can't be read, so nobody knows what of {layout.app} this role made here. Nothing was"
-            f" removed. Fix: deploy {layout.app} once more, which writes it again."
+            f"{layout.made} can't be read, so it is unknown what this role made here for {layout.app}. Nothing was"
+            f" removed. Fix: deploy {layout.app} once more to restore the record."
         ) from None
 
 
 def is_recorded(layout: Layout) -> bool:
-    """Say whether there is a record that can be read."""
+    """Say whether there is a readable record."""
     try:
         recorded(layout)
     except GreenlightError:
@@ -164,14 +169,14 @@ def _on_host(layout: Layout, path: Path) -> str:
 
 
 def _shared_sites(layout: Layout) -> Iterator[Path]:
-    """What is served under the app's name in sites of others, and what would be served in its own."""
+    """Yield what sites of other apps serve under this app's name, and what this app's own site would serve."""
     shared = layout.root / "etc/nginx/sites-shared"
     yield from (directory / f"{layout.app}.conf" for directory in sorted(shared.glob("*/*")))
     yield from sorted(shared.glob(f"{layout.app}/*/*"))
 
 
 def _units(layout: Layout) -> Iterator[Path]:
-    """Unit files, drop-in directories and links of the app's name, and of all instances of it."""
+    """Yield unit files, drop-in directories and links with the app's name, and those of all instances."""
     for place in UNIT_DIRECTORIES:
         for pattern in (f"{layout.app}.*", *layout.unit_globs):
             for directory in ("", "*.wants/", "*.requires/"):
@@ -179,7 +184,7 @@ def _units(layout: Layout) -> Iterator[Path]:
 
 
 def _at_work(layout: Layout) -> Iterator[Path]:
-    """What runs under the app's name, though its unit file may be gone."""
+    """Yield what runs under the app's name, even if its unit file is gone."""
     slices = layout.root / "sys/fs/cgroup/system.slice"
     yield from sorted(slices.glob(f"{layout.app}.*"))
     yield from (slices / name for name in systemd.slices_of(layout))
@@ -190,7 +195,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _is_empty_disk(layout: Layout, path: Path) -> bool:
-    """Say whether ``path`` is what somebody has mounted for the app before its first deploy."""
+    """Say whether ``path`` is an empty disk, mounted for the app before its first deploy."""
     if path not in (layout.srv, layout.state) or not path.is_dir() or path not in mount_points(layout.root):
         return False
     return {entry.name for entry in path.iterdir()} <= {"lost+found"}

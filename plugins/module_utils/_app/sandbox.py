@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a program as a release's own process runs: its environment file, account, limits and sandbox.
+"""Run a program like a release's own process: with its environment file, account, limits and sandbox.
 
-systemd-run(1) gets the settings of the release's unit and drop-in, less those that make it a server.
+systemd-run(1) gets the settings of the release's unit and drop-in, without those that make it a server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from . import credentials, systemd
 from .layout import Layout
 
-#: Settings of a server: how it starts, says that it is ready, comes back and ends, and where its output goes.
+#: Settings of a server: start, readiness, restart, stop and output.
 _OF_A_SERVER = re.compile(
     r"(Type|Exec(Start|Stop|Reload|Condition)\w*|Restart\w*|KillMode|NotifyAccess|Watchdog\w+|Timeout\w+|RuntimeMaxSec|OOMPolicy|Standard\w+)="
 )
@@ -30,7 +30,7 @@ _PLACES = {"t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E"
 
 @dataclass(frozen=True)
 class Ended:
-    """How the program ended: whether well, how in systemd's words, and what its journal ends with."""
+    """How the program ended: whether it succeeded, systemd's description, and the end of its journal."""
 
     well: bool
     how: str
@@ -38,37 +38,37 @@ class Ended:
 
 
 def settings(layout: Layout, release: str, unit: str) -> list[str]:
-    """Return the release's unit settings as ``Name=value``, in the order in which systemd reads them, for ``unit``."""
+    """Return the release's unit settings for ``unit`` as ``Name=value``, in the order in which systemd reads them."""
     lines = (line.strip() for path in layout.settings_files(release) for line in _service_section(path))
     wanted = (
         line for line in lines if "=" in line and not line.startswith(("#", ";")) and not _OF_A_SERVER.match(line)
     )
-    # systemd removes it when this unit ends, so it isn't the one that the release uses meanwhile.
+    # systemd removes this directory when the unit ends, so it must not be the one that the running release uses.
     own = f"RuntimeDirectory={layout.app}/{unit.removesuffix('.service')}"
     mine = (own if line.startswith("RuntimeDirectory=") else line for line in wanted)
-    # Of what systemd-run is given, systemd expands nothing.
+    # systemd expands no specifiers in the properties of systemd-run.
     known = {"%": "%", "i": release, "p": layout.app, "d": credentials.place(unit), **_PLACES}
     return [re.sub("%(.)", lambda found: known.get(found[1], found[0]), line) for line in mine]
 
 
 def run_in_release(layout: Layout, release: str, unit: str, argv: Sequence[str | Path], seconds: float) -> Ended:
-    """Run ``argv`` under the name ``unit`` for at most ``seconds``, and wait for its end.
+    """Run ``argv`` under the name ``unit`` for at most ``seconds``, and wait until it ends.
 
-    One that still runs under this name, as after a killed run, is waited for first: it is never run twice at once.
+    If it still runs under this name, as after a killed run, wait for that first: it never runs twice at once.
 
     Raises:
-        GreenlightError: the one before did not end within ``seconds``.
+        GreenlightError: the earlier one did not end within ``seconds``.
     """
     deadline = time.monotonic() + seconds
     while systemd.state(unit).is_running:
         if time.monotonic() > deadline:
             raise GreenlightError(
-                f"{unit} still runs on this host, started by an earlier run. Look at it with: systemctl status {unit}"
+                f"{unit} of an earlier run is still running on this host. Check it with: systemctl status {unit}"
             )
         time.sleep(0.5)
     options = [*_options(layout, release, unit, seconds), "--service-type=exec"]
     done = run(["systemd-run", *options, *argv], seconds=seconds + systemd.GRACE_SECONDS)
-    return Ended(done.code == 0, _told(done), systemd.journal(unit))
+    return Ended(done.code == 0, _outcome(done), systemd.journal(unit))
 
 
 def ask_in_release(
@@ -76,9 +76,9 @@ def ask_in_release(
 ) -> Finished:
     """Run ``argv`` under the name ``unit`` for at most ``seconds``, with ``given`` as its standard input.
 
-    What it prints comes to us and not into the journal.
+    Return its output, which doesn't go to the journal.
     """
-    if systemd.state(unit).is_running:  # of a run that was killed
+    if systemd.state(unit).is_running:  # left by a killed run
         systemd.stop([unit], seconds)
     options = [*_options(layout, release, unit, seconds), "--pipe", "--quiet"]
     return run(["systemd-run", *options, *argv], seconds=seconds + systemd.GRACE_SECONDS, given=given)
@@ -93,10 +93,10 @@ def _options(layout: Layout, release: str, unit: str, seconds: float) -> list[st
     return [*options, *(f"--property={line}" for line in properties)]
 
 
-def _told(done: Finished) -> str:
-    """How it ended, in systemd's words."""
-    told = re.findall(r"^(?:Finished with result|Main processes terminated with): (.*)$", done.stderr, re.MULTILINE)
-    return ", ".join(told) or done.output
+def _outcome(done: Finished) -> str:
+    """Return how it ended, in systemd's words."""
+    found = re.findall(r"^(?:Finished with result|Main processes terminated with): (.*)$", done.stderr, re.MULTILINE)
+    return ", ".join(found) or done.output
 
 
 def _service_section(path: Path) -> Iterator[str]:

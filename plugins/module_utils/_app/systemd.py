@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What we ask of systemd, through systemctl(1), journalctl(1) and ss(8)."""
+"""Control and query systemd with systemctl(1), journalctl(1) and ss(8)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import require, run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, make_way
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import discard, remove_empty_target
 
 from .layout import RELEASE_ID, Layout
 
-#: Seconds that systemctl may take beyond what the units themselves are allowed.
+#: Seconds that systemctl may take in addition to the limits of the units.
 GRACE_SECONDS = 30
-#: Lines of a journal that are read, and that are shown.
+#: Number of lines of a journal to read, and to show.
 JOURNAL_LINES, SHOWN_LINES = 400, 40
-#: Exit code of systemctl for a unit that it doesn't know, as one that is not at work and whose file is gone.
+#: Exit code of systemctl for an unknown unit, such as one that doesn't run and whose file is gone.
 NOT_LOADED = 5
 _MASTER_TRACEBACK = re.compile(
     r"(During handling of the above exception, another exception occurred:\n\n?)?"
@@ -56,12 +56,12 @@ class UnitState:
 
     @property
     def is_running(self) -> bool:
-        """True while there is a process; not while systemd waits to start it again."""
+        """Whether there is a process; False while systemd waits to restart it."""
         return self.active not in ("failed", "inactive") and self.sub != "auto-restart"
 
 
 def state(unit: str) -> UnitState:
-    """Ask for one unit's state; a unit that systemd doesn't know is ``inactive``."""
+    """Return one unit's state; a unit that systemd doesn't know is ``inactive``."""
     names = ("ActiveState", "SubState", "NRestarts")
     done = run(["systemctl", "show", unit, *(f"--property={name}" for name in names)])
     values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
@@ -73,7 +73,7 @@ def state(unit: str) -> UnitState:
 
 
 def runs_since(service: str, restarts: int) -> bool:
-    """Say whether the service runs and systemd had to start it again no more than ``restarts`` times."""
+    """Say whether the service runs and systemd has restarted it no more than ``restarts`` times."""
     now = state(service)
     return now.is_running and now.restarts <= restarts
 
@@ -83,17 +83,17 @@ def reload_units() -> None:
 
 
 def start(units: Sequence[str], seconds: float) -> bool:
-    """Start ``units``, which systemd orders; say whether all of them came up. Why one didn't, its journal says."""
+    """Start ``units`` in systemd's order; say whether all of them came up. If one didn't, its journal says why."""
     return run(["systemctl", "start", *units], seconds=seconds + GRACE_SECONDS).code == 0
 
 
 def ask_to_stop(units: Sequence[str]) -> None:
-    """Let systemd stop ``units``, and wait for none."""
+    """Let systemd stop ``units``; don't wait for it."""
     run(["systemctl", "stop", "--no-block", *units])
 
 
 def stop(units: Sequence[str], seconds: float) -> None:
-    """Stop ``units`` in order and forget that one of them had failed. One that systemd doesn't know is stopped."""
+    """Stop ``units`` in order and reset their failed state. A unit that systemd doesn't know counts as stopped."""
     for unit in units:
         done = run(["systemctl", "stop", unit], seconds=seconds + GRACE_SECONDS)
         if done.code not in (0, NOT_LOADED):
@@ -108,12 +108,12 @@ def enabled(layout: Layout) -> set[str]:
 
 
 def starts_at_boot(layout: Layout, unit: str) -> bool:
-    """Say whether a link of a target wants the unit; systemd looks at nothing but links there."""
+    """Say whether a target has a link to the unit; systemd ignores anything but links there."""
     return any(path.is_symlink() for path in _wants(layout, unit))
 
 
 def _wants(layout: Layout, unit: str) -> list[Path]:
-    """Return what the directories of targets hold for a unit, which is a link, wherever it leads."""
+    """Return the unit's entries in the ``.wants`` directories of targets: links, even dangling ones."""
     paths = (directory / unit for directory in layout.units.glob("*.wants"))
     return [path for path in paths if os.path.lexists(path)]
 
@@ -121,21 +121,21 @@ def _wants(layout: Layout, unit: str) -> list[Path]:
 def enable(layout: Layout, units: Sequence[str]) -> None:
     for unit in units:
         for path in _wants(layout, unit):
-            make_way(path)
-    # Which units a reboot starts is read at the reboot: a reload of systemd, half a second, would buy nothing.
+            remove_empty_target(path)
+    # systemd reads the links at boot, so a reload, which takes half a second, isn't needed.
     require(["systemctl", "enable", "--quiet", "--no-reload", *units], f"systemctl enable {' '.join(units)}")
 
 
 def disable(layout: Layout, units: Sequence[str]) -> None:
     run(["systemctl", "disable", "--quiet", "--no-reload", *units])
-    # It fails for a unit whose file is gone or can't be read, and a reboot would start it all the same.
+    # It fails for a unit whose file is gone or unreadable, but a reboot would still start it.
     for unit in units:
         for path in _wants(layout, unit):
             discard(path)
 
 
 def loaded(layout: Layout) -> set[str]:
-    """Return the releases with a unit in systemd's memory that is running, starting, stopping or failed."""
+    """Return the releases that have a unit which is running, starting, stopping or failed."""
     patterns = layout.units_of("*")
     done = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", *patterns])
     rows = (line.split() for line in done.stdout.splitlines())  # unit, load, active, sub, description
@@ -149,9 +149,9 @@ def slices_of(layout: Layout) -> list[str]:
 
 
 def memory_events(unit: str, root: Path = Path("/")) -> list[str]:
-    """Return how often the unit's processes reached their memory limit, and were killed for it, if the kernel counts.
+    """Return how often the unit's processes reached their memory limit or were killed for it, if the kernel counts.
 
-    Lines as ``memory.events: oom_kill 2`` (cgroup v2); none of what never happened, or after the unit's end.
+    Lines look like ``memory.events: oom_kill 2`` (cgroup v2). Leave out zeros; after the unit's end there are none.
     """
     place = run(["systemctl", "show", unit, "--property=ControlGroup", "--value"]).stdout.strip()
     try:
@@ -162,10 +162,9 @@ def memory_events(unit: str, root: Path = Path("/")) -> list[str]:
 
 
 def journal(unit: str, lines: int = SHOWN_LINES) -> list[str]:
-    """Return the newest ``lines`` of the unit's journal that say something, without times and names.
+    """Return the newest non-empty ``lines`` of the unit's journal, without times and names.
 
-    Gunicorn's own traceback, with which its master ends after a worker could not boot, says nothing and buries the
-    worker's; it is left out.
+    Leave out the traceback of Gunicorn's master after a worker failed to boot: it would bury the worker's own.
     """
     options = [f"--lines={JOURNAL_LINES}", "--output=cat", "--no-pager", "--quiet"]
     said = run(["journalctl", f"--unit={unit}", *options]).stdout
@@ -184,7 +183,7 @@ def waiting_connections(path: Path) -> int:
 
 
 def wait_until_queue_is_empty(path: Path, seconds: float) -> float:
-    """Wait until nobody waits in the socket's queue, at most ``seconds``; return the seconds it took."""
+    """Wait until the socket's queue is empty, at most ``seconds``; return the seconds it took."""
     began = time.monotonic()
     while waiting_connections(path) > 0 and time.monotonic() - began < seconds:
         time.sleep(0.05)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask this host's systemd whether it takes settings of a service: what it can't read it only mentions in its journal.
+"""Check settings of a service with this host's systemd, which reports settings that it can't read only in its journal.
 
-``systemd-analyze verify`` reads a unit made for this, so nothing is started and no unit of the host changes.
+``systemd-analyze verify`` reads a temporary unit, so nothing is started and no unit of the host changes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 
-#: Id of the finding for a setting that systemd on the host doesn't take.
+#: Id of the finding for a setting that systemd on the host doesn't accept.
 UNIT_SETTING = "unit-setting"
 _HEAD = ["[Service]", "Type=oneshot", "ExecStart=/bin/true"]
 _SYSTEMD = "/usr/lib/systemd/systemd"
-#: One line for each complaint, whatever the shell of whoever deploys has set.
+#: One line for each complaint, whatever the deployer's shell has set.
 _PLAIN = {"SYSTEMD_LOG_LEVEL": "warning", "SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_COLOR": "0"}
 
 
 def setting_problems(settings: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """Return what systemd ignores, or takes for the last time, of ``settings``: name -> lines, each without a break."""
+    """Return what systemd ignores or has deprecated in ``settings``: name -> lines, each without a line break."""
     if not settings:
         return []
     names = [name for name, lines in settings.items() for _ in lines]
@@ -46,17 +46,17 @@ def _problem(name: str, words: str, known: Mapping[str, set[str]]) -> Finding:
     service = known.get("Service", set())
     if not service or name in service:
         said = re.sub(r", ignoring\b( assignment)?|\.$", "", words)
-        what = f"flask_app_service_settings: systemd on this host doesn't take {name} as it is: {said}."
+        what = f"flask_app_service_settings: systemd on this host doesn't accept this value of {name}: {said}."
         fix = "Correct the value."
     else:
-        what = f"flask_app_service_settings has {name}, which systemd on this host doesn't know and would ignore."
+        what = f"flask_app_service_settings has {name}, which systemd on this host doesn't know and ignores."
         near = difflib.get_close_matches(name, sorted(service), n=1, cutoff=0.7)
         folded = {each.lower(): each for each in service}.get(name.lower())
         sections = sorted(section for section, names in known.items() if name in names)
         if folded or near:
             fix = f"Did you mean {folded or near[0]}?"
         elif sections:
-            fix = f"Remove it: it belongs to the section {sections[0]}, and this is Service."
+            fix = f"Remove it: it belongs to the section {sections[0]}, not to Service."
         else:
             fix = "Remove it."
     accept = f"Or put {UNIT_SETTING}:{name} into flask_app_accepted_findings."
@@ -64,7 +64,7 @@ def _problem(name: str, words: str, known: Mapping[str, set[str]]) -> Finding:
 
 
 def _known() -> dict[str, set[str]]:
-    """Return the names of all settings by section, as this systemd prints them; empty where it doesn't."""
+    """Return the names of all settings by section, as this systemd prints them; empty if it can't."""
     sections: dict[str, set[str]] = {}
     section = ""
     for line in run([_SYSTEMD, "--dump-configuration-items"]).stdout.splitlines():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a program, bounded in time, with its failure told in one sentence."""
+"""Run a program, bounded in time, and describe its failure in one sentence."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .errors import GreenlightError
 OUT_OF_TIME = 124
 NOT_RUNNABLE = 126
 NOT_INSTALLED = 127
-#: What the system says of a path at which there is no file, and of one that it can't run (execve(2)). Others, such as
-#: a lack of memory, are not the program's fault.
+#: Errors of execve(2) for a path without a file, and for a file that can't be run. Others, such as a lack of memory,
+#: are not the program's fault.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _NO_PROGRAM = (
     errno.EACCES,
@@ -33,9 +33,9 @@ _NO_PROGRAM = (
 
 @dataclass(frozen=True)
 class Finished:
-    """What a program left: its output, and its exit code.
+    """The output and the exit code of a program.
 
-    Of the latter, :data:`OUT_OF_TIME`, :data:`NOT_RUNNABLE` and :data:`NOT_INSTALLED` are ours.
+    We set the codes :data:`OUT_OF_TIME`, :data:`NOT_RUNNABLE` and :data:`NOT_INSTALLED` ourselves.
     """
 
     code: int
@@ -56,9 +56,9 @@ def run(
     errors: str = "replace",
     given: str = "",
 ) -> Finished:
-    """Run ``argv`` for at most ``seconds`` with ``environment`` laid over our own; never raises for a bad exit.
+    """Run ``argv`` for at most ``seconds``, with ``environment`` added to our own; never raise for a bad exit.
 
-    ``given`` is its standard input. ``errors`` says what becomes of output that is not UTF-8; file names need
+    ``given`` is its standard input. ``errors`` says how to decode output that isn't UTF-8; file names need
     ``surrogateescape``.
     """
     merged = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
@@ -71,7 +71,7 @@ def run(
             text=True,
             errors=errors,
             input=given,
-            # What is inheritable is the guard of the lock: a program that outlives us still holds it.
+            # Only the lock's guard is inheritable: a program that outlives us still holds it.
             close_fds=False,
             timeout=seconds,
             check=False,
@@ -92,7 +92,7 @@ def run(
 
 
 def require(argv: Sequence[str | Path], what: str, **options: object) -> Finished:
-    """Like :func:`run`, but a bad exit raises :class:`GreenlightError` that says ``what`` failed and the last lines."""
+    """Run ``argv`` as :func:`run` does; raise :class:`GreenlightError` with ``what`` and the last lines if it fails."""
     done = run(argv, **options)  # type: ignore[arg-type]
     if done.code != 0:
         tail = "\n".join(done.output.splitlines()[-20:])

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 
 class GreenlightError(Exception):
-    """Something the operator can fix. The text says what is wrong, where, and what to do; it holds no secret.
+    """Something the operator can fix. The text says what is wrong, where, and what to do; it contains no secret.
 
     Args:
         message: the sentence for the operator.
-        details: facts for the result of the module (JSON values), such as journal lines.
+        details: facts for the module's result (JSON values), such as journal lines.
     """
 
     def __init__(self, message: str, **details: object) -> None:
@@ -17,5 +17,5 @@ class GreenlightError(Exception):
         self.details = details
 
     def closed_by(self, line: str) -> GreenlightError:
-        """Return it with one more line at its end."""
+        """Return the error with one more line at the end."""
         return GreenlightError(f"{self}\n{line}", **self.details)

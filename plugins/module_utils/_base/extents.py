@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where forms of secrets are in a text, and how far a part of one goes, over line breaks too."""
+"""Find forms of secrets in a text, and how far a part of one extends, across line breaks too."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Iterator
 
 from .forms import PART, PIECE, PIECE_VARIETY, SHORTEST, VARIETY, Forms
 
-#: Of a piece that a form has more often, only so many are looked at, for a text that repeats itself.
+#: Look at no more than this many occurrences of a piece in a form, for texts that repeat themselves.
 _OFTEN = 8
-#: Behind a line break, a part goes on for so many characters at least.
+#: Minimum number of characters with which a part continues after a line break.
 _REST = 4
-#: Characters of a text whose pieces are kept in memory at a time.
+#: Number of characters whose pieces are kept in memory at a time.
 _STRETCH = 128 * 1024
 _BREAK = re.compile(r"\s*\n\s*")
 
 
 def hide(text: str, forms: Forms, hidden: bytearray) -> None:
-    """Mark in ``hidden``, a byte for each character of ``text``, what of it says a form or a part of one."""
+    """Mark each form and each part of one in ``hidden``, which has a byte for each character of ``text``."""
     for start in range(0, len(text), _STRETCH):
         _Stretch(text, start, hidden).hide(forms)
 
 
 class _Stretch:
-    """A stretch of a text, whose pieces are known by what they say; ``hidden`` marks characters of the whole text.
+    """A stretch of a text, indexed by its pieces; ``hidden`` marks characters of the whole text.
 
-    So a form costs a look at some of its own pieces, however long the text is.
+    So the cost of a form depends on its own length, however long the text is.
     """
 
     def __init__(self, text: str, start: int, hidden: bytearray) -> None:
@@ -43,8 +43,7 @@ class _Stretch:
             if form[:SHORTEST] in self._starts:
                 self._hide_whole(form)
         found = [(self._places(form, least), form, least) for form, least in forms.parted.items()]
-        # First the form that the text is in: of the others, which have letters and digits in common with it, only
-        # scraps are found.
+        # Start with the form that the text uses. The others share letters and digits with it, so they match scraps.
         for places, form, least in sorted(found, key=lambda each: len(each[0]) * each[2], reverse=True):
             self._hide_parts(places, form, least)
 
@@ -63,7 +62,7 @@ class _Stretch:
             at = self._text.find(form, at + len(form))
 
     def _places(self, form: str, least: int) -> list[int]:
-        """Where the form has a piece of this text. Each part of so many characters holds one that is looked at."""
+        """Return where the form shares a piece with this text. Each part of ``least`` characters has one of these."""
         known, places = self._pieces, range(0, len(form) - PIECE + 1, least - PIECE + 1)
         return [place for place in places if form[place : place + PIECE] in known]
 
@@ -84,14 +83,14 @@ class _Stretch:
         return self._hidden.find(0, at, at + PIECE) != -1
 
     def _hide_part(self, at: int, form: str, place: int, least: int) -> None:
-        parts = [*self._behind(at, form, place), *self._before(at, form, place)]
+        parts = [*self._after(at, form, place), *self._before(at, form, place)]
         said = "".join(self._text[begin:end] for begin, end in parts)
         if len(said) >= least and len(set(said)) >= VARIETY:
             for begin, end in parts:
                 self._hide(begin, end)
 
-    def _behind(self, at: int, form: str, place: int) -> Iterator[tuple[int, int]]:
-        """Where the text from ``at`` on says what the form says from ``place`` on, over line breaks too."""
+    def _after(self, at: int, form: str, place: int) -> Iterator[tuple[int, int]]:
+        """Yield where the text from ``at`` matches the form from ``place``, across line breaks too."""
         text, begin, known = self._text, at, 0
         while True:
             while at < len(text) and place < len(form) and text[at] == form[place]:
@@ -101,14 +100,14 @@ class _Stretch:
             yield begin, at
             known += at - begin
             broken = _BREAK.match(text, at)
-            if not broken or place == len(form) or self._goes_on_hidden(broken.end(), known):
+            if not broken or place == len(form) or self._is_already_masked(broken.end(), known):
                 return
             begin = at = broken.end()
-            while place < len(form) and form[place].isspace():  # it went with the break
+            while place < len(form) and form[place].isspace():  # the line break replaced it
                 place += 1
 
     def _before(self, at: int, form: str, place: int) -> Iterator[tuple[int, int]]:
-        """The same towards the start, without ``at`` and ``place`` themselves."""
+        """Yield the same towards the start, without ``at`` and ``place`` themselves."""
         text, end, known, first = self._text, at, 0, True
         while True:
             while at > 0 and place > 0 and text[at - 1] == form[place - 1]:
@@ -119,14 +118,14 @@ class _Stretch:
             known, first, line = known + end - at, False, at
             while line > 0 and text[line - 1].isspace():
                 line -= 1
-            if "\n" not in text[line:at] or place == 0 or self._goes_on_hidden(line - 1, known):
+            if "\n" not in text[line:at] or place == 0 or self._is_already_masked(line - 1, known):
                 return
             end = at = line
             while place > 0 and form[place - 1].isspace():
                 place -= 1
 
-    def _goes_on_hidden(self, at: int, known: int) -> bool:
-        """Whether one need not go on there: a part is known, and another search was there before."""
+    def _is_already_masked(self, at: int, known: int) -> bool:
+        """Say whether the search can stop there: a part is known, and another search has masked that place."""
         return known >= PART and 0 <= at < len(self._hidden) and bool(self._hidden[at])
 
     def _hide(self, begin: int, end: int) -> None:

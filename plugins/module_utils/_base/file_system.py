@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An error of the host's system as a sentence: what, the path and its file system, and what to do."""
+"""Turn an OSError of the host into a sentence: what failed, the path and its file system, and what to do."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 
 _AGAIN = "and run the same command again."
 _CURES = {
-    errno.ENOSPC: f"Make room there, {_AGAIN}",
-    errno.EDQUOT: f"Make room there or raise the quota, {_AGAIN}",
-    errno.EROFS: f"Find out why it is read-only (dmesg; a disk error makes it so), mount it again, {_AGAIN}",
-    errno.EIO: f"Look at the disk (dmesg), {_AGAIN}",
-    errno.EACCES: f"Let root write there (lsattr shows what chattr has forbidden), {_AGAIN}",
-    errno.EPERM: f"Let root write there (lsattr shows what chattr has forbidden), {_AGAIN}",
-    errno.ENOMEM: f"Free memory on the host, {_AGAIN}",
+    errno.ENOSPC: f"Free some space there, {_AGAIN}",
+    errno.EDQUOT: f"Free some space there or raise the quota, {_AGAIN}",
+    errno.EROFS: f"Find out why it is read-only (dmesg shows disk errors), remount it read-write, {_AGAIN}",
+    errno.EIO: f"Check the disk (dmesg), {_AGAIN}",
+    errno.EACCES: f"Let root write there (lsattr shows attributes set with chattr), {_AGAIN}",
+    errno.EPERM: f"Let root write there (lsattr shows attributes set with chattr), {_AGAIN}",
+    errno.ENOMEM: f"Free some memory on the host, {_AGAIN}",
 }
-_ELSE = f"Look at it on the host, {_AGAIN}"
-#: What a program says of a file system without room.
+_ELSE = f"Check it on the host, {_AGAIN}"
+#: What programs print about a full file system.
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
-#: Errors that say something of the whole file system.
+#: Errors that concern the whole file system.
 _OF_THE_FILE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def refusal(error: OSError) -> str:
     """Return the sentence for an error."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
-    what = f"The host refused: {error.strerror or 'it did not say why'}"
+    what = f"The host refused: {error.strerror or 'no reason given'}"
     where = f" ({path})" if path else ""
     if error.errno in _OF_THE_FILE_SYSTEM and path:
         where += f", on the file system {file_system(Path(path))}"
@@ -37,15 +37,15 @@ def refusal(error: OSError) -> str:
 
 
 def with_room(text: str, places: Iterable[Path]) -> str:
-    """Add to a text about a full disk on which file systems the ``places`` are, and what is free there now."""
+    """Add the file systems of ``places``, with their free space, to a text about a full disk."""
     if not _NO_ROOM.search(text):
         return text
     found = dict.fromkeys(file_system(place) for place in places)
-    return f"{text}\nFile systems of this host: {'; '.join(found)}. Make room, {_AGAIN}"
+    return f"{text}\nFile systems of this host: {'; '.join(found)}. Free some space, {_AGAIN}"
 
 
 def file_system(path: Path) -> str:
-    """Describe the file system that a path is on, or would be: where it is mounted, of what kind, and what is free."""
+    """Describe the file system that a path is on, or would be on: its mount point, type and free space."""
     place = _existing(path)
     mounted = place
     while not os.path.ismount(mounted):
@@ -67,7 +67,7 @@ def _existing(path: Path) -> Path:
 
 
 def _kind(mounted: Path) -> str:
-    """Its type and device, of the mount on top (proc(5), mountinfo)."""
+    """Return the type and device of the topmost mount there (proc(5), mountinfo)."""
     found = "unknown"
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()

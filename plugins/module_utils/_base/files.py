@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files and links that appear whole or not at all, however the run ends.
 
-A file is written beside its destination, flushed to disk and renamed over it; a link is made under another name and
+A file is written next to its destination, flushed to disk and renamed over it; a link is made under another name and
 renamed (rename(2): the new path replaces the old one atomically).
 """
 
@@ -23,23 +23,23 @@ from typing import Any
 from .finding import ERROR, Finding, Refused
 from .printable import on_one_line
 
-#: Start of the names of unfinished files and directories; anything called so is safe to remove.
+#: Prefix of unfinished files and directories; anything with this prefix is safe to remove.
 UNFINISHED = ".unfinished-"
-#: How a directory is opened that somebody else may replace at any moment.
+#: Flags to open a directory that somebody else may replace at any moment.
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Longest path that a message shows whole.
+#: Longest path that a message shows in full.
 _SHOWN = 200
-#: ioctl_iflags(2): what reads the flags of a file, and those with which not even root can remove it.
+#: ioctl_iflags(2): the request that reads a file's flags, and the flags that keep even root from removing it.
 _GET_FLAGS, _IMMUTABLE, _APPEND_ONLY = 0x80006601 | struct.calcsize("l") << 16, 0x10, 0x20
 
 
-class HeldElsewhere(Exception):  # noqa: N818  # expected, and no fault
-    """Another process holds what :func:`exclusively` was asked for."""
+class HeldElsewhere(Exception):  # noqa: N818  # expected, not a fault
+    """Another process holds the file that :func:`exclusively` needs."""
 
 
-#: Of a file that is held with flock(2).
+#: Mode of a file that is held with flock(2).
 GUARD_MODE = 0o600
-#: What to do about something that is in the way of a file or directory of ours.
+#: Fix for something that is in the way of a file or directory of ours.
 AWAY = "Move it away, and run the same command again."
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -51,11 +51,11 @@ _KINDS = {
 
 
 class Damaged(Refused):
-    """A file or directory of ours on the host isn't what it must be.
+    """A file or directory of ours on the host is damaged.
 
     Args:
         path: where it is.
-        why: what is wrong with it, as in "it is a directory, not a file".
+        why: what is wrong, as in "it is a directory, not a file".
         fix: what to do.
     """
 
@@ -65,38 +65,38 @@ class Damaged(Refused):
 
 
 def kind(mode: int) -> str:
-    """Name what a file's mode (stat(2)) says that it is."""
+    """Name the type of a file by its mode (stat(2))."""
     return _KINDS.get(stat.S_IFMT(mode), "a device")
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Return the file's content, or None where there is no file.
+    """Return the file's content, or None if there is no file.
 
     Raises:
-        Damaged: something else is there, such as a pipe that nobody writes to, or the host can't read it.
+        Damaged: it isn't a file, such as a pipe that nobody writes to, or the host can't read it.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return None
     except OSError as error:
-        raise Damaged(path, _said(path, error)) from None
+        raise Damaged(path, _why_unreadable(path, error)) from None
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
             raise Damaged(path, f"it is {kind(mode)}, not a file")
         with os.fdopen(handle, "rb", closefd=False) as stream:
             return stream.read()
-    except ProcessLookupError:  # a file of /proc, whose process has just ended
+    except ProcessLookupError:  # a file in /proc whose process has just ended
         return None
     except OSError as error:
-        raise Damaged(path, _said(path, error)) from None
+        raise Damaged(path, _why_unreadable(path, error)) from None
     finally:
         os.close(handle)
 
 
 def read(path: Path) -> str | None:
-    """Return the file's text with its line ends as they are, or None where there is no file.
+    """Return the file's text with its line endings unchanged, or None if there is no file.
 
     Raises:
         Damaged: it can't be read as text.
@@ -109,7 +109,7 @@ def read(path: Path) -> str | None:
 
 
 def readable(path: Path, errors: str = "replace") -> str | None:
-    """Return what can be read of the file's text; None where there is no file, or something else."""
+    """Return as much of the file's text as can be read; None if there is no file, or it isn't one."""
     try:
         content = read_bytes(path)
     except Damaged:
@@ -118,10 +118,10 @@ def readable(path: Path, errors: str = "replace") -> str | None:
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, or None where there is no file.
+    """Return the JSON object in a file, or None if there is no file.
 
     Raises:
-        Damaged: it holds none.
+        Damaged: the file contains no JSON object.
     """
     text = read(path)
     if text is None:
@@ -135,8 +135,8 @@ def read_facts(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _said(path: Path, error: OSError) -> str:
-    """Say in what way the host can't open a file: a socket and a link in a circle have no plain words for it."""
+def _why_unreadable(path: Path, error: OSError) -> str:
+    """Say why the host can't open a file. For sockets and link loops, the system's own text is unclear."""
     with suppress(OSError):
         mode = os.lstat(path).st_mode
         if error.errno in (errno.ENXIO, errno.ELOOP):
@@ -145,8 +145,8 @@ def _said(path: Path, error: OSError) -> str:
 
 
 @contextmanager
-def blaming(path: Path) -> Iterator[None]:
-    """Name ``path`` in an error of the system that names nothing, as that of a write doesn't."""
+def naming_path(path: Path) -> Iterator[None]:
+    """Add ``path`` to an OSError that names no file, such as that of a failed write."""
     try:
         yield
     except OSError as error:
@@ -156,29 +156,29 @@ def blaming(path: Path) -> Iterator[None]:
 
 
 def is_ours(status: os.stat_result) -> bool:
-    """Say whether we, root on a server, own it."""
+    """Say whether we own it; on a server we are root."""
     return status.st_uid == os.geteuid()
 
 
 def own(path: Path, mode: int | None = None, group: int | None = None) -> None:
-    """Give a file or directory back to us, and with ``mode`` that too; of a link the link itself."""
+    """Take ownership of a file or directory and set its ``mode``, if given; links are not followed."""
     os.chown(path, os.geteuid(), os.getegid() if group is None else group, follow_symlinks=False)
     if mode is not None and not path.is_symlink():
         path.chmod(mode)
 
 
 def occupied(path: Path) -> bool:
-    """Say whether a directory with somebody's files is where a file or link of ours belongs."""
+    """Say whether a directory with files in it is in the place of a file or link of ours."""
     return path.is_dir() and not path.is_symlink() and any(path.iterdir())
 
 
 def entries(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted; nothing where there is none."""
+    """Return the sorted entries of a directory; none if there is no directory."""
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
 def discard(path: Path) -> bool:
-    """Remove a file or link of ours, and whatever is in its place and holds nothing; say whether there was one.
+    """Remove a file or link of ours, or an empty directory in its place; say whether there was one.
 
     Raises:
         Damaged: a directory with files is in its place.
@@ -192,7 +192,7 @@ def make_directory(path: Path, mode: int = 0o755) -> bool:
     """Make ``path`` and its parents, owned by us, with exactly ``mode``; say whether that changed anything.
 
     Raises:
-        Damaged: something else is there.
+        Damaged: it isn't a directory.
     """
     missing = not path.is_dir()
     try:
@@ -209,7 +209,7 @@ def make_directory(path: Path, mode: int = 0o755) -> bool:
 
 
 def write(path: Path, content: str, mode: int = 0o644) -> bool:
-    """Write ``content`` to ``path`` with ``mode``, atomically; say whether the file was not so already.
+    """Write ``content`` to ``path`` with ``mode``, atomically; say whether that changed anything.
 
     Raises:
         Damaged: a directory with files is there.
@@ -218,12 +218,12 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
     if is_file_of_ours(path, mode) and path.read_bytes() == encoded:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    make_way(path)
-    unfinished = path.with_name(f"{UNFINISHED}{path.name}")  # what a killed run left is replaced by the next one's
+    remove_empty_target(path)
+    unfinished = path.with_name(f"{UNFINISHED}{path.name}")  # replaces what a killed run left
     remove(unfinished)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with blaming(path), os.fdopen(handle, "wb") as stream:
+        with naming_path(path), os.fdopen(handle, "wb") as stream:
             stream.write(encoded)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
@@ -236,7 +236,7 @@ def write(path: Path, content: str, mode: int = 0o644) -> bool:
 
 
 def is_file_of_ours(path: Path, mode: int) -> bool:
-    """Say whether ``path`` is a file that we own, with exactly ``mode``; a link is none."""
+    """Say whether ``path`` is a file that we own, with exactly ``mode``; a link isn't."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -244,11 +244,11 @@ def is_file_of_ours(path: Path, mode: int) -> bool:
     return stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and is_ours(status)
 
 
-def make_way(path: Path) -> None:
-    """Remove an empty directory where a file or link is to be; everything else that is one entry, a rename replaces.
+def remove_empty_target(path: Path) -> None:
+    """Remove an empty directory in the place of a file or link; a rename replaces anything else.
 
     Raises:
-        Damaged: it isn't empty.
+        Damaged: the directory isn't empty.
     """
     if path.is_dir() and not path.is_symlink():
         discard(path)
@@ -262,7 +262,7 @@ def link(path: Path, target: str) -> bool:
     """
     if leads(path, target):
         return False
-    make_way(path)
+    remove_empty_target(path)
     unfinished = path.with_name(f"{UNFINISHED}{path.name}")
     remove(unfinished)
     unfinished.symlink_to(target)
@@ -280,7 +280,7 @@ def leads(path: Path, target: str) -> bool:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Give what is whole now its name, durably."""
+    """Give a complete file or directory its final name, durably."""
     path.rename(target)
     _sync_directory(target.parent)
 
@@ -288,7 +288,7 @@ def rename(path: Path, target: Path) -> None:
 def remove(path: Path) -> bool:
     """Remove a file, a link or a whole tree, of any depth and with any names; say whether there was one.
 
-    No link is followed, and no mounted file system is entered.
+    Follow no link, and enter no mounted file system.
 
     Raises:
         OSError: something can't be removed; ``filename`` is its path, fit for a message.
@@ -305,10 +305,10 @@ def remove(path: Path) -> bool:
 
 
 def locked_down(path: Path) -> str:
-    """Return the first of a tree that is immutable or append-only (chattr(1)), fit for a message, or an empty text."""
+    """Return the first path in a tree that is immutable or append-only (chattr(1)), fit for a message, or ``""``."""
 
     def look(directory: int, entry: os.DirEntry[str]) -> None:
-        # Nothing but files and directories: to open a pipe wakes up who waits at its other end.
+        # Only files and directories: opening a pipe wakes up whoever waits at its other end.
         if not entry.is_symlink() and (entry.is_dir() or entry.is_file()) and _flags(entry.name, directory):
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), entry.name)
 
@@ -319,21 +319,21 @@ def locked_down(path: Path) -> str:
     try:
         _walk(path, look)
     except OSError as error:
-        # Any other one, such as of a directory that was moved meanwhile, is of no use to who only looks.
+        # We only look, so ignore any other error, such as that of a directory that was moved meanwhile.
         return str(error.filename) if error.errno == errno.EPERM else ""
     return ""
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as a message may show it: no byte of it acts on a terminal, and it isn't too long to be read."""
+    """Return a path as a message may show it: shortened if it is long, and with control characters escaped."""
     text = on_one_line(os.fsencode(path).decode(errors="backslashreplace"))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
 
 
 def mount_points(root: Path) -> list[Path]:
-    """Return where file systems are mounted on the host at ``root``."""
+    """Return the mount points of the host at ``root``."""
     try:
-        # A name may have any byte but what the kernel writes as \ooo: line feed, space, tab and the backslash itself.
+        # A name may have any byte. The kernel writes line feed, space, tab and the backslash itself as \ooo.
         lines = (root / "proc/self/mountinfo").read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
@@ -343,7 +343,7 @@ def mount_points(root: Path) -> list[Path]:
 
 
 def remove_unfinished(directory: Path) -> list[str]:
-    """Remove what a killed run left below ``directory`` (not deeper); return the names."""
+    """Remove what a killed run left directly in ``directory``; return the names."""
     names = sorted(entry.name for entry in directory.glob(f"{UNFINISHED}*")) if directory.is_dir() else []
     for name in names:
         remove(directory / name)
@@ -352,7 +352,7 @@ def remove_unfinished(directory: Path) -> list[str]:
 
 @contextmanager
 def exclusively(path: Path, seconds: float) -> Iterator[None]:
-    """Hold ``path`` (made where it is missing) with flock(2), as do the programs that are started meanwhile.
+    """Hold ``path`` with flock(2), and make it if it is missing; programs that are started meanwhile hold it too.
 
     Raises:
         HeldElsewhere: another process held it for ``seconds``.
@@ -370,7 +370,7 @@ def exclusively(path: Path, seconds: float) -> Iterator[None]:
         if not stat.S_ISREG(status.st_mode):
             raise Damaged(path, f"it is {kind(status.st_mode)}, not a file")
         if not is_ours(status) or stat.S_IMODE(status.st_mode) != GUARD_MODE:
-            os.fchown(handle, os.geteuid(), os.getegid())  # somebody else could hold it for ever
+            os.fchown(handle, os.geteuid(), os.getegid())  # or somebody else could hold it forever
             os.fchmod(handle, GUARD_MODE)
         os.set_inheritable(handle, True)
         deadline = time.monotonic() + seconds
@@ -388,13 +388,13 @@ def exclusively(path: Path, seconds: float) -> Iterator[None]:
 
 
 def _walk(path: Path, leave: Callable[[int, os.DirEntry[str]], None]) -> None:
-    """Call ``leave`` for all below a directory, the contents of each before itself, with its directory, opened.
+    """Call ``leave`` with each entry below a directory and its open parent, contents before their directory.
 
-    By one name at a time from an open directory, so no path is too long, no tree too deep, and no link is followed that
-    somebody puts in the way.
+    Open one name at a time from an open directory: so no path is too long, no tree too deep, and no link that somebody
+    swaps in is followed.
 
     Raises:
-        OSError: of ``leave`` too; ``filename`` is the path, fit for a message.
+        OSError: also those of ``leave``; ``filename`` is the path, fit for a message.
     """
     way: list[tuple[os.DirEntry[str], os.stat_result, list[os.DirEntry[str]]]] = []
     here = os.open(path, _DIRECTORY)
@@ -424,12 +424,12 @@ def _walk(path: Path, leave: Callable[[int, os.DirEntry[str]], None]) -> None:
 
 
 def _moved(here: int, name: str, mount: str, expected: os.stat_result | None = None) -> int:
-    """Return the directory ``name`` of the directory ``here``, opened in its place, if it is in the same mount."""
+    """Open the directory ``name`` in ``here`` if it is in the same mount, and close ``here``."""
     there = os.open(name, _DIRECTORY, dir_fd=here)
     fault = 0
     if _mount_id(there) != mount:
         fault = errno.EBUSY
-    elif expected and not os.path.samestat(os.fstat(there), expected):  # somebody moved where we come from
+    elif expected and not os.path.samestat(os.fstat(there), expected):  # somebody moved the directory we came from
         fault = errno.ESTALE
     if fault:
         os.close(there)
@@ -439,7 +439,7 @@ def _moved(here: int, name: str, mount: str, expected: os.stat_result | None = N
 
 
 def _leave_files(directory: int, leave: Callable[[int, os.DirEntry[str]], None]) -> list[os.DirEntry[str]]:
-    """Leave all of a directory but its directories, which are returned."""
+    """Call ``leave`` for each entry of a directory that isn't a directory; return the directories."""
     with os.scandir(directory) as entries:
         found = list(entries)
     directories = []
@@ -460,13 +460,13 @@ def _take(directory: int, entry: os.DirEntry[str]) -> None:
 
 
 def _mount_id(handle: int) -> str:
-    """Return which mount an open directory is in (proc_pid_fdinfo(5)): a bind mount has the same device number."""
-    told = Path(f"/proc/self/fdinfo/{handle}").read_text(encoding="ascii")
-    return next((line for line in told.splitlines() if line.startswith("mnt_id:")), "")
+    """Return the mount that an open directory is in (proc_pid_fdinfo(5)): a bind mount has the same device number."""
+    text = Path(f"/proc/self/fdinfo/{handle}").read_text(encoding="ascii")
+    return next((line for line in text.splitlines() if line.startswith("mnt_id:")), "")
 
 
 def _flags(name: str, directory: int | None) -> int:
-    """Return the flags of a file or directory with which it can't be removed; 0 where its file system has none."""
+    """Return the flags that keep a file or directory from being removed; 0 if its file system has none."""
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong, where, and what to type: one class for preflight, doctor, removal, verify and each refused step."""
+"""Findings: what is wrong, where, and how to fix it; one class for preflight, doctor, removal, verify and all steps."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ ERROR = "error"
 WARNING = "warning"
 #: Where the result of a step that was refused has its findings, for the action; the message is for people.
 REFUSED = "refused"
-#: What travels as JSON.
+#: The fields that are sent as JSON.
 FIELDS = ("id", "severity", "subject", "what", "fix")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong; no text of it holds a secret's value.
+    """One thing that is wrong. Its texts never contain a secret.
 
     Args:
-        id: what kind of fault, a short slug such as ``weak-key``. Code and tests know a finding by it, never by a text.
+        id: kind of fault, a short slug such as ``weak-key``. Code and tests identify a finding by it, never by a text.
         severity: ``error`` or ``warning``.
         subject: the variable, file, unit or part of the host that it is about.
         what: one sentence that says what is wrong and where.
         fix: what to do or to type; may be empty.
-        variables: variables of the role that it rests on, beside the subject.
+        variables: other variables of the role that it depends on.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Finding:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return the finding that :meth:`as_dict` was asked for."""
+        """Return the finding that :meth:`as_dict` described."""
         return cls(**values)
 
     def concerns(self, names: Iterable[str]) -> bool:
@@ -50,7 +50,7 @@ class Finding:
         return not {self.subject, *self.variables}.isdisjoint(names)
 
     def lines(self, mark: str = "") -> list[str]:
-        """Render it for people: id and subject behind ``mark``, by default the severity; below, what and fix."""
+        """Render it for people: ``mark`` (by default the severity), id and subject; below, what and fix."""
         fix = [f"Fix: {self.fix}"] if self.fix else []
         head = f"{mark or self.severity} {self.id}:{self.subject}"
         return [head, *(f"  {line}" for text in (self.what, *fix) for line in text.splitlines())]
@@ -64,13 +64,13 @@ def numbered(findings: Iterable[Finding]) -> list[str]:
     return [line for number, each in enumerate(findings, start=1) for line in each.lines(f"{number}.")]
 
 
-class Refused(GreenlightError):  # noqa: N818  # it is the operator's, and no fault of ours
-    """A step that goes no further, because of what it found.
+class Refused(GreenlightError):  # noqa: N818  # for the operator, not a fault of ours
+    """A step stops because of its findings.
 
     Args:
         findings: at least one.
-        heading: a sentence before them; one finding may do without.
-        closing: lines after them, such as what serves now.
+        heading: a sentence before them; optional for one finding.
+        closing: lines after them, such as which release serves now.
         details: see :class:`GreenlightError`.
     """
 
@@ -98,10 +98,10 @@ def refused(
     closing: Sequence[str] = (),
     details: Mapping[str, object] | None = None,
 ) -> Refused:
-    """Return the error for the one thing that ends a step; ``kind`` is the finding's id. See the two classes."""
+    """Return the error for a single finding that stops a step; ``kind`` is its id. See the two classes."""
     return Refused(Finding(kind, ERROR, str(subject), what, fix), closing=closing, details=details)
 
 
 def entries_for(kind: str, subject: str) -> tuple[str, str]:
-    """The entries of flask_app_accepted_findings that mean a finding: all of its kind, or this one only."""
+    """Return the entries of flask_app_accepted_findings that accept a finding: all of its kind, or only this one."""
     return kind, f"{kind}:{subject}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be found of secrets in a text: each form of a whole value, and the parts of long ones."""
+"""The forms of secrets to look for in a text: each form of a whole value, and the parts of long ones."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from urllib.parse import unquote, urlsplit
 
 from .spellings import CORE, MARKS, as_bytes, encoded, quoted
 
-#: Shorter values are not masked: they would turn every message to stars, and are not secrets (the preflight says so).
+#: Shorter values are not masked: they would turn every message to stars, and the preflight reports them.
 SHORTEST = 6
-#: A value from so many characters on is masked in parts too, from PART on: journald breaks long lines (LineMax=),
-#: programs wrap and cut them.
+#: Parts of PART characters are masked too in values of at least this length: journald breaks long lines (LineMax=),
+#: and programs wrap and cut them.
 LONG = 128
 PART = 24
-#: Characters that differ in a part; a rule of dashes, or a row of noughts, is nobody's secret.
+#: Minimum number of different characters in a part; a rule of dashes or a row of zeros isn't a secret.
 VARIETY = 6
-#: Parts are found by pieces so long, of which so many must differ.
+#: Length of the pieces by which parts are found, and the minimum number of different characters in one.
 PIECE = 12
 PIECE_VARIETY = 3
 
-#: Of values of any length each part of one is masked.
+#: Each part of these is masked, however long the value is.
 _CORES = re.compile(rf"[A-Za-z0-9]{{{CORE},}}")
-#: It is the same in all keys.
+#: The lines that all PEM files have in common.
 ARMOUR = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 
 
 class Forms:
-    """What is masked as a whole; and of what each part is masked, from how many characters on."""
+    """The forms that are masked as a whole, and those whose parts are masked, with the minimum length of a part."""
 
     def __init__(self) -> None:
         self.whole: set[str] = set()
         self.parted: dict[str, int] = {}
 
     def with_escapes(self) -> Forms:
-        """Those that have hexadecimal escapes."""
+        """Return only the forms with hexadecimal escapes."""
         found = Forms()
         found.whole = {form for form in self.whole if any(mark in form for mark in MARKS)}
         found.parted = {form: least for form, least in self.parted.items() if any(mark in form for mark in MARKS)}
@@ -92,7 +92,7 @@ class Forms:
 
 
 def _password(secret: str) -> str | None:
-    """The password inside a URL such as a database's, which libraries print without the rest."""
+    """Return the password inside a URL, such as a database's; libraries print it without the rest."""
     try:
         return urlsplit(secret).password
     except ValueError:

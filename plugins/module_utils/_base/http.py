@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One HTTP request over a unix socket or TCP that knows when to give up."""
+"""One HTTP request over a unix socket or TCP, with a deadline."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
-#: A health answer beyond this many bytes is cut.
+#: Maximum number of bytes that are read of an answer.
 MAXIMUM_BODY = 256 * 1024
 
 
 class NoAnswer(Exception):  # noqa: N818  # expected while an app starts
-    """Nothing that is HTTP came back; the text says how it failed."""
+    """There was no HTTP answer; the text says why."""
 
 
 class GaveUp(NoAnswer):
-    """The caller's ``still_worth_waiting`` said no."""
+    """The caller's ``still_worth_waiting`` returned False."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask.
+    """Where to send a request.
 
     Args:
         address: path of a unix socket (starts with ``/``), or a URL ``http://address:port`` / ``https://…``.
@@ -53,7 +53,7 @@ class Target:
 
     def __str__(self) -> str:
         where = f"unix:{self.address}:" if self.address.startswith("/") else self.address
-        # A value may be secret; what a proxy says of its visitor is part of each request.
+        # A value may be secret. The headers of a proxy are part of each request, so they are left out.
         more = "".join(f", with {name}" for name in self.headers if not name.startswith("X-Forwarded-"))
         return f"{where}{self.path} (Host: {self.host}{more})"
 
@@ -72,7 +72,7 @@ class Target:
         connection = socket.create_connection((parts.hostname or "localhost", port), seconds)
         if parts.scheme != "https":
             return connection
-        import ssl  # only here: most modules never need it, and each would load it at every start
+        import ssl  # only here: most modules never need it, and loading it takes time
 
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -83,10 +83,10 @@ class Target:
 def get(target: Target, seconds: float, still_worth_waiting: Callable[[], bool] = lambda: True) -> Answer:
     """Send GET and return the answer, after at most about ``seconds``.
 
-    ``still_worth_waiting`` is asked five times a second while nothing comes.
+    Call ``still_worth_waiting`` five times a second while there is no answer.
 
     Raises:
-        NoAnswer: no connection, no HTTP, or no end within the time.
+        NoAnswer: no connection, no HTTP, or no complete answer in time.
         GaveUp: ``still_worth_waiting`` returned False.
     """
     began = time.monotonic()
@@ -121,7 +121,7 @@ def get(target: Target, seconds: float, still_worth_waiting: Callable[[], bool] 
 
 
 class _Bounded(io.RawIOBase):
-    """A socket as HTTPResponse wants it, whose deadline holds for all reads together: a dribble doesn't extend it."""
+    """A socket for HTTPResponse with one deadline for all reads together, so that a slow trickle can't extend it."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection

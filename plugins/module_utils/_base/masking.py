@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take secret values out of text that people will read, quoted and encoded as programs do, whole and in part."""
+"""Mask secrets in text that people will read, whole and in part, however programs quote and encode them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MASK = "********"
 
 
 class Secrets:
-    """Values that nobody is to read. It masks a text; printed, it shows nothing of them, and it can't be written down.
+    """Secret values, which can only be used to mask a text: they are neither printed nor pickled.
 
     Args:
-        values: the secrets; :data:`.forms.SHORTEST` says which are too short to be masked.
+        values: the secrets; those shorter than :data:`.forms.SHORTEST` are not masked.
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
@@ -37,7 +37,7 @@ class Secrets:
         """Return ``text`` with every form of every value, and the parts of long ones, replaced by :data:`MASK`."""
         hidden = bytearray(len(text))
         hide(text, self._forms, hidden)
-        # The forms have their escapes in lower case, and other programs write %C3, \u00E9 or a mixture.
+        # The forms have lower-case escapes; other programs write %C3, \u00E9 or a mixture.
         lower = ESCAPED.sub(lambda match: match[0].lower(), text)
         if lower != text:
             hide(lower, self._forms.with_escapes(), hidden)
@@ -51,16 +51,16 @@ class Secrets:
         return f"<{len(self._values)} secrets>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("secrets are not written down")
+        raise TypeError("secrets can't be pickled")
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` as :meth:`Secrets.mask` does, for one text only."""
+    """Mask a single text; see :meth:`Secrets.mask`."""
     return Secrets(secrets).mask(text)
 
 
 def url_parts(url: str) -> list[str]:
-    """Return what of a URL may be secret, its name and password, path and query, whole and in pieces."""
+    """Return the parts of a URL that may be secret: name and password, path and query, whole and in pieces."""
     try:
         host = urlsplit(url).netloc
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of a step that are the fields of a dataclass: what the core takes is written once."""
+"""Derive a step's options from the fields of a dataclass, so that they are written down once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TYPES = {str: "str", bool: "bool", int: "int", float: "float"}
 
 
 def options_of(kind: type, *left_out: str) -> dict[str, dict[str, Any]]:
-    """Return the options that make a dataclass, in the form of ansible.module_utils.common.arg_spec.
+    """Return the options for a dataclass, in the form of ansible.module_utils.common.arg_spec.
 
-    All must be given: a default of the dataclass is for its tests, those of a deploy are the role's.
+    All are required: the defaults of a dataclass are for its tests; the role has its own.
 
     Args:
         kind: a dataclass whose fields are plain values, lists of them, mappings, or such dataclasses.
@@ -37,7 +37,7 @@ def _type(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"type": "str", "choices": [*parts]}
     if is_dataclass(origin):
-        return {"type": "dict", "options": options_of(origin)}  # type: ignore[arg-type]  # a class, and no instance
+        return {"type": "dict", "options": options_of(origin)}  # type: ignore[arg-type]  # a class, not an instance
     if origin in (list, Sequence):
         return {"type": "list", "elements": _TYPES[parts[0]]}
     return {"type": "dict" if origin is Mapping else _TYPES[origin]}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show text of others, such as an app's answer or its journal, as it is: no terminal obeys it, and no reader is misled.
+"""Escape untrusted text, such as an app's answer or its journal, so that it controls no terminal and misleads nobody.
 
-The last step before text becomes a message: secrets are masked before, for an escape would hide them from the search.
+This is the last step before text becomes a message. Secrets are masked first: the search wouldn't find escaped ones.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 import unicodedata
 from typing import Any
 
-#: Control characters (also those above ASCII), formats such as a change of direction, separators, halves of surrogates.
+#: Control characters (also those above ASCII), format characters such as text direction, surrogates and separators.
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-#: Line breaks and tabs are layout; the joiners are letters' business, as in Persian and in emoji.
+#: Line breaks and tabs are layout; Persian and emoji need the joiners.
 _KEPT = "\n\t\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` with what a terminal would obey written as Python writes it, as in ``\x1b`` and ``\u202e``."""
+    r"""Return ``text`` with everything that a terminal would obey escaped as in Python: ``\x1b``, ``\u202e``."""
     if text.isascii() and text.isprintable():
         return text
     lines = re.sub(r"\r+\n", "\n", text)
@@ -25,12 +25,12 @@ def printable(text: str) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Return a name, such as a path, with its line breaks and whatever else a terminal would obey escaped."""
+    """Return a name, such as a path, with line breaks and everything else that a terminal would obey escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def all_printable(value: Any) -> Any:
-    """Return a result, a value of JSON, with each text in it printable."""
+    """Return a JSON value with all its texts printable."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How programs write a text: the quotings of languages, formats and shells, and encodings.
+"""The ways in which programs write a text: quoting styles of languages, formats and shells, and encodings.
 
-A quoting writes character by character, hexadecimal digits of escapes in lower case, and no quotation marks around it.
+A quoting style writes character by character, with lower-case hexadecimal digits and without quotation marks around it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-#: So many letters and digits in a row are a core: no quoting changes it, and nobody writes another's by chance.
+#: Length of an alphanumeric run that survives every quoting style and is unlikely to occur by chance: a core.
 CORE = 16
 
-#: What escapes with hexadecimal digits begin with.
+#: Prefixes of hexadecimal escapes.
 MARKS = ("%", "\\x", "\\u", "\\U", "&#x")
-#: These digits.
+#: The digits of hexadecimal escapes.
 ESCAPED = re.compile(
     r"(?<=%)[0-9A-Fa-f]{2}|(?<=\\x)[0-9A-Fa-f]{2}|(?<=\\u)[0-9A-Fa-f]{4}|(?<=\\U)[0-9A-Fa-f]{8}|(?<=&#x)[0-9A-Fa-f]+"
 )
@@ -55,19 +55,19 @@ def _repr_of_bytes(text: str) -> str:
     return text if text in "'\"" else repr(as_bytes(text))[2:-1]
 
 
-def _but(known: Mapping[str, str], write: Write = str) -> Write:
-    """As ``write`` does, but for the characters that are known."""
+def _except_known(known: Mapping[str, str], write: Write = str) -> Write:
+    """Write as ``write`` does, except for the ``known`` characters."""
     return lambda text: known.get(text) or write(text)
 
 
-def _but_bytes(kept: str, form: str) -> Write:
-    """Leave the ASCII characters that match ``kept``, and write each byte of the others by ``form``."""
+def _except_matching(kept: str, form: str) -> Write:
+    """Keep the ASCII characters that match ``kept``, and write each byte of the others with ``form``."""
     left = re.compile(kept, re.ASCII)
     return lambda text: text if left.fullmatch(text) else "".join(form.format(byte) for byte in as_bytes(text))
 
 
 def _percent(safe: str, blank: str = "%20", form: str = "%{:02X}") -> Write:
-    return _but({" ": blank}, _but_bytes(rf"[A-Za-z0-9_.~{re.escape(safe)}-]", form))
+    return _except_known({" ": blank}, _except_matching(rf"[A-Za-z0-9_.~{re.escape(safe)}-]", form))
 
 
 def _code_point(kept: str) -> Write:
@@ -82,7 +82,7 @@ def _code_point(kept: str) -> Write:
 
 
 class _Quoting(dict[int, str]):
-    """A way to write, for str.translate; how a character is written is worked out where it is met first."""
+    """A quoting style, for str.translate; it computes each character when it first occurs."""
 
     def __init__(self, write: Write) -> None:
         super().__init__()
@@ -97,36 +97,36 @@ _QUOTINGS = [
     _Quoting(write)
     for write in (
         str,
-        # JSON, as Flask puts it into pages, as Go and PHP write it; and JSON in JSON
+        # JSON, as Flask embeds it in pages, as Go and PHP write it; and JSON in JSON
         _json,
         _json_in_utf8,
-        _but({**_MARKUP, "'": "\\u0027"}, _json),
-        _but(_MARKUP, _json_in_utf8),
-        _but({"/": "\\/"}, _json),
+        _except_known({**_MARKUP, "'": "\\u0027"}, _json),
+        _except_known(_MARKUP, _json_in_utf8),
+        _except_known({"/": "\\/"}, _json),
         lambda text: _json(_json(text)),
         lambda text: _json(_json_in_utf8(text)),
         lambda text: _json_in_utf8(_json_in_utf8(text)),
         # Python, which escapes a single quote only where there are double ones as well
         _repr,
-        _but(_QUOTE, _repr),
+        _except_known(_QUOTE, _repr),
         _ascii,
-        _but(_QUOTE, _ascii),
+        _except_known(_QUOTE, _ascii),
         _repr_of_bytes,
-        _but(_QUOTE, _repr_of_bytes),
+        _except_known(_QUOTE, _repr_of_bytes),
         # YAML
-        _but(_YAML, _code_point(r"[ -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")),
-        _but({**_YAML, "\xa0": "\\_"}, _code_point(r"[ -~]")),
-        _but({"'": "''"}),
+        _except_known(_YAML, _code_point(r"[ -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")),
+        _except_known({**_YAML, "\xa0": "\\_"}, _code_point(r"[ -~]")),
+        _except_known({"'": "''"}),
         # Shells
-        _but({"'": "'\\''"}),
-        _but({"'": "'\"'\"'"}),
-        _but({character: f"\\{character}" for character in '"\\$`'}),
-        _but({character: f"\\{character}" for character in "] \t'\"\\|&;()<>!{}*[?^$`,"}),
-        # systemd's properties and names of units; Nginx' log
-        _but(_C, _but_bytes(r"[ -~]", "\\{:03o}")),
-        _but_bytes(r"[A-Za-z0-9_:.]", "\\x{:02x}"),
-        _but_bytes(r"[ !#-\[\]-~]", "\\x{:02x}"),
-        # URLs: Python's, a path, a form, JavaScript's; in capitals as well, for a line may break within an escape
+        _except_known({"'": "'\\''"}),
+        _except_known({"'": "'\"'\"'"}),
+        _except_known({character: f"\\{character}" for character in '"\\$`'}),
+        _except_known({character: f"\\{character}" for character in "] \t'\"\\|&;()<>!{}*[?^$`,"}),
+        # systemd's properties and unit names; Nginx's log
+        _except_known(_C, _except_matching(r"[ -~]", "\\{:03o}")),
+        _except_matching(r"[A-Za-z0-9_:.]", "\\x{:02x}"),
+        _except_matching(r"[ !#-\[\]-~]", "\\x{:02x}"),
+        # URLs: Python's, a path, a form, JavaScript's; in upper case too, because a line may break within an escape
         _percent(""),
         _percent("/"),
         _percent("", "+"),
@@ -138,22 +138,22 @@ _QUOTINGS = [
         # HTML, also of a text and by MarkupSafe, and XML
         html.escape,
         lambda text: html.escape(text, quote=False),
-        _but({'"': "&#34;", "'": "&#39;"}, html.escape),
-        _but({"'": "&apos;"}, html.escape),
+        _except_known({'"': "&#34;", "'": "&#39;"}, html.escape),
+        _except_known({"'": "&apos;"}, html.escape),
     )
 ]
 
 
 def quoted(text: str) -> Iterator[str]:
     alphabet = sorted(map(ord, set(text)))
-    # Most of them differ in few characters, and to write a long text in all ways takes time.
+    # Most of them differ in few characters, and writing a long text in all styles takes time.
     different = {tuple(quoting[code] for code in alphabet): quoting for quoting in _QUOTINGS}
     for written, quoting in different.items():
         yield text.translate(quoting) if any(len(each) > 1 for each in written) else text
 
 
 def encoded(text: str) -> Iterator[tuple[str, int]]:
-    """The ways to encode a text, with what is left of one of CORE letters and digits, wherever in it they stand."""
+    """Yield the encodings of a text, with the length of an encoded run of CORE letters and digits at any position."""
     raw = as_bytes(text)
     for once in _base64(raw):
         yield once.decode(), 20
@@ -167,7 +167,7 @@ def encoded(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    """The characters that hold bits of ``raw`` only, for each of the three ways in which it may lie in a text."""
+    """Yield the characters that encode bits of ``raw`` only, for each of the three alignments in a text."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         yield encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]

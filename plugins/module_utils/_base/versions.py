@@ -7,5 +7,5 @@ import re
 
 
 def numbers(version: str) -> list[int]:
-    """Return the numbers of a version in their order, as ``[1, 26, 3]``; none of an empty text."""
+    """Return the numbers of a version, as ``[1, 26, 3]``; an empty list for an empty text."""
     return [int(number) for number in re.findall(r"\d+", version)]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a source to files on the host: checking, fetching and unpacking it, and building its venv."""
+"""From a source to files on the host: check, fetch and unpack it, and build its venv."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the steps of a build, inside the sandbox and without any right outside of it.
+"""Run the steps of a build, inside the sandbox and without any rights outside of it.
 
-A separate program for the operator's Python, which gets it as an argument of ``-c``: no dollar sign, for systemd would
+A separate program that the operator's Python runs with ``-c``. It must not contain a dollar sign, because systemd would
 expand it. It reads one JSON object from standard input, so that no value of the environment is on a command line or in
 a unit: ``environment``, and ``steps``, each with ``what``, ``argv``, ``directory`` and ``may_fail``. It prints a line
 when it begins, and one JSON object at the end.
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 BEGUN = "begun"
-#: Characters of a step's output that are kept, from its end.
+#: Number of characters to keep from the end of a step's output.
 KEPT = 20000
-#: A step with this first word is not a program: it sorts the lines of a requirements file.
+#: A step with this first word isn't a program: it sorts the lines of a requirements file.
 SORT = "sort-requirements"
 
 
 def sort_requirements(exported: str, hashed: str, local: str) -> None:
-    """Write what has a hash to one file, and the directories of the source, which have none, to another."""
+    """Write the requirements with hashes to one file, and directories of the source, which have none, to another."""
     entries = Path(exported).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     of_source = [entry for entry in entries if entry.startswith(".") and "--hash=" not in entry]
     rest = [entry for entry in entries if entry not in of_source]
@@ -48,7 +48,7 @@ def perform(step: dict[str, Any], environment: dict[str, str]) -> tuple[int, str
             stderr=subprocess.STDOUT,
             check=False,
         )
-    except (OSError, ValueError) as error:  # the latter of a NUL in a word or in the environment
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a word or in the environment
         return 127, str(error)
     return done.returncode, done.stdout.decode(errors="replace")[-KEPT:]
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a venv is built whole: apart from building one, for which a step would load ten other files."""
+"""Say whether a venv is complete. Separate from building one, which would load ten other files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: Written into a venv last. It holds the versions of what is installed.
+#: Written into a venv last. It contains the versions of what is installed.
 MARKER = "greenlight.json"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of variables in a source, such as ``.env``: find them, and describe each variable without its value."""
+"""Find files of variables in a source, such as ``.env``, and describe each variable without its value."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _NAME = re.compile(r"(\.env.*|\.flaskenv|.+\.env)(?<!\.py)(?<!\.md)(?<!\.rst)\Z"
 _EXAMPLE = re.compile(r"(^|[._-])(example|sample|template|tmpl|dist)([._-]|\Z)")
 _LINE = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*(.*)")
 _OFF = ("0", "false", "no", "none", "off", "n", "f", "null")
-#: A reference to another variable, and what dotenvx and SOPS leave of a value.
+#: A reference to another variable, and a value that dotenvx or SOPS has encrypted.
 _NO_VALUE = re.compile(r"\$\{?\w+\}?\Z|encrypted:|ENC\[")
 _PLACEHOLDER = re.compile(
     r"example|change|replace|your|insert|sample|placeholder|dummy|secret|test|xxx|[<>{}]", re.IGNORECASE
 )
-#: Fewer characters may be a word with a year.
+#: Minimum length of a generated value: a shorter one may be a word with a year.
 _GENERATED = 16
-#: Larger files were not written by hand.
+#: Skip larger files: nobody wrote them by hand.
 _BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Value:
-    """What may be said of a value: whether it is set, means off, is a URL with a password, or looks like a real key."""
+    """What may be reported of a value: whether it is set, means off, is a URL with a password, or looks like a key."""
 
     is_set: bool
     is_off: bool = False
@@ -40,12 +40,12 @@ class Value:
 
 
 def is_example(path: str) -> bool:
-    """Say whether a file shows what to set, and nobody reads it."""
+    """Say whether a file is only an example that no program reads."""
     return bool(_EXAMPLE.search(PurePosixPath(path).name))
 
 
 def found(top: Path, names: Iterable[str]) -> dict[str, dict[str, Value]]:
-    """Return the variables of each such file among ``names``, which are relative to ``top``."""
+    """Return the variables of each dotenv file among ``names``, which are relative to ``top``."""
     files = [name for name in names if _NAME.match(PurePosixPath(name).name)]
     texts = {name: read_text(top, name, most=_BYTES) for name in files}
     return {name: variables(text) for name, text in texts.items() if text is not None}

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a package could not be built: which one, what is missing on the host, and which Debian package has it."""
+"""Explain why a package could not be built: what is missing on the host, and which Debian package has it."""
 
 from __future__ import annotations
 
 import re
 import shutil
 
-#: What a build says -> the Debian packages that have it; the first that fits.
+#: Pattern of what is missing -> the Debian packages that have it; the first match counts.
 _NEEDS = (
     (r"pg_config|libpq-fe\.h", "libpq-dev"),
     (r"mysql_config|mariadb_config|mysql\.h|mysqlclient|libmariadb", "default-libmysqlclient-dev pkg-config"),
@@ -36,7 +36,7 @@ _NEEDS = (
     (r"Python\.h", "python3-dev"),
     (r"\b(gcc|g\+\+|cc|c\+\+|clang|make|as|ld)\b", "build-essential"),
 )
-#: How builds say that something is missing; the group is what.
+#: How builds report that something is missing; the group says what.
 _MISSING = (
     r"fatal error: (\S+\.h\w*): No such file",
     r"command '?(?:\S*/)?([\w.+-]+)'? failed: No such file",
@@ -60,12 +60,12 @@ _PACKAGE = (
     r"pyproject\.toml based projects \(([\w.-]+)",
     r"Collecting ([\w.-]+(?:==[^\s;]+)?)(?![\s\S]*\nCollecting )[\s\S]*error: subprocess-exited-with-error",
 )
-#: "pkg-config" is what mysqlclient looks with; the package tells more than the program.
+#: mysqlclient reports a missing pkg-config; the name of the package says more than that of the program.
 _BY_PACKAGE = {"mysqlclient": "default-libmysqlclient-dev pkg-config", "xmlsec": "libxmlsec1-dev pkg-config"}
 
 
 def explain(said: str) -> str:
-    """Return a sentence on what is missing and what to set, or an empty text where the output doesn't say."""
+    """Return a sentence on what is missing and what to set, or an empty text if the output doesn't say."""
     package = next((match[1] for pattern in _PACKAGE if (match := re.search(pattern, said))), "")
     missing = next((match[1] for pattern in _MISSING if (match := re.search(pattern, said))), "")
     if not missing:
@@ -73,11 +73,11 @@ def explain(said: str) -> str:
     by_package = _BY_PACKAGE.get(re.split(r"[=<>\[]", package)[0].lower(), "")
     debian = by_package or next((names for pattern, names in _NEEDS if re.search(pattern, missing, re.IGNORECASE)), "")
     if not debian:
-        return f"{package or 'A package'} can't be built on this host: {missing} is missing there."
+        return f"{package or 'A package'} can't be built on this host: {missing} is missing."
     names = debian.split()
     if shutil.which("gcc") is None:
         names += [name for name in ("build-essential", "python3-dev") if name not in names]
     return (
-        f"{package or 'A package'} has no wheel for this host, and can't be built: {missing} is missing."
-        f" Fix: lock a version with a wheel, or set flask_app_packages: [{', '.join(names)}]"
+        f"{package or 'A package'} has no wheel for this host and can't be built: {missing} is missing."
+        f" Fix: lock a version that has a wheel, or set flask_app_packages: [{', '.join(names)}]"
     )

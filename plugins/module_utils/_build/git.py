@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run git so that neither a variable nor a repository can turn it against us.
+"""Run git so that neither variables nor repositories can turn it against us.
 
-No work tree is made: a commit is fetched into a bare repository, which is a cache, and read from there as an archive.
-A submodule's address comes from the tree. It is trusted less than the one in the inventory, so it can't name a place on
+There is no work tree: a commit is fetched into a bare repository, which is a cache, and read from there as an archive.
+A submodule's address comes from the tree. It is trusted less than the one in the inventory, so it can't name a path on
 this host.
 """
 
@@ -20,22 +20,22 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import make_directory, remove, write
 from .tree import RefusedError, named
 
-#: Variables of a git hook (githooks(5)), which may have started the deploy, would lead to the hook's own repository.
+#: A git hook (githooks(5)) may have started the deploy; its variables would lead git to the hook's own repository.
 _HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-#: A clone may belong to another account than the one that deploys (git-config(1), safe.directory), so nothing that its
-#: configuration names is run.
+#: A clone may belong to another account than the one that deploys (git-config(1), safe.directory), so git must run
+#: nothing that the clone's configuration names.
 GIT = (
     "env", *(f"-u{name}" for name in _HOOK),
     "git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
 )  # fmt: skip
-#: Seconds to ask a repository, and to fetch from it.
+#: Seconds for listing a repository's refs, and for fetching from it.
 ASK_SECONDS = 120
 FETCH_SECONDS = 1800
-#: Packs in a cache, of which each fetch makes one.
+#: Maximum number of packs in a cache; each fetch adds one.
 _PACKS = 30
-#: Submodules of one commit, and of their own.
+#: Maximum number of submodules of a commit, nested ones included.
 _SUBMODULES = 200
-#: An archive then holds what a directory does, also what .gitattributes leave out of archives. No filter is run.
+#: With these, an archive has the same files as a directory, even those that .gitattributes excludes. No filter runs.
 _ATTRIBUTES = "* -export-ignore -filter\n"
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -45,17 +45,17 @@ _REMOTE_URL = re.compile(
     rf"(https://{_HOST}(:\d+)?/|(ssh|git)://{_USER}{_HOST}(:\d+)?/|{_USER}{_HOST}:(?![-:]|//)){_PATH}+\Z"
 )
 _LOCAL_URL = re.compile(rf"(file://)?/{_PATH}+\Z")
-#: git-check-ref-format(1), and no pattern.
+#: As git-check-ref-format(1) says; patterns are excluded.
 _REF = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|/\.|\.lock(/|\Z)))[^\x00-\x20\x7f~^:?*\[\\]+(?<![./])\Z")
 URLS = "https://, ssh://, git@host:path, git://, file:// or an absolute path"
 
 
 def url_is_fit(url: str, *, local: bool) -> bool:
-    """Say whether git may be given an address: no option, no program (``ext::``), no plain HTTP.
+    """Say whether an address is safe to pass to git: not an option, a program (``ext::``) or plain HTTP.
 
     Args:
         url: the address.
-        local: whether it may be a place on this host.
+        local: whether it may be a path on this host.
     """
     return bool(_REMOTE_URL.match(url) or (local and _LOCAL_URL.match(url)))
 
@@ -65,13 +65,11 @@ def ref_is_fit(ref: str) -> bool:
 
 
 def require_fit(url: str, ref: str) -> None:
-    """Refuse what git must not be given; see :func:`url_is_fit` and :func:`ref_is_fit`."""
+    """Reject what is unsafe to pass to git; see :func:`url_is_fit` and :func:`ref_is_fit`."""
     if not url_is_fit(url, local=True):
-        raise GreenlightError(f"flask_app_source_git_url is not an address that git may be given. Use {URLS}.")
+        raise GreenlightError(f"flask_app_source_git_url is not a valid git address. Use {URLS}.")
     if not ref_is_fit(ref):
-        raise GreenlightError(
-            "flask_app_source_git_ref is not a name that git may be given. Name a branch, tag or commit."
-        )
+        raise GreenlightError("flask_app_source_git_ref is not a valid git ref. Name a branch, tag or commit.")
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,9 @@ class Remote:
 
     Args:
         url: its address.
-        key_file: a private key on this host for SSH, or nothing.
+        key_file: a private key on this host for SSH, or empty.
         cache: directory of the bare repositories that keep what was fetched.
-        protocols: what git may speak to get there.
+        protocols: protocols that git may use.
     """
 
     url: str
@@ -105,7 +103,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Part:
-    """A commit whose files make a part of a source: the repository that holds it, and where they belong."""
+    """A commit whose files are part of a source: the repository that has it, and where its files belong."""
 
     store: Path
     tree: str
@@ -117,10 +115,10 @@ def is_installed() -> bool:
 
 
 def resolve(remote: Remote, ref: str) -> str:
-    """Return the commit that a branch, a tag or a commit's whole id names.
+    """Return the commit that a branch, a tag or a full commit id names.
 
     Raises:
-        GreenlightError: the repository can't be asked, or has nothing of that name.
+        GreenlightError: the repository can't be read, or has no such name.
     """
     if COMMIT.match(ref):
         return ref
@@ -128,24 +126,24 @@ def resolve(remote: Remote, ref: str) -> str:
     listing = [*GIT, "ls-remote", "--quiet", "--", remote.url, *wanted]
     done = run(listing, seconds=ASK_SECONDS, environment=remote.environment())
     if done.code != 0:
-        raise GreenlightError(f"the git repository can't be asked (exit code {done.code}):\n{_last_words(done)}")
+        raise GreenlightError(f"The git repository can't be read (exit code {done.code}):\n{_last_output(done)}")
     found = dict(line.split("\t")[::-1] for line in done.stdout.splitlines() if "\t" in line)
     commits = [found[name] for name in wanted if name in found]
     if not commits:
         raise GreenlightError(
-            f"flask_app_source_git_ref is {ref}, and the repository has no such branch or tag. Name one of them, or a"
-            " commit with all its digits."
+            f"flask_app_source_git_ref is {ref}, but the repository has no such branch or tag. Name a branch, a tag or"
+            " a full commit id."
         )
     return commits[0]
 
 
 def fetch(remote: Remote, commit: str) -> Path:
-    """Have a commit in the cache, without its history; return the repository that holds it.
+    """Fetch a commit into the cache, without its history; return the repository that has it.
 
-    A cache that a killed run left in disorder is made anew. A server that gives no single commit gives everything.
+    Rebuild a cache that a killed run left damaged. If a server doesn't serve single commits, fetch everything.
 
     Raises:
-        GreenlightError: the commit can't be had.
+        GreenlightError: the commit can't be fetched.
     """
     store = remote.store
     if len(list(store.glob("objects/pack/*.pack"))) > _PACKS:
@@ -154,8 +152,8 @@ def fetch(remote: Remote, commit: str) -> Path:
     one = ["--depth=1", "--", remote.url, f"+{commit}:refs/greenlight/{commit}"]
     everything = ["--", remote.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
     said = Finished(0, "", "")
-    for anew, what in ((False, one), *(() if fresh else ((True, one),)), (True, everything)):
-        if anew:
+    for rebuild, what in ((False, one), *(() if fresh else ((True, one),)), (True, everything)):
+        if rebuild:
             remove(store)
         _make(store)
         if holds(store, commit):
@@ -166,11 +164,11 @@ def fetch(remote: Remote, commit: str) -> Path:
         said = said if said.stderr else done
         if done.code == 0 and holds(store, commit):
             return store
-    raise GreenlightError(f"the git repository gives no commit {commit}:\n{_last_words(said)}")
+    raise GreenlightError(f"Commit {commit} can't be fetched from the git repository:\n{_last_output(said)}")
 
 
-def _last_words(done: Finished) -> str:
-    """Return how git ended, without what a server wrote for the terminal."""
+def _last_output(done: Finished) -> str:
+    """Return the end of git's output, without a server's control characters."""
     return "\n".join(named([line]) for line in done.output.splitlines()[-20:])
 
 
@@ -178,7 +176,7 @@ def _make(store: Path) -> None:
     if not (store / "info/attributes").is_file():
         remove(store)
         make_directory(store.parent, 0o700)
-        require([*GIT, "init", "--quiet", "--bare", "--template=", str(store)], "making a place for the git repository")
+        require([*GIT, "init", "--quiet", "--bare", "--template=", str(store)], "making the cache of the git repository")
         write(store / "info/attributes", _ATTRIBUTES)
 
 
@@ -187,10 +185,10 @@ def holds(store: Path, commit: str) -> bool:
 
 
 def parts(remote: Remote, store: Path, commit: str, subdirectory: str) -> list[Part]:
-    """Return a commit, or one directory of it, with its submodules and theirs, all fetched.
+    """Return a commit, or one directory of it, with all nested submodules, all of them fetched.
 
     Raises:
-        GreenlightError: a submodule has no address, or one that a tree may not give; or it can't be had.
+        GreenlightError: a submodule has no address, or an unsafe one, or can't be fetched.
     """
     at, place = _Commit(remote, store, commit), ""
     while subdirectory:  # it may be in a submodule
@@ -206,10 +204,10 @@ def parts(remote: Remote, store: Path, commit: str, subdirectory: str) -> list[P
         at, inside, prefix = waiting.pop()
         for path, inner in at.submodules(inside):
             if len(found) > _SUBMODULES:
-                raise RefusedError(f"the source has more than {_SUBMODULES} submodules", "Leave some out.")
+                raise RefusedError(f"The source has more than {_SUBMODULES} submodules", "Leave some out.")
             below = f"{prefix}{path}/"
             if below in found:
-                raise RefusedError(f"{named([prefix + path])}: twice in the source", "Make it one submodule.")
+                raise RefusedError(f"{named([prefix + path])} is twice in the source", "Make it one submodule.")
             other = at.submodule(f"{inside}/{path}".strip("/"), inner, f"{prefix}{path}")
             found[below] = Part(other.store, inner, below)
             waiting.append((other, "", below))
@@ -218,7 +216,7 @@ def parts(remote: Remote, store: Path, commit: str, subdirectory: str) -> list[P
 
 @dataclass(frozen=True)
 class _Commit:
-    """A commit that was fetched: from where, and what holds it."""
+    """A fetched commit: its remote and the repository that has it."""
 
     remote: Remote
     store: Path
@@ -234,33 +232,33 @@ class _Commit:
                 yield path, about.split()[2]
 
     def submodule(self, path: str, commit: str, shown: str) -> _Commit:
-        """Fetch the submodule at ``path`` of the whole tree; messages call it ``shown``."""
+        """Fetch the submodule at ``path`` in the whole tree; messages call it ``shown``."""
         url = _address(self.store, self.id, path, self.remote.url)
         if not url_is_fit(url, local=False):
-            why = "an address that git must not be given" if url else "no address in .gitmodules"
+            why = "an unsafe address in .gitmodules" if url else "no address in .gitmodules"
             raise RefusedError(
-                f"the submodule {named([shown])} has {why}",
-                "Give it one with https:// or ssh:// there, or deploy from a directory that holds it"
+                f"The submodule {named([shown])} has {why}",
+                "Use an address with https:// or ssh://, or deploy from a directory that contains the submodule"
                 " (flask_app_source_directory).",
             )
         remote = Remote(url, self.remote.key_file, self.remote.cache, "https:ssh:git")
         try:
             return _Commit(remote, fetch(remote, commit), commit)
         except GreenlightError as error:
-            raise GreenlightError(f"the submodule {named([shown])} can't be had: {error}") from error
+            raise GreenlightError(f"The submodule {named([shown])} can't be fetched: {error}") from error
 
 
 def _address(store: Path, commit: str, path: str, above: str) -> str:
-    """Return what .gitmodules says of the submodule at ``path``; nothing where it doesn't."""
+    """Return the address of the submodule at ``path`` in .gitmodules, or an empty text."""
     options = ["config", "--blob", f"{commit}:.gitmodules", "--no-includes", "-z", "--get-regexp", r"^submodule\."]
     done = run([*GIT, "-C", str(store), *options], errors="surrogateescape")
     settings = dict(line.split("\n", 1) for line in done.stdout.split("\0") if "\n" in line)
     names = [name for name, value in settings.items() if name.endswith(".path") and value.rstrip("/") == path]
     url = settings.get(names[-1].removesuffix("path") + "url", "") if names else ""
-    return _beside(above, url) if re.match(r"\.\.?/", url) else url
+    return _resolve_relative(above, url) if re.match(r"\.\.?/", url) else url
 
 
-def _beside(above: str, url: str) -> str:
+def _resolve_relative(above: str, url: str) -> str:
     """Resolve a submodule's relative address as git does (gitmodules(5))."""
     above = above.rstrip("/")
     while match := re.match(r"(\.\.?)/+", url):
@@ -274,7 +272,7 @@ def _beside(above: str, url: str) -> str:
 
 
 def committed(store: Path, commit: str) -> float:
-    """When a commit was made (UNIX seconds)."""
+    """Return when a commit was made (UNIX seconds)."""
     log = [*GIT, "-C", str(store), "log", "--max-count=1", "--format=%ct", commit, "--"]
     return float(require(log, f"reading commit {commit}").stdout)
 
@@ -283,7 +281,7 @@ def archive(part: Part, file: Path) -> None:
     """Write a part of a source to a tar.
 
     Raises:
-        GreenlightError: the cache is damaged; it is gone now, and the next run fetches anew.
+        GreenlightError: the cache is damaged. It is removed, so the next run fetches again.
     """
     command = [*GIT, "-c", "tar.umask=0022", "-C", str(part.store), "archive", "--format=tar", "--output", str(file)]
     try:
@@ -293,8 +291,8 @@ def archive(part: Part, file: Path) -> None:
         raise
 
 
-def forget_others(remote: Remote, used: Iterable[Part]) -> None:
-    """Remove from the cache what a source doesn't need."""
+def remove_other_repositories(remote: Remote, used: Iterable[Part]) -> None:
+    """Remove the repositories from the cache that a source doesn't need."""
     stores = {remote.store, *(part.store for part in used)}
     for store in remote.cache.iterdir():
         if store not in stores:

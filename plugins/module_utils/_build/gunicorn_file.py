@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A source's own gunicorn.conf.py: what it sets, read where the source is and without running it."""
+"""Read which settings a source's own gunicorn.conf.py has, without running it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pathlib import Path
 
 from .tree import read_text
 
-#: Where Gunicorn looks for its settings, and the role's own file takes in what a source has there.
+#: Where Gunicorn looks for its settings; the role's own file includes the source's.
 FILE = "gunicorn.conf.py"
-#: Larger files were not written by hand.
+#: Skip larger files: nobody wrote them by hand.
 _BYTES = 2**18
 
 
 def names_in(top: Path) -> list[str]:
-    """Return the names that the file of a source sets, in its order; none where it isn't there or can't be read."""
+    """Return the names that a source's file sets, in its order; none if it is missing or can't be read."""
     text = read_text(top, FILE, most=_BYTES)
     try:
         return list(dict.fromkeys(assigned(text or "")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # for a newer Python, or Gunicorn says so itself
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # for a newer Python, or Gunicorn will report it
         return []
 
 
 def assigned(text: str) -> Iterator[str]:
-    """Yield what a module sets at its top.
+    """Yield the names that a module sets at its top level.
 
     Raises:
-        SyntaxError: it isn't Python, or is written for a newer one than ours.
+        SyntaxError: it isn't Python, or needs a newer version than ours.
     """
     yield from _assigned(ast.parse(text).body)
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[str]:
-    """Yield what the statements of a module set, those inside an ``if``, a ``try`` and their like too."""
+    """Yield the names that the statements of a module set, including those inside ``if``, ``try`` and the like."""
     for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield statement.name

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where Flask looks for an app's instance folder, so that an app can write there as it does at home.
+"""Provide the app's instance folder where Flask looks for it, so that an app can write there as it does locally.
 
-Flask's app.instance_path is the folder ``instance`` beside the app's package, or ``var/<name>-instance`` in the venv
-that the package is installed in. Both are root's, read-only and shared by releases; so each is a link to the one
-directory that belongs to the app and outlives its releases. What a source or a package brings itself stays.
+Flask's app.instance_path is the folder ``instance`` next to the app's package, or ``var/<name>-instance`` in the venv
+that the package is installed in. Both belong to root, are read-only and shared by releases. So each is a link to the
+directory that belongs to the app and outlives its releases. A folder that a source or a package brings stays as it is.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 
-#: The names of the links: at the top of a source, and at the top of a venv. No link of these may lead by way of them.
+#: The names of the links: at the top of a source, and at the top of a venv. No other link in these may pass through.
 INSTANCE = "instance"
 VAR = "var"
 
 
 def provide_instance_folders(layout: Layout, source: str, venv: str) -> None:
-    """Make the links of a source and a venv, by their digests, unless something of that name is there."""
+    """Make the links in a source and a venv, given by their digests, unless that name is taken."""
     for folder in (layout.sources / source / INSTANCE, layout.venvs / venv / VAR):
         if folder.parent.is_dir() and not os.path.lexists(folder):
             times = folder.parent.stat()
             folder.symlink_to(layout.state)
-            # For a source from git, a directory's time says whether somebody changed it.
+            # For a source from git, a directory's time shows whether somebody changed it.
             os.utime(folder.parent, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 

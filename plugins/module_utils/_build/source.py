@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Source: one exact state of the app's code, named by its digest; packed on the controller, unpacked on the host.
 
-A directory is packed as git would see it: tracked and new files, without those that .gitignore names. From git a commit
-is fetched with its submodules. Both ways bring the same files and refuse pointers of Git LFS; :mod:`.tree` checks the
-links of both.
+A directory is packed as git would see it: tracked and new files, without those that .gitignore names. From git, a
+commit is fetched with its submodules. Both ways produce the same files and reject Git LFS pointers; :mod:`.tree` checks
+the links of both.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from .hand_over import move_files
 from .instance import INSTANCE
 from .tree import Entry, RefusedError, named
 
-#: What Git LFS leaves in place of a file; its pointers have fewer bytes than this.
+#: What Git LFS leaves in place of a file, and the maximum size of such a pointer.
 _POINTER = re.compile(rb"version https://[\w./-]+/spec/v1\r?\n(ext-.*\n)*oid sha256:[0-9a-f]{64}\r?\nsize \d+\s*")
 _POINTER_BYTES = 1024
-#: What is never included by name: git's own files, and bytecode, which is made on the host.
+#: Names that are never included: git's own files, and bytecode, which is made on the host.
 _NEVER_INCLUDED = (".git", "__pycache__")
 #: Seconds for the bytecode of a source.
 COMPILE_SECONDS = 300
 
 
 def list_files(directory: Path, include: Sequence[str] = ()) -> list[str]:
-    """Return the relative paths that git would take, and those that ``include`` names, sorted.
+    """Return the relative paths that git would track, and those that ``include`` names, sorted.
 
     Args:
         directory: the source.
-        include: patterns as in :func:`_included`, for what git ignores.
+        include: patterns as in :func:`_included`, for files that git ignores.
 
     Raises:
-        GreenlightError: no directory, no git program, a submodule that isn't there, or nothing in it.
+        GreenlightError: the directory, git or a submodule is missing, or there are no files.
     """
     if not directory.is_dir():
         raise GreenlightError(f"there is no directory {directory}")
     asked = run([*git.GIT, "-C", directory, "rev-parse", "--is-inside-work-tree"])
     if asked.code == NOT_INSTALLED:
-        raise GreenlightError("git is not installed on the machine you deploy from; install it (apt install git)")
+        raise GreenlightError("git is not installed on the machine you deploy from. Install it (apt install git)")
     inside = asked.stdout.strip() == "true"
     ignored = inside and run([*git.GIT, "-C", directory, "check-ignore", "--quiet", "."]).code == 0
     names = _ls_files(directory, []) if inside and not ignored else _ls_files_of_plain_directory(directory)
     found = sorted({*_with_submodules(directory, names), *_included(directory, include)})
     if not found:
-        raise GreenlightError(f"{directory} holds no file that git would take")
+        raise GreenlightError(f"{directory} contains no file that git would track")
     return found
 
 
@@ -90,7 +90,7 @@ def _with_submodules(directory: Path, names: list[str]) -> Iterator[str]:
                     f"the submodule {named([place])} is not checked out in {directory}",
                     "Check it out: git submodule update --init --recursive",
                 )
-            # Without a repository of its own git would take the one around it, and list the same directory again.
+            # Without its own repository, git would use the one around it, and list the same directory again.
             inner = list_files(path) if (path / ".git").exists() else _ls_files_of_plain_directory(path)
             yield from (f"{place}/{each}" for each in inner)
         elif path.is_symlink() or path.exists():
@@ -98,20 +98,20 @@ def _with_submodules(directory: Path, names: list[str]) -> Iterator[str]:
 
 
 def pattern_is_fit(pattern: str) -> bool:
-    """Say whether a pattern names something below the source."""
+    """Say whether a pattern names a path below the source."""
     parts = pattern.rstrip("/").split("/")
     return not any(part in ("", ".", "..", *_NEVER_INCLUDED) for part in parts) and pattern.isprintable()
 
 
 def _included(directory: Path, patterns: Sequence[str]) -> Iterator[str]:
-    """Yield the files and links that a pattern names, or that are in a directory it names; by way of no link.
+    """Yield the files and links that a pattern names, or that are in a directory it names; follow no link.
 
     A pattern is a path with ``*``, ``?`` and ``[...]`` in its names, and ``**`` for any number of directories.
     """
     waiting = [("", {tuple(pattern.rstrip("/").split("/")) for pattern in patterns})] if patterns else []
     while waiting:
         place, wanted = waiting.pop()
-        # Of "**/x" also "x" may come next.
+        # "**/x" also matches "x" right here.
         wanted |= {rest[1:] for rest in wanted if rest[0] == "**" and rest[1:]}
         try:
             listed = sorted(os.scandir(directory / place), key=lambda each: each.name)
@@ -133,20 +133,20 @@ def entries(directory: Path, names: list[str]) -> list[Entry]:
     """Describe the files.
 
     Raises:
-        RefusedError: something that is neither file nor link, or a tree that :func:`.tree.check` refuses.
+        RefusedError: an entry is neither file nor link, or :func:`.tree.check` rejects the tree.
     """
     found, others = [], []
     for name in names:
         status = (directory / name).lstat()
         if stat.S_ISLNK(status.st_mode):
-            # As it is written, for the digest.
+            # The literal target, for the digest.
             found.append(Entry(name, False, os.readlink(directory / name)))  # noqa: PTH115
         elif stat.S_ISREG(status.st_mode):
             found.append(Entry(name, bool(status.st_mode & stat.S_IXUSR), None))
         else:
             others.append(name)
     if others:
-        raise RefusedError(f"{named(others)}: neither a file nor a link", "Remove it: a source can't hold it.")
+        raise RefusedError(f"{named(others)}: neither a file nor a link", "Remove it from the source.")
     tree.check(found, leads_out=(INSTANCE,))
     return found
 
@@ -154,29 +154,29 @@ def entries(directory: Path, names: list[str]) -> list[Entry]:
 def take(
     directory: Path, include: Sequence[str] = (), static: Collection[str] = (), *, to_be_made: bool = False
 ) -> list[Entry]:
-    """List and describe what a deploy ships of a directory.
+    """List and describe the files of a directory that a deploy ships.
 
     Args:
         directory: the source.
-        include: patterns of what is shipped although git ignores it.
+        include: patterns of files to ship although git ignores them.
         static: directories that Nginx is to serve.
         to_be_made: whether a hook may still make what these two name.
 
     Raises:
-        GreenlightError: see :func:`list_files` and :func:`entries`; or a variable names what is not shipped, or Git LFS
-            left a pointer in place of a file.
+        GreenlightError: see :func:`list_files` and :func:`entries`; or a variable names something that isn't shipped,
+            or Git LFS left a pointer in place of a file.
     """
     listed = entries(directory, list_files(directory, include))
     for pattern in () if to_be_made else include:
         if not any(True for _ in _included(directory, [pattern])):
-            what = f"flask_app_source_include has {pattern}, and {directory} holds nothing of that name"
-            raise RefusedError(what, "Make it before you deploy, or remove the line.")
+            what = f"flask_app_source_include has {pattern}, but {directory} contains nothing that matches"
+            raise RefusedError(what, "Create it before you deploy, or remove the entry.")
     for place in () if to_be_made else static:
         if not tree.holds(listed, place):
-            what, cure = "no such directory", "Make it, or name it as seen from the top, as in guestbook/static."
+            what, cure = "no such directory", "Create it, or give its path from the top, as in guestbook/static."
             if (directory / place).is_dir():
-                what, cure = "nothing there that git takes", f"Add {place} to flask_app_source_include, or to git."
-            raise RefusedError(f"flask_app_nginx_static has {place}, and {directory} holds {what}", cure)
+                what, cure = "nothing there that git tracks", f"Add {place} to flask_app_source_include, or to git."
+            raise RefusedError(f"flask_app_nginx_static has {place}, but {directory} contains {what}", cure)
     _refuse_pointers(directory, listed, "Fetch the files: git lfs pull")
     return listed
 
@@ -190,11 +190,11 @@ def _refuse_pointers(directory: Path, listed: Collection[Entry], cure: str) -> N
                     if _POINTER.fullmatch(file.read(_POINTER_BYTES)):
                         found.append(entry.path)
     if found:
-        raise RefusedError(f"{named(found)}: a pointer of Git LFS in place of the file", cure)
+        raise RefusedError(f"{named(found)}: a Git LFS pointer instead of the file", cure)
 
 
 def digest(directory: Path, listed: list[Entry]) -> str:
-    """SHA-256 over path, kind, executable bit and content of each entry, as 64 hexadecimal digits."""
+    """Return SHA-256 over path, kind, executable bit and content of each entry, as 64 hexadecimal digits."""
     total = hashlib.sha256()
     with tree.Below(directory) as below:
         for entry in listed:
@@ -209,7 +209,7 @@ def digest(directory: Path, listed: list[Entry]) -> str:
 
 
 def pack(directory: Path, listed: list[Entry], archive: Path) -> None:
-    """Write the entries to a compressed tar, owned by root, 0644 or 0755, times kept (Nginx makes ETags of them)."""
+    """Write the entries to a compressed tar: owned by root, 0644 or 0755, with their times (for Nginx's ETags)."""
     with tarfile.open(archive, "w:gz", compresslevel=3) as tar, tree.Below(directory) as below:
         for entry in listed:
             info = tarfile.TarInfo(entry.path)
@@ -227,10 +227,10 @@ def pack(directory: Path, listed: list[Entry], archive: Path) -> None:
 
 
 def unpack(archive: Path, expected: str, sources: Path, python: str) -> None:
-    """Unpack a source below ``sources`` under its digest; it appears whole or not at all.
+    """Unpack a source below ``sources`` under its digest; it appears complete or not at all.
 
     Raises:
-        GreenlightError: what arrived is not what was packed.
+        GreenlightError: the archive differs from what was packed.
     """
     unfinished = _begun(sources, expected)
     try:
@@ -239,7 +239,7 @@ def unpack(archive: Path, expected: str, sources: Path, python: str) -> None:
         arrived = str(error)
     if arrived != expected:
         remove(unfinished)
-        raise GreenlightError("the source that arrived on the host is not the one that was packed; run again")
+        raise GreenlightError("The source that arrived on the host differs from the one that was packed. Run again.")
     finish(unfinished, sources / expected, python)
 
 
@@ -252,12 +252,12 @@ def _begun(sources: Path, name: str) -> Path:
 
 
 def git_digest(commit: str, subdirectory: str) -> str:
-    """The digest of a commit's tree: SHA-256 over the commit's id and the directory taken of it."""
+    """Return the digest of a commit's tree: SHA-256 over the commit's id and its chosen directory."""
     return hashlib.sha256(f"git\0{commit}\0{subdirectory}".encode()).hexdigest()
 
 
 def export(remote: git.Remote, commit: str, subdirectory: str, sources: Path, python: str) -> None:
-    """Put a commit below ``sources`` under its digest, with its submodules; it appears whole or not at all.
+    """Put a commit with its submodules below ``sources`` under its digest; it appears complete or not at all.
 
     Raises:
         GreenlightError: the repository has no such commit, the commit no such directory, or it can't be deployed.
@@ -271,19 +271,20 @@ def export(remote: git.Remote, commit: str, subdirectory: str, sources: Path, py
             archives = {part.prefix: Path(scratch) / f"{number}.tar" for number, part in enumerate(parts)}
             for part in parts:
                 git.archive(part, archives[part.prefix])
-            # git archive gives a directory's files the time of day; Nginx makes ETags of times, the same on all hosts.
+            # git archive gives a directory's files the current time. Nginx makes ETags of times, so use the commit's,
+            # which is the same on all hosts.
             listed = _extract(archives, unfinished, git.committed(store, commit))
-        cure = "Deploy from a directory after git lfs pull (flask_app_source_directory), or keep them in git itself."
+        cure = "Deploy from a directory after git lfs pull (flask_app_source_directory), or store them in git itself."
         _refuse_pointers(unfinished, listed, cure)
     except GreenlightError:
         remove(unfinished)
         raise
-    git.forget_others(remote, parts)
+    git.remove_other_repositories(remote, parts)
     finish(unfinished, sources / name, python)
 
 
 def files_of(source: Path) -> list[str]:
-    """List the files and links of a source on the host, without those that are below a link."""
+    """List the files and links of a source on the host, except those below a link."""
     return [
         str((Path(parent) / name).relative_to(source))
         for parent, directories, files in os.walk(source)
@@ -292,10 +293,10 @@ def files_of(source: Path) -> list[str]:
 
 
 def check_static(source: Path, static: Collection[str]) -> None:
-    """Refuse a source on the host that lacks a directory which Nginx is to serve.
+    """Reject a source on the host that lacks a directory for Nginx to serve.
 
     Raises:
-        RefusedError: with its name.
+        RefusedError: with the directory's name.
     """
     for place in static:
         try:
@@ -303,13 +304,13 @@ def check_static(source: Path, static: Collection[str]) -> None:
         except GreenlightError:
             found = False
         if not found:
-            what = f"flask_app_nginx_static has {place}, and the commit holds no such directory"
-            cure = "Commit it, or deploy from a directory in which it was built (flask_app_source_directory)."
+            what = f"flask_app_nginx_static has {place}, but the commit contains no such directory"
+            cure = "Commit it, or deploy from a directory where it was built (flask_app_source_directory)."
             raise RefusedError(what, cure)
 
 
 def _extract(archives: Mapping[str, Path], directory: Path, time: float | None = None) -> list[Entry]:
-    """Unpack archives, each below its prefix, with one time for all files (UNIX seconds) where one is given."""
+    """Unpack archives, each below its prefix; set the time of all files to ``time`` (UNIX seconds) if given."""
     try:
         with ExitStack() as stack:
             tars = {prefix: stack.enter_context(tarfile.open(archive)) for prefix, archive in archives.items()}
@@ -317,16 +318,16 @@ def _extract(archives: Mapping[str, Path], directory: Path, time: float | None =
             listed = [(_entry(prefix, each), tars[prefix], each) for prefix, each in members if not each.isdir()]
             others = [entry.path for entry, _, each in listed if not (each.isreg() or each.issym())]
             if others:
-                raise RefusedError(f"{named(others)}: neither a file nor a link", "Remove it: a source can't hold it.")
+                raise RefusedError(f"{named(others)}: neither a file nor a link", "Remove it from the source.")
             directories = [prefix + each.name for prefix, each in members if each.isdir()]
             tree.check([entry for entry, _, _ in listed], directories, leads_out=(INSTANCE,))
-            # Links come last, so that there is none while a file is written.
+            # Links last, so that there is none while a file is written.
             below = stack.enter_context(tree.Below(directory))
             for entry, tar, member in sorted(listed, key=lambda each: each[0].target is not None):
                 content = tar.extractfile(member) if entry.target is None else None
                 below.write(entry, content or io.BytesIO(), member.mtime if time is None else time)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise GreenlightError(f"the source can't be unpacked: {error}") from error
+        raise GreenlightError(f"The source can't be unpacked: {error}") from error
     return [entry for entry, _, _ in listed]
 
 
@@ -338,14 +339,14 @@ def _entry(prefix: str, member: tarfile.TarInfo) -> Entry:
 def finish(unfinished: Path, destination: Path, python: str) -> None:
     """Compile the modules (the app can't write bytecode itself) and give the source its name.
 
-    The code is read and never written by whoever compiles it: the bytecode is made elsewhere, and moved.
+    The compiler only reads the code: the bytecode is made elsewhere and then moved.
     """
     home = destination.parents[1]
     with workshop(home.name, destination.with_name(f"{destination.name}.bytecode"), home, python) as shop:
         step = Step(
             "compiling", [python, "-I", "-X", f"pycache_prefix={shop.target}", "-m", "compileall", "-q", destination]
         )
-        # A module that doesn't compile may be one that is never imported; the candidate tells.
+        # A module that doesn't compile may never be imported; the candidate will show it.
         with suppress(StepFailed):
             shop.perform([step], seconds=COMPILE_SECONDS, reads={unfinished: destination})
         shop.finish()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tree of files that a less trusted party wrote: check, read and write it without a step outside.
+"""Check, read and write a tree of files that a less trusted party wrote, without ever leaving the tree.
 
-One walk serves the controller and the host, a directory and an archive. It opens each name in the directory before it
+The same walk serves the controller and the host, directories and archives. It opens each name in its parent directory
 and never lets the kernel follow a link: it reads the link and walks to its target the same way. So it finds a link that
-leads out by way of another one, which no comparison of texts finds, and a change meanwhile can't lead it out either.
+leads out through another one, which comparing texts can't find, and a concurrent change can't lead it out either.
 
 openat2(2) with RESOLVE_BENEATH does that in the kernel, but Python has no call for it, and a controller may be a Mac.
-The data filter of tarfile (PEP 706) is missing in the Python of Debian 12, and sees archives only.
+The data filter of tarfile (PEP 706) is missing in the Python of Debian 12, and only handles archives.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import IO
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import on_one_line
 
-#: As many as the kernel follows for one path (path_resolution(7)).
+#: The kernel's own limit for one path (path_resolution(7)).
 MAX_LINKS = 40
-#: Names in one message.
+#: Maximum number of names in one message.
 _NAMES = 5
 
 
 class RefusedError(GreenlightError):
-    """A source that can't be deployed: what is wrong with it, without a full stop, and the cure in a sentence."""
+    """A source can't be deployed: what is wrong, without a full stop, and the fix as a sentence."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(f"{what}. {cure}")
@@ -39,7 +39,7 @@ class RefusedError(GreenlightError):
 
 
 class OutsideError(GreenlightError):
-    """A path leads out of the tree, or to what is neither a file nor a directory."""
+    """A path leads out of the tree, or isn't a file or a directory."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,34 @@ class Entry:
 
 
 def named(names: Collection[str]) -> str:
-    """List a few names for a message, without what a terminal would obey, and count the others."""
+    """List a few names for a message, with control characters escaped, and count the others."""
     first = map(on_one_line, list(names)[:_NAMES])
     return ", ".join(first) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
 
 
 def destination(path: str, links: Mapping[str, str]) -> str | None:
-    """Return the path at which ``path`` ends, or None where it leaves the tree or leads in a circle.
+    """Resolve ``path``; return None if it leaves the tree or loops.
 
     Args:
         path: relative to the tree.
-        links: all links of the tree, path to target. Any other name counts as a directory, also one that isn't there: a
-            link then stays inside whatever is made there later.
+        links: all links of the tree, path to target. Any other name counts as a directory, even a missing one: so a
+            link stays inside, whatever is made there later.
     """
     return _followed(path, links)[0]
 
 
-def leads_by_way_of(path: str, links: Mapping[str, str], places: Collection[str]) -> bool:
-    """Say whether one of ``places`` is on the way from ``path`` to its :func:`destination`, or is that."""
+def passes_through(path: str, links: Mapping[str, str], places: Collection[str]) -> bool:
+    """Say whether ``path`` passes through one of ``places`` on the way to its :func:`destination`, or ends there."""
     return not _followed(path, links)[1].isdisjoint(places)
 
 
 def made_later(names: Iterable[str], listed: Collection[str]) -> list[str]:
-    """Return those of ``names`` that a tree has nothing at: neither there nor below is one of its ``listed`` paths."""
+    """Return those of ``names`` that don't exist in a tree: no ``listed`` path is there or below."""
     return [name for name in names if not any(f"{path}/".startswith(f"{name}/") for path in listed)]
 
 
 def _followed(path: str, links: Mapping[str, str]) -> tuple[str | None, set[str]]:
-    """Return where a path ends, see :func:`destination`, and the places on the way."""
+    """Return where a path ends, see :func:`destination`, and the places that it passes through."""
     waiting, at, followed, passed = path.split("/")[::-1], list[str](), 0, set[str]()
     while waiting:
         part = waiting.pop()
@@ -100,12 +100,12 @@ def _followed(path: str, links: Mapping[str, str]) -> tuple[str | None, set[str]
 
 
 def check(listed: Iterable[Entry], directories: Collection[str] = (), *, leads_out: Collection[str] = ()) -> None:
-    """Refuse a tree that can't be made as it is listed, or that a link leaves.
+    """Reject a tree that can't be made as listed, or that has a link which leads out of it.
 
     Args:
         listed: its files and links.
-        directories: its directories; those that hold something needn't be there.
-        leads_out: where we make a link that leads out of the tree, unless it has something there.
+        directories: its directories; non-empty ones may be left out.
+        leads_out: where we make a link that leads out of the tree, unless the tree has something there.
 
     Raises:
         RefusedError: with the names.
@@ -128,31 +128,31 @@ def check(listed: Iterable[Entry], directories: Collection[str] = (), *, leads_o
     of_the_app = made_later(leads_out, kinds)
     for path, target in links.items():
         if destination(path, links) is None:
-            what = "a link that leads out of the source, or in a circle"
+            what = "a link that leads out of the source, or loops"
             wrong.setdefault(what, {})[f"{path} -> {target}"] = None
-        elif leads_by_way_of(path, links, of_the_app):
+        elif passes_through(path, links, of_the_app):
             what = f"a link by way of {' or '.join(of_the_app)}, where the app can write on the host"
             wrong.setdefault(what, {})[f"{path} -> {target}"] = None
     if wrong:
         text = "; ".join(f"{named(paths)}: {what}" for what, paths in wrong.items())
         cure = (
-            "Make each a file, a directory, or a link to what the source holds. What the app writes, let the app serve."
+            "Make each a file, a directory, or a link to something in the source. Let the app serve what it writes."
         )
         raise RefusedError(text, cure)
 
 
 def holds(listed: Collection[Entry], path: str) -> bool:
-    """Say whether a path of a tree, or where its links lead, is a directory with something in it."""
+    """Say whether a path of a tree is, or links to, a non-empty directory."""
     end = destination(path, {entry.path: entry.target for entry in listed if entry.target is not None})
     return end is not None and any(entry.path.startswith(f"{end}/" if end else "") for entry in listed)
 
 
 def _walk(top: Path, name: str, *, links: bool) -> tuple[int, list[str]]:
-    """Open what is at ``name`` below ``top`` for reading; return its descriptor, and its path without links.
+    """Open ``name`` below ``top`` for reading; return its descriptor, and its path without links.
 
     Raises:
-        OutsideError: it leads out, or by way of a link where ``links`` says no.
-        OSError: there is nothing, or it may not be read.
+        OutsideError: it leads out, or passes through a link although ``links`` is False.
+        OSError: it is missing or can't be read.
     """
     opened, at, waiting, followed = [os.open(top, os.O_RDONLY | os.O_DIRECTORY)], list[str](), [name], 0
     try:
@@ -172,7 +172,7 @@ def _walk(top: Path, name: str, *, links: bool) -> tuple[int, list[str]]:
                 if stat.S_ISLNK(mode):
                     followed += 1
                     if not links or followed > MAX_LINKS:
-                        raise OutsideError(f"{named([name])} leads by way of links, or in a circle")
+                        raise OutsideError(f"{named([name])} passes through links, or loops")
                     waiting.append(os.readlink(part, dir_fd=opened[-1]))
                 elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
                     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -187,10 +187,10 @@ def _walk(top: Path, name: str, *, links: bool) -> tuple[int, list[str]]:
 
 
 def directory_below(top: Path, name: str) -> Path:
-    """Return the directory ``name`` of ``top``, without the links that lead there.
+    """Return the directory ``name`` in ``top``, with all links resolved.
 
     Raises:
-        GreenlightError: there is none, or it leads out.
+        GreenlightError: it is missing, or leads out.
     """
     missing = GreenlightError(f"there is no directory {top / name}")
     try:
@@ -205,15 +205,15 @@ def directory_below(top: Path, name: str) -> Path:
 
 
 def read_text(top: Path, name: str, *, most: int = 2**26, links: bool = True) -> str | None:
-    """Return the text of what :func:`read_bytes` reads."""
+    """Return the text of the file; see :func:`read_bytes`."""
     content = read_bytes(top, name, most=most, links=links)
     return None if content is None else content.decode(errors="replace")
 
 
 def read_bytes(top: Path, name: str, *, most: int = 2**26, links: bool = True) -> bytes | None:
-    """Return the content of a file below ``top``, or None: there is none, it leads out, or exceeds ``most`` bytes.
+    """Return the content of a file below ``top``, or None if it is missing, leads out, or exceeds ``most`` bytes.
 
-    The controller reads a source with this function only, by way of links inside it unless ``links`` says no.
+    The controller reads a source only with this function; it follows links inside the source if ``links`` is True.
     """
     with suppress(OSError, OutsideError):
         handle, _ = _walk(top, name, links=links)
@@ -226,7 +226,7 @@ def read_bytes(top: Path, name: str, *, most: int = 2**26, links: bool = True) -
 
 
 class Below:
-    """The files of a tree, opened by way of no link. The directories of the last path stay open, for the next one.
+    """Opens files of a tree without following links. The directories of the last path stay open for the next one.
 
     Args:
         top: the tree's directory.
@@ -249,7 +249,7 @@ class Below:
         """Open a regular file for reading.
 
         Raises:
-            GreenlightError: it isn't there any more, or may not be read.
+            GreenlightError: it no longer exists, or can't be read.
         """
         *parents, name = path.split("/")
         try:
@@ -260,14 +260,14 @@ class Below:
         file = os.fdopen(handle, "rb")
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             file.close()
-            raise GreenlightError(f"{named([path])} is not a file any more")
+            raise GreenlightError(f"{named([path])} is no longer a file")
         return file
 
     def write(self, entry: Entry, content: IO[bytes], time: float) -> None:
-        """Make a file, or a link, and the directories it is in: 0755 or 0644, with one time (UNIX seconds).
+        """Make a file or a link, and its parent directories: 0755 or 0644, with this time (UNIX seconds).
 
         Raises:
-            OSError: the name is taken, or a part of its path is not a directory.
+            OSError: the name is taken, or a part of its path isn't a directory.
         """
         *parents, name = entry.path.split("/")
         parent = self._enter(parents, make=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A virtual environment from a lock with hashes, named by its digest, built once and never changed afterwards."""
+"""Build a virtual environment from a lock with hashes: named by its digest, built once, never changed afterwards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .requirements import (
 from .tree import read_bytes
 
 Argv: TypeAlias = list[str | Path]
-#: A piece of an index's URL that is as long may be a token; a shorter one, such as "simple", says where it failed.
+#: Minimum length of a token in an index's URL; shorter pieces, such as "simple", help to see what failed.
 TOKEN_CHARACTERS = 12
 #: Seconds for the steps that download, and for those that don't.
 BUILD_SECONDS = 1200
@@ -52,10 +52,10 @@ class Recipe:
         source: directory of the app's source.
         requirements: the lock, relative to it: a requirements file with hashes, or ``uv.lock``.
         python: the interpreter.
-        choice: what is installed of the lock, and by which installer.
+        choice: which packages of the lock are installed, and by which installer.
         environment: extra variables for downloads (index, proxy, CA bundle); their values are masked in messages.
-        uv_requirements: a requirements file (its text) that pins uv itself with hashes.
-        tools: where uv is kept.
+        uv_requirements: text of a requirements file that pins uv itself with hashes.
+        tools: where uv is installed.
     """
 
     source: Path
@@ -68,9 +68,9 @@ class Recipe:
 
 
 def interpreter(python: str) -> tuple[str, str]:
-    """Return the version of an interpreter, as ``3.13.5``, and what a venv depends on of it and of the platform.
+    """Return the version of an interpreter, as ``3.13.5``, and the facts of it and its platform that a venv depends on.
 
-    Both are empty where no Python runs at this path.
+    Both are empty if no Python runs at this path.
     """
     done = run([python, "-I", "-c", _INTERPRETER], seconds=20)
     try:
@@ -81,19 +81,19 @@ def interpreter(python: str) -> tuple[str, str]:
 
 
 def venv_digest(identity: str, top: Path, requirements: str, choice: Choice, source: str) -> str:
-    """SHA-256 over lock, interpreter and platform, as 64 hexadecimal digits.
+    """Return SHA-256 over lock, interpreter and platform, as 64 hexadecimal digits.
 
-    What isn't chosen by default counts too, and the source where the venv holds code of it.
+    Include any choice that isn't the default, and the source if the venv contains code of it.
 
     Args:
         identity: of the interpreter, see :func:`interpreter`.
         top: directory of the source.
-        requirements: the lock, a path in it.
-        choice: what is installed of the lock.
+        requirements: the lock's path in it.
+        choice: which packages of the lock are installed.
         source: digest of the source.
 
     Raises:
-        GreenlightError: the lock is missing or unfit.
+        GreenlightError: the lock is missing or unusable.
     """
     name = within_source(requirements)
     content = _lock(top, name)
@@ -115,33 +115,33 @@ def venv_digest(identity: str, top: Path, requirements: str, choice: Choice, sou
 
 
 def _lock(top: Path, name: str) -> bytes:
-    """Return the content of a lock, which no link may lead out of the source."""
+    """Return the content of a lock, which must be inside the source."""
     content = read_bytes(top, name)
     if content is None:
-        raise GreenlightError(f"the source has no file {name}, the lock that flask_app_requirements names")
+        raise GreenlightError(f"flask_app_requirements is {name}, but the source has no such file.")
     return content
 
 
 def build(recipe: Recipe, venv: Path) -> None:
-    """Build ``venv`` where nobody sees it, hand it over, mark it, and give it its name at last.
+    """Build ``venv`` out of sight, hand it over, mark it, and finally give it its name.
 
-    Only the step that downloads has a network. Nothing of the lock or of the source runs as root.
+    Only the download step has network access. No code of the lock or the source runs as root.
 
     Raises:
-        GreenlightError: a package can't be had, doesn't match its hash, can't be built, or contradicts another one.
+        GreenlightError: a package can't be downloaded or built, doesn't match its hash, or conflicts with another one.
     """
     home = venv.parents[1]
     try:
         uv = _uv(recipe, home.name) if recipe.choice.installer == "uv" else None
         with workshop(home.name, venv, home, recipe.python) as shop:
             plan = _with_uv(recipe, shop, uv) if uv else _with_pip(recipe, shop)
-            # A wheel may name files of the source by their paths, and the build sees the source where the app does.
+            # Wheels may record paths of the source, so the build sees the source where the app will.
             sandbox: dict[str, Any] = {"seconds": BUILD_SECONDS, "reads": {recipe.source: recipe.source}}
             environment = {"PIP_CACHE_DIR": str(shop.cache / "pip"), **_ENVIRONMENT, **recipe.environment}
             shop.perform(plan.download, network=True, environment=environment, **sandbox)
             gunicorn = shop.perform([*plan.build, *_closing(shop, uv)], environment=_ENVIRONMENT, **sandbox)
             shop.finish(outside=os.path.realpath(recipe.python), leads_out=(VAR,))
-            remove(shop.tree / MARKER)  # whatever a package has there
+            remove(shop.tree / MARKER)  # in case a package has this file
             facts = {"installer": recipe.choice.installer, "gunicorn": gunicorn.strip()[-40:]}
             write(shop.tree / MARKER, json.dumps(facts) + "\n")
             shop.publish()
@@ -151,13 +151,14 @@ def build(recipe: Recipe, venv: Path) -> None:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The steps that need the network, and those that build what the source itself has."""
+    """The steps that need the network, and those that build the source's own packages."""
 
     download: list[Step]
     build: list[Step]
 
 
-#: Debian's certificates, so that a company's own CA counts. The cache is another mount, which no hard link reaches.
+#: Use Debian's certificates, so that a company's own CA counts. Copy from the cache: it is on another mount, which hard
+#: links can't cross.
 _ENVIRONMENT = {
     "UV_SYSTEM_CERTS": "1",
     "UV_NATIVE_TLS": "1",
@@ -177,7 +178,7 @@ def _with_pip(recipe: Recipe, shop: Workshop) -> _Plan:
     pip: Argv = [shop.target / "bin/python", "-I", "-m", "pip", "install"]
     download = [
         Step("making the venv", [recipe.python, "-I", "-m", "venv", shop.target]),
-        # What a lock names by a relative path is beside it.
+        # Relative paths in a lock are relative to the lock.
         Step("installing the locked packages with pip", [*pip, "--require-hashes", "--requirement", lock], lock.parent),
     ]
     return _Plan(download, _own_packages(recipe, shop, pip, None))
@@ -195,7 +196,7 @@ def _with_uv(recipe: Recipe, shop: Workshop, uv: Path) -> _Plan:
         export += ["--python", recipe.python, *_chosen(recipe.choice)]
         download.append(Step("reading uv.lock", export, lock.parent))
         download.append(Step("sorting the locked packages", [SORT, exported, hashed, local]))
-    # A venv that nobody writes would compile at each start.
+    # The app can't write to the venv, so Python would compile the modules at each start.
     sync: Argv = ["pip", "sync", "--quiet", "--compile-bytecode", *python, "--require-hashes", hashed]
     download.append(Step("making the venv", [*cached, "venv", "--quiet", "--python", recipe.python, shop.target]))
     download.append(Step("installing the locked packages with uv", [*cached, *sync], lock.parent))
@@ -211,9 +212,9 @@ def _chosen(choice: Choice) -> Argv:
 
 
 def _own_packages(recipe: Recipe, shop: Workshop, install: Argv, local: Path | None) -> list[Step]:
-    """Install what the source itself has: without network, with the locked packages as tools, from a copy.
+    """Return the steps that install the source's own packages: without network, with the locked packages as tools.
 
-    Some build tools write beside the code.
+    They use a copy, because some build tools write next to the code.
     """
     name = within_source(recipe.requirements)
     text = decoded(_lock(recipe.source, name), name)
@@ -231,7 +232,7 @@ def _own_packages(recipe: Recipe, shop: Workshop, install: Argv, local: Path | N
 
 
 def _closing(shop: Workshop, uv: Path | None) -> list[Step]:
-    """Check the whole, and ask for Gunicorn's version."""
+    """Return the steps that check the result and print Gunicorn's version."""
     python = shop.target / "bin/python"
     check: Argv = [uv or "", "--no-config", "--no-cache", "pip", "check", "--python", python]
     checking = [Step("checking the locked packages against each other", check)] if uv else []
@@ -239,17 +240,17 @@ def _closing(shop: Workshop, uv: Path | None) -> list[Step]:
 
 
 def _uv(recipe: Recipe, app: str) -> Path:
-    """Return uv at its pinned version, installed from the package index where it isn't there yet."""
+    """Return uv at its pinned version; install it from the package index if it is missing."""
     match = re.search(r"^uv==([0-9.]+)", recipe.uv_requirements, re.MULTILINE)
     if not match:
-        raise GreenlightError("the role's file uv.txt pins no uv==<version>; take it from the collection again")
+        raise GreenlightError("The role's file uv.txt pins no uv==<version>. Install the collection again.")
     home = recipe.tools / f"uv-{match.group(1)}"
     if not is_complete(home):
         with workshop(app, home, recipe.tools, recipe.python) as shop:
             pinned = shop.leave("uv.txt", recipe.uv_requirements)
             pip: Argv = [home / "bin/python", "-I", "-m", "pip", "install", "--quiet", "--require-hashes"]
             steps = [
-                Step("making a place for uv", [recipe.python, "-I", "-m", "venv", home]),
+                Step("making a venv for uv", [recipe.python, "-I", "-m", "venv", home]),
                 Step("installing uv with pip", [*pip, "--only-binary=:all:", "--requirement", pinned]),
             ]
             environment = {"PIP_CACHE_DIR": str(shop.cache / "pip"), **_ENVIRONMENT, **recipe.environment}
@@ -262,17 +263,17 @@ def _uv(recipe: Recipe, app: str) -> Path:
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    """Return the values, and of an index's URL what may be a token: installers print the URL without its password."""
+    """Return the values, and the pieces of an index's URL that may be tokens: installers print parts of the URL."""
     urls = [value for value in environment.values() if "://" in value]
     parts = [part for url in urls for part in url_parts(url) if len(part) >= TOKEN_CHARACTERS]
     return [*environment.values(), *parts]
 
 
 def _failure(failed: StepFailed, recipe: Recipe) -> str:
-    # What a build prints is not for a terminal.
+    # Drop control characters from the output.
     said = "".join(char if char.isprintable() or char == "\n" else " " for char in failed.said)
     masked = mask(said, _secrets(recipe.environment))
     if failed.what == _PROBING:
-        return f"the new venv can't import gunicorn: {''.join(masked.splitlines()[-1:])}"
+        return f"The new venv can't import gunicorn: {''.join(masked.splitlines()[-1:])}"
     tail = "\n".join(masked.splitlines()[-20:])
     return "\n".join(part for part in (f"{failed}:", explain(masked), tail) if part)

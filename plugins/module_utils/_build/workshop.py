@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build with what others wrote (installers, build scripts, the app's own code), and stay root.
+"""Build with untrusted code (installers, build scripts, the app's own code) without running it as root.
 
-Build scripts of packages, ``.pth`` files and compilers run as a user that systemd makes up for the build
-(DynamicUser=), one for each app. It sees an empty directory in place of the app's, writes to nothing but what it
-builds, its scratch directory and the app's own cache, and yields the processor and the disk to whoever serves. What it
-made becomes ours when it has ended (:mod:`hand_over`), and gets its name at the very end.
+Build scripts of packages, ``.pth`` files and compilers run as a dynamic user of systemd (DynamicUser=), one for each
+app. It sees an empty directory in place of the app's. It can write only to its build, its scratch directory and the
+app's own cache, and gives way to serving processes for CPU and disk. When the build has ended, the result becomes ours
+(:mod:`hand_over`), and gets its name at the very end.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import UNFINISHED, make_directory, remove
 from .hand_over import hand_over
 
-#: Parent of each app's cache. systemd keeps the caches of made-up users in private/, where only root can go.
+#: Parent of each app's cache. systemd keeps the caches of dynamic users in private/, which only root can enter.
 CACHES = Path("/var/cache/greenlight")
 PRIVATE_CACHES = Path("/var/cache/private/greenlight")
-#: What of our own environment a build gets: how the host reaches package indexes, as /etc/environment says it.
+#: The variables that a build inherits: how the host reaches package indexes, usually from /etc/environment.
 _INHERITED = re.compile(
     r"(https?|ftp|all|no)_proxy\Z|(PIP|UV)_\w+\Z|SSL_CERT_(FILE|DIR)\Z|(REQUESTS|CURL)_CA_BUNDLE\Z", re.IGNORECASE
 )
@@ -65,11 +65,11 @@ _SETTINGS = (
     "KeyringMode=private",
     "UMask=0022",
     "LimitCORE=0",
-    # The host's sockets, and what is shared by all of it otherwise and open to everybody.
+    # Hide the host's sockets and its shared memory, which is open to everybody.
     "TemporaryFileSystem=/run:ro",
     "TemporaryFileSystem=/dev/shm:mode=1777",
-    # Whoever serves comes first, be the processor shared out between units or between processes. Not the policy "idle":
-    # on a busy host a build would never end.
+    # Serving processes come first, whether the CPU is shared between units or between processes. Not the policy "idle":
+    # on a busy host, a build would never end.
     "Nice=10",
     "CPUSchedulingPolicy=batch",
     "CPUWeight=20",
@@ -77,7 +77,7 @@ _SETTINGS = (
     "IOWeight=10",
     "OOMScoreAdjust=1000",
     "TasksMax=1024",
-    # Nothing is left of it when it has ended.
+    # No process of it survives.
     "KillMode=control-group",
     "TimeoutStopSec=5",
 )
@@ -86,7 +86,7 @@ _NETWORK = (
     "CacheDirectory=greenlight/<app>",
     "CacheDirectoryMode=0700",
 )
-#: Where systemd may not make a network, as in some containers, it leaves PrivateNetwork= out and says nothing.
+#: Where systemd may not create network namespaces, as in some containers, it silently ignores PrivateNetwork=.
 _NO_NETWORK = ("RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes")
 
 
@@ -95,10 +95,10 @@ class Step:
     """One program of a build.
 
     Args:
-        what: says what it does, for a message.
-        argv: its words; :data:`builder.SORT` is known as well.
+        what: what it does, for a message.
+        argv: its words; the first may be :data:`builder.SORT`.
         directory: where it runs.
-        may_fail: whether the build goes on all the same.
+        may_fail: whether the build continues if it fails.
     """
 
     what: str
@@ -107,13 +107,13 @@ class Step:
     may_fail: bool = False
 
 
-class StepFailed(GreenlightError):  # noqa: N818  # it ends like the other findings
+class StepFailed(GreenlightError):  # noqa: N818  # named like the other findings
     """A step of a build failed.
 
     Args:
         what: of the step.
         code: its exit code.
-        said: the end of what it printed, as it is: it may hold secrets and control characters.
+        said: the end of its output, unchanged: it may contain secrets and control characters.
     """
 
     def __init__(self, what: str, code: int, said: str) -> None:
@@ -123,13 +123,13 @@ class StepFailed(GreenlightError):  # noqa: N818  # it ends like the other findi
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where one thing is built, unseen by others; made by :func:`workshop`.
+    """A private place where one thing is built; made by :func:`workshop`.
 
     Args:
         app: the app whose build it is.
-        target: what the build sees, and what it becomes.
+        target: final path of the result, and its path inside the build.
         place: the directory that only root can enter.
-        hidden: the directory of which the build sees nothing but target and scratch.
+        hidden: the directory in which the build sees only target and scratch.
         python: the operator's interpreter.
     """
 
@@ -141,17 +141,17 @@ class Workshop:
 
     @property
     def tree(self) -> Path:
-        """Where the target is meanwhile."""
+        """Where the target is during the build."""
         return self.place / "tree"
 
     @property
     def scratch(self) -> Path:
-        """What the build may write beside its target, as the build sees it; gone at the end."""
+        """The scratch directory, as the build sees it; removed at the end."""
         return self.hidden / "scratch"
 
     @property
     def cache(self) -> Path:
-        """What the app's next build finds again, as the build sees it."""
+        """The cache that the app's builds share, as the build sees it."""
         return CACHES / self.app
 
     def leave(self, name: str, content: str) -> Path:
@@ -174,14 +174,14 @@ class Workshop:
 
         Args:
             steps: the programs, in order.
-            seconds: that all of them may take.
+            seconds: limit for all of them together.
             environment: more variables; no other process sees their values.
-            network: whether they may use it.
+            network: whether they have network access.
             reads: further paths below :attr:`hidden` that the build may read, and where it sees them.
 
         Raises:
             StepFailed: a step failed.
-            GreenlightError: the sandbox could not be made, or there was not time enough.
+            GreenlightError: the sandbox could not be made, or time ran out.
         """
         settings = [*self._settings(reads or {}, network=network), f"RuntimeMaxSec={seconds:g}"]
         options = ["--wait", "--collect", "--pipe", "--quiet", f"--unit={build_unit(self.app)}"]
@@ -194,23 +194,23 @@ class Workshop:
         begun, _, answer = done.stdout.partition("\n")
         if begun != builder.BEGUN:
             raise GreenlightError(
-                f"the sandbox for builds can't be made on this host (exit code {done.code}): {done.output[-400:]}"
+                f"The build sandbox can't be made on this host (exit code {done.code}): {done.output[-400:]}"
             )
         try:
-            told = json.loads(answer.strip().rpartition("\n")[2])
-            failed, code, said = str(told["failed"]), int(told["code"]), str(told["said"])
+            report = json.loads(answer.strip().rpartition("\n")[2])
+            failed, code, said = str(report["failed"]), int(report["code"]), str(report["said"])
         except (ValueError, TypeError, KeyError):
-            late = f"it was ended, at the latest after {seconds:g} seconds"
+            late = f"The build was stopped, at the latest after {seconds:g} seconds."
             raise StepFailed(steps[-1].what, done.code, late) from None
         if failed:
             raise StepFailed(failed, code, said)
         return said
 
     def _settings(self, reads: Mapping[Path, Path], *, network: bool) -> list[str]:
-        """The sandbox, as settings of a unit (systemd.exec(5))."""
+        """Return the sandbox as settings of a unit (systemd.exec(5))."""
         return [
             *_SETTINGS,
-            f"User={made_up_user(self.app)}",
+            f"User={build_user(self.app)}",
             f"TemporaryFileSystem={self.hidden}:ro",
             f"BindPaths={self.tree}:{self.target}",
             f"BindPaths={self.place / 'scratch'}:{self.scratch}",
@@ -221,7 +221,7 @@ class Workshop:
         ]
 
     def _plan(self, steps: Sequence[Step], environment: Mapping[str, str]) -> dict[str, object]:
-        """What the builder gets; by its standard input, because others can read the command line."""
+        """Return the builder's input; it uses standard input, because others can read command lines."""
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
         places = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch), "LC_ALL": "C.UTF-8"}
         return {
@@ -238,11 +238,11 @@ class Workshop:
         }
 
     def finish(self, outside: str = "", leads_out: Collection[str] = ()) -> None:
-        """Make what was built ours, see :func:`hand_over.hand_over`."""
+        """Make the result ours, see :func:`hand_over.hand_over`."""
         hand_over(self.tree, outside, leads_out)
 
     def publish(self) -> None:
-        """Give what was built its name; what has the name already, a half-made one, goes."""
+        """Give the result its name; a half-made one with that name is removed."""
         old = self.place / "old"
         if self.target.exists() or self.target.is_symlink():
             self.target.rename(old)
@@ -251,14 +251,14 @@ class Workshop:
 
 @contextmanager
 def workshop(app: str, target: Path, hidden: Path, python: str) -> Iterator[Workshop]:
-    """Make a place where ``target`` can be built; whatever is left in it goes at the end.
+    """Make a place where ``target`` can be built; remove it at the end.
 
-    A build that a killed run left is ended first, and what it made is removed.
+    First stop a build that a killed run left running, and remove its files.
 
     Args:
-        app: the app whose build it is; one of an app at a time, as its lock says.
+        app: the app whose build it is; its lock allows one build at a time.
         target: a directory on the same file system as its parent.
-        hidden: a parent of it, of which the build is to see nothing else.
+        hidden: a parent of it that is otherwise hidden from the build.
         python: the operator's interpreter.
     """
     end(app, systemd.GRACE_SECONDS)
@@ -275,33 +275,33 @@ def workshop(app: str, target: Path, hidden: Path, python: str) -> Iterator[Work
 
 
 def _resolver() -> list[str]:
-    """What lets a build find names though it doesn't see /run, where a resolver's own file may be."""
+    """Return the mount for name resolution: a build doesn't see /run, where resolv.conf may be."""
     path = os.path.realpath("/etc/resolv.conf")
     return [f"BindReadOnlyPaths=-{path}"] if path.startswith("/run/") else []
 
 
 def end(app: str, seconds: float) -> None:
-    """End an app's build that a killed run left at work, in at most ``seconds``."""
+    """Stop an app's build that a killed run left running, in at most ``seconds``."""
     if systemd.state(build_unit(app)).is_running:
         systemd.stop([build_unit(app)], seconds)
 
 
 def build_unit(app: str) -> str:
-    """The unit in which an app's builds run, one at a time."""
+    """Return the unit in which an app's builds run, one at a time."""
     return f"greenlight-build-{app}.service"
 
 
-def made_up_user(app: str) -> str:
-    """The user that systemd makes up for an app's builds. No account of an app can have this name."""
+def build_user(app: str) -> str:
+    """Return the name of the dynamic user for an app's builds. No app's account can have this name."""
     return f"_build-{hashlib.sha256(app.encode()).hexdigest()[:16]}"
 
 
 def traces(root: Path, app: str) -> list[Path]:
-    """What an app's builds leave on a host beside the app's own directories: the link to its cache, and the cache."""
+    """Return what an app's builds leave outside of the app's own directories: the link to its cache, and the cache."""
     return [root / str(place / app).lstrip("/") for place in (CACHES, PRIVATE_CACHES)]
 
 
 def _program() -> str:
-    """The builder's text, also where it comes out of Ansible's archive."""
+    """Return the builder's text, even from inside Ansible's archive."""
     package, _, name = builder.__name__.rpartition(".")
     return (pkgutil.get_data(package, f"{name}.py") or b"").decode()

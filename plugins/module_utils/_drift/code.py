@@ -15,8 +15,8 @@ from .look import NAMED, Look, Report
 def code(look: Look, report: Report, live: Release) -> None:
     layout = look.layout
     source, venv = (str(live.manifest.get(name)) for name in ("source", "venv"))
-    fresh = f"Deploy a new revision of the code, which comes whole: {look.play} site.yml"
-    locked = f"Lock again with a change, which makes another venv, and deploy: {look.play} site.yml"
+    fresh = f"Deploy a new revision of the code, which is unpacked into a new directory: {look.play} site.yml"
+    locked = f"Change the lock, which makes a new venv, and deploy: {look.play} site.yml"
     again = locked if is_complete(layout.venvs / venv) else look.deploy
     for kind, checked, fix in (
         ("source", integrity.check_source(layout, source), fresh),
@@ -27,5 +27,5 @@ def code(look: Look, report: Report, live: Release) -> None:
         more = len(checked.faults) - NAMED
         if more > 0:
             place = layout.sources / source if kind == "source" else layout.venvs / venv
-            report.add(kind, place, f"So were {more} more files of {place}.", fix)
+            report.add(kind, place, f"{more} more files of {place} are damaged, too.", fix)
         report.unchecked += [checked.unchecked] if checked.unchecked else []

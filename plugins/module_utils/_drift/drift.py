@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drift: where a host is not what the inventory says, or a process not what its release says. Reads only.
+"""Drift: where a host differs from the inventory, or a process from its release. Reads only.
 
-What was not deployed yet, a new revision of the code with its lock, is not drift: source, venv and revision of the live
+A new revision of the code that is not deployed yet, with its lock, is not drift: source, venv and revision of the live
 release are taken as they are.
 """
 
@@ -21,10 +21,10 @@ from .units import live_release, superfluous_releases, units
 
 
 def drift(layout: Layout, wanted: Wanted, name: str = "<inventory>", edge: Edge | None = None) -> Report:
-    """Look at a host, see :class:`.look.Look`. Each check adds to the report; a later one leaves out what is in it.
+    """Check a host, see :class:`.look.Look`. Each check adds to the report and skips what is already in it.
 
     Args:
-        name: the inventory as it is typed.
+        name: the inventory, as typed on the command line.
     """
     look, report = Look(layout, wanted, name, edge), Report()
     stamped = stamp(look, report)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How users reach the app."""
+"""Compare the app's site and certificate with the inventory."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def edge_of(look: Look, report: Report, site: Site) -> None:
     for name, (before, after) in files.items():
         if settings(before) != settings(after) or bool(before) != bool(after):
             path = edge.tree.etc / name
-            state = "is missing" if not before else "should not be there" if not after else "differs"
-            add("nginx", path, f"{path} {state}: the inventory makes another site.", look.deploy)
+            state = "is missing" if not before else "should not exist" if not after else "differs from the inventory"
+            add("nginx", path, f"{path} {state}.", look.deploy)
     for item in more:
         kind = "certificate" if item.kind == "certificate" else "nginx"
-        add(kind, item.what, f"The inventory asks for another {item.kind}: {item.what}.", look.deploy)
+        add(kind, item.what, f"The inventory needs another {item.kind}: {item.what}.", look.deploy)
     marker = edge.tree.state / f"{look.layout.app}.json"
     try:
         confirmed = "confirmed" in (read_facts(marker) or {})
     except Damaged:
         confirmed = False
     if not confirmed:
-        add("unfinished", marker, "A change of Nginx was begun and never confirmed.", look.deploy)
+        add("unfinished", marker, "A change of Nginx's configuration was begun but never confirmed.", look.deploy)
     _nginx_unit(report)
     if site.tls.mode != "none" and not any(finding.id == "certificate" for finding in report.findings):
         _certificate(look, report, site)
@@ -46,7 +46,7 @@ def _nginx_unit(report: Report) -> None:
         what = f"nginx.service is {facts.get('ActiveState', 'inactive')}."
         report.add("unit", "nginx.service", what, "On the host: nginx -t && systemctl start nginx")
     if not is_enabled("nginx.service"):
-        what = "nginx.service is not enabled: a reboot would not start it."
+        what = "nginx.service is not enabled, so a reboot would not start it."
         report.add("unit", "nginx.service", what, "On the host: systemctl enable nginx")
 
 
@@ -56,16 +56,16 @@ def _certificate(look: Look, report: Report, site: Site) -> None:
     if not certificate.is_pair(link):
         again = f"On the host: certbot renew --force-renewal --cert-name {look.layout.app}"
         fix = again if site.tls.mode == "acme" else look.deploy
-        add("certificate", link, f"The certificate and the key in {link} can't be used together.", fix)
+        add("certificate", link, f"The certificate and the key in {link} don't match, or can't be read.", fix)
     served = certificate.served(site.tls.port, site.server_names[0])
     if site.tls.mode == "provided" and readable(link / certificate.CHAIN) != site.tls.chain:
-        add("certificate", link, f"{link / certificate.CHAIN} is not the inventory's.", look.deploy)
+        add("certificate", link, f"{link / certificate.CHAIN} differs from the inventory's certificate.", look.deploy)
     elif not served:
         what = f"Nginx serves no certificate for {site.server_names[0]} on port {site.tls.port}."
         add("certificate", link, what, "On the host: nginx -t && systemctl reload nginx")
     elif served != on_disk:
-        what = f"Nginx serves another certificate than the one in {link}."
+        what = f"Nginx serves a different certificate than the one in {link}."
         add("certificate", link, what, "On the host: nginx -t && systemctl reload nginx")
     path = link / certificate.KEY
     if path.exists() and path.stat().st_mode & 0o077:
-        add("certificate", path, f"Others than root may read {path}.", f"On the host: chmod 0600 {path}")
+        add("certificate", path, f"{path} is readable by users other than root.", f"On the host: chmod 0600 {path}")

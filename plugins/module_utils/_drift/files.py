@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of the live release, held against the digest that it was made with."""
+"""Compare the files of the live release with the digest that it was made with."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from .look import Look, Report, settings
 
 
 def files(look: Look, report: Report, live: Release) -> Specification | None:
-    """Hold the release's files against the digest that it was made with; return what they say now."""
+    """Compare the release's files with the digest that it was made with; return what they say now."""
     layout, add = look.layout, report.add
     names = credentials.held(layout, live.id).keys() | credentials.named(layout, live.id)
     handing_over = [layout.credentials_drop_in(live.id, process) for process in look.releases.processes(live.id)]
-    # No part of the digest, for they are made of the names.
+    # Not part of the digest, because they are derived from the names.
     made_of_names = settings(credentials.drop_in(layout.app, names))
     for path in handing_over if names else ():
         if settings(readable(path) or "") != made_of_names:
@@ -49,7 +49,7 @@ def files(look: Look, report: Report, live: Release) -> Specification | None:
         return None
     except Damaged as damage:
         if damage.path == layout.digest_key:
-            return made  # told of the host
+            return made  # reported for the host
         add("file", damage.path, f"{damage.path} can't be read: {damage.why}.", look.deploy)
         return None
     if made.digest(host_key) != live.digest:
@@ -58,11 +58,11 @@ def files(look: Look, report: Report, live: Release) -> Specification | None:
 
 
 def _edited(look: Look, report: Report, live: Release, files: Sequence[Path]) -> None:
-    """The manifest is written last, so what is newer was edited."""
+    """Report which files were edited: the manifest is written last, so any newer file was."""
     manifest = look.layout.release(live.id) / MANIFEST
     newer = [path for path in files if path.stat().st_mtime > manifest.stat().st_mtime]
     for path in newer:
         report.add("file", path, f"{path} was edited after the release was made.", look.deploy)
     if not newer:
-        what = f"The files of release {live.id} and its {MANIFEST} don't belong together: one was edited."
+        what = f"The files of release {live.id} don't match its {MANIFEST}: one of them was edited."
         report.add("file", manifest, what, look.deploy)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose the host is, what a run left unfinished, and the history."""
+"""Check the host's environment, what a run left unfinished, and the history."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .look import NAMED, Look, Report
 
 
 def stamp(look: Look, report: Report) -> str | None:
-    """Return the environment that the host is stamped with, empty where that can't be known.
+    """Return the environment that the host is stamped with, empty if the stamp can't be read.
 
-    None says that there is nothing to compare: the app isn't to be here, or was never deployed here.
+    Return None if there is nothing to compare: the app must not be here, or was never deployed here.
     """
     layout, add = look.layout, report.add
     unusable = lost_stamp(layout, removal=not look.wanted.present)
     try:
         found = "" if unusable else stamped(layout)
-    except Damaged as error:  # told of the host
+    except Damaged as error:  # reported for the host
         found, unusable = "", error
     if look.wanted.present:
         if found is None:
             add("host", layout.environment_id, f"{layout.app} was never deployed to this host.", look.deploy)
         return found
     if found is not None:
-        what = f"{layout.app} is on this host, and the inventory says flask_app_state: absent."
+        what = f"{layout.app} is on this host, but the inventory says flask_app_state: absent."
         fix = look.deploy
-        if unusable and not is_rest_of_removal(layout):  # a removal would say so
+        if unusable and not is_rest_of_removal(layout):  # as a removal would report
             what, fix = f"{what} Its stamp can't be used: {unusable.why}.", unusable.fix
         add("host", layout.environment_id, what, fix)
     return None
@@ -57,8 +57,8 @@ def lock(look: Look, report: Report) -> None:
         return
     at_work = break_lock(look.layout, dry=True)
     if at_work:
-        what = f"Another run is at work, and what follows may be its doing: {at_work}."
-        fix = f"Look again when it has ended. If it is dead: {look.play} playbooks/unlock.yml"
+        what = f"Another run is working here and may have caused the findings below: {at_work}."
+        fix = f"Verify again when it has ended. If it is dead: {look.play} playbooks/unlock.yml"
         report.add("lock", look.layout.lock, what, fix)
 
 
@@ -72,7 +72,7 @@ def environment(look: Look, report: Report, name: str) -> bool:
     if other:
         path = look.layout.environment_id
         fix = f"If you mean to move this host to another environment, write {look.wanted.environment} into {path}."
-        report.add("host", path, f"{other} The host was not compared with it further.", fix)
+        report.add("host", path, f"{other} The rest of the host was not compared.", fix)
     return bool(name) and not other
 
 
@@ -80,30 +80,30 @@ def unfinished(look: Look, report: Report) -> None:
     layout, add = look.layout, report.add
     if os.path.lexists(layout.trial):
         name = noted_release(layout.trial) or f"a release ({layout.trial} doesn't say which)"
-        what = f"A run switched to {name} and ended before it asked at the front door."
+        what = f"A run switched to {name} and ended before it checked the front door."
         add("unfinished", layout.trial, what, look.deploy)
     if os.path.lexists(layout.rollback):
         name = noted_release(layout.rollback)
         which = name or f"a release ({layout.rollback} doesn't say which)"
-        what = f"A rollback to {which} was begun and not ended."
-        fix = f"End it: {look.play} playbooks/rollback.yml" if name else look.deploy
+        what = f"A rollback to {which} was begun but not finished."
+        fix = f"Finish it: {look.play} playbooks/rollback.yml" if name else look.deploy
         add("unfinished", layout.rollback, what, fix)
     if os.path.lexists(layout.candidate_socket):
-        what = "A run ended while it asked a candidate through Nginx."
+        what = "A run ended while it was proving a candidate through Nginx."
         add("unfinished", layout.candidate_socket, what, look.deploy)
 
 
 def history(look: Look, report: Report) -> None:
-    """Look at the ledger and at the releases that a rollback could go to."""
+    """Check the ledger and the releases that a rollback could go to."""
     layout, add, releases = look.layout, report.add, look.releases
     live = releases.live()
     if live and not (layout.ledger.is_file() and layout.ledger.stat().st_size):
-        what = f"{layout.ledger} is missing or empty: the history before the next deploy is lost."
+        what = f"{layout.ledger} is missing or empty: the history is lost."
         add("history", layout.ledger, what, look.deploy)
     lines = unreadable(layout.ledger)
     if lines:
         numbers = ", ".join(map(str, lines[:NAMED])) + (", and more" if lines[NAMED:] else "")
-        what = f"{layout.ledger} has lines that can't be read, so they are skipped: {numbers}."
+        what = f"{layout.ledger} has unreadable lines, which are skipped: {numbers}."
         first = ";".join(f"{number}d" for number in lines[:NAMED])
         add(
             "history",
@@ -112,9 +112,9 @@ def history(look: Look, report: Report) -> None:
             f"Keep a copy if you need it, then on the host: sed -i '{first}' {layout.ledger}",
         )
     if os.path.lexists(layout.previous) and not releases.previous():
-        what = f"{layout.previous} leads to no release that could take the traffic."
+        what = f"{layout.previous} does not point to a release that can take the traffic."
         add("history", layout.previous, what, look.deploy)
     for name in releases.names():
         for damage in releases.faults(name) if name != live else []:
-            what = f"Release {name} isn't whole, so no rollback can go to it; {damage.path}: {damage.why}."
+            what = f"Release {name} is damaged, so no rollback can go to it; {damage.path}: {damage.why}."
             add("history", damage.path, what, look.deploy)

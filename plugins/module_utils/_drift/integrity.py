@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a source and a venv on a host are still what their digests name. Reads only, bounded in time."""
+"""Check whether a source and a venv on a host still match their digests. Reads only, bounded in time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.instance i
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, entries
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import MANIFEST
 
-#: Seconds that the files of one venv may take, and bytes that those of a source may have.
+#: Time limit for the files of one venv, and size limit for those of a source.
 SECONDS = 20.0
 BYTES = 2**28
 _CACHE = "__pycache__"
@@ -29,7 +29,7 @@ _CACHE = "__pycache__"
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a file, in words that name it."""
+    """A damaged file, and a text that names it and says what is wrong."""
 
     path: Path
     what: str
@@ -37,11 +37,11 @@ class Damage:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found.
+    """The result of a check.
 
     Args:
         faults: what is wrong.
-        unchecked: what could not be checked, and why; empty where all was.
+        unchecked: what could not be checked, and why; empty if everything was.
     """
 
     faults: list[Damage] = field(default_factory=list)
@@ -49,17 +49,17 @@ class Checked:
 
 
 def check_venv(venv: Path, seconds: float = SECONDS) -> Checked:
-    """Compare a venv with what its installer wrote down of each package (RECORD), and with when it was finished.
+    """Compare a venv with its installer's records of each package (RECORD), and with the time when it was finished.
 
-    A file that several packages ship is that of the one that was installed last. Which one that was isn't recorded, so
-    any of their digests is right.
+    If several packages ship the same file, the one that was installed last counts. The record doesn't say which one
+    that was, so accept any of their digests.
     """
     marker = venv / MARKER
     if not marker.is_file():
         return Checked([Damage(marker, f"{marker} is missing: the venv was never finished")])
     python = venv / "bin/python"
     if not python.exists():
-        return Checked([Damage(python, f"{python} leads to no Python interpreter")])
+        return Checked([Damage(python, f"{python} does not point to a Python interpreter")])
     deadline = time.monotonic() + seconds
     faults = list(_additions(venv, marker.stat().st_mtime))
     packages = [path for site in _sites(venv) for path in sorted(site.glob("*.dist-info"))]
@@ -73,17 +73,17 @@ def check_venv(venv: Path, seconds: float = SECONDS) -> Checked:
         claims.setdefault(path, set()).add((algorithm, expected))
     for number, rows in enumerate(recorded):
         if time.monotonic() > deadline:
-            return Checked(faults, f"{len(packages) - number} packages of {venv}, for which there was no time")
+            return Checked(faults, f"{len(packages) - number} packages of {venv} (time ran out)")
         for path in dict.fromkeys(path for path, _, _ in rows):
             faults += _changes(path, claims.pop(path, set()))
     return Checked(faults)
 
 
 def check_source(layout: Layout, name: str) -> Checked:
-    """Compute a source's digest once more.
+    """Compute a source's digest again and compare it.
 
-    It can't be had again for one that came from git, whose digest is the commit's, and for one that brought bytecode of
-    its own: what was written after the releases that use it then tells.
+    That isn't possible if the source came from git, whose digest is the commit's, or with its own bytecode. Then report
+    files that are newer than the releases that use it.
     """
     source = layout.sources / name
     if not source.is_dir():
@@ -99,22 +99,22 @@ def check_source(layout: Layout, name: str) -> Checked:
         return Checked([Damage(source, f"{source}: {error}")])
     made = _first_use(layout, name)
     newer = sorted(str(path) for path in (source, *walked) if path.lstat().st_mtime > made)
-    # A directory's time changes with its entries; where one of these tells the same, it says it better.
-    telling = [path for path in newer if not any(other.startswith(f"{path}/") for other in newer)]
-    if telling:
-        return Checked([Damage(Path(path), f"{path} was changed") for path in telling])
-    return Checked(unchecked=f"{source}: it came from git or with bytecode, so only the times of its files were")
+    # A directory's time changes with its entries, so leave out a directory if one of its entries is listed.
+    changed = [path for path in newer if not any(other.startswith(f"{path}/") for other in newer)]
+    if changed:
+        return Checked([Damage(Path(path), f"{path} was changed") for path in changed])
+    return Checked(unchecked=f"{source} (it came from git or with bytecode, so only file times were checked)")
 
 
 def _walk(source: Path) -> Iterator[Path]:
-    """Yield all below ``source`` but bytecode, which is made on the host."""
+    """Yield everything below ``source`` except bytecode, which is made on the host."""
     for parent, directories, files in os.walk(source):
         directories[:] = [name for name in directories if name != _CACHE]
         yield from (Path(parent) / name for name in (*directories, *files))
 
 
 def _first_use(layout: Layout, source: str) -> float:
-    """When the oldest of the kept releases with this source was made (UNIX seconds)."""
+    """Return when the oldest kept release with this source was made (UNIX seconds)."""
     uses = [
         link.parent / MANIFEST
         for link in layout.releases.glob("*/source")
@@ -128,7 +128,7 @@ def _sites(venv: Path) -> list[Path]:
 
 
 def _additions(venv: Path, finished: float) -> Iterator[Damage]:
-    """Yield what was put beside the packages, or taken away, since the venv was finished."""
+    """Yield what was added next to the packages, or removed, since the venv was finished."""
     for place in (venv / "bin", *_sites(venv)):
         if place.is_dir() and place.stat().st_mtime > finished:
             newer = sorted(path.name for path in place.iterdir() if path.lstat().st_mtime > finished)
@@ -138,23 +138,23 @@ def _additions(venv: Path, finished: float) -> Iterator[Damage]:
 
 
 def _recorded(package: Path, venv: Path) -> tuple[list[tuple[Path, str, str]], list[Damage]]:
-    """Return the files of an installed package, each with algorithm and digest, as its RECORD has them; and its faults.
+    """Return the files of an installed package with algorithm and digest, as in its RECORD; and the faults of that.
 
-    The RECORD comes with the package: what it names outside the venv isn't looked at.
+    The RECORD comes with the package: ignore paths in it that are outside of the venv.
     """
     record = package / "RECORD"
     rows, faults = [], []
     try:
         written = list(csv.reader((readable(record) or "").splitlines()))
     except csv.Error:
-        return [], [Damage(record, f"{record} isn't what an installer writes")]
+        return [], [Damage(record, f"{record} isn't a valid RECORD of an installer")]
     for row in filter(None, written):
         name, algorithm, expected = row[0], *(row[1].partition("=")[::2] if row[1:] else ("", ""))
         path = Path(os.path.normpath(package.parent / name))
-        # What is read later is by way of no link: the app can change what is behind the one to its instance folder.
+        # Read nothing through a link: the app can change what its instance folder links to.
         inside = _resolved(path.parent) / path.name
         if not inside.is_relative_to(_resolved(venv)) or inside.is_symlink():
-            faults.append(Damage(record, f"{record} names {shown(path)}, which is not a file of the venv"))
+            faults.append(Damage(record, f"{record} names {shown(path)}, which is not a file in the venv"))
         # The RECORD itself and bytecode have no digest.
         elif algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake"):
             rows.append((inside, algorithm, expected.rstrip("=")))
@@ -167,7 +167,7 @@ def _resolved(directory: Path) -> Path:
 
 
 def _changes(path: Path, digests: set[tuple[str, str]]) -> Iterator[Damage]:
-    """Yield that a file is gone, or is like none of ``digests``; of no digests nothing, for it was checked before."""
+    """Yield the damage if a file is gone or matches none of ``digests``; nothing without digests: it was checked."""
     if not digests:
         return
     try:

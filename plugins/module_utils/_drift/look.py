@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One look at a host: what is asked for, what was found, and what all checks need."""
+"""What the inventory wants, what was found on a host, and what all checks need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
     Specification,
 )
 
-#: Files of a source or a venv that are named; there may be thousands.
+#: Maximum number of files of a source or a venv to name; there may be thousands.
 NAMED = 5
 
 
@@ -31,11 +31,11 @@ class Wanted:
 
     Args:
         environment: name of the environment.
-        specification: the fields of a :class:`Specification` but variables, source, venv, revision and time.
+        specification: the fields of a :class:`Specification` except variables, source, venv, revision and time.
         variables: the process's environment without release and revision.
-        revision_variable: name under which the process gets its revision.
+        revision_variable: name of the variable with the revision.
         site: what Nginx must serve.
-        present: whether the app is to be on the host.
+        present: whether the app should be on the host.
     """
 
     environment: str
@@ -46,7 +46,7 @@ class Wanted:
     present: bool = True
 
     def with_code_of(self, live: Release) -> Specification:
-        """Describe the release that the inventory would make of the live release's code."""
+        """Describe the release that the inventory would make from the live release's code."""
         code = {name: str(live.manifest.get(name)) for name in ("source", "venv", "revision")}
         variables = {**self.variables, self.revision_variable: code["revision"]}
         return Specification(**{**self.specification, **code, "time": "", "variables": variables})
@@ -54,7 +54,7 @@ class Wanted:
 
 @dataclass
 class Report:
-    """What was found on a host: the live release, the drift, and what could not be checked, and why."""
+    """The result: the live release, the drift, and what could not be checked, and why."""
 
     release: str = ""
     findings: list[Finding] = field(default_factory=list)
@@ -67,19 +67,19 @@ class Report:
             kind: its id: host, lock, live, unit, superfluous, unfinished, file, drop-in, process, venv, source,
                 environment, inventory, history, nginx or certificate.
             subject: the file, unit or variables that it is about.
-            what: a sentence that names it.
+            what: a sentence that names the subject.
             fix: what to type.
         """
         self.findings.append(Finding(kind, ERROR, str(subject), what, fix))
 
     def add_variables(self, kind: str, names: Sequence[str], what: str, fix: str) -> None:
-        """Add one finding for several variables, if there are any; ``what`` is a clause that their names end."""
+        """Add one finding for several variables, if there are any; their names follow the clause ``what``."""
         listed = ", ".join(names)
         if listed:
             self.add(kind, listed, f"{what}: {listed}.", fix)
 
     def lines(self, app: str, host: str) -> list[str]:
-        """Tell it: a heading, a line for each finding, and a line for each thing that was not checked."""
+        """Render the report: a heading, the findings, and a line for each thing that was not checked."""
         count = len(self.findings)
         drift = f"{count} {'finding' if count == 1 else 'findings'}" if count else "no drift"
         live = f"release {self.release} is live" if self.release else "no release is live"
@@ -91,13 +91,13 @@ class Report:
 
 
 class Look:
-    """One look at a host, which only reads.
+    """The context of all checks of a host, which only read.
 
     Args:
-        layout: where the app lives.
+        layout: the app's paths.
         wanted: what the inventory says.
-        inventory: the inventory as it is typed, for the fixes.
-        edge: how users reach the app.
+        inventory: the inventory as typed on the command line, for the fixes.
+        edge: the app's site and certificate.
     """
 
     def __init__(
@@ -111,17 +111,17 @@ class Look:
         self.deploy = f"Deploy: {self.play} site.yml"
 
     def again(self, live: str, first: str = "", processes: Sequence[Process] = (WEB,)) -> str:
-        """Name the commands that let systemd read the units again and start the processes anew."""
+        """Return the fix that reloads systemd's units and restarts the processes."""
         services = " ".join(self.layout.service_unit(live, process) for process in processes)
         steps = [first, "systemctl daemon-reload", f"systemctl restart {services}"]
-        waits = " (requests wait meanwhile)" if any(process.takes_requests for process in processes) else ""
+        waits = " (requests wait during the restart)" if any(process.takes_requests for process in processes) else ""
         return f"On the host: {' && '.join(step for step in steps if step)}{waits}"
 
     def key(self) -> bytes:
-        """Return what names a value without telling it."""
+        """Return the key for digests that identify values without revealing them."""
         try:
             return stamp.key(self.layout)
-        except GreenlightError:  # told of the file; for a comparison any will do
+        except GreenlightError:  # reported for the file; any key will do for a comparison
             return secrets.token_bytes(stamp.KEY_BYTES)
 
 
@@ -130,6 +130,6 @@ def settings(text: str) -> list[str]:
 
 
 def names_of(settings: set[str]) -> list[str]:
-    """Return the names of settings, and nothing of a line that is none."""
+    """Return the names of settings; skip lines that aren't settings."""
     found = (re.match(r"([A-Za-z_]\w*)\s*=", line) for line in settings)
     return sorted({match.group(1) for match in found if match})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The live release, its units, and others that run beside it."""
+"""Check the live release, its units, and other releases that run."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 from .look import Look, Report
 
-#: A unit that nobody edits. Since systemd 255 NeedDaemonReload= is "yes" for every unit after any "enable" without a
-#: reload (unit_file_state_outdated in its manager.h), which says nothing of one unit.
+#: A unit that nobody edits. Since systemd 255, NeedDaemonReload= is "yes" for every unit after any "enable" without a
+#: reload (unit_file_state_outdated in its manager.h), so it says nothing about a single unit.
 REFERENCE = "systemd-journald.service"
-#: Where drop-ins lie that somebody made (systemd.unit(5)); ``.control`` is of systemctl set-property.
+#: Directories with drop-ins made by hand (systemd.unit(5)); systemctl set-property uses ``.control``.
 DROP_INS = ("etc/systemd/system", "etc/systemd/system.control", "run/systemd/system", "run/systemd/system.control")
 
 
@@ -36,33 +36,33 @@ def live_release(look: Look, report: Report) -> Release | None:
     layout, add = look.layout, report.add
     live = look.releases.live()
     if not live:
-        what = f"No release is live: {layout.live_socket} leads to the socket of none."
+        what = f"No release is live: {layout.live_socket} does not point to the socket of a release."
         add("live", layout.live_socket, what, look.deploy)
         return None
     report.release = live
     if not leads(layout.live_socket, str(layout.socket(live))):
-        what = f"{layout.live_socket} doesn't lead to {layout.socket(live)}."
+        what = f"{layout.live_socket} does not point to {layout.socket(live)}."
         add("live", layout.live_socket, what, look.deploy)
     if not leads(layout.live, f"releases/{live}"):
-        what = f"The traffic goes to {live}, and {layout.live} doesn't lead to it."
+        what = f"The traffic goes to {live}, but {layout.live} does not point to it."
         add("live", layout.live, what, look.deploy)
     if not is_socket(layout.socket(live)):
-        what = f"{layout.socket(live)} is gone or isn't a socket: nobody reaches the live release."
+        what = f"{layout.socket(live)} is missing or isn't a socket, so the live release can't be reached."
         add("live", layout.socket(live), what, look.deploy)
     found, faults_of_live = look.releases.look(live)
     for damage in faults_of_live:
-        add("file", damage.path, f"The live release isn't whole; {damage.path}: {damage.why}.", look.deploy)
+        add("file", damage.path, f"The live release is damaged; {damage.path}: {damage.why}.", look.deploy)
     if found and found.bad:
-        add("live", live, "The live release was found bad.", look.deploy)
+        add("live", live, "The live release is marked bad.", look.deploy)
     if found and not proof_of(layout, live):
         proof = layout.release(live) / PROVED
-        add("live", proof, f"The live release has no proof: {proof} is missing or tells nothing.", look.deploy)
+        add("live", proof, f"The live release has no proof: {proof} is missing or unusable.", look.deploy)
     return found
 
 
 def superfluous_releases(look: Look, report: Report) -> None:
     for release in superfluous(look.layout):
-        what = f"Release {release} runs, or a reboot would start it, and it is not the live one."
+        what = f"Release {release} runs, or a reboot would start it, but it is not the live release."
         report.add("superfluous", release, what, look.deploy)
 
 
@@ -79,21 +79,21 @@ def units(look: Look, report: Report, live: str) -> None:
             add("unit", unit, f"{unit} is {state}.", fix)
         if not starts_at_boot(layout, unit):
             fix = f"On the host: systemctl enable {' '.join(names)}"
-            add("unit", unit, f"{unit} is not enabled: a reboot would not start it.", fix)
+            add("unit", unit, f"{unit} is not enabled, so a reboot would not start it.", fix)
         counts = facts.get("FragmentPath")
         if counts and Path(counts) != path:
-            add("unit", unit, f"{counts} counts in place of {path}.", look.again(live, f"rm {counts}", [process]))
+            add("unit", unit, f"{counts} overrides {path}.", look.again(live, f"rm {counts}", [process]))
         if facts.get("NeedDaemonReload") == "yes" and properties(REFERENCE).get("NeedDaemonReload") == "no":
-            what = f"Files of {unit} were changed and systemd has not read them again."
+            what = f"Files of {unit} were changed, but systemd has not reloaded them."
             add("unit", unit, what, look.again(live, processes=[process]))
         for extra in _extra_drop_ins(look, unit, facts):
-            what = f"{extra} changes {unit}, and it is not part of the release."
-            fix = f"{look.again(live, f'rm {extra}', [process])}; what shall stay goes into flask_app_service_settings."
+            what = f"{extra} changes {unit}, but it is not part of the release."
+            fix = f"{look.again(live, f'rm {extra}', [process])}; put settings to keep into flask_app_service_settings."
             add("drop-in", extra, what, fix)
 
 
 def _extra_drop_ins(look: Look, unit: str, facts: Mapping[str, str]) -> list[Path]:
-    """Return the unit's drop-ins that the release didn't bring; those of all services are the host's own."""
+    """Return the unit's drop-ins that aren't part of the release, except those for all services of the host."""
     layout = look.layout
     template = f"{unit.partition('@')[0]}@{Path(unit).suffix}"
     names = (unit, template)
@@ -108,7 +108,7 @@ def _extra_drop_ins(look: Look, unit: str, facts: Mapping[str, str]) -> list[Pat
 
 
 def properties(unit: str) -> dict[str, str]:
-    """Ask systemd for what tells a unit that was changed by hand, and its process."""
+    """Return the properties that identify a unit's process and show whether the unit was changed by hand."""
     names = ("ActiveState", "MainPID", "ExecMainStartTimestamp", "FragmentPath", "DropInPaths", "NeedDaemonReload")
     asked = [f"--property={name}" for name in names]
     done = run(["systemctl", "show", unit, "--timestamp=unix", *asked])
@@ -116,5 +116,5 @@ def properties(unit: str) -> dict[str, str]:
 
 
 def is_enabled(unit: str) -> bool:
-    """Ask the disk: systemd remembers what a unit's state was when it read it."""
+    """Say whether a unit is enabled on disk; systemd itself may remember an old state."""
     return run(["systemctl", "is-enabled", "--quiet", unit]).code == 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates from an ACME server (RFC 8555), by Debian's certbot, which renews them by its own timer.
+"""Certificates from an ACME server (RFC 8555), with Debian's certbot, which renews them with its own timer.
 
-Nginx answers the challenge from a directory (HTTP-01, webroot): nothing is stopped, none of our files is edited.
-The lineage, certbot(1)'s word, has the app's name; its settings are in ``/etc/letsencrypt/renewal/<app>.conf``.
+Nginx serves the challenge from a directory (HTTP-01, webroot): nothing is stopped, none of our files is edited. The
+lineage, as certbot(1) calls it, has the app's name; its settings are in ``/etc/letsencrypt/renewal/<app>.conf``.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.finding imp
 
 from . import certificate
 
-#: Seconds that certbot may take, with all its polling.
+#: Seconds that certbot may take, including its polling.
 CERTBOT_SECONDS = 300
-#: Below this many days certbot's own rule (30 days before the end) would renew at every tick of its timer.
+#: For shorter lifetimes, certbot's own rule (30 days before the end) would renew each time its timer runs.
 SHORT_DAYS = 45
-#: Below this many the timer, which may be 24 hours late, must tick each hour.
+#: For shorter lifetimes, the timer must run hourly, because it may be up to 24 hours late.
 HOURLY_DAYS = 10
-#: Which authorities Python trusts. The timer has the host's, so the first request must, whatever a login sets.
+#: Variables with the authorities that Python trusts. The timer uses the host's, so the first request must do so, too.
 _TRUST = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 HOOK = """\
 #!/bin/sh
 # Owner: role greenlight.flask.flask_app
-# After each renewal: Nginx reads the new certificate, unless its configuration is broken; certbot itself tells nobody.
+# After each renewal: let Nginx load the new certificate, unless its configuration is broken; certbot doesn't do that.
 if refused=$(nginx -t 2>&1); then
     systemctl reload nginx && exit 0
     refused='systemctl reload nginx failed'
 fi
-logger --priority daemon.err --tag greenlight "$RENEWED_LINEAGE is new, Nginx serves the old one: $refused"
+logger --priority daemon.err --tag greenlight "$RENEWED_LINEAGE was renewed, but Nginx serves the old one: $refused"
 exit 1
 """
 TIMER = """\
 # Owner: role greenlight.flask.flask_app
-# A certificate on this host lives for days only.
+# A certificate on this host is valid for a few days only.
 [Timer]
 OnCalendar=
 OnCalendar=hourly
@@ -51,12 +51,12 @@ RandomizedDelaySec=10min
 
 @dataclass(frozen=True)
 class Account:
-    """Which server to ask, and with which account.
+    """The ACME server and the account to use.
 
     Args:
         directory: URL of the ACME server's directory.
-        email: where the ACME server may write to. Empty means nowhere.
-        eab_kid: id of the key of an external account (RFC 8555, section 7.3.4); empty: none is needed.
+        email: contact address for the ACME server; empty for none.
+        eab_kid: id of the external account's key (RFC 8555, section 7.3.4); empty if none is needed.
         eab_hmac_key: that key, base64url.
     """
 
@@ -102,7 +102,7 @@ class Certbot:
 
 
 def issued(certbot: Certbot, layout: Layout, names: Sequence[str], account: Account) -> bool:
-    """Say whether there is a certificate for exactly ``names`` from this server, with its key, and it holds."""
+    """Say whether there is a valid certificate for exactly ``names`` from this server, with its key."""
     found = certificate.inspect(certbot.lineage(layout)) if is_ours(certbot, layout) else None
     return bool(
         found
@@ -117,18 +117,18 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
     """Have a certificate for ``names`` issued.
 
     Raises:
-        GreenlightError: the server refused, with certbot's own words.
+        GreenlightError: the server refused; the text quotes certbot.
     """
     if certbot.settings(layout).exists() and not is_ours(certbot, layout):
-        what = f"certbot has a certificate called {layout.app} already, which somebody else made."
+        what = f"certbot already has a certificate named {layout.app}, which this role did not make."
         fix = f"Choose another flask_app_name, or remove it: certbot delete --cert-name {layout.app}"
         raise refused("certificate-name-taken", layout.app, what, fix)
     if not certificate.is_pair(certbot.lineage(layout)):
-        forget(certbot, layout)  # else certbot keeps it until it expires, whatever is wrong with its files
-    for directory in (certbot.webroot.parent, certbot.webroot):  # whatever the umask, Nginx must get there
+        forget(certbot, layout)  # or certbot would keep it until it expires, even with damaged files
+    for directory in (certbot.webroot.parent, certbot.webroot):  # Nginx must get there, whatever the umask
         make_directory(directory)
     with tempfile.TemporaryDirectory(prefix="greenlight-acme-") as scratch:
-        # In a file: a command line is in the process list and in certbot's log.
+        # In a file: the command line would be in the process list and in certbot's log.
         options = Path(scratch) / "options.ini"
         binding = {"eab-kid": account.eab_kid, "eab-hmac-key": account.eab_hmac_key}
         write(options, "".join(f"{name} = {value}\n" for name, value in binding.items() if value), 0o600)
@@ -146,7 +146,7 @@ def obtain(certbot: Certbot, layout: Layout, names: Sequence[str], account: Acco
 
 
 def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
-    """See to it that certbot's timer renews the certificate in time and Nginx gets it; say whether anything changed."""
+    """Make certbot's timer renew the certificate in time and Nginx load it; say whether anything changed."""
     changed = write(certbot.hook, HOOK, 0o755)
     found = certificate.inspect(certbot.lineage(layout))
     days = found.lifetime / certificate.DAY_SECONDS if found else 90
@@ -154,7 +154,7 @@ def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
         hours = max(1, round(days * 24 / (2 if days < HOURLY_DAYS else 3)))
         changed |= _set(certbot, layout, "renew_before_expiry", f"{hours} hours")
     elif _setting(certbot, layout, "renew_before_expiry").endswith(" hours"):
-        changed |= _set(certbot, layout, "renew_before_expiry", "")  # ours, of a server that issued for days only
+        changed |= _set(certbot, layout, "renew_before_expiry", "")  # ours, from an earlier server with short lifetimes
     if days < HOURLY_DAYS and write(certbot.timer, TIMER):
         require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
         require(["systemctl", "restart", "certbot.timer"], "systemctl restart certbot.timer")
@@ -166,7 +166,7 @@ def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
 
 
 def forget(certbot: Certbot, layout: Layout, *, dry: bool = False) -> bool:
-    """Remove the app's lineage, so that nobody tries to renew it; say whether there was one that is ours."""
+    """Remove the app's lineage, so that certbot doesn't try to renew it; say whether there was one of ours."""
     if not is_ours(certbot, layout):
         return False
     if not dry:
@@ -176,7 +176,7 @@ def forget(certbot: Certbot, layout: Layout, *, dry: bool = False) -> bool:
 
 
 def is_ours(certbot: Certbot, layout: Layout) -> bool:
-    """Say whether the lineage of the app's name is there, and made by this role."""
+    """Say whether there is a lineage with the app's name that this role made."""
     return str(certbot.webroot) in (readable(certbot.settings(layout)) or "")
 
 
@@ -186,18 +186,18 @@ def _setting(certbot: Certbot, layout: Layout, name: str) -> str:
 
 
 def _set(certbot: Certbot, layout: Layout, name: str, value: str) -> bool:
-    """Write a setting that certbot has no option for, before its first section; an empty one goes."""
+    """Write a setting that certbot has no option for, before the first section; remove it if ``value`` is empty."""
     text = readable(certbot.settings(layout), "surrogateescape") or ""
     rest = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
     return write(certbot.settings(layout), f"{name} = {value}\n{rest}" if value else rest)
 
 
 def _refusal(output: str, names: Sequence[str], account: Account) -> Refused:
-    told = output.replace(account.eab_hmac_key, "********") if account.eab_hmac_key else output
-    lines = [line for line in told.splitlines() if line.strip() and "letsencrypt.log" not in line]
-    what = f"{account.directory} issued no certificate for {', '.join(names)}. certbot says:"
+    masked = output.replace(account.eab_hmac_key, "********") if account.eab_hmac_key else output
+    lines = [line for line in masked.splitlines() if line.strip() and "letsencrypt.log" not in line]
+    what = f"{account.directory} issued no certificate for {', '.join(names)}. Output of certbot:"
     fix = (
-        "Let each of flask_app_server_names lead to this host, and the ACME server (flask_app_acme_directory) reach its"
-        " port 80."
+        "Make sure that each of flask_app_server_names points to this host and that the ACME server"
+        " (flask_app_acme_directory) can reach its port 80."
     )
     return refused("no-certificate", names[0], "\n".join([what, *lines[-20:]]), fix)

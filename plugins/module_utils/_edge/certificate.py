@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificate a site is served with: made here, given by the user, or issued by an ACME server.
+"""The certificate of a site: self-signed, provided by the user, or issued by an ACME server.
 
-Each certificate is a directory with ``fullchain.pem`` and ``privkey.pem``; Nginx reads them through one link, so that a
-change of certificate, or of where it comes from, is a rename and a reload. Certificates are read with openssl-x509(1).
+Each certificate is a directory with ``fullchain.pem`` and ``privkey.pem``. Nginx reads them through one link, so that
+changing the certificate, or its origin, is a rename and a reload. Certificates are read with openssl-x509(1).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 
 CHAIN, KEY = "fullchain.pem", "privkey.pem"
 SELF_SIGNED, PROVIDED = "self-signed-", "provided-"
-#: Days that a certificate made here holds, and how many must be left of them at a deploy.
+#: Lifetime of a self-signed certificate in days, and how many must be left at a deploy.
 SELF_SIGNED_DAYS = 365
 RENEW_DAYS = 60
-#: Seconds that the host's own Nginx may take to show its certificate.
+#: Seconds for a TLS handshake with the host's own Nginx.
 HANDSHAKE_SECONDS = 5
 DAY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says of itself: DNS names and its times in UNIX seconds."""
+    """The DNS names of a certificate, and its validity in UNIX seconds."""
 
     names: frozenset[str]
     begins: float
@@ -54,12 +54,12 @@ class Certificate:
 
 
 def covers(held: Collection[str], names: Collection[str]) -> bool:
-    """Say whether the DNS names ``held`` cover all ``names``; ``*`` stands for one label (RFC 6125, section 6.4.3)."""
+    """Say whether the DNS names ``held`` cover all ``names``; ``*`` matches one label (RFC 6125, section 6.4.3)."""
     return all(name in held or f"*.{name.partition('.')[2]}" in held for name in names)
 
 
 def inspect(directory: Path) -> Certificate | None:
-    """Read the certificate in ``directory``; None where there is none that can be read."""
+    """Return the certificate in ``directory``, or None if there is no readable one."""
     chain = directory / CHAIN
     if not chain.exists() or not (directory / KEY).exists():
         return None
@@ -72,7 +72,7 @@ def inspect(directory: Path) -> Certificate | None:
 
 
 def encoded(directory: Path) -> bytes:
-    """The site's own certificate in ``directory`` as DER; empty where there is none that can be read."""
+    """Return the site's own certificate in ``directory`` as DER; empty if there is no readable one."""
     match = re.search(
         r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", readable(directory / CHAIN) or "", re.DOTALL
     )
@@ -83,8 +83,8 @@ def encoded(directory: Path) -> bytes:
 
 
 def served(port: int, name: str) -> bytes:
-    """The certificate that this host serves for ``name`` as DER; empty where it serves none."""
-    context = ssl.create_default_context()  # what is asked is which one it is, not whether to trust it
+    """Return the certificate that this host serves for ``name`` as DER; empty if it serves none."""
+    context = ssl.create_default_context()  # we only want to know which one it is, not whether to trust it
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
@@ -97,7 +97,7 @@ def served(port: int, name: str) -> bytes:
 
 
 def holds(encoded: bytes) -> bool:
-    """Say whether a certificate, as DER, has not ended yet."""
+    """Say whether a certificate, as DER, has not expired yet."""
     if not encoded:
         return False
     given = ssl.DER_cert_to_PEM_cert(encoded)
@@ -105,7 +105,7 @@ def holds(encoded: bytes) -> bool:
 
 
 def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> Path:
-    """Return the directory of a certificate made here for exactly ``names``, made unless there is one that holds on."""
+    """Return the directory of a self-signed certificate for exactly ``names``; make one unless one is still valid."""
     for directory in sorted(layout.tls.glob(f"{SELF_SIGNED}*"), reverse=True):
         found = inspect(directory)
         if found and found.names == frozenset(names) and found.days_left() > RENEW_DAYS and is_pair(directory):
@@ -125,7 +125,7 @@ def self_signed(layout: Layout, names: Sequence[str], *, dry: bool = False) -> P
 def is_pair(directory: Path) -> bool:
     """Say whether certificate and key can be read and belong together."""
     try:
-        # With a password, if only an empty one: for a key that needs one, a terminal would be asked.
+        # Pass an empty password: otherwise OpenSSL would prompt for one if the key is encrypted.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(directory / CHAIN, directory / KEY, password="")
     except (OSError, ValueError):  # ssl.SSLError is an OSError
         return False
@@ -133,10 +133,10 @@ def is_pair(directory: Path) -> bool:
 
 
 def make_self_signed(directory: Path, names: Sequence[str]) -> None:
-    """Make a key and a certificate of its own in ``directory`` (openssl-req(1))."""
+    """Make a key and a self-signed certificate in ``directory`` (openssl-req(1))."""
     subject = f"/CN={names[0]}" if len(names[0]) <= 64 else "/CN=greenlight"  # noqa: PLR2004  # RFC 5280: ub-common-name
     alternatives = ",".join(f"DNS:{name}" for name in names)
-    # The key is made 0600 by openssl itself.
+    # openssl itself makes the key with mode 0600.
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256", "-nodes"]
     extensions = ["-addext", f"subjectAltName={alternatives}", "-addext", "basicConstraints=critical,CA:FALSE"]
     extensions += ["-addext", "extendedKeyUsage=serverAuth"]
@@ -157,13 +157,13 @@ def make_self_signed(directory: Path, names: Sequence[str]) -> None:
 
 
 def provided(layout: Layout, chain: str, key: str, *, dry: bool = False) -> Path:
-    """Return the directory of the user's own certificate, written unless it is there."""
+    """Return the directory of the user's own certificate; write it unless it exists."""
     digest = hashlib.sha256(f"{chain}\0{key}".encode()).hexdigest()[:16]
     directory = layout.tls / f"{PROVIDED}{digest}"
     if dry:
         return directory
     if readable(directory / CHAIN) == chain and readable(directory / KEY) == key:
-        write(directory / KEY, key, 0o600)  # somebody may have opened it to others
+        write(directory / KEY, key, 0o600)  # somebody may have changed its mode
     else:
         make_directory(layout.tls)
         unfinished = layout.tls / f"{UNFINISHED}{directory.name}"
@@ -176,7 +176,7 @@ def provided(layout: Layout, chain: str, key: str, *, dry: bool = False) -> Path
 
 
 def tidy(layout: Layout, kept: Path | None) -> None:
-    """Remove the app's own certificates but ``kept``; with None, the link and all."""
+    """Remove the app's own certificates except ``kept``; if that is None, also the link and the directory."""
     if kept is None:
         remove(layout.tls)
         return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines of Nginx's files that are for some hosts only: the role writes one text for all, each host keeps its lines.
+"""Host-specific lines of Nginx's files: the role writes one text for all hosts, and each host keeps its own lines.
 
-A line that ends in ``#:greenlight if CONDITION`` stays, without that end, where the condition holds. A condition is
+A line that ends in ``#:greenlight if CONDITION`` is kept, without that ending, if the condition holds. A condition is
 ``ipv6``, ``nginx >= VERSION`` or ``nginx < VERSION``; several are joined by ``and``.
 """
 
@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.command imp
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import read
 from ansible_collections.greenlight.flask.plugins.module_utils._base.versions import numbers
 
-#: Debian release -> the Nginx that its package brings.
+#: Debian release -> the version of its Nginx package.
 DEBIAN_NGINX = {"12": "1.22.1", "13": "1.26.3"}
 
 _CONDITION = r"(?:ipv6|nginx (?:>=|<) [0-9.]+)"
@@ -24,11 +24,11 @@ _MARKED = re.compile(rf"^(.*?) *#:greenlight if ({_CONDITION}(?: and {_CONDITION
 
 @dataclass(frozen=True)
 class Abilities:
-    """What of a host decides about lines.
+    """The properties of a host that the conditions depend on.
 
     Attributes:
-        ipv6: whether the kernel speaks IPv6.
-        nginx: version of Nginx as ``1.26.3``; of the one that this Debian release has, where none is installed yet.
+        ipv6: whether the kernel supports IPv6.
+        nginx: version of Nginx as ``1.26.3``; if none is installed yet, that of the Debian release's package.
     """
 
     ipv6: bool
@@ -36,11 +36,11 @@ class Abilities:
 
     @classmethod
     def of(cls, root: Path) -> Abilities:
-        """Look at the host whose file system is at ``root``."""
+        """Read the properties of the host whose file system is at ``root``."""
         return cls((root / "proc/net/if_inet6").exists(), _nginx_version(root))
 
     def kept(self, text: str) -> str:
-        """Return ``text`` with the lines that this host has."""
+        """Return ``text`` with only the lines for this host."""
 
         def line(marked: re.Match[str]) -> str:
             return f"{marked[1]}\n" if all(map(self._holds, marked[2].split(" and "))) else ""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A change of Nginx's configuration as a transaction.
 
-Staged: a copy of the whole tree with the change in it is tested by Nginx itself. Swapped: each file is replaced whole.
-Reloaded: and new workers are seen. If anything fails, the tree is as it was. A marker says that a swap was begun and
-not yet confirmed, so that the next run repairs what a killed one has left.
+Stage: Nginx itself tests a copy of the whole tree with the change. Swap: replace each file atomically. Reload: wait for
+new workers. If anything fails, restore the old tree. A marker says that a swap was begun but not confirmed yet, so that
+the next run repairs what a killed one has left.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import Refused, refused
 
-#: Seconds to wait for another app's change: two at once would each undo the other's where it fails.
+#: Seconds to wait for another app's change: if one of two concurrent changes failed, it would undo the other.
 LOCK_SECONDS = 60
-#: Seconds within which a reload must have brought new workers.
+#: Seconds within which new workers must appear after a reload.
 RELOAD_SECONDS = 15
 _INCLUDE = re.compile(r"""(?:^|[{};])\s*include\s+["']?([^\s;"']+)""", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
@@ -51,7 +51,7 @@ class Tree:
 
     Args:
         etc: its configuration.
-        state: where the marker of the last confirmed change is kept.
+        state: directory with the markers of the last confirmed changes.
         nginx: the program.
     """
 
@@ -64,17 +64,17 @@ class Tree:
         return Path(self.nginx).exists() and (self.etc / "nginx.conf").exists()
 
 
-#: Path of a file below the tree (relative) -> its new content, or None: the file goes.
+#: Path of a file, relative to the tree -> its new content, or None to remove it.
 Change = Mapping[str, "str | None"]
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """A link outside of the tree that sites name, moved in the same transaction: that of a certificate.
+    """The link to a certificate, outside of the tree but used by sites, which changes in the same transaction.
 
     Args:
         path: the link.
-        target: the directory that it shall lead to.
+        target: the directory that it is to point to.
     """
 
     path: Path
@@ -82,19 +82,19 @@ class Pointer:
 
     @property
     def moved(self) -> bool:
-        """Whether it leads there already."""
+        """Whether it already points there."""
         return self.path.is_symlink() and self.path.readlink() == self.target
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Sees that a change keeps reachable what was reachable before it.
+    """Checks that a change doesn't make anything unreachable.
 
     Args:
-        page: how the site is asked once it is changed; kept in its marker, as the next change may ask otherwise.
-        before: takes the page of the site as it is, empty where that isn't known; returns what is reached, as JSON.
-            Empty: nothing, so that nothing can be lost.
-        after: takes what was reached before; returns why it isn't reached any more, or an empty text.
+        page: how to request the changed site; kept in its marker, because the next change may use another page.
+        before: takes the page of the current site, empty if unknown; returns what is reachable, as JSON. Empty means
+            that nothing is, so nothing can be lost.
+        after: takes what was reachable before; returns why it no longer is, or an empty text.
     """
 
     page: Mapping[str, str] = field(default_factory=dict)
@@ -104,15 +104,15 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a change replaces: it is in the marker until the change is confirmed, for whoever ends it after a kill.
+    """What a change replaces. The marker keeps it until the change is confirmed, in case the run is killed.
 
     Args:
         files: as in a :data:`Change`.
-        links: those of the files that are links -> where to.
-        pointed: where the pointer leads; empty: nowhere.
-        marker: what the marker was.
-        seen: what was reached.
-        written: of the files that apps share: what this change, and killed ones before it, put there.
+        links: those of the files that are links -> their targets.
+        pointed: target of the pointer, or empty.
+        marker: content of the marker before.
+        seen: what was reachable.
+        written: shared file -> what this change, and killed ones before it, wrote there.
     """
 
     files: dict[str, str | None]
@@ -124,7 +124,7 @@ class _Kept:
 
 
 def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
-    """Return what would differ: relative path -> (content before, content after), an absent file being empty."""
+    """Return what would change: relative path -> (content before, content after); a missing file is empty."""
     found = {}
     for name, after in change.items():
         before = readable(tree.etc / name)
@@ -134,7 +134,7 @@ def pending(tree: Tree, change: Change) -> dict[str, tuple[str, str]]:
 
 
 def included(tree: Tree) -> dict[Path, str]:
-    """Return the files that Nginx reads, as their include directives name them, with their texts without comments."""
+    """Return the files that Nginx reads, by following include directives, with their texts without comments."""
     found: dict[Path, str] = {}
     waiting = [tree.etc / "nginx.conf"]
     while waiting:
@@ -142,18 +142,18 @@ def included(tree: Tree) -> dict[Path, str]:
         if path not in found and path.is_file():
             found[path] = _COMMENT.sub("", path.read_text(encoding="utf-8", errors="replace"))
             for pattern in _INCLUDE.findall(found[path]):
-                # As in Nginx itself, a star leaves out hidden files, such as those that are being written.
-                waiting += map(Path, glob.glob(str(tree.etc / pattern)))  # noqa: PTH207  # pathlib's takes them
+                # As in Nginx itself, a star doesn't match hidden files, such as those that are being written.
+                waiting += map(Path, glob.glob(str(tree.etc / pattern)))  # noqa: PTH207  # pathlib's would
     return found
 
 
 def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Pointer | None = None) -> None:
-    """Test the tree with the change in it, and as if ``pointer`` led to its target, touching nothing.
+    """Test the tree with the change, as if ``pointer`` already pointed to its target; change nothing.
 
     Raises:
-        GreenlightError: Nginx refuses it, naming file and line; or another site owns one of ``server_names``, which
-            Nginx itself only warns about before it ignores the second site.
-        Damaged: a directory with files is where one of ours belongs.
+        GreenlightError: Nginx rejects it, naming file and line; or another site has one of ``server_names``. Nginx
+            itself only warns about that and ignores the second site.
+        Damaged: a directory with files is in the place of a file of ours.
     """
     for path in (tree.etc / name for name in change):
         if occupied(path):
@@ -164,16 +164,16 @@ def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poin
 
 
 def files(tree: Tree) -> dict[Path, str]:
-    """Return the text of each file that Nginx reads; of none where it refuses one."""
+    """Return the text of each file that Nginx reads; empty if it rejects one."""
     with _staged(tree, {}, {}) as stage:
-        told = run([tree.nginx, "-T", "-c", stage / "nginx.conf"]).stdout.replace(str(stage), str(tree.etc))
-    _, *parts = re.split(r"^# configuration file (.+):$", told, flags=re.MULTILINE)
+        dump = run([tree.nginx, "-T", "-c", stage / "nginx.conf"]).stdout.replace(str(stage), str(tree.etc))
+    _, *parts = re.split(r"^# configuration file (.+):$", dump, flags=re.MULTILINE)
     return {Path(path): text for path, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 @contextmanager
 def _staged(tree: Tree, change: Change, moves: Mapping[str, str]) -> Iterator[Path]:
-    """Make a copy of the tree with the change in it, whose logs and pid file are nobody's."""
+    """Make a copy of the tree with the change, and with private logs and a private pid file."""
     with tempfile.TemporaryDirectory(prefix="greenlight-nginx-") as directory:
         stage = Path(directory) / "nginx"
         (Path(directory) / "log").mkdir()
@@ -198,15 +198,15 @@ def apply(
     stale: bool = False,
     watch: Watch | None = None,
 ) -> bool:
-    """Make the change of an app, live, and move ``pointer`` with it; say whether anything was done.
+    """Apply an app's change to the running Nginx and move ``pointer`` with it; say whether anything was done.
 
     Args:
-        stale: Nginx is known to be at work with something older than what is on disk.
-        watch: what must be kept.
+        stale: whether Nginx is known to use something older than what is on disk.
+        watch: checks what must stay reachable.
 
     Raises:
-        GreenlightError: see :func:`check`; or the reload brought no new workers, or ``watch`` lost what was reached
-            before. The old tree is back.
+        GreenlightError: see :func:`check`; or no new workers appeared after the reload, or ``watch`` failed. The old
+            tree is restored.
     """
     try:
         with exclusively(tree.state / "lock", LOCK_SECONDS):
@@ -235,7 +235,7 @@ def _apply(
         return False
     check(tree, change, server_names, pointer)
     kept = _kept(tree, app, change, pointer, watch)
-    # Not for all: a file that its owner has closed to others is in it.
+    # Not readable for others: it contains files that others may not be allowed to read.
     write(marker, json.dumps({"begun": digest, "kept": asdict(kept)}), 0o600)
     for directory in {(tree.etc / name).parent for name in change}:
         remove_unfinished(directory)
@@ -247,8 +247,8 @@ def _apply(
         raise
     if lost:
         loaded = _take_back(tree, kept, pointer, marker)
-        how = "" if loaded else ", though Nginx has not loaded it yet (systemctl status nginx says why)"
-        what = f"The changed site was taken back, and the one before is there again{how}: {lost}"
+        how = "" if loaded else ", but Nginx has not loaded it yet (systemctl status nginx says why)"
+        what = f"The change of the site was reverted, and the previous site is restored{how}: {lost}"
         raise refused("site-taken-back", app, what)
     write(marker, confirmed)
     return True
@@ -263,19 +263,19 @@ def _swap(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poin
 
 
 def busy() -> Refused:
-    """Return the error for a change that can't be made because another app's is under way."""
-    what = "Another app's change of Nginx is at work on this host."
+    """Return the error for a change that has to wait for another app's change."""
+    what = "Another app is changing the Nginx configuration of this host."
     return refused("nginx-busy", "nginx", what, "Run again in a minute.")
 
 
 def noted_page(tree: Tree, app: str) -> dict[str, Any]:
-    """Return how the confirmed site of an app is asked; empty where that isn't known."""
+    """Return how to request the confirmed site of an app; empty if unknown."""
     page = _noted(_marker(tree, app)).get("page")
     return page if isinstance(page, dict) else {}
 
 
 def confirmed(tree: Tree, app: str, change: Change) -> bool:
-    """Say whether Nginx is at work with the files of a change, and no change of the app was begun since."""
+    """Say whether Nginx uses the files of a change, and no other change of the app was begun since."""
     return "confirmed" in _noted(_marker(tree, app)) and not pending(tree, change) and _is("active")
 
 
@@ -290,36 +290,36 @@ def _noted(marker: Path) -> dict[str, Any]:
 
 
 def _kept(tree: Tree, app: str, change: Change, pointer: Pointer | None, watch: Watch) -> _Kept:
-    """Return what is there, as far as no killed change has replaced it: of that, what was there before."""
+    """Return the current state; for what a killed change has replaced, return the state before that change."""
     noted = _noted(_marker(tree, app))
     written: dict[str, list[str | None]] = {name: [text] for name, text in change.items() if not _is_own(name, app)}
     files = {name: readable(tree.etc / name, "surrogateescape") for name in change}
     links = {name: str((tree.etc / name).readlink()) for name in change if (tree.etc / name).is_symlink()}
     pointed = str(pointer.path.readlink()) if pointer and pointer.path.is_symlink() else ""
-    killed = _of_killed(noted)
+    killed = _unconfirmed(noted)
     if killed:
         old = {name: text for name, text in killed.files.items() if _is_to_restore(tree, app, name, killed)}
         files.update(old)
         links = {name: target for name, target in links.items() if name not in old}
         links.update((name, target) for name, target in killed.links.items() if name in old)
-        for name in old.keys() & killed.written.keys():  # it may be killed before it writes them, too
+        for name in old.keys() & killed.written.keys():  # this change may be killed before it writes them, too
             written[name] = [*killed.written[name], *written.get(name, [])]
         return _Kept(files, links, killed.pointed or pointed, killed.marker, killed.seen, written)
     page = noted.get("page")
-    # Of a site that was never confirmed nobody knows whether Nginx has it from these files.
+    # If a site was never confirmed, it is unknown whether Nginx has loaded it from these files.
     seen = {} if "begun" in noted else watch.before(page if isinstance(page, dict) else {})
     return _Kept(files, links, pointed, noted, seen, written)
 
 
 def _is_own(name: str, app: str) -> bool:
-    """Say whether a file is the app's alone: its site, or its part in that of another."""
+    """Say whether a file belongs to the app alone: its site, or its part in the site of another."""
     return name.startswith("sites-") and Path(name).name == f"{app}.conf"
 
 
 def _is_to_restore(tree: Tree, app: str, name: str, killed: _Kept) -> bool:
-    """Say whether a file that a killed change kept may still be put back: a shared one has other users.
+    """Say whether a file that a killed change replaced may still be restored: a shared file has other users.
 
-    Not if somebody has changed it since, nor if another app has: it may rely on just what the killed change wrote.
+    Don't restore it if somebody or another app has changed it since: they may rely on what the killed change wrote.
     """
     if _is_own(name, app):
         return True
@@ -330,8 +330,8 @@ def _is_to_restore(tree: Tree, app: str, name: str, killed: _Kept) -> bool:
     return there in [*killed.written.get(name, []), killed.files[name]]
 
 
-def _of_killed(noted: Mapping[str, Any]) -> _Kept | None:
-    """Return what a change kept that was begun and neither confirmed nor taken back."""
+def _unconfirmed(noted: Mapping[str, Any]) -> _Kept | None:
+    """Return what a change replaced that was begun and neither confirmed nor reverted."""
     try:
         kept = _Kept(**noted["kept"])
         texts = [*kept.files, *filter(None, kept.files.values()), *kept.links, *kept.links.values(), kept.pointed]
@@ -344,7 +344,7 @@ def _of_killed(noted: Mapping[str, Any]) -> _Kept | None:
 
 
 def _take_back(tree: Tree, kept: _Kept, pointer: Pointer | None, marker: Path) -> bool:
-    """Put back what was there, and its marker last; say whether Nginx is at work with it."""
+    """Restore what was there before, the marker last; say whether Nginx has loaded it."""
     if pointer and kept.pointed:
         link(pointer.path, kept.pointed)
     _put(tree, {name: content for name, content in kept.files.items() if name not in kept.links})
@@ -356,7 +356,7 @@ def _take_back(tree: Tree, kept: _Kept, pointer: Pointer | None, marker: Path) -
         with suppress(GreenlightError):
             _load()
             loaded = True
-    with suppress(OSError):  # as on a full disk: then the next change takes this one for killed, which ends the same
+    with suppress(OSError):  # e.g. a full disk: the next change then treats this one as killed, with the same result
         if not loaded:
             page = {"page": kept.marker["page"]} if "page" in kept.marker else {}
             write(marker, json.dumps({"begun": "", **page}))
@@ -368,13 +368,13 @@ def _take_back(tree: Tree, kept: _Kept, pointer: Pointer | None, marker: Path) -
 
 
 def stock_default_site(tree: Tree) -> bool:
-    """Say whether Debian's own default site is enabled and unchanged, so that it may give way to ours."""
+    """Say whether Debian's own default site is enabled and unchanged, so that ours may replace it."""
     enabled = tree.etc / "sites-enabled/default"
     return enabled.is_symlink() and stock(enabled)
 
 
 def stock(path: Path) -> bool:
-    """Say whether a file is as Debian's package brought it (dpkg-query(1): the conffiles' digests)."""
+    """Say whether a file is unchanged since Debian's package was installed (dpkg-query(1): digests of conffiles)."""
     if not path.exists():
         return False
     done = run(["dpkg-query", "--show", "--showformat=${Conffiles}\n", "nginx-common", "nginx"])
@@ -396,21 +396,21 @@ def _load() -> None:
     while not _workers(main) - before:
         if time.monotonic() > deadline:
             log = readable(Path("/var/log/nginx/error.log")) or ""
-            # By its place: a client may have the word in a request that Nginx quotes.
+            # Match the position of [emerg]: Nginx also logs requests, which may contain it.
             why = [line for line in log.splitlines() if re.match(r"\S+ \S+ \[emerg\] ", line)][-1:]
             what = (
-                f"Nginx was reloaded, and no new worker process came within {RELOAD_SECONDS} seconds; the configuration"
-                f" is as it was before. {''.join(why)}".strip()
+                f"Nginx was reloaded, but no new worker process appeared within {RELOAD_SECONDS} seconds. The previous"
+                f" configuration is restored. {''.join(why)}".strip()
             )
             raise refused("nginx-not-reloaded", "nginx", what, "Read the end of /var/log/nginx/error.log on the host.")
         time.sleep(0.05)
-    # The old ones accept connections for a moment longer, and answer as they did.
+    # The old workers accept connections a little longer, and answer as before.
     while _workers(main) & before and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 def _workers(main: str) -> set[int]:
-    """Process ids of the workers of ``main`` that accept connections (not those that are shutting down)."""
+    """Return the process ids of the workers of ``main`` that accept connections (not those that are shutting down)."""
     found = set()
     for name in (readable(Path(f"/proc/{main}/task/{main}/children")) or "").split():
         title = readable(Path(f"/proc/{name}/cmdline")) or ""
@@ -433,7 +433,7 @@ def _put(tree: Tree, change: Change) -> None:
 
 
 def _mine(change: Change, pointer: Pointer | None) -> list[str]:
-    """What a message of Nginx about this change names."""
+    """Return the texts by which Nginx's messages refer to this change."""
     written = [name for name, content in change.items() if content is not None]
     return [*(f"/{name}:" for name in written), *([f"{pointer.target}/"] if pointer else [])]
 
@@ -444,30 +444,29 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
         reasons = [line for line in text.splitlines() if "[emerg]" in line] or text.splitlines()
         ours = any(name in line for name in mine for line in reasons)
         named = any(re.search(r"""(?:^|[\s"'])/\w""", line) for line in reasons)
-        what = "Nginx refuses the configuration. Nothing was changed."
-        fix = "The fault is in a file that is not this app's: correct that first." if named and not ours else ""
+        what = "Nginx rejects the configuration. Nothing was changed."
+        fix = "Correct that file first: it does not belong to this app." if named and not ours else ""
         small = re.search(r"you should increase (?:either )?(\w+)", text)
         if small:
-            fix = f"A file of this host sets {small[1]} too low: grep -rn {small[1]} /etc/nginx shows which."
+            fix = f"Raise {small[1]} in the file that sets it; find it with: grep -rn {small[1]} /etc/nginx"
         if ours and "duplicate location" in text:
-            fix = "Another app of this site is served below the same path: choose another flask_app_url_prefix."
+            fix = "Choose another flask_app_url_prefix: another app of this site is served below the same path."
         if "duplicate default server" in text:
             fix = (
-                "Another site is the default server already: set flask_app_nginx_default_server: false, and remove"
-                " /etc/nginx/sites-enabled/00-default-*.conf where they are from a time before."
+                "Set flask_app_nginx_default_server: false, because another site is already the default server, and"
+                " remove old files /etc/nginx/sites-enabled/00-default-*.conf."
             )
         raise refused("refused-by-nginx", "nginx", "\n".join([what, *reasons]), fix)
     if 'conflicting server name "_"' in text and any("/00-default-" in name for name in mine):
         what = (
-            "Another site of this host's Nginx answers for all names that no site has (server_name _), and would do so"
-            " no more."
+            "Another site of this host's Nginx answers for all unknown names (server_name _) and would stop doing so."
         )
-        fix = "To leave that as it is, set flask_app_nginx_default_server: false."
+        fix = "To keep it, set flask_app_nginx_default_server: false."
         raise refused("default-server-taken", "flask_app_nginx_default_server", what, fix)
     taken = sorted(set(re.findall(r'conflicting server name "([^"]+)"', text)) & set(server_names))
     if taken:
         what = (
-            f"flask_app_server_names holds {', '.join(taken)}, which another site of this host's Nginx already serves"
+            f"flask_app_server_names has {', '.join(taken)}, but another site of this host's Nginx already serves it"
             " on the same port."
         )
         fix = "Choose another name, or remove that site (nginx -T shows it)."
@@ -475,7 +474,7 @@ def _judge(done: Finished, mine: Sequence[str], server_names: Sequence[str], rea
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the tree with links followed; a link to nowhere stays one, because Nginx would stumble over it too."""
+    """Copy the tree and follow links; keep a broken link, because Nginx would fail on it, too."""
     target.mkdir()
     for entry in source.iterdir():
         copy = target / entry.name
@@ -488,9 +487,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _rewrite(stage: Path, etc: Path, directory: Path, moves: Mapping[str, str]) -> None:
-    """Make absolute paths of the copy point into the copy; keep logs and the pid file of the test out of the way.
+    """Make absolute paths in the copy point into the copy, and logs and the pid file to ``directory``.
 
-    ``moves`` are further paths, old to new.
+    ``moves`` maps further paths, old to new.
     """
     for path in stage.rglob("*"):
         if not path.is_file() or path.is_symlink():
@@ -503,7 +502,7 @@ def _rewrite(stage: Path, etc: Path, directory: Path, moves: Mapping[str, str]) 
         moved = re.sub(r"^(\s*pid\s+)[^;]+;", rf"\g<1>{directory}/nginx.pid;", moved, flags=re.MULTILINE)
         for old, new in moves.items():
             moved = moved.replace(old, new)
-        for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have a log directory of its own
+        for name in re.findall(r"/var/log/nginx/([^\s;\"']+)/", text):  # a site may have its own log directory
             (directory / "log" / name).mkdir(parents=True, exist_ok=True)
         if moved != text:
             path.write_text(moved, encoding="utf-8")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sandbox of Nginx's unit, a drop-in (systemd.unit(5)).
 
-Nginx serves the sites of others, too, so it is tried before it is written, and a running Nginx gets it at its next
-start: only one that serves nobody yet is restarted for it.
+Nginx may serve other sites, too. So test the drop-in before writing it, and let a running Nginx use it from its next
+start. Restart Nginx for it only if it serves no site yet.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.finding imp
 
 from .nginx import Tree, stock_default_site
 
-#: What of a unit is not part of its sandbox.
+#: Prefixes of settings that aren't part of the sandbox.
 _NO_SANDBOX = ("Exec", "Restart", "Timeout")
 
 
 def confine(path: Path, drop_in: str, tree: Tree) -> bool:
-    """Bring the drop-in at ``path`` to its text; say whether anything was done.
+    """Write the drop-in to ``path``; say whether anything was done.
 
     Raises:
-        GreenlightError: the configuration of this host doesn't work within the sandbox. Nothing was changed.
+        GreenlightError: the configuration of this host doesn't work in the sandbox. Nothing was changed.
     """
     before = readable(path, "surrogateescape")
     if before != drop_in:
@@ -33,7 +33,7 @@ def confine(path: Path, drop_in: str, tree: Tree) -> bool:
     if before != drop_in or facts.get("NeedDaemonReload") == "yes":
         require(["systemctl", "daemon-reload"], "systemctl daemon-reload")
     started = facts.get("ActiveEnterTimestamp", "").removeprefix("@")
-    if started.isdigit() and int(started) < int(path.stat().st_mtime) and _serves_nobody(tree):
+    if started.isdigit() and int(started) < int(path.stat().st_mtime) and _serves_no_site(tree):
         done = run(["systemctl", "restart", "nginx"])
         if done.code != 0:
             if before is None:
@@ -56,8 +56,8 @@ def _try(drop_in: str, tree: Tree) -> None:
 
 
 def _refusal(said: str) -> Refused:
-    what = f"Nginx does not work within the sandbox of flask_app_nginx_harden, so it was left as it is:\n{said}"
-    fix = "Correct what it says, or set flask_app_nginx_harden: false."
+    what = f"Nginx does not work in the sandbox of flask_app_nginx_harden, so its unit was left unchanged:\n{said}"
+    fix = "Correct the configuration, or set flask_app_nginx_harden: false."
     return refused("nginx-sandbox", "flask_app_nginx_harden", what, fix)
 
 
@@ -67,7 +67,7 @@ def _facts() -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in done.stdout.splitlines())
 
 
-def _serves_nobody(tree: Tree) -> bool:
-    """Say whether no site is enabled but Debian's own default one."""
+def _serves_no_site(tree: Tree) -> bool:
+    """Say whether no site is enabled, except Debian's own default one."""
     enabled = {path.name for name in ("sites-enabled", "conf.d") for path in (tree.etc / name).glob("[!.]*")}
     return not enabled - ({"default"} if stock_default_site(tree) else set())

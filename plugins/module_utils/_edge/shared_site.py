@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the apps of one site have in common: the owner's site says it, and each other app is compared with that.
+"""Settings that all apps of a site must share: the owner's site records them, and the other apps are compared with it.
 
-Nginx looks at some settings once for a whole server, such as its ports, and at some before it knows which app is asked,
-such as the proxies that are trusted. An app in the site of another that has other values would get wrong ones.
+Nginx applies some settings to a whole server, such as its ports, and some before it knows which app is requested, such
+as trusted proxies. An app in another app's site that has different values would get the wrong ones.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-#: The role's variables as JSON, in comments: one line each, as Nginx takes no comment of more than 4 KiB.
+#: The role's variables as JSON, in comments: one line each, because Nginx accepts no comment of more than 4 KiB.
 _FACTS = re.compile(r"^# Facts: (\{\n(?:# .*\n)*?# \})$", re.MULTILINE)
-#: How many values of a list a message names.
+#: Maximum number of a list's values in a message.
 _SHOWN = 5
 PREFIX = "flask_app_url_prefix"
 NAMES = "flask_app_server_names"
 CERTIFICATE = "flask_app_tls_certificate"
 EMAIL = "flask_app_acme_email"
-#: Of these a site says a digest: anybody on the host may read it, and it is long, or personal.
+#: A site has only a digest of these, because anybody on the host may read it, and they are long or personal.
 DIGESTS = {CERTIFICATE: "certificate", EMAIL: "address"}
 
 
 def facts_in(text: str) -> dict[str, Any]:
-    """Return what a file of ours says of its app; nothing, if it is none or has been changed by hand."""
+    """Return the facts that a file of ours has about its app; empty if it isn't ours or was changed by hand."""
     found = _FACTS.search(text)
     try:
         facts = json.loads(re.sub(r"^# ", "", found[1], flags=re.MULTILINE)) if found else {}
@@ -35,12 +35,12 @@ def facts_in(text: str) -> dict[str, Any]:
 
 
 def differences(owner: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield in what an app isn't as the owner of the site, and what to set instead.
+    """Yield how an app differs from the owner of its site, and what to set instead.
 
     Args:
         owner: the app that has the site.
         mine: the facts of the app that is to be served in it.
-        theirs: those of the owner, all of :data:`COMPARED`.
+        theirs: the owner's facts, all of :data:`COMPARED`.
     """
     names = [name for name in mine.get(NAMES, []) if name not in theirs[NAMES]]
     if names:
@@ -48,9 +48,9 @@ def differences(owner: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) 
     for name, is_so in _COMPARED.items():
         if name in mine and is_so(mine, theirs) and _key(mine[name]) != _key(theirs[name]):
             if name in DIGESTS:
-                yield f"{name} is another {DIGESTS[name]} than that of {owner}", f'{name}: ""'
+                yield f"{name} is a different {DIGESTS[name]} than that of {owner}", f'{name}: ""'
             else:
-                what = f"{name} is {_text(mine[name])}, and {_text(theirs[name])} for {owner}"
+                what = f"{name} is {_text(mine[name])}, but {_text(theirs[name])} for {owner}"
                 yield what, f"{name}: {_text(theirs[name])}"
 
 
@@ -63,11 +63,11 @@ def _encrypted(_mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
 
 
 def _own(name: str, mode: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
-    """Whether the app has a value of its own for what the owner's mode uses; it needs none."""
+    """Return whether the app sets a value that the owner's TLS mode uses; the app itself needs none."""
     return lambda mine, theirs: bool(theirs["flask_app_tls"] == mode and mine[name])
 
 
-#: Each of the server's variables, and when it counts.
+#: Each variable of the server -> when it is compared.
 _COMPARED = {
     "flask_app_tls": _always,
     "flask_app_http_port": _always,
@@ -82,19 +82,19 @@ _COMPARED = {
     "flask_app_acme_directory": _own("flask_app_acme_directory", "acme"),
     EMAIL: _own(EMAIL, "acme"),
 }
-#: All that a site must say for others to be compared with it.
+#: All facts that a site must have, so that others can be compared with it.
 COMPARED = frozenset({NAMES, PREFIX, *_COMPARED})
 
 
 def _key(value: Any) -> Any:
-    """The order of a list, and the case of a text, make no difference."""
+    """Normalize a value: ignore the order of a list, and the case of a text."""
     if isinstance(value, list):
         return sorted(str(each).lower() for each in value)
     return value.lower() if isinstance(value, str) else value
 
 
 def _text(value: Any) -> str:
-    """As in YAML, and never with a character that a terminal obeys."""
+    """Render a value as YAML, without characters that a terminal obeys."""
     if isinstance(value, list) and len(value) > _SHOWN:
         return f"{json.dumps(value[:_SHOWN])[:-1]}, ...] ({len(value)})"
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z/][\w./:@+-]*", value, re.ASCII)

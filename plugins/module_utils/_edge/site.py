@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How users reach the app: the site of Nginx with its certificate, changed together and without a lost request.
+"""How users reach the app: its Nginx site and certificate, changed together without losing a request.
 
-A certificate from an ACME server needs a site that answers its challenge, and the site needs a certificate to start: so
-the site starts with the one that is served already, or with one made here, and changes when the right one has come.
+A certificate from an ACME server needs a site that serves its challenge, and the site needs a certificate to start. So
+the site starts with the current or a self-signed certificate, and changes when the right one is issued.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from .host_lines import Abilities
 from .nginx_unit import confine
 
 NGINX_CONF = "nginx.conf"
-#: The default servers by port: for TCP, and for HTTP/3.
+#: Files of the default servers by port: for TCP, and for HTTP/3.
 _SHARED = re.compile(r"00-default-([0-9]+)(-quic)?\.conf\Z")
 OWNER = "# Owner: role greenlight.flask.flask_app"
-#: Settings for all sites, of which Nginx takes each from one file only.
+#: Settings for all sites. Nginx rejects a setting that occurs in two files.
 HASHES = "conf.d/greenlight.conf"
-#: For each app, what others have in its site: ``http`` beside its servers, ``server`` in them, and their ``settings``.
+#: For each app, what others have in its site: ``http`` next to its servers, ``server`` in them, and their ``settings``.
 SHARED = "sites-shared"
 
 #: See :class:`Tls`.
@@ -52,11 +52,11 @@ class Tls:
     """Where the certificate comes from.
 
     Args:
-        mode: no TLS, a certificate made on the host, the user's own, or one from an ACME server.
+        mode: no TLS, a self-signed certificate, the user's own, or one from an ACME server.
         port: TCP port on which it is served.
-        chain: of ``provided``: PEM, the site's certificate first.
-        key: of ``provided``: PEM.
-        account: of ``acme``.
+        chain: for ``provided``: PEM, the site's certificate first.
+        key: for ``provided``: PEM.
+        account: for ``acme``.
     """
 
     mode: Mode
@@ -72,15 +72,15 @@ class Site:
 
     Args:
         files: path below ``/etc/nginx`` to content; a null content removes the file.
-        interim_files: in place of some of them while the certificate isn't there yet.
-        inside: the app of this host in whose site this one is served; names and certificate are then that one's. Empty
-            means that it has its own site.
-        facts: variables that hold for a whole site, by name. An app that is served inside must have the owner's.
-        server_names: names that no other site may have, and that the certificate must hold.
+        interim_files: replace some of them until the certificate is issued.
+        inside: the app of this host whose site serves this one, with that app's names and certificate. Empty means
+            that it has its own site.
+        facts: variables that apply to a whole site, by name. An app inside must have the same as the owner.
+        server_names: names that no other site may have, and that the certificate must have.
         logs: names of log files below ``/var/log/nginx``, made so that others can't read them.
-        main: content of ``nginx.conf``, for Debian's own as long as nobody has changed that. Empty means none.
+        main: content of ``nginx.conf``, which replaces Debian's own unless somebody has changed that. Empty means none.
         drop_in: content of a drop-in of Nginx's unit. Empty means none.
-        replace_stock_default_site: whether Debian's default site goes, if it is enabled and unchanged.
+        replace_stock_default_site: whether to remove Debian's default site if it is enabled and unchanged.
         tls: where the certificate comes from.
     """
 
@@ -97,7 +97,7 @@ class Site:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], root: Path, secrets: Mapping[str, str] | None = None) -> Site:
-        """Make it of a module's options (:data:`SITE`) and the private parts, for the host at ``root``."""
+        """Make a site from a module's options (:data:`SITE`) and the secret parts, for the host at ``root``."""
         private = {"certificate": "", "key": "", "eab_kid": "", "eab_hmac_key": "", **(secrets or {})}
         given = options["tls"]
         account = acme.Account(given["directory"], given["email"], private["eab_kid"], private["eab_hmac_key"])
@@ -116,7 +116,7 @@ class Site:
         return [] if self.inside else self.server_names
 
 
-#: The options of a step that takes a site. What is private of it comes beside them.
+#: The options of a step that takes a site; its secret parts are passed separately.
 SITE = {
     **options_of(Site, "tls"),
     "tls": {
@@ -132,7 +132,7 @@ SITE = {
 
 @dataclass(frozen=True)
 class Pending:
-    """What a deploy would change beside Nginx's files.
+    """What a deploy would change in addition to Nginx's files.
 
     Args:
         kind: ``certificate``, ``drop-in`` of Nginx's unit, or certbot's ``lineage``.
@@ -147,9 +147,9 @@ class Pending:
 
 
 def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str]:
-    """Return the default servers, shared by apps, on whose port no site listens any more, if ``app`` has ``files``."""
+    """Return the shared default servers on whose port no site listens any more once ``app`` has ``files``."""
     directory = tree.etc / "sites-enabled"
-    known = [path for path in directory.glob("[!.]*") if path.is_file()]  # Debian's are without .conf
+    known = [path for path in directory.glob("[!.]*") if path.is_file()]  # Debian's have no .conf suffix
     others = [path for path in known if path.name != f"{app}.conf" and not _SHARED.match(path.name)]
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in others]
     texts += [text for text in files.values() if text]
@@ -166,10 +166,10 @@ def unused_defaults(tree: nginx.Tree, app: str, files: nginx.Change) -> list[str
     return found
 
 
-def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
-    """Return ``text``, of the file ``name``, without the settings that another file has; None where none is left.
+def without_duplicate_settings(tree: nginx.Tree, name: str, text: str) -> str | None:
+    """Return ``text`` of the file ``name`` without settings that another file has; None if no setting is left.
 
-    A setting that Nginx reads a second time is an error.
+    Nginx rejects a setting that it reads twice.
     """
     others = "\n".join(other for path, other in nginx.included(tree).items() if path != tree.etc / name)
     kept = []
@@ -181,19 +181,19 @@ def not_elsewhere(tree: nginx.Tree, name: str, text: str) -> str | None:
 
 
 def files_of(tree: nginx.Tree, app: str) -> list[str]:
-    """Return the files of an app's site that are there: its own site, or what it has in the site of another."""
+    """Return the existing files of an app's site: its own site, or its parts in the site of another."""
     places = [tree.etc / "sites-enabled", *sorted((tree.etc / SHARED).glob("*/*"))]
     paths = [place / f"{app}.conf" for place in places]
     return [str(path.relative_to(tree.etc)) for path in paths if path.exists() or path.is_symlink()]
 
 
 def apps_inside(tree: nginx.Tree, app: str) -> list[str]:
-    """Return the apps that are served in the site of ``app``."""
+    """Return the other apps that are served in the site of ``app``."""
     return sorted(path.stem for path in (tree.etc / SHARED / app).glob("server/[!.]*.conf"))
 
 
 def remove_empty(tree: nginx.Tree) -> None:
-    """Remove the directories of :data:`SHARED` that hold nothing any more; while another app changes Nginx, none."""
+    """Remove the empty directories of :data:`SHARED`, unless another app is changing Nginx."""
     top = tree.etc / SHARED
     if not top.is_dir():
         return
@@ -206,7 +206,7 @@ def remove_empty(tree: nginx.Tree) -> None:
 
 @dataclass(frozen=True)
 class Edge:
-    """The edge of one app on this host."""
+    """The edge of one app on this host: its site and its certificate."""
 
     layout: Layout
     tree: nginx.Tree = field(default_factory=nginx.Tree)
@@ -217,7 +217,7 @@ class Edge:
         return self.layout.units / "nginx.service.d/greenlight.conf"
 
     def change(self, site: Site) -> nginx.Change:
-        """The files of ``site``, with what of Debian's they replace."""
+        """Return the files of ``site``, including Debian's files that they replace."""
         change = dict(site.files)
         moved = [
             name for name in files_of(self.tree, self.layout.app) if OWNER in (readable(self.tree.etc / name) or "")
@@ -226,7 +226,7 @@ class Edge:
         if site.replace_stock_default_site and nginx.stock_default_site(self.tree):
             change = {"sites-enabled/default": None, **change}
         if change.get(HASHES):
-            change[HASHES] = not_elsewhere(self.tree, HASHES, str(change[HASHES]))
+            change[HASHES] = without_duplicate_settings(self.tree, HASHES, str(change[HASHES]))
         if site.main and (
             OWNER in (readable(self.tree.etc / NGINX_CONF) or "") or nginx.stock(self.tree.etc / NGINX_CONF)
         ):
@@ -234,7 +234,7 @@ class Edge:
         return {**dict.fromkeys(unused_defaults(self.tree, self.layout.app, site.files)), **change}
 
     def fault_of_owner(self, site: Site) -> Finding | None:
-        """Return why this app can't share its site with the others in it; None where it can."""
+        """Return why this app can't share its site with the others in it, or None."""
         return (self._fault_of_owner(site) if site.inside else None) or self._fault_of_path(site)
 
     def _fault_of_owner(self, site: Site) -> Finding | None:
@@ -245,8 +245,8 @@ class Edge:
 
         mine = apps_inside(self.tree, self.layout.app)
         if mine:
-            what = f"and this app's own site serves others: {', '.join(mine)}"
-            return fault(what, "Leave it empty, or deploy these with another flask_app_nginx_site_of first.")
+            what = f"but this app's own site serves other apps: {', '.join(mine)}"
+            return fault(what, "Leave it empty, or first deploy these with another flask_app_nginx_site_of.")
         path = self.tree.etc / "sites-enabled" / f"{owner}.conf"
         text = readable(path) or ""
         first = f"Deploy {owner} first, without this app (--limit with the hosts of {owner})."
@@ -254,17 +254,17 @@ class Edge:
             return fault(f"which has no site on this host ({path})", first)
         theirs = shared_site.facts_in(text)
         if shared_site.COMPARED - theirs.keys():
-            return fault(f"whose site doesn't say what holds for all apps in it ({path})", first)
+            return fault(f"whose site lacks the settings that all apps in it share ({path})", first)
         found = list(shared_site.differences(owner, site.facts, theirs))
         if found:
             sentences, fixes = zip(*found, strict=True)
-            what = f"whose site on this host has other values: {'; '.join(sentences)}"
-            same = f"Set what {owner} has ({'; '.join(fixes)})."
-            return fault(what, f"{same} If {owner} is to have the values of this app: {first}")
+            what = f"whose site on this host has different values: {'; '.join(sentences)}"
+            same = f"Set the values of {owner} ({'; '.join(fixes)})."
+            return fault(what, f"{same} To give {owner} the values of this app instead: {first}")
         return None
 
     def _fault_of_path(self, site: Site) -> Finding | None:
-        """Return which other app of the site has the same path: Nginx would name the file that it reads later."""
+        """Return which other app of the site has the same path; Nginx would only name the file that it reads later."""
         owner, prefix = site.inside or self.layout.app, site.facts.get(shared_site.PREFIX)
         files = {
             app: self.tree.etc / SHARED / owner / "server" / f"{app}.conf" for app in apps_inside(self.tree, owner)
@@ -273,15 +273,15 @@ class Edge:
         for app, path in files.items():
             taken = shared_site.facts_in(readable(path) or "").get(shared_site.PREFIX)
             if prefix and app != self.layout.app and taken == prefix:
-                what = f"{shared_site.PREFIX} {prefix} is also that of {app}, in the same site."
-                return Finding("shared-path", ERROR, shared_site.PREFIX, what, "Choose another for one of them.")
+                what = f"{shared_site.PREFIX} is {prefix}, which {app} in the same site already uses."
+                return Finding("shared-path", ERROR, shared_site.PREFIX, what, "Choose another path for one of them.")
         return None
 
     def check(self, site: Site) -> None:
-        """Test what :meth:`publish` would do, with a certificate of the moment where there is none yet.
+        """Test what :meth:`publish` would do, with a temporary certificate.
 
         Raises:
-            GreenlightError: Nginx refuses it; or it can't share a site with the others in it.
+            GreenlightError: Nginx rejects it; or the app can't share its site with the others in it.
         """
         fault = self.fault_of_owner(site)
         if fault:
@@ -296,7 +296,7 @@ class Edge:
             nginx.check(self.tree, self.change(site), site.own_names, pointer)
 
     def pending(self, site: Site) -> tuple[dict[str, tuple[str, str]], list[Pending]]:
-        """Return the files that would differ (before and after), and what else would change."""
+        """Return the files that would change (before and after), and what else would change."""
         more = []
         waiting = site.tls.mode == "acme" and not self._issued(site)
         target = None if waiting and self._keeps(site) else self._certificate(site, dry=True)
@@ -307,15 +307,15 @@ class Edge:
         if site.drop_in and readable(self.drop_in) != site.drop_in:
             more.append(Pending("drop-in", str(self.drop_in)))
         if site.tls.mode != "acme" and acme.forget(self.certbot, self.layout, dry=True):
-            more.append(Pending("lineage", f"{self.layout.app}, which certbot forgets"))
+            more.append(Pending("lineage", f"{self.layout.app}, which is removed from certbot"))
         return nginx.pending(self.tree, self.change(site)), more
 
     def publish(self, site: Site, watch: nginx.Watch | None = None) -> bool:
-        """Bring Nginx and the certificate to what they must be; say whether anything was done.
+        """Publish the site and its certificate; say whether anything was done.
 
         Raises:
-            GreenlightError: Nginx or the ACME server refuses, or ``watch`` does. What was served is still served, or
-                the text says what is.
+            GreenlightError: Nginx, the ACME server or ``watch`` rejects it. The previous site is still served, or the
+                text says what is.
         """
         fault = self.fault_of_owner(site)
         if fault:
@@ -340,36 +340,36 @@ class Edge:
         return changed
 
     def _keeps(self, site: Site) -> bool:
-        """Say whether Nginx goes on as it is while a certificate is issued: it answers the challenge, and visitors.
+        """Say whether Nginx can stay unchanged while a certificate is issued: it serves the challenge and visitors.
 
-        It may do so from memory, with a certificate whose files are damaged.
+        It may still have a certificate in memory whose files are damaged.
         """
         return nginx.confirmed(self.tree, self.layout.app, self.change(site)) and certificate.holds(
             certificate.served(site.tls.port, site.server_names[0])
         )
 
     def _obtain(self, site: Site) -> None:
-        """Have a certificate issued while Nginx goes on as it is."""
+        """Have a certificate issued while Nginx stays unchanged."""
         try:
             acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
         except GreenlightError as refused:
             raise refused.closed_by(self._still_served()) from refused
 
     def _still_served(self) -> str:
-        said = "For now, what was served before is still served"
+        said = "For now, the previous site is still served"
         pointed = self._pointed()
         if not pointed or certificate.is_pair(pointed):
             return f"{said}."
         return (
-            f"{said}, but only until Nginx is reloaded or restarted: it has the certificate in memory, and its files"
-            f" are damaged or gone ({pointed}). Fix: correct what certbot names, and deploy again before Nginx or this"
-            " host is restarted; if that takes long, deploy with flask_app_tls: self_signed or provided until then."
+            f"{said}, but only until Nginx is reloaded or restarted: it has the certificate in memory, and the files"
+            f" are damaged or missing ({pointed}). Fix: correct what certbot reports, and deploy again before Nginx or"
+            " this host restarts. If that takes long, deploy with flask_app_tls: self_signed or provided until then."
         )
 
     def _obtain_by_interim(self, site: Site, watch: nginx.Watch | None) -> None:
-        """Have a certificate issued, and serve it, with a site until then that answers the challenge.
+        """Have a certificate issued and serve it; until then, use an interim site that serves the challenge.
 
-        Nobody is led by it to a certificate that no browser trusts.
+        The interim site doesn't redirect visitors to a certificate that browsers don't trust.
         """
         before = {name: readable(self.tree.etc / name, "surrogateescape") for name in self.change(site)}
         paths = [self.tree.etc / name for name in before]
@@ -381,20 +381,20 @@ class Edge:
             acme.obtain(self.certbot, self.layout, site.server_names, site.tls.account)
             self._serve(site, self._certificate(site), watch)
         except GreenlightError as refused:
-            # Where what was served can't be read any more, the site that waits is the best that there is.
+            # If the previous certificate can't be read any more, the interim site is the best option.
             back = not pointed or certificate.is_pair(pointed)
             if back:
                 try:
                     self._go_back(before, targets, pointed, page)
-                except GreenlightError:  # it would hide why; the next run looks again
+                except GreenlightError:  # it would hide the cause; the next run checks again
                     back = False
             said = self._still_served() if back else self._interim_served()
             raise refused.closed_by(said) from refused
 
     def _interim_served(self) -> str:
         return (
-            "What was served before can't be served again. Until a deploy succeeds, the site is served with the"
-            f" certificate in {self._pointed()}, which browsers may refuse, and without a redirect to HTTPS."
+            "The previous site can't be restored. Until a deploy succeeds, the site is served with the certificate in"
+            f" {self._pointed()}, which browsers may reject, and without a redirect to HTTPS."
         )
 
     def _pointed(self) -> Path | None:
@@ -403,17 +403,17 @@ class Edge:
     def _go_back(
         self, before: nginx.Change, targets: Mapping[Path, str], pointed: Path | None, page: Mapping[str, str]
     ) -> None:
-        """Serve what was served: the new site may have other names, for which there is no certificate now."""
+        """Restore the previous site: the new one may have names for which there is no certificate yet."""
         pointer = nginx.Pointer(self.layout.certificate, pointed) if pointed else None
         nginx.apply(self.tree, self.layout.app, before, [], pointer, watch=nginx.Watch(page))
         for path, target in targets.items():
-            link(path, target)  # with what is written there now: only as a link does Debian's site give way again
+            link(path, target)  # restore links: we replace Debian's default site only if it is one
 
     def _serve(self, site: Site, target: Path | None, watch: nginx.Watch | None) -> bool:
         if target:
-            make_directory(self.layout.tls)  # a lineage of certbot's may be older than it
+            make_directory(self.layout.tls)  # a certbot lineage may exist before it
         pointer = nginx.Pointer(self.layout.certificate, target) if target else None
-        # A renewal whose reload failed has left Nginx with the old one.
+        # If the reload after a renewal failed, Nginx still has the old certificate.
         stale = bool(target) and certificate.served(site.tls.port, site.server_names[0]) not in (
             b"",
             certificate.encoded(self.layout.certificate),
@@ -429,7 +429,7 @@ class Edge:
         return acme.issued(self.certbot, self.layout, site.server_names, site.tls.account)
 
     def _certificate(self, site: Site, *, dry: bool = False) -> Path | None:
-        """The certificate to serve now, made where it is missing."""
+        """Return the directory of the certificate to serve now; make it if it is missing."""
         tls = site.tls
         if tls.mode == "none":
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The contract: what a release must prove, and the proof by N of M health probes."""
+"""The contract: what a release must prove, and the proof with N of M health probes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from http import HTTPStatus
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer, GaveUp, NoAnswer
 
-#: Seconds between a probe that failed and the next one.
+#: Seconds between a failed probe and the next one.
 INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One assertion that does not hold; ``expected`` and ``got`` are whole texts, so a secret in them can be masked."""
+    """One failed assertion; ``expected`` and ``got`` are full texts, so that secrets in them can be masked."""
 
     assertion: str
     expected: str
@@ -40,9 +40,9 @@ class Contract:
         revision: revision of the release.
         release: id of the release.
         status: HTTP status of the health answer; 0 for any below 400.
-        fields: which key of the JSON answer holds ``environment``, ``debug``, ``revision`` and ``release``. The answer
-            may not contradict. What it has no key for, the workers must prove.
-        subset: further JSON that the answer must contain; mappings are compared key by key, all else whole.
+        fields: which key of the JSON answer has ``environment``, ``debug``, ``revision`` and ``release``. The answer
+            must not contradict them. The workers must prove what has no key.
+        subset: further JSON that the answer must contain; mappings are compared key by key, other values as a whole.
     """
 
     environment: str
@@ -54,9 +54,9 @@ class Contract:
     subset: Mapping[str, object] = field(default_factory=dict)
 
     def failures(self, answer: Answer) -> list[Failure]:
-        """Return what does not hold; empty when nothing contradicts. A wrong status hides the rest.
+        """Return the failed assertions; empty if nothing contradicts. A wrong status hides the others.
 
-        The answer needs to be JSON only where a subset is asserted.
+        The answer only has to be JSON if there is a subset.
         """
         if not self.accepts_status(answer):
             expected = str(self.status) if self.status else "one below 400"
@@ -72,13 +72,13 @@ class Contract:
         return answer.status == self.status or (self.status == 0 and answer.status < HTTPStatus.BAD_REQUEST)
 
     def said(self, answer: Answer | None) -> list[str]:
-        """Return which of ``environment``, ``debug``, ``revision`` and ``release`` the answer says."""
+        """Return which of ``environment``, ``debug``, ``revision`` and ``release`` the answer has."""
         document = (_document(answer) if answer else None) or {}
         names = ("environment", "debug", "revision", "release")
         return [name for name in names if self.fields.get(name) and self.fields[name] in document]
 
     def without_page(self) -> Contract:
-        """The contract for a page that isn't made for this: it answers, and what it says is its visitors' business."""
+        """Return the contract for a page that isn't a health page: it must answer, and its content doesn't matter."""
         return replace(self, status=0, fields={}, subset={})
 
 
@@ -106,7 +106,7 @@ def _differences(expected: Mapping[str, object], got: Mapping[str, object], pref
 
 @dataclass(frozen=True)
 class Proof:
-    """How the probing ended: kept or not, the last answer, what failed, seconds until the first and the last probe."""
+    """The result of probing: contract kept or not, last answer, failures, seconds until the first and last probe."""
 
     kept: bool
     failures: list[Failure]
@@ -118,18 +118,18 @@ class Proof:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long and how often to ask.
+    """How long and how often to probe.
 
     Args:
-        start_seconds: seconds until the first answer at all.
+        start_seconds: seconds until the first answer.
         probe_seconds: seconds for one answer.
         successes: how many probes must keep the contract, N.
         probes: maximum number of probes, M.
-        interval_seconds: seconds between a good answer and the next probe. With more than 0, an app that dies soon
-            after its start is found.
+        interval_seconds: seconds between a good answer and the next probe. More than 0 also detects an app that dies
+            soon after its start.
 
     Raises:
-        GreenlightError: N of M can't be reached, or asks for no proof at all.
+        GreenlightError: N of M can't be reached, or needs no proof at all.
     """
 
     start_seconds: float
@@ -141,7 +141,7 @@ class Patience:
     def __post_init__(self) -> None:
         if not 1 <= self.successes <= self.probes:
             raise GreenlightError(
-                f"{self.successes} of {self.probes} probes prove nothing: ask for at least 1, at most all"
+                f"{self.successes} of {self.probes} probes prove nothing. Require at least 1 and at most all of them."
             )
 
 
@@ -155,10 +155,10 @@ def prove(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Proof:
-    """Probe until N of M answers kept the contract, or that can't happen any more, or ``alive`` says no.
+    """Probe until N of M answers keep the contract, or that has become impossible, or ``alive`` returns False.
 
-    Until the app has answered for the first time, no answer and HTTP 503 mean "still starting" and are bounded by
-    ``start_seconds`` only; from then on each probe counts. Of an app that has ``started``, each probe counts at once.
+    Until the app's first answer, a missing answer and HTTP 503 mean "still starting": only ``start_seconds`` limits
+    them. From then on, or at once if the app has ``started``, each probe counts.
     """
     began = clock()
     deadline = began + patience.start_seconds
@@ -194,7 +194,7 @@ def prove(
 def _probed(
     ask: Callable[[float, Callable[[], bool]], Answer], contract: Contract, seconds: float, alive: Callable[[], bool]
 ) -> tuple[Answer | None, list[Failure]]:
-    """Ask once; return the answer, if one came, and what doesn't hold."""
+    """Probe once; return the answer, if there is one, and the failures."""
     try:
         answer = ask(seconds, alive)
     except GaveUp:

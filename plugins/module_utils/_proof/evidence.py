@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a release was not proved, with the secrets masked, and the mark that it gets for that."""
+"""Why a release was not proved, with secrets masked, and its mark as bad."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from ansible_collections.greenlight.flask.plugins.module_utils._app.layout impor
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
 from ansible_collections.greenlight.flask.plugins.module_utils._base.http import Answer
 from ansible_collections.greenlight.flask.plugins.module_utils._base.masking import Secrets
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import (
+    best_effort,
+    record,
+    recorded_live,
+)
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, Releases
 
 from .contract import Proof
@@ -18,11 +22,11 @@ from .hints import hints
 
 
 def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets, process: Process = WEB) -> dict[str, object]:
-    """Why a proof failed, secrets masked: the assertions, the HTTP answer, what the journal of a process ends with."""
+    """Return why a proof failed: the assertions, the HTTP answer and the end of a process's journal, all masked."""
     unit = layout.service_unit(release, process)
     journal = secrets.mask("\n".join(systemd.journal(unit, systemd.JOURNAL_LINES))).splitlines()
     answer = proof.answer
-    # Masked before it is cut: half a secret is no longer found, and still tells half of it.
+    # Mask before cutting: half a secret would not be found, but would still reveal half of it.
     failures = [replace(failure, got=secrets.mask(failure.got)) for failure in proof.failures]
     body = secrets.mask(answer.body) if answer else ""
     return {
@@ -34,7 +38,7 @@ def evidence(layout: Layout, release: str, proof: Proof, secrets: Secrets, proce
 
 
 def masked(answer: Answer, secrets: Secrets) -> Answer:
-    """An answer as it may be shown: an app may repeat a secret even where it is well."""
+    """Return an answer with secrets masked: even a healthy app may repeat one."""
     return replace(answer, body=secrets.mask(answer.body))
 
 
@@ -43,16 +47,16 @@ def with_hints(headline: str, report: dict[str, object]) -> str:
     return "\n".join([headline, *found]) if isinstance(found, list) else headline
 
 
-def condemn(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
-    """Mark a release bad and tell the ledger; return what there is to say of that.
+def mark_bad(layout: Layout, release: str, event: str, report: dict[str, object], **facts: object) -> list[str]:
+    """Mark a release bad and record that in the ledger; return sentences to report.
 
-    One that was live before, with success, is not marked: what is wrong now, such as a database that is down, may be
-    right again tomorrow, and it must be there to go back to.
+    Don't mark a release that was live successfully before: its problem, such as a database that is down, may be
+    temporary, and a rollback must be able to go back to it.
     """
 
     def write_down() -> None:
-        if release not in told_live(layout):
+        if release not in recorded_live(layout):
             Releases(layout).mark(release, BAD, report)
         record(layout, event, release, failures=report["failures"], **facts)
 
-    return attempted(write_down)
+    return best_effort(write_down)

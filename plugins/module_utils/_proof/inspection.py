@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a release's own processes say of the app's configuration, held to the contract.
+"""Compare the app's configuration, as reported by a release's own processes, with the contract.
 
-Each worker of Gunicorn reports the app that it serves (:mod:`.workers`), so the process that is proved is the one that
-takes the traffic. Where Gunicorn can't report, the app is imported once more, in its release's environment and sandbox.
-So an app whose health page knows nothing of environments is proved too.
+Each Gunicorn worker reports the app that it serves (:mod:`.workers`), so the process that is proved is the one that
+gets the traffic. If Gunicorn can't report, the app is imported once more, in its release's environment and sandbox. So
+apps whose health page doesn't report the environment can be proved, too.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 from . import workers
 from .contract import Contract, Failure
 
-#: Lines of what the app printed that are shown where it could not be asked.
+#: Number of lines of the app's output to show if it could not be inspected.
 LINES = 20
-#: Letters of a text from the app's config that are shown.
+#: Maximum length of a text from the app's config in a message.
 LONGEST = 64
-#: Kinds of databases that an address in a variable may mean.
+#: Kinds of databases whose address may be in a variable.
 ENGINES = ("sqlite", "postgresql", "mysql", "oracle", "mssql", "mongodb")
-#: Kinds that are a file of the host.
+#: Kinds that are a file on the host.
 OF_A_HOST = ("sqlite", "duckdb", inspector.FILE)
 #: Ids of the findings that :attr:`Question.accepted` may name, as in flask_app_accepted_findings.
 DEBUG_TOOLBAR = "debug-toolbar"
@@ -46,23 +46,22 @@ UNPROVED_DEBUG = "unproved-debug"
 DEVELOPMENT = "development"
 PAGE = "the health page"
 INSPECTION = "the app, imported once more"
-#: What must be proved by the page or by the workers.
+#: Facts that the page or the workers must prove.
 _ASSERTED = ("environment", "debug")
-#: The subject of the findings that nobody proves one of these.
+#: The subject of the findings for an unproved fact.
 _FIELDS = "flask_app_health_fields"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the workers report of the app that they have loaded, and how much of it somebody accepts.
+    """What to check in the workers' reports, and which findings are accepted.
 
     Args:
-        ask: whether they are asked. If not, the app isn't either.
-        environment_keys: keys of ``app.config``; the first that is there names the environment.
-        secret_key_variable: name of the environment variable whose value ``app.secret_key`` must be.
-        command_elsewhere: whether the release command ran on another host for this one, whose database must then be
-            the same.
-        accepted: findings that somebody has accepted, as ``id`` or ``id:subject``.
+        ask: whether to inspect the app at all.
+        environment_keys: keys of ``app.config``; the first that exists names the environment.
+        secret_key_variable: name of the environment variable whose value must be ``app.secret_key``.
+        command_elsewhere: whether the release command ran on another host, so that both hosts must share the database.
+        accepted: accepted findings, as ``id`` or ``id:subject``.
     """
 
     ask: bool = True
@@ -80,18 +79,18 @@ UNASKED = Question(ask=False)
 
 @dataclass(frozen=True)
 class Seen:
-    """What an app says of itself; see :func:`.inspector.describe`.
+    """What an app reports about itself; see :func:`.inspector.describe`.
 
     Args:
-        environment: name of its environment; empty where its config has none of the keys.
+        environment: name of its environment; empty if its config has none of the keys.
         environment_key: the key that has it.
         debug: ``app.debug``.
         testing: ``TESTING``.
         salt: of the digests, as hexadecimal digits.
-        secret_key: digest of ``app.secret_key``; empty where it has none.
-        databases: of each database that its config names the setting, the kind and a digest of the address.
+        secret_key: digest of ``app.secret_key``; empty if there is none.
+        databases: setting, kind and digest of the address of each database in its config.
         session_cookie_secure: ``SESSION_COOKIE_SECURE``.
-        remember_cookie_secure: ``REMEMBER_COOKIE_SECURE``; true without Flask-Login, which alone has such a cookie.
+        remember_cookie_secure: ``REMEMBER_COOKIE_SECURE``; true without Flask-Login, which sets that cookie.
         preferred_url_scheme: ``PREFERRED_URL_SCHEME``.
         debuggers: packages for debugging that it has imported.
     """
@@ -110,14 +109,14 @@ class Seen:
 
     @classmethod
     def of(cls, report: Mapping[str, Any], secrets: Secrets) -> Seen:
-        """Make it of a report, of which no type is believed, with no secret in its texts."""
+        """Make it from a report: trust none of its types, and mask secrets in its texts."""
         seen: dict[str, Any] = {}
         for each in fields(cls):
             value = report.get(each.name, each.default)
             if isinstance(each.default, bool):
                 seen[each.name] = value is True
             elif isinstance(each.default, str):
-                # Masked before it is cut: half a secret is no longer found, and still tells half of it.
+                # Mask before cutting: half a secret would not be found, but would still reveal half of it.
                 seen[each.name] = secrets.mask(str(value))[:LONGEST]
             else:
                 seen[each.name] = value if isinstance(value, list) else []
@@ -130,21 +129,21 @@ class Seen:
         return cls(**seen)
 
     def as_result(self) -> dict[str, Any]:
-        """Return what of it may be shown: no digest, which would let somebody try keys."""
+        """Return what may be shown: no digest, because it would let somebody try keys."""
         hidden = ("salt", "secret_key")
         shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in hidden}
         return {**shown, "databases": sorted({each["kind"] for each in self.databases})}
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was heard of a release beside its health answers.
+class AppReport:
+    """What a release reports about its app, apart from its health answers.
 
     Args:
-        failures: what does not hold.
-        proved_by: of ``environment`` and ``debug`` who proves each.
-        seen: what the first who was asked says; None where nobody could say anything.
-        journal: the last words of an app that could not be asked, masked.
+        failures: the failed assertions.
+        proved_by: who proves ``environment`` and who proves ``debug``.
+        seen: the first report; None if there is none.
+        journal: the last output of an app that could not be inspected, masked.
     """
 
     failures: Sequence[Failure] = ()
@@ -155,7 +154,7 @@ class Heard:
 
 @dataclass
 class _Witnesses:
-    """Who says something of the app beside the page, in one word for all of them; and why nobody does."""
+    """Who reports the app, apart from the page, with one name for all of them; or why nobody does."""
 
     who: str = ""
     seen: list[Seen] = field(default_factory=list)
@@ -166,18 +165,18 @@ class _Witnesses:
 
 @dataclass(frozen=True)
 class Known:
-    """What the inventory has given a release, read once.
+    """The variables of a release, read once.
 
     Args:
         variables: all of its variables.
-        secrets: what masks those that are secret.
+        secrets: masks the secret ones.
     """
 
     variables: Mapping[str, str] = field(repr=False)
     secrets: Secrets
 
 
-def hear(
+def inspect_app(
     layout: Layout,
     release: str,
     question: Question,
@@ -188,19 +187,19 @@ def hear(
     seconds: float,
     alive: Callable[[], bool] = lambda: True,
     imported: Collection[str] | None = None,
-) -> Heard:
-    """Ask who can say how the app of ``release`` is configured, and hold that to the contract.
+) -> AppReport:
+    """Find out how the app of ``release`` is configured, and compare that with the contract.
 
     Args:
         page: which of ``environment`` and ``debug`` the health page has proved.
-        known: of the release.
-        seconds: for the reports of all workers, or for importing the app.
+        known: variables of the release.
+        seconds: limit for the reports of all workers, or for importing the app.
         alive: whether the release still runs.
-        imported: what was proved by importing the app once more, when this release was the candidate; None: import it
-            now, where Gunicorn can't report.
+        imported: which facts importing the app proved when this release was the candidate; None to import it now if
+            Gunicorn can't report.
     """
     proved_by: dict[str, list[str]] = {name: [PAGE] if name in page else [] for name in _ASSERTED}
-    asked = _ask(layout, release, question, known.secrets, seconds=seconds, alive=alive, anew=imported is None)
+    asked = _ask(layout, release, question, known.secrets, seconds=seconds, alive=alive, may_import=imported is None)
     for name, who in proved_by.items():
         if asked.seen and (name == "debug" or all(each.environment for each in asked.seen)):
             who.append(asked.who)
@@ -208,7 +207,7 @@ def hear(
             who.append(INSPECTION)
     found = [*asked.failures, *disagreements(asked.seen, question, contract, known.variables)]
     found = found or unproved(proved_by, question, contract, asked.silence)
-    return Heard(found, proved_by, asked.seen[0] if asked.seen else None, asked.journal)
+    return AppReport(found, proved_by, asked.seen[0] if asked.seen else None, asked.journal)
 
 
 def _ask(
@@ -219,24 +218,24 @@ def _ask(
     *,
     seconds: float,
     alive: Callable[[], bool],
-    anew: bool,
+    may_import: bool,
 ) -> _Witnesses:
     if not question.ask:
-        return _Witnesses(silence="flask_app_inspect is false, so no worker is asked")
+        return _Witnesses(silence="flask_app_inspect is false, so the app is not inspected")
     found = workers.wait(layout, release, seconds, alive)
-    if not found.told:
-        return _import(layout, release, question, secrets, seconds) if anew else _Witnesses()
+    if not found.by_worker:
+        return _import(layout, release, question, secrets, seconds) if may_import else _Witnesses()
     asked = _Witnesses(seen=[Seen.of(report, secrets) for report in found.of_apps])
     asked.who = "1 worker" if len(asked.seen) == 1 else f"{len(asked.seen)} workers"
     if not found.complete:
-        got = f"{len(found.told)} within {seconds:g} seconds"
+        got = f"{len(found.by_worker)} within {seconds:g} seconds"
         asked.failures.append(Failure("workers that report", str(found.workers), got))
     if found.without_app:
         kinds = sorted({secrets.mask(kind)[:LONGEST] for kind in found.without_app})
-        asked.silence = f"in the WSGI object, a {' or a '.join(kinds)}, no Flask app was found"
+        asked.silence = f"no Flask app was found in the WSGI object, a {' or a '.join(kinds)}"
         if asked.seen:
             got = f"{len(asked.seen)}; of {len(found.without_app)}: {asked.silence}"
-            asked.failures.append(Failure("workers with a Flask app", str(len(found.told)), got))
+            asked.failures.append(Failure("workers with a Flask app", str(len(found.by_worker)), got))
     return asked
 
 
@@ -248,20 +247,20 @@ def _import(layout: Layout, release: str, question: Question, secrets: Secrets, 
 
 
 def of_live(layout: Layout, release: str, keys: Sequence[str], seconds: float) -> Seen:
-    """Return what the app of a running release says of itself.
+    """Return what the app of a running release reports about itself.
 
     Raises:
         GreenlightError: no worker reports it, and :func:`inspect` fails.
     """
     secrets = Releases(layout).secrets(release)
-    told = workers.reports(layout, release).of_apps
-    return Seen.of(told[0], secrets) if told else inspect(layout, release, keys, secrets, seconds)
+    found = workers.reports(layout, release).of_apps
+    return Seen.of(found[0], secrets) if found else inspect(layout, release, keys, secrets, seconds)
 
 
 def disagreements(
     seen: Sequence[Seen], question: Question, contract: Contract, variables: Mapping[str, str]
 ) -> list[Failure]:
-    """Return what does not hold of what the workers say, each once, with how many of them say so."""
+    """Return the failures in the workers' reports, each once, with the number of workers that have it."""
     counts = Counter(failure for each in seen for failure in failures(each, question, contract, variables))
     found = []
     for failure, count in counts.items():
@@ -270,7 +269,7 @@ def disagreements(
     keys = {each.secret_key for each in seen}
     if len(keys) > 1 and question.secret_key_variable not in variables and not _accepted_key(question):
         found.append(
-            Failure("app.secret_key", "the same in each worker", f"{len(keys)} keys in {len(seen)} workers", _KEY_FIX)
+            Failure("app.secret_key", "the same in all workers", f"{len(keys)} keys in {len(seen)} workers", _KEY_FIX)
         )
     return found
 
@@ -278,22 +277,22 @@ def disagreements(
 def unproved(
     proved_by: Mapping[str, Sequence[str]], question: Question, contract: Contract, silence: str
 ) -> list[Failure]:
-    """Return what nobody proves, with all that one can do about it."""
+    """Return the unproved facts, with all possible fixes."""
     found = []
     field_of = {name: contract.fields.get(name) or name for name in _ASSERTED}
     keys = " or ".join(question.environment_keys) or "a key that flask_app_inspect_environment_keys names"
-    got = f"nobody says it{f': {silence}' if silence else ''}"
+    got = f"no proof{f': {silence}' if silence else ''}"
     if not proved_by["environment"] and not question.accepts(UNPROVED_ENVIRONMENT, _FIELDS):
         fix = (
-            f"one of these is enough. Set {keys} in app.config to the value of the variable that the role sets; name"
-            " the key that has it in flask_app_inspect_environment_keys; let the health page answer JSON with"
-            f' "{field_of["environment"]}" (flask_app_health_fields names the field); or, if the app knows no'
+            f"do one of these. Set {keys} in app.config to the value of the variable that the role sets; name the key"
+            " that has it in flask_app_inspect_environment_keys; let the health page answer JSON with"
+            f' "{field_of["environment"]}" (flask_app_health_fields names the field); or, if the app has no'
             f" environments, accept that: flask_app_accepted_findings: [{UNPROVED_ENVIRONMENT}]"
         )
         found.append(Failure("environment", json.dumps(contract.environment), got, fix))
     if not proved_by["debug"] and not question.accepts(UNPROVED_DEBUG, _FIELDS):
         fix = (
-            "one of these is enough. Leave flask_app_inspect true; let the health page answer JSON with"
+            "do one of these. Set flask_app_inspect: true; let the health page answer JSON with"
             f' "{field_of["debug"]}"; or accept that: flask_app_accepted_findings: [{UNPROVED_DEBUG}]'
         )
         found.append(Failure("debug", json.dumps(contract.debug), got, fix))
@@ -301,13 +300,13 @@ def unproved(
 
 
 def failures(seen: Seen, question: Question, contract: Contract, variables: Mapping[str, str]) -> list[Failure]:
-    """Return what does not hold of what one process says.
+    """Return the failures in the report of one process.
 
     Args:
-        seen: what it said.
-        question: what was asked.
-        contract: what must be.
-        variables: the release's; a value that is a database's address says which one it must be.
+        seen: the report.
+        question: what to check in it.
+        contract: what it must say.
+        variables: the release's; a value that is a database's address says which database it must be.
     """
     found = []
     environment = contract.environment
@@ -328,16 +327,16 @@ def failures(seen: Seen, question: Question, contract: Contract, variables: Mapp
 
 
 def _database_failures(seen: Seen, question: Question, variables: Mapping[str, str]) -> Iterator[Failure]:
-    """One of the databases that the app's config names must be one that the variables name."""
-    # An app may keep files beside its database, so a path counts only where there is no other.
+    """Check that the app's config has at least one database that the variables name."""
+    # An app may have files in addition to its database, so a path only counts if there is nothing else.
     addressed = [each for each in seen.databases if each["kind"] != inspector.FILE]
     local = [each for each in addressed or seen.databases if each["kind"] in OF_A_HOST]
     if local and question.command_elsewhere:
         fix = "flask_app_release_command_once_per: host"
         name = f"database in app.config {local[0]['setting']}"
         kind = local[0]["kind"]
-        got = "a file of this host" if kind == inspector.FILE else f"{kind}, a file of this host"
-        yield Failure(name, "one for all hosts, for the release command ran on another one only", got, fix)
+        got = "a file on this host" if kind == inspector.FILE else f"{kind}, a file on this host"
+        yield Failure(name, "one that all hosts share, because the release command ran on another host", got, fix)
     meant = {name: value for name, value in variables.items() if _kind(inspector.engine(value)) in ENGINES}
     salt = _bytes(seen.salt)
     places = {inspector.digest(salt, inspector.address(value).encode()): name for name, value in meant.items()}
@@ -355,13 +354,13 @@ def _database_failures(seen: Seen, question: Question, variables: Mapping[str, s
 
 
 _KEY_FIX = (
-    "let the app read its key from the environment, name the variable that it reads in flask_app_secret_key_variable,"
-    " or accept it: flask_app_accepted_findings: [other-key]"
+    "let the app read its key from the environment, set flask_app_secret_key_variable to the variable that it reads, or"
+    " accept it: flask_app_accepted_findings: [other-key]"
 )
 
 
 def _key_failures(seen: Seen, question: Question, variables: Mapping[str, str]) -> Iterator[Failure]:
-    """What signs must be the key that was given, as text or as the bytes that it encodes."""
+    """Check that the app signs with the configured key, as text or as the bytes that it encodes."""
     name = question.secret_key_variable
     given = variables.get(name, "")
     if not given or not seen.secret_key or _accepted_key(question):
@@ -396,10 +395,10 @@ def _kind(engine: str) -> str:
 
 
 def inspect(layout: Layout, release: str, keys: Sequence[str], secrets: Secrets, seconds: float) -> Seen:
-    """Import the app of ``release`` as its own process does, for at most ``seconds``, and ask it.
+    """Import the app of ``release`` as its own process does, for at most ``seconds``, and return its report.
 
     Raises:
-        GreenlightError: it can't be imported, or isn't a Flask app; the detail ``journal`` has its last words, masked.
+        GreenlightError: it can't be imported, or isn't a Flask app; the detail ``journal`` has its last output, masked.
     """
     home = layout.release(release)
     python = home / "venv/bin/python"
@@ -413,11 +412,11 @@ def inspect(layout: Layout, release: str, keys: Sequence[str], secrets: Secrets,
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        # Systemd, which ends it in time, is quiet and says no more than that it failed.
+        # When systemd stops it after ``seconds``, it only reports a failure, so check the time.
         late = done.code == OUT_OF_TIME or time.monotonic() - began >= seconds
         why = f"took longer than {seconds:g} seconds" if late else "failed"
         said = secrets.mask("\n".join(done.stderr.splitlines()[-LINES:]))
-        raise GreenlightError(f"importing the app once more, beside Gunicorn, {why}", journal=said)
+        raise GreenlightError(f"importing the app once more, outside of Gunicorn, {why}", journal=said)
     if "no_app" in answer:
-        raise GreenlightError(f"in the WSGI object, a {answer['no_app']}, no Flask app was found")
+        raise GreenlightError(f"no Flask app was found in the WSGI object, a {answer['no_app']}")
     return Seen.of(answer, secrets)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a release is proved by, and what came of it."""
+"""The terms by which a release is proved, and the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .page import Page
 
 
 class Terms(TypedDict):
-    """What a release is proved by: the arguments that both proofs take."""
+    """The arguments that both proofs take."""
 
     contract: Contract
     patience: Patience
@@ -31,7 +31,7 @@ PROOF = {name: whole(kind) for name, kind in _KINDS.items()}
 
 
 def terms(options: Mapping[str, Any]) -> Terms:
-    """Make them of a step's options, see :data:`PROOF`."""
+    """Make the terms from a step's options, see :data:`PROOF`."""
     return cast("Terms", {name: kind(**options[name]) for name, kind in _KINDS.items()})
 
 
@@ -41,9 +41,9 @@ class Proved:
 
     Args:
         proof: of its pages; the answer is masked.
-        path: of the page that was asked for.
-        proved_by: of ``environment`` and ``debug`` who says so.
-        seen: what the app says of itself; None where it wasn't asked.
+        path: of the requested page.
+        proved_by: who proves ``environment`` and who proves ``debug``.
+        seen: what the app reports about itself; None if it wasn't inspected.
     """
 
     proof: Proof

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release protocol, a file a verb. Each looks at the host and repairs it.
+"""The release protocol, one file per verb. Each checks the host and repairs it.
 
-The order is the promise: docs/explanation/protocol.md says which it is, and why.
+The order of the verbs is what we guarantee: docs/explanation/protocol.md explains it.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take an app's name on a host, and refuse what a claim could not repair."""
+"""Claim an app's name on a host, and reject damage that a claim can't repair."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 
 
 def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
-    """Take the app's name on the host for this environment, and make the app's directories; return what was not as it
-    must be.
+    """Claim the app's name on the host for this environment, and make its directories; return the paths that changed.
 
-    Also repair what somebody damaged, as far as nothing is lost by that. The rest stops a deploy before this step.
+    Also repair damage if nothing is lost by that. Any other damage stops a deploy before this step.
 
     Raises:
-        Refused: the host is not stamped, and somebody else has the app's name; or its stamp is damaged.
+        Refused: the host is not stamped, and something else uses the app's name; or the stamp is damaged.
     """
     found = faults(layout, environment)
     for fault in () if dry else found:
@@ -27,11 +26,11 @@ def claim(layout: Layout, environment: str, *, dry: bool = False) -> list[str]:
 
 
 def refuse_damage(layout: Layout, environment: str) -> None:
-    """Refuse to work with state that a deploy refuses, too; that of the site apart, which nobody publishes here.
+    """Reject the damage that a deploy would reject, except that of the site, which isn't published here.
 
     Raises:
-        Refused: there is some that only people can repair.
+        Refused: there is damage that only people can repair.
     """
     found = [fault.finding for fault in faults(layout, environment, publishes=False) if not fault.repair]
     if found:
-        raise Refused(*found, heading=f"{layout.app} can't be used as it is on this host. Nothing was changed.")
+        raise Refused(*found, heading=f"{layout.app} is damaged on this host. Nothing was changed.")

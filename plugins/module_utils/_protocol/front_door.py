@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove the live release as a user reaches it, let it take work, and take the traffic back where that fails."""
+"""Prove the live release as users reach it, let it start work, and move the traffic back if that fails."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract i
     prove,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.evidence import (
-    condemn,
     evidence,
+    mark_bad,
     masked,
     with_hints,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import (
     INSPECTION,
     UNASKED,
-    Heard,
+    AppReport,
     Known,
     Question,
-    hear,
+    inspect_app,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import FRONT_DOOR, Page
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.terms import Proved
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of, record, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of, record, recorded_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import rehearsal_word
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
@@ -60,12 +60,12 @@ def check_front_door(
     question: Question = UNASKED,
     dry: bool = False,
 ) -> Proved:
-    """Prove the live release once more, as a user reaches it and as its workers report it; answers are masked.
+    """Prove the live release once more, as users reach it and as its workers report it; answers are masked.
 
-    A release that was switched to and not yet asked is on trial, also when the run that switched was killed before it
-    asked: if it fails, the traffic goes back to the release that had it before. One that passed earlier stays, for
-    what is wrong now is not the deploy's doing. Only one that passes takes work: its processes for that start, and one
-    that doesn't is a failure of its release. With ``dry`` nothing is written, moved or started.
+    After the switch, a release is on trial until it is proved here, even if the run that switched was killed. If it
+    fails, the traffic moves back to the release that had it before. A release that passed earlier stays live, because
+    the deploy did not cause the failure. Only a release that passes starts the processes that take work; if one of
+    them doesn't run, the release fails. With ``dry``, write, move and start nothing.
 
     Raises:
         Refused: the contract is broken at the front door.
@@ -73,7 +73,7 @@ def check_front_door(
     release = contract.release
     on_trial = not dry and noted_release(layout.trial) == release
     proved = proof_of(layout, release)
-    # As often as systemd had started it again when it was proved: a release may have lived long before.
+    # Number of restarts when it was proved: the release may have run for a long time since.
     restarts = proved.get("restarts", 0)
     page, contract = _as_proved(page, contract, proved)
     target = page.through_nginx(url, FRONT_DOOR, _word(layout, dry=dry))
@@ -91,16 +91,16 @@ def check_front_door(
     def known() -> Known:
         return Known(found.variables if found else releases.variables(release), secrets)
 
-    heard = _heard(layout, proof, proved, question, contract, known=known, seconds=seconds, alive=alive)
-    passes = proof.kept and proof.answer and not heard.failures
+    reported = _app_report(layout, proof, proved, question, contract, known=known, seconds=seconds, alive=alive)
+    passes = proof.kept and proof.answer and not reported.failures
     idle = start_work(layout, release, seconds) if passes and not dry else None
     if not (passes and proof.answer) or idle:
-        proof = replace(proof, failures=[*proof.failures, *heard.failures])
+        proof = replace(proof, failures=[*proof.failures, *reported.failures])
         back = _Revert(bounds, undoes=not found or found.reversible) if on_trial else None
         raise _failed(layout, release, target, proof, secrets, idle=idle, back=back)
     if not dry:
         _passed(layout, release)
-    return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, heard.proved_by, heard.seen)
+    return Proved(replace(proof, answer=masked(proof.answer, secrets)), page.path, reported.proved_by, reported.seen)
 
 
 def _as_proved(page: Page, contract: Contract, proved: Mapping[str, Any]) -> tuple[Page, Contract]:
@@ -133,10 +133,10 @@ def _failed(
     idle: Process | None,
     back: _Revert | None,
 ) -> Refused:
-    """Return the error that says why; of a release on trial, take the traffic back first."""
-    kind, what = "front-door-failed", f"The front door {target} does not lead to release {release}"
+    """Return the error that says why; of a release on trial, move the traffic back first."""
+    kind, what = "front-door-failed", f"The front door {target} does not reach release {release}"
     if idle:
-        kind, what = "process-failed", f"Release {release} does no work"
+        kind, what = "process-failed", f"A process of release {release} does not run"
         proof = replace(proof, failures=[Failure(f"process {idle.name}", "running", "not running")])
     report = evidence(layout, release, proof, secrets, idle or WEB)
     closing = _switch_back(layout, release, report, back) if back else ()
@@ -147,12 +147,12 @@ def _word(layout: Layout, *, dry: bool) -> str:
     try:
         return rehearsal_word(layout)
     except Damaged:
-        if not dry:  # in check mode, the claim that makes it anew has made nothing
+        if not dry:  # in check mode, the claim has not recreated it
             raise
         return ""
 
 
-def _heard(
+def _app_report(
     layout: Layout,
     proof: Proof,
     proved: Mapping[str, Any],
@@ -162,18 +162,18 @@ def _heard(
     known: Callable[[], Known],
     seconds: float,
     alive: Callable[[], bool],
-) -> Heard:
-    """Ask the workers, if the page is as it must be.
+) -> AppReport:
+    """Inspect the app, if the page keeps the contract.
 
     Args:
-        proved: what was written down when the release was proved.
-        known: reads what the inventory has given it, which raises Damaged where it can't be read.
+        proved: what was recorded when the release was proved.
+        known: reads the release's variables; raises Damaged if they can't be read.
     """
     if not (proof.kept and proof.answer):
-        return Heard()
+        return AppReport()
     imported = [name for name, who in proved.get("proved_by", {}).items() if INSPECTION in who]
     said = contract.said(proof.answer)
-    return hear(
+    return inspect_app(
         layout,
         contract.release,
         question,
@@ -187,33 +187,33 @@ def _heard(
 
 
 def _passed(layout: Layout, release: str) -> None:
-    """End the trial. The ledger decides, not the trial: a run may have been killed in between, or the ledger lost."""
-    if told_live(layout)[-1:] != [release]:
+    """End the trial. Check the ledger, not the trial: a run may have been killed in between, or the ledger lost."""
+    if recorded_live(layout)[-1:] != [release]:
         record(layout, "live", release, previous=Releases(layout).previous())
     discard(layout.trial)
 
 
 def _switch_back(layout: Layout, release: str, report: dict[str, object], back: _Revert) -> list[str]:
-    """Take the traffic from ``release``, mark it bad and stop it; return what became of it, in sentences.
+    """Move the traffic away from ``release``, mark it bad and stop it; return sentences to report.
 
-    Where no earlier release runs, the link is removed, so that Nginx answers 503 instead of a release in doubt.
+    If no earlier release runs, remove the link, so that Nginx answers 503 instead of serving a doubtful release.
     """
     releases = Releases(layout)
     previous = releases.previous()
-    refuse_work(layout, release)  # before anything says that the release was taken back
+    refuse_work(layout, release)  # before anything reports that the release was reverted
     if previous and systemd.state(layout.socket_unit(previous)).is_active:
         link(layout.live_socket, str(layout.socket(previous)))
         link(layout.live, f"releases/{previous}")
         discard(layout.previous)
-        said = [f"Traffic is back at {previous}."]
+        said = [f"Traffic is back on {previous}."]
     else:
         previous = ""
         discard(layout.live_socket)
         discard(layout.live)
         said = ["No earlier release runs: the site answers 503."]
     if previous and not back.undoes:
-        said.append(f"{IRREVERSIBLE} Check that the earlier release still works with what it did.")
-    said += condemn(layout, release, "taken back", report, previous=previous)
+        said.append(f"{IRREVERSIBLE} Check that the earlier release still works with its changes.")
+    said += mark_bad(layout, release, "taken back", report, previous=previous)
     discard(layout.rollback)
     discard(layout.trial)
     stop_release(layout, release, back.bounds)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether Nginx leads to the live release, before and after a change of the site.
+"""Check whether Nginx reaches the live release, before and after a change of the site.
 
-A release that answers by itself and isn't reached is the site's fault. One that doesn't answer isn't: the site must not
-wait for a broken app, which this very deploy may repair.
+If a release answers on its own socket but can't be reached, the site is at fault. If it doesn't answer, the site isn't:
+the change must not wait for a broken app, which this deploy may fix.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.history 
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import rehearsal_word
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 
-#: How often a page is asked for that doesn't answer as it should.
+#: Maximum number of requests for a page that doesn't answer correctly.
 TRIES = 3
-#: Seconds before Nginx is asked for the last time: a slow host, or one that limits requests, gets a second chance.
+#: Seconds before the last request to Nginx: a slow host, or one that limits requests, gets a second chance.
 PAUSE_SECONDS = 1
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Asks for the live release as the deploy asks at the front door.
+    """Requests the live release as the deploy does at the front door.
 
     Args:
-        page: the page of the site as it shall be.
-        url: where Nginx then serves it on this host.
-        seconds: how long each question may take, with all its tries.
+        page: the page of the new site.
+        url: where Nginx will serve it on this host.
+        seconds: limit for each request, including its retries.
     """
 
     layout: Layout
@@ -53,29 +53,29 @@ class Reach:
         return Watch(page, self.before, self.after)
 
     def before(self, known: Mapping[str, Any]) -> dict[str, Any]:
-        """Return how the live release is reached through the site as it is; empty where it isn't.
+        """Return how the live release is reached through the current site; empty if it isn't.
 
         Args:
-            known: what the site's marker says of its page; what it doesn't say is taken to stay the same.
+            known: the page in the site's marker; missing parts are assumed to be the same as in the new site.
         """
         live = Releases(self.layout).live()
         if not live:
             return {}
-        told = {name: value for name, value in known.items() if isinstance(value, str)}
+        noted = {name: value for name, value in known.items() if isinstance(value, str)}
         page, same = self._page(live), self.page
-        scheme: Scheme = "https" if told.get("scheme", same.scheme) == "https" else "http"
-        host, prefix = told.get("host", same.host), told.get("prefix", same.prefix)
+        scheme: Scheme = "https" if noted.get("scheme", same.scheme) == "https" else "http"
+        host, prefix = noted.get("host", same.host), noted.get("prefix", same.prefix)
         page = replace(page, host=host, scheme=scheme, prefix=prefix)
-        target = page.through_nginx(told.get("url", self.url), FRONT_DOOR, self._word())
+        target = page.through_nginx(noted.get("url", self.url), FRONT_DOOR, self._word())
         answer, _ = self._ask(target, live, {})
         return {"release": live, "status": answer.status, "named": live in answer.body} if answer else {}
 
     def after(self, seen: Mapping[str, Any]) -> str:
-        """Return why the live release isn't reached any more, as :meth:`before` saw it; empty where it is."""
+        """Return why the live release is no longer reached as :meth:`before` saw it; empty if it is."""
         live = Releases(self.layout).live()
         if not live:
             return ""
-        # The old page, or else the new one: a deploy may close the one and open the other.
+        # Try the old page, then the new one: a deploy may replace one by the other.
         pages = list(dict.fromkeys([self._page(live), self.page]))
         if not self._missed(pages, live, seen):
             return ""
@@ -89,13 +89,13 @@ class Reach:
             return ""
         target, failure = missed
         return (
-            f"{target} does not lead to the live release {live}, which answers by itself: {failure}. Fix: look at what"
-            " this deploy changes in the site (run it with --check --diff), such as flask_app_nginx_inside,"
+            f"{target} does not reach the live release {live}, which answers on its own socket: {failure}. Fix: check"
+            " what this deploy changes in the site (run it with --check --diff), such as flask_app_nginx_inside,"
             " flask_app_url_prefix or flask_app_nginx_site_of; correct that, and deploy again."
         )
 
     def _missed(self, pages: list[Page], live: str, seen: Mapping[str, Any]) -> tuple[Target, Failure] | None:
-        """Return where Nginx doesn't lead to the first of ``pages``, and how; None where it leads to any of them."""
+        """Return the target and the failure of the first of ``pages``; None if Nginx reaches any of them."""
         found = None
         for page in pages:
             target = page.through_nginx(self.url, FRONT_DOOR, self._word())
@@ -106,7 +106,7 @@ class Reach:
         return found
 
     def _page(self, live: str) -> Page:
-        """The page that the live release was proved by: the next one may have another."""
+        """Return the page that proved the live release: the next release may use another."""
         return self.page.at(str(proof_of(self.layout, live).get("path") or self.page.path))
 
     @cached_property
@@ -121,7 +121,7 @@ class Reach:
             return ""
 
     def _ask(self, target: Target, live: str, seen: Mapping[str, Any]) -> tuple[Answer | None, Failure | None]:
-        """Return an answer that is as good as the one that was ``seen``; or none, and what is wrong with the last."""
+        """Return an answer that is as good as the one that was ``seen``; or None and the failure of the last answer."""
         deadline = time.monotonic() + self.seconds
         failure = None
         for attempt in range(TRIES):
@@ -146,12 +146,12 @@ class Reach:
 def _failure(answer: Answer, live: str, seen: Mapping[str, Any]) -> Failure | None:
     said = f"{answer.status} {answer.body}".strip()
     status, named = seen.get("status"), seen.get("named") is True
-    # A page that doesn't name its release, such as the start page, may answer otherwise from now on.
+    # A page that doesn't name its release, such as the start page, may change its answer.
     if named and isinstance(status, int) and answer.status // 100 != status // 100:
         return Failure("HTTP status", f"{status // 100}xx, as before", said)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         return Failure("HTTP status", "one below 400", said)
-    # Not by a header: a site may hide that.
+    # Don't rely on a header: a site may hide it.
     if named and seen.get("release") == live and live not in answer.body:
         return Failure("release", live, said)
     return None

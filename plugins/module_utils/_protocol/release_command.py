@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release command, such as a database migration: run on one host of the group before a release takes traffic."""
+"""The release command, such as a database migration: runs on one host of the group before a release gets traffic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
 from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger import entries
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.hints import hints
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import attempted, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import best_effort, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
     COMMAND,
     COMMANDED,
@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 @dataclass(frozen=True)
 class Done:
-    """What became of it: whether it ran now or had succeeded before, in how many seconds, what it said, masked."""
+    """The result: whether it ran now or had succeeded before, its seconds, and its masked output."""
 
     ran: bool
     seconds: float
@@ -33,10 +33,10 @@ class Done:
 
 
 def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
-    """Run the release's command unless it has succeeded for this release already; at most ``seconds``.
+    """Run the release's command for at most ``seconds``, unless it has already succeeded for this release.
 
     Raises:
-        Refused: it failed; the release gets no traffic. The text has its last words, masked.
+        Refused: it failed; the release gets no traffic. The text has its last output, masked.
     """
     releases = Releases(layout)
     found, damage = releases.look(release)
@@ -44,33 +44,33 @@ def run_release_command(layout: Layout, release: str, seconds: float) -> Done:
         raise damaged_release(release, damage[0])
     home = layout.release(release)
     if (home / COMMANDED).exists():
-        _tell(layout, release)
+        _record_success(layout, release)
         return Done(ran=False, seconds=0, output="")
     began = time.monotonic()
     systemd.reload_units()
     unit = f"{layout.app}-release-command-{release}.service"
-    # The file and not its text: nothing in it is for systemd to expand.
+    # Pass the file, not its text, because systemd would expand specifiers in it.
     ended = run_in_release(layout, release, unit, ["/bin/sh", "-e", home / COMMAND], seconds)
     took = round(time.monotonic() - began, 2)
     output = found.secrets.mask("\n".join(ended.journal))
     if not ended.well:
-        said = attempted(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
+        said = best_effort(lambda: record(layout, "command failed", release, seconds=took, failures=ended.how))
         live = releases.live()
         traffic = f"Traffic stays with {live}." if live else "There is no live release: the site answers 503."
         what = "\n".join(
             [f"The release command of {release} failed ({ended.how}):", output, *hints(output.splitlines(), layout.app)]
         )
-        fix = f"Correct the command or the app, and deploy again. All it said: journalctl -u {unit}"
+        fix = f"Correct the command or the app, and deploy again. Full output: journalctl -u {unit}"
         raise refused("release-command-failed", release, what, fix, closing=[traffic, *said])
     releases.mark(release, COMMANDED, {"seconds": took})
-    _tell(layout, release)
+    _record_success(layout, release)
     return Done(ran=True, seconds=took, output=output)
 
 
-def _tell(layout: Layout, release: str) -> None:
-    """Tell the ledger of a command that succeeded, unless it knows: the run that did it may have been killed."""
-    told = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
-    if release not in [entry.get("release") for entry in told]:
+def _record_success(layout: Layout, release: str) -> None:
+    """Record a successful command in the ledger if it is missing there: the run that ran it may have been killed."""
+    commands = [entry for entry in entries(layout.ledger) if entry.get("event") == "command"]
+    if release not in [entry.get("release") for entry in commands]:
         fact = {}
         with suppress(Damaged):
             fact = read_facts(layout.release(release) / COMMANDED) or {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of an app goes when it is removed, and what of a host's shared parts goes with the last app."""
+"""What the removal of an app removes, and which shared parts of a host are removed with the last app."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import
     unused_defaults,
 )
 
-#: What the apps of a host share and nobody needs after the last one, as a pattern below the root.
+#: Files that all apps of a host share, removed with the last one, as a pattern below the root.
 SHARED = "opt/greenlight/uv-*"
-#: Directories that go after the last app, if nothing else is in them.
+#: Directories that are removed with the last app, if they are empty.
 SHARED_DIRECTORIES = ("opt/greenlight", "var/cache/greenlight", "var/cache/private/greenlight")
-#: Why a file can't be removed -> what helps. ``{}`` is the directory that goes.
+#: Why a file can't be removed -> the fix. ``{}`` is the directory to remove.
 _CURES = {
-    errno.EPERM: "chattr -R -f -i -a {}",
-    errno.EROFS: "mount -o remount,rw of the file system with {}",
-    errno.EBUSY: "findmnt shows what is mounted below {}: unmount it",
-    errno.ENOTEMPTY: "stop what still writes below {}",
+    errno.EPERM: "Run chattr -R -f -i -a {}",
+    errno.EROFS: "Remount the file system of {} (mount -o remount,rw)",
+    errno.EBUSY: "Unmount what findmnt shows below {}",
+    errno.ENOTEMPTY: "Stop what still writes below {}",
 }
 
 
 def without_site(layout: Layout, tree: nginx.Tree, made: frozenset[str]) -> nginx.Change:
-    """The app's site and the shared ones that it alone used; with the last app, all of these."""
+    """Return the app's site and the shared files that only it uses; for the last app, all shared files."""
     site = f"sites-enabled/{layout.app}.conf"
     found = [site] if names.made(layout, layout.root / "etc/nginx" / site, made) else []
     found += [name for name in files_of(tree, layout.app) if name != site]
@@ -48,12 +48,12 @@ def is_last(layout: Layout) -> bool:
     return set((layout.root / "etc").glob("*/environment-id")) <= {layout.environment_id}
 
 
-def doomed_shared(layout: Layout) -> list[Path]:
-    """Return what goes with the last app."""
+def shared_paths_to_remove(layout: Layout) -> list[Path]:
+    """Return the shared paths to remove, if this is the last app."""
     return sorted(layout.root.glob(SHARED)) if is_last(layout) else []
 
 
-def doomed_accounts(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:
+def accounts_to_remove(layout: Layout, made: frozenset[str]) -> list[tuple[str, str]]:
     app = layout.app
     return [(part, app) for part in accounts.PARTS if part in made and accounts.number(part, app) is not None]
 
@@ -64,14 +64,14 @@ def is_open(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> bool:
 
 
 def marker(layout: Layout, tree: nginx.Tree) -> Path:
-    """Says that the change of Nginx was confirmed. While it is there, it isn't known whether Nginx has let go."""
+    """Return the marker of a confirmed change of Nginx. While it exists, Nginx may still serve the site."""
     return tree.state / f"{layout.app}.json"
 
 
 def unit_paths(layout: Layout) -> list[Path]:
-    """Unit files and their drop-ins, before them the links by which a reboot would start the units.
+    """Return unit files and drop-ins of releases, and before them the links by which a reboot would start the units.
 
-    Of releases only: a unit of the app's name that somebody else made, such as that of a worker, stays.
+    Leave out units with the app's name that this role did not make, such as a worker's.
     """
     name = re.compile(rf"{layout.unit_name}(\.d)?\Z")
     found: list[Path] = []
@@ -82,11 +82,11 @@ def unit_paths(layout: Layout) -> list[Path]:
     return found
 
 
-def doomed_places(layout: Layout, made: frozenset[str]) -> list[Path]:
-    """Directories and files, less those that must go at another time.
+def paths_to_remove(layout: Layout, made: frozenset[str]) -> list[Path]:
+    """Return directories and files to remove, except those that have to be removed at another time.
 
-    In /run only what has a release's name, and of cache and logs only what systemd made for the app's units: that
-    belongs to the app's account.
+    In /run, only those named after a release. Cache and logs only if systemd made them for the app's units: then they
+    belong to the app's account.
     """
     entries = sorted(layout.runtime_root.iterdir()) if layout.runtime_root.is_dir() else []
     ends = [".sock", *(process.infix for process in layout.processes)]
@@ -100,26 +100,26 @@ def doomed_places(layout: Layout, made: frozenset[str]) -> list[Path]:
 
 
 def left_over(layout: Layout) -> Path:
-    """What the app's directory in /etc is called when the name is given up."""
+    """Return the name of the app's directory in /etc after its claim is removed."""
     return layout.etc.with_name(f"{UNFINISHED}{layout.app}")
 
 
 def foreign_processes(layout: Layout) -> list[str]:
-    """Return the processes of the app's account that are not part of a release's unit."""
+    """Return the processes of the app's account that don't belong to a release's unit."""
     uid = accounts.number("passwd", layout.app)
     unit = re.compile(rf"/{layout.unit_name}(/|$)", re.MULTILINE)
     found = []
     for path in sorted((layout.root / "proc").glob("[0-9]*/status")) if uid is not None else []:
-        uids = re.search(r"^Uid:\t(.*)$", _told_by_kernel(path), re.MULTILINE)
+        uids = re.search(r"^Uid:\t(.*)$", _read_proc(path), re.MULTILINE)
         if uids and str(uid) in uids.group(1).split("\t"):
-            match = unit.search(_told_by_kernel(path.with_name("cgroup")))
+            match = unit.search(_read_proc(path.with_name("cgroup")))
             if not match or not RELEASE_ID.match(match.group(1)):
                 found.append(path.parent.name)
     return found
 
 
-def _told_by_kernel(path: Path) -> str:
-    """A file of /proc, in which names may have any encoding; empty where there is none, as after a process's end."""
+def _read_proc(path: Path) -> str:
+    """Read a file in /proc, in which names may have any encoding; empty if it is missing, as after a process's end."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -127,5 +127,5 @@ def _told_by_kernel(path: Path) -> str:
 
 
 def cure(number: int | None, place: Path) -> str:
-    """Say what helps where something in ``place`` can't be removed; no name that the app has made is in it."""
-    return _CURES.get(number or 0, "check {}").format(place) + ", and run again."
+    """Return the fix if something in ``place`` can't be removed, without any names that the app has made."""
+    return _CURES.get(number or 0, "Check {}").format(place) + ", and run again."

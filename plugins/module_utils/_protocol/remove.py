@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of an app on a host: all of it goes, and nothing else.
+"""Remove an app from a host: all of it, and nothing else.
 
-Only what the record names goes. What would stop the removal is found before anything is touched, and in check mode too.
-The stamp says that the app's name is ours here, so it goes last: as long as it is there, a removal that was killed is
-done again from its start, and each step looks for what is left. Without a stamp, nothing of that name is touched.
+Remove only what the record names. Find obstacles before anything is touched, in check mode too. The stamp says that the
+app's name is ours here, so remove it last: while it exists, a killed removal starts over, and each step looks for what
+is left. Without a stamp, touch nothing with that name.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 from .obstacles import obstacles
 from .removal import (
     SHARED_DIRECTORIES,
+    accounts_to_remove,
     cure,
-    doomed_accounts,
-    doomed_places,
-    doomed_shared,
     foreign_processes,
     is_last,
     is_open,
     left_over,
     marker,
+    paths_to_remove,
+    shared_paths_to_remove,
     unit_paths,
     without_site,
 )
@@ -54,28 +54,30 @@ from .work import end_work
 
 
 def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bounds, *, dry: bool = False) -> list[str]:
-    """Remove the app; return what was there of it. With ``dry`` only report.
+    """Remove the app; return what existed of it. With ``dry``, only report.
 
     Raises:
-        GreenlightError: the host is stamped with another environment; or something of somebody else's is in the way,
-            such as a file system that is mounted in one of the app's directories.
+        GreenlightError: the host is stamped with another environment; or something that isn't the app's is in the way,
+            such as a file system that is mounted in one of its directories.
     """
     if not APP_NAME.match(layout.app):
-        what = f"flask_app_name is {layout.app!r}, which is not a name of an app. Nothing was removed."
+        what = f"flask_app_name is {layout.app!r}, which is not a valid name. Nothing was removed."
         raise refused("malformed-name", "flask_app_name", what)
     stamp = stamped(layout)
     if stamp is None:
         return _remove_rest(layout, dry=dry)
     other = other_environment(layout, environment)
     if other:
-        fix = f"To remove this app all the same, say so with: -e flask_app_environment={stamp}"
+        fix = f"To remove this app anyway, run with: -e flask_app_environment={stamp}"
         raise refused("wrong-environment", layout.environment_id, f"{other} Nothing was removed.", fix)
     made = names.recorded(layout)
     change = without_site(layout, tree, made)
     _refuse(layout, list(obstacles(layout, tree, change, made)))
     found = [str(tree.etc / name) for name in nginx.pending(tree, change)]
-    found += map(str, [*unit_paths(layout), *doomed_places(layout, made), layout.etc, *doomed_shared(layout)])
-    found += [f"{part} {name}" for part, name in doomed_accounts(layout, made)]
+    found += map(
+        str, [*unit_paths(layout), *paths_to_remove(layout, made), layout.etc, *shared_paths_to_remove(layout)]
+    )
+    found += [f"{part} {name}" for part, name in accounts_to_remove(layout, made)]
     certbot = acme.Certbot(layout.root)
     found += [str(certbot.settings(layout))] if acme.forget(certbot, layout, dry=True) else []
     if not dry:
@@ -84,18 +86,18 @@ def remove_app(layout: Layout, environment: str, tree: nginx.Tree, bounds: Bound
         acme.forget(certbot, layout)
         _remove_units(layout, bounds)
         _refuse_processes(layout)
-        for path in [*doomed_places(layout, made), *doomed_shared(layout)]:
+        for path in [*paths_to_remove(layout, made), *shared_paths_to_remove(layout)]:
             _take(path)
         _remove_empty(layout)
-        for part, name in doomed_accounts(layout, made):
+        for part, name in accounts_to_remove(layout, made):
             if accounts.number(part, name) is not None:
                 accounts.remove(part, name)
-        _give_up_name(layout)
+        _remove_claim(layout)
     return found
 
 
 def _remove_rest(layout: Layout, *, dry: bool) -> list[str]:
-    """Remove what is left of an app that was removed but for its stamp's directory; of another one nothing."""
+    """Finish a removal that got as far as the stamp's directory; otherwise remove nothing."""
     lost = lost_stamp(layout, removal=True)
     if lost and not is_rest_of_removal(layout):
         _refuse(layout, lost.findings)
@@ -107,7 +109,7 @@ def _remove_rest(layout: Layout, *, dry: bool) -> list[str]:
 
 
 def forget_lock(layout: Layout) -> None:
-    """Give the lock back for good, with the file that guards it. Only for a step that holds it."""
+    """Remove the lock and its guard file. Only for a step that holds it."""
     remove(layout.lock)
     remove(layout.lock.with_suffix(".guard"))
 
@@ -118,7 +120,7 @@ def _refuse(layout: Layout, problems: Sequence[Finding]) -> None:
 
 
 def _remove_empty(layout: Layout) -> None:
-    """Remove the directories of what is shared, if nothing else is in them."""
+    """Remove the shared directories, if they are empty."""
     if is_last(layout):
         for each in SHARED_DIRECTORIES:
             with contextlib.suppress(OSError):
@@ -130,7 +132,7 @@ def _close_site(layout: Layout, tree: nginx.Tree, change: nginx.Change) -> None:
         return
     if tree.installed and systemd.state("nginx.service").is_running:
         nginx.apply(tree, layout.app, change, [])
-    else:  # one that was stopped, as to give its port to another server, is not started for this
+    else:  # Nginx may have been stopped on purpose, to free its port for another server: don't start it
         for name in change:
             remove(tree.etc / name)
     try:
@@ -150,7 +152,7 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
     for release in sorted(systemd.loaded(layout) | {release_of(path.name) for path in paths}):
         end_work(layout, release, bounds)
         systemd.wait_until_queue_is_empty(layout.socket(release), bounds.drain_seconds)
-        # systemd knows no unit that is neither there as a file nor at work, and stopping one would be an error.
+        # Stopping a unit that has no file and doesn't run would be an error: systemd doesn't know it.
         known = [unit for unit in layout.units_of(release) if systemd.state(unit).active != "inactive"]
         if known:
             systemd.stop(known, bounds.stop_seconds)
@@ -158,12 +160,12 @@ def _remove_units(layout: Layout, bounds: Bounds) -> None:
         _take(path)
     systemd.reload_units()
     if not _has_units(layout):
-        # systemd makes it for the instances of a template and doesn't stop it by itself.
+        # systemd makes these slices for the instances of a template, but doesn't stop them.
         run(["systemctl", "stop", *systemd.slices_of(layout)])
 
 
 def _has_units(layout: Layout) -> bool:
-    """Say whether anything is at work as an instance of the app's name, be it ours or not."""
+    """Say whether any instance with the app's name runs, ours or not."""
     done = run(["systemctl", "list-units", "--plain", "--no-legend", "--full", *layout.unit_globs])
     return bool(done.stdout.strip())
 
@@ -177,18 +179,18 @@ def _take(path: Path) -> None:
 
 
 def _refuse_processes(layout: Layout) -> None:
-    """Whatever still runs as the app's user, such as a worker of somebody else's, needs what would go now."""
+    """Stop if something else still runs as the app's user: it may need what is to be removed next."""
     running = foreign_processes(layout)
     if running:
         raise GreenlightError(
-            f"{layout.app} takes no requests any more, but its account still runs something else on this host: process"
-            f" {', '.join(running)}. Its directories were left as they were. Fix: stop that (systemctl status"
-            f" {running[0]} says what it is), or wait for its end, and run again."
+            f"{layout.app} no longer accepts requests, but its account still runs other processes on this host:"
+            f" {', '.join(running)}. Its directories were not removed. Fix: stop them (systemctl status {running[0]}"
+            " says what the first one is), or wait until they end, and run again."
         )
 
 
-def _give_up_name(layout: Layout) -> None:
-    """Remove /etc/<app>, stamp and record by one rename: without them, the rest would be nobody's."""
+def _remove_claim(layout: Layout) -> None:
+    """Remove /etc/<app> with stamp and record in one rename: without these, nobody would own the rest."""
     if not layout.etc.is_symlink():
         for path in sorted(layout.etc.iterdir()):
             if path not in (layout.environment_id, layout.made):
@@ -199,7 +201,7 @@ def _give_up_name(layout: Layout) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # overlayfs renames no directory that came with the image.
+        # overlayfs can't rename a directory that came with the image.
         remove(layout.environment_id)
         _take(layout.etc)
     _take(left_over(layout))

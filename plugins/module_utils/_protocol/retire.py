@@ -9,7 +9,7 @@ import time
 from ansible_collections.greenlight.flask.plugins.module_utils._app import systemd
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import live_once, record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import formerly_live, record
 from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, noted_release
 
@@ -19,24 +19,24 @@ from .work import end_work
 def retire(layout: Layout, bounds: Bounds) -> dict[str, float]:
     """Stop every release but the live one, after its accepted requests; return the seconds for each.
 
-    Without a live release nothing is stopped: whatever runs is of more use than nothing. Nor while the live one is on
-    trial, for the one before it is the way back. A trial that can't be read may be the live one's.
+    Stop nothing if there is no live release, because any running release is better than none; or while the live one is
+    on trial, because the one before it may be needed again. An unreadable trial may be that of the live release.
     """
     live = Releases(layout).live()
     if not live or (os.path.lexists(layout.trial) and noted_release(layout.trial) in ("", live)):
         return {}
     seconds = {release: stop_release(layout, release, bounds) for release in superfluous(layout)}
-    # Asked of the ledger, not of this run: one that was killed may have stopped a release and not have told.
-    for release in live_once(layout):
+    # Check the ledger, not this run: a killed run may have stopped a release without recording it.
+    for release in formerly_live(layout):
         facts = {"seconds": seconds[release]} if release in seconds else {}
         record(layout, "retired", release, **facts)
     return seconds
 
 
 def stop_release(layout: Layout, release: str, bounds: Bounds) -> float:
-    """Let ``release`` end its work, then serve what it has accepted; keep it from starting again; return the seconds.
+    """Let ``release`` finish its work and its accepted requests, and disable it; return the seconds it took.
 
-    What takes work by itself takes no more while requests are still served.
+    Its workers stop taking work while requests are still served.
     """
     began = time.monotonic()
     end_work(layout, release, bounds)

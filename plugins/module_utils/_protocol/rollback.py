@@ -6,24 +6,24 @@ from __future__ import annotations
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import write
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import refused
-from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, told_live
+from ansible_collections.greenlight.flask.plugins.module_utils._release.history import irreversible_since, recorded_live
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Release, Releases, noted_release
 
 
 def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry: bool = False) -> Release:
     """Return the release to go back to: ``wanted``, or the one that was live before the live one.
 
-    Which was live before says the link to the previous release, and where it leads nowhere good, the ledger; times
-    and names are never asked. A rollback that was begun and not ended goes on to the release it was begun for, even if
-    that has the traffic already: otherwise, "previous" would be the release that is rolled back.
+    The link to the previous release says which one that was, or the ledger if the link has no good target; times and
+    names are never used. An unfinished rollback continues to its own release, even if that already has the traffic:
+    otherwise, "previous" would be the release that we are rolling back from.
 
     Args:
         force: also go back across a release command that can't be undone.
-        dry: don't note that the rollback is begun.
+        dry: don't record that the rollback has begun.
 
     Raises:
-        Refused: there is none, or ``wanted`` is live, bad, half-made or was never proved; or a release command
-            that can't be undone has run since it was live.
+        Refused: there is none, or ``wanted`` is live, bad, damaged or was never proved; or a release command that can't
+            be undone has run since it was live.
     """
     releases = Releases(layout)
     live = releases.live()
@@ -34,26 +34,27 @@ def find_rollback(layout: Layout, wanted: str = "", *, force: bool = False, dry:
         found, damage = releases.look(wanted)
         why = f"{damage[0].path}: {damage[0].why}" if damage else ""
         faults = {
-            "it is the live one": wanted == live,
-            "this host has no release of that name": found is None and wanted not in releases.names(),
-            f"it isn't whole ({why})": found is None,
-            "it was found bad": bool(found and found.bad),
+            "it is the live release": wanted == live,
+            "this host has no release with that name": found is None and wanted not in releases.names(),
+            f"it is damaged ({why})": found is None,
+            "it is marked bad": bool(found and found.bad),
             "it was never proved": bool(found and not found.proved),
         }
         for fault, holds in faults.items():
             if holds:
                 what = f"flask_app_rollback_to is {wanted}: {fault}. {_choices(releases, live)}"
                 raise refused("no-rollback", wanted, what)
-    for name in (wanted,) if wanted else (releases.previous(), *reversed(told_live(layout))):
+    for name in (wanted,) if wanted else (releases.previous(), *reversed(recorded_live(layout))):
         found = releases.get(name)
         if found and found.proved and not found.bad and name != live:
             across = irreversible_since(layout, found.id)
             if across and not force:
                 what = (
-                    f"Release {found.id} was live before the release command of {across}, which can't be undone: the"
-                    " old code may not fit the data any more."
+                    f"Release {found.id} was live before the release command of {across}, which can't be undone. The"
+                    " old code may no longer work with the data."
                 )
-                raise refused("irreversible-command", across, what, "If it fits: -e flask_app_rollback_force=true")
+                fix = "If it still works, run with: -e flask_app_rollback_force=true"
+                raise refused("irreversible-command", across, what, fix)
             if not dry:
                 write(layout.rollback, found.id)
             return found
@@ -67,4 +68,4 @@ def _choices(releases: Releases, live: str) -> str:
         return f"Releases to go back to: {', '.join(good)}."
     damages = filter(None, map(releases.fault, releases.names()))
     lost = "".join(f" {damage.path}: {damage.why}." for damage in damages)
-    return f"No release is kept that one could go back to.{lost and f' Not whole any more:{lost}'}"
+    return f"There is no release to go back to.{lost and f' Damaged releases:{lost}'}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rotation of the key that signs: the live release once more with other keys, and the end of releases with old ones."""
+"""Rotate the signing key: make the live release again with other keys, and remove releases with old ones."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 @dataclass(frozen=True)
 class Keys:
-    """The key that signs and those that still verify.
+    """The signing key and those that are still accepted.
 
     Args:
-        variable: name of the process's variable with the key that signs.
+        variable: name of the process's variable with the signing key.
         key: its value.
-        fallbacks: the others, which the process gets as a JSON list; without any the variable is absent.
+        fallbacks: the other keys, which the process gets as a JSON list; if there are none, that variable is absent.
     """
 
     variable: str
@@ -37,11 +37,11 @@ class Keys:
 
     @property
     def fallbacks_variable(self) -> str:
-        """The name that Flask gives to the list (SECRET_KEY_FALLBACKS, since 3.1)."""
+        """Flask's name for the list (SECRET_KEY_FALLBACKS, since 3.1)."""
         return f"{self.variable}_FALLBACKS"
 
     def variables(self) -> dict[str, str]:
-        """Return them as the process gets them."""
+        """Return the variables with the keys, as the process gets them."""
         found = {self.variable: self.key}
         if self.fallbacks:
             found[self.fallbacks_variable] = json.dumps(list(self.fallbacks))
@@ -52,19 +52,19 @@ def is_live(layout: Layout, keys: Keys, live: Release | None = None) -> bool:
     """Say whether the live release, which may have been read already, has exactly these keys.
 
     Raises:
-        Refused: there is no live release, or it has no key of this name.
+        Refused: there is no live release, or it has no key with this name.
     """
     values = (live or _live(layout)).variables
     if keys.variable not in values:
         what = f"The live release of {layout.app} has no {keys.variable}."
-        fix = "Name its key in flask_app_secret_key_variable."
+        fix = "Set flask_app_secret_key_variable to the name of its key."
         raise refused("no-signing-key", keys.variable, what, fix)
     names = (keys.variable, keys.fallbacks_variable)
     return {name: values[name] for name in names if name in values} == keys.variables()
 
 
 def rotated(layout: Layout, time: str, keys: Keys, by: str, live: Release | None = None) -> Release:
-    """Return a release that is the live one with these keys, made unless it is there: nothing else is different.
+    """Return a release that differs from the live one only in its keys; make it unless it exists.
 
     Args:
         time: UTC time of the run as ``20261121T094420Z``.
@@ -81,18 +81,18 @@ def rotated(layout: Layout, time: str, keys: Keys, by: str, live: Release | None
         time=time,
         variables={**variables, **keys.variables()},
         secret_names=[*(live.secret_names - old), *keys.variables()],
-        # Handed over as they are now.
+        # Passed in the same way as before.
         credentials=[*(set(made.credentials) - old), *(keys.variables() if keys.variable in made.credentials else ())],
-        reversible=True,  # its command has run for the live release and is not run again
+        reversible=True,  # its command has run for the live release and doesn't run again
     )
     found = releases.find(specification.digest(key(layout)))
     return found or releases.create(specification, key(layout), by)
 
 
 def outdated(layout: Layout) -> list[str]:
-    """Return the releases, oldest first, that hold a secret which the live release doesn't hold.
+    """Return the releases, oldest first, that have a secret which the live release doesn't have.
 
-    What is left of a release whose removal was begun counts too, for its secrets are there still.
+    Include releases whose removal was begun: their secrets still exist.
     """
     releases = Releases(layout)
     live = _live(layout)
@@ -105,28 +105,28 @@ def outdated(layout: Layout) -> list[str]:
 
 
 def destroy(layout: Layout) -> list[str]:
-    """Remove the releases that :func:`outdated` names; return them.
+    """Remove the releases that :func:`outdated` returns; return them.
 
     Raises:
         Refused: one of them runs.
     """
-    doomed = outdated(layout)
-    busy = sorted(set(doomed) & set(superfluous(layout)))
+    to_remove = outdated(layout)
+    busy = sorted(set(to_remove) & set(superfluous(layout)))
     if busy:
-        what = f"{', '.join(busy)} still runs beside the live release."
-        raise refused("release-runs", busy[0], what, "Run site.yml first, which stops it.")
+        what = f"These releases still run in addition to the live one: {', '.join(busy)}."
+        raise refused("release-runs", busy[0], what, "Stop them first by deploying with site.yml.")
     releases = Releases(layout)
-    for release in doomed:
+    for release in to_remove:
         releases.destroy(release)
     for directory in (layout.releases, layout.environment_files):
         remove_unfinished(directory)
     if not releases.previous():
         discard(layout.previous)
-    return doomed
+    return to_remove
 
 
 def _single(values: Sequence[str]) -> list[str]:
-    """Leave out what is a list of secrets, each of which is there by itself."""
+    """Leave out lists of secrets: each of their secrets is also a separate value."""
     return [value for value in values if not listed(value)]
 
 

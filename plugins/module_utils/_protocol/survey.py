@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server is and has, read without changing it, and what of that stops a deploy."""
+"""Read the facts of a server without changing it, and find what stops a deploy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.built impo
 from ansible_collections.greenlight.flask.plugins.module_utils._build.venv import interpreter
 from ansible_collections.greenlight.flask.plugins.module_utils._release.live import superfluous
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import (
-    has_lost_its_stamp,
+    is_stamp_missing,
     other_environment,
     stamped,
 )
@@ -34,32 +34,32 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.state im
 from .claim import claim
 from .prune import prunable
 
-#: systemd.exec(5) of this version is the oldest that the sandbox and the EnvironmentFile rules were tested against.
+#: The oldest version with which the sandbox and the EnvironmentFile rules (systemd.exec(5)) were tested.
 OLDEST_SYSTEMD = 252
-#: Inodes that must be free where /srv is: a venv has some ten thousand files.
+#: Inodes that must be free where /srv is: a venv has about ten thousand files.
 FREE_INODES = 20_000
-#: The first that knows the option -P, with which the unit starts Gunicorn.
+#: The first version with the option -P, with which the unit starts Gunicorn.
 OLDEST_PYTHON = "3.11"
 
 
 @dataclass(frozen=True)
 class Host:
-    """Facts of a server that the role decides by.
+    """Facts of a server that the role's decisions depend on.
 
     Attributes:
         cpus: processors that this machine may use.
         memory_mb: total memory in MiB, rounded down to 256 so that a kernel update doesn't change it.
-        systemd: its version, 0 where systemd is not the init system.
-        python: version of the app's interpreter as ``3.13.5``, empty where there is none.
-        interpreter: what a venv depends on of it.
+        systemd: its version; 0 if systemd is not the init system.
+        python: version of the app's interpreter as ``3.13.5``; empty if there is none.
+        interpreter: the facts of the interpreter that a venv depends on.
         packages_missing: which of the wanted Debian packages are not installed.
-        nginx_removed: whether the host has sites, and no Nginx that is installed whole.
+        nginx_removed: whether the host has sites, but Nginx is not (completely) installed.
         package_module_ready: whether ansible.builtin.apt can run here (python3-apt is installed).
-        environment: the stamp of an earlier deploy of this app, empty where there is none.
-        sources: digests of the sources that are there.
-        venvs: digests of the venvs that are there and whole.
-        claimed: whether stamp, record, key, directories, account, group and owners are all as they must be.
-        leftovers: releases that run and should not, and paths that nobody needs.
+        environment: the stamp of an earlier deploy of this app; empty if there is none.
+        sources: digests of the existing sources.
+        venvs: digests of the complete venvs.
+        claimed: whether stamp, record, key, directories, account, group and owners are all correct.
+        leftovers: releases that run but should not, and paths that can be removed.
     """
 
     cpus: int
@@ -87,11 +87,11 @@ class Wanted:
     Args:
         environment: the environment of this inventory.
         python: path of the app's interpreter.
-        python_minimum: oldest version of it, as ``3.11``.
+        python_minimum: its minimum version, as ``3.11``.
         packages: Debian packages.
         ports: TCP ports of the site, by the variable that sets each.
         free_mb: MiB that must be free where /srv is.
-        keep_releases: how many good releases stay.
+        keep_releases: how many good releases to keep.
         service_settings: settings that the inventory adds to the unit: name -> lines.
     """
 
@@ -126,7 +126,7 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
 
 
 def measures(root: Path) -> dict[str, Any]:
-    """Read what of a server the role's templates depend on; part of :class:`Host`."""
+    """Read the facts that the role's templates depend on; part of :class:`Host`."""
     return {
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mb": _memory_mb(root),
@@ -150,33 +150,33 @@ def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Finding]:
 def _platform_problems(root: Path, host: Host) -> list[Finding]:
     found = []
     if not (root / "usr/bin/apt-get").exists():
-        what = "This host has no apt-get: the role supports Debian 12 and 13."
-        found.append(Finding("unsupported-system", ERROR, "apt-get", what, "Use one of these."))
+        what = "This host has no apt-get. The role supports Debian 12 and 13."
+        found.append(Finding("unsupported-system", ERROR, "apt-get", what, "Use a host with Debian 12 or 13."))
     if host.systemd == 0:
-        what = "systemd does not run here (there is no /run/systemd/system): it is what starts and keeps the app."
+        what = "systemd does not run on this host (there is no /run/systemd/system), but the app runs as its service."
         fix = "Use a host, virtual machine or container that boots with systemd."
         found.append(Finding("no-systemd", ERROR, "systemd", what, fix))
     elif host.systemd < OLDEST_SYSTEMD:
-        what = f"systemd {host.systemd} is too old: {OLDEST_SYSTEMD} is needed."
+        what = f"systemd {host.systemd} is too old: version {OLDEST_SYSTEMD} or later is required."
         found.append(Finding("old-systemd", ERROR, "systemd", what, "Upgrade the host to Debian 12 or 13."))
     return found
 
 
 def _python_problems(wanted: Wanted, host: Host) -> list[Finding]:
     if not host.python:
-        what = f"flask_app_python is {wanted.python}, and no Python interpreter runs there: {_unfit(wanted.python)}."
-        fix = "Install it, or set flask_app_python to one that is installed."
+        what = f"flask_app_python is {wanted.python}, which is not a working interpreter: {_unfit(wanted.python)}."
+        fix = "Install it, or set flask_app_python to an installed interpreter."
         return [Finding("no-python", ERROR, "flask_app_python", what, fix)]
     minimum = max(wanted.python_minimum, OLDEST_PYTHON, key=numbers)
     if numbers(host.python) < numbers(minimum):
-        what = f"{wanted.python} is Python {host.python}, which is too old: {minimum} is needed."
-        fix = "Set flask_app_python to a newer interpreter of this host, or upgrade the host."
+        what = f"{wanted.python} is Python {host.python}, which is too old: {minimum} or later is required."
+        fix = "Set flask_app_python to a newer interpreter on this host, or upgrade the host."
         return [Finding("old-python", ERROR, "flask_app_python", what, fix)]
     place = unreachable(wanted.python, host.interpreter)
     if place:
-        what = f"flask_app_python is {wanted.python}, and the app's user can't reach it: {place}."
+        what = f"flask_app_python is {wanted.python}, but the app's user can't run it: {place}."
         fix = (
-            "Install it where all users can run it and set flask_app_python to that, as in"
+            "Install it where all users can run it, and set flask_app_python to that path, such as"
             " /opt/python/cpython-3.13/bin/python3 (uv python install --install-dir /opt/python 3.13)."
         )
         return [Finding("unreachable-python", ERROR, "flask_app_python", what, fix)]
@@ -184,37 +184,37 @@ def _python_problems(wanted: Wanted, host: Host) -> list[Finding]:
 
 
 def _unfit(python: str) -> str:
-    """Say what is at the path of an interpreter that doesn't run."""
+    """Return why the interpreter at this path doesn't run."""
     try:
         mode = Path(shutil.which(python) or python).stat().st_mode
     except OSError as error:
-        return "there is nothing" if isinstance(error, FileNotFoundError) else f"the host says {error.strerror}"
+        return "there is no such file" if isinstance(error, FileNotFoundError) else f"the host says {error.strerror}"
     if not stat.S_ISREG(mode):
         return f"it is {kind(mode)}"
     return "it isn't Python" if mode & 0o111 else f"it may not be run (its mode is {stat.S_IMODE(mode):04o})"
 
 
-#: Where a unit with ProtectHome= and PrivateTmp= sees nothing: releases, release commands and builds.
+#: Directories hidden by ProtectHome= and PrivateTmp=, which the units of releases, release commands and builds have.
 _UNSEEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # only compared
 
 
 def unreachable(python: str, identity: str) -> str:
-    """Say why the app's own process can't run an interpreter that root can, or return an empty text.
+    """Return why the app's own process can't run an interpreter that root can run, or an empty text.
 
     Args:
         python: path of the interpreter.
-        identity: what it says of itself, see :func:`venv.interpreter`; its last word is where it really is.
+        identity: its facts, see :func:`venv.interpreter`; the last one is its real path.
     """
     really = str(json.loads(identity)[-1]) if identity else ""
     for path in dict.fromkeys(filter(None, (python, os.path.realpath(python), really))):
         for directory in _UNSEEN:
             if os.path.normpath(path).startswith(f"{directory}/"):
-                return f"it is {path}, and the sandbox hides {directory}"
+                return f"the sandbox hides {directory}, which contains {path}"
         closed = [parent for parent in reversed(Path(path).parents) if _closed(parent)]
         if closed:
-            return f"it is {path}, and others may not enter {closed[0]}"
+            return f"other users may not enter {closed[0]}, which contains {path}"
         if _closed(Path(path)):
-            return f"it is {path}, which others may not run"
+            return f"other users may not run {path}"
     return ""
 
 
@@ -233,30 +233,31 @@ def _room_problems(root: Path, wanted: Wanted) -> list[Finding]:
     found = []
     if free_mb < wanted.free_mb:
         what = (
-            f"/srv has {free_mb} MiB free; flask_app_free_space_mb asks for {wanted.free_mb}."
+            f"/srv has {free_mb} MiB free, but flask_app_free_space_mb requires {wanted.free_mb}."
             f" Its file system: {file_system(place)}."
         )
-        fix = "Make room, or lower flask_app_keep_releases or flask_app_free_space_mb."
+        fix = "Free some space, or lower flask_app_keep_releases or flask_app_free_space_mb."
         found.append(Finding("no-space", ERROR, "/srv", what, fix))
     if space.f_files and space.f_favail < FREE_INODES:
         what = (
-            f"/srv has {space.f_favail} inodes free; {FREE_INODES} are needed. Its file system: {file_system(place)}."
+            f"/srv has {space.f_favail} inodes free, but {FREE_INODES} are required. Its file system:"
+            f" {file_system(place)}."
         )
-        found.append(Finding("no-inodes", ERROR, "/srv", what, "Remove files that nobody needs."))
+        found.append(Finding("no-inodes", ERROR, "/srv", what, "Remove files that are no longer needed."))
     return found
 
 
 def _state_problems(layout: Layout, wanted: Wanted) -> list[Finding]:
-    """Return what somebody damaged of the app's own state, and a deploy can't repair."""
+    """Return the damage to the app's own state that a deploy can't repair."""
     if not _is_claimed(layout):
         return []
     return [fault.finding for fault in faults(layout, wanted.environment) if not fault.repair]
 
 
 def _is_claimed(layout: Layout) -> bool:
-    """Say whether this app was deployed here, also where its stamp is damaged."""
+    """Say whether this app was deployed here, even if its stamp is damaged."""
     try:
-        return stamped(layout) is not None or has_lost_its_stamp(layout)
+        return stamped(layout) is not None or is_stamp_missing(layout)
     except Damaged:
         return True
 
@@ -269,7 +270,7 @@ def _stamp(layout: Layout) -> str:
 
 
 def _stamp_problems(layout: Layout, wanted: Wanted, host: Host) -> list[Finding]:
-    # An empty wanted one was found unknown by the controller, which says so; the stamp is then not what is wrong.
+    # If the wanted environment is empty, the controller reports that, and the stamp isn't the problem.
     if "" in (host.environment, wanted.environment) or host.environment == wanted.environment:
         return []
     what = other_environment(layout, wanted.environment)
@@ -284,7 +285,7 @@ def _port_problems(wanted: Wanted) -> list[Finding]:
         done = run(["ss", "-ltnpH", f"sport = :{port}"])
         owners = set(re.findall(r'\(\("([^"]+)",pid=', done.stdout)) - {"nginx"}
         if done.code == 0 and owners:
-            what = f"{variable} is {port}, where {', '.join(sorted(owners))} already listens."
+            what = f"{variable} is {port}, but {', '.join(sorted(owners))} already listens on that port."
             found.append(Finding("port-in-use", ERROR, variable, what, f"Stop it, or choose another {variable}."))
     return found
 
@@ -316,6 +317,6 @@ def _installed(packages: Sequence[str]) -> set[str]:
 
 
 def _has_sites(root: Path) -> bool:
-    """Say whether Nginx has something to serve beside Debian's own default site."""
+    """Say whether Nginx has any site other than Debian's default one."""
     places = [root / "etc/nginx" / name for name in ("sites-enabled", "conf.d")]
     return any(path.name != "default" for place in places for path in place.glob("[!.]*"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a proved release the traffic."""
+"""Switch the traffic to a proved release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 
 def switch(layout: Layout, release: str) -> str:
-    """Give ``release`` the traffic; return the id of the release that had it before, or an empty text.
+    """Switch the traffic to ``release``; return the id of the release that had it before, or an empty text.
 
     Raises:
         Refused: it was never proved, or is bad.
@@ -24,7 +24,7 @@ def switch(layout: Layout, release: str) -> str:
     before = releases.live()
     if noted_release(layout.rollback) != release:
         discard(layout.rollback)
-    systemd.enable(layout, layout.units_of(release, releases.takers(release, of_requests=True)))
+    systemd.enable(layout, layout.units_of(release, releases.processes_taking(release, requests=True)))
     if before and before != release:
         link(layout.previous, f"releases/{before}")
     if before != release:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start and end what takes work by itself, such as a worker of a queue."""
+"""Start and stop processes that fetch their own work, such as workers of a queue."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._release.store im
 
 
 def start_work(layout: Layout, release: str, seconds: float) -> Process | None:
-    """Start the processes of ``release`` that take work by themselves; return the first that doesn't run after it.
+    """Start the processes of ``release`` that fetch their own work; return the first one that doesn't run then.
 
-    Only a release that has passed at the front door takes work. What the release before it has taken, it ends itself:
-    it is asked to when it is retired.
+    Only a release that has passed at the front door takes work. The release before it finishes its own work when it is
+    retired.
 
     Args:
-        seconds: that systemd waits for a start.
+        seconds: how long systemd waits for a start.
     """
-    for process in Releases(layout).takers(release, of_requests=False):
+    for process in Releases(layout).processes_taking(release, requests=False):
         units = layout.units_of(release, [process])
         runs = all(systemd.state(unit).is_active for unit in units)
         if not (runs or systemd.start(units, seconds)):
@@ -29,7 +29,7 @@ def start_work(layout: Layout, release: str, seconds: float) -> Process | None:
 
 
 def refuse_work(layout: Layout, release: str) -> None:
-    """Let what takes work by itself take no more, nor after a boot; wait for nothing."""
+    """Stop processes from fetching more work, also after a boot; don't wait for them."""
     units = _units(layout, release)
     if units:
         systemd.disable(layout, units)
@@ -37,7 +37,7 @@ def refuse_work(layout: Layout, release: str) -> None:
 
 
 def end_work(layout: Layout, release: str, bounds: Bounds) -> None:
-    """Let what takes work by itself end what it has, and take no more, nor after a boot."""
+    """Stop processes from fetching more work, also after a boot, and wait until they finish their current work."""
     units = _units(layout, release)
     if units:
         systemd.disable(layout, units)
@@ -45,5 +45,5 @@ def end_work(layout: Layout, release: str, bounds: Bounds) -> None:
 
 
 def _units(layout: Layout, release: str) -> list[str]:
-    """Of all that a release may have: what is there decides, not what it says of itself."""
+    """Return the units of all such processes that a release may have, whatever its manifest says."""
     return layout.units_of(release, [process for process in layout.processes if not process.takes_requests])

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a release is and keeps, its marks and history, and what all releases of an app share."""
+"""What a release consists of, its marks and history, and what all releases of an app share."""

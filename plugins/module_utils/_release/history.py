@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of the releases of an app, as its ledger tells it."""
+"""The history of an app's releases, from its ledger."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .store import PROVED, Releases
 
 
 def record(layout: Layout, event: str, release: str, **facts: object) -> None:
-    """Append an event to the ledger, with what the release's manifest and proof say of it."""
+    """Append an event to the ledger, with facts from the release's manifest and proof."""
     manifest = Releases(layout).manifest(release)
     known = {name: manifest.get(name) for name in ("revision", "environment", "by")}
-    known["by"] = holder(layout) or known["by"]  # of a rollback not who made the release, but who went back
+    known["by"] = holder(layout) or known["by"]  # for a rollback: who went back, not who made the release
     if manifest.get("reversible") is False:
         known["reversible"] = False
     proof = proof_of(layout, release) if event == "live" else {}
@@ -28,7 +28,7 @@ def record(layout: Layout, event: str, release: str, **facts: object) -> None:
 
 
 def proof_of(layout: Layout, release: str) -> dict[str, Any]:
-    """Return what was written down when a release was proved; nothing where that can't be read."""
+    """Return what was recorded when a release was proved; empty if that can't be read."""
     found: dict[str, Any] = {}
     with suppress(Damaged):
         found = read_facts(layout.release(release) / PROVED) or {}
@@ -40,41 +40,41 @@ def proof_of(layout: Layout, release: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in sound or sound[name](value)}
 
 
-def attempted(write_down: Callable[[], None]) -> list[str]:
-    """Write down a failure; where the host refuses that, as with a full disk, return it as a sentence."""
+def best_effort(write_down: Callable[[], None]) -> list[str]:
+    """Record a failure; if the host can't, as with a full disk, return a sentence that reports it."""
     try:
         write_down()
     except Damaged as damage:
-        return [f"That could not be written down: {damage.findings[0]}"]
+        return [f"This failure could not be recorded: {damage.findings[0]}"]
     except OSError as error:
-        return [f"That could not be written down: {refusal(error)}"]
+        return [f"This failure could not be recorded: {refusal(error)}"]
     return []
 
 
-def told_live(layout: Layout) -> list[str]:
-    """The releases that went live, as the ledger tells it, oldest first; one that came back is there again."""
+def recorded_live(layout: Layout) -> list[str]:
+    """Return the releases that went live according to the ledger, oldest first; a rollback adds its release again."""
     return [str(entry.get("release")) for entry in entries(layout.ledger) if entry.get("event") == "live"]
 
 
-def live_once(layout: Layout) -> list[str]:
-    """The releases that the ledger calls live, and that are not, in its order."""
+def formerly_live(layout: Layout) -> list[str]:
+    """Return the releases that the ledger calls live although they no longer are, in its order."""
     last = {str(entry.get("release")): entry.get("event") for entry in entries(layout.ledger)}
     return [release for release, event in last.items() if event == "live" and release != Releases(layout).live()]
 
 
 def irreversible_since(layout: Layout, release: str) -> str:
-    """Return the newest release whose release command can't be undone and came after ``release`` was live last."""
+    """Return the newest release with an irreversible release command that ran after ``release`` was last live."""
     found = ""
     known = set()
     for entry in entries(layout.ledger):
         name = str(entry.get("release"))
         if name == release and entry.get("event") == "live":
             found = ""
-        # The command ran once, before its release was live first; a host that didn't run it knows only of that.
+        # The command ran once, before its release first went live; hosts that didn't run it only recorded the latter.
         elif entry.get("event") in ("command", "live") and name not in known:
             known.add(name)
             found = name if entry.get("reversible") is False else found
-    if not found and release not in told_live(layout):  # the history is lost; the manifests know of each command
+    if not found and release not in recorded_live(layout):  # the history is lost, but manifests mention the commands
         undone = (each.id for each in reversed(Releases(layout).all()) if each.proved and not each.reversible)
         found = next(undone, "")
     return "" if found == release else found

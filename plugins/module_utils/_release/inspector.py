@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say how a Flask app is configured; never a value that could be a secret.
+"""Report how a Flask app is configured, but never a value that could be a secret.
 
-Each release has a copy of this file, and its gunicorn.conf.py runs it: every worker then reports the app that it has
-loaded, before it takes a request (:func:`write`, from Gunicorn's hook post_worker_init). As a program, for apps whose
-workers can't report, it imports the app as Gunicorn does and prints the same on standard output (:func:`main`).
+Each release has a copy of this file, and its gunicorn.conf.py runs it: every worker reports the app that it has loaded,
+before it accepts requests (:func:`write`, from Gunicorn's hook post_worker_init). As a program, for apps whose workers
+can't report, it imports the app as Gunicorn does and prints the same report on standard output (:func:`main`).
 
-Before that, Gunicorn's settings let it keep the release's signals inside (:func:`keep_signals_inside`).
+Before that, Gunicorn's settings use it to restrict the release's signals (:func:`keep_signals_inside`).
 
-Of keys and of the addresses of databases it says a digest, keyed with a salt of this start (RFC 2104): who has the
-value can compare it, and nobody can turn it back.
+For keys and addresses of databases, it reports a digest, keyed with a salt of this start (RFC 2104): whoever has the
+value can compare it, but nobody can recover the value.
 
-It runs in the Python of the app's venv, so it needs nothing but the standard library.
+It runs in the Python of the app's venv, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-#: Where the reports are, below the directory that systemd makes for each start of the release (RuntimeDirectory=).
+#: Directory of the reports, in the one that systemd makes for each start of the release (RuntimeDirectory=).
 DIRECTORY = "workers"
 #: One for all workers of a master, which runs this file before it makes them.
 SALT = os.urandom(16)
-#: Settings that a source's own gunicorn.conf.py must not set: it would be another process than the unit's.
+#: Settings that are ignored in a source's own gunicorn.conf.py, because they contradict the unit.
 NEVER_TAKEN = frozenset(
     "chdir check_config config daemon group initgroups pidfile print_config raw_env reload_engine user".split()  # noqa: SIM905
 )
-#: System calls, which have these numbers on all architectures, and LANDLOCK_SCOPE_SIGNAL.
+#: System calls, which have the same numbers on all architectures, and LANDLOCK_SCOPE_SIGNAL.
 _CREATE_RULESET, _RESTRICT_SELF, _SCOPE_SIGNAL = 444, 446, 2
-#: Settings that hold the address of a database, by habit and of Flask-SQLAlchemy, Flask-SQLAlchemy-Lite, Flask-PyMongo.
+#: Settings with a database address: usual names, and those of Flask-SQLAlchemy, Flask-SQLAlchemy-Lite, Flask-PyMongo.
 DATABASES = (
     "SQLALCHEMY_DATABASE_URI",
     "SQLALCHEMY_DATABASE_URL",
@@ -50,15 +50,15 @@ DATABASES = (
     "MONGODB_HOST",
     "MONGO_URI",
 )
-#: The kind of one that is named by a path: SQLite's as a rule, as in Flask's own tutorial.
+#: The kind of a database that is given by a path: usually SQLite, as in Flask's own tutorial.
 FILE = "file"
-#: A value of these settings that is a path. A name alone may be a database's on a server.
+#: A value of these settings that is a path. A plain name may be that of a database on a server.
 _PATH = re.compile(r"(/|\.{1,2}/|file:).*(?<!\.sock)\Z|.*\.(db|db3|sqlite|sqlite3|duckdb)\Z", re.IGNORECASE | re.DOTALL)
 #: Other names of the same kind of database.
 SAME = {"postgres": "postgresql", "postgis": "postgresql", "cockroachdb": "postgresql", "mariadb": "mysql"}
-#: Where a database listens, if its address doesn't say.
+#: Default ports of databases.
 PORTS = {"postgresql": 5432, "mysql": 3306, "mongodb": 27017, "mssql": 1433, "oracle": 1521}
-#: Packages, by the name they are imported under, that show code and values to whoever visits the site.
+#: Modules of packages that show code and values to all visitors.
 DEBUGGERS = (
     "flask_debugtoolbar",
     "flask_debug_toolbar",
@@ -67,16 +67,16 @@ DEBUGGERS = (
     "flask_debug",
     "flask_profiler",
 )
-#: Attributes under which WSGI middleware keeps what it wraps; a bound method its object.
+#: Attributes in which WSGI middleware keeps what it wraps; ``__self__`` is a bound method's object.
 _WRAPPED = ("__self__", "app", "wsgi_app", "application", "wrapped", "_app", "__wrapped__")
-#: A chain of middleware that is longer goes round.
+#: A longer chain of middleware must be a loop.
 _DEPTH = 20
-#: What else is before "://" may be part of a password.
+#: Anything else before "://" may be part of a password.
 _SCHEME = re.compile(r"([A-Za-z][\w.-]*)(\+[\w+.-]*)?\Z", re.ASCII)
 
 
 def find(thing: Any) -> Any:
-    """Return the Flask app inside a WSGI object, or None; where middleware hides it, the only app that there is."""
+    """Return the Flask app inside a WSGI object, or None; if middleware hides it, the only app of the process."""
     flask = sys.modules.get("flask")
     kinds = (flask.Flask,) if flask else ()
     seen = thing
@@ -87,13 +87,13 @@ def find(thing: Any) -> Any:
         seen = next((each for each in inner if each is not None), None)
         if seen is None:
             break
-    # By its true type: a proxy such as current_app is not a second app, and a dead one can't be asked.
+    # Check the real type: a proxy such as current_app isn't a second app, and an unbound one raises an error.
     apps = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
     return apps[0] if len(apps) == 1 else None
 
 
 def _main(value: Any) -> Any:
-    """Return the address of a setting that may name several databases: the one that counts."""
+    """Return the main address of a setting that may have several databases."""
     if isinstance(value, dict):
         value = value.get("default")
     return value.get("url") if isinstance(value, dict) else value
@@ -104,13 +104,13 @@ def _list(value: Any) -> list[str]:
 
 
 def _names(app: Any, key: str) -> bool:
-    """Say whether a key of ``app.config`` names an environment; before Flask 2.3 ENV was "production" by default."""
+    """Say whether a key of ``app.config`` names an environment; ENV is "production" by default before Flask 2.3."""
     value = app.config.get(key)
     return isinstance(value, str) and bool(value) and not (key in app.default_config and value == "production")
 
 
 def engine(value: Any) -> str:
-    """Return the kind of database that a setting names, such as ``postgresql``, or an empty text."""
+    """Return the kind of database in a setting, such as ``postgresql``, or an empty text."""
     value = _main(value)
     name = getattr(value, "drivername", None)  # sqlalchemy.engine.URL
     if name is None and isinstance(value, str) and "://" in value:
@@ -120,7 +120,7 @@ def engine(value: Any) -> str:
 
 
 def is_path(value: Any) -> bool:
-    """Say whether a setting names its database by a path of the host."""
+    """Say whether a setting gives its database as a path on the host."""
     value = _main(value)
     if not isinstance(value, str | bytes | os.PathLike):
         return False
@@ -128,9 +128,9 @@ def is_path(value: Any) -> bool:
 
 
 def address(value: Any) -> str:
-    """Return what tells one database from another: kind, host, port, name and schema, or an empty text.
+    """Return what identifies a database: kind, host, port, name and schema, or an empty text.
 
-    Who signs in, and by which driver, is not part of it.
+    The account and the driver aren't part of it.
     """
     kind, url = engine(value), _main(value)
     kind = SAME.get(kind, kind)
@@ -144,7 +144,7 @@ def address(value: Any) -> str:
         except ValueError:
             return ""
         host, port = parts.hostname, None
-        if "," in parts.netloc:  # several hosts, each with its port
+        if "," in parts.netloc:  # several hosts, each with a port
             host = parts.netloc.rpartition("@")[2]
         else:
             with suppress(ValueError):
@@ -163,7 +163,7 @@ def digest(salt: bytes, value: bytes) -> str:
 
 
 def describe(app: Any, keys: list[str]) -> dict[str, Any]:
-    """Return what is to be known of an app; ``keys`` are those of its config that may name its environment."""
+    """Return the report of an app; ``keys`` are the keys of its config that may name its environment."""
     config = app.config
     named = next((key for key in keys if _names(app, key)), "")
     found = {key: address(config.get(key)) for key in DATABASES}
@@ -174,7 +174,7 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
     ]
     paths = [key for key in DATABASES if not key.startswith("MONGO") and is_path(config.get(key))]
     databases += [{"setting": key, "kind": FILE, "address": ""} for key in paths]
-    # What SQLAlchemy's settings name is what is used, whatever else is kept beside them.
+    # If there are SQLAlchemy settings, the app uses those, whatever else is configured.
     used = [each for each in databases if each["setting"].startswith("SQLALCHEMY_")] or databases
     key = app.secret_key or b""
     return {
@@ -194,9 +194,9 @@ def describe(app: Any, keys: list[str]) -> dict[str, Any]:
 
 
 def write(worker: Any, keys: list[str]) -> None:
-    """Report the app that a worker of Gunicorn has loaded, in a file of its name.
+    """Report the app that a Gunicorn worker has loaded, in a file named after its pid.
 
-    The report is what a deploy waits for; to write it must never cost the app its start.
+    A deploy waits for the report, but a failure to write it must never keep the app from starting.
     """
     try:
         directory = _directory()
@@ -206,7 +206,7 @@ def write(worker: Any, keys: list[str]) -> None:
         unfinished = directory / f"{worker.pid}.unfinished"
         unfinished.write_text(json.dumps({"pid": worker.pid, "workers": worker.cfg.workers, **said}))
         unfinished.replace(directory / f"{worker.pid}.json")
-    except Exception as error:  # of the app's own objects, too
+    except Exception as error:  # including errors of the app's own objects
         worker.log.warning("The worker can't report how the app is configured: %s", type(error).__name__)
 
 
@@ -217,7 +217,7 @@ def forget(pid: int) -> None:
 
 
 def of_the_source(path: str) -> dict[str, Any]:
-    """Return what a gunicorn.conf.py in the source of the release sets, less what would be another process.
+    """Return the settings of a gunicorn.conf.py in the release's source, without :data:`NEVER_TAKEN`.
 
     Args:
         path: of the release's own gunicorn.conf.py.
@@ -234,11 +234,11 @@ def of_the_source(path: str) -> dict[str, Any]:
 
 
 def keep_signals_inside() -> bool:
-    """Let this process and those that it starts send signals to each other only; say whether the kernel can do that.
+    """Let this process and its children only send signals to each other; say whether the kernel supports that.
 
-    All releases have one account, so an app that somebody has broken into could otherwise end the next release.
-    Landlock can scope signals since Linux 6.12 (https://docs.kernel.org/userspace-api/landlock.html). PrivatePIDs= of
-    systemd 257 can't be used: a socket is then handed to a process that LISTEN_PID doesn't name.
+    All releases share an account, so a compromised app could otherwise kill the next release. Landlock can scope
+    signals since Linux 6.12 (https://docs.kernel.org/userspace-api/landlock.html). PrivatePIDs= of systemd 257 can't be
+    used: the socket would be passed to a process that LISTEN_PID doesn't name.
     """
     try:
         import ctypes  # some Pythons are built without it
@@ -250,28 +250,28 @@ def keep_signals_inside() -> bool:
             return False
         done = bool(libc.syscall(_RESTRICT_SELF, rules, 0) == 0)
         os.close(rules)
-    except Exception:  # it must never cost the app its start
+    except Exception:  # it must never keep the app from starting
         return False
     return done
 
 
 def _directory() -> Path:
-    # Colon-separated where the unit has several (systemd.exec(5)); the release's is the first.
+    # Colon-separated if the unit has several (systemd.exec(5)); the release's is the first.
     return Path(os.environ["RUNTIME_DIRECTORY"].split(":")[0]) / DIRECTORY
 
 
 def main() -> None:
-    # The app, and what it starts, may print; only what is written here is the answer.
+    # The app and its children may print; only what is written here is the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    # Not only its descriptor: what print() keeps in its buffer would be lost at the end.
+    # Not only the descriptor: the content of print()'s buffer would be lost at the end.
     sys.stdout = sys.stderr
     path, keys = sys.argv[1], sys.argv[2:]
     code = 1
     try:
         import gunicorn.app.wsgiapp  # of the app's venv
 
-        # Gunicorn's own way, so that whatever its settings and its variables change is changed here, too.
+        # Load it as Gunicorn does, so that its settings and variables have the same effect.
         sys.argv = ["gunicorn", "--config", path]
         server = gunicorn.app.wsgiapp.WSGIApplication(prog="gunicorn")
         os.environ.update(server.cfg.env)
@@ -282,7 +282,7 @@ def main() -> None:
         code = 0
     except BaseException:  # SystemExit too: some apps end themselves
         traceback.print_exc()
-    # At once: threads that the app has started would keep the process.
+    # Exit at once: threads of the app would keep the process alive.
     os._exit(code)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which release serves, and which others run beside it."""
+"""Which release serves, and which other releases run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .store import Releases
 
 
 def serves(layout: Layout, release: str) -> bool:
-    """Say whether ``release`` is live in every sense: proved, linked, running, open, and started again by a reboot.
+    """Say whether ``release`` is live in every respect: proved, linked, running, reachable, and started at boot.
 
-    A proof that can't be read is none: nobody knows which page and which workers proved it.
+    An unreadable proof doesn't count: it is unknown which page and which workers proved the release.
     """
     releases = Releases(layout)
     units, found = releases.units(release), releases.get(release)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What releases a host keeps, for people and for programs."""
+"""List the releases that a host keeps, for people and for programs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.ledger impo
 from .store import Releases
 
 COLUMNS = ("release", "revision", "when", "by", "result", "now")
-#: A revision is a digest or a commit: this many characters tell it from the others.
+#: A revision is a digest or a commit: this many characters are enough to identify it.
 REVISION_LENGTH = 12
 
 
 def overview(layout: Layout) -> list[dict[str, str]]:
     """Return the kept releases, newest first.
 
-    Of each: ``release``, ``revision``, ``environment``, ``when`` it went live or was refused last (UTC, empty where
-    neither happened), ``by`` (who made it), ``result`` (good, bad, or unproved), ``now`` (live, previous, or empty).
+    Each has ``release``, ``revision``, ``environment``, ``when`` it last went live or was refused (UTC, may be empty),
+    ``by`` (who made it), ``result`` (good, bad, or unproved), ``now`` (live, previous, or empty).
     """
     releases = Releases(layout)
     now = {releases.previous(): "previous", releases.live(): "live"}

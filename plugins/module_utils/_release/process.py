@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A running process as the kernel shows it (proc(5)), and what its release says that it must be.
+"""A running process as the kernel shows it (proc(5)), and as its release defines it.
 
-Values of variables are compared by keyed hash and never returned: who asks learns names.
+Values of variables are compared by keyed hash and never returned: callers only get names.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.files impor
 
 from .store import environment_of
 
-#: What systemd itself hands to a service's process, depending on its version (systemd.exec(5), "Environment variables
-#: set or propagated by the service manager", up to 257) and on settings of the unit. One that the release sets is
-#: compared all the same.
+#: Variables that systemd itself passes to a service's process, depending on its version (systemd.exec(5), "Environment
+#: variables set or propagated by the service manager", up to 257) and on settings of the unit. If the release sets one
+#: of them, it is still compared.
 OF_SYSTEMD = re.compile(
     r"""
     (
@@ -36,10 +36,10 @@ OF_SYSTEMD = re.compile(
     """,
     re.VERBOSE,
 )
-#: How Gunicorn calls itself where the package setproctitle is installed. The title is written over the command line
-#: and the environment that the kernel shows.
+#: Gunicorn's process title if the package setproctitle is installed. The title overwrites the command line and the
+#: environment that the kernel shows.
 TITLE = "gunicorn: "
-#: The kernel's mark on a program that was replaced while it ran.
+#: Suffix by which the kernel marks a program that was replaced while it ran.
 DELETED = " (deleted)"
 
 
@@ -49,7 +49,7 @@ class Running:
 
     Args:
         argv: its command line.
-        program: path of the file that it runs; empty where the kernel doesn't say.
+        program: path of its executable; empty if the kernel doesn't show it.
         environment: the variables that it was started with.
     """
 
@@ -59,17 +59,17 @@ class Running:
 
     @property
     def titled(self) -> bool:
-        """Whether it has written a title of its own over its command line."""
+        """Whether it has overwritten its command line with a title."""
         return bool(self.argv) and self.argv[0].startswith(TITLE)
 
 
 @dataclass(frozen=True)
 class Declared:
-    """The variables that a release's process is to have.
+    """The variables that a release's process should have.
 
     Args:
-        values: by name; None where only systemd can tell the value.
-        more: whether the release's own settings let others in (EnvironmentFile=, PassEnvironment=).
+        values: by name; None if only systemd knows the value.
+        more: whether the release's own settings add others (EnvironmentFile=, PassEnvironment=).
     """
 
     values: Mapping[str, str | None]
@@ -78,7 +78,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Names of the variables that two environments don't share."""
+    """Names of the variables in which two environments differ."""
 
     changed: list[str]
     missing: list[str]
@@ -86,7 +86,7 @@ class Mismatch:
 
 
 def look(root: Path, pid: int) -> Running | None:
-    """Read a process; None where there is none, as when it has just ended."""
+    """Read a process; return None if there is none, for example because it has just ended."""
     place = root / "proc" / str(pid)
     try:
         argv = _words(place / "cmdline")
@@ -102,10 +102,10 @@ def look(root: Path, pid: int) -> Running | None:
 
 
 def declared(layout: Layout, release: str, process: Process = WEB) -> Declared:
-    """Read from the unit, its drop-ins and the environment file what a process of ``release`` is to have.
+    """Read the variables of a process of ``release`` from the unit, its drop-ins and the environment file.
 
     Raises:
-        Damaged: the environment file can't be read as one.
+        Damaged: the environment file can't be parsed.
     """
     values: dict[str, str | None] = {}
     more = False
@@ -117,13 +117,13 @@ def declared(layout: Layout, release: str, process: Process = WEB) -> Declared:
                 values.clear()
         elif name == "PassEnvironment" or (name == "EnvironmentFile" and value and not _is(value, own, release)):
             more = True
-    # systemd.exec(5): what is in the file counts, whatever Environment= says.
+    # systemd.exec(5): the file overrides Environment=.
     values.update(environment_of(layout, release))
     return Declared(values, more)
 
 
 def command_line(layout: Layout, release: str, process: Process = WEB) -> list[str]:
-    """The words that the unit of a release starts its process with (ExecStart=)."""
+    """Return the command line in the unit of a release (ExecStart=)."""
     found = ""
     for name, value in _service_settings(layout, release, process):
         found = value if name == "ExecStart" else found
@@ -131,7 +131,7 @@ def command_line(layout: Layout, release: str, process: Process = WEB) -> list[s
 
 
 def compare(key: bytes, wanted: Mapping[str, str | None], got: Mapping[str, str]) -> Mismatch:
-    """Compare by keyed hash; a wanted value of None is equal to any."""
+    """Compare values by keyed hash; a wanted value of None matches any."""
     known = {name: _fingerprint(key, name, value) for name, value in wanted.items() if value is not None}
     seen = {name: _fingerprint(key, name, value) for name, value in got.items()}
     return Mismatch(
@@ -142,7 +142,7 @@ def compare(key: bytes, wanted: Mapping[str, str | None], got: Mapping[str, str]
 
 
 def compare_process(key: bytes, wanted: Declared, process: Running) -> Mismatch | None:
-    """Compare a process's environment with its release's; None where the kernel doesn't show it any more."""
+    """Compare a process's environment with its release's; return None if the kernel no longer shows it."""
     if process.titled and not wanted.values.keys() & process.environment.keys():
         return None
     found = compare(key, wanted.values, process.environment)
@@ -155,7 +155,7 @@ def _fingerprint(key: bytes, name: str, value: str) -> str:
 
 
 def _words(path: Path) -> list[str]:
-    """Split what the kernel ends with NUL each; file names and values may be no UTF-8."""
+    """Split a file of NUL-terminated words; file names and values may not be UTF-8."""
     return [os.fsdecode(word) for word in path.read_bytes().split(b"\0") if word]
 
 
@@ -172,7 +172,7 @@ def _service_settings(layout: Layout, release: str, process: Process) -> Iterato
 
 
 def _assignments(text: str, release: str) -> Iterator[tuple[str, str | None]]:
-    """Read the value of Environment=; specifiers other than the instance, and escapes, only systemd resolves."""
+    """Parse a value of Environment=; only systemd can resolve escapes, and specifiers other than the instance."""
     try:
         words = shlex.split(text)
     except ValueError:
@@ -184,5 +184,5 @@ def _assignments(text: str, release: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _is(value: str, path: str, release: str) -> bool:
-    """Say whether a setting names ``path``; in a test all is below another root."""
+    """Say whether a setting names ``path``; in tests, everything is below another root."""
     return path.endswith(value.lstrip("-").replace("%i", release))

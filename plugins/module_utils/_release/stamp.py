@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stamp that says which environment a host stands for, and the key of its digests."""
+"""The stamp that says which environment a host belongs to, and the key of its digests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY_BYTES = 32
 
 
 def stamped(layout: Layout) -> str | None:
-    """Return the environment that this host is stamped with for the app, None where it was never deployed here.
+    """Return the environment that this host is stamped with for the app, None if it was never deployed here.
 
     Raises:
         Damaged: the stamp can't be read.
@@ -28,37 +28,37 @@ def stamped(layout: Layout) -> str | None:
     try:
         text = read(path)
     except Damaged as damage:
-        raise Damaged(path, damage.why, f"Move it away. {_stamp_again(layout)}") from None
+        raise Damaged(path, damage.why, f"Move it away. {_restamp_command(layout)}") from None
     if text is None:
         return None
     name = text.strip()
     if not is_environment_name(name):
-        raise Damaged(path, "it holds no name of an environment", _stamp_again(layout))
+        raise Damaged(path, "it does not contain the name of an environment", _restamp_command(layout))
     return name
 
 
-def has_lost_its_stamp(layout: Layout) -> bool:
-    """Say whether a host without a stamp has what only a deploy of the app, which stamps first, leaves there."""
+def is_stamp_missing(layout: Layout) -> bool:
+    """Say whether a host has no stamp, but traces of a deploy of the app, which stamps first."""
     traces = (layout.made, layout.digest_key)
     return not os.path.lexists(layout.environment_id) and (any(map(Path.exists, traces)) or bool(_made_for(layout)))
 
 
 def lost_stamp(layout: Layout, *, removal: bool = False) -> Damaged | None:
-    """Return what is wrong with a host that has lost its stamp, with its fix; None where it hasn't.
+    """Return the damage of a host that has lost its stamp, with the fix; None if it hasn't.
 
     Args:
-        removal: whether the app is to be removed, for which the record must be there too.
+        removal: whether the app is to be removed, which needs the record, too.
     """
-    if not has_lost_its_stamp(layout):
+    if not is_stamp_missing(layout):
         return None
-    fix = _stamp_again(layout)
+    fix = _restamp_command(layout)
     if removal and not names.is_recorded(layout):
-        fix += " Then deploy the app once more, which writes down again what the role made here, and remove it then."
-    return Damaged(layout.environment_id, f"it is missing, and {layout.app} was deployed to this host", fix)
+        fix += " Then deploy the app once more to restore the record of what the role made here, and remove it then."
+    return Damaged(layout.environment_id, f"it is missing, but {layout.app} was deployed to this host", fix)
 
 
 def other_environment(layout: Layout, environment: str) -> str:
-    """Say that this host is stamped with another environment than ``environment``, or nothing: then it isn't.
+    """Return a sentence if this host is stamped with another environment than ``environment``, or an empty text.
 
     Raises:
         Damaged: its stamp can't be read.
@@ -67,20 +67,20 @@ def other_environment(layout: Layout, environment: str) -> str:
     if stamp in (None, environment):
         return ""
     return (
-        f"This host is stamped {stamp} for {layout.app}, and flask_app_environment is {environment}: the wrong"
-        " inventory, or the wrong host in it?"
+        f"This host is stamped {stamp} for {layout.app}, but flask_app_environment is {environment}: wrong inventory,"
+        " or wrong host in it?"
     )
 
 
 def refuse_other_environment(layout: Layout, environment: str) -> None:
-    """Refuse to work on a host of another environment, or of nobody knows which.
+    """Reject a host of another or an unknown environment.
 
     Raises:
         Refused: it is one.
     """
     other = other_environment(layout, environment)
     if other:
-        fix = f"Take the inventory of {stamped(layout)}, or correct the stamp."
+        fix = f"Use the inventory of {stamped(layout)}, or correct the stamp."
         raise refused("wrong-environment", layout.environment_id, f"{other} Nothing was changed.", fix)
     lost = lost_stamp(layout)
     if lost:
@@ -99,11 +99,11 @@ def key(layout: Layout) -> bytes:
     except ValueError:
         found = b""
     if len(found) != KEY_BYTES:
-        raise Damaged(layout.digest_key, "it holds no key", "Deploy with site.yml, which makes another.")
+        raise Damaged(layout.digest_key, "it does not contain a key", "Deploy with site.yml, which makes a new key.")
     return found
 
 
-def _stamp_again(layout: Layout) -> str:
+def _restamp_command(layout: Layout) -> str:
     name = shlex.quote(_made_for(layout)) if _made_for(layout) else "<environment>"
     command = f"echo {name} > {layout.environment_id}"
     if not layout.etc.is_dir():
@@ -113,7 +113,7 @@ def _stamp_again(layout: Layout) -> str:
 
 
 def _made_for(layout: Layout) -> str:
-    """Return the environment that the live release was made for, or else the newest; empty where none tells it."""
+    """Return the environment of the live release, or else of the newest readable one; empty if there is none."""
     releases = Releases(layout)
     for name in (releases.live(), *reversed(releases.names())):
         with suppress(Damaged):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State of an app on a host that somebody damaged: each fault names a path, and what repairs it.
+"""Find damage to an app's state on a host: each fault names a path and how to repair it.
 
-Whether a release is whole says :class:`~.store.Releases`. Here is what all releases share, and who owns what.
+:class:`~.store.Releases` checks whether a release is complete. This module checks what all releases share, and owners.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .store import (
     Releases,
 )
 
-#: Of the socket unit (SocketMode=, SocketGroup=).
+#: As in the socket unit (SocketMode=, SocketGroup=).
 SOCKET_MODE, SOCKET_GROUP = 0o660, "www-data"
 _KEY = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\s*\Z")
 _REHEARSAL = re.compile(r'"([0-9a-f]{32})" 1;\n\Z')
@@ -54,13 +54,13 @@ _REHEARSAL = re.compile(r'"([0-9a-f]{32})" 1;\n\Z')
 
 @dataclass(frozen=True)
 class Fault:
-    """A part of the state that isn't what it must be.
+    """A damaged part of the state.
 
     Args:
         path: where it is.
         what: what is wrong, as in "is missing".
-        repair: puts it right; None where only somebody on the host can.
-        fix: what that is.
+        repair: repairs it; None if that needs somebody on the host.
+        fix: what to do in that case.
     """
 
     path: Path
@@ -86,33 +86,33 @@ def directories(layout: Layout) -> dict[Path, int]:
 
 
 def is_rest_of_removal(layout: Layout) -> bool:
-    """Say whether all that is left is what a removal takes last, of a run that was killed there."""
+    """Say whether only the last part of a removal is left, because the run was killed."""
     return entries(layout.etc) == [layout.made] and not Releases(layout).names()
 
 
 def rehearsal_word(layout: Layout) -> str:
-    """Return the word that leads a request through Nginx to the candidate.
+    """Return the secret word with which Nginx routes a request to the candidate.
 
     Raises:
         Damaged: it can't be read.
     """
     match = _REHEARSAL.match(_text(layout.rehearsal))
     if not match:
-        raise Damaged(layout.rehearsal, "it holds no word", "Deploy with site.yml, which makes it anew.")
+        raise Damaged(layout.rehearsal, "it does not contain a word", "Deploy with site.yml, which makes a new one.")
     return match.group(1)
 
 
 def breaks_site(layout: Layout) -> bool:
-    """Say whether Nginx refuses its configuration because of the file with this word, which a claim makes anew."""
+    """Say whether Nginx rejects its configuration because of the file with this word, which a claim recreates."""
     return os.path.lexists(layout.rehearsal) and not _REHEARSAL.match(_text(layout.rehearsal))
 
 
 def faults(layout: Layout, environment: str, *, publishes: bool = True) -> list[Fault]:
-    """Return what isn't as it must be, in the order in which it is put right.
+    """Return all damage, in the order in which it is repaired.
 
     Args:
-        environment: what a host without a stamp is stamped with.
-        publishes: whether the site is to be published, too.
+        environment: the stamp for a host without one.
+        publishes: whether the site will be published, too.
     """
     found = [
         # The stamp comes first: without it nothing here is ours.
@@ -146,14 +146,12 @@ def _directory(path: Path, mode: int) -> Fault | None:
 
 def _real_directory(path: Path, status: os.stat_result) -> str:
     if stat.S_ISLNK(status.st_mode):
-        return (
-            f"Put the directory itself there. To have it on another disk, mount it there: mount --bind <there> {path}"
-        )
+        return f"Replace the link with a directory. To have it on another disk: mount --bind <directory> {path}"
     return AWAY
 
 
 def _file(path: Path, mode: int, sound: bool, make: Callable[[], object]) -> Fault | None:
-    """Judge a file that can be made anew."""
+    """Check a file that can be recreated."""
     if occupied(path):
         return _in_the_way(path)
     try:
@@ -192,14 +190,14 @@ def _stamp(layout: Layout, environment: str) -> Fault | None:
 
 
 def _take_name(layout: Layout, environment: str) -> None:
-    """Make stamp and record, both by one rename: from then on the name is ours, also for the run after a killed one."""
+    """Make stamp and record in one rename: from then on the name is ours, even if the run is killed."""
     if not is_environment_name(environment):
-        what = "flask_app_environment is not a word that a host can be stamped with. Nothing of the app was made."
+        what = "flask_app_environment can't be used as a host's stamp. Nothing of the app was created."
         raise refused("unfit-environment", "flask_app_environment", what, "Use one word of at most 100 characters.")
     reserved = layout.app in names.RESERVED
     found = [names.reserved(layout.app)] if reserved else names.problems(layout)
     if found:
-        raise Refused(*found, heading=f"{layout.app} can't be deployed to this host. Nothing of it was made.")
+        raise Refused(*found, heading=f"{layout.app} can't be deployed to this host. Nothing of it was created.")
     unfinished = layout.etc.with_name(f"{UNFINISHED}{layout.app}")
     remove(unfinished)
     make_directory(unfinished)
@@ -217,13 +215,13 @@ def _make_key(layout: Layout) -> None:
 
 
 def _make_word(layout: Layout) -> None:
-    # Nginx has another word in its memory: without the note that its site is published, the site is, once more.
+    # Nginx still has the old word in memory. Without the marker, the site is published again.
     remove(layout.site_marker)
     write(layout.rehearsal, f'"{secrets.token_hex(16)}" 1;\n', 0o600)
 
 
 def _ledger(layout: Layout) -> Fault | None:
-    """Judge the ledger, which is there after the first deploy. What is in it is never made anew."""
+    """Check the ledger, which exists after the first deploy. Its content is never recreated."""
     path = layout.ledger
     if occupied(path):
         return _in_the_way(path)
@@ -232,14 +230,14 @@ def _ledger(layout: Layout) -> Fault | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISLNK(status.st_mode):
-        return Fault(path, "is a link, not a file", fix="Put the file itself there.")
+        return Fault(path, "is a link, not a file", fix="Replace the link with the file itself.")
     if not stat.S_ISREG(status.st_mode):
         return Fault(path, f"is {kind(status.st_mode)}, not a file", lambda: discard(path))
     return _owned(path, status, 0o644)
 
 
 def _releases(layout: Layout) -> Iterator[Fault | None]:
-    """Judge the marks of the releases, and who owns them. One that isn't whole, a deploy replaces."""
+    """Check the marks and owners of the releases. A deploy replaces a damaged release."""
     releases = Releases(layout)
     for name in releases.names():
         home = layout.release(name)
@@ -251,23 +249,23 @@ def _releases(layout: Layout) -> Iterator[Fault | None]:
 
 
 def _code(layout: Layout) -> Iterator[Fault | None]:
-    """Judge who owns the sources and venvs, by their own directories. What is in them verify compares."""
+    """Check who owns the directories of sources and venvs. Verify compares their content."""
     venvs = filter(is_complete, entries(layout.venvs))
     for path in (*entries(layout.sources), *venvs):
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode) and not is_ours(status) and not path.name.startswith(UNFINISHED):
-            yield Fault(path, "must belong to root, and all in it", partial(_own_tree, path))
+            yield Fault(path, "must belong to root with everything in it", partial(_take_ownership, path))
 
 
-def _own_tree(top: Path) -> None:
+def _take_ownership(top: Path) -> None:
     for parent, directories, files in os.walk(top):
         for name in (*directories, *files):
             own(Path(parent, name))
-    own(top)  # last, so that a killed run leaves the fault to be seen
+    own(top)  # last, so that the fault is still detected after a killed run
 
 
 def _mark(path: Path) -> Fault | None:
-    """Judge a mark: without what it tells it is a mark still; but a live release must be proved again then."""
+    """Check a mark: it still counts without its content, but then a live release must be proved again."""
     try:
         sound = read_facts(path) is not None
     except Damaged:
@@ -276,14 +274,14 @@ def _mark(path: Path) -> Fault | None:
 
 
 def _link(path: Path) -> Fault | None:
-    """Judge who owns a link. Where it leads, a deploy says, and one that leads elsewhere is made anew by its switch."""
+    """Check who owns a link. Its target is checked by a deploy, and corrected by the switch."""
     if not path.is_symlink():
         return _in_the_way(path)
     return None if is_ours(path.lstat()) else Fault(path, "must belong to root", lambda: own(path))
 
 
 def _run(layout: Layout) -> Iterator[Fault | None]:
-    """Judge the directory of the sockets, which systemd makes with the first of them, and the live one."""
+    """Check the directory of the sockets, which systemd makes with the first socket, and the live socket."""
     if os.path.lexists(layout.runtime_root):
         yield _directory(layout.runtime_root, 0o755)
     path = layout.socket(Releases(layout).live())
@@ -309,7 +307,7 @@ def socket_group() -> int:
 
 
 def _edge(layout: Layout) -> Iterator[Fault | None]:
-    """Judge what would stop the publication of the site; what is in its files, Nginx is asked."""
+    """Check what would keep the site from being published; Nginx checks the content of its files."""
     if os.path.lexists(layout.tls):
         yield _directory(layout.tls, 0o755)
     site = layout.root / f"etc/nginx/sites-enabled/{layout.app}.conf"

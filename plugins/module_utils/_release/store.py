@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases on a host: what there is, which one is live, and the making of a new one.
+"""Releases on a host: which ones exist, which one is live, and how to make a new one.
 
-A release is immutable: source, venv, environment file, Gunicorn settings and unit settings under one id. What is
-learnt of it later (proved, bad) is in files of their own beside its manifest.
+A release is immutable: source, venv, environment file, Gunicorn settings and unit settings under one id. Later results
+(proved, bad) are in separate files next to its manifest.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.masking imp
 
 from . import inspector
 
-#: What to do about a file of a release that somebody damaged.
+#: Fix for a damaged file of a release.
 DEPLOY = "Deploy with site.yml, which makes another release."
 MANIFEST = "release.json"
 PROVED = "proved.json"
@@ -55,14 +55,14 @@ BAD = "bad.json"
 COMMANDED = "commanded.json"
 GUNICORN = "gunicorn.conf.py"
 COMMAND = "release-command"
-#: The program that the Gunicorn settings run, by which the workers report the app that they have loaded.
+#: The program that the Gunicorn settings run, with which the workers report the app that they have loaded.
 HOOKS = "gunicorn_hooks.py"
-#: What a manifest always has, as texts.
+#: Text fields that every manifest has.
 _FACTS = ("release", "revision", "environment", "digest", "source", "venv", "release_variable", "by")
 
 
 def program() -> str:
-    """Return the text of :mod:`.inspector`, also where it comes out of Ansible's archive."""
+    """Return the text of :mod:`.inspector`, even from inside Ansible's archive."""
     package, _, name = inspector.__name__.rpartition(".")
     return (pkgutil.get_data(package, f"{name}.py") or b"").decode()
 
@@ -79,13 +79,13 @@ class Specification:
         environment: name of the environment.
         variables: the process's environment, without the release's own id.
         secret_names: which of the variables are masked in messages.
-        release_variable: name under which the process gets the release's id.
-        command: shell commands to run once for the group before the release takes traffic; empty for none.
-        reversible: whether older code works with what the command does. Says nothing of the release itself, so it
-            is not part of the digest.
+        release_variable: name of the variable with the release's id.
+        command: shell commands to run once for the group before the release gets traffic; empty for none.
+        reversible: whether older code works with the changes of the command. It doesn't change the release itself, so
+            it isn't part of the digest.
         gunicorn: text of gunicorn.conf.py.
         processes: name of each process to the texts of its parts, see :class:`~.processes.Process`.
-        credentials: names of the variables that the process gets as credentials of systemd instead.
+        credentials: names of the variables that the process gets as systemd credentials instead.
         hooks: text of the program that the Gunicorn settings run.
     """
 
@@ -106,22 +106,22 @@ class Specification:
 
     @property
     def files(self) -> dict[str, str]:
-        """The files in the release's directory, by name; all may read them."""
+        """The files in the release's directory, by name; they are readable by all."""
         return {GUNICORN: self.gunicorn, COMMAND: self.command, HOOKS: self.hooks}
 
     @property
     def parts(self) -> dict[tuple[str, str], str]:
-        """The texts of the units and drop-ins, by the process's name and the part's."""
+        """The texts of the units and drop-ins, by names of process and part."""
         return {(process, part): text for process, parts in self.processes.items() for part, text in parts.items()}
 
     def with_part(self, process: str, part: str, text: str) -> Specification:
-        """Return it with another text of a unit or a drop-in."""
+        """Return the specification with another text for a unit or a drop-in."""
         return replace(self, processes={**self.processes, process: {**self.processes.get(process, {}), part: text}})
 
     def digest(self, key: bytes) -> str:
-        """SHA-256 over everything but the time and comments; the environment takes part as a keyed hash.
+        """Return SHA-256 over everything except the time and comments; the environment is included as a keyed hash.
 
-        Comments are left out because Ansible's header may name who ran the play, which makes no other release.
+        Comments are left out because Ansible's header may name who ran the play, which doesn't change the release.
         """
         parts = {
             "source": self.source,
@@ -131,7 +131,7 @@ class Specification:
             "release_variable": self.release_variable,
             "command": self.command,
             **{name: _without_comments(getattr(self, name)) for name in ("gunicorn", "hooks")},
-            # Those of web have no prefix, as on hosts whose releases were made when there was no other.
+            # The web process has no prefix, for hosts whose releases were made when it was the only one.
             **{
                 part if process == WEB.name else f"{process}.{part}": _without_comments(text)
                 for (process, part), text in self.parts.items()
@@ -142,14 +142,14 @@ class Specification:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def texts(self, release: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Return what the process of ``release`` gets in its environment, and what as credentials."""
+        """Return the environment and the credentials of the process of ``release``."""
         texts = environment_texts({**self.variables, self.release_variable: release})
         kept = {name: texts.pop(name) for name in self.credentials if name in texts}
         return texts, kept
 
     @property
-    def undoable(self) -> bool:
-        """Whether older code works with what this release does to its data."""
+    def is_reversible(self) -> bool:
+        """Whether older code works with this release's changes to the data."""
         return self.reversible or not self.command
 
     @property
@@ -159,11 +159,11 @@ class Specification:
 
 @dataclass(frozen=True)
 class Release:
-    """A release that is there and whole.
+    """A complete release.
 
     Args:
         manifest: its release.json.
-        variables: all that its processes get from the inventory, and its id.
+        variables: all variables that its processes get from the inventory, and its id.
     """
 
     id: str
@@ -184,7 +184,7 @@ class Release:
 
     @property
     def secrets(self) -> Secrets:
-        """What masks its secret values."""
+        """Masks its secret values."""
         return Secrets(self.secret_values)
 
     @property
@@ -193,19 +193,19 @@ class Release:
 
     @property
     def reversible(self) -> bool:
-        """Whether its release command can be undone."""
+        """Whether older code works with the changes of its release command."""
         return self.manifest.get("reversible") is not False
 
 
 def _with_listed(secrets: Iterable[str]) -> list[str]:
-    """A list of old keys is one value, and each of its keys a secret of its own."""
+    """Add the items of lists: a list of old keys is one value, but each of its keys is a secret, too."""
     values = list(secrets)
     return [*values, *(item for value in values for item in listed(value))]
 
 
 def damaged_release(release: str, damage: Damaged) -> Refused:
-    """Return the error for a release that isn't whole."""
-    what = f"Release {release} isn't whole: {damage.path}: {damage.why}."
+    """Return the error for a damaged release."""
+    what = f"Release {release} is damaged: {damage.path}: {damage.why}."
     return refused("damaged-release", release, what, damage.fix)
 
 
@@ -216,29 +216,29 @@ class Releases:
         self.layout = layout
 
     def all(self) -> list[Release]:
-        """Return all whole releases, oldest first."""
+        """Return all complete releases, oldest first."""
         return [release for release in map(self.get, self.names()) if release]
 
     def names(self) -> list[str]:
-        """Return the ids of all releases, whole or not, oldest first."""
+        """Return the ids of all releases, complete or not, oldest first."""
         return [path.name for path in entries(self.layout.releases) if RELEASE_ID.match(path.name)]
 
     def get(self, release: str) -> Release | None:
-        """Return the release with this id, or None where there is none or only half of one."""
+        """Return the release with this id, or None if it is missing or incomplete."""
         return self.look(release)[0]
 
     def fault(self, release: str) -> Damaged | None:
-        """Return the first reason why the release with this id isn't whole; None where it is."""
+        """Return the first reason why the release with this id isn't complete, or None."""
         return next(iter(self.faults(release)), None)
 
     def faults(self, release: str) -> list[Damaged]:
-        """Return why the release with this id isn't whole, one reason for each path; none where it is."""
+        """Return why the release with this id isn't complete, one reason for each path; empty if it is."""
         return self.look(release)[1]
 
     def look(self, release: str) -> tuple[Release | None, list[Damaged]]:
-        """Return both :meth:`get` and :meth:`faults`, by reading the release once."""
+        """Return the results of both :meth:`get` and :meth:`faults`, but read the release only once."""
         if not RELEASE_ID.match(release):
-            return None, [Damaged(self.layout.releases, "it has no release of that name", DEPLOY)]
+            return None, [Damaged(self.layout.releases, "it has no release with that name", DEPLOY)]
         home, environment = self.layout.release(release), self.layout.environment_file(release)
         damage: dict[Path, Damaged] = {}
         variables: dict[str, str] = {}
@@ -253,7 +253,7 @@ class Releases:
             manifest = _manifest(home / MANIFEST, release)
             for name in ("source", "venv"):
                 if not leads(home / name, _shared(name, str(manifest[name]))):
-                    why = f"it doesn't lead to the {name} that the release was made of"
+                    why = f"it does not point to the {name} that the release was made of"
                     damage[home / name] = Damaged(home / name, why, DEPLOY)
             variables = self.variables(release)
             if variables.get(str(manifest["release_variable"])) != release:
@@ -265,16 +265,16 @@ class Releases:
         return Release(release, manifest, os.path.lexists(home / PROVED), os.path.lexists(home / BAD), variables), []
 
     def manifest(self, release: str) -> Mapping[str, object]:
-        """Return what a release's release.json says, whole or not; nothing where that can't be read."""
+        """Return a release's release.json, even if the release is incomplete; empty if it can't be read."""
         try:
             return _manifest(self.layout.release(release) / MANIFEST, release)
         except Damaged:
             return {}
 
     def processes(self, release: str) -> list[Process]:
-        """Return what a release runs, as its manifest says; one that was made when there was only web says nothing.
+        """Return the processes in a release's manifest; older manifests without that field mean web only.
 
-        Of one whose manifest can't be read it is all that a release may have.
+        If the manifest can't be read, return all processes that a release may have.
         """
         try:
             said = (read_facts(self.layout.release(release) / MANIFEST) or {}).get("processes", [WEB.name])
@@ -287,9 +287,9 @@ class Releases:
         """Return the units of a release, in the order in which they start."""
         return self.layout.units_of(release, self.processes(release))
 
-    def takers(self, release: str, *, of_requests: bool) -> list[Process]:
-        """Return the processes of a release that take requests, or those that take work by themselves."""
-        return [process for process in self.processes(release) if process.takes_requests == of_requests]
+    def processes_taking(self, release: str, *, requests: bool) -> list[Process]:
+        """Return the processes of a release that take requests, or those that fetch their own work."""
+        return [process for process in self.processes(release) if process.takes_requests == requests]
 
     def parts(self, release: str) -> tuple[dict[Path, int], dict[Path, int]]:
         """Return the directories and files that make a release, with their modes; no links, no marks."""
@@ -311,14 +311,14 @@ class Releases:
         return _linked_release(self.layout.live_socket, ".sock")
 
     def previous(self) -> str:
-        """Return the id of the release that was live before, if it is still whole and good, or an empty text."""
+        """Return the id of the release that was live before, if it is still complete and good, or an empty text."""
         name = _linked_release(self.layout.previous, "")
         release = self.get(name)
         return name if release and not release.bad and name != self.live() else ""
 
     def find(self, digest: str) -> Release | None:
-        """Return the live release if it has this digest, else the newest good one that has it."""
-        # By the manifests, which is enough for all but one: nobody needs the secrets of the others.
+        """Return the live release if it has this digest, otherwise the newest good one that has it."""
+        # The manifests are enough: only the secrets of a match are needed.
         named = [name for name in self.names() if self._says_digest(name, digest)]
         candidates = [release for release in map(self.get, named) if release and not release.bad]
         live = self.live()
@@ -331,19 +331,19 @@ class Releases:
             return False
 
     def is_intact(self, release: Release, specification: Specification) -> bool:
-        """Say whether the files of a release are still those that the specification makes, unchanged by any hand.
+        """Say whether the files of a release are unchanged from what the specification makes.
 
-        One that is only now declared to be not undoable isn't either: what it says of itself never changes.
+        A release that is newly declared irreversible isn't intact either, because its manifest never changes.
         """
         processes = self.processes(release.id)
-        if release.reversible and not specification.undoable:
+        if release.reversible and not specification.is_reversible:
             return False
         if {process.name for process in processes} != specification.processes.keys():
             return False
         layout = self.layout
         variables, kept = specification.texts(release.id)
         paths = layout.parts(release.id)
-        # To the byte: a line of a secret may begin like a comment.
+        # Compare every byte: a line of a secret may look like a comment.
         secret = {
             layout.environment_file(release.id): render(variables),
             **{layout.credentials(release.id) / name: value for name, value in kept.items()},
@@ -356,7 +356,7 @@ class Releases:
             handed_over = credentials.drop_in(layout.app, kept)
             public |= {layout.credentials_drop_in(release.id, each): handed_over for each in processes}
         drop_ins = {path.parent for path in paths.values()} - {layout.units}
-        # As "systemctl edit" makes them.
+        # Made by "systemctl edit", for example.
         added = {path for place in drop_ins for path in place.glob("*.conf")} - public.keys()
         return (
             not added
@@ -371,19 +371,19 @@ class Releases:
         )
 
     def variables(self, release: str) -> dict[str, str]:
-        """Return all that the process of a release is given by the inventory, and its id.
+        """Return all variables that the process of a release gets from the inventory, and its id.
 
         Raises:
-            Damaged: its environment file can't be read as one.
+            Damaged: its environment file can't be parsed.
         """
         return {**environment_of(self.layout, release), **credentials.held(self.layout, release)}
 
     def secrets(self, release: str) -> Secrets:
-        """Return what masks the secret values of a release, be it whole or not."""
+        """Return what masks the secret values of a release, complete or not."""
         return Secrets(self.secret_values(release))
 
     def secret_values(self, release: str) -> list[str]:
-        """Return the secret values of a release; of one that isn't whole nobody knows which are secret."""
+        """Return the secret values of a release; all values of an incomplete one, because any may be secret."""
         found = self.get(release)
         if found:
             return found.secret_values
@@ -393,15 +393,15 @@ class Releases:
             return []
 
     def create(self, specification: Specification, key: bytes, by: str) -> Release:
-        """Make the release whole under its id: environment file, drop-in and units first, the directory last.
+        """Make the release: environment file, drop-ins and units first, the directory with its id last.
 
         Raises:
-            GreenlightError: the id is taken by another release (two deploys in one second).
+            GreenlightError: another release has the id (two deploys in one second).
         """
         layout = self.layout
         name = specification.id
         if layout.release(name).exists():
-            raise GreenlightError(f"release {name} exists with other contents; run again in a second")
+            raise GreenlightError(f"Release {name} already exists with different contents. Run again in a second.")
         variables, kept = specification.texts(name)
         make_directory(layout.environment_files, 0o700)
         write(layout.environment_file(name), render(variables), 0o600)
@@ -429,7 +429,7 @@ class Releases:
             "venv": specification.venv,
             "secret_names": sorted(specification.secret_names),
             "release_variable": specification.release_variable,
-            "reversible": specification.undoable,
+            "reversible": specification.is_reversible,
             "processes": sorted(specification.processes),
             "by": by,
         }
@@ -438,18 +438,19 @@ class Releases:
         return Release(name, manifest, proved=False, bad=False, variables={**variables, **kept})
 
     def mark(self, release: str, mark: str, fact: Mapping[str, object]) -> None:
-        """Write one of the marks :data:`PROVED` and :data:`BAD` with the fact that earned it."""
+        """Write one of the marks, such as :data:`PROVED` or :data:`BAD`, with its facts."""
         write(self.layout.release(release) / mark, json.dumps(fact, ensure_ascii=False) + "\n", 0o600)
 
     def destroy(self, release: str) -> None:
-        """Remove all of a release but its shared source and venv.
+        """Remove a release, except its shared source and venv.
 
-        Its directory, which makes it whole, goes first; its secrets go last, for they tell that a removal was begun.
+        Remove its directory first, so that it no longer counts as complete, and its secrets last, because they show
+        that a removal was begun.
         """
         layout = self.layout
-        doomed = layout.release(release)
-        if doomed.exists():
-            doomed.rename(layout.releases / f"{UNFINISHED}{release}")
+        home = layout.release(release)
+        if home.exists():
+            home.rename(layout.releases / f"{UNFINISHED}{release}")
             remove(layout.releases / f"{UNFINISHED}{release}")
         secrets = (layout.credentials(release), layout.environment_file(release))
         units = (path if path.parent == layout.units else path.parent for path in layout.parts(release).values())
@@ -458,7 +459,7 @@ class Releases:
 
 
 def changes(releases: Releases, specification: Specification) -> dict[str, str]:
-    """Return Ansible's diff from the live release to the specification; of the environment only names, never values."""
+    """Return Ansible's diff from the live release to the specification; names of variables, but never values."""
     live = releases.get(releases.live())
     layout = releases.layout
     before = []
@@ -501,7 +502,7 @@ def _description(
 
 
 def listed(value: str) -> list[str]:
-    """Return the texts of a JSON list, which SECRET_KEY_FALLBACKS is; of anything else nothing."""
+    """Return the texts in a JSON list, such as SECRET_KEY_FALLBACKS; an empty list for anything else."""
     try:
         found = json.loads(value)
     except ValueError:
@@ -510,12 +511,12 @@ def listed(value: str) -> list[str]:
 
 
 def _without_comments(text: str) -> str:
-    # Not splitlines(), which ends a line at U+2028 and its like: what follows one inside a value is not a comment.
+    # Not splitlines(), which also splits at U+2028 and the like: what follows it inside a value isn't a comment.
     return "\n".join(line for line in text.removesuffix("\n").split("\n") if not line.startswith("#"))
 
 
 def _shared(name: str, digest: str) -> str:
-    """Where a release's link to its source or venv leads."""
+    """Return the target of a release's link to its source or venv."""
     return f"../../{name}s/{digest}"
 
 
@@ -523,7 +524,7 @@ def _manifest(path: Path, release: str) -> dict[str, object]:
     """Read a manifest.
 
     Raises:
-        Damaged: it isn't that of the release.
+        Damaged: it isn't the release's.
     """
     try:
         found = read_facts(path)
@@ -539,10 +540,10 @@ def _manifest(path: Path, release: str) -> dict[str, object]:
 
 
 def environment_of(layout: Layout, release: str) -> dict[str, str]:
-    """Return what is in the environment file of a release.
+    """Return the variables in the environment file of a release.
 
     Raises:
-        Damaged: it can't be read as one.
+        Damaged: it can't be parsed.
     """
     path = layout.environment_file(release)
     try:
@@ -554,7 +555,7 @@ def environment_of(layout: Layout, release: str) -> dict[str, str]:
 
 
 def noted_release(path: Path) -> str:
-    """Return the id of the release that a file notes, or an empty text where there is none."""
+    """Return the id of the release in a file, or an empty text."""
     name = (readable(path) or "").strip()
     return name if RELEASE_ID.match(name) else ""
 
@@ -569,10 +570,10 @@ def _linked_release(path: Path, suffix: str) -> str:
 
 
 def as_made(layout: Layout, release: Release) -> Specification:
-    """Describe a release by its files as they are now.
+    """Return the specification of a release from its current files.
 
     Raises:
-        Damaged: one of them can't be read as what it is.
+        Damaged: one of them can't be read.
     """
     manifest, home = release.manifest, layout.release(release.id)
     variable = str(manifest.get("release_variable"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task of this collection does on a host, a file a step: the options that it takes and the function ``run``."""
+"""What a task of this collection does on a host, one file per step, with its options and the function ``run``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 
 if TYPE_CHECKING:
-    # All steps. Ansible packs for the host what an import names, here too; a step loads no other one's code.
+    # All steps: Ansible ships to the host whatever an import names, even here. A step doesn't load another one's code.
     from . import (  # noqa: F401
         bring_source,
         build_venv,
@@ -43,16 +43,16 @@ class Call:
     """One step of one run on this host."""
 
     layout: Layout
-    #: As the step's ``OPTIONS`` say, with their defaults; never ``app``, which all steps take.
+    #: As in the step's ``OPTIONS``, with their defaults; without ``app``, which all steps have.
     options: Mapping[str, Any]
-    #: Check mode: say what would be done, and change nothing.
+    #: Check mode: report what would be done, and change nothing.
     dry: bool = False
 
 
 class Step(Protocol):
     """A file of this package."""
 
-    #: Beside ``app``, as ansible.module_utils.common.arg_spec.ArgumentSpecValidator takes them.
+    #: Without ``app``, in the form of ansible.module_utils.common.arg_spec.ArgumentSpecValidator.
     OPTIONS: Mapping[str, Any]
     run: Callable[[Call], dict[str, object]]
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.files import blaming
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import naming_path
 from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, git
 from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import names_in
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import (
@@ -43,7 +43,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-#: What check mode says where git is still to be installed.
+#: The commit that check mode reports if git isn't installed yet.
 UNKNOWN = "0" * 40
 
 
@@ -64,7 +64,7 @@ def _from_git(call: Call) -> dict[str, object]:
     if result["changed"]:
         if call.dry:
             return result
-        with blaming(call.layout.sources):
+        with naming_path(call.layout.sources):
             export(remote, commit, subdirectory, call.layout.sources, call.options["python"])
     check_static(source, call.options["static"] or [])
     files = dotenv.found(source, files_of(source))
@@ -76,10 +76,10 @@ def _packed(call: Call) -> dict[str, object]:
     sources, digest = call.layout.sources, call.options["digest"]
     result = {"digest": digest, "revision": digest[:12], "changed": not (sources / digest).is_dir()}
     if result["changed"] and not call.dry:
-        with blaming(sources):
+        with naming_path(sources):
             if call.options["content"]:
                 with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
-                    with blaming(Path(archive.name)):
+                    with naming_path(Path(archive.name)):
                         archive.write(base64.b64decode(call.options["content"]))
                         archive.flush()
                     unpack(Path(archive.name), digest, sources, call.options["python"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the health page through Nginx and take the traffic back if the contract is broken."""
+"""Request the health page through Nginx, and move the traffic back if the contract is broken."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take an app's name on a host: stamp, record, directories, account and group."""
+"""Claim an app's name on a host: stamp, record, directories, account and group."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take the lock and see whether the live release has the keys of the inventory."""
+"""Take the lock and check whether the live release has the keys of the inventory."""
 
 from __future__ import annotations
 

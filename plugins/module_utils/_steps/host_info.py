@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what of a host the role's templates depend on."""
+"""Read the facts of a host that the role's templates depend on."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the app of the live release how it is configured."""
+"""Report how the app of the live release is configured."""
 
 from __future__ import annotations
 

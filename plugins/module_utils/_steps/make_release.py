@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the release that the inventory describes, unless it is there."""
+"""Make the release that the inventory describes, unless it exists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(call: Call) -> dict[str, object]:
     try:
         host_key = key(call.layout)
     except Damaged:
-        if not call.dry:  # which has made none
+        if not call.dry:  # in check mode, the claim has made no key
             raise
         return {**result, "diff": changes(releases, specification)}
     if not call.dry:

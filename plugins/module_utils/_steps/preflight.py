@@ -29,7 +29,7 @@ def run(call: Call) -> dict[str, object]:
     found = problems(call.layout, wanted, host)
     edge = Edge(call.layout)
     site = call.options["site"]
-    # With a package missing, Nginx or a module of it may be the one; a damaged part of the site is made anew before it.
+    # A missing package may be Nginx or one of its modules; and a deploy repairs a damaged part of the site before this.
     if site and edge.tree.installed and not host.packages_missing and not breaks_site(call.layout):
         try:
             edge.check(Site.of(site, call.layout.root))

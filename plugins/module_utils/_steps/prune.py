@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove releases, venvs and sources that nobody needs."""
+"""Remove old releases, and venvs and sources that no release uses."""
 
 from __future__ import annotations
 

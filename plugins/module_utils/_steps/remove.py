@@ -28,7 +28,7 @@ def run(call: Call) -> dict[str, object]:
         removed = remove_app(call.layout, call.options["environment"], Tree(), bounds, dry=True)
         return {"changed": bool(removed), "removed": removed}
     owner = call.options["owner"]
-    # It may take minutes: a run that follows this one, should it be killed meanwhile, waits for the end of the step.
+    # It may take minutes: if this run is killed meanwhile, the next one waits until the step ends.
     with held(call.layout, owner["run"]) if owner else nullcontext():
         removed = remove_app(call.layout, call.options["environment"], Tree(), bounds)
         if owner:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a release that is the live one with other keys."""
+"""Make a release that differs from the live one only in its keys."""
 
 from __future__ import annotations
 

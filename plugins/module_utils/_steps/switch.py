@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a proved release the traffic."""
+"""Switch the traffic to a proved release."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give back the lock on an app, or break it."""
+"""Release the lock on an app, or break it."""
 
 from __future__ import annotations
 

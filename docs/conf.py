@@ -12,6 +12,8 @@ myst_heading_anchors = 4
 # Commands have quotes and dashes of their own.
 smartquotes = False
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "Greenlight"
 html_show_copyright = False
 html_copy_source = False

@@ -213,7 +213,7 @@ INPUTS: dict[str, tuple[dict[str, Any], set[tuple[str, str]], list[str]]] = {
     "a setting that Gunicorn would ignore": (
         {"flask_app_gunicorn_settings": {"max_request": 9}},
         {("gunicorn-setting", "max_request")},
-        ["max_requests", "gunicorn-setting:max_request into"],
+        ["max_requests", "gunicorn-setting:max_request"],
     ),
     "too old a Python": (
         {"flask_app_python": "/usr/local/bin/old-python"},

@@ -45,6 +45,8 @@ class Reported(Finding):
 
     def refusal(self) -> Self:
         """Return it as a reason not to deploy, with the entry that accepts it."""
+        if "flask_app_accepted_findings" in self.fix:
+            return self
         entry = json.dumps([f"{self.id}:{self.subject}"], ensure_ascii=False)
         return replace(self, fix=f"{self.fix} Or accept it with flask_app_accepted_findings: {entry}")
 

@@ -12,7 +12,6 @@ from . import registry
 from .case import Case
 from .report import Reported, accept, marked
 from .rule import APP, DEPLOY, HOST, SOURCE, Check
-from .rules.app import configuration
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def for_deploy(case: Case, asked: Iterable[Check] | None = None) -> Verdict:
 
 def of_the_app(case: Case) -> list[str]:
     """Return a line for each unaccepted finding about what the app reports."""
-    return [each.warning() for each in _unaccepted(registry.findings(case, asked=[configuration]), case)]
+    return [each.warning() for each in _unaccepted(registry.findings(case, lambda rule: APP in rule.needs), case)]
 
 
 def _unaccepted(found: Iterable[Finding], case: Case) -> list[Reported]:

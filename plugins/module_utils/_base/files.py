@@ -39,7 +39,7 @@ class HeldElsewhere(Exception):  # noqa: N818  # expected, not a fault
 
 #: Mode of a file that is held with flock(2).
 GUARD_MODE = 0o600
-#: Fix for something that is in the way of a file or directory of ours.
+#: Fix for something that is in the way of a file or directory of Greenlight.
 AWAY = "Move it away, and run the same command again."
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -51,7 +51,7 @@ _KINDS = {
 
 
 class Damaged(Refused):
-    """A file or directory of ours on the host is damaged.
+    """One of Greenlight's files or directories on the host is damaged.
 
     Args:
         path: where it is.
@@ -168,7 +168,7 @@ def own(path: Path, mode: int | None = None, group: int | None = None) -> None:
 
 
 def occupied(path: Path) -> bool:
-    """Say whether a directory with files in it is in the place of a file or link of ours."""
+    """Say whether a directory with files in it is in the place of one of Greenlight's files or links."""
     return path.is_dir() and not path.is_symlink() and any(path.iterdir())
 
 
@@ -178,7 +178,7 @@ def entries(directory: Path) -> list[Path]:
 
 
 def discard(path: Path) -> bool:
-    """Remove a file or link of ours, or an empty directory in its place; say whether there was one.
+    """Remove one of Greenlight's files or links, or an empty directory in its place; say whether there was one.
 
     Raises:
         Damaged: a directory with files is in its place.

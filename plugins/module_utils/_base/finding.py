@@ -64,7 +64,7 @@ def numbered(findings: Iterable[Finding]) -> list[str]:
     return [line for number, each in enumerate(findings, start=1) for line in each.lines(f"{number}.")]
 
 
-class Refused(GreenlightError):  # noqa: N818  # for the operator, not a fault of ours
+class Refused(GreenlightError):  # noqa: N818  # for the operator, not a bug
     """A step stops because of its findings.
 
     Args:

@@ -166,7 +166,7 @@ def keep_renewed(certbot: Certbot, layout: Layout) -> bool:
 
 
 def forget(certbot: Certbot, layout: Layout, *, dry: bool = False) -> bool:
-    """Remove the app's lineage, so that certbot doesn't try to renew it; say whether there was one of ours."""
+    """Remove the app's lineage, so that certbot doesn't try to renew it; say whether Greenlight had made one."""
     if not is_ours(certbot, layout):
         return False
     if not dry:

@@ -153,7 +153,7 @@ def check(tree: Tree, change: Change, server_names: Sequence[str], pointer: Poin
     Raises:
         GreenlightError: Nginx rejects it, naming file and line; or another site has one of ``server_names``. Nginx
             itself only warns about that and ignores the second site.
-        Damaged: a directory with files is in the place of a file of ours.
+        Damaged: a directory with files is in the place of one of Greenlight's files.
     """
     for path in (tree.etc / name for name in change):
         if occupied(path):

@@ -25,7 +25,7 @@ DIGESTS = {CERTIFICATE: "certificate", EMAIL: "address"}
 
 
 def facts_in(text: str) -> dict[str, Any]:
-    """Return the facts that a file of ours has about its app; empty if it isn't ours or was changed by hand."""
+    """Return the facts that one of Greenlight's files has about its app; empty if it isn't one or was edited."""
     found = _FACTS.search(text)
     try:
         facts = json.loads(re.sub(r"^# ", "", found[1], flags=re.MULTILINE)) if found else {}

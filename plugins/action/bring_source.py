@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
-from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import REFUSED
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
 from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
@@ -25,45 +23,37 @@ from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case impo
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.code import environment_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.gunicorn import own_file
-from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute, failure
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction, failure
 
 #: Up to this size, a source is sent inside the module's arguments, in one round trip instead of four.
 INLINE_BYTES = 2**20
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        del tmp
-        arguments = dict(self._task.args)
-        directory, present = arguments.pop("directory", None), arguments.pop("present", [])
+class ActionModule(StepAction):
+    def run_step(self, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        given = dict(arguments)
+        directory, present = given.pop("directory", None), given.pop("present", [])
         names = ("environment", "environment_variable", "gunicorn_settings", "url_prefix", "accepted_findings")
-        about = {f"flask_app_{name}": arguments.pop(name, "") for name in names}
+        about = {f"flask_app_{name}": given.pop(name, "") for name in names}
         if not directory:
-            result.update(self._judged(self._run_module(arguments, task_vars), about))
-            return result
-        include, static = arguments.pop("include", []), arguments.pop("static", [])
+            return self._judged(super().run_step(given, known), about)
+        include, static = given.pop("include", []), given.pop("static", [])
         try:
-            top = directory_below(Path(directory), arguments.pop("subdirectory", ""))
+            top = directory_below(Path(directory), given.pop("subdirectory", ""))
             listed = take(top, include, static)
             name = digest(top, listed)
         except GreenlightError as error:
             raise AnsibleActionFail(printable(f"flask_app_source_directory: {error}")) from None
-        result.update(changed=name not in present, digest=name, revision=name[:12])
+        packed = {"changed": name not in present, "digest": name, "revision": name[:12]}
         if name in present or self._task.check_mode:
-            return result
+            return packed
         with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
             pack(top, listed, Path(archive.name))
-            packed = Path(archive.name)
-            if packed.stat().st_size <= INLINE_BYTES:
-                content = base64.b64encode(packed.read_bytes()).decode()
-                outcome = self._run_module({**arguments, "content": content, "digest": name}, task_vars)
-            else:
-                outcome = self._send(packed, {**arguments, "digest": name}, task_vars)
-        result.update(outcome)
-        return result
+            given["digest"] = name
+            if Path(archive.name).stat().st_size > INLINE_BYTES:
+                return packed | self._send(Path(archive.name), given, known)
+            content = base64.b64encode(Path(archive.name).read_bytes()).decode()
+            return packed | super().run_step({**given, "content": content}, known)
 
     def _judged(self, outcome: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
         """Fail if the host found a file such as ``.env`` that must not be shipped, and warn as a preflight does."""
@@ -81,7 +71,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         return outcome
 
-    def _send(self, archive: Path, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _send(self, archive: Path, arguments: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         shell = self._connection._shell
         try:
             remote = shell.join_path(self._make_tmp_path(), "source.tar.gz")
@@ -89,12 +79,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except AnsibleError as error:  # also from a full host, which Ansible reports as unreachable
             outcome = failure("the source can't be sent to the host", self, error)
         else:
-            outcome = self._run_module({**arguments, "archive": remote}, task_vars)
+            outcome = super().run_step({**arguments, "archive": remote}, known)
         if shell.tmpdir is not None:
             self._remove_tmp_path(shell.tmpdir)
-        return outcome
-
-    def _run_module(self, arguments: dict[str, Any], task_vars: Mapping[str, Any] | None) -> dict[str, Any]:
-        outcome = execute(self, "bring_source", arguments, task_vars or {})
-        outcome.pop(REFUSED, None)
         return outcome

@@ -24,14 +24,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract i
 
 from tests.repository import repository
 from tests.support.deployed import Played
+from tests.support.pages import code_blocks
 
 ROOT = repository.ROOT
 #: The pages written by hand; those of variables and findings are generated.
 PAGES = sorted({"README.md", *repository.matching("docs/**/*.md")} - {"docs/reference/variables.md"})
 TEXTS = {name: repository.text(name) for name in PAGES}
 MAIN = "roles/flask_app/tasks/main.yml"
-#: A block for the server begins like this; the tests don't type it.
-THERE = "# on the server\n"
 LANGUAGES = {"ini", "nginx", "python", "sh", "text", "toml", "yaml"}
 SPEC: dict[str, dict[str, Any]] = repository.load_yaml("roles/flask_app/meta/argument_specs.yml")["argument_specs"][
     "main"
@@ -41,10 +40,9 @@ FLASK = ROOT / "build/guestbook-venv/bin/python"
 
 
 def blocks(language: str, *pages: str) -> list[str]:
-    """Return the code blocks of a language, in order, from some pages or all; blocks inside lists lose their indent."""
-    text = "\n".join(TEXTS[name] for name in pages or PAGES)
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
-    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+    """Return the code blocks of a language, in order, from some pages or all."""
+    found = [block for name in pages or PAGES for block in code_blocks(TEXTS[name])]
+    return [block.text for block in found if block.language == language]
 
 
 def section(page: str, title: str) -> str:
@@ -55,7 +53,8 @@ def section(page: str, title: str) -> str:
 
 def typed(*pages: str) -> list[str]:
     """Return the commands typed on the reader's machine, each on one line."""
-    here = [block for block in blocks("sh", *pages) if not block.startswith(THERE)]
+    found = [block for name in pages or PAGES for block in code_blocks(TEXTS[name])]
+    here = [block.text for block in found if block.language == "sh" and not block.is_on_server]
     lines = [line for block in here for line in re.sub(r"\\\n\s*", "", block).splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -23,6 +23,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import render
 
 from tests.repository import repository
+from tests.support.pages import Block, code_blocks
 
 pytestmark = pytest.mark.slow
 
@@ -46,28 +47,6 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Block:
-    """A code block: its language and its text."""
-
-    language: str
-    text: str
-
-    @property
-    def path(self) -> str:
-        """Return the file that a YAML block names in its first line."""
-        return self.text.partition("\n")[0].removeprefix("# ")
-
-    @property
-    def is_typed(self) -> bool:
-        """Return whether it is typed into an editor that a command opened, instead of written into a plain file."""
-        return self.language == "yaml" and self.path.endswith("/vault.yml")
-
-    @property
-    def content(self) -> str:
-        return self.text.partition("\n")[2]
-
-
-@dataclass(frozen=True)
 class Part:
     """The blocks below one heading, up to the next heading of any level."""
 
@@ -78,11 +57,13 @@ class Part:
 def parts(page: str) -> list[Part]:
     """Return the parts that have code blocks."""
     headings = re.split(r"^#{2,} (.*)\n", page, flags=re.MULTILINE)
-    found = [
-        Part(title, tuple(Block(*block) for block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)))
-        for title, text in zip(headings[1::2], headings[2::2], strict=True)
-    ]
+    found = [Part(title, tuple(code_blocks(text))) for title, text in zip(headings[1::2], headings[2::2], strict=True)]
     return [part for part in found if part.blocks]
+
+
+def is_edited(block: Block) -> bool:
+    """Return whether it is typed into an editor that a command opened, instead of written into a plain file."""
+    return block.language == "yaml" and block.path.endswith("/vault.yml")
 
 
 PARTS = {part.title: part for part in parts(PAGE)}
@@ -148,10 +129,10 @@ def do(part: Part, clone: Path) -> Done:
     secret = clone / "typed-into-the-editor"
     typed: list[Typed] = []
     for block, following in zip(part.blocks, (*part.blocks[1:], Block("", "")), strict=True):
-        if block.language == "yaml" and not block.is_typed:
+        if block.language == "yaml" and not is_edited(block):
             put(block, clone)
         elif block.language == "sh":
-            if following.is_typed:
+            if is_edited(following):
                 secret.write_text(following.content, encoding="utf-8")
             shown = following.text if following.language == "text" else ""
             typed.append(Typed(block.text, shown, *type_in(block.text, clone, f"cp {secret}")))
@@ -208,7 +189,7 @@ def test_a_host_variable_reaches_the_app_alongside_the_group_variables(done: dic
 
 
 def test_text_typed_into_the_editor_is_encrypted_in_the_vault(done: dict[str, Done]) -> None:
-    vaults = [(title, block) for title, part in PARTS.items() for block in part.blocks if block.is_typed]
+    vaults = [(title, block) for title, part in PARTS.items() for block in part.blocks if is_edited(block)]
     assert vaults
     for title, block in vaults:
         encrypted = (done[title].clone / block.path).read_bytes()

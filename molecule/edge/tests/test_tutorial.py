@@ -22,16 +22,17 @@ import pytest
 
 from tests.repository import repository
 from tests.support.deployed import DIRECTORY, PODMAN, PROJECT, ROOT
+from tests.support.pages import code_blocks
 
 PAGE = (ROOT / "docs/tutorials/first-server.md").read_text(encoding="utf-8")
 NAME, ADDRESS = "notes.example.org", "203.0.113.10"
 REPOSITORY = "https://git.example.org/greenlight.git"
 SETTINGS = "inventories/production/group_vars/flask_app/main.yml"
-THERE = "# on the server\n"
 #: Enough for apt, pip and two deploys.
 SECONDS = 900
 
 
+@pytest.fixture(scope="module")
 def address() -> str:
     """Return the server's own address, where it listens on the ports that the tutorial names."""
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
@@ -39,28 +40,25 @@ def address() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def blocks() -> list[tuple[str, str]]:
-    return re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
 def typed() -> Iterator[str]:
     """Yield what a reader types and writes, as parts of one script."""
-    for number, (language, text) in enumerate(blocks()):
-        if language == "sh" and text.startswith(THERE):
-            yield f"ssh root@{ADDRESS} bash -es <<'END-{number}'\n{text}END-{number}\n"
-        elif language == "sh":
-            yield text.replace(
+    for number, block in enumerate(code_blocks(PAGE)):
+        if block.is_on_server:
+            yield f"ssh root@{ADDRESS} bash -es <<'END-{number}'\n{block.text}END-{number}\n"
+        elif block.language == "sh":
+            yield block.text.replace(
                 f"git clone {REPOSITORY}\ncd greenlight\n", f"git clone {REPOSITORY}\ncd greenlight\nvenv\n"
             )
-        elif language != "text":
-            path, _, content = text.partition("\n")
-            name = path.removeprefix("# ")
-            more = "flask_app_acme_directory: https://world.test:14000/dir\n" if name == SETTINGS else ""
-            yield f"mkdir -p {Path(name).parent}\ncat > {name} <<'END-{number}'\n{content}{more}END-{number}\n"
+        elif block.language != "text":
+            more = "flask_app_acme_directory: https://world.test:14000/dir\n" if block.path == SETTINGS else ""
+            yield (
+                f"mkdir -p {Path(block.path).parent}\n"
+                f"cat > {block.path} <<'END-{number}'\n{block.content}{more}END-{number}\n"
+            )
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(address: str) -> Iterator[Path]:
     """A reader's home: a key for the server, a repository to clone, and programs that look for their files here."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as directory:
         made = Path(directory)
@@ -82,11 +80,11 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         git = ["git", "-C", str(made / "greenlight.git"), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
         for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "one"]):
             subprocess.run([*git, *words], check=True)
-        (made / "hosts").write_text(f"127.0.0.1 localhost\n{address()} {NAME}\n")
+        (made / "hosts").write_text(f"127.0.0.1 localhost\n{address} {NAME}\n")
         yield made
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, address: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     settings = {
         f"url.{home}/greenlight.git.insteadOf": REPOSITORY,
@@ -103,8 +101,8 @@ def environment(home: Path) -> dict[str, str]:
         "PATH": f"{home}/bin:{kept['PATH']}",
         "CURL_CA_BUNDLE": str(DIRECTORY / "world-roots.pem"),
         "ANSIBLE_NOCOLOR": "1",
-        "NO_PROXY": f"{kept.get('NO_PROXY', '')},{NAME},{address()}",
-        "no_proxy": f"{kept.get('no_proxy', '')},{NAME},{address()}",
+        "NO_PROXY": f"{kept.get('NO_PROXY', '')},{NAME},{address}",
+        "no_proxy": f"{kept.get('no_proxy', '')},{NAME},{address}",
     }
 
 
@@ -126,7 +124,7 @@ def first_server(command: str) -> None:
     subprocess.run([str(PODMAN), "exec", "-i", f"{PROJECT}-first", "sh", "-se"], input=command, text=True, check=True)
 
 
-def test_the_first_tutorial_works_as_it_is_written(home: Path) -> None:
+def test_the_first_tutorial_works_as_it_is_written(home: Path, address: str) -> None:
     # The provider's part: the reader's key gives access as root. Then what only this network needs.
     trust = (DIRECTORY / "world-ca.pem").read_text()
     first_server(f"""
@@ -138,12 +136,12 @@ update-ca-certificates
 """)
     whole = f"set -eo pipefail\n{filled_venv()}cd {home}\n" + "".join(typed())
     script = home / "tutorial.sh"
-    script.write_text(whole.replace(ADDRESS, address()))
+    script.write_text(whole.replace(ADDRESS, address))
     namespace = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
     begin = f"mount --bind {home}/hosts /etc/hosts && exec bash {script}"
     done = subprocess.run(
         [*namespace, "bash", "-c", begin],
-        env=environment(home),
+        env=environment(home, address),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -153,6 +151,6 @@ update-ca-certificates
     assert done.returncode == 0, done.stdout[-6000:]
     said = " ".join(done.stdout.split())
     assert re.findall(r"<h1>(.*?)</h1>", said) == ["Notes", "My notes", "Notes"]
-    for text in (text for language, text in blocks() if language == "text"):
+    for text in (block.text for block in code_blocks(PAGE) if block.language == "text"):
         pattern = re.escape(" ".join(text.split())).replace("…", ".{1,90}?")
         assert re.search(pattern, said), f"{text}\nis not in\n{done.stdout}"

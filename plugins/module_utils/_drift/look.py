@@ -64,8 +64,7 @@ class Report:
         """Add a finding.
 
         Args:
-            kind: its id: host, lock, live, unit, superfluous, unfinished, file, drop-in, process, venv, source,
-                environment, inventory, history, nginx or certificate.
+            kind: its id; the controller's table of them is ``DRIFT`` in ``plugin_utils/_checks/host.py``.
             subject: the file, unit or variables that it is about.
             what: a sentence that names the subject.
             fix: what to type.

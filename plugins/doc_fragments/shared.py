@@ -275,6 +275,66 @@ options:
         required: true
 """
 
+    SPECIFICATION = r"""
+options:
+  specification:
+    description: A release without its code.
+    type: dict
+    required: true
+    suboptions:
+      environment:
+        description: Name of the environment.
+        type: str
+        required: true
+      revision_variable:
+        description: Name of the variable with the revision.
+        type: str
+        required: true
+      release_variable:
+        description: Name of the variable with the release's id.
+        type: str
+        required: true
+      secret_names:
+        description: Which of the variables are masked in messages.
+        type: list
+        elements: str
+        required: true
+      command:
+        description: Shell commands to run once for the group before the release gets traffic; empty for none.
+        type: str
+        required: true
+      reversible:
+        description: Whether older code works with the changes of the command.
+        type: bool
+        required: true
+      gunicorn:
+        description: Text of gunicorn.conf.py, in which C(workers = 0) stands for the number that the host computes.
+        type: str
+        required: true
+      workers:
+        description: How the host computes that number.
+        type: dict
+        required: true
+        suboptions:
+          most:
+            description: Maximum number of workers.
+            type: int
+            required: true
+          memory_mb:
+            description: Memory of one worker in MiB.
+            type: int
+            required: true
+      processes:
+        description: Name of each process to the texts of its parts.
+        type: dict
+        required: true
+      credentials:
+        description: Names of the variables that the process gets as systemd credentials instead.
+        type: list
+        elements: str
+        required: true
+"""
+
     BOUNDS = r"""
 options:
   bounds:

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.lock import Owner
 from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
 
+#: A release without its code, and the variables of its processes.
+SPECIFICATION = {
+    "specification": {"type": "dict", "options": options_of(Plan, "variables"), "required": True},
+    "variables": {"type": "dict", "required": True},
+}
 #: Id of the run that the step belongs to, see the lock. Without it: no lock.
 RUN = {"run": {"type": "str"}}
 #: The environment that the host must be stamped with.

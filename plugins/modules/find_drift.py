@@ -24,27 +24,10 @@ options:
     description: The inventory as typed on the command line, for the commands in fixes.
     type: str
     required: true
-  wanted:
-    description: The state that the inventory describes.
-    type: dict
+  present:
+    description: Whether the app should be on the host.
+    type: bool
     required: true
-    suboptions:
-      environment:
-        description: Name of the environment.
-        type: str
-        required: true
-      present:
-        description: Whether the app should be on the host.
-        type: bool
-        required: true
-      specification:
-        description: All parts of a release but its variables, see M(greenlight.flask.make_release).
-        type: dict
-        required: true
-      revision_variable:
-        description: Name of the variable with the revision.
-        type: str
-        required: true
   variables:
     description:
       - The environment of the process. The action adds the mappings of the inventory variables listed in
@@ -58,6 +41,7 @@ options:
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.site
+  - greenlight.flask.shared.specification
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -71,11 +55,8 @@ EXAMPLES = r"""
     app: guestbook
     host: web1
     inventory: inventories/staging
-    wanted:
-      environment: staging
-      present: true
-      specification: "{{ __flask_app_specification }}"
-      revision_variable: APP_REVISION
+    present: true
+    specification: "{{ __flask_app_specification }}"
     variables: {FLASK_CONFIG: staging}
     variables_from: [flask_app_env, flask_app_secrets]
     site: "{{ __flask_app_nginx }}"

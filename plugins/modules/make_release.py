@@ -16,9 +16,21 @@ version_added: "0.1.0"
 author:
   - Greenlight founders
 options:
-  specification:
-    description: All parts of the release but its variables, see C(__flask_app_specification) in the role.
-    type: dict
+  time:
+    description: UTC time of the deploy as C(20261121T094420Z), the same on all hosts.
+    type: str
+    required: true
+  source:
+    description: Digest of the source.
+    type: str
+    required: true
+  venv:
+    description: Digest of the venv.
+    type: str
+    required: true
+  revision:
+    description: What the app reports as its revision.
+    type: str
     required: true
   variables:
     description:
@@ -33,6 +45,7 @@ options:
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.run
+  - greenlight.flask.shared.specification
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -46,6 +59,11 @@ EXAMPLES = r"""
     app: guestbook
     variables_from: [flask_app_env, flask_app_secrets]
     specification: "{{ __flask_app_specification }}"
+    variables: {FLASK_CONFIG: staging}
+    time: 20261121T094420Z
+    source: "{{ source.digest }}"
+    venv: "{{ venv.digest }}"
+    revision: "{{ source.revision }}"
     by: alice
 """
 

@@ -13,22 +13,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.host_lines import Abilities
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.shared_site import COMPARED, facts_in
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import HASHES
+from ansible_collections.greenlight.flask.plugins.module_utils._options import SPECIFICATION
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.contract import Patience
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.page import REHEARSAL
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.rotate import Keys
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
+from ansible_collections.greenlight.flask.plugins.module_utils._release import plan as _plan
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Code, Plan
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import HOOKS, Specification, program
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import plain
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/flask_app"
 RELEASE = "20261121T094420Z-1a2b3c4d"
@@ -43,11 +49,7 @@ BASELINE: dict[str, Any] = {
         "SECRET_KEY": "hunter2-long-and-secret",
         "DATABASE_URL": "postgresql://shop:pass-w0rd@db/shop",
     },
-    "__flask_app_host": {"cpus": 2, "memory_mb": 2048},
-    "__flask_app_source": {"digest": "a1" * 32, "revision": "r1"},
-    "__flask_app_venv": {"digest": "b2" * 32},
     "__flask_app_release": {"release": RELEASE, "revision": "r1"},
-    "__flask_app_time": "20261121T094420Z",
 }
 
 LOADER = DataLoader()
@@ -90,8 +92,10 @@ FILES = {
 
 
 def text_of(name: str, **overrides: Any) -> str:
-    """Return a rendered file as the ``host`` of the overrides keeps it."""
+    """Return a rendered file as the ``host`` of the overrides keeps it; it has 2 processors and 2 GiB of memory."""
     host: Abilities = overrides.pop("host", NEW)
+    if name == "gunicorn":
+        return release(**overrides).gunicorn
     return host.kept(str(render(FILES[name], **overrides)))
 
 
@@ -99,6 +103,19 @@ def nginx_files(**overrides: Any) -> dict[str, str]:
     """Return Nginx's files as the ``host`` of the overrides keeps them."""
     host: Abilities = overrides.pop("host", NEW)
     return {name: host.kept(str(text)) for name, text in render("__flask_app_nginx_files", **overrides).items()}
+
+
+def release(
+    variables: Mapping[str, object] | None = None, cpus: int = 2, memory_mb: int = 2048, **overrides: Any
+) -> Specification:
+    """Return the release that a host with so many processors and MiB of memory makes."""
+    validator = ArgumentSpecValidator({"whole": SPECIFICATION["specification"]})
+    checked = validator.validate({"whole": plain(render("__flask_app_specification", **overrides))})
+    assert checked.error_messages == []
+    plan = Plan.of(checked.validated_parameters["whole"], variables or {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_plan, "measures", lambda root: {"cpus": cpus, "memory_mb": memory_mb})
+        return plan.with_code(Code("a1" * 32, "b2" * 32, "r1"), Path("/"), "20261121T094420Z")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -261,13 +278,12 @@ def test_each_kind_of_value_reaches_gunicorn_unchanged(number: int) -> None:
 def test_workers_follow_processors_and_memory(
     cpus: int, memory_mb: int, overrides: dict[str, Any], workers: int
 ) -> None:
-    host = {"cpus": cpus, "memory_mb": memory_mb}
-    assert int(render("__flask_app_workers", __flask_app_host=host, **overrides)) == workers
+    assert gunicorn(cpus=cpus, memory_mb=memory_mb, **overrides)["workers"] == workers
 
 
 @pytest.mark.parametrize("memory_mb", range(1024, 16384, 1280))
 def test_two_releases_fit_in_memory_with_room_to_spare(memory_mb: int) -> None:
-    workers = int(render("__flask_app_workers", __flask_app_host={"cpus": 64, "memory_mb": memory_mb}))
+    workers = gunicorn(cpus=64, memory_mb=memory_mb)["workers"]
     each = float(unit(text_of("drop_in"))["Service"]["MemoryMax"][-1].rstrip("%")) / 100
     assert workers * 150 <= memory_mb * each
     assert 2 * each <= 0.8
@@ -1067,10 +1083,20 @@ def test_nginx_itself_accepts_several_apps_under_one_name(tmp_path: Path, prefix
 # What the modules get
 
 
-def test_environment_and_revision_use_the_configured_variable_names() -> None:
-    assert render("__flask_app_identity") == {"FLASK_CONFIG": "staging", "APP_REVISION": "r1"}
-    renamed = render("__flask_app_identity", flask_app_environment_variable="APP_ENV", flask_app_revision="v1.2.3")
-    assert renamed == {"APP_ENV": "staging", "APP_REVISION": "v1.2.3"}
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"FLASK_CONFIG": "staging", "APP_REVISION": "r1"}),
+        (
+            {"flask_app_environment_variable": "APP_ENV", "flask_app_revision_variable": "APP_REV"},
+            {"APP_ENV": "staging", "APP_REV": "r1"},
+        ),
+    ],
+)
+def test_environment_and_revision_use_the_configured_variable_names(
+    given: dict[str, Any], expected: dict[str, str]
+) -> None:
+    assert release(render("__flask_app_identity", **given), **given).variables == expected
 
 
 def test_the_contract_follows_the_inventory() -> None:
@@ -1113,7 +1139,8 @@ def test_the_specification_names_secrets_without_their_values() -> None:
 
 def test_the_specification_describes_the_whole_release() -> None:
     whole = render("__flask_app_specification", flask_app_release_command="flask db upgrade")
-    made = Specification(**whole, variables={})
+    made = release(flask_app_release_command="flask db upgrade")
+    assert whole["command"] == made.command
     assert (made.command, made.reversible, made.release_variable) == ("flask db upgrade", True, "APP_RELEASE")
     assert made.id == "20261121T094420Z-a1a1a1a1"
 
@@ -1187,10 +1214,10 @@ def test_secrets_are_variables_unless_credentials_are_requested(overrides: dict[
     ],
 )
 def test_secrets_and_old_keys_become_credentials_together(fallbacks: list[str], names: list[str]) -> None:
-    given = {"flask_app_secrets_as": "credentials", "flask_app_secret_key_fallbacks": fallbacks}
+    given: dict[str, Any] = {"flask_app_secrets_as": "credentials", "flask_app_secret_key_fallbacks": fallbacks}
     whole = render("__flask_app_specification", **given)
     assert sorted(whole["credentials"]) == sorted(whole["secret_names"]) == names
-    assert sorted(Specification(**whole, variables={}).credentials) == names
+    assert sorted(release(None, **given).credentials) == names
     assert "hunter2" not in str(whole)
 
 
@@ -1209,7 +1236,7 @@ INVENTORY = {name: value for name, value in BASELINE.items() if name.startswith(
 #: Registered by the first steps of each play.
 RUN = {"run": "0a1b2c3d4e5f"}
 HOST = {
-    "cpus": 2, "memory_mb": 2048, "packages_missing": [], "package_module_ready": True, "sources": [],
+    "packages_missing": [], "package_module_ready": True, "sources": [],
     "nginx_removed": False,
     "venvs": [], "interpreter": "python3.11", "claimed": True, "leftovers": [],
 }  # fmt: skip
@@ -1229,12 +1256,6 @@ DEFAULTS: dict[str, dict[str, Any]] = next(
     for task in LOADER.load_from_file(str(ROLE / "tasks/main.yml"), trusted_as_template=True)
     if "block" in task
 )
-
-
-def block_vars(name: str) -> dict[str, Any]:
-    """Return the variables of the block that is a task file's only content."""
-    (block,) = LOADER.load_from_file(str(ROLE / "tasks" / f"{name}.yml"), trusted_as_template=True)
-    return dict(block["vars"])
 
 
 #: The plays that make no new code: what they know when the steps common to all releases begin.
@@ -1417,10 +1438,7 @@ MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "failure of a rotation": (("failure", "unlock"), {**ROTATION, "ansible_failed_result": {"msg": "x"}}),
     "verify": (
         ("verify",),
-        {
-            **block_vars("verify"), "ansible_inventory_sources": ["/inventory"],
-            "__flask_app_measured": {"host": HOST}, "__flask_app_drift": {"drifted": True, "told": ["x"]},
-        },
+        {"ansible_inventory_sources": ["/inventory"], "__flask_app_drift": {"drifted": True, "told": ["x"]}},
     ),
     "removal": (("absent",), {"__flask_app_removed": {"removed": ["/srv/shop"]}}),
     "removal, nothing to do": (("absent",), {"__flask_app_removed": {"removed": []}}),

@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._proof import con
 from ansible_collections.greenlight.flask.plugins.module_utils._proof import workers as _workers
 from ansible_collections.greenlight.flask.plugins.module_utils._release import inspector
 from ansible_collections.greenlight.flask.plugins.module_utils._release import state as _state
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Code, Plan
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, Specification
 
 KEY = b"k" * 32
@@ -57,6 +59,21 @@ def specification(time: str = "20261121T094420Z", **changes: object) -> Specific
         "processes": {"web": parts},
     }
     return Specification(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def release_options(made: Specification, **more: object) -> dict[str, Any]:
+    """Return the options of the step make_release with which it makes ``made``; ``more`` are further ones."""
+    plan, code = plan_options(made), {each.name: getattr(made, each.name) for each in fields(Code)}
+    return {**plan, **code, "time": made.time, "by": "tester", **more}
+
+
+def plan_options(made: Specification) -> dict[str, Any]:
+    """Return the options that describe a release without its code."""
+    of_the_plan = {each.name for each in fields(Plan)} & {each.name for each in fields(Specification)}
+    given = {name: getattr(made, name) for name in of_the_plan - {"variables"}}
+    variables = {name: value for name, value in made.variables.items() if name != "APP_REVISION"}
+    more = {"revision_variable": "APP_REVISION", "workers": {"most": 8, "memory_mb": 150}}
+    return {"specification": {**given, **more}, "variables": variables}
 
 
 #: The salt of the workers' digests.

@@ -22,12 +22,13 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.nginx impor
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Site, Tls
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._release import state
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
 from ansible_collections.greenlight.flask.plugins.module_utils._release.state import breaks_site, faults, rehearsal_word
 
 from tests.support import certificates
 from tests.unit.cases import all_named
 from tests.unit.edge_machine import EdgeMachine, played, put
-from tests.unit.fakes import Host, specification
+from tests.unit.fakes import Host, plan_options, specification
 
 SITE = "sites-enabled/shop.conf"
 NAMES = ["shop.example.org"]
@@ -106,9 +107,8 @@ def findings(machine: EdgeMachine, wanted: Site, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(host, "_is_enabled", lambda units: host._show(["nginx"]), raising=False)
     monkeypatch.setattr(state, "socket_group", os.getegid)
     monkeypatch.setattr(accounts, "number", lambda part, name: 998)
-    made = specification("")
-    fields = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "variables"}
-    report = drift(machine.layout, Wanted("staging", fields, {}, "APP_REVISION", site=wanted), edge=machine.edge)
+    plan = Plan.of(plan_options(specification())["specification"], {})
+    report = drift(machine.layout, Wanted(plan, wanted), edge=machine.edge)
     return [finding for finding in report.findings if finding.id not in ("live", "unit")]
 
 

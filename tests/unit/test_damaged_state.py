@@ -36,6 +36,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity 
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Report, Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol import survey
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     check_front_door,
@@ -54,7 +55,17 @@ from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     unlock,
 )
 
-from tests.unit.fakes import SECRETS, Host, arguments, below, installed, report, specification
+from tests.unit.fakes import (
+    SECRETS,
+    Host,
+    arguments,
+    below,
+    installed,
+    plan_options,
+    release_options,
+    report,
+    specification,
+)
 
 APP = "shop"
 OLDER, OLD, FAILED, NEW = (f"20261121T09442{second}Z" for second in range(4))
@@ -153,18 +164,19 @@ class Operator:
         def story() -> str:
             if not host["claimed"]:
                 self.step(claim, run=OWNER["run"], environment="staging")
-            for place in (self.site.layout.sources / SPECIFICATION.source, self.site.layout.venvs / SPECIFICATION.venv):
+            for place in (
+                self.site.layout.sources / MADE.source,
+                self.site.layout.venvs / MADE.venv,
+            ):
                 place.mkdir(exist_ok=True)  # the source arrives, the venv is built
-            venv = self.site.layout.venvs / SPECIFICATION.venv
+            venv = self.site.layout.venvs / MADE.venv
             (venv / "bin").mkdir(exist_ok=True)
             (venv / "bin/python").touch()
             (venv / "greenlight.json").touch()
             made = self.step(
                 make_release,
                 run=OWNER["run"],
-                by=OWNER["by"],
-                specification={**FIELDS, "time": time},
-                variables=VARIABLES,
+                **release_options(specification(time, **FIELDS), by=OWNER["by"]),
             )
             if not made["serves"]:
                 self.step(run_release_command, run=OWNER["run"], release=made["release"], seconds=600)
@@ -216,9 +228,8 @@ class Operator:
         return outcome
 
     def verify(self) -> Report:
-        fields = {name: value for name, value in FIELDS.items() if name != "variables"}
-        variables = {name: value for name, value in VARIABLES.items() if name != "APP_REVISION"}
-        wanted = Wanted("staging", {**fields, "source": "", "venv": "", "revision": ""}, variables, "APP_REVISION")
+        options = plan_options(specification(**FIELDS))
+        wanted = Wanted(Plan.of(options["specification"], options["variables"]))
         return drift(self.site.layout, wanted, "inventories/staging")
 
 
@@ -226,12 +237,14 @@ class _StoppedError(Exception):
     """A step failed; the text is its message."""
 
 
-SPECIFICATION = specification(
-    OLD, variables=VARIABLES, command="flask db upgrade", credentials=("DATABASE_URL",), secret_names=list(SECRETS)
-)
-FIELDS = {
-    name: getattr(SPECIFICATION, name) for name in SPECIFICATION.__dataclass_fields__ if name not in ("variables",)
-} | {"credentials": ["DATABASE_URL"]}
+MADE = specification()
+#: What is different in this file's releases.
+FIELDS: dict[str, Any] = {
+    "variables": VARIABLES,
+    "command": "flask db upgrade",
+    "credentials": ["DATABASE_URL"],
+    "secret_names": list(SECRETS),
+}
 CONTRACT = {
     "environment": "staging",
     "debug": False,
@@ -491,9 +504,9 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
                 (root / directory).mkdir(parents=True)
             (root / "usr/bin/apt-get").touch()
             for time in (OLDER, OLD):
-                changes = {"gunicorn": f"# {time}\nworkers = {time[-2]}\n"}
+                changes = {"gunicorn": f"# {time}\ntimeout = {time[-2]}\n"}
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setitem(FIELDS, "gunicorn", changes["gunicorn"] if time == OLDER else FIELDS["gunicorn"])
+                    patch.setitem(FIELDS, "gunicorn", changes["gunicorn"] if time == OLDER else MADE.gunicorn)
                     outcome = operator.deploy(time)
                     assert outcome, outcome.said
             with pytest.MonkeyPatch.context() as patch:

@@ -35,11 +35,12 @@ from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import
 from ansible_collections.greenlight.flask.plugins.module_utils._protocol.claim import claim
 from ansible_collections.greenlight.flask.plugins.module_utils._release import state as _state
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import record
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import BAD, PROVED, Releases
 
 from tests.unit.cases import all_named, named
 from tests.unit.edge_machine import EdgeMachine, played
-from tests.unit.fakes import KEY, SECRETS, WORKER, WORKER_TEXTS, Host, below, create, specification
+from tests.unit.fakes import KEY, SECRETS, WORKER, WORKER_TEXTS, Host, below, create, plan_options, specification
 
 OLD, NEW = "20261121T094420Z", "20261121T094421Z"
 PID = 4711
@@ -197,27 +198,20 @@ def well(root: Path, monkeypatch: pytest.MonkeyPatch, **more: dict[str, str]) ->
 
 
 def wanted(machine: Machine, **changes: Any) -> Wanted:
-    """Return the inventory's values, which match the live release; ``changes`` by field of Wanted or Specification."""
+    """Return the inventory's values, which match the live release; ``changes`` by field of Wanted or Plan."""
     source = machine.home.joinpath("source").readlink().name
     made = specification("", source=source, service=SERVICE, gunicorn="workers = 2\ntimeout = 30\n")
-    fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
-    del fields["variables"]
-    known = {
-        "environment": "staging",
-        "specification": {**fields, "source": "", "venv": "", "revision": "not deployed yet"},
-        "variables": {**PUBLIC, **SECRETS},
-        "revision_variable": "APP_REVISION",
-        "site": SITE,
-    }
+    options = plan_options(made)
+    plan = replace(Plan.of(options["specification"], options["variables"]), variables={**PUBLIC, **SECRETS})
+    known: dict[str, Any] = {"site": SITE}
     for name, value in changes.items():
-        if name in known or name == "present":
+        if name in ("site", "present"):
             known[name] = value
         elif name in WEB.parts:
-            processes = {"web": {**made.processes["web"], name: value}}
-            known["specification"]["processes"] = processes  # type: ignore[index]
+            plan = replace(plan, processes={"web": {**made.processes["web"], name: value}})
         else:
-            known["specification"][name] = value  # type: ignore[index]
-    return Wanted(**known)  # type: ignore[arg-type]
+            plan = replace(plan, **{name: value})
+    return Wanted(plan, **known)
 
 
 def files(root: Path) -> dict[str, object]:

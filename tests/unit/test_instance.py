@@ -15,7 +15,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._protocol.prune i
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import Call
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import make_release as step
 
-from tests.unit.fakes import Host, create, installed, specification
+from tests.unit.fakes import Host, create, installed, release_options, specification
 
 SOURCE, VENV = "a1" * 32, "b2" * 32
 
@@ -95,9 +95,7 @@ def test_pruning_keeps_the_state_directory(layout: Layout) -> None:
 
 
 def run(layout: Layout, *, dry: bool = False) -> None:
-    wanted = specification()
-    given = {name: value for name, value in vars(wanted).items() if name != "variables"}
-    step.run(Call(layout, {"specification": given, "variables": wanted.variables, "by": "tester"}, dry))
+    step.run(Call(layout, release_options(specification()), dry))
 
 
 def test_each_deploy_restores_the_link_even_for_an_existing_release(layout: Layout) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import itertools
 import json
@@ -22,7 +21,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._steps import Cal
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import make_release as release_step
 
 from tests.unit.cases import all_named, named
-from tests.unit.fakes import KEY, SECRETS, Host, create, installed, specification
+from tests.unit.fakes import KEY, SECRETS, Host, create, installed, release_options, specification
 from tests.unit.killing import killed
 
 OLD, NEW = "20261121T094420Z", "20261121T094421Z"
@@ -150,9 +149,8 @@ def test_a_command_can_be_declared_irreversible_after_a_failure(host: Host, layo
     layout.digest_key.write_text(KEY.hex())
 
     def deploy(time: str, *, reversible: bool) -> None:
-        wanted = dataclasses.asdict(specification(time, command="flask db upgrade", reversible=reversible))
-        options = {"variables": wanted.pop("variables"), "specification": wanted, "by": "alice"}
-        made = release_step.run(Call(layout, options))
+        wanted = specification(time, command="flask db upgrade", reversible=reversible)
+        made = release_step.run(Call(layout, release_options(wanted)))
         run_release_command(layout, str(made["release"]), 60)
 
     host.ended = FAILED

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     environment_texts,
 )
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._release import process as processes
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Code
 from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
     COMMAND,
     GUNICORN,
@@ -35,7 +36,8 @@ _PARTS = {
 
 def inventory(look: Look, report: Report, live: Release, made: Specification) -> None:
     """Report where the inventory would make a different release of the same code."""
-    wanted = look.wanted.with_code_of(live)
+    code = Code(*(str(live.manifest.get(each.name)) for each in fields(Code)))
+    wanted = look.wanted.plan.with_code(code, look.layout.root)
     try:
         texts = environment_texts(wanted.variables)
     except GreenlightError as error:

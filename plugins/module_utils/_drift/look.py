@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.processes import WEB, Process
@@ -15,11 +14,8 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding, numbered
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import Edge, Site
 from ansible_collections.greenlight.flask.plugins.module_utils._release import stamp
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import (
-    Release,
-    Releases,
-    Specification,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
 
 #: Maximum number of files of a source or a venv to name; there may be thousands.
 NAMED = 5
@@ -30,26 +26,19 @@ class Wanted:
     """What the inventory says.
 
     Args:
-        environment: name of the environment.
-        specification: the fields of a :class:`Specification` except variables, source, venv, revision and time.
-        variables: the process's environment without release and revision.
-        revision_variable: name of the variable with the revision.
+        plan: the release without its code.
         site: what Nginx must serve.
         present: whether the app should be on the host.
     """
 
-    environment: str
-    specification: Mapping[str, Any]
-    variables: Mapping[str, object]
-    revision_variable: str
+    plan: Plan
     site: Site | None = None
     present: bool = True
 
-    def with_code_of(self, live: Release) -> Specification:
-        """Describe the release that the inventory would make from the live release's code."""
-        code = {name: str(live.manifest.get(name)) for name in ("source", "venv", "revision")}
-        variables = {**self.variables, self.revision_variable: code["revision"]}
-        return Specification(**{**self.specification, **code, "time": "", "variables": variables})
+    @property
+    def environment(self) -> str:
+        """Return the name of the environment."""
+        return self.plan.environment
 
 
 @dataclass

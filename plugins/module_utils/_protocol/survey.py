@@ -11,14 +11,13 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app import accounts, names
 from ansible_collections.greenlight.flask.plugins.module_utils._app.layout import Layout
 from ansible_collections.greenlight.flask.plugins.module_utils._app.unit_settings import setting_problems
 from ansible_collections.greenlight.flask.plugins.module_utils._base.command import run
 from ansible_collections.greenlight.flask.plugins.module_utils._base.file_system import file_system
-from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, kind, read
+from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged, kind
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._base.versions import numbers
 from ansible_collections.greenlight.flask.plugins.module_utils._build.built import is_complete
@@ -47,8 +46,6 @@ class Host:
     """Facts of a server that the role's decisions depend on.
 
     Attributes:
-        cpus: processors that this machine may use.
-        memory_mb: total memory in MiB, rounded down to 256 so that a kernel update doesn't change it.
         systemd: its version; 0 if systemd is not the init system.
         python: version of the app's interpreter as ``3.13.5``; empty if there is none.
         interpreter: the facts of the interpreter that a venv depends on.
@@ -62,8 +59,6 @@ class Host:
         leftovers: releases that run but should not, and paths that can be removed.
     """
 
-    cpus: int
-    memory_mb: int
     systemd: int
     python: str
     interpreter: str
@@ -110,7 +105,6 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
     installed = _installed([*wanted.packages, "python3-apt"])
     version, identity = interpreter(wanted.python)
     return Host(
-        **measures(layout.root),
         systemd=_systemd_version(layout.root),
         python=version,
         interpreter=identity,
@@ -123,14 +117,6 @@ def survey(layout: Layout, wanted: Wanted) -> Host:
         claimed=not claim(layout, wanted.environment, dry=True) and not accounts.missing(layout.app),
         leftovers=[*superfluous(layout), *prunable(layout, wanted.keep_releases)],
     )
-
-
-def measures(root: Path) -> dict[str, Any]:
-    """Read the facts that the role's templates depend on; part of :class:`Host`."""
-    return {
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_mb": _memory_mb(root),
-    }
 
 
 def problems(layout: Layout, wanted: Wanted, host: Host) -> list[Finding]:
@@ -292,15 +278,6 @@ def _port_problems(wanted: Wanted) -> list[Finding]:
 
 def _names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-
-
-def _memory_mb(root: Path) -> int:
-    match = re.search(r"^MemTotal:\s+(\d+) kB", read(root / "proc/meminfo") or "", re.MULTILINE)
-    total = int(match.group(1)) // 1024 if match else 1024
-    limit = (read(root / "sys/fs/cgroup/memory.max") or "").strip()
-    if limit.isdigit():
-        total = min(total, int(limit) // 2**20)
-    return max(256, total // 256 * 256)
 
 
 def _systemd_version(root: Path) -> int:

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Wanted
 from ansible_collections.greenlight.flask.plugins.module_utils._edge.site import SITE, Site
+from ansible_collections.greenlight.flask.plugins.module_utils._options import SPECIFICATION
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
 
 from . import Call
 
 OPTIONS: dict[str, Any] = {
     "host": {"type": "str", "required": True},
     "inventory": {"type": "str", "required": True},
-    "wanted": {"type": "dict", "options": options_of(Wanted, "variables", "site"), "required": True},
-    "variables": {"type": "dict", "required": True},
+    "present": {"type": "bool", "required": True},
+    **SPECIFICATION,
     "site": {"type": "dict", "options": SITE, "required": True},
     "secrets": {"type": "dict", "required": True},
 }
@@ -24,7 +25,8 @@ OPTIONS: dict[str, Any] = {
 
 def run(call: Call) -> dict[str, object]:
     site = Site.of(call.options["site"], call.layout.root, call.options["secrets"])
-    wanted = Wanted(**call.options["wanted"], variables=call.options["variables"], site=site)
+    plan = Plan.of(call.options["specification"], call.options["variables"])
+    wanted = Wanted(plan, site, present=call.options["present"])
     report = drift(call.layout, wanted, call.options["inventory"])
     return {
         "changed": False,

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts of a host that the role's templates depend on."""
+"""Read the facts of a host that a release depends on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol.survey import measures
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import measures
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import refuse_other_environment
 
 from . import Call

@@ -3,27 +3,33 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import options_of
 from ansible_collections.greenlight.flask.plugins.module_utils._build.instance import provide_instance_folders
-from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
+from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN, SPECIFICATION
 from ansible_collections.greenlight.flask.plugins.module_utils._release.live import serves
+from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Code, Plan
 from ansible_collections.greenlight.flask.plugins.module_utils._release.stamp import key
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, Specification, changes
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, changes
 
 from . import Call
 
 OPTIONS: dict[str, Any] = {
     **RUN,
-    "specification": {"type": "dict", "required": True},
-    "variables": {"type": "dict", "required": True},
+    **SPECIFICATION,
+    **options_of(Code),
+    "time": {"type": "str", "required": True},
     "by": {"type": "str", "required": True},
 }
 
 
 def run(call: Call) -> dict[str, object]:
-    specification = Specification(**call.options["specification"], variables=call.options["variables"])
+    code = Code(*(call.options[each.name] for each in fields(Code)))
+    plan = Plan.of(call.options["specification"], call.options["variables"])
+    specification = plan.with_code(code, call.layout.root, call.options["time"])
     releases = Releases(call.layout)
     live = releases.live()
     result: dict[str, object] = {

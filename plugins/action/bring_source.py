@@ -16,14 +16,11 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.printable import printable
-from ansible_collections.greenlight.flask.plugins.module_utils._build.dotenv import Value
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest, pack, take
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import directory_below
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Shipped
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.code import environment_files
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.gunicorn import own_file
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import StepAction, failure
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.fetched import examine_fetched
 
 #: Up to this size, a source is sent inside the module's arguments, in one round trip instead of four.
 INLINE_BYTES = 2**20
@@ -57,12 +54,7 @@ class ActionModule(StepAction):
 
     def _judged(self, outcome: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
         """Fail if the host found a file such as ``.env`` that must not be shipped, and warn as a preflight does."""
-        files = {
-            path: {name: Value(**value) for name, value in given.items()}
-            for path, given in outcome.pop("environment_files", {}).items()
-        }
-        fetched = Shipped(files, outcome.pop("gunicorn_file", []))
-        verdict = for_deploy(Case(about, fetched=fetched), asked=(environment_files, own_file))
+        verdict = examine_fetched(Case(about), outcome)
         if verdict.warnings:
             outcome["warnings"] = [*outcome.get("warnings", []), *verdict.warnings]
         if verdict.problems:

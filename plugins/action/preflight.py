@@ -8,19 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ansible import context
 from ansible.plugins.action import ActionBase
+from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, REFUSED, Finding
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.service import for_the_host
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute as run_step
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.fetched import examine_fetched
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.owner import execute_with_lock
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.reading import read
-from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import once, with_types
+from ansible_collections.greenlight.flask.plugins.plugin_utils._task.variables import (
+    PROCESS_VARIABLES,
+    merged,
+    once,
+    with_types,
+)
 
 _PLACES = ("inventory_dir", "playbook_dir", "inventory_file")
 
@@ -29,6 +38,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     #: Id of this run, empty until it has the lock.
     _run_id = ""
+    #: What the step found different, and who proved an unchanged release; empty if it could not compare.
+    _found: Mapping[str, Any] = MappingProxyType({})
     #: Warnings of the step on the host, such as whose lock it took over.
     _warnings: Sequence[object] = ()
 
@@ -48,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             app = str(case.values.get("flask_app_name") or "The app")
             result.update(failed=True, msg=describe(problems, app, str(known.get("inventory_hostname"))))
         else:
-            result.update(host=host, run=self._run_id)
+            result.update(self._found, host=host, run=self._run_id)
         return result
 
     def _case(self, known: Mapping[str, Any], **more: Any) -> Case:
@@ -99,6 +110,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "packages": derived("__flask_app_packages"),
             "site": once(self._templar, known, "__flask_app_nginx") if site else None,
         }
+        if lock and site:
+            arguments["secrets"] = merged(self._templar, known, ["__flask_app_tls_secrets"])
+            arguments["desired"] = self._desired(case, known)
 
         def execute(more: dict[str, Any]) -> dict[str, Any]:
             return run_step(self, "preflight", {**arguments, **more}, known)
@@ -112,5 +126,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if outcome.get("failed"):
             other = Finding("failed-step", ERROR, str(known.get("inventory_hostname")), str(outcome["msg"]))
             return {}, [Finding.of(found) for found in outcome.get(REFUSED, ())] or [other]
-        self._warnings = outcome.get("warnings", ())
-        return outcome["host"], [Finding.of(found) for found in outcome["problems"]]
+        verdict = examine_fetched(case, outcome)
+        self._warnings = [*outcome.get("warnings", ()), *verdict.warnings]
+        self._found = {name: outcome[name] for name in ("differs", "live") if name in outcome}
+        return outcome["host"], [*verdict.problems, *(Finding.of(found) for found in outcome["problems"])]
+
+    def _desired(self, case: Case, known: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the state to compare the host with; None if it isn't known yet."""
+        if case["hooks_before_build"]:  # they may change the source
+            return None
+        desired: dict[str, Any] = with_types(self._templar, known)("__flask_app_desired")
+        if case["source_directory"]:
+            try:
+                desired["source"]["digest"] = digest(*case.shipped_entries)
+            except GreenlightError:  # the step that ships the source says why
+                return None
+        variables = merged(self._templar, known, ["__flask_app_identity", *PROCESS_VARIABLES])
+        desired["plan"]["variables"] = variables
+        return desired

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Read a host's facts and find the problems that stop a deploy
 description:
-  - Takes the lock on the app if it finds no problem, and changes nothing else.
+  - Takes the lock on the app if it finds no problem. If nothing on the host differs from the inventory, checks the
+    front door and gives the lock back.
   - The action of the same name adds the checks on the controller, and fails with all problems at once.
 version_added: "0.1.0"
 author:
@@ -51,9 +52,13 @@ options:
   site:
     description: The site for Nginx, as in M(greenlight.flask.publish_site). Without it, Nginx tests nothing.
     type: dict
+  secrets:
+    description: The private parts of the site.
+    type: dict
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.lock
+  - greenlight.flask.shared.desired
   - greenlight.flask.shared.check_mode
 attributes:
   diff_mode:
@@ -80,6 +85,17 @@ host:
   description: Facts of the host.
   returned: always
   type: dict
+differs:
+  description:
+    - What a deploy has to change, in the order of its steps. V(packages), V(account), V(source), V(venv), V(release),
+      V(live), V(site), V(front-door) and V(leftovers). Empty if nothing differs.
+  returned: if the host was compared
+  type: list
+  elements: str
+live:
+  description: Which release is live, and who proved it at the front door. Empty if something differs.
+  returned: if the host was compared
+  type: str
 problems:
   description: The problems that stop a deploy. Each has C(id), C(severity), C(subject), C(what) and C(fix).
   returned: always

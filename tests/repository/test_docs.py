@@ -356,7 +356,7 @@ def test_the_documented_reason_matches_a_wrong_environment() -> None:
 
 @pytest.mark.parametrize(("page", "title"), [("README.md", "A deploy"), ("docs/reference/role.md", "The flow")])
 def test_the_diagram_shows_the_steps_of_the_role_in_order(page: str, title: str) -> None:
-    _absent, deploy = repository.load_yaml(MAIN)
+    deploy, _absent = repository.load_yaml(MAIN)
     tasks = [*deploy["block"], *deploy["always"]]
     [picture] = re.findall(r"```text\n(.*?)```", section(page, title), re.DOTALL)
     drawn = re.findall(r"^([= ]) (\S.*?) *(?:  .*|[┐│┘=].*)?$", picture, re.MULTILINE)

@@ -34,10 +34,10 @@ from ansible_collections.greenlight.flask.plugins.module_utils._drift import int
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.drift import drift
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.integrity import Checked
 from ansible_collections.greenlight.flask.plugins.module_utils._drift.look import Report, Wanted
-from ansible_collections.greenlight.flask.plugins.module_utils._protocol import survey
+from ansible_collections.greenlight.flask.plugins.module_utils._protocol import differences, survey
 from ansible_collections.greenlight.flask.plugins.module_utils._release.history import proof_of
 from ansible_collections.greenlight.flask.plugins.module_utils._release.plan import Plan
-from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases
+from ansible_collections.greenlight.flask.plugins.module_utils._release.store import Releases, Specification
 from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     check_front_door,
     claim,
@@ -154,12 +154,15 @@ class Operator:
 
     def deploy(self, time: str) -> Outcome:
         try:
-            looked = self.step(preflight, **TAKING, **WANTED)
+            desired = self.desired(specification(time, **FIELDS))
+            looked = self.step(preflight, **TAKING, **WANTED, site=SITE, secrets={}, desired=desired)
             if looked["problems"]:
                 return Outcome([f"{problem['what']} {problem['fix']}" for problem in looked["problems"]])
         except _StoppedError as error:
             return Outcome([str(error)])
         host = looked["host"]
+        if looked["differs"] == []:
+            return Outcome(release=Releases(self.site.layout).live())
 
         def story() -> str:
             if not host["claimed"]:
@@ -187,6 +190,25 @@ class Operator:
 
         return self.whole(story)
 
+    def desired(self, made: Specification) -> dict[str, Any]:
+        """Return what the first step compares the host with."""
+        git = dict.fromkeys(("git_url", "git_ref", "git_key_file", "subdirectory"), "")
+        options = plan_options(made)
+        return {
+            "source": {**git, "digest": made.source, "static": [], "revision": made.revision},
+            "requirements": "requirements.txt",
+            "choice": {"extras": [], "groups": [], "package": "", "project": False, "installer": "uv"},
+            "plan": {**options["specification"], "variables": options["variables"]},
+            "url": "http://127.0.0.1:80",
+            **self.asked(""),
+        }
+
+    def asked(self, release: str) -> dict[str, Any]:
+        """Return the terms of a proof."""
+        contract = {**CONTRACT, "release": release}
+        question = {**QUESTION, "ask": not self.site.has_page}
+        return {"page": PAGE, "contract": contract, "patience": PATIENCE, "question": question, "bounds": BOUNDS}
+
     def roll_back(self) -> Outcome:
         def story() -> str:
             target = self.step(find_rollback, **TAKING, environment="staging", release="", force=False)["release"]
@@ -209,9 +231,7 @@ class Operator:
         return outcome
 
     def activate(self, name: str, *, serves: bool) -> None:
-        contract = {**CONTRACT, "release": name}
-        question = {**QUESTION, "ask": not self.site.has_page}
-        asked = {"page": PAGE, "contract": contract, "patience": PATIENCE, "question": question, "bounds": BOUNDS}
+        asked = self.asked(name)
         if not serves:
             self.step(prove_candidate, run=OWNER["run"], release=name, url="", **asked)
             self.step(switch, run=OWNER["run"], release=name)
@@ -260,6 +280,8 @@ QUESTION = {
     "command_elsewhere": False,
     "accepted": [],
 }
+#: Other tests cover the site.
+SITE = {"files": {}, "tls": {"mode": "none", "port": 443, "directory": "", "email": ""}}
 PATIENCE = {"start_seconds": 0.02, "probe_seconds": 0.02, "successes": 1, "probes": 1, "interval_seconds": 0}
 BOUNDS = {"stop_seconds": 45, "drain_seconds": 30}
 WANTED = {
@@ -491,6 +513,9 @@ def operator(golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(accounts, "make", make_account)
     monkeypatch.setattr(_adapter, "Layout", functools.partial(Layout, root=root))
     monkeypatch.setattr(preflight, "Edge", lambda layout: SimpleNamespace(tree=SimpleNamespace(installed=False)))
+    published = SimpleNamespace(pending=lambda site: ({}, []), publish=lambda site, watch: False)
+    monkeypatch.setattr(differences, "Edge", lambda layout: published)
+    monkeypatch.setattr(differences, "venv_digest", lambda *_: MADE.venv)
     operator = Operator(site, capsys)
 
     def late(*_: object) -> None:
@@ -541,6 +566,53 @@ def test_a_healthy_host_is_left_unchanged(operator: Operator) -> None:
     assert [each.id for each in Releases(layout).all()] == [BEFORE, LIVE, BAD]
     assert operator.verify().findings == []
     assert operator.roll_back().release == BEFORE
+
+
+def lose(operator: Operator, part: str) -> dict[str, object]:
+    """Make one part of a healthy host different; return the fields of the wanted release that differ."""
+    site, layout = operator.site, operator.site.layout
+    if part == "account":
+        (layout.root / "account").unlink()
+    elif part == "venv":
+        (layout.venvs / MADE.venv / "greenlight.json").unlink()
+    elif part == "live":
+        site.run(["systemctl", "stop", layout.service_unit(LIVE)])
+    elif part == "leftovers":
+        (layout.venvs / ("d4" * 32)).mkdir()
+    elif part == "front-door":
+        layout.trial.write_text(LIVE)
+    changed: dict[str, dict[str, object]] = {"source": {"source": "e5" * 32}, "release": {"command": "flask init-db"}}
+    return changed.get(part, {})
+
+
+@pytest.mark.parametrize(
+    "part", ["packages", "account", "source", "venv", "release", "live", "leftovers", "front-door", "hook", "nothing"]
+)
+def test_the_first_step_finds_what_differs_and_gives_the_lock_back_if_nothing_does(
+    operator: Operator, part: str
+) -> None:
+    layout = operator.site.layout
+    desired = operator.desired(specification(NEW, **{**FIELDS, **lose(operator, part)}))
+    wanted = {**WANTED, "packages": ["nginx"] if part == "packages" else []}
+    given = {} if part == "hook" else {"desired": desired}
+    looked = operator.step(preflight, **TAKING, **wanted, site=SITE, secrets={}, **given)
+    if part == "hook":  # it may still change the source
+        assert "differs" not in looked
+    else:
+        assert looked["differs"] == ([] if part == "nothing" else [part])
+        assert bool(looked["live"]) == (part == "nothing")
+    assert layout.lock.exists() == (part != "nothing")
+
+
+def test_an_unchanged_host_whose_page_does_not_answer_differs(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = operator.desired(specification(NEW, **FIELDS))
+    monkeypatch.setattr(operator.site, "is_open", lambda path: False)
+    assert operator.step(preflight, **TAKING, **WANTED, site=SITE, secrets={}, desired=desired)["differs"] == [
+        "front-door"
+    ]
+    assert operator.site.layout.lock.exists()
 
 
 @pytest.mark.slow

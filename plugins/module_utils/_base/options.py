@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+T = TypeVar("T")
 _TYPES = {str: "str", bool: "bool", int: "int", float: "float"}
 
 
@@ -30,6 +31,17 @@ def options_of(kind: type, *left_out: str) -> dict[str, dict[str, Any]]:
 def whole(kind: type) -> dict[str, Any]:
     """Return one option that takes all fields of a dataclass."""
     return {"type": "dict", "options": options_of(kind), "required": True}
+
+
+def made(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Make a dataclass from the values of its options, and those of its fields that are dataclasses, too."""
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            name: made(hints[name], value) if isinstance(value, Mapping) and is_dataclass(hints[name]) else value
+            for name, value in values.items()
+        }
+    )
 
 
 def _type(hint: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, cast, get_type_hints
 
 from ansible_collections.greenlight.flask.plugins.module_utils._app.systemd import Bounds
-from ansible_collections.greenlight.flask.plugins.module_utils._base.options import whole
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import made, whole
 
 from .contract import Contract, Patience, Proof
 from .inspection import Question, Seen
@@ -32,7 +32,7 @@ PROOF = {name: whole(kind) for name, kind in _KINDS.items()}
 
 def terms(options: Mapping[str, Any]) -> Terms:
     """Make the terms from a step's options, see :data:`PROOF`."""
-    return cast("Terms", {name: kind(**options[name]) for name, kind in _KINDS.items()})
+    return cast("Terms", {name: made(kind, options[name]) for name, kind in _KINDS.items()})
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,17 @@ class Proved:
     path: str
     proved_by: Mapping[str, Sequence[str]]
     seen: Seen | None = None
+
+    def sentence(self, contract: Contract, page: Page) -> str:
+        """Say that the release is live, and who proved it.
+
+        Args:
+            contract: what was proved.
+            page: the page that should be requested.
+        """
+        by = {name: f" ({' and '.join(who)})" if who else "" for name, who in self.proved_by.items()}
+        other = f"; it has no page at {page.path}, so {self.path} was requested" if self.path != page.path else ""
+        return (
+            f"release {contract.release} is live, revision {contract.revision}, environment {contract.environment}"
+            f"{by.get('environment', '')}, DEBUG {'on' if contract.debug else 'off'}{by.get('debug', '')}{other}"
+        )

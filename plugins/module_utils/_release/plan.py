@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import read
+from ansible_collections.greenlight.flask.plugins.module_utils._base.options import made
 
 from .store import Specification
 
@@ -92,7 +93,7 @@ class Plan:
     @classmethod
     def of(cls, options: Mapping[str, Any], variables: Mapping[str, object]) -> Plan:
         """Make a plan from a step's options, ``options_of(Plan, "variables")``, and the process's variables."""
-        return cls(**{**options, "workers": Workers(**options["workers"])}, variables=variables)
+        return made(cls, {**options, "variables": variables})
 
     def with_code(self, code: Code, root: Path, time: str = "") -> Specification:
         """Return the release that the host at ``root`` makes of this plan and ``code`` at ``time``."""

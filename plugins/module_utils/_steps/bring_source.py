@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import naming_path
-from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, git
-from ansible_collections.greenlight.flask.plugins.module_utils._build.gunicorn_file import names_in
-from ansible_collections.greenlight.flask.plugins.module_utils._build.source import (
-    check_static,
-    export,
-    files_of,
-    git_digest,
-    unpack,
-)
+from ansible_collections.greenlight.flask.plugins.module_utils._build import git
+from ansible_collections.greenlight.flask.plugins.module_utils._build.from_git import UNKNOWN, examined, named
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import export, git_digest, unpack
 from ansible_collections.greenlight.flask.plugins.module_utils._options import RUN
 
 from . import Call
@@ -43,10 +37,6 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-#: The commit that check mode reports if git isn't installed yet.
-UNKNOWN = "0" * 40
-
-
 def run(call: Call) -> dict[str, object]:
     return _from_git(call) if call.options["git_url"] else _packed(call)
 
@@ -54,11 +44,10 @@ def run(call: Call) -> dict[str, object]:
 def _from_git(call: Call) -> dict[str, object]:
     ref, subdirectory = call.options["git_ref"] or "", call.options["subdirectory"] or ""
     remote = git.Remote(call.options["git_url"], call.options["git_key_file"] or "", call.layout.git)
-    git.require_fit(remote.url, ref)
     if call.dry and not git.is_installed():
+        git.require_fit(remote.url, ref)
         return {"digest": git_digest(UNKNOWN, subdirectory), "revision": UNKNOWN, "changed": True}
-    commit = git.resolve(remote, ref)
-    digest = git_digest(commit, subdirectory)
+    digest, commit = named(remote, ref, subdirectory)
     source = call.layout.sources / digest
     result: dict[str, object] = {"digest": digest, "revision": commit, "changed": not source.is_dir()}
     if result["changed"]:
@@ -66,10 +55,7 @@ def _from_git(call: Call) -> dict[str, object]:
             return result
         with naming_path(call.layout.sources):
             export(remote, commit, subdirectory, call.layout.sources, call.options["python"])
-    check_static(source, call.options["static"] or [])
-    files = dotenv.found(source, files_of(source))
-    seen = {path: {name: value.as_dict() for name, value in given.items()} for path, given in files.items()}
-    return {**result, "environment_files": seen, "gunicorn_file": names_in(source)}
+    return {**result, **examined(source, call.options["static"] or [])}
 
 
 def _packed(call: Call) -> dict[str, object]:

@@ -20,10 +20,12 @@ OPTIONS: dict[str, Any] = {
 
 
 def run(call: Call) -> dict[str, object]:
-    proved = check_front_door(call.layout, **terms(call.options), url=call.options["url"], dry=call.dry)
+    agreed = terms(call.options)
+    proved = check_front_door(call.layout, **agreed, url=call.options["url"], dry=call.dry)
     body = proved.proof.answer.body if proved.proof.answer else ""
     try:
         health = json.loads(body)
     except ValueError:
         health = body
-    return {"changed": False, "path": proved.path, "proved_by": proved.proved_by, "health": health}
+    live = proved.sentence(agreed["contract"], agreed["page"])
+    return {"changed": False, "path": proved.path, "proved_by": proved.proved_by, "health": health, "live": live}

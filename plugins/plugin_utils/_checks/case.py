@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,13 +13,15 @@ from typing import Any
 from ansible_collections.greenlight.flask.plugins.module_utils._base.errors import GreenlightError
 from ansible_collections.greenlight.flask.plugins.module_utils._build import dotenv, gunicorn_file
 from ansible_collections.greenlight.flask.plugins.module_utils._build.requirements import Choice
-from ansible_collections.greenlight.flask.plugins.module_utils._build.source import list_files
-from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import directory_below
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import list_files, take
+from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import Entry, directory_below
 from ansible_collections.greenlight.flask.plugins.module_utils._proof.inspection import DEVELOPMENT
 from ansible_collections.greenlight.flask.plugins.plugin_utils._inventory import reader
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source import files as source_files
 from ansible_collections.greenlight.flask.plugins.plugin_utils._source.startup import Sources
 
+#: A path relative to the source, without a step up.
+BELOW = re.compile(r"(?![-/])(?!(.*/)?\.\.(/|\Z))[^\x00-\x1f\x7f]*\Z")
 #: Signing keys, in addition to the one that flask_app_secret_key_variable names.
 _SIGNING = ("SECRET_KEY", "JWT_SECRET_KEY", "WTF_CSRF_SECRET_KEY")
 
@@ -144,6 +147,17 @@ class Case:
     def signing_names(self) -> list[str]:
         """Names of the signing keys."""
         return list(dict.fromkeys([self["secret_key_variable"], *_SIGNING]))
+
+    @cached_property
+    def shipped_entries(self) -> tuple[Path, list[Entry]]:
+        """The top of the source and what a deploy ships of it, if it is a directory on the controller.
+
+        Raises:
+            GreenlightError: see :func:`.source.take`.
+        """
+        top = directory_below(Path(self["source_directory"]), self["source_subdirectory"])
+        static = [each for each in map(str, self["nginx_static"].values()) if BELOW.match(each)]
+        return top, take(top, self["source_include"], static, to_be_made=bool(self["hooks_before_build"]))
 
     @cached_property
     def _top(self) -> Path | None:

@@ -17,6 +17,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.reading import AS_GIVEN
 
+#: The role's variables that hold the variables of the app's processes; later ones override earlier ones.
+PROCESS_VARIABLES = ("flask_app_env", "flask_app_secrets", "__flask_app_fallbacks")
 ROLE = Path(__file__).resolve().parents[3] / "roles/flask_app"
 
 

@@ -16,16 +16,15 @@ from ansible_collections.greenlight.flask.plugins.module_utils._build.requiremen
     project_faults,
     within_source,
 )
-from ansible_collections.greenlight.flask.plugins.module_utils._build.source import pattern_is_fit, take
+from ansible_collections.greenlight.flask.plugins.module_utils._build.source import pattern_is_fit
 from ansible_collections.greenlight.flask.plugins.module_utils._build.tree import (
     RefusedError,
-    directory_below,
     read_bytes,
 )
 
 from ..case import Case
 from ..rule import Example, Found, Rule, finds
-from .values import BELOW, MALFORMED_VALUE
+from .values import MALFORMED_VALUE
 
 _APP = {"wsgi.py": "app = None\n"}
 _LOCKED = {**_APP, "requirements.txt": f"gunicorn==27.0.1 --hash=sha256:{'0' * 64}\n"}
@@ -134,9 +133,7 @@ def directory(case: Case) -> Iterator[Found]:
     if not place or url or not all(map(pattern_is_fit, case["source_include"])):
         return
     try:
-        top = directory_below(Path(place), case["source_subdirectory"])
-        static = [each for each in map(str, case["nginx_static"].values()) if BELOW.match(each)]
-        taken = take(top, case["source_include"], static, to_be_made=bool(case["hooks_before_build"]))
+        top, taken = case.shipped_entries
     except RefusedError as error:
         yield UNFIT_SOURCE("flask_app_source_directory", f"flask_app_source_directory: {error.what}.", error.fix)
     except GreenlightError as error:

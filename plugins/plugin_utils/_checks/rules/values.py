@@ -11,7 +11,7 @@ from pathlib import Path
 from ansible_collections.greenlight.flask.plugins.module_utils._build import git
 from ansible_collections.greenlight.flask.plugins.plugin_utils._notification import flaw
 
-from ..case import Case
+from ..case import BELOW, Case
 from ..rule import Example, Found, Rule, finds
 
 OUT_OF_RANGE = Rule(
@@ -81,8 +81,6 @@ SEVERAL_LINES = (
 _MEMORY = re.compile(r"infinity\Z|[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|([1-9][0-9]?|100)%\Z")
 #: The part before the question mark is a word in Nginx's configuration, which compares it with the decoded address.
 _HEALTH_PATH = re.compile(r"/[\w.~!&()*+,=:@/-]*(\?[\w.~!$&'()*+,;=:@/?%-]*)?\Z", re.ASCII)
-#: A path relative to the source, without a step up.
-BELOW = re.compile(r"(?![-/])(?!(.*/)?\.\.(/|\Z))[^\x00-\x1f\x7f]*\Z")
 #: Values that become a word or a path in a command: variable to its pattern and the fix.
 _WORDS = {
     "flask_app_source_git_key_file": (re.compile(r"/[^\x00-\x1f\x7f]*\Z"), "Use an absolute path on the host."),

@@ -50,6 +50,8 @@ def main() -> None:
         call = Call(Layout(options.pop("app")), options, dry=module.check_mode)
         with _locked(module, call):
             result = step.run(call)
+        if getattr(step, "ENDS_RUN", False) and not call.dry and call.options["run"]:
+            give_back(call.layout, call.options["run"], done=True)
     except GreenlightError as error:
         places = [Path(place) for place in (f"/srv/{given.get('app') or ''}", *_PLACES)]
         failure = {**error.details, "msg": with_room(str(error), places)}

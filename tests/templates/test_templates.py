@@ -1431,7 +1431,7 @@ def resolved(task: dict[str, Any], **known: Any) -> dict[str, Any] | None:
 MOMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "deploy, serving": (("main",), {**DEPLOY, "__flask_app_release": SERVING}),
     "deploy, waiting": (("main",), {**DEPLOY, "__flask_app_release": WAITING}),
-    "rollback": (("activate", "unlock"), ROLLBACK),
+    "rollback": (("activate", "finish"), ROLLBACK),
     "rotation, begun": (("rotate",), {**ROTATION, "__flask_app_release": WAITING}),
     "rotation, nothing to do": (("rotate",), {**ROTATION, "__flask_app_release": SERVING}),
     "purge": (("rotate",), {**ROTATION, "__flask_app_release": SERVING, "flask_app_rotation_step": "purge"}),
@@ -1485,7 +1485,7 @@ def called(moment: str, **known: Any) -> list[str]:
     return modules
 
 
-ACTIVATION = ["prove_candidate", "switch", "check_front_door", "retire"]
+ACTIVATION = ["prove_candidate", "switch", "check_front_door", "finish"]
 
 
 @pytest.mark.parametrize(
@@ -1506,11 +1506,18 @@ def test_a_deploy_ends_early_only_if_nothing_differs(opened: dict[str, Any], exp
 
 def test_a_rotation_activates_its_release_and_a_purge_removes_old_secrets() -> None:
     begin = ["compare_keys", "rotate_vault", "rotate"]
-    assert called("rotation, begun") == [*begin, *ACTIVATION, "prune"]
+    assert called("rotation, begun") == [*begin, *ACTIVATION]
     # A killed run may have left something, and only a deploy's preflight can know that it didn't.
-    tidied = ["check_front_door", "retire", "prune"]
-    assert called("rotation, nothing to do") == [*begin, *tidied]
-    assert called("purge") == ["compare_keys", "rotate", *tidied, "purge_old_secrets"]
+    assert called("rotation, nothing to do") == [*begin, "check_front_door", "finish"]
+    assert called("purge") == ["compare_keys", "rotate", "check_front_door", "finish"]
+
+
+@pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment.startswith(("rotation", "purge"))])
+def test_only_a_purge_removes_the_releases_with_an_old_secret(moment: str) -> None:
+    _, known = MOMENTS[moment]
+    [block] = LOADER.load_from_file(str(ROLE / "tasks/rotate.yml"), trusted_as_template=True)
+    [task] = [each for each in block["block"] if each.get("ansible.builtin.import_tasks") == "finish.yml"]
+    assert playing(**known).template(task["vars"]["__flask_app_purges"]) is (moment == "purge")
 
 
 @pytest.mark.parametrize("moment", ["deploy, waiting", "rollback", "rotation, begun"])

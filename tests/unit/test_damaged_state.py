@@ -43,6 +43,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._steps import (
     claim,
     compare_keys,
     find_rollback,
+    finish,
     make_release,
     preflight,
     prove_candidate,
@@ -184,8 +185,7 @@ class Operator:
             if not made["serves"]:
                 self.step(run_release_command, run=OWNER["run"], release=made["release"], seconds=600)
             self.activate(made["release"], serves=made["serves"])
-            if not made["serves"] or host["leftovers"]:
-                self.tidy()
+            self.finish()
             return str(made["release"])
 
         return self.whole(story)
@@ -213,7 +213,7 @@ class Operator:
         def story() -> str:
             target = self.step(find_rollback, **TAKING, environment="staging", release="", force=False)["release"]
             self.activate(target, serves=False)
-            self.tidy()
+            self.finish()
             return str(target)
 
         return self.whole(story)
@@ -227,7 +227,7 @@ class Operator:
             outcome.said.append(str(error))
             stopped = self.run(retire, run=OWNER["run"], bounds=BOUNDS)
             outcome.said += [stopped["msg"]] if stopped.get("failed") else []
-        self.step(unlock, of=OWNER["run"], done=bool(outcome))
+            self.step(unlock, of=OWNER["run"])
         return outcome
 
     def activate(self, name: str, *, serves: bool) -> None:
@@ -237,9 +237,8 @@ class Operator:
             self.step(switch, run=OWNER["run"], release=name)
         self.step(check_front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
 
-    def tidy(self) -> None:
-        self.step(retire, run=OWNER["run"], bounds=BOUNDS)
-        self.step(prune, run=OWNER["run"], keep=5)
+    def finish(self) -> None:
+        self.step(finish, run=OWNER["run"], bounds=BOUNDS, keep=5, purge=False)
 
     def step(self, step: Any, **options: Any) -> dict[str, Any]:
         outcome = self.run(step, **options)
@@ -602,6 +601,15 @@ def test_the_first_step_finds_what_differs_and_gives_the_lock_back_if_nothing_do
         assert looked["differs"] == ([] if part == "nothing" else [part])
         assert bool(looked["live"]) == (part == "nothing")
     assert layout.lock.exists() == (part != "nothing")
+
+
+def test_a_complete_run_gives_the_lock_back(operator: Operator) -> None:
+    lock = operator.site.layout.lock
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FIELDS, "command", "flask init-db")
+        outcome = operator.deploy(NEW)
+    assert (outcome.release, lock.exists()) == (f"{NEW}-{MADE.source[:8]}", False)
+    assert (operator.roll_back().release, lock.exists()) == (LIVE, False)
 
 
 def test_an_unchanged_host_whose_page_does_not_answer_differs(

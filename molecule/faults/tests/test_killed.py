@@ -32,9 +32,7 @@ STEPS = [
     "candidate | Start",
     "switch | Move",
     "front_door | Request",
-    "retire | Stop",
-    "prune | Remove",
-    "unlock | Give",
+    "finish | Stop",
 ]
 HOST_STEPS = [
     "bring_source",
@@ -216,7 +214,7 @@ def rollback(tmp_path_factory: pytest.TempPathFactory) -> Way:
     return Way.undisturbed(prepare, ROLLBACK, directory)
 
 
-@pytest.mark.parametrize("step", ["rollback | Take the lock", *STEPS[5:-1]])
+@pytest.mark.parametrize("step", ["rollback | Take the lock", *STEPS[5:]])
 def test_rollback_killed(rollback: Way, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"rollback killed at: {step.partition(' |')[0]}"
     rollback.disturbed(trial, tmp_path, killed_at(step))
@@ -243,7 +241,7 @@ def new_key(tmp_path_factory: pytest.TempPathFactory) -> Way:
 
 
 @pytest.mark.parametrize(
-    "step", ["rotate | Change the keys", "rotate | Make the release", "switch | Move", "retire | Stop", "unlock | Give"]
+    "step", ["rotate | Change the keys", "rotate | Make the release", "switch | Move", "finish | Stop"]
 )
 def test_rotation_killed(new_key: Way, trial: Trial, step: str, tmp_path: Path) -> None:
     trial.fault = f"rotation killed at: {step}"

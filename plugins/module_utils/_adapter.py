@@ -50,7 +50,7 @@ def main() -> None:
         call = Call(Layout(options.pop("app")), options, dry=module.check_mode)
         with _locked(module, call):
             result = step.run(call)
-        if getattr(step, "ENDS_RUN", False) and not call.dry and call.options["run"]:
+        if call.options.get("give_back") and not call.dry:
             give_back(call.layout, call.options["run"], done=True)
     except GreenlightError as error:
         places = [Path(place) for place in (f"/srv/{given.get('app') or ''}", *_PLACES)]

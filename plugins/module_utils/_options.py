@@ -22,5 +22,7 @@ LOCK = {
     "instead_of": {"type": "str"},
     "stale_seconds": {"type": "float"},
 }
+#: Whether the run is complete after the step, so that the adapter gives its lock back.
+GIVE_BACK = {"give_back": {"type": "bool", "required": True}}
 #: Options that another option requires.
-REQUIRED_BY = {"owner": ("stale_seconds",)}
+REQUIRED_BY = {"owner": ("stale_seconds",), "give_back": ("run",)}

@@ -1,17 +1,17 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End a run: stop every release but the live one, remove old ones, and give the lock back."""
+"""End a run: stop every release but the live one, remove old ones, and give the lock back if asked to."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: finish
-short_description: "End a run: stop every release but the live one, remove old ones, and give the lock back"
+short_description: "End a run: stop every release but the live one, and remove old ones"
 description:
   - Does in one round trip what M(greenlight.flask.retire), M(greenlight.flask.prune) and, on request,
     M(greenlight.flask.purge_old_secrets) do.
-  - Then gives back the lock, unless one of them fails.
+  - Then gives the lock back if O(give_back), unless one of them fails.
 version_added: "0.1.0"
 author:
   - Greenlight founders
@@ -19,6 +19,10 @@ options:
   keep:
     description: Number of good releases to keep.
     type: int
+    required: true
+  give_back:
+    description: Whether the run is complete after this, so that it gives its lock back.
+    type: bool
     required: true
   purge:
     description: Whether to remove the releases that hold an old secret.
@@ -42,6 +46,7 @@ EXAMPLES = r"""
     run: "{{ opened.run }}"
     bounds: {stop_seconds: 40, drain_seconds: 10}
     keep: 5
+    give_back: true
     purge: false
 """
 

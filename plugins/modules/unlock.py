@@ -17,6 +17,11 @@ options:
   of:
     description: Id of the run that gives its lock back. Empty means break the lock.
     type: str
+  done:
+    description:
+      - Whether the run completed, and with it any rollback that it began. If not, the next rollback continues to the
+        same release.
+    type: bool
 extends_documentation_fragment:
   - greenlight.flask.shared.app
   - greenlight.flask.shared.check_mode

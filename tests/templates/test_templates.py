@@ -1512,12 +1512,31 @@ def test_a_rotation_activates_its_release_and_a_purge_removes_old_secrets() -> N
     assert called("purge") == ["compare_keys", "rotate", "check_front_door", "finish"]
 
 
+def ending(play: str, moment: str) -> dict[str, Any]:
+    """Return the options of the step that ends a play, at a moment of it."""
+    _, known = MOMENTS[moment]
+    [block] = [
+        task
+        for task in LOADER.load_from_file(str(ROLE / f"tasks/{play}.yml"), trusted_as_template=True)
+        if "block" in task
+    ]
+    [last] = [task for task in block["block"] if task.get("ansible.builtin.import_tasks") == "finish.yml"]
+    given = playing(**known).template(last.get("vars", {}))
+    return dict(resolved(tasks_of("finish")[0], **known, **given)["greenlight.flask.finish"])  # type: ignore[index]
+
+
 @pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment.startswith(("rotation", "purge"))])
 def test_only_a_purge_removes_the_releases_with_an_old_secret(moment: str) -> None:
-    _, known = MOMENTS[moment]
-    [block] = LOADER.load_from_file(str(ROLE / "tasks/rotate.yml"), trusted_as_template=True)
-    [task] = [each for each in block["block"] if each.get("ansible.builtin.import_tasks") == "finish.yml"]
-    assert playing(**known).template(task["vars"]["__flask_app_purges"]) is (moment == "purge")
+    assert ending("rotate", moment)["purge"] is (moment == "purge")
+
+
+def test_a_deploy_completes_on_the_host_and_a_rollback_only_once_its_end_is_seen() -> None:
+    assert ending("main", "deploy, waiting")["give_back"] is True
+    assert ending("rollback", "rollback")["give_back"] is False
+    (unlock,) = tasks_of("unlock")
+    for done in (True, False):
+        known = {**ROLLBACK, "__flask_app_opened": {**RUN, "done": done}}
+        assert resolved(unlock, **known)["greenlight.flask.unlock"]["done"] is done  # type: ignore[index]
 
 
 @pytest.mark.parametrize("moment", ["deploy, waiting", "rollback", "rotation, begun"])

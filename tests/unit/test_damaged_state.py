@@ -238,7 +238,7 @@ class Operator:
         self.step(check_front_door, run=OWNER["run"], url="http://127.0.0.1:80", **asked)
 
     def finish(self) -> None:
-        self.step(finish, run=OWNER["run"], bounds=BOUNDS, keep=5, purge=False)
+        self.step(finish, run=OWNER["run"], bounds=BOUNDS, keep=5, purge=False, give_back=True)
 
     def step(self, step: Any, **options: Any) -> dict[str, Any]:
         outcome = self.run(step, **options)

@@ -328,7 +328,7 @@ def test_two_deploys_at_once(trial: Trial, tmp_path: Path) -> None:
     trial.expect(live="new", code=1, finds=f"locked:{APP}", again=0)
 
 
-@pytest.mark.parametrize("line", ["candidate |", "retire |"], ids=["before the switch", "after the switch"])
+@pytest.mark.parametrize("line", ["candidate |", "finish |"], ids=["before the switch", "after the switch"])
 def test_host_rebooted(trial: Trial, line: str, tmp_path: Path) -> None:
     trial.fault = f"host rebooted {'before' if line == 'candidate |' else 'after'} the switch"
     changed = source(tmp_path)

@@ -55,7 +55,6 @@ class Step(Protocol):
 
     #: Without ``app``, in the form of ansible.module_utils.common.arg_spec.ArgumentSpecValidator.
     OPTIONS: Mapping[str, Any]
-    #: A file may also have ENDS_RUN = True: after the step, the run is complete, and its lock is given back.
     run: Callable[[Call], dict[str, object]]
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End a run: stop every release but the live one, remove old ones, and give the lock back."""
+"""End a run: stop every release but the live one, remove old ones, and give the lock back if asked to."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from ansible_collections.greenlight.flask.plugins.module_utils._options import GIVE_BACK
 
 from . import Call, prune, purge_old_secrets, retire
 
@@ -11,10 +13,9 @@ OPTIONS: dict[str, Any] = {
     **retire.OPTIONS,
     **prune.OPTIONS,
     **purge_old_secrets.OPTIONS,
+    **GIVE_BACK,
     "purge": {"type": "bool", "required": True},
 }
-#: The adapter gives the lock back after this step.
-ENDS_RUN = True
 
 
 def run(call: Call) -> dict[str, object]:

@@ -11,13 +11,14 @@ from . import Call
 
 OPTIONS: dict[str, Any] = {
     "of": {"type": "str"},
+    "done": {"type": "bool"},
 }
 
 
 def run(call: Call) -> dict[str, object]:
     if call.options["of"]:
         if not call.dry:
-            give_back(call.layout, call.options["of"])
+            give_back(call.layout, call.options["of"], done=bool(call.options["done"]))
         return {"changed": False, "was": ""}
     was = break_lock(call.layout, dry=call.dry)
     return {"changed": bool(was), "was": was}

@@ -38,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     #: Id of this run, empty until it has the lock.
     _run_id = ""
-    #: What the step found different, and who proved an unchanged release; empty if it could not compare.
+    #: What the step found different, who proved an unchanged release, and what Ansible discovered.
     _found: Mapping[str, Any] = MappingProxyType({})
     #: Warnings of the step on the host, such as whose lock it took over.
     _warnings: Sequence[object] = ()
@@ -128,7 +128,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {}, [Finding.of(found) for found in outcome.get(REFUSED, ())] or [other]
         verdict = examine_fetched(case, outcome)
         self._warnings = [*outcome.get("warnings", ()), *verdict.warnings]
-        self._found = {name: outcome[name] for name in ("differs", "live") if name in outcome}
+        # With the facts that Ansible discovered, such as the interpreter, or the next step would discover them again.
+        self._found = {name: outcome[name] for name in ("differs", "live", "ansible_facts") if name in outcome}
         return outcome["host"], [*verdict.problems, *(Finding.of(found) for found in outcome["problems"])]
 
     def _desired(self, case: Case, known: dict[str, Any]) -> dict[str, Any] | None:

@@ -1504,6 +1504,16 @@ def test_a_deploy_ends_early_only_if_nothing_differs(opened: dict[str, Any], exp
     assert [holds(task, playing(**known)) for task in tasks_of("unchanged")] == [expected] * 2
 
 
+@pytest.mark.parametrize("differs", [["source", "site"], []])
+def test_the_report_names_what_differed(differs: list[str]) -> None:
+    (task,) = tasks_of("report")
+    known = {**DEPLOY, "__flask_app_opened": {**RUN, "host": HOST, "differs": differs}, "__flask_app_release": WAITING}
+    said = str(resolved(task, **known)["ansible.builtin.debug"]["msg"])  # type: ignore[index]
+    live, _, different = said.partition(";")
+    assert live.endswith(DEPLOY["__flask_app_front_door"]["live"])
+    assert [part for part in ("source", "venv", "site") if part in different] == differs
+
+
 def test_a_rotation_activates_its_release_and_a_purge_removes_old_secrets() -> None:
     begin = ["compare_keys", "rotate_vault", "rotate"]
     assert called("rotation, begun") == [*begin, *ACTIVATION]

@@ -819,13 +819,14 @@ def test_invalid_nginx_inputs_are_not_tested_with_nginx(
 
     def execute(module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
         asked.append(json.loads(module_args["options"]))
-        return {"host": {}, "problems": []}
+        return {"host": {}, "problems": [], "ansible_facts": DISCOVERED}
 
     monkeypatch.setattr(action, "_execute_module", execute)
     case = Case({**values(app), **changed})
     action._ask_host(case, known, lock=False, site=not for_deploy(case).guarded)
     [arguments] = asked
     assert bool(arguments["site"]) is tested
+    assert action._found["ansible_facts"] == DISCOVERED  # or the next step would discover it again
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
@@ -1033,6 +1034,8 @@ def test_a_value_that_is_not_a_mapping_is_an_error_without_the_value(value: Any)
 
 
 Refusal = Callable[..., list[Finding]]
+#: What Ansible adds to the first module's result on a host without a configured interpreter.
+DISCOVERED = {"discovered_interpreter_python": "/usr/bin/python3.13"}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ansible_collections.greenlight.flask.plugins.module_utils._base.errors impo
 from ansible_collections.greenlight.flask.plugins.module_utils._base.finding import ERROR, REFUSED, Finding
 from ansible_collections.greenlight.flask.plugins.module_utils._build.source import digest
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.case import Case, Place
-from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import for_deploy
+from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.examine import Verdict, for_deploy
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.report import describe
 from ansible_collections.greenlight.flask.plugins.plugin_utils._checks.rules.service import for_the_host
 from ansible_collections.greenlight.flask.plugins.plugin_utils._task.base import execute as run_step
@@ -126,7 +126,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if outcome.get("failed"):
             other = Finding("failed-step", ERROR, str(known.get("inventory_hostname")), str(outcome["msg"]))
             return {}, [Finding.of(found) for found in outcome.get(REFUSED, ())] or [other]
-        verdict = examine_fetched(case, outcome)
+        # If something differs, the run has the lock and goes on to the step that brings the source, which examines it.
+        ended = outcome.get("differs") == []
+        verdict = examine_fetched(case, outcome) if ended else Verdict([], [], guarded=False)
         self._warnings = [*outcome.get("warnings", ()), *verdict.warnings]
         # With the facts that Ansible discovered, such as the interpreter, or the next step would discover them again.
         self._found = {name: outcome[name] for name in ("differs", "live", "ansible_facts") if name in outcome}

@@ -829,6 +829,22 @@ def test_invalid_nginx_inputs_are_not_tested_with_nginx(
     assert action._found["ansible_facts"] == DISCOVERED  # or the next step would discover it again
 
 
+@pytest.mark.parametrize("differs", [[], ["site"]])
+def test_a_source_from_git_is_examined_by_the_step_that_ends_the_run_or_brings_it(
+    app: Path, monkeypatch: pytest.MonkeyPatch, differs: list[str]
+) -> None:
+    """If the first step refused what it has found different, it would have to give the lock back."""
+    known: dict[str, Any] = {"__flask_app_packages": [], "__flask_app_nginx": {}}
+    task = SimpleNamespace(args={}, check_mode=True, async_val=0, action="preflight")
+    templar = Templar(loader=DataLoader(), variables=known)
+    action = preflight.ActionModule(task, SimpleNamespace(_shell=None), None, DataLoader(), templar)
+    leaked = {".env": {"SECRET_KEY": {"is_set": True, "looks_real": True}}}
+    answer = {"host": {}, "problems": [], "differs": differs, "live": "", "environment_files": leaked}
+    monkeypatch.setattr(action, "_execute_module", lambda **_: answer)
+    _, problems = action._ask_host(Case(values(app)), known, lock=False, site=True)
+    assert [problem.id for problem in problems] == ([] if differs else ["shipped-env-file"])
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY_FILE", "DATABASE_URL_FILE", "SECRET_KEY_FALLBACKS_FILE"])
 def test_a_variable_with_the_path_of_a_credential_is_reported(app: Path, name: str) -> None:
     given = {**values(app), "flask_app_env": {name: "/etc/key"}}

@@ -1242,7 +1242,7 @@ HOST = {
 }  # fmt: skip
 SERVING = {"release": RELEASE, "revision": "r1", "serves": True}
 WAITING = {**SERVING, "serves": False}
-DEPLOY = {
+DEPLOY: dict[str, Any] = {
     "__flask_app_opened": {**RUN, "host": HOST, "differs": ["release"], "live": ""},
     "__flask_app_time": "20261121T094420Z",
     "__flask_app_front_door": {"live": "release r1 is live"},

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.support import variants
 from tests.support.deployed import (
     APP,
@@ -37,10 +39,16 @@ def test_check_mode_shows_the_change_without_making_it(play: Callable[..., Playe
     assert {name: connect(name).state() for name in servers()} == before
 
 
-def test_check_mode_reports_when_nothing_would_change(play: Callable[..., Played]) -> None:
+@pytest.mark.parametrize("options", [(), ("--check", "--diff")], ids=["", "check mode"])
+def test_a_run_with_nothing_to_change_ends_after_its_first_step(
+    play: Callable[..., Played], options: tuple[str, ...]
+) -> None:
     assert play().code == 0  # a successful run prunes what another test's failed deploy left
-    done = play("--check", "--diff")
+    done = play(*options)
     assert (done.code, done.count("changed")) == (0, 0), done.output
+    assert done.count("ok") == 2 * len(servers()), done.output  # that step and the report
+    for name in servers():
+        assert connect(name).root(f"test ! -e /run/greenlight/{APP}.lock && echo given back").strip() == "given back"
 
 
 def test_a_good_deploy_loses_no_request(play: Callable[..., Played], tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from ..rule import APP, DEPLOY, Example, Found, Rule, finds
 
 INSECURE_COOKIE = Rule(
     "insecure-cookie",
-    "Outside development, SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off: browsers send the cookie over HTTP.",
+    "SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off in production, or elsewhere outside development on a site"
+    " with HTTPS: browsers also send the cookie over plain HTTP.",
     severity=WARNING,
     acceptable=True,
     needs=(APP,),

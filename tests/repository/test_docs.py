@@ -136,7 +136,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = repository.run(repository.tool("ansible-galaxy"), *words, *options, directory=directory)
     assert done.returncode == 0, done.stderr
     named = {block.partition("\n")[0].removeprefix("# "): block for block in blocks("yaml", ELSEWHERE)}
-    for name in ("deploy.yml", "staging/hosts.yml", "staging/group_vars/flask_app/main.yml"):
+    for name in ("deploy.yml", "site.yml", "staging/hosts.yml", "staging/group_vars/flask_app/main.yml"):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(named[name], encoding="utf-8")
     return directory

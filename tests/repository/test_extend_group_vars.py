@@ -237,6 +237,9 @@ PLACES = {
     f"`group_vars/<group>/`, {CANARY}": "group_vars/canary/main.yml",
     "the host's own lines in `inventories/<environment>/hosts.yml`": "",
     "`inventories/<environment>/host_vars/`": "inventories/staging/host_vars/staging1/main.yml",
+    "`vars:` of the play": "",
+    "`vars_files:` of the play": "playbooks/vars.yml",
+    "`roles/flask_app/vars/`": "roles/flask_app/vars/main.yml",
     "`vars:` of the task that calls the role": "",
     "`-e` on the command line": "",
 }
@@ -263,7 +266,7 @@ def winners(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run a play whose role prints its variables; each row of the table and the next one set the same variable."""
     clone = tmp_path_factory.mktemp("places")
     values = {row: {f"row{at}": row, f"row{at + 1}": row} for at, row in enumerate(rows())}
-    group, host, task, line = (values[row] for row in PLACES if not PLACES[row])
+    group, host, play, task, line = (values[row] for row in PLACES if not PLACES[row])
     repository.copy(["ansible.cfg", "playbooks/group_vars"], clone)
     both = {name: {"hosts": {"staging1": None}} for name in ("canary", "large")}
     write(clone, HOSTS, {"flask_app": {"children": both, "hosts": {"staging1": host}, "vars": group}})
@@ -277,7 +280,8 @@ def winners(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     tell = "{{ dict(names | zip(query('ansible.builtin.vars', *names, default=''))) | to_json }}"
     write(clone, "roles/flask_app/tasks/main.yml", [{"ansible.builtin.debug": {"msg": tell}}])
     call = {"ansible.builtin.import_role": {"name": "flask_app"}, "vars": {**task, "names": names}}
-    write(clone, "playbooks/deploy.yml", [{"hosts": "flask_app", "gather_facts": False, "tasks": [call]}])
+    given = {"vars": play, "vars_files": ["vars.yml"]}
+    write(clone, "playbooks/deploy.yml", [{"hosts": "flask_app", "gather_facts": False, **given, "tasks": [call]}])
     options = ["--inventory=inventories/staging", "--extra-vars", json.dumps(line), "playbooks/deploy.yml"]
     ran = repository.run(
         repository.tool("ansible-playbook"), *options, directory=clone, ANSIBLE_CALLBACK_RESULT_FORMAT="json"

@@ -13,8 +13,8 @@ from ..rule import APP, DEPLOY, Example, Found, Rule, finds
 
 INSECURE_COOKIE = Rule(
     "insecure-cookie",
-    "SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off in production, or elsewhere outside development on a site"
-    " with HTTPS: browsers also send the cookie over plain HTTP.",
+    "SESSION_COOKIE_SECURE or REMEMBER_COOKIE_SECURE is off, so browsers send the cookie over HTTP. Checked in"
+    " production, and with TLS or a trusted proxy in each environment but development.",
     severity=WARNING,
     acceptable=True,
     needs=(APP,),
@@ -23,7 +23,7 @@ INSECURE_COOKIE = Rule(
 )
 INSECURE_SCHEME = Rule(
     "insecure-scheme",
-    "Outside development, PREFERRED_URL_SCHEME is not https, so links built outside a request use HTTP.",
+    "PREFERRED_URL_SCHEME is not https, so links built outside a request use HTTP. Checked where insecure-cookie is.",
     severity=WARNING,
     fix="Set PREFERRED_URL_SCHEME to https outside development.",
     acceptable=True,

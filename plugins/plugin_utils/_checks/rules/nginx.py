@@ -62,7 +62,7 @@ HEADER_SPELLING = Rule(
 )
 HEADER_OF_THE_ROLE = Rule(
     "header-of-the-role",
-    "A header has its own variable, or Nginx sets it for each request.",
+    "A header has its own variable, or Nginx sets it for each request. Strict-Transport-Security: max-age=0 is fine.",
     bad=Example({_HEADERS: {"Strict-Transport-Security": "max-age=300"}}),
     good=Example({"flask_app_nginx_hsts_seconds": 300}),
 )

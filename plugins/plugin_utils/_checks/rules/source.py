@@ -60,19 +60,19 @@ SECRET_IN_URL = Rule(
 )
 MISSING_LOCK = Rule(
     "missing-lock",
-    "The lock named by flask_app_requirements is not in the source, or git ignores it.",
+    "The requirements lock named by flask_app_requirements is not in the source, or git ignores it.",
     bad=Example(source=_APP),
     good=Example(source=_LOCKED),
 )
 UNREADABLE_LOCK = Rule(
     "unreadable-lock",
-    "The lock is not a readable text file in the source.",
+    "The requirements lock is not a readable text file in the source.",
     bad=Example({"flask_app_requirements": "../requirements.txt"}, source=_LOCKED),
     good=Example(source=_LOCKED),
 )
 UNFIT_LOCK = Rule(
     "unfit-lock",
-    "The lock does not pin each package with a hash, or lacks Gunicorn.",
+    "The requirements lock does not pin each package with a hash, or lacks Gunicorn.",
     bad=Example(source={**_APP, "requirements.txt": "flask\n"}),
     good=Example(source=_LOCKED),
 )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.environment_file import (
     environment_texts,
@@ -36,8 +36,7 @@ _PARTS = {
 
 def inventory(look: Look, report: Report, live: Release, made: Specification) -> None:
     """Report where the inventory would make a different release of the same code."""
-    code = Code(*(str(live.manifest.get(each.name)) for each in fields(Code)))
-    wanted = look.wanted.plan.with_code(code, look.layout.root)
+    wanted = look.wanted.plan.with_code(Code.of(live.manifest), look.layout.root)
     try:
         texts = environment_texts(wanted.variables)
     except GreenlightError as error:

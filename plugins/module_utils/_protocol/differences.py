@@ -94,13 +94,11 @@ class Difference:
         parts: what a deploy has to change: ``packages``, ``account``, ``source``, ``venv``, ``release``, ``live``,
             ``site``, ``front-door`` and ``leftovers``, in the order of its steps. After one of the first four, those
             that depend on it were not looked at.
-        release: the release that the inventory describes, if it exists.
-        live: a sentence that says who proved it at the front door, if nothing differs.
+        live: a sentence that says which release is live and who proved it at the front door, if nothing differs.
         examined: what the controller examines of a source from git, if the host has it.
     """
 
     parts: Sequence[str]
-    release: Release | None = None
     live: str = ""
     examined: dict[str, Any] = field(default_factory=dict)
 
@@ -125,13 +123,13 @@ def difference(layout: Layout, host: Host, desired: Desired, site: Site, *, dry:
     # The front door's own step must end a trial, because that may move the traffic back.
     parts += ["front-door"] if not parts and os.path.lexists(layout.trial) else []
     if parts or not found:
-        return Difference(parts, found, examined=seen)
+        return Difference(parts, examined=seen)
     if not dry:
         provide_instance_folders(layout, code.source, code.venv)
         try:
             edge.publish(site, Reach(layout, desired.page, desired.url, desired.patience.probe_seconds).watch)
         except GreenlightError:
-            return Difference(["site"], found, examined=seen)
+            return Difference(["site"], examined=seen)
     contract = replace(desired.contract, release=found.id, revision=code.revision)
     try:
         proved = check_front_door(
@@ -145,8 +143,8 @@ def difference(layout: Layout, host: Host, desired: Desired, site: Site, *, dry:
             dry=dry,
         )
     except GreenlightError:
-        return Difference(["front-door"], found, examined=seen)
-    return Difference([], found, proved.sentence(contract, desired.page), seen)
+        return Difference(["front-door"], examined=seen)
+    return Difference([], proved.sentence(contract, desired.page), seen)
 
 
 def _code(layout: Layout, host: Host, desired: Desired) -> tuple[Code | str, dict[str, Any]]:

@@ -59,6 +59,11 @@ class Code:
     venv: str
     revision: str
 
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Code:
+        """Take the code from a manifest, or from the options of a step."""
+        return cls(*(str(values.get(each.name)) for each in fields(cls)))
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from ansible_collections.greenlight.flask.plugins.module_utils._base.files import Damaged
@@ -27,9 +26,8 @@ OPTIONS: dict[str, Any] = {
 
 
 def run(call: Call) -> dict[str, object]:
-    code = Code(*(call.options[each.name] for each in fields(Code)))
     plan = Plan.of(call.options["specification"], call.options["variables"])
-    specification = plan.with_code(code, call.layout.root, call.options["time"])
+    specification = plan.with_code(Code.of(call.options), call.layout.root, call.options["time"])
     releases = Releases(call.layout)
     live = releases.live()
     result: dict[str, object] = {
